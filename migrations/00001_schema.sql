@@ -1,0 +1,18 @@
+-- +goose Up
+CREATE SCHEMA orisun;
+
+COMMENT ON SCHEMA orisun IS $$Orisun, an event store: the catalogue of boundaries, the functions that save and read events, and the
+shapes of the tables that each boundary has in a schema of its own. Read the manual with \df+ orisun.*
+
+Errors raised by these functions have SQLSTATEs of the class OR, with JSON in DETAIL and the way out in HINT:
+  OR001  unknown boundary
+  OR002  invalid name of a boundary or schema
+  OR003  the context changed: an event that matches the criteria lies after the expected position
+  OR004  an event_id is taken by another event
+  OR005  wrong isolation level: positions are drawn under READ COMMITTED only
+  OR006  the boundary exists already in another schema, or a table of its name has another shape
+  OR007  malformed argument
+  OR008  events exist, so a migration does not go down$$;
+
+-- +goose Down
+DROP SCHEMA orisun;

@@ -1,0 +1,19 @@
+-- +goose Up
+CREATE TABLE orisun.event (
+    global_id      bigint      NOT NULL PRIMARY KEY,
+    transaction_id bigint      NOT NULL,
+    date_created   timestamptz NOT NULL DEFAULT clock_timestamp(),
+    event_id       text        NOT NULL UNIQUE CHECK (octet_length(event_id) BETWEEN 1 AND 256),
+    event_type     text        NOT NULL CHECK (octet_length(event_type) BETWEEN 1 AND 256),
+    data           jsonb       NOT NULL CHECK (jsonb_typeof(data) = 'object'),
+    metadata       jsonb       NOT NULL DEFAULT '{}' CHECK (jsonb_typeof(metadata) = 'object')
+);
+
+COMMENT ON TABLE orisun.event IS $$The shape of every {schema}.{boundary}_orisun_es_event, and of what the reading functions return. It holds no rows.
+
+A position is the pair (transaction_id, global_id). global_id counts the boundary's events from 0 without gaps; transaction_id is
+the same for all events of one save and is the global_id of its last event plus one. So the order of global_id is the order of positions.
+Events are never updated.$$;
+
+-- +goose Down
+DROP TABLE orisun.event;

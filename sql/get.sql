@@ -1,0 +1,13 @@
+-- name: GetMatchingEvents :many
+SELECT * FROM orisun.get_matching_events(
+    p_boundary       => @boundary::text,
+    p_criteria       => @criteria::jsonb,
+    p_transaction_id => sqlc.narg('transaction_id')::bigint,
+    p_global_id      => sqlc.narg('global_id')::bigint,
+    p_inclusive      => @inclusive::boolean,
+    p_descending     => @descending::boolean,
+    p_count          => @count::integer
+);
+
+-- name: GetLatestByCriteria :many
+SELECT * FROM orisun.get_latest_by_criteria(p_boundary => @boundary::text, p_criteria => @criteria::jsonb);
