@@ -1,0 +1,388 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/url"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Config is every setting of the server. The tags of its fields are the only description of a setting: the environment, the
+// flags, the keys of the YAML file, the limits, the masking and docs/configuration.md all derive from them.
+//
+//	env      the variable; its flag and its YAML key follow from it (fieldsOf)
+//	default  the value when nobody gives one, written as it would be in the environment
+//	desc     one line for people
+//	min,max  the closed range of a number or duration; both are always there
+//	enum     the allowed words, matched without regard to case
+//	notempty "true" where an empty text is refused
+//	secret   "true" where the value is never shown; "userinfo" where only what stands before an @ in a URL is not
+type Config struct {
+	PG        PGConfig
+	Admin     AdminConfig
+	GRPC      GRPCConfig
+	NATS      NATSConfig
+	Publisher PublisherConfig
+	Logging   LoggingConfig
+	OTEL      OTELConfig
+	Pprof     PprofConfig
+	Auth      AuthConfig
+	Shutdown  ShutdownConfig
+
+	// Boundaries are never empty, have distinct names, and each knows its schema. When only ORISUN_PG_SCHEMAS is given, they are
+	// the boundaries it names.
+	Boundaries Boundaries `env:"ORISUN_BOUNDARIES" default:"[{\"name\":\"orisun_test_1\",\"description\":\"boundary1\"},{\"name\":\"orisun_test_2\",\"description\":\"boundary2\"},{\"name\":\"orisun_admin\",\"description\":\"admin boundary\"}]" desc:"JSON array of boundary definitions; when only ORISUN_PG_SCHEMAS is given, the boundaries it names"`
+}
+
+// PGConfig is where the events are. Host tells the two ways of running apart: see Embedded.
+type PGConfig struct {
+	Host             string        `env:"ORISUN_PG_HOST" secret:"userinfo" desc:"PostgreSQL host; when empty, the server runs a PostgreSQL of its own, reachable at localhost:ORISUN_PG_PORT"`
+	Port             int           `env:"ORISUN_PG_PORT" default:"5434" min:"0" max:"65535" desc:"PostgreSQL port; 0 is any free port, for the server's own PostgreSQL only"`
+	User             string        `env:"ORISUN_PG_USER" default:"postgres" notempty:"true" desc:"PostgreSQL username"`
+	Password         string        `env:"ORISUN_PG_PASSWORD" default:"postgres" secret:"true" desc:"PostgreSQL password"`
+	Name             string        `env:"ORISUN_PG_NAME" default:"orisun" notempty:"true" desc:"PostgreSQL database name"`
+	SSLMode          string        `env:"ORISUN_PG_SSLMODE" default:"disable" enum:"disable,allow,prefer,require,verify-ca,verify-full" desc:"PostgreSQL SSL mode"`
+	Schemas          Schemas       `env:"ORISUN_PG_SCHEMAS" default:"orisun_test_1:public,orisun_test_2:test2,orisun_admin:admin" desc:"Comma-separated boundary:schema mappings"`
+	WriteMaxOpen     int32         `env:"ORISUN_PG_WRITE_MAX_OPEN_CONNS" default:"10" min:"1" max:"10000" desc:"Write pool max open connections"`
+	WriteMaxIdle     int32         `env:"ORISUN_PG_WRITE_MAX_IDLE_CONNS" default:"3" min:"0" max:"10000" desc:"Write pool max idle connections, never more than the open ones"`
+	ReadMaxOpen      int32         `env:"ORISUN_PG_READ_MAX_OPEN_CONNS" default:"10" min:"1" max:"10000" desc:"Read pool max open connections"`
+	ReadMaxIdle      int32         `env:"ORISUN_PG_READ_MAX_IDLE_CONNS" default:"5" min:"0" max:"10000" desc:"Read pool max idle connections, never more than the open ones"`
+	AdminMaxOpen     int32         `env:"ORISUN_PG_ADMIN_MAX_OPEN_CONNS" default:"5" min:"1" max:"10000" desc:"Admin pool max open connections"`
+	AdminMaxIdle     int32         `env:"ORISUN_PG_ADMIN_MAX_IDLE_CONNS" default:"1" min:"0" max:"10000" desc:"Admin pool max idle connections, never more than the open ones"`
+	StatementTimeout time.Duration `env:"ORISUN_PG_STATEMENT_TIMEOUT" default:"30s" min:"1ms" max:"24h" desc:"Time after which PostgreSQL cancels a statement of the server"`
+	AutoMigrate      bool          `env:"ORISUN_PG_AUTO_MIGRATE" default:"true" desc:"Apply migrations at start; if false, the server refuses to start on an older schema"`
+	MigrationsTable  string        `env:"ORISUN_PG_MIGRATIONS_TABLE" default:"public.goose_db_version" desc:"Table, with its schema, in which goose notes the migrations applied"`
+	DataDir          string        `env:"ORISUN_PG_DATA_DIR" default:"./data/orisun/pg" notempty:"true" desc:"Data directory of the server's own PostgreSQL"`
+	BinDir           string        `env:"ORISUN_PG_BIN_DIR" desc:"Folder with the programs of the server's own PostgreSQL; when empty, they are looked for where systems install them"`
+}
+
+// Embedded says that no host is given, so that the server starts a PostgreSQL of its own.
+func (c PGConfig) Embedded() bool { return c.Host == "" }
+
+// AdminConfig is the console: its boundary holds the users.
+type AdminConfig struct {
+	Boundary string `env:"ORISUN_ADMIN_BOUNDARY" default:"orisun_admin" notempty:"true" desc:"Boundary used for admin operations"`
+	Username string `env:"ORISUN_ADMIN_USERNAME" default:"admin" notempty:"true" desc:"Default admin username"`
+	Password string `env:"ORISUN_ADMIN_PASSWORD" default:"changeit" notempty:"true" secret:"true" desc:"Default admin password"`
+	Host     string `env:"ORISUN_ADMIN_HOST" desc:"Address the admin HTTP service listens on; empty is all"`
+	Port     int    `env:"ORISUN_ADMIN_PORT" default:"8991" min:"0" max:"65535" desc:"Admin HTTP service port; 0 is any free port"`
+}
+
+// GRPCConfig is the gRPC server. Sizes are bytes and end at what an int32 holds; gRPC raises a keep-alive below 1s to 1s.
+type GRPCConfig struct {
+	Host                  string        `env:"ORISUN_GRPC_HOST" desc:"Address the gRPC server listens on; empty is all"`
+	Port                  int           `env:"ORISUN_GRPC_PORT" default:"5005" min:"0" max:"65535" desc:"gRPC server port; 0 is any free port"`
+	EnableReflection      bool          `env:"ORISUN_GRPC_ENABLE_REFLECTION" default:"true" desc:"Enable gRPC reflection"`
+	ConnectionTimeout     time.Duration `env:"ORISUN_GRPC_CONNECTION_TIMEOUT" default:"60s" min:"1ms" max:"24h" desc:"gRPC connection timeout"`
+	KeepAliveTime         time.Duration `env:"ORISUN_GRPC_KEEP_ALIVE_TIME" default:"30s" min:"1s" max:"24h" desc:"gRPC keep-alive interval"`
+	KeepAliveTimeout      time.Duration `env:"ORISUN_GRPC_KEEP_ALIVE_TIMEOUT" default:"5s" min:"1ms" max:"24h" desc:"gRPC keep-alive timeout"`
+	MaxConcurrentStreams  uint32        `env:"ORISUN_GRPC_MAX_CONCURRENT_STREAMS" default:"10000" min:"1" max:"2147483647" desc:"Max concurrent gRPC streams of a connection"`
+	MaxReceiveMessageSize int           `env:"ORISUN_GRPC_MAX_RECEIVE_MESSAGE_SIZE" default:"67108864" min:"1024" max:"2147483647" desc:"Max receive message size in bytes; the default is 64MB"`
+	MaxSendMessageSize    int           `env:"ORISUN_GRPC_MAX_SEND_MESSAGE_SIZE" default:"67108864" min:"1024" max:"2147483647" desc:"Max send message size in bytes; the default is 64MB"`
+	TLSEnabled            bool          `env:"ORISUN_GRPC_TLS_ENABLED" default:"false" desc:"Enable TLS for gRPC"`
+	TLSCertFile           string        `env:"ORISUN_GRPC_TLS_CERT_FILE" default:"/etc/orisun/tls/server.crt" desc:"TLS certificate file path"`
+	TLSKeyFile            string        `env:"ORISUN_GRPC_TLS_KEY_FILE" default:"/etc/orisun/tls/server.key" desc:"TLS private key file path"`
+	TLSCAFile             string        `env:"ORISUN_GRPC_TLS_CA_FILE" default:"/etc/orisun/tls/ca.crt" desc:"CA certificate for client auth"`
+	TLSClientAuthRequired bool          `env:"ORISUN_GRPC_TLS_CLIENT_AUTH_REQUIRED" default:"false" desc:"Require client certificates"`
+}
+
+// NATSConfig is the embedded NATS server. Its payload is at least 4 kB, so that an event fits beside its headers, and at most
+// 64 MB, as NATS refuses a payload larger than what may be pending to one client.
+type NATSConfig struct {
+	ServerName      string        `env:"ORISUN_NATS_SERVER_NAME" default:"orisun-nats-2" notempty:"true" desc:"NATS server name; distinct for each node of a cluster"`
+	Host            string        `env:"ORISUN_NATS_HOST" default:"127.0.0.1" desc:"Address the NATS server listens on; empty is all"`
+	Port            int           `env:"ORISUN_NATS_PORT" default:"4224" min:"0" max:"65535" desc:"NATS server port; 0 is any free port"`
+	MaxPayload      int32         `env:"ORISUN_NATS_MAX_PAYLOAD" default:"1048576" min:"4096" max:"67108864" desc:"Maximum NATS message payload size in bytes"`
+	StoreDir        string        `env:"ORISUN_NATS_STORE_DIR" default:"./data/orisun/nats" notempty:"true" desc:"NATS storage directory"`
+	ClusterEnabled  bool          `env:"ORISUN_NATS_CLUSTER_ENABLED" default:"false" desc:"Enable NATS clustering"`
+	ClusterName     string        `env:"ORISUN_NATS_CLUSTER_NAME" default:"orisun-nats-cluster" notempty:"true" desc:"NATS cluster name"`
+	ClusterHost     string        `env:"ORISUN_NATS_CLUSTER_HOST" default:"0.0.0.0" desc:"NATS cluster host"`
+	ClusterPort     int           `env:"ORISUN_NATS_CLUSTER_PORT" default:"6222" min:"0" max:"65535" desc:"NATS cluster port; 0 is any free port"`
+	ClusterUsername string        `env:"ORISUN_NATS_CLUSTER_USERNAME" default:"nats" desc:"NATS cluster username"`
+	ClusterPassword string        `env:"ORISUN_NATS_CLUSTER_PASSWORD" default:"password@1" secret:"true" desc:"NATS cluster password"`
+	ClusterTimeout  time.Duration `env:"ORISUN_NATS_CLUSTER_TIMEOUT" default:"1800s" min:"1ms" max:"24h" desc:"NATS cluster operation timeout"`
+	ClusterRoutes   Routes        `env:"ORISUN_NATS_CLUSTER_ROUTES" default:"nats://0.0.0.0:6223,nats://0.0.0.0:6224" secret:"userinfo" desc:"Comma-separated cluster routes, each nats://host:port"`
+}
+
+// PublisherConfig is the way from the outbox to JetStream.
+type PublisherConfig struct {
+	BatchSize int `env:"ORISUN_POLLING_PUBLISHER_BATCH_SIZE" default:"1000" min:"1" max:"100000" desc:"Batch size for event polling"`
+}
+
+// LoggingConfig is what the log tells.
+type LoggingConfig struct {
+	Level slog.Level `env:"ORISUN_LOGGING_LEVEL" default:"INFO" enum:"DEBUG,INFO,WARN,ERROR" desc:"Logging level"`
+}
+
+// OTELConfig is where traces go.
+type OTELConfig struct {
+	Enabled     bool   `env:"ORISUN_OTEL_ENABLED" default:"true" desc:"Enable OpenTelemetry tracing"`
+	Endpoint    string `env:"ORISUN_OTEL_ENDPOINT" default:"localhost:4317" secret:"userinfo" desc:"OTLP gRPC endpoint for tracing, host:port"`
+	ServiceName string `env:"ORISUN_OTEL_SERVICE_NAME" default:"orisun" notempty:"true" desc:"Service name for traces"`
+}
+
+// PprofConfig is Go's profiler.
+type PprofConfig struct {
+	Enabled bool `env:"ORISUN_PPROF_ENABLED" default:"false" desc:"Enable pprof profiling endpoint"`
+	Port    int  `env:"ORISUN_PPROF_PORT" default:"6060" min:"0" max:"65535" desc:"pprof HTTP port; 0 is any free port"`
+}
+
+// AuthConfig is how long a login lasts.
+type AuthConfig struct {
+	SessionTTL time.Duration `env:"ORISUN_AUTH_SESSION_TTL" default:"24h" min:"1s" max:"8760h" desc:"Time for which a session of the console or of a client is valid"`
+}
+
+// ShutdownConfig is how long the server drains before it cuts what is left.
+type ShutdownConfig struct {
+	Timeout time.Duration `env:"ORISUN_SHUTDOWN_TIMEOUT" default:"30s" min:"0s" max:"24h" desc:"Time for calls in flight to finish when the server ends"`
+}
+
+// Boundary is one domain of events. Schema is where its tables are; it comes from ORISUN_PG_SCHEMAS.
+type Boundary struct {
+	Name        string `json:"name"`
+	Description string `json:"description"`
+	Schema      string `json:"-"`
+}
+
+// Boundaries reads the JSON of ORISUN_BOUNDARIES.
+type Boundaries []Boundary
+
+// UnmarshalText wants one JSON array of {"name", "description"} and nothing beside it; the names are checkBoundaries' matter.
+func (b *Boundaries) UnmarshalText(text []byte) error {
+	decoder := json.NewDecoder(bytes.NewReader(text))
+	decoder.DisallowUnknownFields()
+	var read []Boundary
+	if err := decoder.Decode(&read); err != nil {
+		return fmt.Errorf(`must be a JSON array such as [{"name":"orders","description":"Order domain"}]: %w`, err)
+	}
+	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
+		return fmt.Errorf("must be one JSON array, and nothing after it (byte %d)", decoder.InputOffset())
+	}
+	*b = read
+	return nil
+}
+
+// MarshalText writes what UnmarshalText reads.
+func (b Boundaries) MarshalText() ([]byte, error) { return json.Marshal([]Boundary(b)) }
+
+// SchemaMapping is one boundary:schema of ORISUN_PG_SCHEMAS.
+type SchemaMapping struct{ Boundary, Schema string }
+
+// Schemas reads ORISUN_PG_SCHEMAS.
+type Schemas []SchemaMapping
+
+// UnmarshalText wants boundary:schema pairs with commas between them; space around a name does not count. The names are
+// checkBoundaries' matter.
+func (s *Schemas) UnmarshalText(text []byte) error {
+	var read Schemas
+	for i, pair := range strings.Split(string(text), ",") {
+		boundary, schema, found := strings.Cut(pair, ":")
+		if !found {
+			return fmt.Errorf("must be boundary:schema pairs with commas between them; pair %d is %q", i+1, pair)
+		}
+		read = append(read, SchemaMapping{strings.TrimSpace(boundary), strings.TrimSpace(schema)})
+	}
+	*s = read
+	return nil
+}
+
+// MarshalText writes what UnmarshalText reads.
+func (s Schemas) MarshalText() ([]byte, error) {
+	pairs := make([]string, len(s))
+	for i, m := range s {
+		pairs[i] = m.Boundary + ":" + m.Schema
+	}
+	return []byte(strings.Join(pairs, ",")), nil
+}
+
+// Routes reads ORISUN_NATS_CLUSTER_ROUTES. A route may carry a user and a password.
+type Routes []*url.URL
+
+// UnmarshalText wants nats://host:port URLs with commas between them; an empty text is no routes. Errors never repeat a route,
+// as it may hold a password.
+func (r *Routes) UnmarshalText(text []byte) error {
+	var read Routes
+	if len(text) == 0 {
+		*r = read
+		return nil
+	}
+	for i, route := range strings.Split(string(text), ",") {
+		u, err := url.Parse(strings.TrimSpace(route))
+		if err != nil || !isRoute(u) {
+			return fmt.Errorf("must be nats://host:port URLs with commas between them; route %d is not", i+1)
+		}
+		read = append(read, u)
+	}
+	*r = read
+	return nil
+}
+
+func isRoute(u *url.URL) bool {
+	port, err := strconv.Atoi(u.Port())
+	bare := url.URL{Scheme: "nats", User: u.User, Host: u.Host}
+	return err == nil && port >= 1 && port <= 65535 && u.Hostname() != "" && bare.String() == u.String()
+}
+
+// MarshalText writes what UnmarshalText reads, passwords included; a comma in a password is escaped.
+func (r Routes) MarshalText() ([]byte, error) {
+	texts := make([]string, len(r))
+	for i, u := range r {
+		texts[i] = strings.ReplaceAll(u.String(), ",", "%2C")
+	}
+	return []byte(strings.Join(texts, ",")), nil
+}
+
+// PostgreSQL cuts identifiers at 63 bytes in silence, so two long names could meet in one table. The longest name derived from a
+// boundary is that of its publisher's table, which leaves 26 bytes.
+const (
+	maxIdentifier   = 63
+	maxBoundaryName = maxIdentifier - len("_orisun_last_published_event_position")
+)
+
+var (
+	nameRule  = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_-]*$`)
+	tableRule = regexp.MustCompile(`^[a-z_][a-z0-9_]{0,62}\.[a-z_][a-z0-9_]{0,62}$`)
+)
+
+func checkBoundaryName(name string) error {
+	if len(name) > maxBoundaryName || !nameRule.MatchString(name) {
+		return fmt.Errorf("boundary %q: a name is 1 to %d bytes of A-Z, a-z, 0-9, _ and -, and starts with a letter or _", name, maxBoundaryName)
+	}
+	return nil
+}
+
+func checkSchemaName(name string) error {
+	switch {
+	case len(name) > maxIdentifier || !nameRule.MatchString(name):
+		return fmt.Errorf("schema %q: a name is 1 to %d bytes of A-Z, a-z, 0-9, _ and -, and starts with a letter or _", name, maxIdentifier)
+	case strings.HasPrefix(name, "pg_") || name == "information_schema":
+		return fmt.Errorf("schema %q belongs to PostgreSQL: choose one that is neither pg_* nor information_schema", name)
+	}
+	return nil
+}
+
+const (
+	boundariesVariable    = "ORISUN_BOUNDARIES"
+	schemasVariable       = "ORISUN_PG_SCHEMAS"
+	adminBoundaryVariable = "ORISUN_ADMIN_BOUNDARY"
+)
+
+// checkBoundaries gives each boundary its schema and rejects names that break the rules, duplicates, a boundary without a
+// schema, a schema without a boundary and an unknown admin boundary. Boundaries that nobody gave follow from the schemas
+// somebody gave; schemas that nobody gave may be without a boundary.
+func (r *reading) checkBoundaries() {
+	if !r.valid(boundariesVariable) || !r.valid(schemasVariable) {
+		return
+	}
+	c := r.config
+	schemas := r.checkSchemas()
+	if !r.given(boundariesVariable) && r.given(schemasVariable) {
+		c.Boundaries = make(Boundaries, len(schemas))
+		for i, m := range schemas {
+			c.Boundaries[i] = Boundary{Name: m.Boundary}
+		}
+		r.derive(boundariesVariable, schemasVariable, c.Boundaries)
+	}
+
+	if len(c.Boundaries) == 0 {
+		r.reject(boundariesVariable, "must name at least one boundary")
+	}
+	known := make(map[string]bool)
+	for i := range c.Boundaries {
+		b := &c.Boundaries[i]
+		if known[b.Name] {
+			r.reject(boundariesVariable, "boundary %q stands twice: define it once", b.Name)
+			continue
+		}
+		known[b.Name] = true
+		if strings.Contains(b.Description, "\x00") {
+			r.reject(boundariesVariable, "boundary %q: PostgreSQL cannot store the NUL in its description", b.Name)
+		}
+		if err := checkBoundaryName(b.Name); err != nil {
+			r.reject(boundariesVariable, "%v", err)
+			continue
+		}
+		place := slices.IndexFunc(schemas, func(m SchemaMapping) bool { return m.Boundary == b.Name })
+		if place < 0 {
+			r.reject(boundariesVariable, "boundary %q has no schema: add %s:<schema> to %s", b.Name, b.Name, schemasVariable)
+			continue
+		}
+		b.Schema = schemas[place].Schema
+	}
+	for _, m := range schemas {
+		if !known[m.Boundary] && r.given(schemasVariable) {
+			r.reject(schemasVariable, "schema %q is for boundary %q, which is not configured: add it to %s or remove %s:%s",
+				m.Schema, m.Boundary, boundariesVariable, m.Boundary, m.Schema)
+		}
+	}
+	if r.valid(adminBoundaryVariable) && !known[c.Admin.Boundary] {
+		r.reject(adminBoundaryVariable, "boundary %q is not configured: add it to %s and %s, or name one that is",
+			c.Admin.Boundary, boundariesVariable, schemasVariable)
+	}
+}
+
+// checkSchemas rejects bad names and duplicates of ORISUN_PG_SCHEMAS and returns the mappings of distinct, well-named boundaries.
+func (r *reading) checkSchemas() Schemas {
+	var sound Schemas
+	for _, m := range r.config.PG.Schemas {
+		if err := checkSchemaName(m.Schema); err != nil {
+			r.reject(schemasVariable, "%v", err)
+		}
+		if err := checkBoundaryName(m.Boundary); err != nil {
+			r.reject(schemasVariable, "%v", err)
+			continue
+		}
+		if slices.ContainsFunc(sound, func(s SchemaMapping) bool { return s.Boundary == m.Boundary }) {
+			r.reject(schemasVariable, "boundary %q stands twice: give it one schema", m.Boundary)
+			continue
+		}
+		sound = append(sound, m)
+	}
+	return sound
+}
+
+// checkTogether rejects settings that are fine alone and wrong with another, and warns of what is only unlikely.
+func (r *reading) checkTogether() {
+	c := r.config
+	otelHost, otelPort, otelErr := net.SplitHostPort(c.OTEL.Endpoint)
+	for _, rule := range []struct {
+		broken  bool
+		env     string
+		allowed string
+	}{
+		{c.PG.Embedded() && c.PG.Password == "", "ORISUN_PG_PASSWORD",
+			"must not be empty for the server's own PostgreSQL: set it, or set ORISUN_PG_HOST"},
+		{!c.PG.Embedded() && c.PG.Port == 0, "ORISUN_PG_PORT",
+			"must be 1 to 65535 when ORISUN_PG_HOST is set; 0 is for the server's own PostgreSQL"},
+		{!tableRule.MatchString(c.PG.MigrationsTable), "ORISUN_PG_MIGRATIONS_TABLE",
+			"must be schema.table, each 1 to 63 of a-z, 0-9 and _, and not starting with a digit"},
+		{c.GRPC.TLSEnabled && c.GRPC.TLSCertFile == "", "ORISUN_GRPC_TLS_CERT_FILE",
+			"must not be empty when ORISUN_GRPC_TLS_ENABLED is true"},
+		{c.GRPC.TLSEnabled && c.GRPC.TLSKeyFile == "", "ORISUN_GRPC_TLS_KEY_FILE",
+			"must not be empty when ORISUN_GRPC_TLS_ENABLED is true"},
+		{c.GRPC.TLSClientAuthRequired && c.GRPC.TLSCAFile == "", "ORISUN_GRPC_TLS_CA_FILE",
+			"must not be empty when ORISUN_GRPC_TLS_CLIENT_AUTH_REQUIRED is true"},
+		{c.GRPC.TLSClientAuthRequired && !c.GRPC.TLSEnabled, "ORISUN_GRPC_TLS_CLIENT_AUTH_REQUIRED",
+			"must be false without TLS, which alone carries client certificates: set ORISUN_GRPC_TLS_ENABLED=true"},
+		{c.NATS.ClusterEnabled && len(c.NATS.ClusterRoutes) == 0, "ORISUN_NATS_CLUSTER_ROUTES",
+			"must name the other nodes when ORISUN_NATS_CLUSTER_ENABLED is true"},
+		{c.OTEL.Enabled && (otelErr != nil || otelHost == "" || otelPort == ""), "ORISUN_OTEL_ENDPOINT",
+			"must be host:port, without a scheme, when ORISUN_OTEL_ENABLED is true"},
+	} {
+		if rule.broken && r.valid(rule.env) {
+			r.reject(rule.env, "%s", rule.allowed)
+		}
+	}
+	if c.NATS.ClusterEnabled && c.PG.Embedded() {
+		r.warnings = append(r.warnings, "ORISUN_NATS_CLUSTER_ENABLED is true and ORISUN_PG_HOST is empty: this node runs a PostgreSQL of its own, so nodes share events only if the others' ORISUN_PG_HOST names it")
+	}
+}

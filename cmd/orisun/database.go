@@ -1,0 +1,146 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgtype"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/sethvargo/go-retry"
+
+	"github.com/oexza/orisun/cmd/orisun/postgres"
+	"github.com/oexza/orisun/db"
+	"github.com/oexza/orisun/migrations"
+)
+
+// databaseWait is how long the server waits at its start for a PostgreSQL that does not answer yet.
+const databaseWait = time.Minute
+
+// startPostgres starts the PostgreSQL of our own, and points the configuration at its socket.
+func (s *Server) startPostgres(ctx context.Context) (*postgres.Server, error) {
+	pg := s.config.PG
+	server, err := postgres.Start(ctx, postgres.Config{
+		DataDir: pg.DataDir, BinDir: pg.BinDir, Port: pg.Port,
+		User: pg.User, Password: pg.Password, Database: pg.Name,
+		Durable:  true,
+		Settings: map[string]string{"max_connections": strconv.Itoa(embeddedConnections(pg))},
+		Logger:   s.log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.config.PG.Host, s.config.PG.Port = server.Host(), server.Port()
+	return server, nil
+}
+
+// embeddedConnections is what our pools may open, and room for people with psql.
+func embeddedConnections(pg PGConfig) int {
+	const others = 20
+	return int(pg.WriteMaxOpen+pg.ReadMaxOpen+pg.AdminMaxOpen) + others
+}
+
+// connString is the configuration in PostgreSQL's keyword form.
+func connString(pg PGConfig) string {
+	quote := func(value string) string { return "'" + strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(value) + "'" }
+	parts := []string{
+		"host=" + quote(pg.Host),
+		"port=" + strconv.Itoa(pg.Port),
+		"user=" + quote(pg.User),
+		"password=" + quote(pg.Password),
+		"dbname=" + quote(pg.Name),
+		"sslmode=" + quote(pg.SSLMode),
+		"application_name=orisun",
+	}
+	return strings.Join(parts, " ")
+}
+
+// newPool opens a pool of at most open connections that keeps at most idle of them when nobody uses them.
+func newPool(ctx context.Context, pg PGConfig, open, idle int32) (*pgxpool.Pool, error) {
+	config, err := pgxpool.ParseConfig(connString(pg))
+	if err != nil {
+		return nil, fmt.Errorf("ORISUN_PG_*: %w", err)
+	}
+	params := config.ConnConfig.RuntimeParams
+	params["jit"] = "off"
+	params["search_path"] = "pg_catalog"
+	params["statement_timeout"] = strconv.FormatInt(pg.StatementTimeout.Milliseconds(), 10)
+	config.MaxConns = open
+	config.AfterConnect = func(_ context.Context, conn *pgx.Conn) error {
+		conn.TypeMap().RegisterType(&pgtype.Type{Name: "timestamptz", OID: pgtype.TimestamptzOID, Codec: &pgtype.TimestamptzCodec{ScanLocation: time.UTC}})
+		return nil
+	}
+	pool, err := pgxpool.NewWithConfig(ctx, config)
+	if err != nil {
+		return nil, err
+	}
+	return pool, nil
+}
+
+// waitForDatabase returns when PostgreSQL answers, or why waiting does not help.
+func waitForDatabase(ctx context.Context, pool *pgxpool.Pool, log *slog.Logger) error {
+	told := false
+	backoff := retry.WithMaxDuration(databaseWait, retry.WithCappedDuration(2*time.Second, retry.NewFibonacci(100*time.Millisecond)))
+	return retry.Do(ctx, backoff, func(ctx context.Context) error {
+		err := pool.Ping(ctx)
+		if err == nil || !mayPass(err) {
+			return err
+		}
+		if !told {
+			log.Warn("PostgreSQL does not answer yet; waiting", "for", databaseWait, "error", err)
+			told = true
+		}
+		return retry.RetryableError(err)
+	})
+}
+
+// mayPass tells what time heals: nobody listens yet, or PostgreSQL is starting.
+func mayPass(err error) bool {
+	var refused *pgconn.PgError
+	if errors.As(err, &refused) {
+		const cannotConnectNow = "57P03"
+		return refused.Code == cannotConnectNow
+	}
+	var network net.Error
+	return errors.As(err, &network)
+}
+
+// migrate brings the schema up to date, or checks that it is.
+func (s *Server) migrate(ctx context.Context) error {
+	config, err := pgx.ParseConfig(connString(s.config.PG))
+	if err != nil {
+		return fmt.Errorf("ORISUN_PG_*: %w", err)
+	}
+	if !s.config.PG.AutoMigrate {
+		return migrations.Check(ctx, config, s.config.PG.MigrationsTable)
+	}
+	applied, err := migrations.Up(ctx, config, s.config.PG.MigrationsTable)
+	if err != nil {
+		return fmt.Errorf("migrate: %w", err)
+	}
+	if len(applied) > 0 {
+		s.log.Info("applied migrations", "count", len(applied), "version", applied[len(applied)-1])
+	}
+	return nil
+}
+
+// initializeBoundaries makes the configured boundaries where they do not exist.
+func (s *Server) initializeBoundaries(ctx context.Context, pool *pgxpool.Pool) error {
+	queries := db.New()
+	for _, boundary := range s.config.Boundaries {
+		err := queries.InitializeBoundaryTables(ctx, pool, db.InitializeBoundaryTablesParams{
+			Boundary: boundary.Name, Schema: boundary.Schema, Description: boundary.Description,
+		})
+		if err != nil {
+			return fmt.Errorf("initialize boundary %s in schema %s: %w", boundary.Name, boundary.Schema, err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,4 @@
+package postgres
+
+// deathSignal: the kernel tells PostgreSQL when its parent has died.
+const deathSignal = true

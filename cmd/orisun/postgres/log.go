@@ -1,0 +1,63 @@
+//go:build unix
+
+package postgres
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"strings"
+)
+
+const (
+	maxLogBytes  = 16 << 20 // a log larger than this is moved aside by the next start
+	logTailBytes = 4 << 10
+)
+
+// openLog opens what PostgreSQL prints into, and remembers where this start begins in it.
+func (s *Server) openLog() (*os.File, error) {
+	info, err := os.Stat(s.logFile)
+	if err == nil && info.Size() > maxLogBytes {
+		err = os.Rename(s.logFile, s.logFile+".old")
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	file, err := os.OpenFile(s.logFile, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	s.logFrom, err = file.Seek(0, io.SeekEnd)
+	return file, err
+}
+
+// whyEnded is how PostgreSQL ended and what it said last. It is to be called after Done.
+func (s *Server) whyEnded() error {
+	how := s.process.exit
+	if how == nil {
+		how = errors.New("exit status 0")
+	}
+	tail, err := s.logTail()
+	if err != nil {
+		return errors.Join(how, err)
+	}
+	return fmt.Errorf("%w, the end of %s:\n%s", how, s.logFile, tail)
+}
+
+// logTail is the end of what this start has logged.
+func (s *Server) logTail() (string, error) {
+	file, err := os.Open(s.logFile)
+	if err != nil {
+		return "", err
+	}
+	defer file.Close()
+	info, err := file.Stat()
+	if err != nil {
+		return "", err
+	}
+	from := max(s.logFrom, info.Size()-logTailBytes)
+	content, err := io.ReadAll(io.NewSectionReader(file, from, info.Size()-from))
+	return strings.TrimSpace(string(content)), err
+}

@@ -1,0 +1,68 @@
+//go:build unix
+
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+)
+
+// Server is a running PostgreSQL and the owner of its data directory. Whoever started it calls Stop, also after Done.
+type Server struct {
+	cfg     Config
+	log     *slog.Logger
+	dir     string // Config.DataDir, absolute and without symbolic links
+	lock    *os.File
+	bin     binaries
+	account account
+	sockets string
+	port    int
+	logFile string
+	logFrom int64 // where in logFile this start begins
+	process *process
+
+	release    sync.Once
+	releaseErr error
+}
+
+// Host returns the directory of the Unix socket, for our own connections: a host that begins with a slash is a directory to
+// PostgreSQL's clients. No password is asked there.
+func (s *Server) Host() string { return s.sockets }
+
+// Port returns the TCP port on 127.0.0.1, which is in the socket's name as well.
+func (s *Server) Port() int { return s.port }
+
+// PID returns the process id of PostgreSQL's postmaster.
+func (s *Server) PID() int { return s.process.cmd.Process.Pid }
+
+// Done is closed when PostgreSQL has ended, asked or not.
+func (s *Server) Done() <-chan struct{} { return s.process.done }
+
+// Err returns why PostgreSQL ended when nobody asked it to, with the tail of its log. It is nil before Done and after a Stop.
+func (s *Server) Err() error {
+	select {
+	case <-s.process.done:
+	default:
+		return nil
+	}
+	if s.process.asked.Load() {
+		return nil
+	}
+	return fmt.Errorf("PostgreSQL (pid %d) ended and nobody asked it to: %w", s.PID(), s.whyEnded())
+}
+
+// Stop ends PostgreSQL by a fast shutdown: transactions in flight are rolled back, a checkpoint is written, the next start is quick.
+// When ctx ends before that, the shutdown is immediate, which loses nothing that was acknowledged but makes the next start replay the
+// log, and Stop says so in its error. Either way PostgreSQL has ended and the data directory is free when Stop returns, unless the
+// error is that PostgreSQL cannot be signalled. It may be called many times and at once.
+func (s *Server) Stop(ctx context.Context) error {
+	ended, err := s.process.end(ctx)
+	if !ended {
+		return err
+	}
+	return errors.Join(err, s.disown())
+}

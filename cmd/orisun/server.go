@@ -1,0 +1,177 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"strconv"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/health"
+
+	"github.com/oexza/orisun/cmd/orisun/postgres"
+	orisunpb "github.com/oexza/orisun/proto"
+	"github.com/oexza/orisun/service"
+)
+
+// Server is the whole program as a value, so that tests run the true thing. Run it once.
+//
+// It starts in this order: listen, PostgreSQL (when it is our own), migrations, boundaries, gRPC. It ends in the opposite
+// one, drained: health says NOT_SERVING, no new calls, calls in flight finish within ORISUN_SHUTDOWN_TIMEOUT, then
+// PostgreSQL stops. If our own PostgreSQL ends by itself, so does Run, with an error.
+type Server struct {
+	config  *Config
+	log     *slog.Logger
+	ready   chan struct{}
+	address net.Addr
+}
+
+// NewServer returns a server that is not running yet. It keeps config.
+func NewServer(config *Config, log *slog.Logger) *Server {
+	return &Server{config: config, log: log, ready: make(chan struct{})}
+}
+
+// Ready is closed when calls are answered.
+func (s *Server) Ready() <-chan struct{} { return s.ready }
+
+// Address is where gRPC listens; call it after Ready.
+func (s *Server) Address() net.Addr { return s.address }
+
+// Run serves until ctx ends, then drains. Its error is why it could not start or go on; ending by ctx is none.
+func (s *Server) Run(ctx context.Context) (err error) {
+	// What follows a failure under way to readiness is undone by the deferred calls, in the opposite order.
+	listener, err := listen(ctx, s.config.GRPC.Host, s.config.GRPC.Port)
+	if err != nil {
+		return fmt.Errorf("ORISUN_GRPC_PORT: %w", err)
+	}
+	defer func() { err = errors.Join(err, closeListener(listener)) }()
+	s.address = listener.Addr()
+
+	var own *postgres.Server
+	if s.config.PG.Embedded() {
+		if own, err = s.startPostgres(ctx); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, s.stop(own.Stop)) }()
+	}
+
+	write, err := newPool(ctx, s.config.PG, s.config.PG.WriteMaxOpen, s.config.PG.WriteMaxIdle)
+	if err != nil {
+		return err
+	}
+	defer write.Close()
+	read, err := newPool(ctx, s.config.PG, s.config.PG.ReadMaxOpen, s.config.PG.ReadMaxIdle)
+	if err != nil {
+		return err
+	}
+	defer read.Close()
+	if err := s.prepareDatabase(ctx, write); err != nil {
+		return err
+	}
+
+	build := readBuildInfo()
+	store := service.NewEventStore(service.Config{
+		Write: write, Read: read,
+		MaxEventBytes: int(s.config.NATS.MaxPayload),
+		MaxPageBytes:  s.config.GRPC.MaxSendMessageSize,
+		Info: &orisunpb.GetServerInfoResponse{
+			Version: build.version, GitCommit: build.commit, BuildTime: build.date,
+			Backend: orisunpb.StorageBackend_STORAGE_BACKEND_POSTGRES,
+			NodeId:  s.config.NATS.ServerName,
+			Capabilities: []orisunpb.ServerCapability{
+				orisunpb.ServerCapability_SERVER_CAPABILITY_COMMAND_CONTEXT_CONSISTENCY,
+				orisunpb.ServerCapability_SERVER_CAPABILITY_GRPC_HEALTH,
+			},
+		},
+	})
+	healthy := health.NewServer()
+	server, err := newGRPCServer(s.config, store, healthy, s.log)
+	if err != nil {
+		return err
+	}
+	return s.serve(ctx, server, healthy, listener, own)
+}
+
+// prepareDatabase leaves a PostgreSQL that has what this binary needs.
+func (s *Server) prepareDatabase(ctx context.Context, pool *pgxpool.Pool) error {
+	pg := s.config.PG
+	err := s.step("connect to PostgreSQL", func() error { return waitForDatabase(ctx, pool, s.log) })
+	if err != nil {
+		return fmt.Errorf("PostgreSQL at %s, port %d, database %s, user %s: %w", pg.Host, pg.Port, pg.Name, pg.User, err)
+	}
+	if err := s.step("migrate", func() error { return s.migrate(ctx) }); err != nil {
+		return err
+	}
+	return s.step("initialize boundaries", func() error { return s.initializeBoundaries(ctx, pool) })
+}
+
+// serve answers calls until ctx ends or something that it stands on does.
+func (s *Server) serve(ctx context.Context, server *grpc.Server, healthy *health.Server, listener net.Listener, own *postgres.Server) error {
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(listener) }()
+	s.log.Info("serving", "grpc", listener.Addr().String(), "boundaries", len(s.config.Boundaries), "version", readBuildInfo().version)
+	close(s.ready)
+
+	var ended error
+	select {
+	case <-ctx.Done():
+		s.log.Info("draining", "timeout", s.config.Shutdown.Timeout)
+	case ended = <-served:
+		return fmt.Errorf("serve gRPC: %w", ended)
+	case <-done(own):
+		ended = fmt.Errorf("our own PostgreSQL ended: %w", own.Err())
+	}
+	healthy.Shutdown()
+	err := s.stop(func(ctx context.Context) error { return drain(ctx, server) })
+	<-served
+	return errors.Join(ended, err)
+}
+
+// drain lets calls in flight finish, and cuts them when ctx ends.
+func drain(ctx context.Context, server *grpc.Server) error {
+	cut := context.AfterFunc(ctx, server.Stop)
+	server.GracefulStop()
+	cut()
+	return nil
+}
+
+// done is the end of our own PostgreSQL, or never where there is none.
+func done(own *postgres.Server) <-chan struct{} {
+	if own == nil {
+		return nil
+	}
+	return own.Done()
+}
+
+// stop gives an ending what remains of the time to drain, beyond the end of what ran.
+func (s *Server) stop(end func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(context.Background(), s.config.Shutdown.Timeout)
+	defer cancel()
+	return end(ctx)
+}
+
+// step tells what the start does and how long it took.
+func (s *Server) step(what string, do func() error) error {
+	start := time.Now()
+	if err := do(); err != nil {
+		return err
+	}
+	s.log.Info(what, "took", time.Since(start).Round(time.Millisecond))
+	return nil
+}
+
+func listen(ctx context.Context, host string, port int) (net.Listener, error) {
+	return new(net.ListenConfig).Listen(ctx, "tcp", net.JoinHostPort(host, strconv.Itoa(port)))
+}
+
+// closeListener closes a listener that gRPC may have closed already.
+func closeListener(listener net.Listener) error {
+	if err := listener.Close(); !errors.Is(err, net.ErrClosed) {
+		return err
+	}
+	return nil
+}

@@ -1,0 +1,60 @@
+package migrations_test
+
+import (
+	"encoding/json"
+	"testing"
+
+	"github.com/oexza/orisun/db"
+)
+
+// A question is one call of orisun.get_matching_events as the tests write it down.
+type question struct {
+	criteria   []criterion
+	begin      *position
+	inclusive  bool
+	descending bool
+	count      int32
+}
+
+func read(t testing.TB, tx db.DBTX, boundary string, q question) []db.OrisunEvent {
+	t.Helper()
+	params := db.GetMatchingEventsParams{
+		Boundary: boundary, Criteria: criteriaJSON(t, q.criteria), Inclusive: q.inclusive, Descending: q.descending, Count: q.count,
+	}
+	if q.begin != nil {
+		params.TransactionID, params.GlobalID = &q.begin.transactionID, &q.begin.globalID
+	}
+	events, err := db.New().GetMatchingEvents(t.Context(), tx, params)
+	if err != nil {
+		t.Fatalf("read: %v", err)
+	}
+	return events
+}
+
+func criteriaJSON(t testing.TB, criteria []criterion) string {
+	t.Helper()
+	type tags struct {
+		Tags []map[string]string `json:"tags"`
+	}
+	encoded := make([]tags, len(criteria))
+	for i, c := range criteria {
+		encoded[i].Tags = []map[string]string{}
+		for _, tag := range c {
+			encoded[i].Tags = append(encoded[i].Tags, map[string]string{"key": tag.Key, "value": tag.Value})
+		}
+	}
+	text, err := json.Marshal(encoded)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+func quoteJSON(t testing.TB, text string) string {
+	t.Helper()
+	quoted, err := json.Marshal(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(quoted)
+}

@@ -1,0 +1,118 @@
+package service
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/oexza/orisun/db"
+	orisunpb "github.com/oexza/orisun/proto"
+)
+
+// GetEvents answers one page. Errors: INVALID_ARGUMENT with field paths, NOT_FOUND for an unknown boundary,
+// RESOURCE_EXHAUSTED when the page is larger than the send limit, UNAVAILABLE.
+func (s *EventStore) GetEvents(ctx context.Context, in *orisunpb.GetEventsRequest) (*orisunpb.GetEventsResponse, error) {
+	var v violations
+	v.boundary(in.GetBoundary())
+	v.criteria("query.criteria", in.GetQuery().GetCriteria())
+	if in.GetCount() > maxCount {
+		v.add("count", "is %d, at most %d events fit a page; ask for the next page with after_position", in.GetCount(), maxCount)
+	}
+	if in.GetDirection() != orisunpb.Direction_ASC && in.GetDirection() != orisunpb.Direction_DESC {
+		v.add("direction", "is %d, neither ASC (0) nor DESC (1)", in.GetDirection())
+	}
+	if in.GetFromPosition() != nil && in.GetAfterPosition() != nil {
+		v.add("after_position", "excludes from_position: a page begins at one of them")
+	}
+	if err := v.err(); err != nil {
+		return nil, err
+	}
+
+	count := in.GetCount()
+	if count == 0 {
+		count = defaultCount
+	}
+	var transactionID, globalID *int64
+	inclusive := in.GetAfterPosition() == nil
+	if begin := in.GetFromPosition(); begin != nil {
+		transactionID, globalID = &begin.TransactionId, &begin.GlobalId
+	} else if begin := in.GetAfterPosition(); begin != nil {
+		transactionID, globalID = &begin.TransactionId, &begin.GlobalId
+	}
+	criteria, err := encodeCriteria(in.GetQuery().GetCriteria())
+	if err != nil {
+		return nil, internal(err)
+	}
+
+	// A page is cut off by its bytes while it is read: its events together may be larger than the memory. Cancelling ends the query.
+	query, cancel := context.WithCancel(ctx)
+	defer cancel()
+	rows, err := s.config.Read.Query(query, db.GetMatchingEvents, in.GetBoundary(), criteria, transactionID, globalID,
+		inclusive, in.GetDirection() == orisunpb.Direction_DESC, int32(count))
+	if err != nil {
+		return nil, toStatus(ctx, err)
+	}
+	defer rows.Close()
+	page := &orisunpb.GetEventsResponse{}
+	size := 0
+	for rows.Next() {
+		event, err := scanEvent(rows)
+		if err != nil {
+			return nil, toStatus(ctx, err)
+		}
+		if size += eventSize(event); size > s.config.MaxPageBytes {
+			cancel()
+			return nil, pageTooLarge(s.config.MaxPageBytes, fmt.Sprintf("ask with count at most %d", max(len(page.GetEvents()), 1)))
+		}
+		page.Events = append(page.Events, event)
+	}
+	return page, toStatus(ctx, rows.Err())
+}
+
+// scanEvent reads a row of orisun.event; more are the destinations of the columns that follow.
+func scanEvent(rows pgx.Rows, more ...any) (*orisunpb.Event, error) {
+	event := &orisunpb.Event{Position: &orisunpb.Position{}}
+	var created time.Time
+	err := rows.Scan(append([]any{&event.Position.GlobalId, &event.Position.TransactionId, &created,
+		&event.EventId, &event.EventType, &event.Data, &event.Metadata}, more...)...)
+	event.DateCreated = timestamppb.New(created)
+	return event, err
+}
+
+// eventSize is what an event takes in an answer: its own bytes, tag and length.
+func eventSize(event *orisunpb.Event) int {
+	const tagAndLength = 6
+	return proto.Size(event) + tagAndLength
+}
+
+func pageTooLarge(limit int, advice string) error {
+	return status.Error(codes.ResourceExhausted, fmt.Sprintf(
+		"the answer is larger than the %d bytes that one may take (ORISUN_GRPC_MAX_SEND_MESSAGE_SIZE): %s", limit, advice))
+}
+
+// encodeCriteria is the JSON that the reading functions take; it is that of the API.
+func encodeCriteria(criteria []*orisunpb.Criterion) (string, error) {
+	type tag struct {
+		Key   string `json:"key"`
+		Value string `json:"value"`
+	}
+	type criterion struct {
+		Tags []tag `json:"tags"`
+	}
+	encoded := make([]criterion, len(criteria))
+	for i, c := range criteria {
+		encoded[i].Tags = make([]tag, len(c.GetTags()))
+		for j, t := range c.GetTags() {
+			encoded[i].Tags[j] = tag{t.GetKey(), t.GetValue()}
+		}
+	}
+	text, err := json.Marshal(encoded)
+	return string(text), err
+}

@@ -1,0 +1,54 @@
+package service
+
+import (
+	"context"
+
+	"github.com/oexza/orisun/db"
+	orisunpb "github.com/oexza/orisun/proto"
+)
+
+// GetLatestByCriteria answers the latest event of each criterion, all of one snapshot, and the position that a save which
+// rests on them expects. Errors: as GetEvents.
+func (s *EventStore) GetLatestByCriteria(ctx context.Context, in *orisunpb.GetLatestByCriteriaRequest) (*orisunpb.GetLatestByCriteriaResponse, error) {
+	var v violations
+	v.boundary(in.GetBoundary())
+	if len(in.GetCriteria()) == 0 {
+		v.add("criteria", "is required: at least one criterion")
+	}
+	v.criteria("criteria", in.GetCriteria())
+	if err := v.err(); err != nil {
+		return nil, err
+	}
+	criteria, err := encodeCriteria(in.GetCriteria())
+	if err != nil {
+		return nil, internal(err)
+	}
+
+	answer := &orisunpb.GetLatestByCriteriaResponse{ContextPosition: &orisunpb.Position{TransactionId: -1, GlobalId: -1}}
+	for _, criterion := range in.GetCriteria() {
+		answer.Results = append(answer.Results, &orisunpb.LatestCriterionResult{Criterion: criterion})
+	}
+	query, cancel := context.WithCancel(ctx)
+	defer cancel()
+	rows, err := s.config.Read.Query(query, db.GetLatestByCriteria, in.GetBoundary(), criteria)
+	if err != nil {
+		return nil, toStatus(ctx, err)
+	}
+	defer rows.Close()
+	for size := 0; rows.Next(); {
+		var criterion int
+		event, err := scanEvent(rows, &criterion)
+		if err != nil {
+			return nil, toStatus(ctx, err)
+		}
+		if size += eventSize(event); size > s.config.MaxPageBytes {
+			cancel()
+			return nil, pageTooLarge(s.config.MaxPageBytes, "ask for fewer criteria at once")
+		}
+		answer.Results[criterion-1].Event = event
+		if event.GetPosition().GetGlobalId() > answer.GetContextPosition().GetGlobalId() {
+			answer.ContextPosition = event.GetPosition()
+		}
+	}
+	return answer, toStatus(ctx, rows.Err())
+}

@@ -1,0 +1,18 @@
+package service
+
+// The limits of what a request may ask for. Those on bytes keep index entries and statements of a size that PostgreSQL
+// handles (an entry of a b-tree is at most 2,704 bytes); those on numbers bound what one request does under a
+// boundary's lock.
+const (
+	maxNameBytes     = 256    // event_id, event_type, and a tag's key; the event table checks the first two as well
+	maxTagValueBytes = 4096   // a tag's value
+	maxTags          = 32     // tags in a criterion
+	maxCriteria      = 256    // criteria in a request
+	maxEventsPerSave = 10_000 // events in a save
+	maxCount         = 10_000 // events in a page
+	defaultCount     = 1_000  // events in a page of which nobody said how long
+
+	// messageOverhead is what an outbox message takes beside an event's own bytes: header names, position, time, the
+	// identity of the source. An event must leave it room in a NATS payload.
+	messageOverhead = 1024
+)

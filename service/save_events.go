@@ -1,0 +1,169 @@
+package service
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc/codes"
+
+	"github.com/oexza/orisun/db"
+	orisunpb "github.com/oexza/orisun/proto"
+)
+
+// The outcomes of orisun.save_requests; orisun.save_result says what each means.
+const (
+	outcomeSaved          = "saved"
+	outcomeRepeated       = "repeated"
+	outcomeContextChanged = "context_changed"
+	outcomeEventIDReused  = "event_id_reused"
+)
+
+// SaveEvents appends a save if its context still holds. Errors: INVALID_ARGUMENT with field paths, NOT_FOUND for an unknown
+// boundary, ALREADY_EXISTS (CONTEXT_CHANGED), FAILED_PRECONDITION (EVENT_ID_REUSED), UNAVAILABLE.
+func (s *EventStore) SaveEvents(ctx context.Context, in *orisunpb.SaveEventsRequest) (*orisunpb.WriteResult, error) {
+	if err := s.checkSave(in); err != nil {
+		return nil, err
+	}
+	var params db.SaveRequestsParams
+	params.Boundary = in.GetBoundary()
+	appendRequest(&params, in)
+	results, err := s.queries.SaveRequests(ctx, s.config.Write, params)
+	if err != nil {
+		return nil, toStatus(ctx, err)
+	}
+	if len(results) != 1 {
+		return nil, internal(errMissingRow)
+	}
+	return answerSave(in, results[0])
+}
+
+func (s *EventStore) checkSave(in *orisunpb.SaveEventsRequest) error {
+	var v violations
+	v.boundary(in.GetBoundary())
+	v.criteria("query.criteria", in.GetQuery().GetCriteria())
+	v.criteria("query.subset_query.criteria", in.GetQuery().GetSubsetQuery().GetCriteria())
+	if n := len(in.GetQuery().GetCriteria()) + len(in.GetQuery().GetSubsetQuery().GetCriteria()); len(v) == 0 && n > maxCriteria {
+		v.add("query", "has %d criteria in criteria and subset_query together, at most %d are allowed", n, maxCriteria)
+	}
+	switch n := len(in.GetEvents()); {
+	case n == 0:
+		v.add("events", "is required: a save holds at least one event")
+	case n > maxEventsPerSave:
+		v.add("events", "has %d events, at most %d are allowed in a save", n, maxEventsPerSave)
+	default:
+		s.checkEvents(&v, in.GetEvents())
+	}
+	return v.err()
+}
+
+func (s *EventStore) checkEvents(v *violations, events []*orisunpb.EventToSave) {
+	first := make(map[string]int, len(events))
+	for i, event := range events {
+		path := func(field string) string { return fmt.Sprintf("events[%d].%s", i, field) }
+		v.text(path("event_id"), event.GetEventId(), 1, maxNameBytes)
+		v.text(path("event_type"), event.GetEventType(), 1, maxNameBytes)
+		if j, twice := first[event.GetEventId()]; twice && event.GetEventId() != "" {
+			v.add(path("event_id"), "is %q, as that of events[%d]: an id is unique in its boundary", event.GetEventId(), j)
+		}
+		first[event.GetEventId()] = i
+
+		size := messageOverhead + len(event.GetEventId()) + len(event.GetEventType())
+		n, err := checkDocument(event.GetData())
+		if err != nil {
+			v.add(path("data"), "%v", err)
+		}
+		size += n
+		if event.GetMetadata() != "" {
+			n, err := checkDocument(event.GetMetadata())
+			if err != nil {
+				v.add(path("metadata"), "%v", err)
+			}
+			size += n
+		}
+		if size < 0 || size > s.config.MaxEventBytes {
+			v.add(path("data"), "makes the event %d bytes as PostgreSQL prints it, at most %d can be published (ORISUN_NATS_MAX_PAYLOAD)", size, s.config.MaxEventBytes)
+		}
+	}
+}
+
+// appendRequest adds a checked request to the arrays of a call. Criteria and requests count from 1, as SQL does.
+func appendRequest(params *db.SaveRequestsParams, in *orisunpb.SaveEventsRequest) {
+	expected := in.GetQuery().GetExpectedPosition()
+	if expected == nil {
+		expected = &orisunpb.Position{TransactionId: -1, GlobalId: -1}
+	}
+	params.ExpectedTransactionIds = append(params.ExpectedTransactionIds, expected.GetTransactionId())
+	params.ExpectedGlobalIds = append(params.ExpectedGlobalIds, expected.GetGlobalId())
+	request := int32(len(params.ExpectedGlobalIds))
+
+	for _, criteria := range [][]*orisunpb.Criterion{in.GetQuery().GetCriteria(), in.GetQuery().GetSubsetQuery().GetCriteria()} {
+		for _, criterion := range criteria {
+			params.CriterionRequests = append(params.CriterionRequests, request)
+			number := int32(len(params.CriterionRequests))
+			for _, tag := range criterion.GetTags() {
+				params.TagCriteria = append(params.TagCriteria, number)
+				params.TagKeys = append(params.TagKeys, tag.GetKey())
+				params.TagValues = append(params.TagValues, tag.GetValue())
+			}
+		}
+	}
+	for _, event := range in.GetEvents() {
+		params.EventRequests = append(params.EventRequests, request)
+		params.EventIds = append(params.EventIds, event.GetEventId())
+		params.EventTypes = append(params.EventTypes, event.GetEventType())
+		params.Data = append(params.Data, event.GetData())
+		metadata := event.GetMetadata()
+		if metadata == "" {
+			metadata = "{}"
+		}
+		params.Metadata = append(params.Metadata, metadata)
+	}
+}
+
+func answerSave(in *orisunpb.SaveEventsRequest, result db.OrisunSaveResult) (*orisunpb.WriteResult, error) {
+	position := &orisunpb.Position{TransactionId: result.TransactionID, GlobalId: result.GlobalID}
+	switch result.Outcome {
+	case outcomeSaved, outcomeRepeated:
+		return &orisunpb.WriteResult{
+			LogPosition:         position,
+			NewGlobalId:         result.GlobalID,
+			LatestTransactionId: result.TransactionID,
+			LatestGlobalId:      result.GlobalID,
+		}, nil
+	case outcomeContextChanged:
+		return nil, contextChanged(in, position)
+	case outcomeEventIDReused:
+		return nil, withDetails(codes.FailedPrecondition,
+			fmt.Sprintf("an event_id of this save is taken by another event, at or before position {%d,%d}: nothing is saved; give a new save new ids",
+				position.GetTransactionId(), position.GetGlobalId()),
+			&errdetails.ErrorInfo{Reason: reasonEventIDReused, Domain: domain, Metadata: map[string]string{
+				"boundary":             in.GetBoundary(),
+				"taken_transaction_id": strconv.FormatInt(position.GetTransactionId(), 10),
+				"taken_global_id":      strconv.FormatInt(position.GetGlobalId(), 10),
+			}})
+	default:
+		return nil, internal(fmt.Errorf("orisun.save_requests answered the outcome %q", result.Outcome))
+	}
+}
+
+func contextChanged(in *orisunpb.SaveEventsRequest, actual *orisunpb.Position) error {
+	expected := in.GetQuery().GetExpectedPosition()
+	if expected == nil {
+		expected = &orisunpb.Position{TransactionId: -1, GlobalId: -1}
+	}
+	message := fmt.Sprintf("the context changed: an event that matches lies at position {%d,%d}, after the expected {%d,%d}; read the context again and decide again",
+		actual.GetTransactionId(), actual.GetGlobalId(), expected.GetTransactionId(), expected.GetGlobalId())
+	if actual.GetGlobalId() < 0 {
+		message = fmt.Sprintf("the context changed: the expected position {%d,%d} is that of no stored event; read the context again and decide again",
+			expected.GetTransactionId(), expected.GetGlobalId())
+	}
+	return withDetails(codes.AlreadyExists, message, &errdetails.ErrorInfo{Reason: reasonContextChanged, Domain: domain, Metadata: map[string]string{
+		"boundary":                in.GetBoundary(),
+		"expected_transaction_id": strconv.FormatInt(expected.GetTransactionId(), 10),
+		"expected_global_id":      strconv.FormatInt(expected.GetGlobalId(), 10),
+		"actual_transaction_id":   strconv.FormatInt(actual.GetTransactionId(), 10),
+		"actual_global_id":        strconv.FormatInt(actual.GetGlobalId(), 10),
+	}})
+}
