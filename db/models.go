@@ -34,6 +34,25 @@ type OrisunEvent struct {
 	Metadata      string
 }
 
+// The shape of what orisun.get_last_position returns: the position of an event. It holds no rows.
+type OrisunEventPosition struct {
+	TransactionID int64
+	GlobalID      int64
+}
+
+// The shape of what orisun.follow_events returns: an event that matches, or, with matches = false and without content,
+// the place up to which the scan went. It holds no rows.
+type OrisunFollowedEvent struct {
+	GlobalID      int64
+	TransactionID int64
+	DateCreated   time.Time
+	EventID       string
+	EventType     string
+	Data          string
+	Metadata      string
+	Matches       bool
+}
+
 // The shape of every {schema}.{boundary}_orisun_last_published_event_position: one row,
 // the position up to which the outbox is published. It holds no rows.
 type OrisunLastPublishedEventPosition struct {

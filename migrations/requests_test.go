@@ -61,11 +61,3 @@ func trySave(ctx context.Context, tx db.DBTX, boundary string, requests ...reque
 	}
 	return db.New().SaveRequests(ctx, tx, params)
 }
-
-func outcomes(results []db.OrisunSaveResult) []string {
-	texts := make([]string, len(results))
-	for i, r := range results {
-		texts[i] = r.Outcome
-	}
-	return texts
-}

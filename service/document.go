@@ -134,7 +134,7 @@ func isSurrogateEscape(text string) bool {
 func measureDocument(text string) (size int, err error) {
 	nesting := 0
 	for at := 0; at < len(text); size = min(size, maxPrinted) {
-		length, printed := 1, 1
+		length, printed := 1, 1 // of brackets and the letters of null, true and false
 		switch text[at] {
 		case ' ', '\t', '\n', '\r':
 			printed = 0
@@ -150,11 +150,7 @@ func measureDocument(text string) (size int, err error) {
 			if length, printed, err = measureString(text[at:]); err != nil {
 				return 0, fmt.Errorf(`\u0000 at byte %d: %w`, at+length, err)
 			}
-		case 't', 'n':
-			length, printed = len("true"), len("true")
-		case 'f':
-			length, printed = len("false"), len("false")
-		default:
+		case '-', '0', '1', '2', '3', '4', '5', '6', '7', '8', '9':
 			if length, printed, err = measureNumber(text[at:]); err != nil {
 				return 0, fmt.Errorf("the number at byte %d is beyond PostgreSQL's numeric: %w; send it as a string", at, err)
 			}

@@ -182,8 +182,8 @@ func TestSizeOfAmplifiedNumbersIsKnownWithoutPrintingThem(t *testing.T) {
 		t.Errorf("size %d, %v; wanted %d", size, err, want)
 	}
 	size, err = checkDocument(document(100_000)) // 13 GB
-	if err != nil || size < maxPrinted {
-		t.Errorf("size %d, %v; wanted at least %d", size, err, maxPrinted)
+	if err != nil || size != maxPrinted {
+		t.Errorf("size %d, %v; wanted %d", size, err, maxPrinted)
 	}
 }
 
@@ -217,6 +217,8 @@ func TestMutatedDocumentsAgreeWithPostgres(t *testing.T) {
 	})
 }
 
+// FuzzDocumentAgreesWithPostgres wants -fuzzminimizetime=1x: the connection's goroutines make coverage vary, and so minimising
+// endless.
 func FuzzDocumentAgreesWithPostgres(f *testing.F) {
 	for _, seed := range []string{
 		`{}`, `{"a":[1,-0.50e-3,{"b":null}],"a":"\ud83d\ude00\u0000\/"}`, "\t{\"\xe2\x82\xac\":1E+131071} ", `{"a":0e-16384}`, `{"a":"\udc00`, `[]`,

@@ -50,7 +50,7 @@ func (v *violations) text(field, value string, least, most int) {
 
 // boundary checks only that there is something to look up: which boundaries exist is the registry's to say.
 func (v *violations) boundary(name string) {
-	v.text("boundary", name, 1, maxNameBytes)
+	v.text("boundary", name, 1, maxBoundaryBytes)
 }
 
 func (v *violations) criteria(field string, criteria []*orisunpb.Criterion) {

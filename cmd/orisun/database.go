@@ -73,15 +73,14 @@ func newPool(ctx context.Context, pg PGConfig, open, idle int32) (*pgxpool.Pool,
 	params["search_path"] = "pg_catalog"
 	params["statement_timeout"] = strconv.FormatInt(pg.StatementTimeout.Milliseconds(), 10)
 	config.MaxConns = open
+	var pool *pgxpool.Pool
+	config.AfterRelease = func(*pgx.Conn) bool { return pool.Stat().IdleConns() < idle }
 	config.AfterConnect = func(_ context.Context, conn *pgx.Conn) error {
 		conn.TypeMap().RegisterType(&pgtype.Type{Name: "timestamptz", OID: pgtype.TimestamptzOID, Codec: &pgtype.TimestamptzCodec{ScanLocation: time.UTC}})
 		return nil
 	}
-	pool, err := pgxpool.NewWithConfig(ctx, config)
-	if err != nil {
-		return nil, err
-	}
-	return pool, nil
+	pool, err = pgxpool.NewWithConfig(ctx, config)
+	return pool, err
 }
 
 // waitForDatabase returns when PostgreSQL answers, or why waiting does not help.
@@ -94,7 +93,7 @@ func waitForDatabase(ctx context.Context, pool *pgxpool.Pool, log *slog.Logger) 
 			return err
 		}
 		if !told {
-			log.Warn("PostgreSQL does not answer yet; waiting", "for", databaseWait, "error", err)
+			log.Warn("PostgreSQL does not answer yet; waiting", "for", databaseWait.String(), "error", err)
 			told = true
 		}
 		return retry.RetryableError(err)

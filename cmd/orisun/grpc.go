@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"time"
 
 	"github.com/grpc-ecosystem/go-grpc-middleware/v2/interceptors/recovery"
 	"google.golang.org/grpc"
@@ -15,7 +16,6 @@ import (
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/reflection"
-	"time"
 
 	orisunpb "github.com/oexza/orisun/proto"
 	"github.com/oexza/orisun/service"
@@ -31,7 +31,10 @@ func newGRPCServer(config *Config, store *service.EventStore, healthy *health.Se
 	if _, err := rand.Read(key); err != nil {
 		return nil, err
 	}
-	callers := auth.New(auth.Credentials{Username: config.Admin.Username, Password: config.Admin.Password}, config.Auth.SessionTTL, key)
+	callers, err := auth.New(auth.Credentials{Username: config.Admin.Username, Password: config.Admin.Password}, config.Auth.SessionTTL, key)
+	if err != nil {
+		return nil, err
+	}
 
 	options := []grpc.ServerOption{
 		grpc.ConnectionTimeout(config.GRPC.ConnectionTimeout),
@@ -40,8 +43,8 @@ func newGRPCServer(config *Config, store *service.EventStore, healthy *health.Se
 		grpc.MaxSendMsgSize(config.GRPC.MaxSendMessageSize),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: config.GRPC.KeepAliveTime, Timeout: config.GRPC.KeepAliveTimeout}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: leastPingInterval, PermitWithoutStream: true}),
-		grpc.ChainUnaryInterceptor(logUnary(log), recovery.UnaryServerInterceptor(recoverPanic(log)), callers.Unary()),
-		grpc.ChainStreamInterceptor(logStream(log), recovery.StreamServerInterceptor(recoverPanic(log)), callers.Stream()),
+		grpc.ChainUnaryInterceptor(logUnary(log), recovery.UnaryServerInterceptor(recoverPanic(log)), callers.UnaryInterceptor),
+		grpc.ChainStreamInterceptor(logStream(log), recovery.StreamServerInterceptor(recoverPanic(log)), callers.StreamInterceptor),
 	}
 	if config.GRPC.TLSEnabled {
 		secured, err := newTLS(config.GRPC)

@@ -119,7 +119,7 @@ func (s *Server) serve(ctx context.Context, server *grpc.Server, healthy *health
 	var ended error
 	select {
 	case <-ctx.Done():
-		s.log.Info("draining", "timeout", s.config.Shutdown.Timeout)
+		s.log.Info("draining", "timeout", s.config.Shutdown.Timeout.String())
 	case ended = <-served:
 		return fmt.Errorf("serve gRPC: %w", ended)
 	case <-done(own):
@@ -160,7 +160,7 @@ func (s *Server) step(what string, do func() error) error {
 	if err := do(); err != nil {
 		return err
 	}
-	s.log.Info(what, "took", time.Since(start).Round(time.Millisecond))
+	s.log.Info(what, "took", time.Since(start).Round(time.Millisecond).String())
 	return nil
 }
 

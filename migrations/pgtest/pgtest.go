@@ -9,6 +9,7 @@ package pgtest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -136,7 +137,7 @@ func create(t testing.TB, from string) *pgx.ConnConfig {
 
 func startServer() (*postgres.Server, error) {
 	if directory == "" {
-		return nil, fmt.Errorf("the package's TestMain does not call pgtest.Run")
+		return nil, errors.New("the package's TestMain does not call pgtest.Run")
 	}
 	server, err := postgres.Start(context.Background(), postgres.Config{
 		DataDir: directory + "/pg", BinDir: os.Getenv("ORISUN_PG_BIN_DIR"),

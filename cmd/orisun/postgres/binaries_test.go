@@ -46,23 +46,6 @@ func TestAMachineWithoutPostgreSQLIsToldHowToGetIt(t *testing.T) {
 	}
 }
 
-func TestAClusterOfAnotherMajorVersionIsLeftAloneAndTheVersionNamed(t *testing.T) {
-	t.Parallel()
-	cfg := config(t, stoppedCluster(t))
-	version := filepath.Join(cfg.DataDir, "cluster", "PG_VERSION")
-	made, err := os.ReadFile(version)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cfg.BinDir = fakeServer(t, "99.1")
-	_, err = Start(t.Context(), cfg)
-	if want := "install PostgreSQL " + strings.TrimSpace(string(made)); err == nil || !strings.Contains(err.Error(), want) {
-		t.Fatalf("got %v, want an error that says %q", err, want)
-	}
-	cfg.BinDir = ""
-	start(t, cfg) // the right server opens it as before
-}
-
 func TestTheNewestServerIsChosenAndForAClusterTheNewestOfItsMajor(t *testing.T) {
 	t.Parallel()
 	var dirs []string

@@ -27,7 +27,7 @@ func (s *Server) launch(ctx context.Context) ([]any, error) {
 	}
 	for attempt := 1; ; attempt++ {
 		if s.port = s.cfg.Port; s.port == 0 {
-			if s.port, err = freePort(); err != nil {
+			if s.port, err = s.anyPort(); err != nil {
 				return nil, err
 			}
 		}

@@ -61,8 +61,8 @@ type Config struct {
 	// Port is the TCP port on 127.0.0.1; 0 picks a free one. It may differ between starts.
 	Port int
 
-	// User is the superuser that initdb makes. It cannot be changed by configuration once the cluster exists. initdb takes no name
-	// with a double quote in it or "pg_" before it.
+	// User is the superuser that initdb makes. It cannot be changed by configuration once the cluster exists. initdb makes none
+	// whose name begins with pg_ or holds any of " $ ' \
 	User string
 
 	// Password is what User logs in with by TCP. Empty lets nobody in by TCP.
@@ -106,8 +106,8 @@ func (cfg Config) check() error {
 			refuse("%s is %q: PostgreSQL's names cannot hold a zero byte", name.field, name.value)
 		}
 	}
-	if strings.Contains(cfg.User, `"`) {
-		refuse("User (ORISUN_PG_USER) is %q: initdb cannot make a role whose name holds a double quote", cfg.User)
+	if strings.ContainsAny(cfg.User, `"$'\`) {
+		refuse("User (ORISUN_PG_USER) is %q: initdb can make no role whose name holds any of \" $ ' \\", cfg.User)
 	}
 	if strings.ContainsRune(cfg.Password, 0) {
 		refuse("Password (ORISUN_PG_PASSWORD) holds a zero byte: PostgreSQL cannot take it")

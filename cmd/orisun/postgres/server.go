@@ -21,6 +21,7 @@ type Server struct {
 	account account
 	sockets string
 	port    int
+	anyPort func() (int, error) // picks the port when the configuration names none
 	logFile string
 	logFrom int64 // where in logFile this start begins
 	process *process

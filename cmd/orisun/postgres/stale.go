@@ -18,7 +18,7 @@ const stalePoll = 10 * time.Millisecond
 
 // firmness is how a stale server is ended. Only the postmaster gets SIGINT, the fast shutdown: its children read it otherwise, and an
 // orphan among them that took it for "write the shutdown checkpoint" would do so while others still write.
-var firmness = []struct {
+var firmness = [...]struct {
 	signal     syscall.Signal
 	postmaster bool // to the postmaster alone
 	grace      time.Duration
@@ -65,11 +65,13 @@ func (s *Server) signalStale(stale []int, signal syscall.Signal, postmasterAlone
 		if postmasterAlone && pid != file.pid {
 			continue
 		}
-		s.log.Warn("PostgreSQL: ending a process of an earlier server", "pid", pid, "signal", signal.String(), "cluster", s.cluster())
-		if err := syscall.Kill(pid, signal); err != nil && !errors.Is(err, syscall.ESRCH) {
+		signalled = true
+		if err := syscall.Kill(pid, signal); errors.Is(err, syscall.ESRCH) {
+			continue // it has just ended by itself
+		} else if err != nil {
 			return false, fmt.Errorf("send %v to process %d of an earlier server: %w", signal, pid, err)
 		}
-		signalled = true
+		s.log.Warn("PostgreSQL: ending a process of an earlier server", "pid", pid, "signal", signal.String(), "cluster", s.cluster())
 	}
 	return signalled, nil
 }

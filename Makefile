@@ -1,0 +1,53 @@
+# Every target works by itself on a fresh machine that has Go: what else it needs it installs, and says so.
+GO      ?= go
+# PG chooses a major version of PostgreSQL for the tests, e.g. make test PG=17; empty is the newest one found.
+PG      ?=
+TOOL     = $(GO) tool -modfile=tools/$(1).mod $(1)
+# Git tells Go the commit, where there is a checkout that git trusts.
+VCS     := $(shell git rev-parse HEAD >/dev/null 2>&1 && echo true || echo false)
+PG_BIN   = $(if $(PG),ORISUN_PG_BIN_DIR=$$(.ci/postgres $(PG)))
+TESTS   ?= ./...
+
+.DEFAULT_GOAL := help
+.PHONY: help run build test check lint generate diff fmt
+
+help: ## Show this
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: build ## Build and serve, with a PostgreSQL of its own in ./data unless ORISUN_PG_HOST is set
+	@test -n "$$ORISUN_PG_HOST" || .ci/postgres $(PG) >/dev/null
+	exec bin/orisun
+
+build: ## Build bin/orisun
+	$(GO) build -buildvcs=$(VCS) -o bin/orisun ./cmd/orisun
+
+test: ## Run all tests with the race detector, on a real PostgreSQL
+	@.ci/postgres $(PG) >/dev/null
+	$(PG_BIN) $(call TOOL,gotestsum) --format pkgname-and-test-fails --format-hide-empty-pkg -- -race -timeout 20m $(TESTS)
+
+check: diff lint test ## Everything that a submission must pass
+
+lint: ## Look at Go, SQL and protocol without running them
+	$(GO) build -buildvcs=$(VCS) ./...
+	GOOS=darwin $(GO) build -buildvcs=false -o /dev/null ./cmd/orisun
+	GOOS=windows $(GO) build -buildvcs=false -o /dev/null ./cmd/orisun
+	$(GO) vet ./...
+	$(call TOOL,golangci-lint) run
+	$(call TOOL,sqlc) vet
+	$(call TOOL,buf) lint
+	$(call TOOL,buf) format --diff --exit-code
+
+generate: ## Make db/, proto/*.pb.go and docs/configuration.md anew from their sources
+	rm -f db/*.go
+	$(call TOOL,sqlc) generate
+	$(call TOOL,buf) generate
+	$(GO) run -buildvcs=false ./cmd/orisun config --markdown > docs/configuration.md.new
+	mv docs/configuration.md.new docs/configuration.md
+
+diff: ## Fail when generated code is not what its sources generate
+	$(call TOOL,sqlc) diff
+	.ci/generated
+
+fmt: ## Format Go and protocol
+	$(call TOOL,golangci-lint) fmt
+	$(call TOOL,buf) format -w

@@ -1,0 +1,91 @@
+// Package jetstream runs a NATS server with JetStream inside this process.
+//
+// Everything in its store directory is a copy of what PostgreSQL holds: it may be deleted while the server is stopped.
+//
+//	orisun.lock    locked while a Server owns the directory, so that two processes never write the same files
+//	jetstream/     NATS's own
+//
+// # Rules
+//
+//   - Two ways in. Connections of this process (Server.Connect) are in memory and may do everything; they log in with a password that
+//     is random for each start and never leaves the process. Others come by TCP and log in with the configured user and password.
+//   - By TCP one reads: the streams ORISUN_*, with consumers of one's own, and the subjects orisun.events.>. Nothing may be published,
+//     purged or deleted there. This is a fence for honest clients, not a wall against the holder of the password: a JetStream reply or
+//     delivery subject is of the client's choosing, and NATS does not check it. What stands in a stream is not the truth, PostgreSQL is;
+//     the publisher makes a stream anew that holds a foreign message at its end.
+//   - NATS installs no signal handlers and never ends the process. What it says goes to the Logger: warnings and errors as such, the rest at
+//     level debug.
+//
+// # Failures
+//
+//   - The port is taken, the store directory cannot be written, or another process owns it: Start says so.
+//   - The process is killed: the next start recovers the files. JetStream does not fsync each message, so a machine that loses power
+//     can lose the last ones; the publisher publishes them again.
+//   - The disk is full: JetStream disables itself and logs that; saves go on, and readers are served from PostgreSQL. A start after room was
+//     made heals it.
+package jetstream
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+)
+
+// ErrLocked says that another living process owns the store directory.
+var ErrLocked = errors.New("another server owns the NATS store directory")
+
+// Config says which server to run.
+type Config struct {
+	// ServerName is distinct for each node of a cluster.
+	ServerName string
+
+	// Host and Port are where others connect by TCP. An empty host is all addresses, port 0 any free one. With TLS, they have to
+	// use TLS.
+	Host string
+	Port int
+	TLS  *tls.Config
+
+	// User and Password are what others log in with.
+	User, Password string
+
+	// MaxPayload is the most bytes of a message, headers and data together.
+	MaxPayload int32
+
+	// StoreDir is created when missing.
+	StoreDir string
+
+	// Cluster joins other servers; nil stands alone.
+	Cluster *ClusterConfig
+
+	// Logger receives what NATS has to say. Nil means slog.Default().
+	Logger *slog.Logger
+}
+
+// ClusterConfig is how servers find each other. User and Password are for the routes between them and the same on all.
+type ClusterConfig struct {
+	Name           string
+	Host           string
+	Port           int // 0 is any free one
+	User, Password string
+	Routes         []*url.URL // of the other servers; a user and password in a route win over those above
+}
+
+func (cfg Config) check() error {
+	var problems []error
+	refuse := func(format string, args ...any) { problems = append(problems, fmt.Errorf(format, args...)) }
+	if cfg.Port < 0 || cfg.Port > 65535 {
+		refuse("Port (ORISUN_NATS_PORT) is %d: it must be from 1 to 65535, or 0 for any free one", cfg.Port)
+	}
+	if cfg.StoreDir == "" {
+		refuse("StoreDir (ORISUN_NATS_STORE_DIR) is empty: name a directory")
+	}
+	if cfg.User == "" || cfg.Password == "" {
+		refuse("User and Password (ORISUN_ADMIN_USERNAME, ORISUN_ADMIN_PASSWORD) must not be empty: the NATS port is open to all who know them")
+	}
+	if cfg.MaxPayload <= 0 {
+		refuse("MaxPayload (ORISUN_NATS_MAX_PAYLOAD) is %d: it must be positive", cfg.MaxPayload)
+	}
+	return errors.Join(problems...)
+}

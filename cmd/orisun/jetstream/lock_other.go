@@ -1,0 +1,15 @@
+//go:build !unix
+
+package jetstream
+
+import (
+	"os"
+	"path/filepath"
+)
+
+// lock only opens the file: these systems have no lock that ends with its process and that the standard library knows.
+func lock(dir string) (*os.File, error) {
+	return os.OpenFile(filepath.Join(dir, "orisun.lock"), os.O_RDWR|os.O_CREATE, 0o600)
+}
+
+func unlock(file *os.File) error { return file.Close() }

@@ -1,0 +1,159 @@
+package jetstream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+)
+
+const (
+	// startTimeout bounds a start that hangs. Recovering gigabytes of streams takes seconds.
+	startTimeout = 2 * time.Minute
+
+	// maxStore is what all streams together may reserve, in bytes: more than any disk has. NATS would take three quarters of what the disk
+	// has free, and refuse a stream whose limit does not fit, though it may never grow to it.
+	maxStore = 1 << 50
+)
+
+// Server is a running NATS server. Its methods are safe for concurrent use.
+type Server struct {
+	nats   *server.Server
+	access *access
+	log    *slog.Logger
+	lock   *os.File
+
+	stop     sync.Once
+	stopErr  error
+	mu       sync.Mutex
+	stopped  bool
+	sessions []*nats.Conn
+}
+
+// Start runs a server and returns when it takes connections and JetStream is there. ctx bounds the start, not the server's life. The error
+// to tell apart is ErrLocked; after any error nothing is left running.
+func Start(ctx context.Context, cfg Config) (*Server, error) {
+	if err := cfg.check(); err != nil {
+		return nil, fmt.Errorf("NATS: %w", err)
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.Default()
+	}
+	dir, err := filepath.Abs(cfg.StoreDir)
+	if err != nil {
+		return nil, fmt.Errorf("NATS: %w", err)
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("NATS: make the store directory (ORISUN_NATS_STORE_DIR): %w", err)
+	}
+	s := &Server{log: cfg.Logger, access: newAccess(cfg.User, cfg.Password)}
+	if s.lock, err = lock(dir); err != nil {
+		return nil, fmt.Errorf("NATS: lock the store directory %s (ORISUN_NATS_STORE_DIR): %w", dir, err)
+	}
+	if err := s.run(ctx, cfg.options(dir, s.access)); err != nil {
+		return nil, errors.Join(fmt.Errorf("NATS: %w", err), s.Shutdown())
+	}
+	s.log.Info("NATS: start", "address", s.Address().String(), "store", dir)
+	return s, nil
+}
+
+func (cfg Config) options(dir string, access *access) *server.Options {
+	options := &server.Options{
+		ServerName: cfg.ServerName,
+		Host:       cfg.Host, Port: anyPort(cfg.Port), TLSConfig: cfg.TLS,
+		NoSigs:                     true,
+		MaxPayload:                 cfg.MaxPayload,
+		JetStream:                  true,
+		JetStreamMaxStore:          maxStore,
+		StoreDir:                   dir,
+		DisableJetStreamBanner:     true,
+		CustomClientAuthentication: access,
+	}
+	if c := cfg.Cluster; c != nil {
+		options.Cluster = server.ClusterOpts{Name: c.Name, Host: c.Host, Port: anyPort(c.Port), Username: c.User, Password: c.Password}
+		options.Routes = c.Routes
+	}
+	return options
+}
+
+// anyPort is how NATS writes a port: there, 0 is its default.
+func anyPort(port int) int {
+	if port == 0 {
+		return server.RANDOM_PORT
+	}
+	return port
+}
+
+func (s *Server) run(ctx context.Context, options *server.Options) error {
+	nats, err := server.NewServer(options)
+	if err != nil {
+		return err
+	}
+	s.nats = nats
+	log := &logger{log: s.log}
+	nats.SetLoggerV2(log, false, false, false)
+	nats.Start() // it returns when the listener is there, or after a fatal error
+
+	ctx, cancel := context.WithTimeoutCause(ctx, startTimeout, fmt.Errorf("not ready within %v", startTimeout))
+	defer cancel()
+	for !nats.ReadyForConnections(100 * time.Millisecond) {
+		if err := log.failure(); err != nil {
+			return err
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+	}
+	return log.failure()
+}
+
+// Address is where others connect.
+func (s *Server) Address() net.Addr { return s.nats.Addr() }
+
+// Connect returns a connection of this process, with all rights; name shows in NATS's monitoring. It ends with Close or with Shutdown.
+func (s *Server) Connect(name string) (*nats.Conn, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stopped {
+		return nil, fmt.Errorf("NATS: connect %s: %w", name, nats.ErrConnectionClosed)
+	}
+	session, err := nats.Connect("", nats.InProcessServer(s.nats), nats.Name(name),
+		nats.UserInfo(s.access.user, s.access.password),
+		nats.MaxReconnects(-1),
+		// What cannot be sent now is an error now: nobody wants a message that waited for a connection.
+		nats.ReconnectBufSize(-1),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+			s.log.Warn("NATS: connection", "name", name, "error", err)
+		}))
+	if err != nil {
+		return nil, fmt.Errorf("NATS: connect %s: %w", name, err)
+	}
+	s.sessions = append(s.sessions, session)
+	return session, nil
+}
+
+// Shutdown closes what Connect opened, stops the server and waits until its files are closed. Called again, it returns what it returned.
+func (s *Server) Shutdown() error {
+	s.stop.Do(func() {
+		s.mu.Lock()
+		s.stopped = true
+		for _, session := range s.sessions {
+			session.Close()
+		}
+		s.mu.Unlock()
+		if s.nats != nil {
+			s.nats.Shutdown()
+			s.nats.WaitForShutdown()
+		}
+		s.stopErr = unlock(s.lock)
+	})
+	return s.stopErr
+}

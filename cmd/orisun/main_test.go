@@ -1,0 +1,35 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"github.com/oexza/orisun/migrations/pgtest"
+)
+
+// binary is the program as users run it, built once for the tests that kill it or talk to it from outside.
+var binary string
+
+func TestMain(m *testing.M) {
+	os.Exit(func() int {
+		directory, err := os.MkdirTemp("", "orisun-binary-")
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		defer os.RemoveAll(directory)
+		binary = filepath.Join(directory, "orisun")
+		build := exec.CommandContext(context.Background(), "go", "build", "-buildvcs=false",
+			"-ldflags", "-X main.version=v0.0.1-test -X main.commit=abc123 -X main.date=2026-01-02", "-o", binary, ".")
+		build.Stderr = os.Stderr
+		if err := build.Run(); err != nil {
+			fmt.Fprintln(os.Stderr, "build the binary under test:", err)
+			return 1
+		}
+		return pgtest.Run(m)
+	}())
+}

@@ -1,0 +1,181 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"os"
+	"os/exec"
+	"strconv"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+
+	orisunpb "github.com/oexza/orisun/proto"
+)
+
+// process is the real binary under test.
+type process struct {
+	cmd     *exec.Cmd
+	address string // where it serves gRPC
+	exited  chan error
+
+	signalled bool
+	mu        sync.Mutex
+	log       bytes.Buffer
+}
+
+// startTimeout is how long a start may take on a busy machine, initdb included.
+const startTimeout = 90 * time.Second
+
+// environment is that of a server with ports and data of its own; more overrides it.
+func environment(dataDir string, more ...string) []string {
+	env := []string{
+		"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"),
+		"ORISUN_GRPC_HOST=127.0.0.1", "ORISUN_GRPC_PORT=0", "ORISUN_PG_PORT=0", "ORISUN_NATS_PORT=0", "ORISUN_ADMIN_HOST=127.0.0.1", "ORISUN_ADMIN_PORT=0",
+		"ORISUN_PG_DATA_DIR=" + dataDir + "/pg", "ORISUN_NATS_STORE_DIR=" + dataDir + "/nats", "ORISUN_OTEL_ENABLED=false",
+	}
+	if dir := os.Getenv("ORISUN_PG_BIN_DIR"); dir != "" {
+		env = append(env, "ORISUN_PG_BIN_DIR="+dir)
+	}
+	return append(env, more...)
+}
+
+// outside is the environment of a server that uses the PostgreSQL at config.
+func outside(config *pgx.ConnConfig) []string {
+	return []string{"ORISUN_PG_HOST=" + config.Host, "ORISUN_PG_PORT=" + strconv.Itoa(int(config.Port)), "ORISUN_PG_USER=" + config.User,
+		"ORISUN_PG_PASSWORD=" + config.Password, "ORISUN_PG_NAME=" + config.Database}
+}
+
+// launch starts the binary and returns when it serves. The test's end stops it.
+func launch(t *testing.T, env []string) *process {
+	t.Helper()
+	p := &process{cmd: exec.CommandContext(context.Background(), binary), exited: make(chan error, 1)}
+	p.cmd.Env = env
+	p.cmd.Dir = t.TempDir()
+	stderr, err := p.cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	serving := make(chan string, 1)
+	go func() {
+		lines := bufio.NewScanner(stderr)
+		for lines.Scan() {
+			p.mu.Lock()
+			p.log.WriteString(lines.Text() + "\n")
+			p.mu.Unlock()
+			var line struct{ Msg, GRPC string }
+			if json.Unmarshal(lines.Bytes(), &line) == nil && line.Msg == "serving" {
+				serving <- line.GRPC
+			}
+		}
+		p.exited <- p.cmd.Wait()
+	}()
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("the server's log:\n%s", p.logged())
+		}
+		p.stop(t, syscall.SIGTERM)
+	})
+	select {
+	case p.address = <-serving:
+	case err := <-p.exited:
+		p.exited <- err
+		t.Fatalf("the server ended before it served: %v\n%s", err, p.logged())
+	case <-time.After(startTimeout):
+		t.Fatalf("the server does not serve after %s:\n%s", startTimeout, p.logged())
+	}
+	return p
+}
+
+// runToEnd runs the binary until it ends by itself, and returns its exit code and what it said.
+func runToEnd(t *testing.T, env []string, args ...string) (code int, output string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), startTimeout)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, binary, args...)
+	cmd.Env = env
+	cmd.Dir = t.TempDir()
+	out, err := cmd.CombinedOutput()
+	if ctx.Err() != nil {
+		t.Fatalf("the command does not end:\n%s", out)
+	}
+	if err != nil && cmd.ProcessState == nil {
+		t.Fatal(err)
+	}
+	return cmd.ProcessState.ExitCode(), string(out)
+}
+
+// signal asks the process to end. A second time would cut what the first one lets finish.
+func (p *process) signal(t *testing.T, signal syscall.Signal) {
+	t.Helper()
+	p.signalled = true
+	if err := p.cmd.Process.Signal(signal); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		t.Error(err)
+	}
+}
+
+// stop signals the process, unless that is done, and waits for its end.
+func (p *process) stop(t *testing.T, signal syscall.Signal) {
+	t.Helper()
+	if !p.signalled {
+		p.signal(t, signal)
+	}
+	select {
+	case err := <-p.exited:
+		p.exited <- err
+		if err != nil && signal == syscall.SIGTERM {
+			t.Errorf("the server did not end well: %v\n%s", err, p.logged())
+		}
+	case <-time.After(startTimeout):
+		t.Errorf("the server does not end after %v:\n%s", signal, p.logged())
+		if err := p.cmd.Process.Kill(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func (p *process) logged() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.log.String()
+}
+
+// basic sends the default credentials with every call.
+type basic struct{}
+
+func (basic) GetRequestMetadata(context.Context, ...string) (map[string]string, error) {
+	return map[string]string{"authorization": "Basic YWRtaW46Y2hhbmdlaXQ="}, nil
+}
+
+func (basic) RequireTransportSecurity() bool { return false }
+
+// connect dials a server with the default credentials.
+func connect(t *testing.T, address string) orisunpb.EventStoreClient {
+	t.Helper()
+	return orisunpb.NewEventStoreClient(dial(t, address, grpc.WithPerRPCCredentials(basic{})))
+}
+
+func dial(t *testing.T, address string, options ...grpc.DialOption) *grpc.ClientConn {
+	t.Helper()
+	conn, err := grpc.NewClient(address, append(options, grpc.WithTransportCredentials(insecure.NewCredentials()))...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := conn.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return conn
+}

@@ -1,0 +1,136 @@
+package publisher
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/nats-io/nats.go/jetstream"
+
+	orisunpb "github.com/oexza/orisun/proto"
+)
+
+// FeedConfig is what a Feed needs. Numbers that are zero are the defaults.
+type FeedConfig struct {
+	// Pool is where subscribers read what the ring does not hold. A page takes a connection for as long as its query runs, never while
+	// it is delivered.
+	Pool *pgxpool.Pool
+	// JetStream is where the streams are; nil means that there are none, so that everything is read from PostgreSQL.
+	JetStream jetstream.JetStream
+	// RingEvents and RingBytes bound the ring of a boundary: 65,536 events and 16 MiB.
+	RingEvents, RingBytes int
+	// PageEvents and PageBytes bound what a subscriber holds in memory while its client reads: 512 events and 128 KiB, or one larger event.
+	PageEvents, PageBytes int
+	// PollInterval is how often PostgreSQL's last position is compared with the ring's end while subscribers wait: 500 ms. What PostgreSQL had
+	// at one look and the ring lacks at the next is read from PostgreSQL, so JetStream's loss costs at most two intervals.
+	PollInterval time.Duration
+	// Log is told when a stream is lost and when it is there again.
+	Log *slog.Logger
+}
+
+// Feed brings events to subscribers. DESIGN.md, "The feed", says how. It has nothing to close: what it does for a boundary begins with the
+// first subscriber and has ended when Follow returns to the last one. Its methods are safe for concurrent use.
+type Feed struct {
+	config FeedConfig
+
+	mu         sync.Mutex
+	boundaries map[string]*followed
+}
+
+// NewFeed returns a feed. The pool and JetStream stay the caller's to close, after the last Follow.
+func NewFeed(config FeedConfig) *Feed {
+	config.RingEvents = cmp.Or(config.RingEvents, 1<<16)
+	config.RingBytes = cmp.Or(config.RingBytes, 16<<20)
+	config.PageEvents = cmp.Or(config.PageEvents, 512)
+	config.PageBytes = cmp.Or(config.PageBytes, 128<<10)
+	config.PollInterval = cmp.Or(config.PollInterval, 500*time.Millisecond)
+	config.Log = cmp.Or(config.Log, slog.New(slog.DiscardHandler))
+	return &Feed{config: config, boundaries: make(map[string]*followed)}
+}
+
+// Hint says that somebody committed events to a boundary. It never waits. While the stream delivers, it changes nothing: the event is on its
+// way. Without the stream it spares waiting subscribers the rest of the poll interval.
+func (f *Feed) Hint(boundary string) {
+	f.mu.Lock()
+	b := f.boundaries[boundary]
+	f.mu.Unlock()
+	if b != nil {
+		b.hint()
+	}
+}
+
+// Follow delivers the events of a boundary that lie after a position and match the criteria: those that are stored, then those that come,
+// in order, each once. It calls deliver one event at a time and waits for it; deliver may take as long as it likes and must not change
+// the event, which others get as well.
+//
+// Follow ends with the cause of ctx, with deliver's error, or with PostgreSQL's when that does not answer (or does not know the
+// boundary: OR001). It never ends without an error. A subscriber goes on after the last event it got.
+func (f *Feed) Follow(ctx context.Context, boundary string, after *orisunpb.Position, criteria []*orisunpb.Criterion, deliver func(*orisunpb.Event) error) error {
+	wanted := newFilter(criteria)
+	question, err := wanted.question()
+	if err != nil {
+		return err
+	}
+	s := subscriber{
+		boundary: f.join(boundary),
+		scan:     scan{feed: f, boundary: boundary, criteria: question},
+		wanted:   wanted,
+		cursor:   positionOf(after),
+		deliver:  deliver,
+	}
+	defer f.leave(s.boundary)
+	for ctx.Err() == nil {
+		if err := s.step(ctx); err != nil {
+			return err
+		}
+	}
+	return context.Cause(ctx)
+}
+
+func (f *Feed) join(name string) *followed {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	b := f.boundaries[name]
+	if b == nil {
+		b = newFollowed(f.config, name)
+		f.boundaries[name] = b
+	}
+	b.subscribers++
+	return b
+}
+
+func (f *Feed) leave(b *followed) {
+	f.mu.Lock()
+	b.subscribers--
+	last := b.subscribers == 0
+	if last {
+		delete(f.boundaries, b.name)
+	}
+	f.mu.Unlock()
+	if last {
+		b.close()
+	}
+}
+
+// question is the filter as orisun.follow_events takes it.
+func (f filter) question() (string, error) {
+	type tag struct {
+		Key   string `json:"key"`
+		Value string `json:"value"`
+	}
+	type criterion struct {
+		Tags []tag `json:"tags"`
+	}
+	criteria := make([]criterion, len(f))
+	for i, tags := range f {
+		for _, t := range tags {
+			criteria[i].Tags = append(criteria[i].Tags, tag{t.GetKey(), t.GetValue()})
+		}
+	}
+	text, err := json.Marshal(criteria)
+	return string(text), err
+}

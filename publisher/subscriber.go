@@ -1,0 +1,80 @@
+package publisher
+
+import (
+	"context"
+	"time"
+
+	orisunpb "github.com/oexza/orisun/proto"
+)
+
+// subscriber is a cursor: the position up to which its events are delivered, or known not to match. It is all that the feed keeps of it.
+type subscriber struct {
+	boundary *followed
+	scan     scan
+	wanted   filter
+	deliver  func(*orisunpb.Event) error
+
+	cursor position
+	// caughtUp says that PostgreSQL had nothing after the cursor when it was asked last.
+	caughtUp bool
+	// idle says that this was a moment ago.
+	idle bool
+}
+
+// step moves the cursor on: through an event of the ring, or a page of PostgreSQL, or it waits until there may be either.
+func (s *subscriber) step(ctx context.Context) error {
+	e, changed := s.boundary.next(s.cursor, s.caughtUp)
+	switch {
+	case changed != nil:
+		s.idle = false
+		s.boundary.wait(ctx, changed)
+		return nil
+	case e != nil && e.event != nil:
+		matches, err := s.wanted.matches(e)
+		if err != nil {
+			break
+		}
+		s.cursor = e.at
+		if !matches {
+			return nil
+		}
+		return s.deliver(e.event)
+	}
+	return s.readPage(ctx)
+}
+
+func (s *subscriber) readPage(ctx context.Context) error {
+	if s.idle {
+		// The stream tells of an event that PostgreSQL does not show, now for the second time: this stream is not a copy of this database.
+		pause(ctx, s.scan.feed.config.PollInterval)
+	}
+	events, end, err := s.scan.page(ctx, s.cursor)
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil // Follow tells the cause
+		}
+		return err
+	}
+	s.caughtUp = end == s.cursor
+	s.idle = s.caughtUp
+	for i, event := range events {
+		events[i] = nil // a slow client holds what it has not got, no more
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err := s.deliver(event); err != nil {
+			return err
+		}
+	}
+	s.cursor = end
+	return nil
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}

@@ -1,0 +1,65 @@
+package groupcommit
+
+import (
+	"context"
+	"fmt"
+)
+
+// Close refuses new calls with ErrClosed and waits until those queued and those being sent are answered. If ctx ends first,
+// it cuts: queued calls get ErrClosed, the context of the flush ends, nothing is sent again, and Close returns an error
+// that wraps context.Cause(ctx) without waiting for the flush to notice. It may be called again, and by many.
+func (b *Batcher[Request, Result]) Close(ctx context.Context) error {
+	b.mu.Lock()
+	if b.refusal == nil {
+		b.refusal = ErrClosed
+	}
+	if !b.busy {
+		b.mu.Unlock()
+		return nil
+	}
+	if b.rest == nil {
+		b.rest = make(chan struct{})
+	}
+	rest := b.rest
+	b.mu.Unlock()
+
+	select {
+	case <-rest:
+		return nil
+	case <-ctx.Done():
+	}
+	if b.cutShort() {
+		return fmt.Errorf("groupcommit: closed before all calls were answered: %w", context.Cause(ctx))
+	}
+	return nil
+}
+
+// cutShort ends what is under way; it tells if anything was.
+func (b *Batcher[Request, Result]) cutShort() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.busy {
+		return false
+	}
+	b.cut = true
+	for c := b.queue.first; c != nil; c = b.queue.first {
+		b.queue.remove(c)
+		c.state, c.err = answered, ErrClosed
+		c.done <- struct{}{}
+	}
+	if b.cancel != nil {
+		b.cancel(ErrClosed)
+	}
+	return true
+}
+
+// retire closes a batcher that is at rest, and tells if it was.
+func (b *Batcher[Request, Result]) retire() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.busy {
+		return false
+	}
+	b.refusal = errRetired
+	return true
+}

@@ -1,0 +1,55 @@
+// Package groupcommit turns many waiting calls into one flush. A caller hands its request to Do and waits for its own
+// result; a Batcher keeps one flush in flight and gives the next one whatever has queued meanwhile, so that the cost of
+// a flush (a round trip, an fsync) is shared by those who wait, and nobody waits for company.
+//
+// It knows nothing of what a request is. The flush must be such that sending a request again does no harm, because that
+// is what happens after a failure that left its outcome unknown.
+//
+//	Do ──► the queue is full, the batcher is closed ──► ErrQueueFull, ErrClosed at once
+//	 │
+//	 ├── nobody flushes: the caller does, on its own goroutine ──────┐
+//	 ▼                                                               ▼
+//	queued ── first in, first out; the flush before has ended ──► taken ◄──────────────┐
+//	 │                                                               │                 │ transient: all, after a delay
+//	 │ its context ends                                              │ flush           │ poison: in halves, in order
+//	 ▼                                                               ▼                 │
+//	gone, never sent             gone, perhaps done ◄──────────── sending ─────────────┘
+//	                                          its context ends       │
+//	                                                                 ▼
+//	                                                             answered: a result or an error, once
+//
+// # Rules
+//
+//   - One flush is in flight. Requests are sent, and sent again, in the order in which they came.
+//   - A lone request waits for nobody and changes no goroutine: latency at low concurrency is that of the flush.
+//   - A batch is capped by requests, items and bytes. A request beyond a cap is sent, alone.
+//   - A batcher at rest holds no goroutine and no timer.
+//   - The context of a flush ends when the last of its callers has gone, or when Close stops waiting; its deadline is the
+//     latest of its callers' (none if one of them has none); its values are those of its first caller, so that the
+//     trace of that caller shows the flush.
+//
+// # Failure modes
+//
+//   - The queue is full: ErrQueueFull at once. Nothing is kept of the request.
+//   - A caller's context ends while it is queued: it leaves the queue at once with context.Cause, and is never sent.
+//   - A caller's context ends while its request is sent: it is told at once with context.Cause, whether the request is
+//     done is unknown, the flush goes on for the others. A caller that is alone in its flush returns when the flush does,
+//     which is why a flush must return soon after its context ended.
+//   - The flush fails with what IsPoison accepts: its halves are sent one after the other, until the culprit stands
+//     alone, and only its caller gets the error. A batch with k culprits costs at most 2k·log2(n) more flushes.
+//   - The flush fails with what IsTransient accepts: those who still wait are sent again, after a delay that doubles from
+//     10 ms to 250 ms, until it succeeds, a caller's context ends (its error wraps the cause and the last failure), or,
+//     for callers without a deadline, MaxTransient has passed. Meanwhile the queue fills up to its bound.
+//   - The flush fails otherwise, or answers another number of results than it got requests: all its callers get the error.
+//   - The flush panics: all its callers get a *PanicError.
+//   - Close: new calls get ErrClosed, queued ones are flushed. When its context ends first, queued calls get ErrClosed, the
+//     flush is cancelled, and those that it was sent for get its result, or an error that wraps ErrClosed.
+//
+// # Why not
+//
+//   - A worker goroutine and a channel: two handoffs on every call, a queue that cannot be left, and a goroutine for
+//     every boundary that was ever written to.
+//   - A window of time that collects requests: it adds its length to every lone save. Under load the flush in flight is
+//     the window.
+//   - Skipping a large request to fill a batch with small ones behind it: the large one could starve.
+package groupcommit

@@ -1,0 +1,64 @@
+package groupcommit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+var (
+	// ErrQueueFull says that MaxQueue or MaxQueueBytes is reached: nothing was done, try again after a flush or two.
+	ErrQueueFull = errors.New("groupcommit: the queue is full: try again later")
+	// ErrClosed says that Close was called. On its own: the request was not sent. Wrapped: it was, and its outcome is unknown.
+	ErrClosed = errors.New("groupcommit: closed")
+
+	// errRetired says that a Group dropped this batcher while it was idle: nothing was done, the group has another one.
+	errRetired = errors.New("groupcommit: the batcher was dropped by its group")
+	// errAbandoned is for callers whose flush ended its goroutine instead of returning (runtime.Goexit).
+	errAbandoned = errors.New("groupcommit: the flush ended its goroutine without an answer")
+)
+
+// PanicError is what callers get when their flush panics. Value is what it panicked with, Stack where.
+type PanicError struct {
+	Value any
+	Stack []byte
+}
+
+func (e *PanicError) Error() string {
+	return fmt.Sprintf("groupcommit: the flush panicked: %v", e.Value)
+}
+
+// Unwrap is the panic's value where it is an error.
+func (e *PanicError) Unwrap() error {
+	err, ok := e.Value.(error)
+	if !ok {
+		return nil
+	}
+	return err
+}
+
+// endedError is for a caller whose context ended. last is the transient failure that kept it waiting, or nil.
+func endedError(ctx context.Context, last error) error {
+	if last == nil {
+		return context.Cause(ctx)
+	}
+	return fmt.Errorf("%w while the flush was sent again; it failed last with: %w", context.Cause(ctx), last)
+}
+
+// cutError is for a caller whose flush Close did not wait for. last is nil if it was never sent.
+func cutError(last error) error {
+	if last == nil {
+		return ErrClosed
+	}
+	return fmt.Errorf("%w before the flush succeeded; it failed last with: %w", ErrClosed, last)
+}
+
+func gaveUpError(after time.Duration, last error) error {
+	return fmt.Errorf("groupcommit: gave up after %s of failures; set a deadline to have the request sent for longer: %w",
+		after.Round(time.Millisecond), last)
+}
+
+func countError(results, requests int) error {
+	return fmt.Errorf("groupcommit: the flush answered %d results to %d requests", results, requests)
+}

@@ -1,0 +1,90 @@
+package groupcommit
+
+import "time"
+
+// The defaults of Options.
+const (
+	// DefaultMaxRequests shares the cost of a flush among so many that what is left is that of the requests themselves,
+	// and keeps the first of them from waiting long for the last.
+	DefaultMaxRequests = 512
+	// DefaultMaxItems is the size of a large import's request, so that a batch of many takes no longer than such a one.
+	DefaultMaxItems = 10_000
+	// DefaultMaxBytes is twice the 4 MiB that gRPC receives unless told otherwise, so that any such request fits in company.
+	DefaultMaxBytes = 8 << 20
+	// DefaultMaxQueue is eight full batches: whoever would wait for more flushes than that had better try later.
+	DefaultMaxQueue = 8 * DefaultMaxRequests
+	// DefaultMaxQueueBytes is eight full batches as well.
+	DefaultMaxQueueBytes = 8 * DefaultMaxBytes
+	// DefaultMaxTransient outlasts the seconds that a database takes to restart or to fail over.
+	DefaultMaxTransient = 30 * time.Second
+)
+
+// Options bound a Batcher. A number that is not positive stands for its default. The functions are called by many
+// goroutines, must be quick and must not panic.
+type Options[Request any] struct {
+	// MaxRequests, MaxItems and MaxBytes cap a flush. A single request beyond a cap is flushed alone.
+	MaxRequests, MaxItems, MaxBytes int
+	// MaxQueue and MaxQueueBytes bound what waits behind the flush in flight. An empty queue takes any request, however
+	// large, because it would fit at no other time either.
+	MaxQueue, MaxQueueBytes int
+	// Size tells the items (events, rows) and bytes of a request. It is called once for each, by its caller. nil counts
+	// every request as one item of no bytes.
+	Size func(request Request) (items, bytes int)
+
+	// IsPoison tells that a flush failed because of what one of its requests holds, so that the others would succeed without
+	// it. nil: none does.
+	IsPoison func(err error) bool
+	// IsTransient tells that the same flush may succeed later: a broken connection, an unknown outcome, a server that
+	// restarts. It is asked before IsPoison. nil: none may.
+	IsTransient func(err error) bool
+	// MaxTransient is for how long after the first of a row of transient failures the requests of callers without a deadline are
+	// sent again. Those with a deadline are sent until it passes.
+	MaxTransient time.Duration
+
+	// Observe is told of every flush after its callers are answered and before the next one begins. nil: nobody is.
+	Observe func(Flush)
+}
+
+// Flush is what became of one batch.
+type Flush struct {
+	// Key is that of the Batcher in its Group, "" outside of one.
+	Key string
+	// Requests, Items and Bytes are what was taken from the queue.
+	Requests, Items, Bytes int
+	// Waited is the longest that one of the requests was queued.
+	Waited time.Duration
+	// Took is the time from the first sending to the last answer, delays between them included.
+	Took time.Duration
+	// Retries counts how often the batch was sent again: whole after a transient failure, or a part of it after a poisoned one.
+	Retries int
+	// Err is the last error of the flush that a caller got for its answer, nil if it failed nobody. The end of a caller's
+	// context is no failure.
+	Err error
+}
+
+func (o Options[Request]) withDefaults() Options[Request] {
+	positive(&o.MaxRequests, DefaultMaxRequests)
+	positive(&o.MaxItems, DefaultMaxItems)
+	positive(&o.MaxBytes, DefaultMaxBytes)
+	positive(&o.MaxQueue, DefaultMaxQueue)
+	positive(&o.MaxQueueBytes, DefaultMaxQueueBytes)
+	positive(&o.MaxTransient, DefaultMaxTransient)
+	if o.Size == nil {
+		o.Size = func(Request) (items, bytes int) { return 1, 0 }
+	}
+	if o.IsPoison == nil {
+		o.IsPoison = never
+	}
+	if o.IsTransient == nil {
+		o.IsTransient = never
+	}
+	return o
+}
+
+func positive[N int | time.Duration](n *N, otherwise N) {
+	if *n <= 0 {
+		*n = otherwise
+	}
+}
+
+func never(error) bool { return false }

@@ -1,0 +1,11 @@
+-- name: TryLease :one
+SELECT orisun.try_lease(p_boundary => @boundary::text, p_name => @name::text)::boolean AS held;
+
+-- name: ReleaseLease :one
+SELECT orisun.release_lease(p_boundary => @boundary::text, p_name => @name::text)::boolean AS released;
+
+-- name: GetPublishedPosition :one
+SELECT * FROM orisun.get_published_position(p_boundary => @boundary::text);
+
+-- name: MovePublishedPosition :exec
+SELECT orisun.move_published_position(p_boundary => @boundary::text, p_transaction_id => @transaction_id::bigint, p_global_id => @global_id::bigint);
