@@ -2,12 +2,10 @@ package publisher
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
-
-	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/oexza/orisun/db"
 )
@@ -20,7 +18,7 @@ type followed struct {
 	log    *slog.Logger
 
 	subscribers int // guarded by the Feed's mutex
-	end         context.CancelFunc
+	cancel      context.CancelFunc
 	running     sync.WaitGroup
 	hints       chan struct{} // of room for one: several hints are one
 
@@ -28,19 +26,19 @@ type followed struct {
 	ring ring
 	// overdue is a position that PostgreSQL has and the stream did not bring in time.
 	overdue position
-	// streaming says that a consumer is there; renew ends it, so that another one takes its place.
-	streaming bool
-	renew     context.CancelFunc
+	// renew, unless nil, ends the consumer that is there, so that another one takes its place.
+	renew context.CancelFunc
 	// changed is closed, and replaced, when the ring's end or overdue moves while somebody waits.
 	changed chan struct{}
-	waiting int
+	// waiting is how many wait. It grows under the lock, so whoever has it for writing misses nobody.
+	waiting atomic.Int64
 }
 
 func newFollowed(config FeedConfig, name string) *followed {
-	ctx, end := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(context.Background())
 	b := &followed{
 		config: config, name: name, log: config.Log.With("boundary", name),
-		end: end, hints: make(chan struct{}, 1),
+		cancel: cancel, hints: make(chan struct{}, 1),
 		ring: newRing(config.RingEvents, config.RingBytes), overdue: beginning, changed: make(chan struct{}),
 	}
 	b.running.Go(func() { b.poll(ctx) })
@@ -50,10 +48,53 @@ func newFollowed(config FeedConfig, name string) *followed {
 	return b
 }
 
-// close ends what newFollowed began.
+// close ends what newFollowed began, and returns when it has ended.
 func (b *followed) close() {
-	b.end()
+	b.cancel()
 	b.running.Wait()
+}
+
+// next is the entry after a cursor; or a channel for wait, which the caller then owes; or neither: PostgreSQL is to be asked. caughtUp says
+// that PostgreSQL had nothing after the cursor.
+func (b *followed) next(cursor position, caughtUp bool) (e *entry, changed <-chan struct{}) {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	if b.ring.holds(cursor) {
+		if e := b.ring.after(cursor); e != nil {
+			return e, nil
+		}
+	}
+	// What the stream brings in order has reached a cursor in the ring, or is on its way.
+	live := b.renew != nil && b.ring.end != beginning
+	if !caughtUp && !live || cursor.before(b.ring.end) || cursor.before(b.overdue) {
+		return nil, nil
+	}
+	b.waiting.Add(1)
+	return nil, b.changed
+}
+
+func (b *followed) wait(ctx context.Context, changed <-chan struct{}) {
+	defer b.waiting.Add(-1)
+	select {
+	case <-changed:
+	case <-ctx.Done():
+	}
+}
+
+// wake lets those who wait look again. The caller holds the lock for writing.
+func (b *followed) wake() {
+	if b.waiting.Load() > 0 {
+		close(b.changed)
+		b.changed = make(chan struct{})
+	}
+}
+
+func (b *followed) add(e *entry, previous int64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.ring.add(e, previous) {
+		b.wake()
+	}
 }
 
 func (b *followed) hint() {
@@ -63,16 +104,69 @@ func (b *followed) hint() {
 	}
 }
 
-// next is the entry after a cursor; or a channel that is closed when there may be one, and then the caller has to wait(); or neither, which
-// says: ask PostgreSQL. caughtUp says that PostgreSQL had nothing after the cursor.
-func (b *followed) next(cursor position, caughtUp bool) (e *entry, changed <-chan struct{}) {
-	b.mu.RLock()
-	if b.ring.holds(cursor) {
-		e = b.ring.after(cursor)
+// poll compares PostgreSQL's last position with the ring's end while somebody waits.
+func (b *followed) poll(ctx context.Context) {
+	ticker := time.NewTicker(b.config.PollInterval)
+	defer ticker.Stop()
+	seen, end := beginning, beginning // at the look before
+	failed := false
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		case <-b.hints:
+			if b.isStreaming() {
+				continue
+			}
+		}
+		if b.waiting.Load() == 0 {
+			continue
+		}
+		last, err := b.lastPosition(ctx)
+		if err != nil {
+			if ctx.Err() == nil && !failed {
+				b.log.WarnContext(ctx, "cannot look for events that the stream lacks; trying on", "error", err)
+			}
+			failed = true
+			continue
+		}
+		failed = false
+		end = b.compare(seen, last, end)
+		seen = last
 	}
-	known := caughtUp || b.streaming && b.ring.end != beginning
-	ask := e == nil && (!known || cursor.before(b.ring.end) || cursor.before(b.overdue))
-	changed = b.changed
-	b.mu.RUnlock()
-	...
 }
+
+// compare lets subscribers read what PostgreSQL had at the look before and the ring lacks still; without a stream there is nothing to
+// wait for. A consumer that brought nothing at all between two looks is taken for dead. It returns the ring's end.
+func (b *followed) compare(seen, last, endThen position) (end position) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.renew == nil {
+		seen = last
+	}
+	if b.ring.end.before(seen) && b.overdue.before(seen) {
+		b.overdue = seen
+		b.wake()
+		if b.renew != nil && b.ring.end == endThen {
+			b.renew()
+		}
+	}
+	return b.ring.end
+}
+
+func (b *followed) isStreaming() bool {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	return b.renew != nil
+}
+
+func (b *followed) lastPosition(ctx context.Context) (position, error) {
+	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
+	defer cancel()
+	last, err := db.New().GetLastPosition(ctx, b.config.Pool, b.name)
+	return position{last.TransactionID, last.GlobalID}, err
+}
+
+// lookTimeout is how long a look at PostgreSQL's last position may take, waiting for a connection included.
+const lookTimeout = 5 * time.Second

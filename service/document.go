@@ -191,13 +191,13 @@ func measureString(text string) (length, printed int, err error) {
 // measureEscape is the length of the escape, or pair of them, that text begins with, and of what jsonb prints for it: 0 for \u0000.
 func measureEscape(text string) (length, printed int) {
 	switch text[1] {
+	case '"', '\\', 'b', 'f', 'n', 'r', 't':
+		return len(`\n`), len(`\n`)
 	case '/':
 		return len(`\/`), len(`/`)
-	default:
-		return len(`\n`), len(`\n`)
-	case 'u':
 	}
-	code, _ := strconv.ParseUint(text[2:6], 16, 16) // the decoder has seen four hexadecimal digits
+	// What is left is \u with four hexadecimal digits: the decoder has checked them.
+	code, _ := strconv.ParseUint(text[2:6], 16, 16)
 	const escape = len(`\u0000`)
 	switch char := rune(code); {
 	case char == 0:

@@ -80,8 +80,10 @@ func (s *EventStore) GetEvents(ctx context.Context, in *orisunpb.GetEventsReques
 func scanEvent(rows pgx.Rows, more ...any) (*orisunpb.Event, error) {
 	event := &orisunpb.Event{Position: &orisunpb.Position{}}
 	var created time.Time
-	err := rows.Scan(append([]any{&event.Position.GlobalId, &event.Position.TransactionId, &created,
-		&event.EventId, &event.EventType, &event.Data, &event.Metadata}, more...)...)
+	err := rows.Scan(append([]any{
+		&event.Position.GlobalId, &event.Position.TransactionId, &created,
+		&event.EventId, &event.EventType, &event.Data, &event.Metadata,
+	}, more...)...)
 	event.DateCreated = timestamppb.New(created)
 	return event, err
 }

@@ -130,8 +130,10 @@ func TestBadSavesAreToldWhatIsWrongAndStoreNothing(t *testing.T) {
 		"a NUL in the event id":  {one(event("a\x00", `{}`)), codes.InvalidArgument, "events[0].event_id"},
 		"no event type":          {one(&orisunpb.EventToSave{EventId: "a", Data: `{}`}), codes.InvalidArgument, "events[0].event_type"},
 		"a long event type":      {one(&orisunpb.EventToSave{EventId: "a", EventType: long, Data: `{}`}), codes.InvalidArgument, "events[0].event_type"},
-		"the same id twice": {&orisunpb.SaveEventsRequest{Boundary: boundary, Events: []*orisunpb.EventToSave{event("a", `{}`), event("b", `{}`), event("a", `{}`)}},
-			codes.InvalidArgument, "events[2].event_id"},
+		"the same id twice": {
+			&orisunpb.SaveEventsRequest{Boundary: boundary, Events: []*orisunpb.EventToSave{event("a", `{}`), event("b", `{}`), event("a", `{}`)}},
+			codes.InvalidArgument, "events[2].event_id",
+		},
 		"no data":                   {data(``), codes.InvalidArgument, "events[0].data"},
 		"not JSON":                  {data(`{"a": }`), codes.InvalidArgument, "events[0].data"},
 		"a JSON array":              {data(`[1]`), codes.InvalidArgument, "events[0].data"},
@@ -156,7 +158,8 @@ func TestBadSavesAreToldWhatIsWrongAndStoreNothing(t *testing.T) {
 		"too many tags":             {context(tagged(strings.Split(strings.Repeat("k,v,", 33)+"k", ",")[:66]...)), codes.InvalidArgument, "query.criteria[0].tags"},
 		"too many criteria":         {context(make([]*orisunpb.Criterion, 257)), codes.InvalidArgument, "query.criteria"},
 		"too many in both lists": {&orisunpb.SaveEventsRequest{Boundary: boundary, Events: []*orisunpb.EventToSave{event("a", `{}`)}, Query: &orisunpb.SaveQuery{
-			Criteria: make([]*orisunpb.Criterion, 200), SubsetQuery: &orisunpb.Query{Criteria: make([]*orisunpb.Criterion, 57)}}}, codes.InvalidArgument, "query"},
+			Criteria: make([]*orisunpb.Criterion, 200), SubsetQuery: &orisunpb.Query{Criteria: make([]*orisunpb.Criterion, 57)},
+		}}, codes.InvalidArgument, "query"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := store.SaveEvents(t.Context(), c.request)

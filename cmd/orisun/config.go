@@ -359,24 +359,42 @@ func (r *reading) checkTogether() {
 		env     string
 		allowed string
 	}{
-		{c.PG.Embedded() && c.PG.Password == "", "ORISUN_PG_PASSWORD",
-			"must not be empty for the server's own PostgreSQL: set it, or set ORISUN_PG_HOST"},
-		{!c.PG.Embedded() && c.PG.Port == 0, "ORISUN_PG_PORT",
-			"must be 1 to 65535 when ORISUN_PG_HOST is set; 0 is for the server's own PostgreSQL"},
-		{!tableRule.MatchString(c.PG.MigrationsTable), "ORISUN_PG_MIGRATIONS_TABLE",
-			"must be schema.table, each 1 to 63 of a-z, 0-9 and _, and not starting with a digit"},
-		{c.GRPC.TLSEnabled && c.GRPC.TLSCertFile == "", "ORISUN_GRPC_TLS_CERT_FILE",
-			"must not be empty when ORISUN_GRPC_TLS_ENABLED is true"},
-		{c.GRPC.TLSEnabled && c.GRPC.TLSKeyFile == "", "ORISUN_GRPC_TLS_KEY_FILE",
-			"must not be empty when ORISUN_GRPC_TLS_ENABLED is true"},
-		{c.GRPC.TLSClientAuthRequired && c.GRPC.TLSCAFile == "", "ORISUN_GRPC_TLS_CA_FILE",
-			"must not be empty when ORISUN_GRPC_TLS_CLIENT_AUTH_REQUIRED is true"},
-		{c.GRPC.TLSClientAuthRequired && !c.GRPC.TLSEnabled, "ORISUN_GRPC_TLS_CLIENT_AUTH_REQUIRED",
-			"must be false without TLS, which alone carries client certificates: set ORISUN_GRPC_TLS_ENABLED=true"},
-		{c.NATS.ClusterEnabled && len(c.NATS.ClusterRoutes) == 0, "ORISUN_NATS_CLUSTER_ROUTES",
-			"must name the other nodes when ORISUN_NATS_CLUSTER_ENABLED is true"},
-		{c.OTEL.Enabled && (otelErr != nil || otelHost == "" || otelPort == ""), "ORISUN_OTEL_ENDPOINT",
-			"must be host:port, without a scheme, when ORISUN_OTEL_ENABLED is true"},
+		{
+			c.PG.Embedded() && c.PG.Password == "", "ORISUN_PG_PASSWORD",
+			"must not be empty for the server's own PostgreSQL: set it, or set ORISUN_PG_HOST",
+		},
+		{
+			!c.PG.Embedded() && c.PG.Port == 0, "ORISUN_PG_PORT",
+			"must be 1 to 65535 when ORISUN_PG_HOST is set; 0 is for the server's own PostgreSQL",
+		},
+		{
+			!tableRule.MatchString(c.PG.MigrationsTable), "ORISUN_PG_MIGRATIONS_TABLE",
+			"must be schema.table, each 1 to 63 of a-z, 0-9 and _, and not starting with a digit",
+		},
+		{
+			c.GRPC.TLSEnabled && c.GRPC.TLSCertFile == "", "ORISUN_GRPC_TLS_CERT_FILE",
+			"must not be empty when ORISUN_GRPC_TLS_ENABLED is true",
+		},
+		{
+			c.GRPC.TLSEnabled && c.GRPC.TLSKeyFile == "", "ORISUN_GRPC_TLS_KEY_FILE",
+			"must not be empty when ORISUN_GRPC_TLS_ENABLED is true",
+		},
+		{
+			c.GRPC.TLSClientAuthRequired && c.GRPC.TLSCAFile == "", "ORISUN_GRPC_TLS_CA_FILE",
+			"must not be empty when ORISUN_GRPC_TLS_CLIENT_AUTH_REQUIRED is true",
+		},
+		{
+			c.GRPC.TLSClientAuthRequired && !c.GRPC.TLSEnabled, "ORISUN_GRPC_TLS_CLIENT_AUTH_REQUIRED",
+			"must be false without TLS, which alone carries client certificates: set ORISUN_GRPC_TLS_ENABLED=true",
+		},
+		{
+			c.NATS.ClusterEnabled && len(c.NATS.ClusterRoutes) == 0, "ORISUN_NATS_CLUSTER_ROUTES",
+			"must name the other nodes when ORISUN_NATS_CLUSTER_ENABLED is true",
+		},
+		{
+			c.OTEL.Enabled && (otelErr != nil || otelHost == "" || otelPort == ""), "ORISUN_OTEL_ENDPOINT",
+			"must be host:port, without a scheme, when ORISUN_OTEL_ENABLED is true",
+		},
 	} {
 		if rule.broken && r.valid(rule.env) {
 			r.reject(rule.env, "%s", rule.allowed)

@@ -109,8 +109,10 @@ func TestSettingsThatContradictEachOtherAreRefused(t *testing.T) {
 
 func TestAnUnknownNameIsAWarning(t *testing.T) {
 	file := yamlFile(t, "pg:\n  prot: 1\nlogging:\notel: {}\ngrcp: {port: 1}\nORISUN_PG_PORT: 1\nfrobnicate: 2\n")
-	c, warnings, err := loadConfig(parsedFlags(t, "--config", file), []string{"PATH=/bin", "ORISUN_PG_PASWORD=hunter2", "ORISUN_URL=x",
-		"ORISUN_BOUNDARY=x", "ORISUN_pg_port=1", "ORISUN_", "ORISUN_=", "ORISUN_FROBNICATE=1", "ORISUN_PG=1"})
+	c, warnings, err := loadConfig(parsedFlags(t, "--config", file), []string{
+		"PATH=/bin", "ORISUN_PG_PASWORD=hunter2", "ORISUN_URL=x",
+		"ORISUN_BOUNDARY=x", "ORISUN_pg_port=1", "ORISUN_", "ORISUN_=", "ORISUN_FROBNICATE=1", "ORISUN_PG=1",
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -253,29 +253,43 @@ func TestAHostThatIsSetIsNotEmbedded(t *testing.T) {
 // The environments that the specification prints.
 func TestPrintedEnvironmentsRun(t *testing.T) {
 	for name, environ := range map[string][]string{
-		"docker compose": {"ORISUN_PG_HOST=postgres", "ORISUN_PG_USER=postgres", "ORISUN_PG_PASSWORD=password@1", "ORISUN_PG_NAME=orisun",
-			"ORISUN_ADMIN_USERNAME=admin", "ORISUN_ADMIN_PASSWORD=changeit"},
-		"download binary": {"ORISUN_PG_HOST=localhost", "ORISUN_PG_USER=postgres", "ORISUN_PG_PASSWORD=your_password", "ORISUN_PG_NAME=your_database",
-			"ORISUN_PG_SCHEMAS=orisun_test_1:public,orisun_admin:admin"},
-		"docker standalone": {"ORISUN_PG_HOST=host.docker.internal", "ORISUN_PG_USER=postgres", "ORISUN_PG_PASSWORD=your_password",
-			"ORISUN_PG_NAME=your_database", "ORISUN_ADMIN_USERNAME=admin", "ORISUN_ADMIN_PASSWORD=changeit"},
-		"boundaries and schemas": {"ORISUN_PG_SCHEMAS=orders:public,payments:public,admin:admin",
+		"docker compose": {
+			"ORISUN_PG_HOST=postgres", "ORISUN_PG_USER=postgres", "ORISUN_PG_PASSWORD=password@1", "ORISUN_PG_NAME=orisun",
+			"ORISUN_ADMIN_USERNAME=admin", "ORISUN_ADMIN_PASSWORD=changeit",
+		},
+		"download binary": {
+			"ORISUN_PG_HOST=localhost", "ORISUN_PG_USER=postgres", "ORISUN_PG_PASSWORD=your_password", "ORISUN_PG_NAME=your_database",
+			"ORISUN_PG_SCHEMAS=orisun_test_1:public,orisun_admin:admin",
+		},
+		"docker standalone": {
+			"ORISUN_PG_HOST=host.docker.internal", "ORISUN_PG_USER=postgres", "ORISUN_PG_PASSWORD=your_password",
+			"ORISUN_PG_NAME=your_database", "ORISUN_ADMIN_USERNAME=admin", "ORISUN_ADMIN_PASSWORD=changeit",
+		},
+		"boundaries and schemas": {
+			"ORISUN_PG_SCHEMAS=orders:public,payments:public,admin:admin",
 			`ORISUN_BOUNDARIES=[{"name":"orders","description":"Order domain"},{"name":"payments","description":"Payment domain"},{"name":"admin","description":"Admin boundary"}]`,
-			"ORISUN_ADMIN_BOUNDARY=admin", "ORISUN_PG_HOST=localhost"},
-		"standalone": {"ORISUN_PG_HOST=localhost", "ORISUN_PG_PORT=5432", "ORISUN_PG_USER=postgres", "ORISUN_PG_PASSWORD=your_password",
+			"ORISUN_ADMIN_BOUNDARY=admin", "ORISUN_PG_HOST=localhost",
+		},
+		"standalone": {
+			"ORISUN_PG_HOST=localhost", "ORISUN_PG_PORT=5432", "ORISUN_PG_USER=postgres", "ORISUN_PG_PASSWORD=your_password",
 			"ORISUN_PG_NAME=your_database", "ORISUN_PG_SCHEMAS=orisun_test_1:public,orisun_admin:admin",
 			`ORISUN_BOUNDARIES=[{"name":"orisun_test_1","description":"test boundary"},{"name":"orisun_admin","description":"admin boundary"}]`,
-			"ORISUN_ADMIN_BOUNDARY=orisun_admin", "ORISUN_GRPC_PORT=5005", "ORISUN_NATS_PORT=4222"},
-		"clustered, node 1": {"ORISUN_PG_HOST=your-postgres-host", "ORISUN_PG_PORT=5432", "ORISUN_PG_USER=postgres", "ORISUN_PG_PASSWORD=your_password",
+			"ORISUN_ADMIN_BOUNDARY=orisun_admin", "ORISUN_GRPC_PORT=5005", "ORISUN_NATS_PORT=4222",
+		},
+		"clustered, node 1": {
+			"ORISUN_PG_HOST=your-postgres-host", "ORISUN_PG_PORT=5432", "ORISUN_PG_USER=postgres", "ORISUN_PG_PASSWORD=your_password",
 			"ORISUN_PG_NAME=your_database", "ORISUN_PG_SCHEMAS=orisun_test_1:public,orisun_test_2:test2,orisun_admin:admin",
 			`ORISUN_BOUNDARIES=[{"name":"orisun_test_1","description":"test boundary"},{"name":"orisun_test_2","description":"test boundary 2"},{"name":"orisun_admin","description":"admin boundary"}]`,
 			"ORISUN_ADMIN_BOUNDARY=orisun_admin", "ORISUN_GRPC_PORT=5005", "ORISUN_NATS_PORT=4222", "ORISUN_NATS_CLUSTER_ENABLED=true",
 			"ORISUN_NATS_CLUSTER_NAME=orisun-cluster", "ORISUN_NATS_CLUSTER_HOST=node1.example.com", "ORISUN_NATS_CLUSTER_PORT=6222",
 			"ORISUN_NATS_CLUSTER_USERNAME=nats", "ORISUN_NATS_CLUSTER_PASSWORD=secure_cluster_password",
 			"ORISUN_NATS_CLUSTER_ROUTES=nats://node2.example.com:6222,nats://node3.example.com:6222", "ORISUN_NATS_SERVER_NAME=orisun-node-1",
-			"ORISUN_NATS_STORE_DIR=./data/node1/nats"},
-		"tls": {"ORISUN_GRPC_TLS_ENABLED=true", "ORISUN_GRPC_TLS_CERT_FILE=/path/to/server.crt", "ORISUN_GRPC_TLS_KEY_FILE=/path/to/server.key",
-			"ORISUN_GRPC_TLS_CA_FILE=/path/to/ca.crt", "ORISUN_GRPC_TLS_CLIENT_AUTH_REQUIRED=true"},
+			"ORISUN_NATS_STORE_DIR=./data/node1/nats",
+		},
+		"tls": {
+			"ORISUN_GRPC_TLS_ENABLED=true", "ORISUN_GRPC_TLS_CERT_FILE=/path/to/server.crt", "ORISUN_GRPC_TLS_KEY_FILE=/path/to/server.key",
+			"ORISUN_GRPC_TLS_CA_FILE=/path/to/ca.crt", "ORISUN_GRPC_TLS_CLIENT_AUTH_REQUIRED=true",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := mustLoad(t, nil, environ...)

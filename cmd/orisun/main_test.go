@@ -15,13 +15,18 @@ import (
 var binary string
 
 func TestMain(m *testing.M) {
-	os.Exit(func() int {
+	os.Exit(func() (code int) {
 		directory, err := os.MkdirTemp("", "orisun-binary-")
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			return 1
 		}
-		defer os.RemoveAll(directory)
+		defer func() {
+			if err := os.RemoveAll(directory); err != nil {
+				fmt.Fprintln(os.Stderr, err)
+				code = 1
+			}
+		}()
 		binary = filepath.Join(directory, "orisun")
 		build := exec.CommandContext(context.Background(), "go", "build", "-buildvcs=false",
 			"-ldflags", "-X main.version=v0.0.1-test -X main.commit=abc123 -X main.date=2026-01-02", "-o", binary, ".")

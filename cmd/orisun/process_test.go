@@ -50,8 +50,10 @@ func environment(dataDir string, more ...string) []string {
 
 // outside is the environment of a server that uses the PostgreSQL at config.
 func outside(config *pgx.ConnConfig) []string {
-	return []string{"ORISUN_PG_HOST=" + config.Host, "ORISUN_PG_PORT=" + strconv.Itoa(int(config.Port)), "ORISUN_PG_USER=" + config.User,
-		"ORISUN_PG_PASSWORD=" + config.Password, "ORISUN_PG_NAME=" + config.Database}
+	return []string{
+		"ORISUN_PG_HOST=" + config.Host, "ORISUN_PG_PORT=" + strconv.Itoa(int(config.Port)), "ORISUN_PG_USER=" + config.User,
+		"ORISUN_PG_PASSWORD=" + config.Password, "ORISUN_PG_NAME=" + config.Database,
+	}
 }
 
 // launch starts the binary and returns when it serves. The test's end stops it.

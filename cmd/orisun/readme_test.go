@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"errors"
 	"flag"
 	"io"
 	"os"
@@ -86,7 +87,7 @@ func runShell(t *testing.T, script, address string) (code codes.Code, output str
 }
 
 // callWithGrpcurl does what the program does with these arguments, but at another address.
-func callWithGrpcurl(ctx context.Context, args []string, address string, stdin io.Reader, stdout io.Writer) (codes.Code, error) {
+func callWithGrpcurl(ctx context.Context, args []string, address string, stdin io.Reader, stdout io.Writer) (code codes.Code, err error) {
 	flags := flag.NewFlagSet("grpcurl", flag.ContinueOnError)
 	plaintext := flags.Bool("plaintext", false, "")
 	header := flags.String("H", "", "")
@@ -102,7 +103,7 @@ func callWithGrpcurl(ctx context.Context, args []string, address string, stdin i
 	if err != nil {
 		return codes.Unknown, err
 	}
-	defer conn.Close()
+	defer func() { err = errors.Join(err, conn.Close()) }()
 	reflection := grpcreflect.NewClientAuto(ctx, conn)
 	defer reflection.Reset()
 	source := grpcurl.DescriptorSourceFromServer(ctx, reflection)

@@ -127,15 +127,16 @@ func (s *Server) serve(ctx context.Context, server *grpc.Server, healthy *health
 	}
 	healthy.Shutdown()
 	err := s.stop(func(ctx context.Context) error { return drain(ctx, server) })
-	<-served
-	return errors.Join(ended, err)
+	return errors.Join(ended, err, <-served)
 }
 
 // drain lets calls in flight finish, and cuts them when ctx ends.
 func drain(ctx context.Context, server *grpc.Server) error {
-	cut := context.AfterFunc(ctx, server.Stop)
+	keep := context.AfterFunc(ctx, server.Stop)
 	server.GracefulStop()
-	cut()
+	if !keep() {
+		return fmt.Errorf("calls in flight were cut: %w", context.Cause(ctx))
+	}
 	return nil
 }
 

@@ -136,7 +136,11 @@ func TestATakenPortIsNamed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer listener.Close()
+	defer func() {
+		if err := listener.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
 	port := listener.Addr().(*net.TCPAddr).Port
 	code, output := runToEnd(t, environment(t.TempDir(), "ORISUN_GRPC_PORT="+strconv.Itoa(port)))
 	if code != exitFailed || !strings.Contains(output, "ORISUN_GRPC_PORT") || !strings.Contains(output, strconv.Itoa(port)) {

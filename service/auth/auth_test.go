@@ -117,10 +117,12 @@ func TestForgedTokenIsRefused(t *testing.T) {
 }
 
 func TestTokenStandsInForThePassword(t *testing.T) {
-	client := serve(t, newAuthenticator(t, admin, randomKey()))
+	key := randomKey()
+	client := serve(t, newAuthenticator(t, admin, key))
 	password := basic("admin:changeit")
 	token := client.wantLetIn(t, "admin", "authorization", password)
 	forged := issue(t, newAuthenticator(t, admin, randomKey()), password)
+	gone := issue(t, newAuthenticator(t, auth.Credentials{Username: "root", Password: "x"}, key), basic("root:x"))
 
 	for _, c := range []struct {
 		name string
@@ -132,6 +134,7 @@ func TestTokenStandsInForThePassword(t *testing.T) {
 		{"token and a wrong password", []string{"x-auth-token", token, "authorization", basic("admin:changeme")}, true},
 		{"token and a malformed password", []string{"x-auth-token", token, "authorization", "?"}, true},
 		{"forged token and password", []string{"x-auth-token", forged, "authorization", password}, false},
+		{"token of a user who is gone and password", []string{"x-auth-token", gone, "authorization", password}, false},
 		{"malformed token and password", []string{"x-auth-token", "?", "authorization", password}, false},
 		{"empty token and password", []string{"x-auth-token", "", "authorization", password}, false},
 	} {
@@ -154,7 +157,7 @@ func TestServersWithOneKeyAcceptEachOthersTokens(t *testing.T) {
 func TestFailedCallAnswersWithATokenToo(t *testing.T) {
 	client := serve(t, newAuthenticator(t, admin, randomKey()))
 	var header metadata.MD
-	_, err := client.EventStoreClient.SaveEvents(outgoing(t, "authorization", basic("admin:changeit")), &orisunpb.SaveEventsRequest{}, grpc.Header(&header))
+	_, err := client.SaveEvents(outgoing(t, "authorization", basic("admin:changeit")), &orisunpb.SaveEventsRequest{}, grpc.Header(&header))
 	if status.Code(err) != codes.AlreadyExists {
 		t.Fatalf("error %v, wanted the handler's", err)
 	}
@@ -383,6 +386,7 @@ func incoming(sent ...string) context.Context {
 }
 
 func outgoing(t *testing.T, sent ...string) context.Context {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	t.Cleanup(cancel)
 	return metadata.NewOutgoingContext(ctx, metadata.Pairs(sent...))

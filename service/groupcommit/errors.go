@@ -10,7 +10,8 @@ import (
 var (
 	// ErrQueueFull says that MaxQueue or MaxQueueBytes is reached: nothing was done, try again after a flush or two.
 	ErrQueueFull = errors.New("groupcommit: the queue is full: try again later")
-	// ErrClosed says that Close was called. On its own: the request was not sent. Wrapped: it was, and its outcome is unknown.
+	// ErrClosed says that Close was called. On its own: nothing was done. Wrapped in an error that tells a failure as well: the
+	// request was sent, and what became of it is unknown.
 	ErrClosed = errors.New("groupcommit: closed")
 
 	// errRetired says that a Group dropped this batcher while it was idle: nothing was done, the group has another one.
@@ -46,7 +47,7 @@ func endedError(ctx context.Context, last error) error {
 	return fmt.Errorf("%w while the flush was sent again; it failed last with: %w", context.Cause(ctx), last)
 }
 
-// cutError is for a caller whose flush Close did not wait for. last is nil if it was never sent.
+// cutError is for a caller whose flush Close did not wait for. last is the failure that left its outcome unknown, or nil.
 func cutError(last error) error {
 	if last == nil {
 		return ErrClosed

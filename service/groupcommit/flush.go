@@ -99,8 +99,8 @@ func (b *Batcher[Request, Result]) settle(piece []*call[Request, Result]) {
 			return
 		default:
 			b.failing = time.Time{}
-			b.end(piece, func(i int, c *call[Request, Result]) bool {
-				if !b.over(i, c) {
+			b.end(piece, func(_ int, c *call[Request, Result]) bool {
+				if !b.overAfter(c, err) {
 					c.err, b.report.Err = err, err
 				}
 				return true
@@ -117,8 +117,6 @@ func (b *Batcher[Request, Result]) send(ctx context.Context, piece []*call[Reque
 		b.requests = append(b.requests, c.request)
 	}
 	defer func() {
-		clear(b.requests)
-		b.requests = b.requests[:0]
 		if value := recover(); value != nil {
 			results, err = nil, &PanicError{Value: value, Stack: debug.Stack()}
 		}
@@ -137,8 +135,8 @@ func (b *Batcher[Request, Result]) endTransient(piece []*call[Request, Result], 
 		b.failing = now
 	}
 	lasted := now.Sub(b.failing)
-	return b.end(piece, func(i int, c *call[Request, Result]) bool {
-		if b.over(i, c) {
+	return b.end(piece, func(_ int, c *call[Request, Result]) bool {
+		if b.overAfter(c, err) {
 			return true
 		}
 		c.err = err

@@ -34,6 +34,8 @@ func (b *Batcher[Request, Result]) end(piece []*call[Request, Result], answer fu
 		cancel(nil)
 	}
 	b.wake()
+	clear(b.requests) // not earlier: a flush may answer with the slice it got
+	b.requests = b.requests[:0]
 	return piece
 }
 
@@ -68,12 +70,15 @@ func (b *Batcher[Request, Result]) wake() {
 
 // over answers a call that must not be sent (again): its context has ended though its caller does not know it yet, or Close
 // stopped waiting.
-func (b *Batcher[Request, Result]) over(_ int, c *call[Request, Result]) bool {
+func (b *Batcher[Request, Result]) over(_ int, c *call[Request, Result]) bool { return b.overAfter(c, c.err) }
+
+// overAfter is over for a call whose sending just failed with what leaves its outcome unknown.
+func (b *Batcher[Request, Result]) overAfter(c *call[Request, Result], failure error) bool {
 	switch {
 	case c.ctx.Err() != nil:
-		c.err = endedError(c.ctx, c.err)
+		c.err = endedError(c.ctx, c.err) // not failure, which is but the end of the same context
 	case b.cut:
-		c.err = cutError(c.err)
+		c.err = cutError(failure)
 		b.report.Err = c.err
 	default:
 		return false

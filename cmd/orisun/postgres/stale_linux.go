@@ -38,7 +38,8 @@ func serversIn(cluster string) ([]int, error) {
 // servesIn tells whether a process is PostgreSQL's in the cluster. A process that ends meanwhile is not.
 //
 // Somebody's shell may have the same working directory, so the program's name must fit as well. Without CAP_SYS_PTRACE root does not
-// see the working directory of another account's process; then the postmaster is known by its command line, where -D stands.
+// see the working directory of another account's process; then the postmaster is known by its command line, where -D stands. Backends
+// whose postmaster was killed are not known then, and PostgreSQL refuses to start beside them.
 func servesIn(process, cluster string) (bool, error) {
 	name, err := os.ReadFile(filepath.Join(process, "comm"))
 	if gone(err) || (err == nil && strings.TrimSpace(string(name)) != "postgres") {
