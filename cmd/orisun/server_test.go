@@ -90,7 +90,7 @@ func TestTheDefaultsServeWithAPostgreSQLOfTheirOwn(t *testing.T) {
 	}
 
 	server.stop(t, syscall.SIGTERM)
-	if _, err := os.Stat(data + "/pg/postmaster.pid"); !os.IsNotExist(err) {
+	if _, err := os.Stat(data + "/pg/cluster/postmaster.pid"); !os.IsNotExist(err) {
 		t.Errorf("PostgreSQL did not end with the server: %v", err)
 	}
 }

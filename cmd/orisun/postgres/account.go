@@ -87,9 +87,10 @@ func accountOf(entry *user.User) (account, error) {
 // those that the system has. The kernel is asked, by going there: modes alone do not tell of access lists and containers.
 func (a account) way(ctx context.Context, dir string) ([]uintptr, error) {
 	var last error
-	for _, a.ambient = range append([][]uintptr{nil}, passing...) {
+	for _, ambient := range append([][]uintptr{nil}, passing...) {
+		a.ambient = ambient
 		if last = a.command(ctx, "/bin/sh", "-c", `cd "$0"`, dir).Run(); last == nil {
-			return a.ambient, nil
+			return ambient, nil
 		}
 	}
 	return nil, fmt.Errorf("we are root, PostgreSQL runs as %s, and this account cannot enter %s (%w): open the directories above it "+

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -125,7 +126,7 @@ func TestKill9OfTheParentEndsPostgreSQLAndLosesNoAcknowledgedRow(t *testing.T) {
 			killParent(t, dir)
 			// At once: the first PostgreSQL may be busy with its shutdown, and the next start has to wait for it or help it.
 			last, pid := killParent(t, dir)
-			if deathSignal {
+			if runtime.GOOS == "linux" { // elsewhere the next start ends it
 				eventually(t, fmt.Sprintf("PostgreSQL (pid %d) ends after its parent", pid), func() (bool, error) {
 					pids, err := serversIn(filepath.Join(dir, "cluster"))
 					return len(pids) == 0, err
@@ -189,6 +190,12 @@ func TestPostgreSQLKilledIsToldAndItsOrphansAreEndedByTheNextStart(t *testing.T)
 		t.Error("Stop took the reason away")
 	}
 
+	if runtime.GOOS != "linux" { // elsewhere PostgreSQL refuses to start beside it, and says to end it
+		if err := syscall.Kill(int(busy.PgConn().PID()), syscall.SIGQUIT); err != nil {
+			t.Fatal(err)
+		}
+		<-finished
+	}
 	second := start(t, cfg)
 	select {
 	case <-finished:

@@ -40,10 +40,10 @@ func (s *Server) createDatabase(ctx context.Context) (found []any, err error) {
 	return []any{"database", s.cfg.Database, "created", !exists}, nil
 }
 
-// connect opens a connection whose statements PostgreSQL does not log, as one holds the password. Nothing of it comes from
-// our own PG* variables.
+// connect opens a connection whose statements PostgreSQL does not log, as one holds the password. All that pgx may have
+// taken from our own PG* variables is set anew.
 func (s *Server) connect(ctx context.Context) (*pgx.Conn, error) {
-	config, err := pgx.ParseConfig("host=/ sslmode=disable")
+	config, err := pgx.ParseConfig("host=/ port=5432 sslmode=disable")
 	if err != nil {
 		return nil, err
 	}

@@ -18,6 +18,8 @@
 //     own connections. TCP listens on 127.0.0.1 alone and asks for the configured password (scram-sha-256): it is for psql.
 //     Every start makes the role's password what the configuration says.
 //   - PostgreSQL refuses to run as root. Started by root it runs as the owner of cluster/, else as "postgres", else as "nobody".
+//     Where a directory above Config.DataDir is closed to that account it gets, on Linux, a capability that leads through, which lets
+//     PostgreSQL's superuser read every file of the machine; a warning says so.
 //   - The configuration of a start is passed on PostgreSQL's command line, so what it says wins over postgresql.conf.
 //   - PostgreSQL sees none of our PG*, LC_* and LANG* variables.
 //
@@ -27,7 +29,8 @@
 //     the kernel cannot (not Linux), PostgreSQL stays until the next Start. Either way Start ends what is left of it first: by
 //     SIGINT, then SIGQUIT, then SIGKILL.
 //   - PostgreSQL is killed: Server.Done closes and Server.Err says why. It is not started again in place: the owner ends, and its next
-//     start replays the log.
+//     start ends the orphaned backends and replays the log. Where they cannot be found (not Linux, or root without CAP_SYS_PTRACE)
+//     PostgreSQL refuses to start beside them, and its message, in the error, says to end them.
 //   - The machine loses power: with Config.Durable nothing acknowledged is lost, without it the cluster may be.
 //   - PostgreSQL does not start: the error carries the tail of postgres.log.
 //   - The cluster was made by another major version: the error says which one is needed. Nothing is upgraded or deleted.

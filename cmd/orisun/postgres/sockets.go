@@ -4,7 +4,6 @@ package postgres
 
 import (
 	"errors"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -37,6 +36,7 @@ func makeSockets(dir string, owner account) (string, error) {
 	return short, errors.Join(os.Symlink(short, sockets), owner.own(short))
 }
 
+// removeSockets removes what makeSockets made, however that start ended.
 func removeSockets(dir string) error {
 	sockets := filepath.Join(dir, "run")
 	short, err := os.Readlink(sockets)
@@ -45,10 +45,7 @@ func removeSockets(dir string) error {
 			return err
 		}
 	}
-	if err := os.RemoveAll(sockets); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	return nil
+	return os.RemoveAll(sockets)
 }
 
 // quoteListItem quotes a path as an item of a PostgreSQL setting that is a list of names.

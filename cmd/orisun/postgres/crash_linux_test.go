@@ -1,4 +1,0 @@
-package postgres
-
-// deathSignal: the kernel tells PostgreSQL when its parent has died.
-const deathSignal = true
