@@ -3,18 +3,20 @@ package service
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net"
+	"slices"
+	"strings"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/protoadapt"
 	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/oexza/orisun/service/groupcommit"
 )
 
 // domain is that of every google.rpc.ErrorInfo of ours.
@@ -31,11 +33,7 @@ type detail = protoadapt.MessageV1
 // sqlStates maps what PostgreSQL answers to what gRPC does: the first entry whose prefix fits. States of class OR are
 // raised by the functions of schema orisun; the comment on that schema lists them. Where safe is set, PostgreSQL's own
 // text goes to the caller, because it speaks of the caller's data and of nothing else.
-var sqlStates = []struct {
-	prefix string
-	code   codes.Code
-	safe   bool
-}{
+var sqlStates = []sqlState{
 	{"OR001", codes.NotFound, true},         // unknown boundary
 	{"OR002", codes.InvalidArgument, true},  // invalid name
 	{"OR006", codes.AlreadyExists, true},    // the boundary is elsewhere
@@ -51,6 +49,23 @@ var sqlStates = []struct {
 	{"55P03", codes.Unavailable, false},     // lock not available
 }
 
+type sqlState struct {
+	prefix string
+	code   codes.Code
+	safe   bool
+}
+
+// transient tells that time heals it.
+func (s sqlState) transient() bool { return s.code == codes.Unavailable }
+
+func findSQLState(code string) (sqlState, bool) {
+	i := slices.IndexFunc(sqlStates, func(s sqlState) bool { return strings.HasPrefix(code, s.prefix) })
+	if i < 0 {
+		return sqlState{}, false
+	}
+	return sqlStates[i], true
+}
+
 // retryAfter is what an UNAVAILABLE answer suggests to wait.
 const retryAfter = 500 * time.Millisecond
 
@@ -63,12 +78,14 @@ func toStatus(ctx context.Context, err error) error {
 	case ctx.Err() != nil:
 		return status.FromContextError(context.Cause(ctx)).Err()
 	case errors.As(err, &pgError):
-		for _, s := range sqlStates {
-			if len(pgError.Code) >= len(s.prefix) && pgError.Code[:len(s.prefix)] == s.prefix {
-				return fromSQLState(s.code, s.safe, pgError)
-			}
+		if rule, found := findSQLState(pgError.Code); found {
+			return fromSQLState(rule, pgError)
 		}
 		return internal(err)
+	case errors.Is(err, groupcommit.ErrQueueFull):
+		return retryLater(codes.ResourceExhausted, "too many saves wait in this boundary; try again", err)
+	case errors.Is(err, groupcommit.ErrClosed):
+		return retryLater(codes.Unavailable, "the server is shutting down; try again, with another node if there is one", err)
 	case isDisconnected(err):
 		return unavailable(err)
 	default:
@@ -76,14 +93,15 @@ func toStatus(ctx context.Context, err error) error {
 	}
 }
 
-func fromSQLState(code codes.Code, safe bool, cause *pgconn.PgError) error {
-	if code == codes.Unavailable {
+func fromSQLState(rule sqlState, cause *pgconn.PgError) error {
+	switch {
+	case rule.transient():
 		return unavailable(cause)
+	case rule.safe:
+		return &statusError{status: status.New(rule.code, cause.Message), cause: cause}
+	default:
+		return &statusError{status: status.New(rule.code, "a constraint of the event table refuses the event: "+cause.ConstraintName), cause: cause}
 	}
-	if !safe {
-		return &statusError{status: status.New(code, "PostgreSQL refuses the event: "+cause.ConstraintName), cause: cause}
-	}
-	return &statusError{status: status.New(code, cause.Message), cause: cause}
 }
 
 // isDisconnected tells that PostgreSQL could not be reached, or that the connection ended under way.
@@ -95,8 +113,11 @@ func isDisconnected(err error) bool {
 }
 
 func unavailable(cause error) error {
-	s, err := status.New(codes.Unavailable, "PostgreSQL does not answer; try again").
-		WithDetails(&errdetails.RetryInfo{RetryDelay: durationpb.New(retryAfter)})
+	return retryLater(codes.Unavailable, "PostgreSQL does not answer; try again", cause)
+}
+
+func retryLater(code codes.Code, message string, cause error) error {
+	s, err := status.New(code, message).WithDetails(&errdetails.RetryInfo{RetryDelay: durationpb.New(retryAfter)})
 	if err != nil {
 		return internal(err)
 	}
@@ -120,6 +141,3 @@ func (e *statusError) GRPCStatus() *status.Status { return e.status }
 
 // Unwrap is the cause, for the log.
 func (e *statusError) Unwrap() error { return e.cause }
-
-// errMissingRow says that a function that always answers a row did not.
-var errMissingRow = fmt.Errorf("a function of schema orisun answered no row: %w", pgx.ErrNoRows)

@@ -3,14 +3,17 @@
 //
 // Failure modes: a field that breaks a rule is INVALID_ARGUMENT with every violation's path (violations.go); what
 // PostgreSQL answers becomes a status in one table (errors.go); anything unforeseen is INTERNAL with a generic text, and
-// its cause is what the returned error says to the log (Cause).
+// its cause is what the returned error unwraps to, for the log.
 package service
 
 import (
+	"context"
+
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/oexza/orisun/db"
 	orisunpb "github.com/oexza/orisun/proto"
+	"github.com/oexza/orisun/service/groupcommit"
 )
 
 // Config is what an EventStore needs.
@@ -21,6 +24,8 @@ type Config struct {
 	MaxEventBytes int
 	// MaxPageBytes is the most that an answer may take on the wire: the gRPC send limit.
 	MaxPageBytes int
+	// Saved is told of every boundary that got new events, after their commit; it must not block. nil: nobody is.
+	Saved func(boundary string)
 	// Info is what GetServerInfo answers.
 	Info *orisunpb.GetServerInfoResponse
 }
@@ -31,9 +36,15 @@ type EventStore struct {
 
 	config  Config
 	queries *db.Queries
+	saves   *groupcommit.Group[*orisunpb.SaveEventsRequest, db.OrisunSaveResult]
 }
 
 // NewEventStore returns a server over the pools of config, which stay the caller's to close.
 func NewEventStore(config Config) *EventStore {
-	return &EventStore{config: config, queries: db.New()}
+	store := &EventStore{config: config, queries: db.New()}
+	store.saves = groupcommit.NewGroup(flushOptions, store.flush)
+	return store
 }
+
+// Close refuses further saves and waits for those that were taken, until ctx ends. The pools can be closed after it.
+func (s *EventStore) Close(ctx context.Context) error { return s.saves.Close(ctx) }

@@ -1,6 +1,7 @@
 package service_test
 
 import (
+	"context"
 	"net"
 	"testing"
 
@@ -25,9 +26,10 @@ func dial(t *testing.T) (orisunpb.EventStoreClient, *pgxpool.Pool) {
 	pool := pgtest.New(t)
 	pgtest.Boundary(t, pool, boundary)
 	server := grpc.NewServer()
-	orisunpb.RegisterEventStoreServer(server, service.NewEventStore(service.Config{
+	store := service.NewEventStore(service.Config{
 		Write: pool, Read: pool, MaxEventBytes: maxEventBytes, MaxPageBytes: maxPageBytes, Info: &orisunpb.GetServerInfoResponse{},
-	}))
+	})
+	orisunpb.RegisterEventStoreServer(server, store)
 	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -44,6 +46,9 @@ func dial(t *testing.T) (orisunpb.EventStoreClient, *pgxpool.Pool) {
 			t.Error(err)
 		}
 		server.Stop()
+		if err := store.Close(context.Background()); err != nil {
+			t.Error(err)
+		}
 		if err := <-served; err != nil {
 			t.Error(err)
 		}

@@ -21,22 +21,17 @@ const (
 )
 
 // SaveEvents appends a save if its context still holds. Errors: INVALID_ARGUMENT with field paths, NOT_FOUND for an unknown
-// boundary, ALREADY_EXISTS (CONTEXT_CHANGED), FAILED_PRECONDITION (EVENT_ID_REUSED), UNAVAILABLE.
+// boundary, ALREADY_EXISTS (CONTEXT_CHANGED), FAILED_PRECONDITION (EVENT_ID_REUSED), RESOURCE_EXHAUSTED with RetryInfo when
+// too many saves wait, UNAVAILABLE. While PostgreSQL is away the save waits for as long as the caller does.
 func (s *EventStore) SaveEvents(ctx context.Context, in *orisunpb.SaveEventsRequest) (*orisunpb.WriteResult, error) {
 	if err := s.checkSave(in); err != nil {
 		return nil, err
 	}
-	var params db.SaveRequestsParams
-	params.Boundary = in.GetBoundary()
-	appendRequest(&params, in)
-	results, err := s.queries.SaveRequests(ctx, s.config.Write, params)
+	result, err := s.saves.Do(ctx, in.GetBoundary(), in)
 	if err != nil {
 		return nil, toStatus(ctx, err)
 	}
-	if len(results) != 1 {
-		return nil, internal(errMissingRow)
-	}
-	return answerSave(in, results[0])
+	return answerSave(in, result)
 }
 
 func (s *EventStore) checkSave(in *orisunpb.SaveEventsRequest) error {

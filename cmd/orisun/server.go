@@ -93,6 +93,7 @@ func (s *Server) Run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	defer func() { err = errors.Join(err, s.stop(store.Close)) }()
 	return s.serve(ctx, server, healthy, listener, own)
 }
 

@@ -42,9 +42,6 @@ func New[Request, Result any](options Options[Request], flush func(ctx context.C
 // failure if the flush was being sent again), ErrQueueFull, ErrClosed, a *PanicError, or what the flush failed with.
 func (b *Batcher[Request, Result]) Do(ctx context.Context, request Request) (Result, error) {
 	var none Result
-	if ctx.Err() != nil {
-		return none, context.Cause(ctx)
-	}
 	c := b.newCall(ctx, request)
 	alone, err := b.enter(c)
 	if err != nil {

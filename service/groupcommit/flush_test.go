@@ -59,6 +59,25 @@ func TestAFlushEndsWhenItsLastCallerHasGone(t *testing.T) {
 	})
 }
 
+// A context that outlived its flush would be kept by its parent: that of a stream, for as long as the stream lasts.
+func TestTheContextOfAFlushEndsWithIt(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		b := newBench(t, options())
+		first := b.doAll("a")
+		flush := b.next("a")
+		rest := b.doAll("b", "c")
+		flush.succeed()
+		<-flush.ctx.Done()
+		flush = b.next("b", "c")
+		flush.fail(errTransient)
+		<-flush.ctx.Done()
+		flush = b.next("b", "c")
+		flush.succeed()
+		<-flush.ctx.Done()
+		wantResult(t, append(first, rest...)...)
+	})
+}
+
 func TestALoneCallerWhoGoesEndsItsFlush(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		b := newBench(t, options())
@@ -149,25 +168,26 @@ func TestALonePoisonedRequestIsNotSentAgain(t *testing.T) {
 func TestWhoGoesWhileTheOtherHalfIsSentIsNotSentAgain(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		b := newBench(t, options())
-		first := b.doAll("a")
+		good := b.doAll("a")
 		flush := b.next("a")
 		ctx, cancel := context.WithCancelCause(t.Context())
-		second := b.do(t.Context(), "b")
-		third := b.do(t.Context(), "c")
-		fourth := b.do(ctx, "d")
-		fifth := b.do(t.Context(), "e")
+		good = append(good, b.doAll("b", "c")...)
+		leavers := []<-chan outcome{b.do(ctx, "d"), b.do(ctx, "e")}
+		poisoned := b.do(t.Context(), "f")
 		flush.succeed()
-		b.next("b", "c", "d", "e").fail(errPoison)
+		b.next("b", "c", "d", "e", "f").fail(errPoison)
 		flush = b.next("b", "c")
 		cancel(errGone)
-		wantError(t, fourth, errGone)
+		for _, leaver := range leavers {
+			wantError(t, leaver, errGone)
+		}
 		if flush.ctx.Err() != nil {
-			t.Error("d ended a flush that it is not in")
+			t.Error("d and e ended a flush that they are not in")
 		}
 		flush.succeed()
-		b.next("e").fail(errPoison)
-		wantError(t, fifth, errPoison)
-		wantResult(t, first[0], second, third)
+		b.next("f").fail(errPoison)
+		wantError(t, poisoned, errPoison)
+		wantResult(t, good...)
 	})
 }
 

@@ -93,20 +93,22 @@ func TestIdleKeysAreDroppedAndBusyOnesAreNot(t *testing.T) {
 
 func TestACallThatMeetsADroppedBatcherGetsANewOne(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
-		g, _ := newGroup(t, Options[string]{})
-		if _, err := g.Do(t.Context(), "key", "a"); err != nil {
-			t.Fatal(err)
-		}
-		dropped, err := g.batcher("key")
-		if err != nil {
-			t.Fatal(err)
-		}
-		g.sweep()
-		if _, err := dropped.Do(t.Context(), "b"); !errors.Is(err, errRetired) {
-			t.Fatalf("a dropped batcher answered %v", err)
-		}
-		if result, err := g.Do(t.Context(), "key", "b"); result != "key: b" || err != nil {
+		var g *Group[string, string]
+		sized := 0
+		g, _ = newGroup(t, Options[string]{Size: func(string) (items, bytes int) {
+			// The call has found its batcher and not entered it yet.
+			if sized++; sized == 1 {
+				g.mu.Lock()
+				defer g.mu.Unlock()
+				g.sweep()
+			}
+			return 1, 0
+		}})
+		if result, err := g.Do(t.Context(), "key", "a"); result != "key: a" || err != nil {
 			t.Errorf("Do = %q, %v", result, err)
+		}
+		if sized != 2 {
+			t.Errorf("met %d batchers, want the dropped one and a new one", sized)
 		}
 	})
 }

@@ -70,7 +70,9 @@ func (b *Batcher[Request, Result]) wake() {
 
 // over answers a call that must not be sent (again): its context has ended though its caller does not know it yet, or Close
 // stopped waiting.
-func (b *Batcher[Request, Result]) over(_ int, c *call[Request, Result]) bool { return b.overAfter(c, c.err) }
+func (b *Batcher[Request, Result]) over(_ int, c *call[Request, Result]) bool {
+	return b.overAfter(c, c.err)
+}
 
 // overAfter is over for a call whose sending just failed with what leaves its outcome unknown.
 func (b *Batcher[Request, Result]) overAfter(c *call[Request, Result], failure error) bool {

@@ -83,9 +83,12 @@ func TestAnOutageOutlastedByNobodyEndsTheFlush(t *testing.T) {
 		cancel(errGone)
 		wantError(t, second, errGone, errTransient)
 		wantError(t, third, errGone, errTransient)
-		b.none()
 		wantResult(t, first...)
+		left := time.Now()
 		wantResultAfter(t, b)
+		if waited := time.Since(left); waited != 0 {
+			t.Errorf("the next request waited %s for a delay that was nobody's any more", waited)
+		}
 	})
 }
 
@@ -173,6 +176,24 @@ func TestEveryOutageHasItsOwnMaxTransient(t *testing.T) {
 			b.next("a").succeed()
 			wantResult(t, answer...)
 		}
+		lost := b.do(t.Context(), "a")
+		b.refuseFor(11 * time.Second)
+		wantError(t, lost, errTransient)
+
+		good := b.doAll("a")
+		b.refuseFor(9 * time.Second)
+		flush := b.next("a")
+		good = append(good, b.doAll("b")...)
+		poisoned := b.do(t.Context(), "c")
+		flush.succeed()
+		b.refuseFor(9 * time.Second)
+		b.next("b", "c").fail(errPoison)
+		b.refuseFor(9 * time.Second)
+		b.next("b").succeed()
+		b.refuseFor(9 * time.Second)
+		b.next("c").fail(errPoison)
+		wantError(t, poisoned, errPoison)
+		wantResult(t, good...)
 	})
 }
 

@@ -1,0 +1,56 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/oexza/orisun/db"
+	orisunpb "github.com/oexza/orisun/proto"
+	"github.com/oexza/orisun/service/groupcommit"
+)
+
+// flushOptions bound what one transaction of a boundary takes and what waits behind it. A flush that PostgreSQL's restart, failover
+// or a cut connection interrupts is sent again, since event ids make that safe: to clients it is a pause.
+var flushOptions = groupcommit.Options[*orisunpb.SaveEventsRequest]{
+	Size:         func(in *orisunpb.SaveEventsRequest) (items, bytes int) { return len(in.GetEvents()), proto.Size(in) },
+	IsPoison:     isPoison,
+	IsTransient:  isTransient,
+	MaxTransient: time.Minute,
+}
+
+// flush saves the requests of a batch in one transaction and one round trip.
+func (s *EventStore) flush(ctx context.Context, boundary string, batch []*orisunpb.SaveEventsRequest) ([]db.OrisunSaveResult, error) {
+	params := db.SaveRequestsParams{Boundary: boundary}
+	for _, in := range batch {
+		appendRequest(&params, in)
+	}
+	results, err := s.queries.SaveRequests(ctx, s.config.Write, params)
+	if err == nil && s.config.Saved != nil && slices.ContainsFunc(results, func(r db.OrisunSaveResult) bool { return r.Outcome == outcomeSaved }) {
+		s.config.Saved(boundary)
+	}
+	return results, err
+}
+
+// isPoison tells that PostgreSQL refuses what one of the requests holds: a data exception, a constraint, a limit.
+func isPoison(err error) bool {
+	var refused *pgconn.PgError
+	return errors.As(err, &refused) && slices.ContainsFunc([]string{"22", "23", "54"}, func(class string) bool {
+		return strings.HasPrefix(refused.Code, class)
+	})
+}
+
+// isTransient tells that the same flush may succeed later: the status would be UNAVAILABLE.
+func isTransient(err error) bool {
+	var refused *pgconn.PgError
+	if errors.As(err, &refused) {
+		rule, found := findSQLState(refused.Code)
+		return found && rule.transient()
+	}
+	return isDisconnected(err)
+}
