@@ -39,7 +39,7 @@ func (b *followed) consume(ctx context.Context) {
 			b.log.WarnContext(ctx, "no stream; subscribers read from PostgreSQL", "error", err)
 			told = true
 		}
-		pause(ctx, b.config.PollInterval)
+		rest(ctx, b.config.PollInterval)
 	}
 }
 

@@ -3,6 +3,7 @@ package publisher
 import (
 	"errors"
 	"fmt"
+	"math"
 	"net/url"
 	"strconv"
 	"strings"
@@ -38,6 +39,18 @@ const (
 const (
 	subjectPrefix = "orisun.events."
 	streamPrefix  = "ORISUN_"
+)
+
+const (
+	// maxHeaderBytes is the most that JetStream takes of headers, whatever the payload limit; 64 KiB less 1.
+	maxHeaderBytes = 1<<16 - 1
+
+	// maxStoredBytes is the most that JetStream's file store takes of a message, headers and data: a record has at most 32 MiB, and this
+	// leaves room for its subject and frame.
+	maxStoredBytes = 32<<20 - 8<<10
+
+	// fenceBytes is the header with the expected sequence, which is set only when a message is sent: name, colon, space, 20 digits, line end.
+	fenceBytes = len(nats.ExpectedLastSeqHdr) + 2 + 20 + 2
 )
 
 // NoPrevious is the previous global_id of a boundary's first event.
@@ -114,6 +127,36 @@ func Truncate(message *nats.Msg) {
 	message.Header.Set(headerTruncated, "true")
 }
 
+// MessageSize is the most bytes, headers and data, that the message of an event can take: to compare with the payload limit of NATS, and with
+// MaxMessageSize. data and metadata are the lengths of the documents as PostgreSQL prints them. Metadata counts threefold, as each of its
+// bytes may have to be percent-encoded.
+func MessageSize(boundary, source, eventID, eventType string, data, metadata int) int {
+	return emptyMessage + len(boundary) + encodedLen(source, isHeaderByte) +
+		encodedLen(eventID, isHeaderByte) + encodedLen(eventType, isHeaderByte) + data + 3*metadata
+}
+
+// emptyMessage is the size of a message of which every text is empty, and every number and the time as long as it can be.
+var emptyMessage = sizeOf(Encode("", "", &orisunpb.Event{
+	Position: &orisunpb.Position{TransactionId: math.MinInt64, GlobalId: math.MinInt64},
+	// Microseconds, as PostgreSQL has them; a year has four digits.
+	DateCreated: timestamppb.New(time.Date(2000, 1, 1, 0, 0, 0, 999_999_000, time.UTC)),
+}, math.MinInt64))
+
+// MaxMessageSize is the most that a message can have where the payload limit of NATS is maxPayload: what is larger is published as a stub.
+func MaxMessageSize(maxPayload int) int { return min(maxPayload, maxStoredBytes) }
+
+// messageLimit is MaxMessageSize in a stream that keeps at most maxBytes, 0 for no limit.
+func messageLimit(maxPayload, maxBytes int64) int {
+	limit := MaxMessageSize(int(maxPayload))
+	if maxBytes > 0 {
+		limit = min(limit, int(maxBytes/2))
+	}
+	return limit
+}
+
+// sizeOf is what NATS compares with its payload limit, once the message is sent.
+func sizeOf(message *nats.Msg) int { return message.Size() - len(message.Subject) + fenceBytes }
+
 type decoder struct {
 	header nats.Header
 	errs   []error
@@ -156,19 +199,25 @@ func isTokenByte(c byte) bool {
 // isHeaderByte tells which bytes stand for themselves in a header: CloudEvents takes printable ASCII but for space, quote and percent.
 func isHeaderByte(c byte) bool { return c > ' ' && c <= '~' && c != '"' && c != '%' }
 
-func percentEncode(text string, plain func(byte) bool) string {
-	escapes := 0
+// encodedLen is the length of what percentEncode makes of text.
+func encodedLen(text string, plain func(byte) bool) int {
+	length := len(text)
 	for i := range len(text) {
 		if !plain(text[i]) {
-			escapes++
+			length += 2
 		}
 	}
-	if escapes == 0 {
+	return length
+}
+
+func percentEncode(text string, plain func(byte) bool) string {
+	length := encodedLen(text, plain)
+	if length == len(text) {
 		return text
 	}
 	const digits = "0123456789ABCDEF"
 	var b strings.Builder
-	b.Grow(len(text) + 2*escapes)
+	b.Grow(length)
 	for i := range len(text) {
 		if c := text[i]; plain(c) {
 			b.WriteByte(c)

@@ -46,7 +46,7 @@ func (s *subscriber) step(ctx context.Context) error {
 func (s *subscriber) readPage(ctx context.Context) error {
 	if s.idle {
 		// The stream tells of an event that PostgreSQL does not show, now for the second time: this stream is not a copy of this database.
-		pause(ctx, s.scan.feed.config.PollInterval)
+		rest(ctx, s.scan.feed.config.PollInterval)
 	}
 	events, end, err := s.scan.page(ctx, s.cursor)
 	if err != nil {
@@ -70,7 +70,7 @@ func (s *subscriber) readPage(ctx context.Context) error {
 	return nil
 }
 
-func pause(ctx context.Context, d time.Duration) {
+func rest(ctx context.Context, d time.Duration) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {

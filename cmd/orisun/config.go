@@ -103,6 +103,10 @@ type NATSConfig struct {
 	Port            int           `env:"ORISUN_NATS_PORT" default:"4224" min:"0" max:"65535" desc:"NATS server port; 0 is any free port"`
 	MaxPayload      int32         `env:"ORISUN_NATS_MAX_PAYLOAD" default:"1048576" min:"4096" max:"67108864" desc:"Maximum NATS message payload size in bytes"`
 	StoreDir        string        `env:"ORISUN_NATS_STORE_DIR" default:"./data/orisun/nats" notempty:"true" desc:"NATS storage directory"`
+	StreamReplicas  int           `env:"ORISUN_NATS_STREAM_REPLICAS" default:"0" min:"0" max:"5" desc:"Copies of each boundary's stream; 0 is 3 in a cluster, else 1"`
+	StreamMaxBytes  int           `env:"ORISUN_NATS_STREAM_MAX_BYTES" default:"1073741824" min:"134217728" max:"1099511627776" desc:"Bytes of events that a boundary's stream keeps, the latest ones; PostgreSQL has all. The default is 1GB"`
+	StreamMaxAge    time.Duration `env:"ORISUN_NATS_STREAM_MAX_AGE" default:"168h" min:"0s" max:"87600h" desc:"Time for which a boundary's stream keeps an event; 0 is no limit"`
+	StreamMaxMsgs   int           `env:"ORISUN_NATS_STREAM_MAX_MSGS" default:"0" min:"0" max:"1000000000000" desc:"Events that a boundary's stream keeps, the latest ones; 0 is no limit"`
 	ClusterEnabled  bool          `env:"ORISUN_NATS_CLUSTER_ENABLED" default:"false" desc:"Enable NATS clustering"`
 	ClusterName     string        `env:"ORISUN_NATS_CLUSTER_NAME" default:"orisun-nats-cluster" notempty:"true" desc:"NATS cluster name"`
 	ClusterHost     string        `env:"ORISUN_NATS_CLUSTER_HOST" default:"0.0.0.0" desc:"NATS cluster host"`

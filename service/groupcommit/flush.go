@@ -3,7 +3,6 @@ package groupcommit
 import (
 	"context"
 	"math/rand/v2"
-	"runtime"
 	"runtime/debug"
 	"time"
 )
@@ -18,7 +17,6 @@ const (
 // run flushes the batch and hands on, even if a function of the options panics or the flush ends its goroutine: then
 // callers without an answer are told so, instead of waiting for ever.
 func (b *Batcher[Request, Result]) run() {
-	runtime.Gosched()
 	defer b.handOn()
 	b.failing, b.sent = time.Time{}, 0
 	if b.options.Observe == nil {

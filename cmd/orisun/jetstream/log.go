@@ -13,11 +13,21 @@ type logger struct {
 	fatal atomic.Pointer[error]
 }
 
-func (l *logger) Noticef(format string, args ...any) { l.log.Debug("NATS: " + fmt.Sprintf(format, args...)) }
-func (l *logger) Debugf(format string, args ...any)  { l.log.Debug("NATS: " + fmt.Sprintf(format, args...)) }
-func (l *logger) Tracef(format string, args ...any)  { l.log.Debug("NATS: " + fmt.Sprintf(format, args...)) }
-func (l *logger) Warnf(format string, args ...any)   { l.log.Warn("NATS: " + fmt.Sprintf(format, args...)) }
-func (l *logger) Errorf(format string, args ...any)  { l.log.Error("NATS: " + fmt.Sprintf(format, args...)) }
+func (l *logger) Noticef(format string, args ...any) {
+	l.log.Debug("NATS: " + fmt.Sprintf(format, args...))
+}
+func (l *logger) Debugf(format string, args ...any) {
+	l.log.Debug("NATS: " + fmt.Sprintf(format, args...))
+}
+func (l *logger) Tracef(format string, args ...any) {
+	l.log.Debug("NATS: " + fmt.Sprintf(format, args...))
+}
+func (l *logger) Warnf(format string, args ...any) {
+	l.log.Warn("NATS: " + fmt.Sprintf(format, args...))
+}
+func (l *logger) Errorf(format string, args ...any) {
+	l.log.Error("NATS: " + fmt.Sprintf(format, args...))
+}
 
 func (l *logger) Fatalf(format string, args ...any) {
 	err := errors.New(fmt.Sprintf(format, args...))

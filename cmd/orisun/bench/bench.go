@@ -1,0 +1,231 @@
+// Package bench puts load on a server and tells how it bore it. It speaks gRPC with the generated client and sends nothing but what
+// every server of the protocol knows: fields whose numbers are below 100.
+//
+// # Rules
+//
+//   - A point is one workload at one number of clients. It runs for the warm-up and then for the window; nothing is sent after that.
+//   - Throughput counts what ended within the window. Latency counts what was due within it, and waits for each answer, for up to a
+//     minute after the window: so neither a stall at the end nor a slow answer falls out of the numbers.
+//   - Closed loop: a client sends its next request when the last one is answered. Open loop (Config.Rate): requests are due at fixed
+//     times, whoever answers or not, and latency counts from the time a request was due, not from when a client was free to send it.
+//     That is what callers who do not know of each other would see: without it a server that stalls is asked less and looks better
+//     (coordinated omission).
+//   - Each run has contexts of its own, named at random, so that runs do not disturb each other in a boundary. Each client owns a part
+//     of them and knows the last position of each: its conditional saves expect the right one, and a conflict is a failure. Only in the
+//     workload hot is it what is measured.
+//
+// # Failures
+//
+// A request that fails is counted by its code, in the warm-up too, and the run goes on; at the end Report.Err says how many there were.
+// A save whose outcome is unknown leaves its context's position unknown: it is read before the context is used again. Where seeding, log-in
+// or creating the index fails there is no run. When the context of the run ends, so does the run, with the points that are complete.
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"slices"
+	"strings"
+	"time"
+
+	"google.golang.org/grpc"
+)
+
+// Config says which load goes where.
+type Config struct {
+	// Dial opens a connection to the server, lazily and without credentials: those are the options that it is given.
+	Dial func(options ...grpc.DialOption) (*grpc.ClientConn, error)
+
+	// Username and Password log in; see Auth.
+	Username, Password string
+
+	// Auth is AuthToken or AuthBasic.
+	Auth string
+
+	// Connections is the number of HTTP/2 connections that the clients share, at least 1.
+	Connections int
+
+	// Boundary is where events are saved and read. It need not be empty.
+	Boundary string
+
+	// Workloads are names of Workloads, run in this order.
+	Workloads []string
+
+	// Clients are the numbers of concurrent clients that each workload is run with, each at least 1.
+	Clients []int
+
+	// WarmUp goes before each window, Duration is the window's length.
+	WarmUp, Duration time.Duration
+
+	// Repeat is how often the whole sweep is run, at least 1.
+	Repeat int
+
+	// Rate is how many requests are due per second, of all clients of a point together; 0 is the closed loop.
+	Rate float64
+
+	// SeedEvents are saved before the first point, spread over Contexts. With 0 the workloads that read cannot run.
+	SeedEvents int
+
+	// Contexts is the number of contexts, at least that of the clients.
+	Contexts int
+
+	// Payload is the size of an event's data in bytes: minPayload to maxPayload.
+	Payload int
+
+	// Seed makes the choice of contexts and the payloads repeatable. Event ids and the names of contexts are random always.
+	Seed uint64
+
+	// CreateIndex creates the index on the context's key, if the server can.
+	CreateIndex bool
+
+	// Progress is told what goes on. Live says that it is a terminal, where one line is written over and over.
+	Progress io.Writer
+	Live     bool
+}
+
+const (
+	// AuthToken sends the password once, and afterwards the token of the answer: what clients do.
+	AuthToken = "token"
+	// AuthBasic sends the password with every call.
+	AuthBasic = "basic"
+
+	// minPayload leaves room for the context beside the payload.
+	minPayload = 64
+	// maxPayload is what one event may have in JetStream by default, less its headers.
+	maxPayload = 1_000_000
+)
+
+// Validate names everything that is wrong with a Config, by the names of the flags.
+func (c Config) Validate() error {
+	var problems []error
+	wrong := func(format string, args ...any) { problems = append(problems, fmt.Errorf(format, args...)) }
+	for _, name := range c.Workloads {
+		if _, err := findWorkload(name); err != nil {
+			wrong("--workload: %w", err)
+		}
+	}
+	if len(c.Workloads) == 0 {
+		wrong("--workload names none: choose of %s", strings.Join(Workloads(), ", "))
+	}
+	if len(c.Clients) == 0 {
+		wrong("--clients is empty: give numbers of clients, such as 1,16")
+	}
+	for _, n := range c.Clients {
+		if n < 1 {
+			wrong("--clients holds %d: at least 1 is necessary", n)
+		}
+		if n > c.Contexts {
+			wrong("--contexts is %d, fewer than the %d clients of --clients: each client needs one of its own", c.Contexts, n)
+		}
+	}
+	if c.Auth != AuthToken && c.Auth != AuthBasic {
+		wrong("--auth is %q: it is %s or %s", c.Auth, AuthToken, AuthBasic)
+	}
+	if c.Boundary == "" {
+		wrong("--boundary is empty")
+	}
+	if c.Connections < 1 {
+		wrong("--connections is %d: at least 1 is necessary", c.Connections)
+	}
+	if c.WarmUp < 0 {
+		wrong("--warm-up is %s: it cannot be negative", c.WarmUp)
+	}
+	if c.Duration <= 0 {
+		wrong("--duration is %s: it has to be positive", c.Duration)
+	}
+	if c.Repeat < 1 {
+		wrong("--repeat is %d: at least 1 is necessary", c.Repeat)
+	}
+	if c.Rate < 0 || math.IsInf(c.Rate, 0) || math.IsNaN(c.Rate) {
+		wrong("--rate is %v: it is a number of requests per second, or 0", c.Rate)
+	}
+	if c.SeedEvents < 0 {
+		wrong("--seed-events is %d: it cannot be negative", c.SeedEvents)
+	}
+	if c.SeedEvents == 0 && slices.ContainsFunc(c.Workloads, readsSeeded) {
+		wrong("--seed-events is 0: the workloads that read need seeded events")
+	}
+	if c.Payload < minPayload || c.Payload > maxPayload {
+		wrong("--payload is %d: it is from %d to %d bytes", c.Payload, minPayload, maxPayload)
+	}
+	return errors.Join(problems...)
+}
+
+// Run seeds the boundary and runs every workload with every number of clients. With an error the report holds the points that are
+// complete. Failed requests are no error of Run: Report.Err tells of them.
+func Run(ctx context.Context, config Config) (Report, error) {
+	report := Report{Settings: config.settings()}
+	if err := config.Validate(); err != nil {
+		return report, err
+	}
+	s, err := open(ctx, config)
+	if err != nil {
+		return report, err
+	}
+	err = s.prepare(ctx)
+	report.Environment = s.environment
+	if err == nil {
+		report.Results, err = s.sweep(ctx)
+	}
+	return report, errors.Join(err, s.close())
+}
+
+// sweep runs every workload with every number of clients, again and again.
+func (s *session) sweep(ctx context.Context) ([]Result, error) {
+	var results []Result
+	for repeat := range s.config.Repeat {
+		for _, name := range s.config.Workloads {
+			for _, clients := range s.config.Clients {
+				rows, err := s.point(ctx, name, clients, repeat+1)
+				if err != nil {
+					return results, fmt.Errorf("%s with %d clients: %w", name, clients, err)
+				}
+				results = append(results, rows...)
+			}
+		}
+	}
+	return results, nil
+}
+
+// point runs one workload with one number of clients. Its token is fresh, so that no sweep outlives it.
+func (s *session) point(ctx context.Context, name string, clients, repeat int) ([]Result, error) {
+	w, err := findWorkload(name)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.logIn(ctx); err != nil {
+		return nil, err
+	}
+	m := newMeasurement(len(w.rows))
+	l, err := w.start(ctx, s, m, clients)
+	if err != nil {
+		return nil, err
+	}
+	label := fmt.Sprintf("%s, %d clients", name, clients)
+	if s.config.Repeat > 1 {
+		label += fmt.Sprintf(", %d of %d", repeat, s.config.Repeat)
+	}
+	loop := loop{warmUp: s.config.WarmUp, duration: s.config.Duration, rate: s.config.Rate}
+	done := s.progress.watch(label, m, loop.warmUp+loop.duration)
+	loop.run(ctx, m, l)
+	done()
+	if l.close != nil {
+		l.close()
+	}
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	rows := make([]Result, len(w.rows))
+	for i, suffix := range w.rows {
+		rows[i] = m.rows[i].result(s.config.Duration)
+		rows[i].Workload, rows[i].Auth = name+suffix, s.config.Auth
+		rows[i].Clients, rows[i].Repeat, rows[i].Rate = clients, repeat, s.config.Rate
+	}
+	if l.starved != nil {
+		rows[0].Starved = milliseconds(l.starved())
+	}
+	return rows, nil
+}

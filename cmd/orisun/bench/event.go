@@ -1,0 +1,92 @@
+package bench
+
+import (
+	"encoding/binary"
+	"encoding/hex"
+	"math/rand/v2"
+
+	orisunpb "github.com/oexza/orisun/proto"
+)
+
+// contextKey is the field of an event's data that says which context the event belongs to.
+const contextKey = "bench_context"
+
+// eventType is the type of all events that are saved here.
+const eventType = "BenchEvent"
+
+const (
+	dataBegin  = `{"` + contextKey + `":"`
+	dataMiddle = `","payload":"`
+	dataEnd    = `"}`
+)
+
+// author writes events. It belongs to one client.
+type author struct {
+	random  *rand.Rand
+	noise   string
+	payload int
+}
+
+func (s *session) author(client int) *author {
+	return &author{random: s.random(client), noise: s.noise, payload: s.config.Payload}
+}
+
+// newNoise is a text of letters and digits that no compression makes much smaller, longer than a payload by variety.
+func newNoise(random *rand.Rand, payload int) string {
+	const letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+	const variety = 1 << 16
+	noise := make([]byte, payload+variety)
+	for i := range noise {
+		noise[i] = letters[random.IntN(len(letters))]
+	}
+	return string(noise)
+}
+
+// write makes event a new one of a context, with data of the configured size.
+func (a *author) write(event *orisunpb.EventToSave, context string) {
+	length := max(a.payload-len(dataBegin)-len(context)-len(dataMiddle)-len(dataEnd), 0)
+	at := a.random.IntN(len(a.noise) - length)
+	event.EventId = newID()
+	event.EventType = eventType
+	event.Data = dataBegin + context + dataMiddle + a.noise[at:at+length] + dataEnd
+	event.Metadata = "{}"
+}
+
+// newID is 128 random bits, whatever the seed: an id that is known already would make a save a repetition.
+func newID() string {
+	var id [16]byte
+	binary.BigEndian.PutUint64(id[:8], rand.Uint64()) //nolint:gosec // a name, no secret
+	binary.BigEndian.PutUint64(id[8:], rand.Uint64()) //nolint:gosec // a name, no secret
+	return hex.EncodeToString(id[:])
+}
+
+func newEvents(n int) []*orisunpb.EventToSave {
+	events := make([]*orisunpb.EventToSave, n)
+	for i := range events {
+		events[i] = &orisunpb.EventToSave{}
+	}
+	return events
+}
+
+// nothing is the position before the first event.
+func nothing() *orisunpb.Position { return &orisunpb.Position{TransactionId: -1, GlobalId: -1} }
+
+func unconditional(boundary string, events []*orisunpb.EventToSave) *orisunpb.SaveEventsRequest {
+	return &orisunpb.SaveEventsRequest{Boundary: boundary, Query: &orisunpb.SaveQuery{ExpectedPosition: nothing()}, Events: events}
+}
+
+// about asks for the events of one context.
+func about(context string) *orisunpb.Query {
+	return &orisunpb.Query{Criteria: []*orisunpb.Criterion{{Tags: []*orisunpb.Tag{{Key: contextKey, Value: context}}}}}
+}
+
+// conditional saves if nothing has happened in a context since its last event, nil for none.
+func conditional(boundary, context string, last *orisunpb.Position, events []*orisunpb.EventToSave) *orisunpb.SaveEventsRequest {
+	if last == nil {
+		last = nothing()
+	}
+	return &orisunpb.SaveEventsRequest{
+		Boundary: boundary, Events: events,
+		Query: &orisunpb.SaveQuery{ExpectedPosition: last, SubsetQuery: about(context)},
+	}
+}

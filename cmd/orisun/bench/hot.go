@@ -1,0 +1,77 @@
+package bench
+
+import (
+	"context"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	orisunpb "github.com/oexza/orisun/proto"
+)
+
+// losers is the row of saves that were refused because another one came first.
+const losers = 1
+
+// rival saves into the one context that all of its kind save into.
+type rival struct {
+	store    orisunpb.EventStoreClient
+	boundary string
+	context  string
+	author   *author
+	events   []*orisunpb.EventToSave
+	last     *orisunpb.Position
+
+	since   time.Time // of its last success, or of its beginning
+	longest time.Duration
+}
+
+func startHot(ctx context.Context, s *session, _ *measurement, clients int) (*load, error) {
+	// A context that nobody else has: what other workloads know of theirs stays true.
+	hot := s.run + "-hot"
+	last, err := newest(ctx, s.store(0), s.config.Boundary, about(hot))
+	if err != nil {
+		return nil, err
+	}
+	rivals := make([]*rival, clients)
+	return &load{
+		clients: each(clients, func(i int) client {
+			rivals[i] = &rival{
+				store: s.store(i), boundary: s.config.Boundary, context: hot, author: s.author(i), events: newEvents(1), last: last,
+			}
+			return rivals[i].save
+		}),
+		starved: func() time.Duration {
+			var longest time.Duration
+			for _, r := range rivals {
+				longest = max(longest, r.longest)
+			}
+			return longest
+		},
+	}, nil
+}
+
+// save tries once. Who loses reads the context again, which is not part of the request.
+func (r *rival) save(ctx context.Context, _ time.Time) outcome {
+	if r.since.IsZero() {
+		r.since = time.Now()
+	}
+	r.author.write(r.events[0], r.context)
+	result, err := r.store.SaveEvents(ctx, conditional(r.boundary, r.context, r.last, r.events))
+	ended := time.Now()
+	r.longest = max(r.longest, ended.Sub(r.since))
+	if err == nil {
+		r.last, r.since = result.GetLogPosition(), ended
+		return outcome{events: 1, ended: ended}
+	}
+	lost := status.Code(err) == codes.AlreadyExists
+	last, readErr := newest(ctx, r.store, r.boundary, about(r.context))
+	if readErr != nil {
+		return outcome{row: losers, err: readErr}
+	}
+	r.last = last
+	if !lost {
+		return outcome{err: err}
+	}
+	return outcome{row: losers, ended: ended}
+}

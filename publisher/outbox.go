@@ -1,0 +1,250 @@
+package publisher
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/oexza/orisun/db"
+	orisunpb "github.com/oexza/orisun/proto"
+)
+
+const (
+	// outboxPoll is how often an outbox looks for events that no hint told of.
+	outboxPoll = time.Second
+	// checkpointEvery is the least time between two checkpoints, so that they do not double the writes of PostgreSQL under many small saves.
+	checkpointEvery = 100 * time.Millisecond
+	// apiLimit bounds a request to JetStream.
+	apiLimit = 5 * time.Second
+)
+
+// outbox publishes one boundary. Only run, and what it calls, uses the fields without a lock.
+type outbox struct {
+	config   Config
+	boundary string
+	log      *slog.Logger
+	hinted   chan struct{}
+
+	batch int       // events to read with the next query
+	told  bool      // that somebody else holds the lease
+	noted position  // the checkpoint in PostgreSQL, as far as known
+	due   time.Time // the next checkpoint
+
+	mu     sync.Mutex
+	status Status
+}
+
+func newOutbox(config Config, boundary string, log *slog.Logger) *outbox {
+	return &outbox{
+		config: config, boundary: boundary, log: log.With("boundary", boundary),
+		hinted: make(chan struct{}, 1), batch: config.BatchSize,
+	}
+}
+
+func (o *outbox) wake() {
+	select {
+	case o.hinted <- struct{}{}:
+	default:
+	}
+}
+
+func (o *outbox) look() Status {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.status
+}
+
+func (o *outbox) leads() bool { return o.look().Leads }
+
+func (o *outbox) change(change func(*Status)) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	change(&o.status)
+}
+
+// reached notes how far the stream is acknowledged.
+func (o *outbox) reached(at position) {
+	if at == beginning {
+		return
+	}
+	o.change(func(s *Status) {
+		s.Published = &orisunpb.Position{TransactionId: at.transactionID, GlobalId: at.globalID}
+	})
+}
+
+// fails notes trouble, and logs it when it begins.
+func (o *outbox) fails(err error) {
+	if o.look().Trouble == nil {
+		o.log.Warn("cannot publish; trying again", "error", err)
+	}
+	o.change(func(s *Status) { s.Trouble = err })
+}
+
+// works notes that there is no trouble, and logs it when it ends.
+func (o *outbox) works() {
+	if o.look().Trouble != nil {
+		o.log.Info("publishing again")
+	}
+	o.change(func(s *Status) { s.Trouble = nil })
+}
+
+// run leads whenever it can, until ctx ends.
+func (o *outbox) run(ctx context.Context) {
+	for backoff := newBackoff(); ctx.Err() == nil; {
+		lease, err := o.acquire(ctx)
+		if err == nil {
+			backoff = newBackoff()
+			o.lead(ctx, lease)
+			continue
+		}
+		if ctx.Err() == nil {
+			o.fails(err)
+			pause(ctx, backoff)
+		}
+	}
+}
+
+func (o *outbox) acquire(ctx context.Context) (*Lease, error) {
+	lease, err := o.config.Leases.TryAcquire(ctx, o.boundary, PublisherLease)
+	if errors.Is(err, ErrHeld) {
+		if !o.told {
+			o.log.Info("Failed to acquire lock for boundary: " + o.boundary)
+			o.told = true
+		}
+		o.works() // another one does
+	}
+	if errors.Is(err, ErrHeld) || errors.Is(err, ErrLost) {
+		lease, err = o.config.Leases.Acquire(ctx, o.boundary, PublisherLease)
+	}
+	if err == nil {
+		o.log.Info("Successfully acquired lock for boundary: " + o.boundary)
+		o.told = false
+	}
+	return lease, err
+}
+
+// lead publishes as long as the lease is held and ctx has not ended; then the lease is given up.
+func (o *outbox) lead(ctx context.Context, lease *Lease) {
+	defer lease.Release()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(lease.Context(), func() { cancel(context.Cause(lease.Context())) })()
+
+	o.change(func(s *Status) { s.Leads = true })
+	defer o.change(func(s *Status) { s.Leads = false })
+	for backoff := newBackoff(); ctx.Err() == nil; {
+		progress, err := o.publish(ctx, lease)
+		if ctx.Err() != nil {
+			break
+		}
+		if progress {
+			backoff = newBackoff()
+		}
+		o.fails(err)
+		pause(ctx, backoff)
+	}
+	if err := context.Cause(lease.Context()); err != nil {
+		o.log.Warn("lost the lock; another node may have it", "error", err)
+	}
+}
+
+// publish takes the stream over and follows PostgreSQL, until ctx ends or the stream is not what it should be. It tells whether it
+// published anything.
+func (o *outbox) publish(ctx context.Context, lease *Lease) (progress bool, err error) {
+	js, err := jetstream.New(o.config.NATS, jetstream.WithDefaultTimeout(apiLimit), jetstream.WithPublishAsyncMaxPending(4*maxInFlight))
+	if err != nil {
+		return false, err
+	}
+	defer js.CleanupPublisher() // what is still unanswered then is nobody's
+	end, err := o.takeOver(ctx, js)
+	if err != nil {
+		return false, err
+	}
+	line := newLine(js, o, end, lease.Context())
+	defer o.checkpoint(lease, line, true) // so that a publisher stops at a checkpoint
+
+	poll := time.NewTicker(outboxPoll)
+	defer poll.Stop()
+	for {
+		more, err := o.page(ctx, line)
+		progress = line.settled != end.at
+		o.reached(line.settled)
+		if err != nil {
+			return progress, err
+		}
+		o.works()
+		o.checkpoint(lease, line, false)
+		if more {
+			continue
+		}
+		select {
+		case <-o.hinted:
+		case <-poll.C:
+		case <-ctx.Done():
+			return progress, nil
+		}
+	}
+}
+
+// page publishes the next events and waits for their acknowledgements. It tells whether there may be more. One event at a time is in
+// memory, beside those in flight.
+func (o *outbox) page(ctx context.Context, line *line) (more bool, err error) {
+	query, cancel := context.WithCancel(ctx)
+	defer cancel()
+	after, count := line.sent, o.batch
+	rows, err := o.config.Database.Query(query, db.GetMatchingEvents, o.boundary, "[]", after.transactionID, after.globalID, false, false, int32(count))
+	if err != nil {
+		return false, err
+	}
+	read := 0
+	for err == nil && rows.Next() {
+		var event *orisunpb.Event
+		if event, err = scanEvent(rows); err == nil {
+			read++
+			err = line.send(event)
+		}
+	}
+	if err != nil {
+		cancel() // rather than reading to the end what nobody wants
+	}
+	rows.Close()
+	if err == nil {
+		err = rows.Err()
+	}
+	if settled := line.settle(0); err == nil {
+		err = settled
+	}
+	switch {
+	case isTimeout(err):
+		o.batch = max(o.batch/2, 1)
+	case err == nil:
+		o.batch = min(2*o.batch, o.config.BatchSize)
+	}
+	return read == count, err
+}
+
+// checkpoint notes in PostgreSQL how far the stream is acknowledged, if that is due. That it fails stops nobody: the stream's end tells the
+// same, and a later one tries again.
+func (o *outbox) checkpoint(lease *Lease, line *line, due bool) {
+	at := line.settled
+	if at == o.noted || !due && time.Now().Before(o.due) {
+		return
+	}
+	o.due = time.Now().Add(checkpointEvery)
+	err := lease.Do(context.Background(), func(ctx context.Context, tx db.DBTX) error {
+		return db.New().MovePublishedPosition(ctx, tx, db.MovePublishedPositionParams{
+			Boundary: o.boundary, TransactionID: at.transactionID, GlobalID: at.globalID,
+		})
+	})
+	switch {
+	case err == nil:
+		o.noted = at
+	case lease.Context().Err() == nil:
+		o.log.Debug("checkpoint not moved; a later one will be", "global_id", at.globalID, "error", err)
+		o.due = time.Now().Add(outboxPoll)
+	}
+}

@@ -1,0 +1,188 @@
+package publisher
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/nats-io/nats.go"
+
+	"github.com/oexza/orisun/db"
+	orisunpb "github.com/oexza/orisun/proto"
+)
+
+// hintPrefix and a boundary make the subject on which nodes tell each other that something was committed.
+const hintPrefix = "orisun.hints."
+
+// ErrUnknownBoundary says that this publisher was not told of a boundary, by Config or by Add.
+var ErrUnknownBoundary = errors.New("the publisher does not know the boundary")
+
+// Config is what a Publisher needs. All of it stays the caller's to close, after Run has returned.
+type Config struct {
+	Boundaries []string
+
+	// Leases is this node's; its Run runs beside the publisher's.
+	Leases *Leases
+
+	// Database is where events are read: one connection a boundary while it has something to publish. Nobody whose questions take long should
+	// share the pool.
+	Database *pgxpool.Pool
+
+	// NATS is a connection with all rights, and of its own: the acknowledgements of everything published come back on it.
+	NATS *nats.Conn
+
+	// Source names this store in the CloudEvents source of every message, which is Source/boundary: a URI reference, the same on all nodes.
+	Source string
+
+	// BatchSize is how many events are read with one query.
+	BatchSize int
+
+	// Stream is how much JetStream keeps.
+	Stream StreamLimits
+
+	// Logger is told of leases, and when publishing stops and goes on. Nil means slog.Default().
+	Logger *slog.Logger
+}
+
+// StreamLimits bound a boundary's stream, the oldest messages go first. Nobody depends on old messages: PostgreSQL has every event.
+type StreamLimits struct {
+	Replicas    int           // copies in a cluster, 1 to 5; 0 is 1
+	MaxBytes    int64         // 0 is no limit
+	MaxAge      time.Duration // 0 is no limit
+	MaxMessages int64         // 0 is no limit
+}
+
+// Publisher publishes each boundary's events to its stream, as long as this node holds the boundary's lease: every event once, in order.
+// The package's documentation has the rules. Its methods are safe for concurrent use.
+type Publisher struct {
+	config Config
+	log    *slog.Logger
+
+	mu       sync.Mutex
+	outboxes map[string]*outbox
+	ctx      context.Context // of Run; nil before
+	ended    bool
+	running  sync.WaitGroup
+}
+
+// New returns a publisher that does nothing before Run.
+func New(config Config) *Publisher {
+	p := &Publisher{config: config, log: config.Logger, outboxes: map[string]*outbox{}}
+	if p.log == nil {
+		p.log = slog.Default()
+	}
+	for _, boundary := range config.Boundaries {
+		p.Add(boundary)
+	}
+	return p
+}
+
+// Run publishes until ctx ends; then it waits for what is on its way, notes how far it came and gives up its leases. Nothing that happens to
+// PostgreSQL or to JetStream ends it before.
+func (p *Publisher) Run(ctx context.Context) error {
+	hints, err := p.config.NATS.Subscribe(hintPrefix+"*", func(hint *nats.Msg) {
+		p.wake(strings.TrimPrefix(hint.Subject, hintPrefix))
+	})
+	if err != nil {
+		return fmt.Errorf("subscribe to hints: %w", err)
+	}
+	p.mu.Lock()
+	p.ctx = ctx
+	for _, o := range p.outboxes {
+		p.start(o)
+	}
+	p.mu.Unlock()
+
+	<-ctx.Done()
+	p.mu.Lock()
+	p.ended = true
+	p.mu.Unlock()
+	p.running.Wait()
+	if err := hints.Unsubscribe(); err != nil && !errors.Is(err, nats.ErrConnectionClosed) {
+		return fmt.Errorf("unsubscribe from hints: %w", err)
+	}
+	return nil
+}
+
+// Add makes the publisher publish a boundary, which exists in PostgreSQL, from now on. A boundary that it has is no error.
+func (p *Publisher) Add(boundary string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.outboxes[boundary] != nil || p.ended {
+		return
+	}
+	o := newOutbox(p.config, boundary, p.log)
+	p.outboxes[boundary] = o
+	if p.ctx != nil {
+		p.start(o)
+	}
+}
+
+// start runs under the lock.
+func (p *Publisher) start(o *outbox) {
+	ctx := p.ctx
+	p.running.Go(func() { o.run(ctx) })
+}
+
+// Hint tells that something was committed in a boundary, so that it is published now and not at the next poll. It never blocks; hints
+// that come while one is pending are one. A boundary that another node publishes is told to the other nodes.
+func (p *Publisher) Hint(boundary string) {
+	o := p.wake(boundary)
+	if o == nil || o.leads() {
+		return
+	}
+	if err := p.config.NATS.Publish(hintPrefix+boundary, nil); err != nil {
+		p.log.Debug("hint not sent; the poll will find the events", "boundary", boundary, "error", err)
+	}
+}
+
+func (p *Publisher) wake(boundary string) *outbox {
+	p.mu.Lock()
+	o := p.outboxes[boundary]
+	p.mu.Unlock()
+	if o != nil {
+		o.wake()
+	}
+	return o
+}
+
+// Status is what a publisher knows of a boundary.
+type Status struct {
+	// Leads says that this node publishes the boundary. Another one does, or nobody, where it is false.
+	Leads bool
+	// Published is the last event that this node published, or took over as published. Nil where it never led or there is none.
+	Published *orisunpb.Position
+	// Trouble is why nothing is published although this node leads, or why this node cannot try to lead. Nil when all is well.
+	Trouble error
+}
+
+// Status tells how a boundary fares, without asking anybody. The error is ErrUnknownBoundary.
+func (p *Publisher) Status(boundary string) (Status, error) {
+	p.mu.Lock()
+	o := p.outboxes[boundary]
+	p.mu.Unlock()
+	if o == nil {
+		return Status{}, fmt.Errorf("%w: %q", ErrUnknownBoundary, boundary)
+	}
+	return o.look(), nil
+}
+
+// Lag is how many events of a boundary wait to be published, whoever publishes it; it asks PostgreSQL. Between an event's
+// acknowledgement and the next checkpoint it counts as waiting.
+func (p *Publisher) Lag(ctx context.Context, boundary string) (int64, error) {
+	last, err := db.New().GetLastPosition(ctx, p.config.Database, boundary)
+	if err != nil {
+		return 0, err
+	}
+	published, err := db.New().GetPublishedPosition(ctx, p.config.Database, boundary)
+	if errors.Is(err, pgx.ErrNoRows) {
+		published.GlobalID, err = beginning.globalID, nil
+	}
+	return max(last.GlobalID-published.GlobalID, 0), err
+}

@@ -1,0 +1,193 @@
+package publisher
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/oexza/orisun/db"
+	orisunpb "github.com/oexza/orisun/proto"
+)
+
+// dedupeWindow is as small as NATS allows. The expected sequence already keeps a message from standing twice, and what is in the window
+// takes memory.
+const dedupeWindow = 100 * time.Millisecond
+
+// cannotUpdateStream is JetStream's code for a configuration that an existing stream cannot take.
+const cannotUpdateStream jetstream.ErrorCode = 10052
+
+// streamEnd is where a stream goes on: after the event at this position, whose message has, or would have, this sequence.
+type streamEnd struct {
+	at       position
+	sequence uint64
+}
+
+// takeOver finds where the stream ends, and makes the stream where it is missing, or is not a copy of this log:
+//
+//   - It has messages, and the last one is an event that PostgreSQL has at that very place: it goes on after that event, be it ahead of the
+//     checkpoint (the last owner died before it moved it) or behind it (JetStream lost the latest messages).
+//   - It has messages, and the last one is no such event (PostgreSQL was restored from an older backup, or somebody else published into
+//     it): it is deleted and made anew.
+//   - It is empty (new, purged, or all its messages have aged out): it goes on after the checkpoint.
+func (o *outbox) takeOver(ctx context.Context, js jetstream.JetStream) (streamEnd, error) {
+	noted, err := o.readCheckpoint(ctx)
+	if err != nil {
+		return streamEnd{}, fmt.Errorf("read the checkpoint: %w", err)
+	}
+	stream, err := o.openStream(ctx, js, noted)
+	if err != nil {
+		return streamEnd{}, fmt.Errorf("stream %s: %w", StreamName(o.boundary), err)
+	}
+	info := stream.CachedInfo()
+	if info.State.Msgs == 0 {
+		return streamEnd{at: noted, sequence: info.State.LastSeq}, nil
+	}
+	last, err := stream.GetLastMsgForSubject(ctx, Subjects(o.boundary))
+	if err != nil {
+		return streamEnd{}, fmt.Errorf("read the last message: %w", err)
+	}
+	if last.Sequence > info.State.LastSeq {
+		return streamEnd{}, errors.New("another publisher is still writing to the stream")
+	}
+	at, why, err := o.locate(ctx, last)
+	if err != nil {
+		return streamEnd{}, fmt.Errorf("find the event of the last message: %w", err)
+	}
+	if why == "" {
+		return streamEnd{at: at, sequence: info.State.LastSeq}, nil
+	}
+	o.log.Warn("the stream is no copy of this boundary's log; making it anew from the checkpoint",
+		"stream", StreamName(o.boundary), "message", last.Sequence, "why", why, "checkpoint", noted.globalID)
+	if err := js.DeleteStream(ctx, StreamName(o.boundary)); err != nil {
+		return streamEnd{}, fmt.Errorf("delete the stream: %w", err)
+	}
+	stream, err = js.CreateStream(ctx, o.streamConfig(noted))
+	if err != nil {
+		return streamEnd{}, fmt.Errorf("make the stream anew: %w", err)
+	}
+	return streamEnd{at: noted, sequence: stream.CachedInfo().State.LastSeq}, nil
+}
+
+// readCheckpoint is the last event at or before the checkpoint: a checkpoint ahead of the log would let the next events be skipped.
+func (o *outbox) readCheckpoint(ctx context.Context) (position, error) {
+	row, err := db.New().GetPublishedPosition(ctx, o.config.Database, o.boundary)
+	if errors.Is(err, pgx.ErrNoRows) {
+		o.noted = beginning
+		return beginning, nil
+	}
+	if err != nil {
+		return beginning, err
+	}
+	o.noted = position{row.TransactionID, row.GlobalID}
+	event, err := o.lastEvent(ctx, o.noted)
+	if err != nil || event == nil {
+		return beginning, err
+	}
+	return position{event.TransactionID, event.GlobalID}, nil
+}
+
+// locate is the position of a message's event, or why that is not an event of this log.
+func (o *outbox) locate(ctx context.Context, message *jetstream.RawStreamMsg) (at position, why string, err error) {
+	claimed, _, err := Decode(message.Header, message.Data)
+	if err != nil {
+		return at, err.Error(), nil
+	}
+	at = positionOf(claimed.GetPosition())
+	stored, err := o.lastEvent(ctx, at)
+	switch {
+	case err != nil:
+		return at, "", err
+	case stored == nil || !isSame(claimed, stored):
+		return at, fmt.Sprintf("PostgreSQL has another event than %q at position {%d,%d}, or none", claimed.GetEventId(), at.transactionID, at.globalID), nil
+	}
+	return at, "", nil
+}
+
+// isSame compares all that identifies an event. The time it was stored at tells apart one that was saved again after a restore.
+func isSame(claimed *orisunpb.Event, stored *db.OrisunEvent) bool {
+	return claimed.GetPosition().GetGlobalId() == stored.GlobalID && claimed.GetPosition().GetTransactionId() == stored.TransactionID &&
+		claimed.GetEventId() == stored.EventID && claimed.GetEventType() == stored.EventType &&
+		claimed.GetDateCreated().AsTime().Equal(stored.DateCreated)
+}
+
+// lastEvent is the last event at or before a position, or nil.
+func (o *outbox) lastEvent(ctx context.Context, at position) (*db.OrisunEvent, error) {
+	events, err := db.New().GetMatchingEvents(ctx, o.config.Database, db.GetMatchingEventsParams{
+		Boundary: o.boundary, Criteria: "[]", TransactionID: &at.transactionID, GlobalID: &at.globalID, Inclusive: true, Descending: true, Count: 1,
+	})
+	if err != nil || len(events) == 0 {
+		return nil, err
+	}
+	return &events[0], nil
+}
+
+// openStream returns the stream with its present state, configured as it should be. A new one begins after the event at start.
+func (o *outbox) openStream(ctx context.Context, js jetstream.JetStream, start position) (jetstream.Stream, error) {
+	stream, err := js.Stream(ctx, StreamName(o.boundary))
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return js.CreateStream(ctx, o.streamConfig(start))
+	}
+	if err != nil {
+		return nil, err
+	}
+	present := stream.CachedInfo().Config
+	wanted := o.streamConfig(start)
+	wanted.FirstSeq = present.FirstSeq
+	if sameStream(present, wanted) {
+		return stream, nil
+	}
+	updated, err := js.UpdateStream(ctx, wanted)
+	if err == nil {
+		return updated, nil
+	}
+	if refused := new(jetstream.APIError); !errors.As(err, &refused) || refused.ErrorCode != cannotUpdateStream {
+		return nil, err
+	}
+	// It has another storage, or is sealed. It is but a copy.
+	o.log.Warn("the stream cannot be configured as it should be; making it anew", "stream", StreamName(o.boundary), "error", err)
+	if err := js.DeleteStream(ctx, StreamName(o.boundary)); err != nil {
+		return nil, err
+	}
+	return js.CreateStream(ctx, o.streamConfig(start))
+}
+
+// streamConfig is what a stream should be. The first sequence makes a message's sequence that of its event plus one (as long as no
+// global_id is missing): so a message that another life of the stream still has under way fits in at its own place only.
+func (o *outbox) streamConfig(start position) jetstream.StreamConfig {
+	limits := o.config.Stream
+	return jetstream.StreamConfig{
+		Name:        StreamName(o.boundary),
+		Description: "A copy of the boundary's latest events, which Orisun publishes. PostgreSQL has all of them.",
+		Subjects:    []string{Subjects(o.boundary)},
+		Storage:     jetstream.FileStorage,
+		Retention:   jetstream.LimitsPolicy,
+		Discard:     jetstream.DiscardOld,
+		MaxBytes:    unlimited(limits.MaxBytes),
+		MaxMsgs:     unlimited(limits.MaxMessages),
+		MaxAge:      limits.MaxAge,
+		Replicas:    max(limits.Replicas, 1),
+		Duplicates:  dedupeWindow,
+		AllowDirect: true,
+		FirstSeq:    uint64(start.globalID + 2),
+	}
+}
+
+// unlimited is how NATS writes no limit.
+func unlimited(limit int64) int64 {
+	if limit == 0 {
+		return -1
+	}
+	return limit
+}
+
+// sameStream compares what streamConfig decides. NATS fills in the rest.
+func sameStream(a, b jetstream.StreamConfig) bool {
+	return a.Description == b.Description && len(a.Subjects) == 1 && a.Subjects[0] == b.Subjects[0] &&
+		a.Storage == b.Storage && a.Retention == b.Retention && a.Discard == b.Discard &&
+		a.MaxBytes == b.MaxBytes && a.MaxMsgs == b.MaxMsgs && a.MaxAge == b.MaxAge &&
+		a.Replicas == b.Replicas && a.Duplicates == b.Duplicates && a.AllowDirect == b.AllowDirect
+}
