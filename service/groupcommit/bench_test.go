@@ -108,6 +108,14 @@ func synced(b *testing.B) flusher {
 	}
 }
 
+// distant answers after a fixed time, as a database does that is not the bottleneck.
+func distant(*testing.B) flusher {
+	return func(_ context.Context, batch []string) ([]string, error) {
+		<-time.After(500 * time.Microsecond)
+		return batch, nil
+	}
+}
+
 func free(*testing.B) flusher {
 	return func(_ context.Context, batch []string) ([]string, error) { return batch, nil }
 }
@@ -143,7 +151,7 @@ func BenchmarkDo(b *testing.B) {
 	costs := []struct {
 		name  string
 		flush func(*testing.B) flusher
-	}{{"free", free}, {"fsync", synced}}
+	}{{"free", free}, {"wait", distant}, {"fsync", synced}}
 	for _, cost := range costs {
 		for _, callers := range []int{1, 16, 256} {
 			b.Run(fmt.Sprintf("%s/callers=%d", cost.name, callers), func(b *testing.B) {
@@ -157,7 +165,7 @@ func BenchmarkDo(b *testing.B) {
 				viaLock, _ := direct(flush)
 				viaWorker, stop := naive(flush)
 				defer stop()
-				requests := min(b.N, 20*callers)
+				requests := min(b.N, max(1000, 20*callers))
 				done := 0
 				var group, lock, worker time.Duration
 				var allocations uint64

@@ -16,7 +16,7 @@ func (b *bench) close(ctx context.Context) <-chan error {
 }
 
 func TestCloseDrains(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		options := options()
 		options.MaxRequests = 2
 		b := newBench(t, options)
@@ -46,7 +46,7 @@ func TestCloseDrains(t *testing.T) {
 }
 
 func TestCloseAtRestIsAtOnce(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, options())
 		wantResultAfter(t, b)
 		ctx, cancel := context.WithCancel(t.Context())
@@ -62,7 +62,7 @@ func TestCloseAtRestIsAtOnce(t *testing.T) {
 func TestCloseCutsWhenItsContextEnds(t *testing.T) {
 	for name, alone := range map[string]bool{"a lone flush": true, "a shared flush": false} {
 		t.Run(name, func(t *testing.T) {
-			inBubble(t, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
 				b := newBench(t, options())
 				sent := b.doAll("a")
 				flush := b.next("a")
@@ -102,7 +102,7 @@ func TestCloseCutsWhenItsContextEnds(t *testing.T) {
 }
 
 func TestWhatSucceedsInSpiteOfTheCutIsToldSo(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
 		b := New(options(), func(_ context.Context, batch []string) ([]string, error) {
 			<-release // the commit was on its way when the context ended
@@ -130,7 +130,7 @@ func TestWhatSucceedsInSpiteOfTheCutIsToldSo(t *testing.T) {
 }
 
 func TestTheCutEndsAnOutage(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, options())
 		sent := b.do(t.Context(), "a")
 		closed := func() <-chan error {

@@ -36,7 +36,7 @@
 //     done is unknown, the flush goes on for the others. A caller that is alone in its flush returns when the flush does,
 //     which is why a flush must return soon after its context ended.
 //   - The flush fails with what IsPoison accepts: its halves are sent one after the other, until the culprit stands
-//     alone, and only its caller gets the error. A batch with k culprits costs at most 2k·log2(n) more flushes.
+//     alone, and only its caller gets the error. A batch with k culprits costs about 2k·log2(n) flushes more.
 //   - The flush fails with what IsTransient accepts: those who still wait are sent again, after a delay that doubles from
 //     10 ms to 250 ms, until it succeeds, a caller's context ends (its error wraps the cause and the last failure), or,
 //     for callers without a deadline, MaxTransient has passed. Meanwhile the queue fills up to its bound.

@@ -13,7 +13,7 @@ import (
 )
 
 func TestACallerWhoGoesDuringTheFlushLeavesItToTheOthers(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, options())
 		first := b.do(t.Context(), "a")
 		flush := b.next("a")
@@ -33,7 +33,7 @@ func TestACallerWhoGoesDuringTheFlushLeavesItToTheOthers(t *testing.T) {
 }
 
 func TestAFlushEndsWhenItsLastCallerHasGone(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, options())
 		first := b.do(t.Context(), "a")
 		flush := b.next("a")
@@ -61,7 +61,7 @@ func TestAFlushEndsWhenItsLastCallerHasGone(t *testing.T) {
 
 // A context that outlived its flush would be kept by its parent: that of a stream, for as long as the stream lasts.
 func TestTheContextOfAFlushEndsWithIt(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, options())
 		first := b.doAll("a")
 		flush := b.next("a")
@@ -79,7 +79,7 @@ func TestTheContextOfAFlushEndsWithIt(t *testing.T) {
 }
 
 func TestALoneCallerWhoGoesEndsItsFlush(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, options())
 		ctx, cancel := context.WithCancelCause(t.Context())
 		first := b.do(ctx, "a")
@@ -104,7 +104,7 @@ func wantResultAfter(t *testing.T, b *bench) {
 }
 
 func TestTheDeadlineOfAFlushIsTheLatestOfItsCallers(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, options())
 		within := func(d time.Duration) context.Context {
 			ctx, cancel := context.WithTimeout(t.Context(), d)
@@ -135,7 +135,7 @@ func TestTheDeadlineOfAFlushIsTheLatestOfItsCallers(t *testing.T) {
 }
 
 func TestPoisonHarmsOnlyItsOwnCaller(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, options())
 		first := b.doAll("a")
 		flush := b.next("a")
@@ -156,7 +156,7 @@ func TestPoisonHarmsOnlyItsOwnCaller(t *testing.T) {
 }
 
 func TestALonePoisonedRequestIsNotSentAgain(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, options())
 		answer := b.do(t.Context(), "a")
 		b.next("a").fail(errPoison)
@@ -166,7 +166,7 @@ func TestALonePoisonedRequestIsNotSentAgain(t *testing.T) {
 }
 
 func TestWhoGoesWhileTheOtherHalfIsSentIsNotSentAgain(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, options())
 		good := b.doAll("a")
 		flush := b.next("a")
@@ -192,7 +192,7 @@ func TestWhoGoesWhileTheOtherHalfIsSentIsNotSentAgain(t *testing.T) {
 }
 
 func TestAnyOtherErrorIsForAllOfItsFlushAndForNoOther(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, options())
 		first := b.doAll("a")
 		flush := b.next("a")
@@ -208,7 +208,7 @@ func TestAnyOtherErrorIsForAllOfItsFlushAndForNoOther(t *testing.T) {
 }
 
 func TestAMissingResultIsAnErrorForAll(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, options())
 		for _, results := range [][]string{nil, {"one"}, {"one", "two", "three"}} {
 			first := b.doAll("a")
@@ -228,7 +228,7 @@ func TestAMissingResultIsAnErrorForAll(t *testing.T) {
 }
 
 func TestAPanicIsAnErrorForItsCallersAndTheNextFlushGoesOn(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, options())
 		first := b.do(t.Context(), "a")
 		flush := b.next("a")
@@ -251,7 +251,7 @@ func TestAPanicIsAnErrorForItsCallersAndTheNextFlushGoesOn(t *testing.T) {
 }
 
 func TestAFlushThatEndsItsGoroutineLeavesNobodyWaiting(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, options())
 		first := b.do(t.Context(), "a")
 		flush := b.next("a")
@@ -268,8 +268,32 @@ func TestAFlushThatEndsItsGoroutineLeavesNobodyWaiting(t *testing.T) {
 	})
 }
 
+// A server recovers the panic of a handler; the batcher must not stay busy for ever because of it.
+func TestAPanicOfAnOptionStopsNobodyElse(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		options := options()
+		options.IsPoison = func(error) bool { panic("a bug in IsPoison") }
+		options.IsTransient = options.IsPoison
+		b := newBench(t, options)
+		panicked := make(chan any)
+		go func() {
+			defer func() { panicked <- recover() }()
+			_, err := b.batcher.Do(t.Context(), "a")
+			t.Errorf("Do = %v, want the panic", err)
+		}()
+		flush := b.next("a")
+		rest := b.doAll("b", "c")
+		flush.fail(errOther)
+		if value := <-panicked; value != "a bug in IsPoison" {
+			t.Errorf("the caller got %v, want its panic", value)
+		}
+		b.next("b", "c").succeed()
+		wantResult(t, rest...)
+	})
+}
+
 func TestAPanicOfOneRequestCanBeTreatedAsPoison(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		var panicked *PanicError
 		b := New(Options[string]{IsPoison: func(err error) bool { return errors.As(err, &panicked) }},
 			func(ctx context.Context, batch []string) ([]string, error) {
@@ -301,7 +325,7 @@ func TestAPanicOfOneRequestCanBeTreatedAsPoison(t *testing.T) {
 }
 
 func TestObserveTellsWhatBecameOfEachFlush(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		var observed []Flush
 		options := sized(options())
 		options.Observe = func(f Flush) { observed = append(observed, f) }

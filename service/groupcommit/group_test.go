@@ -31,7 +31,7 @@ func newGroup(t *testing.T, options Options[string]) (group *Group[string, strin
 }
 
 func TestASlowKeyHoldsUpNoOther(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		var observed []string
 		g, release := newGroup(t, Options[string]{Observe: func(f Flush) { observed = append(observed, f.Key) }})
 		slow := make(chan string)
@@ -64,7 +64,7 @@ func errText(err error) string {
 }
 
 func TestIdleKeysAreDroppedAndBusyOnesAreNot(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		g, release := newGroup(t, Options[string]{})
 		slow := make(chan error)
 		go func() {
@@ -92,7 +92,7 @@ func TestIdleKeysAreDroppedAndBusyOnesAreNot(t *testing.T) {
 }
 
 func TestACallThatMeetsADroppedBatcherGetsANewOne(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		var g *Group[string, string]
 		sized := 0
 		g, _ = newGroup(t, Options[string]{Size: func(string) (items, bytes int) {
@@ -114,7 +114,7 @@ func TestACallThatMeetsADroppedBatcherGetsANewOne(t *testing.T) {
 }
 
 func TestManyBusyKeysAreAllKept(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		const keys = 3 * maxIdle
 		release := make(chan struct{})
 		g := NewGroup(Options[string]{}, func(_ context.Context, _ string, batch []string) ([]string, error) {
@@ -142,7 +142,7 @@ func TestManyBusyKeysAreAllKept(t *testing.T) {
 }
 
 func TestCloseOfAGroupDrainsEveryKey(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		g, release := newGroup(t, Options[string]{})
 		if _, err := g.Do(t.Context(), "fast", "a"); err != nil {
 			t.Fatal(err)
@@ -177,7 +177,7 @@ func TestCloseOfAGroupDrainsEveryKey(t *testing.T) {
 }
 
 func TestCloseOfAGroupTellsWhatItCut(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		g, _ := newGroup(t, Options[string]{})
 		slow := make(chan error, 1)
 		go func() {

@@ -156,9 +156,3 @@ func wantUnanswered(t *testing.T, answers ...<-chan outcome) {
 		}
 	}
 }
-
-// inBubble runs the test on a clock that moves only when everybody waits, and fails it if a goroutine is left behind.
-func inBubble(t *testing.T, test func(t *testing.T)) {
-	t.Helper()
-	synctest.Test(t, test)
-}

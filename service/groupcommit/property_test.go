@@ -195,7 +195,7 @@ func (p *play) checkBatch(batch []int) {
 
 func (p *play) call(i int) {
 	c := p.callers[i]
-	ctx := context.Context(context.WithoutCancel(context.Background()))
+	ctx := context.Background()
 	if c.patience > 0 {
 		var cancel context.CancelFunc
 		if c.deadline {

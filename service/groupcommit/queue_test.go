@@ -17,7 +17,7 @@ func goroutine() string {
 }
 
 func TestALoneRequestWaitsForNobody(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		flusher := ""
 		b := New(Options[string]{}, func(_ context.Context, batch []string) ([]string, error) {
 			flusher = goroutine()
@@ -39,7 +39,7 @@ func TestALoneRequestWaitsForNobody(t *testing.T) {
 }
 
 func TestOneFlushAtATimeTakesAllThatQueuedMeanwhileInOrder(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, options())
 		first := b.doAll("a")
 		flush := b.next("a")
@@ -71,7 +71,7 @@ func TestCapsHoldAndALargeRequestGoesAlone(t *testing.T) {
 		"bytes":    {MaxBytes: 30},
 	} {
 		t.Run(name, func(t *testing.T) {
-			inBubble(t, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
 				b := newBench(t, sized(caps))
 				answers := b.doAll("busy")
 				flush := b.next("busy")
@@ -97,7 +97,7 @@ func TestAFullQueuePushesBack(t *testing.T) {
 		"bytes":    {MaxQueueBytes: 20},
 	} {
 		t.Run(name, func(t *testing.T) {
-			inBubble(t, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
 				b := newBench(t, sized(bounds))
 				first := b.do(t.Context(), "a")
 				flush := b.next("a")
@@ -124,7 +124,7 @@ func TestAFullQueuePushesBack(t *testing.T) {
 }
 
 func TestAnEmptyQueueTakesWhatWouldFitAtNoOtherTime(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, sized(Options[string]{MaxQueueBytes: 20}))
 		large := strings.Repeat("x", 100)
 		answers := b.doAll("a")
@@ -139,7 +139,7 @@ func TestAnEmptyQueueTakesWhatWouldFitAtNoOtherTime(t *testing.T) {
 
 func TestACancelledCallerLeavesTheQueueAndIsNeverSent(t *testing.T) {
 	for _, leaver := range []int{0, 1, 2} {
-		inBubble(t, func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
 			b := newBench(t, options())
 			first := b.do(t.Context(), "a")
 			flush := b.next("a")
@@ -168,7 +168,7 @@ func TestACancelledCallerLeavesTheQueueAndIsNeverSent(t *testing.T) {
 }
 
 func TestADeadlineEndsTheWaitInTheQueue(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, options())
 		first := b.do(t.Context(), "a")
 		flush := b.next("a")
@@ -186,7 +186,7 @@ func TestADeadlineEndsTheWaitInTheQueue(t *testing.T) {
 }
 
 func TestACallerWhoseContextHasEndedIsNotSent(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, options())
 		ctx, cancel := context.WithCancelCause(t.Context())
 		cancel(errGone)
@@ -197,7 +197,7 @@ func TestACallerWhoseContextHasEndedIsNotSent(t *testing.T) {
 
 // The caller's context ends, and before its goroutine runs the flush in flight does as well.
 func TestARequestWhoseContextEndedIsNotSentThoughItsCallerHasNotNoticed(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, options())
 		first := b.do(t.Context(), "a")
 		flush := b.next("a")
@@ -239,7 +239,7 @@ var endedContext = func() context.Context {
 
 func TestABatcherAtRestHoldsNoGoroutine(t *testing.T) {
 	// The bubble ends without Close: it fails if a goroutine is left.
-	inBubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, options())
 		first := b.doAll("a")
 		flush := b.next("a")
@@ -253,7 +253,7 @@ func TestABatcherAtRestHoldsNoGoroutine(t *testing.T) {
 
 func TestTheContextOfAFlushCarriesTheValuesOfItsFirstCaller(t *testing.T) {
 	type key struct{}
-	inBubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, options())
 		first := b.do(context.WithValue(t.Context(), key{}, "of a"), "a")
 		flush := b.next("a")

@@ -11,7 +11,7 @@ import (
 )
 
 func TestAnOutageIsAPauseAndNoError(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, options())
 		first := b.doAll("a")
 		flush := b.next("a")
@@ -20,8 +20,8 @@ func TestAnOutageIsAPauseAndNoError(t *testing.T) {
 		wantResult(t, first...)
 
 		flush = b.next("b", "c", "d")
-		for _, delay := range []time.Duration{10, 20, 40, 80, 160, 250, 250, 250} {
-			delay *= time.Millisecond
+		for _, millis := range []int64{10, 20, 40, 80, 160, 250, 250, 250} {
+			delay := time.Duration(millis) * time.Millisecond
 			flush.fail(errTransient)
 			failed := time.Now()
 			flush = b.next("b", "c", "d")
@@ -36,7 +36,7 @@ func TestAnOutageIsAPauseAndNoError(t *testing.T) {
 }
 
 func TestTheDelaysOfManyBatchersSpread(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		paused := map[time.Duration]bool{}
 		for range 20 {
 			b := newBench(t, options())
@@ -54,7 +54,7 @@ func TestTheDelaysOfManyBatchersSpread(t *testing.T) {
 }
 
 func TestWhoGoesDuringAnOutageIsNotSentAgain(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, options())
 		first := b.doAll("a")
 		flush := b.next("a")
@@ -71,7 +71,7 @@ func TestWhoGoesDuringAnOutageIsNotSentAgain(t *testing.T) {
 }
 
 func TestAnOutageOutlastedByNobodyEndsTheFlush(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, options())
 		first := b.doAll("a")
 		flush := b.next("a")
@@ -109,7 +109,7 @@ func (b *bench) refuseFor(d time.Duration) {
 func TestADeadlineEndsTheWaitForARecovery(t *testing.T) {
 	for _, alone := range []bool{true, false} {
 		t.Run(fmt.Sprintf("alone=%t", alone), func(t *testing.T) {
-			inBubble(t, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
 				b := newBench(t, options())
 				start := time.Now()
 				var answers []<-chan outcome
@@ -142,7 +142,7 @@ func TestADeadlineEndsTheWaitForARecovery(t *testing.T) {
 }
 
 func TestCallersWithoutADeadlineGiveUpAfterMaxTransient(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		options := options()
 		options.MaxTransient = 10 * time.Second
 		b := newBench(t, options)
@@ -166,7 +166,7 @@ func TestCallersWithoutADeadlineGiveUpAfterMaxTransient(t *testing.T) {
 }
 
 func TestEveryOutageHasItsOwnMaxTransient(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		options := options()
 		options.MaxTransient = 10 * time.Second
 		b := newBench(t, options)
@@ -198,7 +198,7 @@ func TestEveryOutageHasItsOwnMaxTransient(t *testing.T) {
 }
 
 func TestTheQueueFillsToItsBoundDuringAnOutage(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		options := options()
 		options.MaxQueue = 3
 		b := newBench(t, options)
@@ -214,7 +214,7 @@ func TestTheQueueFillsToItsBoundDuringAnOutage(t *testing.T) {
 }
 
 func TestAnOutageWhileAPoisonedBatchIsSplit(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, options())
 		good := b.doAll("a")
 		flush := b.next("a")
@@ -236,7 +236,7 @@ func TestAnOutageWhileAPoisonedBatchIsSplit(t *testing.T) {
 }
 
 func TestWhatIsBothTransientAndPoisonIsSentAgainWhole(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, options())
 		answers := b.doAll("a")
 		flush := b.next("a")
@@ -249,7 +249,7 @@ func TestWhatIsBothTransientAndPoisonIsSentAgainWhole(t *testing.T) {
 }
 
 func TestRetriesAreObserved(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		var observed []Flush
 		options := options()
 		options.Observe = func(f Flush) { f.Took = 0; observed = append(observed, f) }
