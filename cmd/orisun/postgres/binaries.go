@@ -79,8 +79,8 @@ func clusterMajor(cluster string) (int, error) {
 func searchDirs(ctx context.Context) ([]string, error) {
 	var dirs []string
 	if postgres, err := exec.LookPath("postgres"); err == nil {
-		if real, err := filepath.EvalSymlinks(postgres); err == nil {
-			dirs = append(dirs, filepath.Dir(real))
+		if followed, err := filepath.EvalSymlinks(postgres); err == nil {
+			dirs = append(dirs, filepath.Dir(followed))
 		}
 	}
 	if config, err := exec.LookPath("pg_config"); err == nil {

@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -31,8 +32,10 @@ type parentGreeting struct {
 // runParent starts PostgreSQL, commits one row after the other, and prints the number of each that was acknowledged, until killed.
 func runParent(dataDir string) {
 	ctx := context.Background()
-	cfg := Config{DataDir: dataDir, User: "postgres", Password: "secret", Database: "orisun", Durable: true,
-		Logger: slog.New(slog.NewTextHandler(os.Stderr, nil))}
+	cfg := Config{
+		DataDir: dataDir, User: "postgres", Password: "secret", Database: "orisun", Durable: true,
+		Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)),
+	}
 	commit := func() error {
 		s, err := Start(ctx, cfg)
 		if err != nil {
@@ -96,7 +99,7 @@ func killParent(t *testing.T, dataDir string) (last int64, pid int) {
 			}
 		}
 		line, err := lines.ReadString('\n')
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {

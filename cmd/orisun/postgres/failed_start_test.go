@@ -26,7 +26,7 @@ func TestAFailedStartSaysTheWayOutAndLeavesTheClusterToTheNext(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer listener.Close()
+	defer closeListener(t, listener)
 	taken := listener.Addr().(*net.TCPAddr).Port
 
 	for name, failure := range map[string]struct {
@@ -94,7 +94,7 @@ func TestAFreePortThatAnotherProcessTakesFirstIsGivenUpForAnother(t *testing.T) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer listener.Close()
+	defer closeListener(t, listener)
 	taken := listener.Addr().(*net.TCPAddr).Port
 	picks := 0
 	s := &Server{cfg: cfg, log: cfg.Logger, anyPort: func() (int, error) {
@@ -114,6 +114,13 @@ func TestAFreePortThatAnotherProcessTakesFirstIsGivenUpForAnother(t *testing.T) 
 		t.Errorf("it listens on %d, picked %d times; %d was taken", s.Port(), picks, taken)
 	}
 	if err := logIn(t, s, cfg.Password); err != nil {
+		t.Error(err)
+	}
+}
+
+func closeListener(t *testing.T, listener net.Listener) {
+	t.Helper()
+	if err := listener.Close(); err != nil {
 		t.Error(err)
 	}
 }

@@ -37,8 +37,10 @@ func (s *Server) initdb(ctx context.Context) ([]any, error) {
 	if err := s.account.own(unfinished); err != nil {
 		return nil, err
 	}
-	args := []string{"-D", unfinished, "-U", s.cfg.User, "--auth-local=trust", "--auth-host=scram-sha-256",
-		"--locale=C", "-E", "UTF8", "--data-checksums"}
+	args := []string{
+		"-D", unfinished, "-U", s.cfg.User, "--auth-local=trust", "--auth-host=scram-sha-256",
+		"--locale=C", "-E", "UTF8", "--data-checksums",
+	}
 	if !s.cfg.Durable {
 		args = append(args, "--no-sync")
 	}

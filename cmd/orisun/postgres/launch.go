@@ -104,9 +104,11 @@ func (s *Server) ended() bool {
 	}
 }
 
+var loopback = net.IPv4(127, 0, 0, 1)
+
 // freePort asks the kernel for a port that nobody listens on.
 func freePort() (int, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := net.ListenTCP("tcp4", &net.TCPAddr{IP: loopback})
 	if err != nil {
 		return 0, fmt.Errorf("find a free port: %w", err)
 	}
@@ -115,7 +117,7 @@ func freePort() (int, error) {
 
 // portTaken tells whether another process listens on the port.
 func portTaken(port int) bool {
-	listener, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+	listener, err := net.ListenTCP("tcp4", &net.TCPAddr{IP: loopback, Port: port})
 	if err != nil {
 		return errors.Is(err, syscall.EADDRINUSE)
 	}

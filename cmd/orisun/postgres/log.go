@@ -47,12 +47,12 @@ func (s *Server) whyEnded() error {
 }
 
 // logTail is the end of what this start has logged.
-func (s *Server) logTail() (string, error) {
+func (s *Server) logTail() (tail string, err error) {
 	file, err := os.Open(s.logFile)
 	if err != nil {
 		return "", err
 	}
-	defer file.Close()
+	defer func() { err = errors.Join(err, file.Close()) }()
 	info, err := file.Stat()
 	if err != nil {
 		return "", err

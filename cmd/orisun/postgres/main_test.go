@@ -47,8 +47,10 @@ func TestMain(m *testing.M) {
 // config is a configuration as the tests of other packages would have it.
 func config(t *testing.T, dataDir string) Config {
 	t.Helper()
-	return Config{DataDir: dataDir, User: "postgres", Password: "secret", Database: "orisun",
-		Logger: slog.New(slog.NewTextHandler(t.Output(), nil))}
+	return Config{
+		DataDir: dataDir, User: "postgres", Password: "secret", Database: "orisun",
+		Logger: slog.New(slog.NewTextHandler(t.Output(), nil)),
+	}
 }
 
 // emptyDir is a directory that every account can reach, which t.TempDir is not.
@@ -81,8 +83,10 @@ var (
 		if templateDir, err = newDir(); err != nil {
 			return err
 		}
-		s, err := Start(context.Background(), Config{DataDir: filepath.Join(templateDir, "pg"), User: "postgres", Password: "secret",
-			Database: "orisun", Logger: slog.New(slog.DiscardHandler)})
+		s, err := Start(context.Background(), Config{
+			DataDir: filepath.Join(templateDir, "pg"), User: "postgres", Password: "secret",
+			Database: "orisun", Logger: slog.New(slog.DiscardHandler),
+		})
 		if err != nil {
 			return err
 		}

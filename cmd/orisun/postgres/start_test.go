@@ -175,13 +175,17 @@ func TestADirectoryThatIsAClusterItselfIsNotTakenForAnEmptyOne(t *testing.T) {
 
 func TestEveryMistakeInTheConfigurationIsNamedAtOnce(t *testing.T) {
 	t.Parallel()
-	_, err := Start(t.Context(), Config{User: strings.Repeat(`"`, 64), Database: "a\x00b", Password: "p\x00", Port: 65536,
-		Settings: map[string]string{"FSYNC": "off", "port": "1"}})
+	_, err := Start(t.Context(), Config{
+		User: strings.Repeat(`"`, 64), Database: "a\x00b", Password: "p\x00", Port: 65536,
+		Settings: map[string]string{"FSYNC": "off", "port": "1"},
+	})
 	if err == nil {
 		t.Fatal("got no error")
 	}
-	for _, want := range []string{"DataDir is empty", "Port (ORISUN_PG_PORT) is 65536", "User (ORISUN_PG_USER)", "64 bytes", `any of " $ ' \`,
-		"Database (ORISUN_PG_NAME)", "Password (ORISUN_PG_PASSWORD)", `Settings["FSYNC"]`, `Settings["port"]`} {
+	for _, want := range []string{
+		"DataDir is empty", "Port (ORISUN_PG_PORT) is 65536", "User (ORISUN_PG_USER)", "64 bytes", `any of " $ ' \`,
+		"Database (ORISUN_PG_NAME)", "Password (ORISUN_PG_PASSWORD)", `Settings["FSYNC"]`, `Settings["port"]`,
+	} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("the error does not say %q:\n%v", want, err)
 		}
