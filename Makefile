@@ -9,10 +9,10 @@ PG_BIN   = $(if $(PG),ORISUN_PG_BIN_DIR=$$(.ci/postgres $(PG)))
 TESTS   ?= ./...
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test check lint generate diff fmt
+.PHONY: help run build test bench-compare check lint generate diff fmt
 
 help: ## Show this
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: build ## Build and serve, with a PostgreSQL of its own in ./data unless ORISUN_PG_HOST is set
 	@test -n "$$ORISUN_PG_HOST" || .ci/postgres $(PG) >/dev/null
@@ -24,6 +24,10 @@ build: ## Build bin/orisun
 test: ## Run all tests with the race detector, on a real PostgreSQL
 	@.ci/postgres $(PG) >/dev/null
 	$(PG_BIN) $(call TOOL,gotestsum) --format pkgname-and-test-fails --format-hide-empty-pkg -- -race -timeout 20m $(TESTS)
+
+bench-compare: build ## Compare with pgbench on the same PostgreSQL (takes minutes; BENCH="--dir /on/the/disk/to/measure" adds flags); writes docs/benchmarks*
+	@.ci/postgres $(PG) >/dev/null
+	$(PG_BIN) bin/orisun bench compare --docs docs $(BENCH)
 
 check: diff lint test ## Everything that a submission must pass
 

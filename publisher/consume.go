@@ -16,6 +16,9 @@ const (
 
 	// forgottenAfter is when JetStream removes a consumer that nobody asks for messages: one that a killed node left.
 	forgottenAfter = 30 * time.Second
+
+	// requestTimeout is how long JetStream may take to make or remove a consumer. The last subscriber to leave waits for it.
+	requestTimeout = 2 * time.Second
 )
 
 var errForeignStream = errors.New("the stream ends with an event that PostgreSQL does not have: it is not a copy of this database")
@@ -52,22 +55,14 @@ func (b *followed) setRenew(renew context.CancelFunc) {
 // stream puts the stream's last message and all that follow into the ring. It calls ready when the consumer is there. Any error ends it:
 // a new consumer costs little, and the ring proves by itself whether what it brings connects.
 func (b *followed) stream(ctx context.Context, ready func()) (err error) {
-	js := b.config.JetStream
-	name := StreamName(b.name)
-	consumer, err := js.CreateConsumer(ctx, name, jetstream.ConsumerConfig{
-		DeliverPolicy:     jetstream.DeliverLastPolicy,
-		AckPolicy:         jetstream.AckNonePolicy,
-		MemoryStorage:     true,
-		Replicas:          1,
-		InactiveThreshold: forgottenAfter,
-	})
+	consumer, err := b.createConsumer(ctx)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, b.removeConsumer(consumer)) }()
 
 	// A pull that one message alone exceeds would never get it.
-	bytes := max(prefetchBytes, 2*int(js.Conn().MaxPayload()))
+	bytes := max(prefetchBytes, 2*int(b.config.JetStream.Conn().MaxPayload()))
 	messages, err := consumer.Messages(jetstream.PullMaxMessagesWithBytesLimit(prefetchMessages, bytes))
 	if err != nil {
 		return err
@@ -97,12 +92,25 @@ func (b *followed) stream(ctx context.Context, ready func()) (err error) {
 	}
 }
 
+func (b *followed) createConsumer(ctx context.Context) (jetstream.Consumer, error) {
+	// A request whose answer nobody waits for would leave a consumer behind: this one is not cancelled.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), requestTimeout)
+	defer cancel()
+	return b.config.JetStream.CreateConsumer(ctx, StreamName(b.name), jetstream.ConsumerConfig{
+		DeliverPolicy:     jetstream.DeliverLastPolicy,
+		AckPolicy:         jetstream.AckNonePolicy,
+		MemoryStorage:     true,
+		Replicas:          1,
+		InactiveThreshold: forgottenAfter,
+	})
+}
+
 // removeConsumer leaves it to forgottenAfter where JetStream is away.
 func (b *followed) removeConsumer(consumer jetstream.Consumer) error {
 	if !b.config.JetStream.Conn().IsConnected() {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), requestTimeout)
 	defer cancel()
 	info := consumer.CachedInfo()
 	err := b.config.JetStream.DeleteConsumer(ctx, info.Stream, info.Name)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"runtime"
 	"sync"
 	"testing"
 	"time"
@@ -45,6 +46,24 @@ func acquire(t *testing.T, leases *publisher.Leases, boundary, name string) *pub
 	return lease
 }
 
+// wait acquires in the background; the channel gets no lease where that fails.
+func wait(t *testing.T, leases *publisher.Leases, boundary, name string) <-chan *publisher.Lease {
+	t.Helper()
+	acquired := make(chan *publisher.Lease, 1)
+	go func() {
+		defer close(acquired)
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		lease, err := leases.Acquire(ctx, boundary, name)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		acquired <- lease
+	}()
+	return acquired
+}
+
 func refused(t *testing.T, leases *publisher.Leases, boundary, name string) {
 	t.Helper()
 	if lease, err := leases.TryAcquire(t.Context(), boundary, name); !errors.Is(err, publisher.ErrHeld) {
@@ -77,11 +96,13 @@ func TestALeaseIsHeldOnceInTheCluster(t *testing.T) {
 		refused(t, first, "a", name) // PostgreSQL would give it to the same session again
 		refused(t, first, "b", name)
 
-		standby := make(chan *publisher.Lease)
-		go func() { standby <- acquire(t, second, "a", name) }()
+		standby := wait(t, second, "a", name)
 		held.Release()
 		held.Release()
 		taken := <-standby
+		if taken == nil {
+			return
+		}
 		ends(t, held, publisher.ErrReleased)
 		refused(t, first, "a", name)
 		taken.Release()
@@ -99,11 +120,15 @@ func TestWaitersOfOneNodeGetALeaseWithoutAPoll(t *testing.T) {
 	start := time.Now()
 	for range waiters {
 		group.Go(func() {
-			lease := acquire(t, leases, "a", "subscriber/x")
+			lease := <-wait(t, leases, "a", "subscriber/x")
+			if lease == nil {
+				return
+			}
 			mu.Lock()
 			inside++
 			most = max(most, inside)
 			mu.Unlock()
+			runtime.Gosched()
 			mu.Lock()
 			inside--
 			mu.Unlock()
@@ -124,10 +149,19 @@ func TestLosingTheConnectionLosesEveryLeaseAndAStandbyTakesOver(t *testing.T) {
 	first, _ := newLeases(t, pool.Config().ConnConfig)
 	second, _ := newLeases(t, pool.Config().ConnConfig)
 	held := []*publisher.Lease{acquire(t, first, "a", publisher.PublisherLease), acquire(t, first, "b", "subscriber/x")}
-	standby := make(chan *publisher.Lease)
-	go func() { standby <- acquire(t, second, "a", publisher.PublisherLease) }()
+	standby := wait(t, second, "a", publisher.PublisherLease)
 
 	kill(t, pool, held[0])
+	eventually(t, "a statement fails", func() (bool, error) {
+		err := held[0].Do(t.Context(), func(ctx context.Context, tx db.DBTX) error {
+			_, err := tx.Exec(ctx, "SELECT 1")
+			return err
+		})
+		if err != nil && !errors.Is(err, publisher.ErrLost) {
+			t.Errorf("the first statement to fail: %v, want ErrLost", err)
+		}
+		return err != nil, err
+	})
 	for _, lease := range held {
 		ends(t, lease, publisher.ErrLost)
 		err := lease.Do(t.Context(), func(context.Context, db.DBTX) error {
@@ -139,6 +173,9 @@ func TestLosingTheConnectionLosesEveryLeaseAndAStandbyTakesOver(t *testing.T) {
 		}
 	}
 	taken := <-standby
+	if taken == nil {
+		return
+	}
 	acquire(t, first, "b", "subscriber/x") // it has connected again
 	taken.Release()
 	acquire(t, first, "a", publisher.PublisherLease)

@@ -22,8 +22,9 @@ const (
 	ackLimit = 5 * time.Second
 )
 
-// line is the pipeline into a stream, from the moment its end was looked up. Each message names the sequence that the stream's last
-// message must have, so that JetStream refuses it, and all after it, when anything else got in between or was lost.
+// line is the pipeline into a stream, from the moment its end was looked up. The first message names the sequence that the stream's last
+// message must have, and every later one names the message before it, so that JetStream refuses it, and all after it, when anything was
+// lost or got in between. (Sequences alone would not do: after a foreign message that took the place of the first one, the second fits.)
 type line struct {
 	js       jetstream.JetStream
 	boundary string
@@ -31,6 +32,7 @@ type line struct {
 	limit    int             // of a message
 	held     context.Context // ends with the lease: then nothing is sent or waited for any more
 
+	taken    position // of the event after which the line begins
 	sent     position // of the last event sent
 	sequence uint64   // that it has, or will have, in the stream
 	settled  position // of the last event acknowledged
@@ -51,7 +53,7 @@ func newLine(js jetstream.JetStream, o *outbox, end streamEnd, held context.Cont
 	return &line{
 		js: js, boundary: o.boundary, source: o.config.Source + "/" + o.boundary,
 		limit: messageLimit(o.config.NATS.MaxPayload(), o.config.Stream.MaxBytes), held: held,
-		sent: end.at, sequence: end.sequence, settled: end.at,
+		taken: end.at, sent: end.at, sequence: end.sequence, settled: end.at,
 	}
 }
 
@@ -65,7 +67,11 @@ func (l *line) send(event *orisunpb.Event) error {
 	if err := l.settle(max(maxBytesInFlight-size, 0)); err != nil {
 		return err
 	}
-	ack, err := l.js.PublishMsgAsync(message, jetstream.WithExpectLastSequence(l.sequence), jetstream.WithRetryAttempts(0))
+	fence := jetstream.WithExpectLastSequence(l.sequence)
+	if l.sent != l.taken {
+		fence = jetstream.WithExpectLastMsgID(messageID(l.boundary, l.sent.globalID))
+	}
+	ack, err := l.js.PublishMsgAsync(message, fence, jetstream.WithRetryAttempts(0))
 	if err != nil {
 		l.broken = fmt.Errorf("publish event %d: %w", event.GetPosition().GetGlobalId(), err)
 		return l.broken

@@ -138,7 +138,7 @@ func (o *outbox) lead(ctx context.Context, lease *Lease) {
 	defer o.change(func(s *Status) { s.Leads = false })
 	for backoff := newBackoff(); ctx.Err() == nil; {
 		progress, err := o.publish(ctx, lease)
-		if ctx.Err() != nil {
+		if ctx.Err() != nil || lease.Context().Err() != nil {
 			break
 		}
 		if progress {
@@ -176,7 +176,9 @@ func (o *outbox) publish(ctx context.Context, lease *Lease) (progress bool, err 
 		if err != nil {
 			return progress, err
 		}
-		o.works()
+		if progress || !more { // not while all of it is still unanswered
+			o.works()
+		}
 		o.checkpoint(lease, line, false)
 		if more {
 			continue
@@ -190,8 +192,8 @@ func (o *outbox) publish(ctx context.Context, lease *Lease) (progress bool, err 
 	}
 }
 
-// page publishes the next events and waits for their acknowledgements. It tells whether there may be more. One event at a time is in
-// memory, beside those in flight.
+// page publishes the next events. It tells whether there may be more; if not, it has waited for all acknowledgements. One event at a time
+// is in memory, beside those in flight.
 func (o *outbox) page(ctx context.Context, line *line) (more bool, err error) {
 	query, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -215,8 +217,10 @@ func (o *outbox) page(ctx context.Context, line *line) (more bool, err error) {
 	if err == nil {
 		err = rows.Err()
 	}
-	if settled := line.settle(0); err == nil {
-		err = settled
+	if more = read == count; !more || err != nil {
+		if settled := line.settle(0); err == nil {
+			err = settled
+		}
 	}
 	switch {
 	case isTimeout(err):
@@ -224,7 +228,7 @@ func (o *outbox) page(ctx context.Context, line *line) (more bool, err error) {
 	case err == nil:
 		o.batch = min(2*o.batch, o.config.BatchSize)
 	}
-	return read == count, err
+	return more, err
 }
 
 // checkpoint notes in PostgreSQL how far the stream is acknowledged, if that is due. That it fails stops nobody: the stream's end tells the

@@ -63,7 +63,7 @@ func (s *scan) ask(ctx context.Context, after position) (events []*orisunpb.Even
 
 	end = after
 	bytes, cut := 0, false
-	for rows.Next() && !cut {
+	for rows.Next() {
 		event := &orisunpb.Event{Position: &orisunpb.Position{}}
 		var created time.Time
 		var matches bool

@@ -49,8 +49,9 @@ const (
 	// leaves room for its subject and frame.
 	maxStoredBytes = 32<<20 - 8<<10
 
-	// fenceBytes is the header with the expected sequence, which is set only when a message is sent: name, colon, space, 20 digits, line end.
-	fenceBytes = len(nats.ExpectedLastSeqHdr) + 2 + 20 + 2
+	// fenceBytes is the longest header that is set only when a message is sent: the message expected before it, whose id is that of a boundary
+	// of at most 26 bytes and a number of at most 20.
+	fenceBytes = len(nats.ExpectedLastMsgIdHdr+": "+"\r\n") + 26 + 1 + 20
 )
 
 // NoPrevious is the previous global_id of a boundary's first event.
@@ -69,14 +70,18 @@ func Subject(boundary, eventType string) string {
 	return subjectPrefix + boundary + "." + percentEncode(eventType, isTokenByte)
 }
 
+// messageID is the Nats-Msg-Id of an event.
+func messageID(boundary string, globalID int64) string {
+	return boundary + ":" + strconv.FormatInt(globalID, 10)
+}
+
 // Encode makes the message of an event; previous is the global_id of the event before it in the boundary, or NoPrevious. source is the
 // CloudEvents source: a URI reference that names the boundary, the same on all nodes. The body is the event's data, untouched.
 func Encode(boundary, source string, event *orisunpb.Event, previous int64) *nats.Msg {
-	globalID := strconv.FormatInt(event.GetPosition().GetGlobalId(), 10)
 	return &nats.Msg{
 		Subject: Subject(boundary, event.GetEventType()),
 		Header: nats.Header{
-			nats.MsgIdHdr:          {boundary + ":" + globalID},
+			nats.MsgIdHdr:          {messageID(boundary, event.GetPosition().GetGlobalId())},
 			headerSpecVersion:      {specVersion},
 			headerID:               {percentEncode(event.GetEventId(), isHeaderByte)},
 			headerType:             {percentEncode(event.GetEventType(), isHeaderByte)},
@@ -84,7 +89,7 @@ func Encode(boundary, source string, event *orisunpb.Event, previous int64) *nat
 			headerTime:             {event.GetDateCreated().AsTime().Format(time.RFC3339Nano)},
 			headerContentType:      {contentType},
 			headerTransactionID:    {strconv.FormatInt(event.GetPosition().GetTransactionId(), 10)},
-			headerGlobalID:         {globalID},
+			headerGlobalID:         {strconv.FormatInt(event.GetPosition().GetGlobalId(), 10)},
 			headerPreviousGlobalID: {strconv.FormatInt(previous, 10)},
 			headerMetadata:         {percentEncode(event.GetMetadata(), isHeaderByte)},
 		},

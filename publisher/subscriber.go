@@ -51,7 +51,7 @@ func (s *subscriber) readPage(ctx context.Context) error {
 	events, end, err := s.scan.page(ctx, s.cursor)
 	if err != nil {
 		if ctx.Err() != nil {
-			return nil // Follow tells the cause
+			return context.Cause(ctx)
 		}
 		return err
 	}
@@ -60,7 +60,7 @@ func (s *subscriber) readPage(ctx context.Context) error {
 	for i, event := range events {
 		events[i] = nil // a slow client holds what it has not got, no more
 		if ctx.Err() != nil {
-			return nil
+			return context.Cause(ctx)
 		}
 		if err := s.deliver(event); err != nil {
 			return err

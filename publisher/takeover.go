@@ -72,7 +72,8 @@ func (o *outbox) takeOver(ctx context.Context, js jetstream.JetStream) (streamEn
 	return streamEnd{at: noted, sequence: stream.CachedInfo().State.LastSeq}, nil
 }
 
-// readCheckpoint is the last event at or before the checkpoint: a checkpoint ahead of the log would let the next events be skipped.
+// readCheckpoint is the last event at or before the checkpoint. A checkpoint beyond the end of the log, which no publisher wrote, tells
+// nothing: then all is published again.
 func (o *outbox) readCheckpoint(ctx context.Context) (position, error) {
 	row, err := db.New().GetPublishedPosition(ctx, o.config.Database, o.boundary)
 	if errors.Is(err, pgx.ErrNoRows) {
@@ -83,6 +84,14 @@ func (o *outbox) readCheckpoint(ctx context.Context) (position, error) {
 		return beginning, err
 	}
 	o.noted = position{row.TransactionID, row.GlobalID}
+	last, err := db.New().GetLastPosition(ctx, o.config.Database, o.boundary)
+	if err != nil {
+		return beginning, err
+	}
+	if end := (position{last.TransactionID, last.GlobalID}); end.before(o.noted) {
+		o.log.Warn("the checkpoint is beyond the end of the log; it counts for nothing", "checkpoint", row.GlobalID, "end", last.GlobalID)
+		return beginning, nil
+	}
 	event, err := o.lastEvent(ctx, o.noted)
 	if err != nil || event == nil {
 		return beginning, err

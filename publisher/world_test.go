@@ -7,9 +7,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/testing/protocmp"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	embedded "github.com/oexza/orisun/cmd/orisun/jetstream"
@@ -22,8 +25,8 @@ import (
 // patience bounds every wait of the tests: it is reached only when something is broken.
 const patience = time.Minute
 
-// maxPayload is small, so that oversized events are.
-const maxPayload = 64 << 10
+// maxPayload is small, so that oversized events are, and above the 64 KiB that JetStream takes of headers.
+const maxPayload = 256 << 10
 
 func startNATS(t testing.TB, dir string) *embedded.Server {
 	t.Helper()
@@ -62,23 +65,145 @@ type world struct {
 	pool *pgxpool.Pool
 	nats *embedded.Server
 	dir  string // of NATS
+
+	limits publisher.StreamLimits
+	batch  int
+	config jetstream.StreamConfig // of a stream that was deleted
 }
 
 const boundary = "orders"
 
 func newWorld(t testing.TB) *world {
 	t.Helper()
-	w := &world{t: t, pool: pgtest.New(t), dir: t.TempDir()}
+	w := &world{t: t, pool: pgtest.New(t), dir: t.TempDir(), batch: 100}
 	pgtest.Boundary(t, w.pool, boundary)
 	w.nats = startNATS(t, w.dir)
 	return w
 }
 
+// messages are what the stream holds, each with the global_id of the event that went before it.
+type message struct {
+	event    *orisunpb.Event
+	previous int64
+}
+
+// messages reads the stream from its first message to its last, as any NATS client would.
+func (w *world) messages() []message {
+	w.t.Helper()
+	stream := w.stream()
+	state := stream.CachedInfo().State
+	if state.Msgs == 0 {
+		return nil
+	}
+	consumer, err := stream.OrderedConsumer(w.t.Context(), jetstream.OrderedConsumerConfig{})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	iterator, err := consumer.Messages()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer iterator.Stop()
+	var all []message
+	for {
+		got, err := iterator.Next(jetstream.NextMaxWait(patience))
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		event, previous, err := publisher.Decode(got.Headers(), got.Data())
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		all = append(all, message{event, previous})
+		metadata, err := got.Metadata()
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		if metadata.Sequence.Stream >= state.LastSeq {
+			return all
+		}
+	}
+}
+
+// isPublished waits until the stream ends with the log's last event, and fails unless the stream is then the log, message for message, from the
+// event with this global_id on. A stub counts as the event it stands for.
+func (w *world) isPublished(from int64) {
+	w.t.Helper()
+	log := w.stored()
+	last := log[len(log)-1].GetPosition().GetGlobalId()
+	w.reaches(last)
+	got := w.messages()
+	if from < 0 { // the stream begins where it may
+		from = got[0].event.GetPosition().GetGlobalId()
+	}
+	previous := publisher.NoPrevious
+	for len(log) > 0 && log[0].GetPosition().GetGlobalId() < from {
+		previous = log[0].GetPosition().GetGlobalId()
+		log = log[1:]
+	}
+	for i := range min(len(log), len(got)) {
+		if got[i].event.GetData() == "" {
+			log[i] = proto.CloneOf(log[i])
+			log[i].Data, log[i].Metadata = "", ""
+		}
+		if diff := cmp.Diff(log[i], got[i].event, protocmp.Transform()); diff != "" || got[i].previous != previous {
+			w.t.Fatalf("message %d says that event %d went before, the log %d (-log +stream):\n%s", i, got[i].previous, previous, diff)
+		}
+		previous = log[i].GetPosition().GetGlobalId()
+	}
+	if len(got) != len(log) {
+		w.t.Fatalf("%d messages for %d events", len(got), len(log))
+	}
+}
+
+// reaches waits until the stream's last message is the event with this global_id.
+func (w *world) reaches(globalID int64) {
+	w.t.Helper()
+	js, err := jetstream.New(connect(w.t, w.nats))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	eventually(w.t, fmt.Sprintf("the stream reaches event %d", globalID), func() (bool, error) {
+		stream, err := js.Stream(w.t.Context(), publisher.StreamName(boundary))
+		if err != nil {
+			return false, err
+		}
+		last, err := stream.GetLastMsgForSubject(w.t.Context(), publisher.Subjects(boundary))
+		if err != nil {
+			return false, err
+		}
+		event, _, err := publisher.Decode(last.Header, last.Data)
+		return event.GetPosition().GetGlobalId() == globalID, err
+	})
+}
+
+// checkpoint is what PostgreSQL notes as published.
+func (w *world) checkpoint() int64 {
+	w.t.Helper()
+	row, err := db.New().GetPublishedPosition(w.t.Context(), w.pool, boundary)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return row.GlobalID
+}
+
+func (w *world) moveCheckpoint(globalID int64) {
+	w.t.Helper()
+	w.execute("SELECT orisun.move_published_position($1, $2, $3)", boundary, globalID+1, globalID)
+}
+
+func (w *world) execute(statement string, args ...any) {
+	w.t.Helper()
+	if _, err := w.pool.Exec(w.t.Context(), statement, args...); err != nil {
+		w.t.Fatalf("%s: %v", statement, err)
+	}
+}
+
 // node is a publisher with its leases, as a server has them.
 type node struct {
 	*publisher.Publisher
-	leases *publisher.Leases
-	stop   func()
+	nats *nats.Conn
+	stop func()
 }
 
 // startNode runs a publisher until stop, or until the test ends.
@@ -88,11 +213,12 @@ func (w *world) startNode() *node {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	n := &node{leases: publisher.NewLeases(w.pool.Config().ConnConfig, logTo(w.t))}
-	n.Publisher = publisher.New(publisher.Config{
-		Boundaries: []string{boundary}, Leases: n.leases, Database: w.pool, NATS: conn, Source: "/orisun", BatchSize: 100, Logger: logTo(w.t),
-	})
-	stopLeases := inBackground(w.t, n.leases.Run)
+	leases := publisher.NewLeases(w.pool.Config().ConnConfig, logTo(w.t))
+	n := &node{nats: conn, Publisher: publisher.New(publisher.Config{
+		Boundaries: []string{boundary}, Leases: leases, Database: w.pool, NATS: conn, Source: "/orisun", BatchSize: w.batch,
+		Stream: w.limits, Logger: logTo(w.t),
+	})}
+	stopLeases := inBackground(w.t, leases.Run)
 	stopPublisher := inBackground(w.t, n.Run)
 	n.stop = func() {
 		stopPublisher()

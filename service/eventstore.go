@@ -20,12 +20,20 @@ import (
 type Config struct {
 	// Write is where saves run, Read where questions do.
 	Write, Read *pgxpool.Pool
-	// MaxEventBytes is the most that an event may take in a message of the outbox: the NATS payload limit.
-	MaxEventBytes int
+	// MessageSize is what an event takes at most when it is published, of which data and metadata have that many bytes as PostgreSQL
+	// prints them; MaxMessageBytes is how much of that JetStream carries.
+	MessageSize     func(boundary, eventID, eventType string, data, metadata int) int
+	MaxMessageBytes int
 	// MaxPageBytes is the most that an answer may take on the wire: the gRPC send limit.
 	MaxPageBytes int
 	// Saved is told of every boundary that got new events, after their commit; it must not block. nil: nobody is.
 	Saved func(boundary string)
+	// Feed is where subscriptions get their events. nil: CatchUpSubscribeToEvents is UNIMPLEMENTED.
+	Feed Feed
+	// AcquireSubscriber makes a subscriber_name exclusive. Needed with Feed.
+	AcquireSubscriber AcquireSubscriber
+	// Serving ends when the server begins to drain, and subscriptions end with it. nil: they never do.
+	Serving context.Context
 	// Info is what GetServerInfo answers.
 	Info *orisunpb.GetServerInfoResponse
 }

@@ -27,7 +27,12 @@ func dial(t *testing.T) (orisunpb.EventStoreClient, *pgxpool.Pool) {
 	pgtest.Boundary(t, pool, boundary)
 	server := grpc.NewServer()
 	store := service.NewEventStore(service.Config{
-		Write: pool, Read: pool, MaxEventBytes: maxEventBytes, MaxPageBytes: maxPageBytes, Info: &orisunpb.GetServerInfoResponse{},
+		Write: pool, Read: pool, MaxPageBytes: maxPageBytes,
+		MessageSize: func(boundary, id, kind string, data, metadata int) int {
+			return len(boundary) + len(id) + len(kind) + data + metadata
+		},
+		MaxMessageBytes: maxEventBytes,
+		Info:            &orisunpb.GetServerInfoResponse{},
 	})
 	orisunpb.RegisterEventStoreServer(server, store)
 	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")

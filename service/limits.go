@@ -12,8 +12,4 @@ const (
 	maxEventsPerSave = 10_000 // events in a save
 	maxCount         = 10_000 // events in a page
 	defaultCount     = 1_000  // events in a page of which nobody said how long
-
-	// messageOverhead is what an outbox message takes beside an event's own bytes: header names, position, time, the
-	// identity of the source. An event must leave it room in a NATS payload.
-	messageOverhead = 1024
 )

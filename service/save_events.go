@@ -48,12 +48,12 @@ func (s *EventStore) checkSave(in *orisunpb.SaveEventsRequest) error {
 	case n > maxEventsPerSave:
 		v.add("events", "has %d events, at most %d are allowed in a save", n, maxEventsPerSave)
 	default:
-		s.checkEvents(&v, in.GetEvents())
+		s.checkEvents(&v, in.GetBoundary(), in.GetEvents())
 	}
 	return v.err()
 }
 
-func (s *EventStore) checkEvents(v *violations, events []*orisunpb.EventToSave) {
+func (s *EventStore) checkEvents(v *violations, boundary string, events []*orisunpb.EventToSave) {
 	first := make(map[string]int, len(events))
 	for i, event := range events {
 		path := func(field string) string { return fmt.Sprintf("events[%d].%s", i, field) }
@@ -64,21 +64,19 @@ func (s *EventStore) checkEvents(v *violations, events []*orisunpb.EventToSave) 
 		}
 		first[event.GetEventId()] = i
 
-		size := messageOverhead + len(event.GetEventId()) + len(event.GetEventType())
-		n, err := checkDocument(event.GetData())
+		data, err := checkDocument(event.GetData())
 		if err != nil {
 			v.add(path("data"), "%v", err)
 		}
-		size += n
+		metadata := len("{}")
 		if event.GetMetadata() != "" {
-			n, err := checkDocument(event.GetMetadata())
-			if err != nil {
+			if metadata, err = checkDocument(event.GetMetadata()); err != nil {
 				v.add(path("metadata"), "%v", err)
 			}
-			size += n
 		}
-		if size < 0 || size > s.config.MaxEventBytes {
-			v.add(path("data"), "makes the event %d bytes as PostgreSQL prints it, at most %d can be published (ORISUN_NATS_MAX_PAYLOAD)", size, s.config.MaxEventBytes)
+		if size := s.config.MessageSize(boundary, event.GetEventId(), event.GetEventType(), data, metadata); size > s.config.MaxMessageBytes {
+			v.add(path("data"), "makes the event %d bytes when it is published, with headers and numbers in full; at most %d are allowed (ORISUN_NATS_MAX_PAYLOAD)",
+				size, s.config.MaxMessageBytes)
 		}
 	}
 }

@@ -117,6 +117,19 @@ type NATSConfig struct {
 	ClusterRoutes   Routes        `env:"ORISUN_NATS_CLUSTER_ROUTES" default:"nats://0.0.0.0:6223,nats://0.0.0.0:6224" secret:"userinfo" desc:"Comma-separated cluster routes, each nats://host:port"`
 }
 
+// Replicas is how many copies of a stream JetStream keeps.
+func (c NATSConfig) Replicas() int {
+	const clusterReplicas = 3
+	switch {
+	case c.StreamReplicas > 0:
+		return c.StreamReplicas
+	case c.ClusterEnabled:
+		return clusterReplicas
+	default:
+		return 1
+	}
+}
+
 // PublisherConfig is the way from the outbox to JetStream.
 type PublisherConfig struct {
 	BatchSize int `env:"ORISUN_POLLING_PUBLISHER_BATCH_SIZE" default:"1000" min:"1" max:"100000" desc:"Batch size for event polling"`

@@ -93,7 +93,7 @@ func waitForDatabase(ctx context.Context, pool *pgxpool.Pool, log *slog.Logger) 
 			return err
 		}
 		if !told {
-			log.Warn("PostgreSQL does not answer yet; waiting", "for", databaseWait.String(), "error", err)
+			log.Warn("PostgreSQL does not answer yet; waiting", "for", databaseWait, "error", err)
 			told = true
 		}
 		return retry.RetryableError(err)

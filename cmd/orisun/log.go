@@ -16,9 +16,14 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// newLogger writes text for people at a terminal, and JSON for machines elsewhere.
+// newLogger writes text for people at a terminal, and JSON for machines elsewhere. Durations have their unit in both.
 func newLogger(out *os.File, level slog.Level) *slog.Logger {
-	options := &slog.HandlerOptions{Level: level}
+	options := &slog.HandlerOptions{Level: level, ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+		if a.Value.Kind() == slog.KindDuration {
+			a.Value = slog.StringValue(a.Value.Duration().Round(10 * time.Microsecond).String())
+		}
+		return a
+	}}
 	if term.IsTerminal(int(out.Fd())) {
 		return slog.New(slog.NewTextHandler(out, options))
 	}

@@ -57,7 +57,9 @@ func newRootCommand() *cobra.Command {
 		RunE:          serve,
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	addConfigFlags(root.PersistentFlags())
-	root.AddCommand(newConfigCommand(), newVersionCommand())
+	addConfigFlags(root.Flags())
+	config := newConfigCommand()
+	addConfigFlags(config.Flags())
+	root.AddCommand(config, newTailCommand(), newBenchCommand(), newVersionCommand())
 	return root
 }

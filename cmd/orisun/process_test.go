@@ -27,7 +27,7 @@ type process struct {
 	address string // where it serves gRPC
 	exited  chan error
 
-	signalled bool
+	signalled syscall.Signal // the first signal it was sent
 	mu        sync.Mutex
 	log       bytes.Buffer
 }
@@ -121,7 +121,7 @@ func runToEnd(t *testing.T, env []string, args ...string) (code int, output stri
 // signal asks the process to end. A second time would cut what the first one lets finish.
 func (p *process) signal(t *testing.T, signal syscall.Signal) {
 	t.Helper()
-	p.signalled = true
+	p.signalled = signal
 	if err := p.cmd.Process.Signal(signal); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		t.Error(err)
 	}
@@ -130,13 +130,13 @@ func (p *process) signal(t *testing.T, signal syscall.Signal) {
 // stop signals the process, unless that is done, and waits for its end.
 func (p *process) stop(t *testing.T, signal syscall.Signal) {
 	t.Helper()
-	if !p.signalled {
+	if p.signalled == 0 {
 		p.signal(t, signal)
 	}
 	select {
 	case err := <-p.exited:
 		p.exited <- err
-		if err != nil && signal == syscall.SIGTERM {
+		if err != nil && p.signalled == syscall.SIGTERM {
 			t.Errorf("the server did not end well: %v\n%s", err, p.logged())
 		}
 	case <-time.After(startTimeout):

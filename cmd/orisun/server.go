@@ -15,14 +15,15 @@ import (
 
 	"github.com/oexza/orisun/cmd/orisun/postgres"
 	orisunpb "github.com/oexza/orisun/proto"
+	"github.com/oexza/orisun/publisher"
 	"github.com/oexza/orisun/service"
 )
 
 // Server is the whole program as a value, so that tests run the true thing. Run it once.
 //
-// It starts in this order: listen, PostgreSQL (when it is our own), migrations, boundaries, gRPC. It ends in the opposite
-// one, drained: health says NOT_SERVING, no new calls, calls in flight finish within ORISUN_SHUTDOWN_TIMEOUT, then
-// PostgreSQL stops. If our own PostgreSQL ends by itself, so does Run, with an error.
+// It starts in this order: listen, PostgreSQL (when it is our own), migrations, boundaries, NATS and the publisher, gRPC. It ends in
+// the opposite one, drained: health says NOT_SERVING, no new calls, subscriptions end with UNAVAILABLE, calls in flight finish
+// within ORISUN_SHUTDOWN_TIMEOUT, the publisher ends at a checkpoint, then NATS, then PostgreSQL. If our own PostgreSQL ends by itself, so does Run, with an error.
 type Server struct {
 	config  *Config
 	log     *slog.Logger
@@ -73,17 +74,36 @@ func (s *Server) Run(ctx context.Context) (err error) {
 		return err
 	}
 
+	var streams *streaming
+	err = s.step("start NATS", func() (err error) {
+		streams, err = s.startStreaming(ctx, read)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, streams.stop()) }()
+
+	// Subscriptions have no end of their own: this is what ends them when the server drains.
+	serving, endSubscriptions := context.WithCancel(context.Background())
+	defer endSubscriptions()
 	build := readBuildInfo()
 	store := service.NewEventStore(service.Config{
 		Write: write, Read: read,
-		MaxEventBytes: int(s.config.NATS.MaxPayload),
-		MaxPageBytes:  s.config.GRPC.MaxSendMessageSize,
+		MessageSize:       messageSize,
+		MaxMessageBytes:   publisher.MaxMessageSize(int(s.config.NATS.MaxPayload)),
+		MaxPageBytes:      s.config.GRPC.MaxSendMessageSize,
+		Saved:             streams.hint,
+		Feed:              streams.feed,
+		AcquireSubscriber: acquireSubscriber(streams.leases),
+		Serving:           serving,
 		Info: &orisunpb.GetServerInfoResponse{
 			Version: build.version, GitCommit: build.commit, BuildTime: build.date,
 			Backend: orisunpb.StorageBackend_STORAGE_BACKEND_POSTGRES,
 			NodeId:  s.config.NATS.ServerName,
 			Capabilities: []orisunpb.ServerCapability{
 				orisunpb.ServerCapability_SERVER_CAPABILITY_COMMAND_CONTEXT_CONSISTENCY,
+				orisunpb.ServerCapability_SERVER_CAPABILITY_CATCH_UP_SUBSCRIPTIONS,
 				orisunpb.ServerCapability_SERVER_CAPABILITY_GRPC_HEALTH,
 			},
 		},
@@ -94,7 +114,13 @@ func (s *Server) Run(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.stop(store.Close)) }()
+	context.AfterFunc(ctx, endSubscriptions)
 	return s.serve(ctx, server, healthy, listener, own)
+}
+
+// messageSize is what an event takes at most when it is published.
+func messageSize(boundary, eventID, eventType string, data, metadata int) int {
+	return publisher.MessageSize(boundary, eventSource, eventID, eventType, data, metadata)
 }
 
 // prepareDatabase leaves a PostgreSQL that has what this binary needs.
@@ -120,7 +146,7 @@ func (s *Server) serve(ctx context.Context, server *grpc.Server, healthy *health
 	var ended error
 	select {
 	case <-ctx.Done():
-		s.log.Info("draining", "timeout", s.config.Shutdown.Timeout.String())
+		s.log.Info("draining", "timeout", s.config.Shutdown.Timeout)
 	case ended = <-served:
 		return fmt.Errorf("serve gRPC: %w", ended)
 	case <-done(own):
@@ -162,7 +188,7 @@ func (s *Server) step(what string, do func() error) error {
 	if err := do(); err != nil {
 		return err
 	}
-	s.log.Info(what, "took", time.Since(start).Round(time.Millisecond).String())
+	s.log.Info(what, "took", time.Since(start))
 	return nil
 }
 

@@ -36,7 +36,7 @@ import (
 
 // Config says which load goes where.
 type Config struct {
-	// Dial opens a connection to the server, lazily and without credentials: those are the options that it is given.
+	// Dial opens a connection to the server, lazily and without credentials: those come with the options.
 	Dial func(options ...grpc.DialOption) (*grpc.ClientConn, error)
 
 	// Username and Password log in; see Auth.
@@ -80,6 +80,13 @@ type Config struct {
 
 	// CreateIndex creates the index on the context's key, if the server can.
 	CreateIndex bool
+
+	// Database is the connection string of the server's PostgreSQL, whose settings and time to commit are told beside the results; empty
+	// tells none.
+	Database string
+
+	// FsyncDir is a directory where the time of an fsync is measured, that of PostgreSQL's data or one on the same disk; empty measures none.
+	FsyncDir string
 
 	// Progress is told what goes on. Live says that it is a terminal, where one line is written over and over.
 	Progress io.Writer
@@ -181,7 +188,7 @@ func (s *session) sweep(ctx context.Context) ([]Result, error) {
 			for _, clients := range s.config.Clients {
 				rows, err := s.point(ctx, name, clients, repeat+1)
 				if err != nil {
-					return results, fmt.Errorf("%s with %d clients: %w", name, clients, err)
+					return results, fmt.Errorf("%s with %s: %w", name, count(clients, "client"), err)
 				}
 				results = append(results, rows...)
 			}
@@ -204,7 +211,7 @@ func (s *session) point(ctx context.Context, name string, clients, repeat int) (
 	if err != nil {
 		return nil, err
 	}
-	label := fmt.Sprintf("%s, %d clients", name, clients)
+	label := name + ", " + count(clients, "client")
 	if s.config.Repeat > 1 {
 		label += fmt.Sprintf(", %d of %d", repeat, s.config.Repeat)
 	}
@@ -217,6 +224,11 @@ func (s *session) point(ctx context.Context, name string, clients, repeat int) (
 	}
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
+	}
+	if s.rest != nil {
+		if err := s.rest(ctx); err != nil {
+			return nil, err
+		}
 	}
 	rows := make([]Result, len(w.rows))
 	for i, suffix := range w.rows {

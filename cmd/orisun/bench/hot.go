@@ -64,14 +64,12 @@ func (r *rival) save(ctx context.Context, _ time.Time) outcome {
 		r.last, r.since = result.GetLogPosition(), ended
 		return outcome{events: 1, ended: ended}
 	}
-	lost := status.Code(err) == codes.AlreadyExists
 	last, readErr := newest(ctx, r.store, r.boundary, about(r.context))
-	if readErr != nil {
-		return outcome{row: losers, err: readErr}
+	if readErr == nil {
+		r.last = last
 	}
-	r.last = last
-	if !lost {
+	if status.Code(err) != codes.AlreadyExists {
 		return outcome{err: err}
 	}
-	return outcome{row: losers, ended: ended}
+	return outcome{row: losers, ended: ended, err: readErr}
 }

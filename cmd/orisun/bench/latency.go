@@ -2,9 +2,10 @@ package bench
 
 import (
 	"context"
-	"fmt"
 	"sync"
 	"time"
+
+	"google.golang.org/grpc"
 
 	orisunpb "github.com/oexza/orisun/proto"
 )
@@ -59,10 +60,7 @@ func startLatency(ctx context.Context, s *session, m *measurement, clients int) 
 }
 
 // follow receives until the subscription ends.
-func (s *subscriber) follow(ctx context.Context, stream interface {
-	Recv() (*orisunpb.Event, error)
-},
-) {
+func (s *subscriber) follow(ctx context.Context, stream grpc.ServerStreamingClient[orisunpb.Event]) {
 	defer close(s.ended)
 	for {
 		event, err := stream.Recv()
@@ -81,13 +79,11 @@ func (s *subscriber) follow(ctx context.Context, stream interface {
 
 // save expects the event before it is saved: the subscriber may have it before the client has its answer.
 func (s *subscriber) save(ctx context.Context, a *appender, due time.Time) outcome {
-	var id string
-	a.announce = func(event string) {
-		id = event
-		s.mu.Lock()
-		s.due[id] = due
-		s.mu.Unlock()
-	}
+	a.decide()
+	id := a.events[0].GetEventId()
+	s.mu.Lock()
+	s.due[id] = due
+	s.mu.Unlock()
 	o := a.save(ctx)
 	o.row = saves
 	if o.err != nil {
@@ -121,17 +117,16 @@ func (s *subscriber) missing() int {
 // settle waits until everything that was saved has come.
 func (s *subscriber) settle(ctx context.Context) {
 	for s.missing() > 0 {
+		why := "the subscription ended before"
 		select {
 		case <-s.emptied:
 			continue
 		case <-s.ended:
 		case <-ctx.Done():
-			if interrupted(ctx) {
-				return
-			}
+			why = "and not within " + settleTime.String()
 		}
-		if n := s.missing(); n > 0 {
-			s.m.rows[deliveries].fail(undelivered, int64(n), fmt.Sprintf("%d events were saved and did not come within %s", n, settleTime))
+		if n := s.missing(); n > 0 && !interrupted(ctx) {
+			s.m.rows[deliveries].fail(undelivered, int64(n), count(n, "event")+" saved did not come: "+why)
 		}
 		return
 	}

@@ -2,6 +2,7 @@ package bench
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -110,7 +111,7 @@ func (p loop) open(ctx context.Context, m *measurement, send client, begin time.
 }
 
 // interrupted tells the end of the whole run from that of the time to wait for answers.
-func interrupted(ctx context.Context) bool { return ctx.Err() == context.Canceled } //nolint:errorlint // Err is never wrapped
+func interrupted(ctx context.Context) bool { return errors.Is(ctx.Err(), context.Canceled) }
 
 // wait returns at a time, or when ctx ends.
 func wait(ctx context.Context, until time.Time) {

@@ -122,7 +122,12 @@ func (r *recorder) state() state {
 func (r *recorder) result(window time.Duration) Result {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	quantile := func(q float64) float64 { return milliseconds(time.Duration(r.latencies.ValueAtQuantile(q))) }
+	quantile := func(q float64) float64 {
+		if r.latencies.TotalCount() == 0 {
+			return 0
+		}
+		return milliseconds(time.Duration(r.latencies.ValueAtQuantile(q)))
+	}
 	return Result{
 		Seconds:           window.Seconds(),
 		Requests:          r.requests,
@@ -132,7 +137,7 @@ func (r *recorder) result(window time.Duration) Result {
 		P50:               quantile(50),
 		P95:               quantile(95),
 		P99:               quantile(99),
-		Max:               milliseconds(time.Duration(r.latencies.Max())),
+		Max:               quantile(100),
 		Failures:          maps.Clone(r.failures),
 		examples:          maps.Clone(r.examples),
 	}

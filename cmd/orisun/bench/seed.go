@@ -30,7 +30,10 @@ type ownedContext struct {
 
 // prepare creates the index, seeds, and learns what it has to know of the boundary.
 func (s *session) prepare(ctx context.Context) error {
-	s.environment = s.describe(ctx)
+	var err error
+	if s.environment, err = s.describe(ctx); err != nil {
+		return err
+	}
 	s.noise = newNoise(s.random(-1), s.config.Payload)
 	s.contexts = make([]ownedContext, s.config.Contexts)
 	for i := range s.contexts {

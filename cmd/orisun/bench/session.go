@@ -25,6 +25,9 @@ type session struct {
 	progress    *progress
 	environment Environment
 
+	// rest is called after each point, before the next one; nil where there is nothing to do.
+	rest func(context.Context) error
+
 	run      string // begins the names of this run's contexts
 	noise    string // what payloads are cut from
 	contexts []ownedContext

@@ -77,10 +77,10 @@ func readsSeeded(name string) bool {
 }
 
 // each makes as many clients.
-func each(clients int, make func(i int) client) []client {
-	all := []client(nil)
-	for i := range clients {
-		all = append(all, make(i))
+func each(clients int, newClient func(i int) client) []client {
+	all := make([]client, clients)
+	for i := range all {
+		all[i] = newClient(i)
 	}
 	return all
 }
@@ -100,7 +100,10 @@ func appends(events int, conditionally bool) func(context.Context, *session, *me
 		return &load{clients: each(clients, func(i int) client {
 			a := s.appender(i, clients, events)
 			a.conditionally = conditionally
-			return func(ctx context.Context, _ time.Time) outcome { return a.save(ctx) }
+			return func(ctx context.Context, _ time.Time) outcome {
+				a.decide()
+				return a.save(ctx)
+			}
 		})}, nil
 	}
 }
@@ -158,8 +161,11 @@ type appender struct {
 	boundary      string
 	author        *author
 	contexts      []*ownedContext
-	events        []*orisunpb.EventToSave
 	conditionally bool
+
+	// The next save.
+	context *ownedContext
+	events  []*orisunpb.EventToSave
 }
 
 // appender is that of the client with a number, of so many clients: none of them shares a context with it.
@@ -173,11 +179,17 @@ func (s *session) appender(client, clients, events int) *appender {
 	return a
 }
 
-func (a *appender) save(ctx context.Context) outcome {
-	owned := a.contexts[a.author.random.IntN(len(a.contexts))]
+// decide chooses a context and writes the events of the next save.
+func (a *appender) decide() {
+	a.context = a.contexts[a.author.random.IntN(len(a.contexts))]
 	for _, event := range a.events {
-		a.author.write(event, owned.value)
+		a.author.write(event, a.context.value)
 	}
+}
+
+// save saves what was decided.
+func (a *appender) save(ctx context.Context) outcome {
+	owned := a.context
 	if owned.unsure {
 		last, err := newest(ctx, a.store, a.boundary, about(owned.value))
 		if err != nil {

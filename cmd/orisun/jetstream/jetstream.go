@@ -26,7 +26,6 @@
 package jetstream
 
 import (
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -41,11 +40,9 @@ type Config struct {
 	// ServerName is distinct for each node of a cluster.
 	ServerName string
 
-	// Host and Port are where others connect by TCP. An empty host is all addresses, port 0 any free one. With TLS, they have to
-	// use TLS.
+	// Host and Port are where others connect by TCP. An empty host is all addresses, port 0 any free one.
 	Host string
 	Port int
-	TLS  *tls.Config
 
 	// User and Password are what others log in with.
 	User, Password string

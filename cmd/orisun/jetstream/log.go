@@ -9,8 +9,9 @@ import (
 
 // logger hands what NATS says to slog, and keeps why it could not start: NATS tells that to its logger only.
 type logger struct {
-	log   *slog.Logger
-	fatal atomic.Pointer[error]
+	log     *slog.Logger
+	fatal   atomic.Pointer[error]
+	started atomic.Bool // then nobody asks for failure any more
 }
 
 func (l *logger) Noticef(format string, args ...any) {
@@ -31,7 +32,7 @@ func (l *logger) Errorf(format string, args ...any) {
 
 func (l *logger) Fatalf(format string, args ...any) {
 	err := errors.New(fmt.Sprintf(format, args...))
-	if !l.fatal.CompareAndSwap(nil, &err) {
+	if l.started.Load() || !l.fatal.CompareAndSwap(nil, &err) {
 		l.Errorf(format, args...)
 	}
 }

@@ -59,7 +59,7 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 		return nil, fmt.Errorf("NATS: lock the store directory %s (ORISUN_NATS_STORE_DIR): %w", dir, err)
 	}
 	if err := s.run(ctx, cfg.options(dir, s.access)); err != nil {
-		return nil, errors.Join(fmt.Errorf("NATS: %w", err), s.Shutdown())
+		return nil, errors.Join(fmt.Errorf("NATS (ORISUN_NATS_PORT %d, ORISUN_NATS_STORE_DIR %s): %w", cfg.Port, dir, err), s.Shutdown())
 	}
 	s.log.Info("NATS: start", "address", s.Address().String(), "store", dir)
 	return s, nil
@@ -68,7 +68,7 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 func (cfg Config) options(dir string, access *access) *server.Options {
 	options := &server.Options{
 		ServerName: cfg.ServerName,
-		Host:       cfg.Host, Port: anyPort(cfg.Port), TLSConfig: cfg.TLS,
+		Host:       cfg.Host, Port: anyPort(cfg.Port),
 		NoSigs:                     true,
 		MaxPayload:                 cfg.MaxPayload,
 		JetStream:                  true,
@@ -112,6 +112,7 @@ func (s *Server) run(ctx context.Context, options *server.Options) error {
 			return context.Cause(ctx)
 		}
 	}
+	log.started.Store(true)
 	return log.failure()
 }
 

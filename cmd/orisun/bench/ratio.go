@@ -1,0 +1,131 @@
+package bench
+
+import (
+	"fmt"
+	"slices"
+)
+
+// Ratio is one of the numbers that say how good the server is here, with the target that it is measured by. Ratios within a run mean
+// something on every machine; rates of one machine say little of another.
+type Ratio struct {
+	What     string
+	Unit     string // "×" for a ratio, or that of the value
+	Value    float64
+	Target   float64 // 0: none, the value is told
+	AtMost   bool    // the value is to stay below the target, else to reach it
+	Measured bool    // false: the run did not hold what it needs
+}
+
+// Met tells whether the target is reached.
+func (r Ratio) Met() bool {
+	if r.AtMost {
+		return r.Measured && r.Value <= r.Target
+	}
+	return r.Measured && r.Value >= r.Target
+}
+
+// value is the number as people read it.
+func (r Ratio) value() string {
+	if !r.Measured {
+		return "not measured"
+	}
+	return number(r.Value, r.Unit)
+}
+
+// target is what the number should be.
+func (r Ratio) target() string {
+	if r.Target == 0 {
+		return ""
+	}
+	if r.AtMost {
+		return "≤ " + number(r.Target, r.Unit)
+	}
+	return "≥ " + number(r.Target, r.Unit)
+}
+
+func number(value float64, unit string) string {
+	if unit == "×" {
+		return fmt.Sprintf("%.2f×", value)
+	}
+	return fmt.Sprintf("%.0f %s", value, unit)
+}
+
+// compareRatios computes the ratios of a comparison, in the order of the targets.
+func compareRatios(report Report) []Ratio {
+	all := medians(report.Results)
+	perSecond := func(r Result) float64 { return r.RequestsPerSecond }
+	events := func(r Result) float64 { return r.EventsPerSecond }
+	var ratios []Ratio
+	add := func(what, unit string, value quantity, target float64, atMost bool) {
+		ratios = append(ratios, Ratio{what, unit, value.number, target, atMost, value.known})
+	}
+
+	clients := func(n int) string { return count(n, "client") }
+	save := func(clients int) quantity { return all.of("append-1", AuthToken, clients, perSecond) }
+	for _, t := range []struct {
+		clients, connections int
+		target               float64
+	}{{1, 1, 0.5}, {16, 16, 0.6}, {64, 16, 1.0}, {256, 16, 1.3}} {
+		add(fmt.Sprintf("conditional 1-event saves, %s / pgbench -c %d", clients(t.clients), t.connections), "×",
+			save(t.clients).over(all.of(pgbench, "", t.connections, perSecond)), t.target, false)
+	}
+	ping := all.of("ping", AuthToken, busiest, perSecond)
+	p50 := all.of("append-1", AuthToken, busiest, func(r Result) float64 { return r.P50 })
+	p99 := all.of("append-1", AuthToken, busiest, func(r Result) float64 { return r.P99 })
+	add("conditional 1-event saves / authenticated Ping, 256 clients", "×", save(busiest).over(ping), 0.5, false)
+	add("p99 / p50 of conditional 1-event saves, 256 clients", "×", p99.over(p50), 4, true)
+	add("conditional reads of 10 events, 16 clients", "requests/s", all.of("read-10", AuthToken, 16, perSecond), 4500, false)
+	add("page reads of 1,000 events, 16 clients", "events/s", all.of("page", AuthToken, 16, events), 220_000, false)
+	beside := func(clients int) quantity { return all.of("append-beside-readers", AuthToken, clients, perSecond) }
+	add("saves beside 4 page readers, 1 client", "requests/s", beside(1), 280, false)
+	for _, n := range []int{1, 16, 64, 256} {
+		add("saves beside 4 page readers / saves alone, "+clients(n), "×", beside(n).over(save(n)), 0.7, false)
+	}
+	add("Ping with the password on every call / with a token, 256 clients", "×",
+		all.of("ping", AuthBasic, busiest, perSecond).over(ping), 0.9, false)
+	add("winners in one hot context, 64 clients / saves, 1 client", "×", all.of("hot", AuthToken, 64, perSecond).over(save(1)), 0, false)
+	add("the longest without winning in it, 64 clients", "ms", all.of("hot", AuthToken, 64, func(r Result) float64 { return r.Starved }), 0, true)
+	if o := report.Outbox; o != nil {
+		add("the outbox's lag at its worst", "ms", quantity{o.WorstLag, true}, 1000, true)
+		add("time until the outbox is empty after a load, at the longest", "ms", quantity{o.Drained, true}, 1000, true)
+	}
+	const mebibyte = 1 << 20
+	memory := float64(report.Environment.PeakMemory) / mebibyte
+	add("the server's memory at its peak", "MiB", quantity{memory, memory > 0}, 512, true)
+	return ratios
+}
+
+// quantity is a number, if it is known.
+type quantity struct {
+	number float64
+	known  bool
+}
+
+func (q quantity) over(divisor quantity) quantity {
+	if !q.known || !divisor.known || divisor.number == 0 {
+		return quantity{}
+	}
+	return quantity{q.number / divisor.number, true}
+}
+
+// medians are the results of all repetitions.
+type medians []Result
+
+// of is the median over the repetitions of one point, that of the middle two where their number is even.
+func (m medians) of(workload, auth string, clients int, metric func(Result) float64) quantity {
+	var values []float64
+	for _, r := range m {
+		if r.Workload == workload && r.Auth == auth && r.Clients == clients {
+			values = append(values, metric(r))
+		}
+	}
+	if len(values) == 0 {
+		return quantity{}
+	}
+	slices.Sort(values)
+	middle := len(values) / 2
+	if len(values)%2 == 1 {
+		return quantity{values[middle], true}
+	}
+	return quantity{(values[middle-1] + values[middle]) / 2, true}
+}

@@ -1,0 +1,39 @@
+package bench
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+func TestAServerThatDoesNotStartIsToldWithItsLog(t *testing.T) {
+	dir := t.TempDir()
+	program := filepath.Join(dir, "server")
+	if err := os.WriteFile(program, []byte("#!/bin/sh\nenv\necho out of order >&2\nexit 3\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	_, err := launch(t.Context(), program, dir, "b", []string{"ORISUN_PG_HOST=elsewhere", "ORISUN_ADMIN_PASSWORD=mine", "ORISUN_PPROF_ENABLED=true"})
+	if err == nil || !strings.Contains(err.Error(), "ended before it answered: exit status 3") || !strings.Contains(err.Error(), "out of order") {
+		t.Fatalf("error %v", err)
+	}
+	told := strings.Split(err.Error(), "\n")
+	for _, want := range []string{"ORISUN_PG_HOST=", "ORISUN_ADMIN_PASSWORD=changeit", "ORISUN_PPROF_ENABLED=true"} {
+		if !slices.Contains(told, want) {
+			t.Errorf("the server does not get %s:\n%v", want, err)
+		}
+	}
+}
+
+func TestMemoryIsThatOfTheProcess(t *testing.T) {
+	if _, err := os.Stat("/proc/self/status"); err != nil {
+		if got := peakMemory(os.Getpid()); got != 0 {
+			t.Errorf("%d bytes where no system tells", got)
+		}
+		return
+	}
+	if got := peakMemory(os.Getpid()); got < 1<<20 || got > 16<<30 {
+		t.Errorf("%d bytes", got)
+	}
+}

@@ -1,0 +1,193 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"math"
+	"net"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"google.golang.org/genproto/googleapis/rpc/code"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/status"
+)
+
+// What a client command uses when nobody says otherwise: a server with its defaults, on this machine.
+const (
+	defaultServer   = "localhost:5005"
+	defaultPort     = "5005"
+	defaultUser     = "admin"
+	defaultPassword = "changeit"
+)
+
+// connection is where a client command finds the server, and as whom it comes. A flag wins over ORISUN_URL, that over
+// ORISUN_ADMIN_USERNAME and ORISUN_ADMIN_PASSWORD, those over the defaults.
+type connection struct {
+	server         string
+	user, password string
+	tls            bool
+	caCert         string
+	cert, key      string
+}
+
+func addConnectionFlags(flags *pflag.FlagSet) *connection {
+	c := &connection{}
+	flags.StringVar(&c.server, "server", "", "host:port of the server (default ORISUN_URL, then "+defaultServer+")")
+	flags.StringVar(&c.user, "user", "", "username (default ORISUN_URL, then ORISUN_ADMIN_USERNAME, then "+defaultUser+")")
+	flags.StringVar(&c.password, "password", "", "password, which others on this machine may see in the list of processes: prefer ORISUN_URL or ORISUN_ADMIN_PASSWORD")
+	flags.BoolVar(&c.tls, "tls", false, "use TLS; ORISUN_URL with grpcs:// does too")
+	flags.StringVar(&c.caCert, "cacert", "", "PEM file with the authorities to trust instead of the system's; implies --tls")
+	flags.StringVar(&c.cert, "cert", "", "PEM file with a client certificate; implies --tls")
+	flags.StringVar(&c.key, "key", "", "PEM file with the key of --cert")
+	return c
+}
+
+// hideServerFlags leaves the server's settings, which every command inherits, out of a client command's help.
+func hideServerFlags(command *cobra.Command) {
+	command.SetHelpFunc(func(command *cobra.Command, args []string) {
+		command.InheritedFlags().VisitAll(func(flag *pflag.Flag) { flag.Hidden = true })
+		command.Root().HelpFunc()(command, args)
+	})
+}
+
+// dial returns a connection that is made with the first call. Its errors are usageErrors.
+func (c *connection) dial() (*grpc.ClientConn, error) {
+	if err := c.complete(os.LookupEnv); err != nil {
+		return nil, err
+	}
+	return c.open(grpc.WithPerRPCCredentials(basicAuth{c.user, c.password}))
+}
+
+// open is dial for a completed connection and without credentials: they are a matter of more.
+func (c *connection) open(more ...grpc.DialOption) (*grpc.ClientConn, error) {
+	transport := insecure.NewCredentials()
+	if c.tls {
+		secured, err := c.tlsConfig()
+		if err != nil {
+			return nil, usageError{err}
+		}
+		transport = credentials.NewTLS(secured)
+	}
+	return grpc.NewClient(c.server, append([]grpc.DialOption{
+		grpc.WithTransportCredentials(transport),
+		grpc.WithUserAgent("orisun/" + readBuildInfo().version),
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 30 * time.Second, Timeout: 10 * time.Second}),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(math.MaxInt32)), // how large an answer may be is the server's matter
+	}, more...)...)
+}
+
+// complete fills in from the environment what no flag gave.
+func (c *connection) complete(environment func(string) (string, bool)) error {
+	if text, found := environment("ORISUN_URL"); found && text != "" {
+		at, err := parseURL(text)
+		if err != nil {
+			return usageError{err}
+		}
+		password, _ := at.User.Password()
+		// A password belongs to its user: it is not sent in the name of another one.
+		if c.user == "" || c.user == at.User.Username() {
+			c.user, c.password = cmp.Or(c.user, at.User.Username()), cmp.Or(c.password, password)
+		}
+		if c.server == "" {
+			c.server, c.tls = at.Host, c.tls || at.Scheme == "grpcs"
+		}
+	}
+	variable := func(name string) string { value, _ := environment(name); return value }
+	c.user = cmp.Or(c.user, variable("ORISUN_ADMIN_USERNAME"), defaultUser)
+	c.password = cmp.Or(c.password, variable("ORISUN_ADMIN_PASSWORD"), defaultPassword)
+	c.server = withPort(cmp.Or(c.server, defaultServer))
+	c.tls = c.tls || c.caCert != "" || c.cert != ""
+	if (c.cert == "") != (c.key == "") {
+		return usageError{errors.New("--cert and --key need each other")}
+	}
+	return nil
+}
+
+// parseURL never repeats the text in its error, as it may hold a password.
+func parseURL(text string) (*url.URL, error) {
+	if !strings.Contains(text, "://") {
+		text = "grpc://" + text
+	}
+	at, err := url.Parse(text)
+	if err != nil || at.Hostname() == "" || at.Scheme != "grpc" && at.Scheme != "grpcs" || strings.Trim(at.Path, "/") != "" || at.RawQuery != "" || at.Fragment != "" {
+		return nil, errors.New("ORISUN_URL must be [grpc://|grpcs://][user:password@]host[:port], with anything unusual in the password percent-encoded")
+	}
+	return at, nil
+}
+
+func withPort(server string) string {
+	if _, _, err := net.SplitHostPort(server); err == nil {
+		return server
+	}
+	return net.JoinHostPort(strings.Trim(server, "[]"), defaultPort)
+}
+
+func (c *connection) tlsConfig() (*tls.Config, error) {
+	secured := &tls.Config{MinVersion: tls.VersionTLS12}
+	if c.caCert != "" {
+		authorities, err := os.ReadFile(c.caCert)
+		if err != nil {
+			return nil, fmt.Errorf("--cacert: %w", err)
+		}
+		secured.RootCAs = x509.NewCertPool()
+		if !secured.RootCAs.AppendCertsFromPEM(authorities) {
+			return nil, fmt.Errorf("--cacert: %s holds no certificate in PEM form", c.caCert)
+		}
+	}
+	if c.cert != "" {
+		certificate, err := tls.LoadX509KeyPair(c.cert, c.key)
+		if err != nil {
+			return nil, fmt.Errorf("--cert, --key: %w", err)
+		}
+		secured.Certificates = []tls.Certificate{certificate}
+	}
+	return secured, nil
+}
+
+// basicAuth sends a username and password with every call.
+type basicAuth struct{ user, password string }
+
+func (b basicAuth) GetRequestMetadata(context.Context, ...string) (map[string]string, error) {
+	return map[string]string{"authorization": "Basic " + base64.StdEncoding.EncodeToString([]byte(b.user+":"+b.password))}, nil
+}
+
+// RequireTransportSecurity is false: whether TLS is used is the caller's choice, as it is with the server.
+func (basicAuth) RequireTransportSecurity() bool { return false }
+
+// explain turns the error of a call into one for people: the code, the reason, each field that is wrong.
+func explain(err error) error {
+	s, ok := status.FromError(err)
+	if !ok {
+		return err
+	}
+	text := code.Code(s.Code()).String()
+	var fields []string
+	for _, detail := range s.Details() {
+		switch detail := detail.(type) {
+		case *errdetails.ErrorInfo:
+			text += " (" + detail.GetReason() + ")"
+		case *errdetails.BadRequest:
+			for _, violation := range detail.GetFieldViolations() {
+				fields = append(fields, violation.GetField()+": "+violation.GetDescription())
+			}
+		}
+	}
+	if len(fields) == 0 {
+		return fmt.Errorf("%s: %s", text, s.Message())
+	}
+	return fmt.Errorf("%s\n  %s", text, strings.Join(fields, "\n  "))
+}

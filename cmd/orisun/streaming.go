@@ -1,0 +1,131 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/nats-io/nats.go"
+	natsstream "github.com/nats-io/nats.go/jetstream"
+
+	"github.com/oexza/orisun/cmd/orisun/jetstream"
+	"github.com/oexza/orisun/publisher"
+)
+
+// eventSource names this store in the CloudEvents source of what it publishes: every node of a cluster says the same.
+const eventSource = "/orisun"
+
+// streaming is what brings events from PostgreSQL to subscribers: NATS in this process, the leases, the publisher and the feed.
+type streaming struct {
+	nats      *jetstream.Server
+	conns     []*nats.Conn
+	leases    *publisher.Leases
+	publisher *publisher.Publisher
+	feed      *publisher.Feed
+
+	cancelPublisher, cancelLeases context.CancelFunc
+	publishing, leasing           chan error
+}
+
+// startStreaming starts NATS and begins to publish. What began is ended again when a later part fails.
+func (s *Server) startStreaming(ctx context.Context, read *pgxpool.Pool) (_ *streaming, err error) {
+	config := s.config.NATS
+	var started streaming
+	started.nats, err = jetstream.Start(ctx, s.jetStreamConfig())
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, started.disconnect())
+		}
+	}()
+	for _, name := range []string{"publisher", "feed"} {
+		conn, err := started.nats.Connect(name)
+		if err != nil {
+			return nil, fmt.Errorf("connect the %s to NATS: %w", name, err)
+		}
+		started.conns = append(started.conns, conn)
+	}
+	streams, err := natsstream.New(started.conns[1])
+	if err != nil {
+		return nil, err
+	}
+	database, err := pgx.ParseConfig(connString(s.config.PG))
+	if err != nil {
+		return nil, fmt.Errorf("ORISUN_PG_*: %w", err)
+	}
+	started.leases = publisher.NewLeases(database, s.log)
+	started.publisher = publisher.New(publisher.Config{
+		Boundaries: s.boundaryNames(),
+		Leases:     started.leases,
+		Database:   read,
+		NATS:       started.conns[0],
+		Source:     eventSource,
+		BatchSize:  s.config.Publisher.BatchSize,
+		Stream: publisher.StreamLimits{
+			Replicas: config.Replicas(), MaxBytes: int64(config.StreamMaxBytes), MaxAge: config.StreamMaxAge, MaxMessages: int64(config.StreamMaxMsgs),
+		},
+		Logger: s.log,
+	})
+	started.feed = publisher.NewFeed(publisher.FeedConfig{Pool: read, JetStream: streams, Log: s.log})
+	started.run()
+	return &started, nil
+}
+
+// run goes on beyond the end of the server's context: draining ends it, in its order.
+func (s *streaming) run() {
+	var publish, lease context.Context
+	publish, s.cancelPublisher = context.WithCancel(context.Background())
+	lease, s.cancelLeases = context.WithCancel(context.Background())
+	s.publishing, s.leasing = make(chan error, 1), make(chan error, 1)
+	go func() { s.leasing <- s.leases.Run(lease) }()
+	go func() { s.publishing <- s.publisher.Run(publish) }()
+}
+
+// hint tells that a boundary has new events.
+func (s *streaming) hint(boundary string) {
+	s.publisher.Hint(boundary)
+	s.feed.Hint(boundary)
+}
+
+// stop ends the publisher at a checkpoint, then the leases, then NATS.
+func (s *streaming) stop() error {
+	s.cancelPublisher()
+	err := <-s.publishing
+	s.cancelLeases()
+	return errors.Join(err, <-s.leasing, s.disconnect())
+}
+
+func (s *streaming) disconnect() error {
+	for _, conn := range s.conns {
+		conn.Close()
+	}
+	return s.nats.Shutdown()
+}
+
+func (s *Server) jetStreamConfig() jetstream.Config {
+	config := s.config.NATS
+	started := jetstream.Config{
+		ServerName: config.ServerName, Host: config.Host, Port: config.Port,
+		User: s.config.Admin.Username, Password: s.config.Admin.Password,
+		MaxPayload: config.MaxPayload, StoreDir: config.StoreDir, Logger: s.log,
+	}
+	if config.ClusterEnabled {
+		started.Cluster = &jetstream.ClusterConfig{
+			Name: config.ClusterName, Host: config.ClusterHost, Port: config.ClusterPort,
+			User: config.ClusterUsername, Password: config.ClusterPassword, Routes: config.ClusterRoutes,
+		}
+	}
+	return started
+}
+
+func (s *Server) boundaryNames() []string {
+	names := make([]string, len(s.config.Boundaries))
+	for i, boundary := range s.config.Boundaries {
+		names[i] = boundary.Name
+	}
+	return names
+}

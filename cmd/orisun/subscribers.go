@@ -1,0 +1,19 @@
+package main
+
+import (
+	"context"
+
+	"github.com/oexza/orisun/publisher"
+	"github.com/oexza/orisun/service"
+)
+
+// acquireSubscriber makes the names of subscribers exclusive by this node's leases.
+func acquireSubscriber(leases *publisher.Leases) service.AcquireSubscriber {
+	return func(ctx context.Context, boundary, name string) (context.Context, func(), error) {
+		lease, err := leases.Acquire(ctx, boundary, "subscriber/"+name)
+		if err != nil {
+			return nil, nil, err
+		}
+		return lease.Context(), lease.Release, nil
+	}
+}

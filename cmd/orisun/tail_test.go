@@ -1,0 +1,233 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/spf13/cobra"
+
+	"github.com/oexza/orisun/migrations/pgtest"
+	orisunpb "github.com/oexza/orisun/proto"
+)
+
+// tailing is a `orisun tail` that runs until interrupted.
+type tailing struct {
+	t         *testing.T
+	lines     *bufio.Scanner
+	interrupt context.CancelFunc
+	ended     chan error
+}
+
+func runTail(t *testing.T, args ...string) *tailing {
+	t.Helper()
+	ctx, interrupt := context.WithCancel(context.Background())
+	reader, writer := io.Pipe()
+	run := &tailing{t: t, lines: bufio.NewScanner(reader), interrupt: interrupt, ended: make(chan error, 1)}
+	root := &cobra.Command{Use: "orisun", SilenceUsage: true, SilenceErrors: true}
+	root.AddCommand(newTailCommand())
+	root.SetArgs(append([]string{"tail"}, args...))
+	root.SetOut(writer)
+	go func() {
+		err := root.ExecuteContext(ctx)
+		run.ended <- err
+		if err := writer.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	t.Cleanup(func() {
+		interrupt()
+		if err := reader.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return run
+}
+
+func (r *tailing) line() string {
+	r.t.Helper()
+	if !r.lines.Scan() {
+		r.t.Fatalf("tail ended: %v", <-r.ended)
+	}
+	return r.lines.Text()
+}
+
+func TestTailPrintsWhatIsStoredAndWhatComes(t *testing.T) {
+	n := newNode(t, pgtest.Clone(t))
+	client := n.client()
+	save(t, client, "w", 0, 4)
+	all := stored(t, client, nil)
+
+	run := runTail(t, followedBoundary, "--server", n.address, "--after", "start")
+	for i, e := range all {
+		want := formatPosition(e.GetPosition()) + "  " + e.GetDateCreated().AsTime().Format("2006-01-02T15:04:05.000Z") + "  Written  " + e.GetEventId() + "  " + e.GetData()
+		if got := run.line(); got != want {
+			t.Errorf("line %d is\n%s, want\n%s", i, got, want)
+		}
+	}
+	save(t, client, "later", 0, 1)
+	if got := run.line(); !strings.Contains(got, "later-0") {
+		t.Errorf("the next line is %s, want later-0", got)
+	}
+	run.interrupt()
+	if err := <-run.ended; err != nil {
+		t.Errorf("an interrupt ends tail with %v, want nothing", err)
+	}
+}
+
+func TestTailBeginsWhereAskedAndShowsWhatMatches(t *testing.T) {
+	n := newNode(t, pgtest.Clone(t))
+	save(t, n.client(), "w", 0, 6)
+	for _, c := range []struct {
+		args []string
+		want []string
+	}{
+		{[]string{"--after", "6/2"}, []string{"w-3", "w-4", "w-5"}},
+		{[]string{"--after", "start", "--where", "odd=true"}, []string{"w-1", "w-3", "w-5"}},
+		{[]string{"--after", "start", "--where", "odd=true", "--where", "n=3"}, []string{"w-3"}},
+		{[]string{"--after=-1/-1", "--where", "event_type=Written", "--where", "n=5"}, []string{"w-5"}},
+	} {
+		run := runTail(t, append([]string{followedBoundary, "--server", n.address, "--json"}, c.args...)...)
+		var got []string
+		for range c.want {
+			var event struct {
+				EventID string `json:"event_id"`
+			}
+			if err := json.Unmarshal([]byte(run.line()), &event); err != nil {
+				t.Fatal(err)
+			}
+			got = append(got, event.EventID)
+		}
+		if diff := cmp.Diff(c.want, got); diff != "" {
+			t.Errorf("%v (-want +got):\n%s", c.args, diff)
+		}
+	}
+}
+
+func TestTailPrintsJSONThatKeepsEveryDigit(t *testing.T) {
+	n := newNode(t, pgtest.Clone(t))
+	_, err := n.client().SaveEvents(t.Context(), &orisunpb.SaveEventsRequest{Boundary: followedBoundary, Events: []*orisunpb.EventToSave{
+		{EventId: "1", EventType: "T", Data: `{"big": 12345678901234567890.10, "text": "<a>\n"}`, Metadata: `{"by": "me"}`},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	line := runTail(t, followedBoundary, "--server", n.address, "--json", "--after", "start").line()
+	for _, part := range []string{`"position":{"transaction_id":1,"global_id":0}`, `"event_id":"1"`, `"event_type":"T"`, `"metadata":{"by":"me"}`} {
+		if !strings.Contains(line, part) {
+			t.Errorf("%s\nlacks %s", line, part)
+		}
+	}
+	if !strings.Contains(line, `"data":{"big":12345678901234567890.10,"text":"<a>\n"}`) {
+		t.Errorf("%s\nchanges the data", line)
+	}
+}
+
+func TestTailSaysWhatIsWrong(t *testing.T) {
+	n := newNode(t, pgtest.Clone(t))
+	server := "--server=" + n.address
+	for _, c := range []struct {
+		args []string
+		want string // part of the message
+		exit int
+	}{
+		{[]string{}, "the name of one boundary", exitMisconfigured},
+		{[]string{"a", "b"}, "the name of one boundary", exitMisconfigured},
+		{[]string{"a", "--after", "yesterday"}, `--after is "yesterday"`, exitMisconfigured},
+		{[]string{"a", "--after", "1/2/3"}, `--after is "1/2/3"`, exitMisconfigured},
+		{[]string{"a", "--where", "open"}, `--where is "open"`, exitMisconfigured},
+		{[]string{"a", "--cert", "c.pem"}, "--cert and --key", exitMisconfigured},
+		{[]string{"a", "--cacert", "/nowhere.pem"}, "--cacert", exitMisconfigured},
+		{[]string{"nowhere", server}, `NOT_FOUND: boundary 'nowhere' does not exist`, exitFailed},
+		{[]string{strings.Repeat("x", 27), server}, "INVALID_ARGUMENT\n  boundary: has 27 bytes", exitFailed},
+		{[]string{followedBoundary, server, "--password", "wrong"}, "UNAUTHENTICATED", exitFailed},
+		{[]string{followedBoundary, "--server", "127.0.0.1:1"}, "UNAVAILABLE", exitFailed},
+	} {
+		err := <-runTail(t, c.args...).ended
+		var misused usageError
+		exit := exitFailed
+		if errors.As(err, &misused) {
+			exit = exitMisconfigured
+		}
+		if err == nil || !strings.Contains(err.Error(), c.want) || exit != c.exit {
+			t.Errorf("tail %v ends with %v (exit code %d), want %q (%d)", c.args, err, exit, c.want, c.exit)
+		}
+	}
+}
+
+func TestTailThatIsCutOffSaysWhereToGoOn(t *testing.T) {
+	n := newNode(t, pgtest.Clone(t))
+	save(t, n.client(), "w", 0, 2)
+	run := runTail(t, followedBoundary, "--server", n.address, "--after", "start")
+	run.line()
+	run.line()
+	n.drain()
+	err := <-run.ended
+	if err == nil || !strings.HasPrefix(err.Error(), "UNAVAILABLE: ") || !strings.HasSuffix(err.Error(), "go on with --after 2/1") {
+		t.Errorf("tail ends with %v", err)
+	}
+}
+
+func TestALineSpeaksToNoTerminal(t *testing.T) {
+	var out strings.Builder
+	err := writeEventLine(&out, &orisunpb.Event{EventType: "a\x1b[2Jb\nc", EventId: "\u202e1", Data: "{\"a\": \"\u009b31m é 日本 \\\"\"}"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := "a\\x1b[2Jb\\nc  \\u202e1  {\"a\": \"\\u009b31m é 日本 \\\"\"}\n"; !strings.HasSuffix(out.String(), want) {
+		t.Errorf("the line is %q, want it to end with %q", out.String(), want)
+	}
+}
+
+func TestWhereAServerIsAndWhoComes(t *testing.T) {
+	for name, c := range map[string]struct {
+		flags       []string
+		environment map[string]string
+		want        connection
+	}{
+		"nothing": {nil, nil, connection{server: "localhost:5005", user: "admin", password: "changeit"}},
+		"a URL":   {nil, map[string]string{"ORISUN_URL": "grpcs://ann:s%40@db.example:7000"}, connection{server: "db.example:7000", user: "ann", password: "s@", tls: true}},
+		"a short URL": {
+			nil, map[string]string{"ORISUN_URL": "example", "ORISUN_ADMIN_USERNAME": "bob", "ORISUN_ADMIN_PASSWORD": "b"},
+			connection{server: "example:5005", user: "bob", password: "b"},
+		},
+		"a flag beside a URL": {
+			[]string{"--server", "[::1]:9"}, map[string]string{"ORISUN_URL": "grpcs://ann:secret@db.example"},
+			connection{server: "[::1]:9", user: "ann", password: "secret"},
+		},
+		"another user than the URL's, whose password is not hers": {
+			[]string{"--user", "eve"}, map[string]string{"ORISUN_URL": "ann:secret@db.example", "ORISUN_ADMIN_PASSWORD": "eves"},
+			connection{server: "db.example:5005", user: "eve", password: "eves"},
+		},
+		"flags alone": {
+			[]string{"--server", "::1", "--user", "eve", "--password", "p", "--cacert", "ca.pem"}, nil,
+			connection{server: "[::1]:5005", user: "eve", password: "p", tls: true, caCert: "ca.pem"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			flags := (&cobra.Command{}).Flags()
+			got := addConnectionFlags(flags)
+			if err := flags.Parse(c.flags); err != nil {
+				t.Fatal(err)
+			}
+			if err := got.complete(func(name string) (string, bool) { value, found := c.environment[name]; return value, found }); err != nil {
+				t.Fatal(err)
+			}
+			if *got != c.want {
+				t.Errorf("got %+v, want %+v", *got, c.want)
+			}
+		})
+	}
+	for _, url := range []string{"http://ann:secret@x", "grpc://", "ann:sec ret@:%", "ann:secret@host/path", "grpc://ann:secret@host?q"} {
+		c := connection{}
+		err := c.complete(func(name string) (string, bool) { return url, name == "ORISUN_URL" })
+		if err == nil || strings.Contains(err.Error(), "sec") {
+			t.Errorf("%s: %v; want an error that does not repeat it", url, err)
+		}
+	}
+}

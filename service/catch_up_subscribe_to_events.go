@@ -1,0 +1,114 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	orisunpb "github.com/oexza/orisun/proto"
+)
+
+// maxSubscriberBytes is the most that a subscriber_name may have.
+const maxSubscriberBytes = 256
+
+// Feed is where subscriptions get their events.
+type Feed interface {
+	// Follow delivers the events of a boundary that lie after a position and match the criteria, in order, each once, first those that are
+	// stored, then those that come. It waits for deliver, which must not change the event. It ends with an error always: deliver's, the
+	// cause of ctx, or PostgreSQL's.
+	Follow(ctx context.Context, boundary string, after *orisunpb.Position, criteria []*orisunpb.Criterion, deliver func(*orisunpb.Event) error) error
+}
+
+// AcquireSubscriber waits until no other subscriber of the boundary, on any node, holds the name. held ends, with a cause, when the name is
+// lost; release gives it up. Errors: the cause of ctx, or PostgreSQL's.
+type AcquireSubscriber func(ctx context.Context, boundary, name string) (held context.Context, release func(), err error)
+
+var (
+	errDraining = streamEnds("the server is shutting down; subscribe again, after the last event that came")
+	errNameLost = streamEnds("the subscriber_name was lost with the connection to PostgreSQL; subscribe again, after the last event that came")
+)
+
+// CatchUpSubscribeToEvents streams what is stored after a position, then what comes: in order, each event once. The answer's header comes when
+// it is settled where the stream begins: without after_position, every event committed from then on is in it. A subscriber_name
+// that another stream holds is waited for, with the stream open.
+//
+// It ends with an error always: INVALID_ARGUMENT with field paths, NOT_FOUND for an unknown boundary, RESOURCE_EXHAUSTED for an event
+// larger than the send limit, UNAVAILABLE when PostgreSQL is away, the name is lost or the server drains, CANCELLED by the client.
+func (s *EventStore) CatchUpSubscribeToEvents(in *orisunpb.CatchUpSubscribeToEventStoreRequest, stream grpc.ServerStreamingServer[orisunpb.Event]) error {
+	var v violations
+	v.boundary(in.GetBoundary())
+	v.criteria("query.criteria", in.GetQuery().GetCriteria())
+	v.text("subscriber_name", in.GetSubscriberName(), 0, maxSubscriberBytes)
+	if err := v.err(); err != nil {
+		return err
+	}
+	if s.config.Feed == nil {
+		return status.Error(codes.Unimplemented, "this server has no feed for subscriptions")
+	}
+	ctx, end := context.WithCancelCause(stream.Context())
+	defer end(nil)
+	if s.config.Serving != nil {
+		defer context.AfterFunc(s.config.Serving, func() { end(errDraining) })()
+	}
+	err := s.subscribe(ctx, end, in, stream)
+	var ours *statusError
+	switch _, isStatus := status.FromError(err); {
+	case stream.Context().Err() != nil:
+		return status.FromContextError(stream.Context().Err()).Err()
+	case errors.As(context.Cause(ctx), &ours):
+		return ours
+	case isStatus:
+		return err
+	default:
+		return toStatus(ctx, err)
+	}
+}
+
+func (s *EventStore) subscribe(ctx context.Context, end context.CancelCauseFunc,
+	in *orisunpb.CatchUpSubscribeToEventStoreRequest, stream grpc.ServerStreamingServer[orisunpb.Event],
+) error {
+	last, err := s.queries.GetLastPosition(ctx, s.config.Read, in.GetBoundary())
+	if err != nil {
+		return err
+	}
+	after := in.GetAfterPosition()
+	if after == nil {
+		after = &orisunpb.Position{TransactionId: last.TransactionID, GlobalId: last.GlobalID}
+	}
+	if err := stream.SendHeader(metadata.MD{}); err != nil {
+		return status.Error(codes.Canceled, "the client went away before the stream began") // gRPC calls it INTERNAL: a second header
+	}
+	if name := in.GetSubscriberName(); name != "" {
+		held, release, err := s.config.AcquireSubscriber(ctx, in.GetBoundary(), name)
+		if err != nil {
+			return err
+		}
+		defer release()
+		defer context.AfterFunc(held, func() { end(errNameLost) })()
+	}
+	return s.config.Feed.Follow(ctx, in.GetBoundary(), after, in.GetQuery().GetCriteria(), func(event *orisunpb.Event) error {
+		if proto.Size(event) > s.config.MaxPageBytes { // Send would say so without the position
+			at := event.GetPosition()
+			return pageTooLarge(s.config.MaxPageBytes, fmt.Sprintf("the event at {%d,%d} alone is; raise that limit, or subscribe after it",
+				at.GetTransactionId(), at.GetGlobalId()))
+		}
+		return stream.Send(event)
+	})
+}
+
+// streamEnds is UNAVAILABLE with how long to wait.
+func streamEnds(message string) *statusError {
+	s := status.New(codes.Unavailable, message)
+	if detailed, err := s.WithDetails(&errdetails.RetryInfo{RetryDelay: durationpb.New(retryAfter)}); err == nil {
+		s = detailed
+	}
+	return &statusError{status: s}
+}
