@@ -117,7 +117,7 @@ func TestEveryEventStandsInTheStreamOnceWhateverHappensToPublishers(t *testing.T
 func TestEveryEventStandsInTheStreamOnceWhateverHappensToTheStream(t *testing.T) {
 	leaks(t)
 	s := newStorm(newWorld(t), newRandom(t), 2)
-	js, err := jetstream.New(connect(t, s.world.nats))
+	js, err := jetstream.New(connect(t, s.nats))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -145,12 +145,12 @@ func TestEveryEventStandsInTheStreamOnceWhateverHappensToTheStream(t *testing.T)
 			for i := range s.nodes {
 				s.nodes[i].Load().stop()
 			}
-			stopNATS(t, s.world.nats)
-			s.world.nats = startNATS(t, s.dir)
+			stopNATS(t, s.nats)
+			s.nats = startNATS(t, s.dir)
 			for i := range s.nodes {
 				s.nodes[i].Store(s.startNode())
 			}
-			if js, err = jetstream.New(connect(t, s.world.nats)); err != nil {
+			if js, err = jetstream.New(connect(t, s.nats)); err != nil {
 				t.Fatal(err)
 			}
 		},

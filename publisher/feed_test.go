@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"slices"
 	"sync"
 	"testing"
@@ -185,6 +186,27 @@ func (s *following) wants(want []*orisunpb.Event) {
 	}
 }
 
+// awaitRing returns when the stream's last event is in the ring.
+func (s *store) awaitRing(f *Feed) {
+	s.t.Helper()
+	f.mu.Lock()
+	b := f.boundaries[feedBoundary]
+	f.mu.Unlock()
+	deadline := time.Now().Add(30 * time.Second)
+	for {
+		b.mu.RLock()
+		end := b.ring.end
+		b.mu.RUnlock()
+		if end == positionOf(s.last()) {
+			return
+		}
+		if time.Now().After(deadline) {
+			s.t.Fatalf("the ring ends at %v, the stream at %v", end, s.last())
+		}
+		runtime.Gosched()
+	}
+}
+
 func matching(events []*orisunpb.Event, odd bool) (found []*orisunpb.Event) {
 	for i, e := range events {
 		if i%2 == 1 == odd {
@@ -251,10 +273,11 @@ func TestACaughtUpSubscriberAsksPostgresNothing(t *testing.T) {
 	for _, sub := range subscribers {
 		sub.wants(s.saved)
 	}
-	s.saveAndPublish(1) // from here on all are in the ring
+	s.saveAndPublish(1)
 	for _, sub := range subscribers {
 		sub.wants(s.saved)
 	}
+	s.awaitRing(f) // from here on all are in it
 	before := s.pool.Stat().AcquireCount()
 	for range 50 {
 		s.saveAndPublish(2)

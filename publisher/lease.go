@@ -47,7 +47,6 @@ type Leases struct {
 // NewLeases returns leases on a connection that Run will make with a copy of config, and with settings of our own.
 func NewLeases(config *pgx.ConnConfig, log *slog.Logger) *Leases {
 	config = config.Copy()
-	config.ConnectTimeout = statementLimit
 	for name, value := range sessionSettings {
 		config.RuntimeParams[name] = value
 	}
@@ -57,28 +56,27 @@ func NewLeases(config *pgx.ConnConfig, log *slog.Logger) *Leases {
 // Run keeps the connection until ctx ends, then closes it, which ends all leases. It connects again, for as long as it takes.
 func (l *Leases) Run(ctx context.Context) error {
 	down := false
-	for backoff := newBackoff(); ctx.Err() == nil; {
-		connect, cancel := context.WithTimeout(ctx, statementLimit)
-		conn, err := pgx.ConnectConfig(connect, l.config)
-		cancel()
+	for backoff := newBackoff(); ctx.Err() == nil; pause(ctx, backoff) {
+		conn, err := l.connect(ctx)
 		if err == nil {
-			backoff = newBackoff()
 			if down {
 				l.log.Info("lease connection is back")
 			}
+			backoff, down = newBackoff(), false
 			err = l.serve(ctx, conn)
-			down = false
 		}
-		if ctx.Err() != nil {
-			break
-		}
-		if !down {
+		if !down && ctx.Err() == nil {
 			l.log.Warn("no lease connection; trying again", "error", err)
 			down = true
 		}
-		pause(ctx, backoff)
 	}
 	return nil
+}
+
+func (l *Leases) connect(ctx context.Context) (*pgx.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, statementLimit)
+	defer cancel()
+	return pgx.ConnectConfig(ctx, l.config)
 }
 
 // serve lends out a connection until it fails or ctx ends.

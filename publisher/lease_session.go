@@ -20,6 +20,7 @@ const (
 
 // sessionSettings are what a lease connection asks of PostgreSQL.
 var sessionSettings = map[string]string{
+	"application_name":  "orisun leases",
 	"statement_timeout": "2000",
 	"lock_timeout":      "100", // a checkpoint that somebody has locked is not worth the others' time
 	// A checkpoint that a crash of PostgreSQL takes back costs a look at the stream, not an event: it need not wait for the disk.

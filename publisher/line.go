@@ -22,9 +22,10 @@ const (
 	ackLimit = 5 * time.Second
 )
 
-// line is the pipeline into a stream, from the moment its end was looked up. The first message names the sequence that the stream's last
-// message must have, and every later one names the message before it, so that JetStream refuses it, and all after it, when anything was
-// lost or got in between. (Sequences alone would not do: after a foreign message that took the place of the first one, the second fits.)
+// line is the pipeline into a stream, from the moment its end was looked up. Each message names the sequence that the stream's last message
+// must have, and each but the first the id of that message, so that JetStream refuses it, and all after it, when anything was lost or got in
+// between. Neither would do alone: after a foreign message that took the place of the first one, the second one's sequence fits; and where
+// the last messages were deleted, their ids are still the last ones that JetStream knows.
 type line struct {
 	js       jetstream.JetStream
 	boundary string
@@ -49,7 +50,7 @@ type flight struct {
 	ack      jetstream.PubAckFuture
 }
 
-func newLine(js jetstream.JetStream, o *outbox, end streamEnd, held context.Context) *line {
+func newLine(held context.Context, js jetstream.JetStream, o *outbox, end streamEnd) *line {
 	return &line{
 		js: js, boundary: o.boundary, source: o.config.Source + "/" + o.boundary,
 		limit: messageLimit(o.config.NATS.MaxPayload(), o.config.Stream.MaxBytes), held: held,
@@ -67,11 +68,11 @@ func (l *line) send(event *orisunpb.Event) error {
 	if err := l.settle(max(maxBytesInFlight-size, 0)); err != nil {
 		return err
 	}
-	fence := jetstream.WithExpectLastSequence(l.sequence)
+	options := []jetstream.PublishOpt{jetstream.WithRetryAttempts(0), jetstream.WithExpectLastSequence(l.sequence)}
 	if l.sent != l.taken {
-		fence = jetstream.WithExpectLastMsgID(messageID(l.boundary, l.sent.globalID))
+		options = append(options, jetstream.WithExpectLastMsgID(messageID(l.boundary, l.sent.globalID)))
 	}
-	ack, err := l.js.PublishMsgAsync(message, fence, jetstream.WithRetryAttempts(0))
+	ack, err := l.js.PublishMsgAsync(message, options...)
 	if err != nil {
 		l.broken = fmt.Errorf("publish event %d: %w", event.GetPosition().GetGlobalId(), err)
 		return l.broken

@@ -1,12 +1,12 @@
 package publisher
 
 import (
-	"context"
 	"fmt"
 	"log/slog"
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -14,8 +14,9 @@ import (
 	orisunpb "github.com/oexza/orisun/proto"
 )
 
-// What is published between our messages, on the same connection, gets between them without fail.
-func TestAMessageThatGotInBetweenStopsTheLine(t *testing.T) {
+// startJetStream is a NATS server for the test, and a connection on which what is published gets between messages without fail.
+func startJetStream(t *testing.T) (*nats.Conn, jetstream.JetStream) {
+	t.Helper()
 	server, err := embedded.Start(t.Context(), embedded.Config{
 		ServerName: "test", Host: "127.0.0.1", User: "admin", Password: "changeit", MaxPayload: 1 << 20, StoreDir: t.TempDir(),
 		Logger: slog.New(slog.DiscardHandler),
@@ -36,8 +37,24 @@ func TestAMessageThatGotInBetweenStopsTheLine(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return conn, js
+}
 
-	for place := range 3 {
+// sendEvent sends the event of a global_id.
+func sendEvent(t *testing.T, l *line, globalID int64) {
+	t.Helper()
+	err := l.send(&orisunpb.Event{
+		EventId: fmt.Sprint(globalID), EventType: "T", Data: "{}", Metadata: "{}",
+		Position: &orisunpb.Position{TransactionId: globalID + 1, GlobalId: globalID}, DateCreated: timestamppb.New(time.Now()),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestAMessageThatGotInBetweenStopsTheLine(t *testing.T) {
+	conn, js := startJetStream(t)
+	for place := range int64(3) {
 		t.Run(fmt.Sprint("before event ", place), func(t *testing.T) {
 			boundary := fmt.Sprint("orders", place)
 			o := newOutbox(Config{NATS: conn}, boundary, slog.New(slog.DiscardHandler))
@@ -45,19 +62,16 @@ func TestAMessageThatGotInBetweenStopsTheLine(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			l := newLine(js, o, streamEnd{at: beginning}, context.Background())
-			for i := range 5 {
+			l := newLine(t.Context(), js, o, streamEnd{at: beginning})
+			for i := range int64(5) {
 				if i == place {
 					if err := conn.Publish(Subject(boundary, "Foreign"), []byte("{}")); err != nil {
 						t.Fatal(err)
 					}
 				}
-				if err := l.send(&orisunpb.Event{EventId: fmt.Sprint(i), EventType: "T", Data: "{}", Metadata: "{}",
-					Position: &orisunpb.Position{TransactionId: int64(i + 1), GlobalId: int64(i)}, DateCreated: timestamppb.New(time.Now())}); err != nil {
-					t.Fatal(err)
-				}
+				sendEvent(t, l, i)
 			}
-			if err := l.settle(0); err == nil || l.settled.globalID != int64(place-1) {
+			if err := l.settle(0); err == nil || l.settled.globalID != place-1 {
 				t.Errorf("settled up to %d, %v", l.settled.globalID, err)
 			}
 			info, err := stream.Info(t.Context())
@@ -68,5 +82,39 @@ func TestAMessageThatGotInBetweenStopsTheLine(t *testing.T) {
 				t.Error("a broken line sends")
 			}
 		})
+	}
+}
+
+func TestAMessageTakenForADuplicateStopsTheLine(t *testing.T) {
+	conn, js := startJetStream(t)
+	o := newOutbox(Config{NATS: conn}, "orders", slog.New(slog.DiscardHandler))
+	config := o.streamConfig(beginning)
+	config.Duplicates = time.Minute // longer than the test
+	stream, err := js.CreateStream(t.Context(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := newLine(t.Context(), js, o, streamEnd{at: beginning})
+	for i := range int64(10) {
+		sendEvent(t, first, i)
+	}
+	if err := first.settle(0); err != nil {
+		t.Fatal(err)
+	}
+	for sequence := uint64(8); sequence <= 10; sequence++ {
+		if err := stream.DeleteMsg(t.Context(), sequence); err != nil {
+			t.Fatal(err)
+		}
+	}
+
+	second := newLine(t.Context(), js, o, streamEnd{at: position{7, 6}, sequence: 10})
+	for i := int64(7); i < 15; i++ {
+		sendEvent(t, second, i)
+	}
+	if err := second.settle(0); err == nil {
+		t.Error("nobody notices")
+	}
+	if info, err := stream.Info(t.Context()); err != nil || info.State.Msgs != 7 || info.State.LastSeq != 10 {
+		t.Errorf("the stream has %d messages up to %d: events are missing before the last one (%v)", info.State.Msgs, info.State.LastSeq, err)
 	}
 }

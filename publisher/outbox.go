@@ -115,7 +115,10 @@ func (o *outbox) acquire(ctx context.Context) (*Lease, error) {
 			o.log.Info("Failed to acquire lock for boundary: " + o.boundary)
 			o.told = true
 		}
-		o.works() // another one does
+		o.change(func(s *Status) { s.Trouble = nil }) // another one publishes
+	}
+	if errors.Is(err, ErrLost) {
+		o.change(func(s *Status) { s.Trouble = err }) // Leases logs it
 	}
 	if errors.Is(err, ErrHeld) || errors.Is(err, ErrLost) {
 		lease, err = o.config.Leases.Acquire(ctx, o.boundary, PublisherLease)
@@ -123,6 +126,7 @@ func (o *outbox) acquire(ctx context.Context) (*Lease, error) {
 	if err == nil {
 		o.log.Info("Successfully acquired lock for boundary: " + o.boundary)
 		o.told = false
+		o.change(func(s *Status) { s.Trouble = nil })
 	}
 	return lease, err
 }
@@ -164,7 +168,7 @@ func (o *outbox) publish(ctx context.Context, lease *Lease) (progress bool, err 
 	if err != nil {
 		return false, err
 	}
-	line := newLine(js, o, end, lease.Context())
+	line := newLine(lease.Context(), js, o, end)
 	defer o.checkpoint(lease, line, true) // so that a publisher stops at a checkpoint
 
 	poll := time.NewTicker(outboxPoll)

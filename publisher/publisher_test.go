@@ -175,7 +175,7 @@ func TestWithoutItsFilesTheStreamGoesOnAfterTheCheckpoint(t *testing.T) {
 			}
 			w.moveCheckpoint(checkpoint)
 			w.nats = startNATS(t, w.dir)
-			n = w.startNode()
+			w.startNode()
 			w.save(ids("b", 20)...)
 			w.isPublished(from)
 
@@ -280,6 +280,29 @@ func TestTroubleWithJetStreamIsToldAndPasses(t *testing.T) {
 	}
 	if _, err := n.Status("nowhere"); !errors.Is(err, publisher.ErrUnknownBoundary) {
 		t.Errorf("an unknown boundary: %v", err)
+	}
+}
+
+func TestWithoutPostgreSQLThePublisherSaysSoAndWaits(t *testing.T) {
+	w := newWorld(t)
+	conn, err := w.nats.Connect("publisher")
+	if err != nil {
+		t.Fatal(err)
+	}
+	leases := publisher.NewLeases(w.pool.Config().ConnConfig, logTo(t))
+	p := publisher.New(publisher.Config{
+		Boundaries: []string{boundary}, Leases: leases, Database: w.pool, NATS: conn, Source: "/orisun", BatchSize: 10, Logger: logTo(t),
+	})
+	t.Cleanup(inBackground(t, p.Run))
+	eventually(t, "the trouble shows", func() (bool, error) {
+		status, err := p.Status(boundary)
+		return !status.Leads && errors.Is(status.Trouble, publisher.ErrLost), err
+	})
+	w.save("a")
+	t.Cleanup(inBackground(t, leases.Run))
+	w.isPublished(0)
+	if status, err := p.Status(boundary); err != nil || !status.Leads || status.Trouble != nil {
+		t.Errorf("afterwards: %+v, %v", status, err)
 	}
 }
 

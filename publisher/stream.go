@@ -49,9 +49,9 @@ const (
 	// leaves room for its subject and frame.
 	maxStoredBytes = 32<<20 - 8<<10
 
-	// fenceBytes is the longest header that is set only when a message is sent: the message expected before it, whose id is that of a boundary
-	// of at most 26 bytes and a number of at most 20.
-	fenceBytes = len(nats.ExpectedLastMsgIdHdr+": "+"\r\n") + 26 + 1 + 20
+	// fenceBytes are the headers that are set only when a message is sent: the sequence expected before it, of at most 20 digits, and the id,
+	// which is that of a boundary of at most 26 bytes and a number of at most 20.
+	fenceBytes = len(nats.ExpectedLastSeqHdr+": "+"\r\n") + 20 + len(nats.ExpectedLastMsgIdHdr+": "+"\r\n") + 26 + 1 + 20
 )
 
 // NoPrevious is the previous global_id of a boundary's first event.

@@ -34,7 +34,7 @@ func (s *subscriber) step(ctx context.Context) error {
 		if err != nil {
 			break
 		}
-		s.cursor = e.at
+		s.cursor, s.idle = e.at, false
 		if !matches {
 			return nil
 		}
@@ -45,7 +45,7 @@ func (s *subscriber) step(ctx context.Context) error {
 
 func (s *subscriber) readPage(ctx context.Context) error {
 	if s.idle {
-		// The stream tells of an event that PostgreSQL does not show, now for the second time: this stream is not a copy of this database.
+		// The stream told of an event that PostgreSQL does not show, and still does not: the pool's server lags behind the publisher's.
 		rest(ctx, s.scan.feed.config.PollInterval)
 	}
 	events, end, err := s.scan.page(ctx, s.cursor)

@@ -50,18 +50,18 @@ func (o *outbox) takeOver(ctx context.Context, js jetstream.JetStream) (streamEn
 	if err != nil {
 		return streamEnd{}, fmt.Errorf("read the last message: %w", err)
 	}
-	if last.Sequence > info.State.LastSeq {
-		return streamEnd{}, errors.New("another publisher is still writing to the stream")
+	if err := o.isLast(ctx, stream, last); err != nil {
+		return streamEnd{}, err
 	}
-	at, why, err := o.locate(ctx, last)
-	if err != nil {
-		return streamEnd{}, fmt.Errorf("find the event of the last message: %w", err)
-	}
-	if why == "" {
+	at, err := o.locate(ctx, last)
+	if err == nil {
 		return streamEnd{at: at, sequence: info.State.LastSeq}, nil
 	}
-	o.log.Warn("the stream is no copy of this boundary's log; making it anew from the checkpoint",
-		"stream", StreamName(o.boundary), "message", last.Sequence, "why", why, "checkpoint", noted.globalID)
+	if !errors.Is(err, errNoCopy) {
+		return streamEnd{}, fmt.Errorf("find the event of the last message: %w", err)
+	}
+	o.log.Warn("making the stream anew from the checkpoint",
+		"stream", StreamName(o.boundary), "message", last.Sequence, "error", err, "checkpoint", noted.globalID)
 	if err := js.DeleteStream(ctx, StreamName(o.boundary)); err != nil {
 		return streamEnd{}, fmt.Errorf("delete the stream: %w", err)
 	}
@@ -70,6 +70,24 @@ func (o *outbox) takeOver(ctx context.Context, js jetstream.JetStream) (streamEn
 		return streamEnd{}, fmt.Errorf("make the stream anew: %w", err)
 	}
 	return streamEnd{at: noted, sequence: stream.CachedInfo().State.LastSeq}, nil
+}
+
+// isLast makes sure that nothing stands after what was read as the last message, but places of messages that were deleted.
+func (o *outbox) isLast(ctx context.Context, stream jetstream.Stream, last *jetstream.RawStreamMsg) error {
+	end := stream.CachedInfo().State.LastSeq
+	if last.Sequence == end {
+		return nil
+	}
+	if last.Sequence < end {
+		_, err := stream.GetMsg(ctx, end)
+		if errors.Is(err, jetstream.ErrMsgNotFound) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("read message %d: %w", end, err)
+		}
+	}
+	return fmt.Errorf("the stream ends with message %d and with message %d: another publisher is still writing to it", end, last.Sequence)
 }
 
 // readCheckpoint is the last event at or before the checkpoint. A checkpoint beyond the end of the log, which no publisher wrote, tells
@@ -99,21 +117,25 @@ func (o *outbox) readCheckpoint(ctx context.Context) (position, error) {
 	return position{event.TransactionID, event.GlobalID}, nil
 }
 
-// locate is the position of a message's event, or why that is not an event of this log.
-func (o *outbox) locate(ctx context.Context, message *jetstream.RawStreamMsg) (at position, why string, err error) {
+// errNoCopy says that the stream does not end with an event of this log.
+var errNoCopy = errors.New("the stream is no copy of this boundary's log")
+
+// locate is the position of a message's event. The error is errNoCopy where that is not an event of this log.
+func (o *outbox) locate(ctx context.Context, message *jetstream.RawStreamMsg) (position, error) {
 	claimed, _, err := Decode(message.Header, message.Data)
 	if err != nil {
-		return at, err.Error(), nil
+		return beginning, fmt.Errorf("%w: %w", errNoCopy, err)
 	}
-	at = positionOf(claimed.GetPosition())
+	at := positionOf(claimed.GetPosition())
 	stored, err := o.lastEvent(ctx, at)
-	switch {
-	case err != nil:
-		return at, "", err
-	case stored == nil || !isSame(claimed, stored):
-		return at, fmt.Sprintf("PostgreSQL has another event than %q at position {%d,%d}, or none", claimed.GetEventId(), at.transactionID, at.globalID), nil
+	if err != nil {
+		return beginning, err
 	}
-	return at, "", nil
+	if stored == nil || !isSame(claimed, stored) {
+		return beginning, fmt.Errorf("%w: PostgreSQL has another event than %q at position {%d,%d}, or none",
+			errNoCopy, claimed.GetEventId(), at.transactionID, at.globalID)
+	}
+	return at, nil
 }
 
 // isSame compares all that identifies an event. The time it was stored at tells apart one that was saved again after a restore.
@@ -180,7 +202,6 @@ func (o *outbox) streamConfig(start position) jetstream.StreamConfig {
 		MaxAge:      limits.MaxAge,
 		Replicas:    max(limits.Replicas, 1),
 		Duplicates:  dedupeWindow,
-		AllowDirect: true,
 		FirstSeq:    uint64(start.globalID + 2),
 	}
 }
@@ -198,5 +219,5 @@ func sameStream(a, b jetstream.StreamConfig) bool {
 	return a.Description == b.Description && len(a.Subjects) == 1 && a.Subjects[0] == b.Subjects[0] &&
 		a.Storage == b.Storage && a.Retention == b.Retention && a.Discard == b.Discard &&
 		a.MaxBytes == b.MaxBytes && a.MaxMsgs == b.MaxMsgs && a.MaxAge == b.MaxAge &&
-		a.Replicas == b.Replicas && a.Duplicates == b.Duplicates && a.AllowDirect == b.AllowDirect
+		a.Replicas == b.Replicas && a.Duplicates == b.Duplicates && a.AllowDirect == b.AllowDirect // direct reads may be answered by a copy that lags
 }

@@ -57,7 +57,10 @@ func connect(t testing.TB, server *embedded.Server) *nats.Conn {
 	return conn
 }
 
-func logTo(t testing.TB) *slog.Logger { return slog.New(slog.NewTextHandler(t.Output(), nil)) }
+func logTo(t testing.TB) *slog.Logger {
+	t.Helper()
+	return slog.New(slog.NewTextHandler(t.Output(), nil))
+}
 
 // world is one database with the boundary "orders" and one NATS server.
 type world struct {
@@ -231,6 +234,7 @@ func (w *world) startNode() *node {
 
 // inBackground runs something that ends with its context; stop ends it and waits, more calls do nothing.
 func inBackground(t testing.TB, run func(context.Context) error) (stop func()) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- run(ctx) }()

@@ -37,6 +37,8 @@ var sqlStates = []sqlState{
 	{"OR001", codes.NotFound, true},         // unknown boundary
 	{"OR002", codes.InvalidArgument, true},  // invalid name
 	{"OR006", codes.AlreadyExists, true},    // the boundary is elsewhere
+	{"OR009", codes.NotFound, true},         // unknown index
+	{"OR010", codes.AlreadyExists, true},    // the index's name is taken
 	{"22", codes.InvalidArgument, true},     // data exception: JSON, numbers, encodings
 	{"23", codes.InvalidArgument, false},    // a constraint of the event table
 	{"54", codes.InvalidArgument, true},     // program limit: nesting beyond the stack, an index entry too large

@@ -8,6 +8,8 @@ package service
 
 import (
 	"context"
+	"log/slog"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
@@ -36,6 +38,8 @@ type Config struct {
 	Serving context.Context
 	// Info is what GetServerInfo answers.
 	Info *orisunpb.GetServerInfoResponse
+	// Log is told what no caller is: criteria without an index, builds that left something behind. nil: nobody is.
+	Log *slog.Logger
 }
 
 // EventStore serves orisun.EventStore. Its methods are safe for concurrent use.
@@ -45,11 +49,18 @@ type EventStore struct {
 	config  Config
 	queries *db.Queries
 	saves   *groupcommit.Group[*orisunpb.SaveEventsRequest, db.OrisunSaveResult]
+	advice  *adviser
 }
 
 // NewEventStore returns a server over the pools of config, which stay the caller's to close.
 func NewEventStore(config Config) *EventStore {
+	if config.Log == nil {
+		config.Log = slog.New(slog.DiscardHandler)
+	}
 	store := &EventStore{config: config, queries: db.New()}
+	store.advice = newAdviser(func(ctx context.Context, boundary string, keys []string) (bool, error) {
+		return store.queries.IsServed(ctx, config.Read, db.IsServedParams{Boundary: boundary, Keys: keys})
+	}, config.Log, time.Now)
 	store.saves = groupcommit.NewGroup(flushOptions, store.flush)
 	return store
 }

@@ -19,43 +19,15 @@ import (
 // GetEvents answers one page. Errors: INVALID_ARGUMENT with field paths, NOT_FOUND for an unknown boundary,
 // RESOURCE_EXHAUSTED when the page is larger than the send limit, UNAVAILABLE.
 func (s *EventStore) GetEvents(ctx context.Context, in *orisunpb.GetEventsRequest) (*orisunpb.GetEventsResponse, error) {
-	var v violations
-	v.boundary(in.GetBoundary())
-	v.criteria("query.criteria", in.GetQuery().GetCriteria())
-	if in.GetCount() > maxCount {
-		v.add("count", "is %d, at most %d events fit a page; ask for the next page with after_position", in.GetCount(), maxCount)
-	}
-	if in.GetDirection() != orisunpb.Direction_ASC && in.GetDirection() != orisunpb.Direction_DESC {
-		v.add("direction", "is %d, neither ASC (0) nor DESC (1)", in.GetDirection())
-	}
-	if in.GetFromPosition() != nil && in.GetAfterPosition() != nil {
-		v.add("after_position", "excludes from_position: a page begins at one of them")
-	}
-	if err := v.err(); err != nil {
+	params, err := pageParams("", in)
+	if err != nil {
 		return nil, err
 	}
-
-	count := in.GetCount()
-	if count == 0 {
-		count = defaultCount
-	}
-	var transactionID, globalID *int64
-	inclusive := in.GetAfterPosition() == nil
-	if begin := in.GetFromPosition(); begin != nil {
-		transactionID, globalID = &begin.TransactionId, &begin.GlobalId
-	} else if begin := in.GetAfterPosition(); begin != nil {
-		transactionID, globalID = &begin.TransactionId, &begin.GlobalId
-	}
-	criteria, err := encodeCriteria(in.GetQuery().GetCriteria())
-	if err != nil {
-		return nil, internal(err)
-	}
-
 	// A page is cut off by its bytes while it is read: its events together may be larger than the memory. Cancelling ends the query.
 	query, cancel := context.WithCancel(ctx)
 	defer cancel()
-	rows, err := s.config.Read.Query(query, db.GetMatchingEvents, in.GetBoundary(), criteria, transactionID, globalID,
-		inclusive, in.GetDirection() == orisunpb.Direction_DESC, int32(count))
+	rows, err := s.config.Read.Query(query, db.GetMatchingEvents, params.Boundary, params.Criteria, params.TransactionID, params.GlobalID,
+		params.Inclusive, params.Descending, params.Count)
 	if err != nil {
 		return nil, toStatus(ctx, err)
 	}
@@ -73,7 +45,49 @@ func (s *EventStore) GetEvents(ctx context.Context, in *orisunpb.GetEventsReques
 		}
 		page.Events = append(page.Events, event)
 	}
-	return page, toStatus(ctx, rows.Err())
+	if err := rows.Err(); err != nil {
+		return nil, toStatus(ctx, err)
+	}
+	s.advice.note(ctx, in.GetBoundary(), in.GetQuery().GetCriteria())
+	return page, nil
+}
+
+// pageParams checks a question, whose fields' paths begin with prefix, and puts it as orisun.get_matching_events takes it.
+func pageParams(prefix string, in *orisunpb.GetEventsRequest) (params db.GetMatchingEventsParams, err error) {
+	var v violations
+	v.boundary(in.GetBoundary())
+	v.criteria("query.criteria", in.GetQuery().GetCriteria())
+	if in.GetCount() > maxCount {
+		v.add("count", "is %d, at most %d events fit a page; ask for the next page with after_position", in.GetCount(), maxCount)
+	}
+	if in.GetDirection() != orisunpb.Direction_ASC && in.GetDirection() != orisunpb.Direction_DESC {
+		v.add("direction", "is %d, neither ASC (0) nor DESC (1)", in.GetDirection())
+	}
+	if in.GetFromPosition() != nil && in.GetAfterPosition() != nil {
+		v.add("after_position", "excludes from_position: a page begins at one of them")
+	}
+	for _, violation := range v {
+		violation.Field = prefix + violation.GetField()
+	}
+	if err := v.err(); err != nil {
+		return params, err
+	}
+
+	params = db.GetMatchingEventsParams{
+		Boundary: in.GetBoundary(), Inclusive: in.GetAfterPosition() == nil, Descending: in.GetDirection() == orisunpb.Direction_DESC, Count: int32(in.GetCount()),
+	}
+	if params.Count == 0 {
+		params.Count = defaultCount
+	}
+	if begin := in.GetFromPosition(); begin != nil {
+		params.TransactionID, params.GlobalID = &begin.TransactionId, &begin.GlobalId
+	} else if begin := in.GetAfterPosition(); begin != nil {
+		params.TransactionID, params.GlobalID = &begin.TransactionId, &begin.GlobalId
+	}
+	if params.Criteria, err = encodeCriteria(in.GetQuery().GetCriteria()); err != nil {
+		return params, internal(err)
+	}
+	return params, nil
 }
 
 // scanEvent reads a row of orisun.event; more are the destinations of the columns that follow.

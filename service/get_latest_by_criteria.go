@@ -50,5 +50,9 @@ func (s *EventStore) GetLatestByCriteria(ctx context.Context, in *orisunpb.GetLa
 			answer.ContextPosition = event.GetPosition()
 		}
 	}
-	return answer, toStatus(ctx, rows.Err())
+	if err := rows.Err(); err != nil {
+		return nil, toStatus(ctx, err)
+	}
+	s.advice.note(ctx, in.GetBoundary(), in.GetCriteria())
+	return answer, nil
 }

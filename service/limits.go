@@ -12,4 +12,10 @@ const (
 	maxEventsPerSave = 10_000 // events in a save
 	maxCount         = 10_000 // events in a page
 	defaultCount     = 1_000  // events in a page of which nobody said how long
+
+	maxIdentifierBytes = 63   // PostgreSQL's name of a table or an index
+	maxIndexFields     = 5    // fields of an index, of which each TEXT keeps 128 characters: an entry is at most 2,704 bytes
+	maxIndexConditions = 8    // conditions of a partial index
+	maxConditionBytes  = 256  // the value of one
+	maxIndexBytes      = 2048 // all keys and values of an index: its definition must fit a page, pg_index keeps nothing beside it
 )

@@ -114,8 +114,7 @@ func (s *Server) Run(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.stop(store.Close)) }()
-	context.AfterFunc(ctx, endSubscriptions)
-	return s.serve(ctx, server, healthy, listener, own)
+	return s.serve(ctx, server, healthy, endSubscriptions, listener, own)
 }
 
 // messageSize is what an event takes at most when it is published.
@@ -137,7 +136,7 @@ func (s *Server) prepareDatabase(ctx context.Context, pool *pgxpool.Pool) error 
 }
 
 // serve answers calls until ctx ends or something that it stands on does.
-func (s *Server) serve(ctx context.Context, server *grpc.Server, healthy *health.Server, listener net.Listener, own *postgres.Server) error {
+func (s *Server) serve(ctx context.Context, server *grpc.Server, healthy *health.Server, endSubscriptions func(), listener net.Listener, own *postgres.Server) error {
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
 	s.log.Info("serving", "grpc", listener.Addr().String(), "boundaries", len(s.config.Boundaries), "version", readBuildInfo().version)
@@ -153,6 +152,7 @@ func (s *Server) serve(ctx context.Context, server *grpc.Server, healthy *health
 		ended = fmt.Errorf("our own PostgreSQL ended: %w", own.Err())
 	}
 	healthy.Shutdown()
+	endSubscriptions()
 	err := s.stop(func(ctx context.Context) error { return drain(ctx, server) })
 	return errors.Join(ended, err, <-served)
 }

@@ -24,7 +24,8 @@ func TestASubscriptionThatCannotBeIsRefusedWithTheFieldsThatAreWrong(t *testing.
 		"an unknown boundary": {&orisunpb.CatchUpSubscribeToEventStoreRequest{Boundary: "nowhere"}, codes.NotFound, nil},
 		"a name too long": {
 			&orisunpb.CatchUpSubscribeToEventStoreRequest{Boundary: followedBoundary, SubscriberName: strings.Repeat("x", 257)},
-			codes.InvalidArgument, []string{"subscriber_name"},
+			codes.InvalidArgument,
+			[]string{"subscriber_name"},
 		},
 		"several at once": {
 			&orisunpb.CatchUpSubscribeToEventStoreRequest{SubscriberName: "a\x00b", Query: where("", "x", "a", "b\x00")},

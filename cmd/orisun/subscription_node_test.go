@@ -158,20 +158,20 @@ func (n *node) stopNATS() {
 	}
 }
 
+// What JetStream makes of a purge or a deletion is its own matter: one that fails, or breaks the stream, disturbs as well.
 func (n *node) purge() {
 	stream, err := n.js.Stream(context.Background(), publisher.StreamName(followedBoundary))
 	if err == nil {
 		err = stream.Purge(context.Background())
 	}
-	if err != nil && !errors.Is(err, natsjs.ErrStreamNotFound) {
-		n.t.Errorf("purge: %v", err)
+	if err != nil {
+		n.t.Logf("purge: %v", err)
 	}
 }
 
 func (n *node) deleteStream() {
-	err := n.js.DeleteStream(context.Background(), publisher.StreamName(followedBoundary))
-	if err != nil && !errors.Is(err, natsjs.ErrStreamNotFound) {
-		n.t.Errorf("delete the stream: %v", err)
+	if err := n.js.DeleteStream(context.Background(), publisher.StreamName(followedBoundary)); err != nil {
+		n.t.Logf("delete the stream: %v", err)
 	}
 }
 

@@ -58,7 +58,9 @@ func subscriptionRound(t *testing.T, random *rand.Rand) {
 	})
 
 	queries := []*orisunpb.Query{
-		nil, {}, where("writer", "3"), where("odd", "true", "event_type", "Written"),
+		nil,
+		{},
+		where("writer", "3"), where("odd", "true", "event_type", "Written"),
 		{Criteria: append(where("writer", "5").Criteria, where("odd", "false", "writer", "1", "note", "line\nbreak").Criteria...)},
 	}
 	var opened []*subscription

@@ -193,19 +193,23 @@ func TestWhereAServerIsAndWhoComes(t *testing.T) {
 		"nothing": {nil, nil, connection{server: "localhost:5005", user: "admin", password: "changeit"}},
 		"a URL":   {nil, map[string]string{"ORISUN_URL": "grpcs://ann:s%40@db.example:7000"}, connection{server: "db.example:7000", user: "ann", password: "s@", tls: true}},
 		"a short URL": {
-			nil, map[string]string{"ORISUN_URL": "example", "ORISUN_ADMIN_USERNAME": "bob", "ORISUN_ADMIN_PASSWORD": "b"},
+			nil,
+			map[string]string{"ORISUN_URL": "example", "ORISUN_ADMIN_USERNAME": "bob", "ORISUN_ADMIN_PASSWORD": "b"},
 			connection{server: "example:5005", user: "bob", password: "b"},
 		},
 		"a flag beside a URL": {
-			[]string{"--server", "[::1]:9"}, map[string]string{"ORISUN_URL": "grpcs://ann:secret@db.example"},
+			[]string{"--server", "[::1]:9"},
+			map[string]string{"ORISUN_URL": "grpcs://ann:secret@db.example"},
 			connection{server: "[::1]:9", user: "ann", password: "secret"},
 		},
 		"another user than the URL's, whose password is not hers": {
-			[]string{"--user", "eve"}, map[string]string{"ORISUN_URL": "ann:secret@db.example", "ORISUN_ADMIN_PASSWORD": "eves"},
+			[]string{"--user", "eve"},
+			map[string]string{"ORISUN_URL": "ann:secret@db.example", "ORISUN_ADMIN_PASSWORD": "eves"},
 			connection{server: "db.example:5005", user: "eve", password: "eves"},
 		},
 		"flags alone": {
-			[]string{"--server", "::1", "--user", "eve", "--password", "p", "--cacert", "ca.pem"}, nil,
+			[]string{"--server", "::1", "--user", "eve", "--password", "p", "--cacert", "ca.pem"},
+			nil,
 			connection{server: "[::1]:5005", user: "eve", password: "p", tls: true, caCert: "ca.pem"},
 		},
 	} {

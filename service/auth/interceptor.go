@@ -6,6 +6,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
 )
 
 const (
@@ -23,7 +24,7 @@ func (a *Authenticator) UnaryInterceptor(ctx context.Context, request any, info 
 		return nil, err
 	}
 	if err := grpc.SetHeader(ctx, header); err != nil {
-		return nil, err
+		return nil, unsent(ctx, err)
 	}
 	return handler(NewContext(ctx, caller), request)
 }
@@ -38,9 +39,17 @@ func (a *Authenticator) StreamInterceptor(service any, stream grpc.ServerStream,
 		return err
 	}
 	if err := stream.SetHeader(header); err != nil {
-		return err
+		return unsent(stream.Context(), err)
 	}
 	return handler(service, &authenticatedStream{stream, NewContext(stream.Context(), caller)})
+}
+
+// unsent is the error of a header that could not be set: for a caller that is gone, that it is gone.
+func unsent(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return status.FromContextError(ctx.Err()).Err()
+	}
+	return err
 }
 
 type authenticatedStream struct {

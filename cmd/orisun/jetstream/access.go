@@ -57,7 +57,6 @@ func readOnly() *server.Permissions {
 			api + "STREAM.LIST",
 			api + "STREAM.INFO.*",
 			api + "STREAM.MSG.GET.*",
-			api + "DIRECT.GET.>",
 			api + "CONSUMER.CREATE.>",
 			api + "CONSUMER.DURABLE.CREATE.>",
 			api + "CONSUMER.INFO.>",

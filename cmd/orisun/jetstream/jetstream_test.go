@@ -23,6 +23,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func config(t *testing.T) embedded.Config {
+	t.Helper()
 	return embedded.Config{
 		ServerName: "test", Host: "127.0.0.1", User: "admin", Password: "$2a$11$looks.like.a.hash", MaxPayload: 1 << 20, StoreDir: t.TempDir(),
 		Logger: slog.New(slog.NewTextHandler(t.Output(), nil)),
@@ -60,6 +61,7 @@ func inside(t *testing.T, server *embedded.Server) jetstream.JetStream {
 }
 
 func outside(t *testing.T, server *embedded.Server, options ...nats.Option) (*nats.Conn, error) {
+	t.Helper()
 	conn, err := nats.Connect("nats://"+server.Address().String(), append(options, nats.NoReconnect())...)
 	if err == nil {
 		t.Cleanup(conn.Close)
@@ -244,8 +246,10 @@ func TestWhyItDoesNotStart(t *testing.T) {
 			}
 		}, []string{"JetStream", "ORISUN_NATS_STORE_DIR", "not a directory"}},
 		"another server's directory": {func(c *embedded.Config) { c.StoreDir = running.StoreDir }, []string{running.StoreDir, embedded.ErrLocked.Error()}},
-		"several mistakes": {func(c *embedded.Config) { c.Port, c.Password, c.StoreDir, c.MaxPayload = -1, "", "", 0 },
-			[]string{"ORISUN_NATS_PORT", "ORISUN_ADMIN_PASSWORD", "ORISUN_NATS_STORE_DIR", "ORISUN_NATS_MAX_PAYLOAD"}},
+		"several mistakes": {
+			func(c *embedded.Config) { c.Port, c.Password, c.StoreDir, c.MaxPayload = -1, "", "", 0 },
+			[]string{"ORISUN_NATS_PORT", "ORISUN_ADMIN_PASSWORD", "ORISUN_NATS_STORE_DIR", "ORISUN_NATS_MAX_PAYLOAD"},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			cfg := config(t)
@@ -278,8 +282,10 @@ func TestNodesOfAClusterHearEachOther(t *testing.T) {
 	for i := range 2 {
 		cfg := config(t)
 		cfg.ServerName = fmt.Sprint("node-", i)
-		cfg.Cluster = &embedded.ClusterConfig{Name: "c", Host: "127.0.0.1", Port: ports[i], User: "route", Password: "secret",
-			Routes: []*url.URL{{Scheme: "nats", User: url.UserPassword("route", "secret"), Host: fmt.Sprint("127.0.0.1:", ports[1-i])}}}
+		cfg.Cluster = &embedded.ClusterConfig{
+			Name: "c", Host: "127.0.0.1", Port: ports[i], User: "route", Password: "secret",
+			Routes: []*url.URL{{Scheme: "nats", User: url.UserPassword("route", "secret"), Host: fmt.Sprint("127.0.0.1:", ports[1-i])}},
+		}
 		servers = append(servers, start(t, cfg))
 	}
 	hearing, err := servers[1].Connect("test")

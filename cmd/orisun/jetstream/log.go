@@ -1,7 +1,6 @@
 package jetstream
 
 import (
-	"errors"
 	"fmt"
 	"log/slog"
 	"sync/atomic"
@@ -17,21 +16,25 @@ type logger struct {
 func (l *logger) Noticef(format string, args ...any) {
 	l.log.Debug("NATS: " + fmt.Sprintf(format, args...))
 }
+
 func (l *logger) Debugf(format string, args ...any) {
 	l.log.Debug("NATS: " + fmt.Sprintf(format, args...))
 }
+
 func (l *logger) Tracef(format string, args ...any) {
 	l.log.Debug("NATS: " + fmt.Sprintf(format, args...))
 }
+
 func (l *logger) Warnf(format string, args ...any) {
 	l.log.Warn("NATS: " + fmt.Sprintf(format, args...))
 }
+
 func (l *logger) Errorf(format string, args ...any) {
 	l.log.Error("NATS: " + fmt.Sprintf(format, args...))
 }
 
 func (l *logger) Fatalf(format string, args ...any) {
-	err := errors.New(fmt.Sprintf(format, args...))
+	err := fmt.Errorf(format, args...)
 	if l.started.Load() || !l.fatal.CompareAndSwap(nil, &err) {
 		l.Errorf(format, args...)
 	}

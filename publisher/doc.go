@@ -1,0 +1,38 @@
+// Package publisher brings committed events to whoever wants them: from PostgreSQL, where they are the truth, to a JetStream stream for
+// each boundary, which is a copy of the latest ones, and from both to subscribers. DESIGN.md tells why it is built so.
+//
+//	orisun.save_requests ──▶ {boundary}_orisun_es_event ──▶ outbox ──▶ stream ORISUN_{boundary} ──▶ Feed ──▶ subscribers
+//	                                                └────────────── pages ──────────────────────────▲
+//
+// The writing side is Leases (lease.go), Publisher with one outbox a boundary (outbox.go), which takes a stream over (takeover.go) and sends
+// events down a line (line.go). What a message looks like is in stream.go.
+//
+// # Rules of the writing side
+//
+//   - One node publishes a boundary: the one that holds the lease 'publisher', an advisory lock of its lease connection.
+//   - Events are published in the order of their positions, each once, each with the global_id of the event before it.
+//   - Each message expects the stream's last sequence, and each but a line's first the id of the message before it. JetStream refuses what
+//     does not fit, so two owners, a lost message, a foreign message or a stream that was replaced can neither double nor skip an event.
+//   - Where the stream ends is what the stream says. The checkpoint in PostgreSQL counts only while the stream is empty.
+//   - Nothing waits for JetStream but the outbox itself: a save is acknowledged when PostgreSQL has committed it.
+//   - An event too large for a message holds its place as a stub, header orisun-truncated, without data and metadata.
+//
+// # States of an outbox
+//
+//	standby ──lease──▶ taking over ──end found──▶ publishing ──no event left──▶ waiting for a hint, at most a second
+//	   ▲                 ▲      │                    │   ▲                          │
+//	   │                 │      └──any error─────────┤   └──────────────────────────┘
+//	   │                 └────────backoff────────────┘
+//	   └───────────────lease lost, from any state
+//
+// # Failures
+//
+//   - The owner dies, or its lease connection does: PostgreSQL ends the session, another node has the lease within a second, and goes on
+//     after the stream's last message.
+//   - An acknowledgement is lost, JetStream is away, the stream is deleted or somebody else's message is in it: the outbox takes over again,
+//     with a backoff from 10 ms to 5 s. It logs once when that begins and once when it ends.
+//   - The stream is purged: it goes on with the next event.
+//   - The stream's files are lost: a new stream goes on after the checkpoint. Events before it are in PostgreSQL only.
+//   - PostgreSQL is restored from an older backup: the stream's last message is not, or not the same, in the log. The stream is made anew.
+//   - PostgreSQL is away: no lease, so nobody publishes; as nobody saves either, nothing is missed.
+package publisher

@@ -1,0 +1,200 @@
+package service
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	orisunpb "github.com/oexza/orisun/proto"
+)
+
+const (
+	// maxShapes is how many shapes of criteria a node keeps count of, of all boundaries together; shapes beyond are not counted.
+	maxShapes = 1000
+	// maxAdvice is how many a listing tells of.
+	maxAdvice = 50
+	// shapeRecheck is how often it is asked anew whether an index serves a shape: other nodes, and people with psql, make and drop indexes too.
+	shapeRecheck = 30 * time.Second
+)
+
+// adviser counts the criteria that no index serves. A shape is the set of a criterion's keys: it decides what an index must have. Whether
+// one serves it is asked of PostgreSQL once in a while; in between a criterion costs a look into a map.
+type adviser struct {
+	isServed func(ctx context.Context, boundary string, keys []string) (bool, error)
+	log      *slog.Logger
+	now      func() time.Time
+
+	shapes atomic.Pointer[map[shape]*shapeUse] // replaced as a whole, so that looking takes no lock
+	adding sync.Mutex
+}
+
+// shape is a boundary and the keys, sorted, each once, with NUL between: no key holds one.
+type shape struct{ boundary, keys string }
+
+// shapeUse is what is known of a shape. since and count are of the time in which no index served it.
+type shapeUse struct {
+	shape
+	asked    atomic.Int64 // when PostgreSQL was asked last, in ns; 0: ask again
+	unserved atomic.Bool
+	since    atomic.Int64
+	count    atomic.Int64
+}
+
+func newAdviser(isServed func(context.Context, string, []string) (bool, error), log *slog.Logger, now func() time.Time) *adviser {
+	a := &adviser{isServed: isServed, log: log, now: now}
+	a.shapes.Store(&map[shape]*shapeUse{})
+	return a
+}
+
+// note counts the criteria of a request that was answered.
+func (a *adviser) note(ctx context.Context, boundary string, criteria []*orisunpb.Criterion) {
+	if len(criteria) == 0 {
+		return
+	}
+	now := a.now()
+	for _, criterion := range criteria {
+		use := a.use(shape{boundary, shapeKeys(criterion.GetTags())})
+		if use == nil {
+			continue
+		}
+		if asked := use.asked.Load(); now.UnixNano()-asked >= int64(shapeRecheck) && use.asked.CompareAndSwap(asked, now.UnixNano()) {
+			if err := a.ask(ctx, use); err != nil {
+				use.asked.Store(0)
+				a.log.Debug("whether an index serves a criterion is not known", "boundary", boundary, "keys", use.list(), "error", err)
+			}
+		}
+		if use.unserved.Load() {
+			use.count.Add(1)
+		}
+	}
+}
+
+// ask finds out whether an index serves a shape, and tells the log when it turns out that none does.
+func (a *adviser) ask(ctx context.Context, use *shapeUse) error {
+	served, err := a.isServed(ctx, use.boundary, use.list())
+	switch {
+	case err != nil:
+		return err
+	case served:
+		use.unserved.Store(false)
+		use.count.Store(0)
+	case use.unserved.CompareAndSwap(false, true):
+		use.since.Store(a.now().UnixNano())
+		a.log.Warn("no index serves these criteria, so all events are read for them", "boundary", use.boundary, "keys", use.list(),
+			"advice", "orisun index advise "+use.boundary)
+	}
+	return nil
+}
+
+// use is what is known of a shape; nil for one without keys, which needs no index, and for one too many.
+func (a *adviser) use(s shape) *shapeUse {
+	if use, found := (*a.shapes.Load())[s]; found || s.keys == "" {
+		return use
+	}
+	a.adding.Lock()
+	defer a.adding.Unlock()
+	known := *a.shapes.Load()
+	if use, found := known[s]; found || len(known) >= maxShapes {
+		return use
+	}
+	more := maps.Clone(known)
+	more[s] = &shapeUse{shape: s}
+	a.shapes.Store(&more)
+	return more[s]
+}
+
+// recheck has PostgreSQL asked anew for each shape of a boundary.
+func (a *adviser) recheck(boundary string) {
+	for _, use := range *a.shapes.Load() {
+		if use.boundary == boundary {
+			use.asked.Store(0)
+		}
+	}
+}
+
+// list is the advice for a boundary, the most frequent shape first. taken are the names of its indexes.
+func (a *adviser) list(ctx context.Context, boundary string, taken map[string]bool) ([]*orisunpb.IndexAdvice, error) {
+	type counted struct {
+		*shapeUse
+		count int64
+	}
+	var unserved []counted
+	for _, use := range *a.shapes.Load() {
+		if use.boundary == boundary && use.unserved.Load() {
+			unserved = append(unserved, counted{use, use.count.Load()})
+		}
+	}
+	slices.SortFunc(unserved, func(a, b counted) int {
+		if a.count != b.count {
+			return int(min(max(b.count-a.count, -1), 1))
+		}
+		return strings.Compare(a.keys, b.keys)
+	})
+	var advice []*orisunpb.IndexAdvice
+	for _, use := range unserved[:min(len(unserved), maxAdvice)] {
+		// An index may have been made since the shape was asked for last.
+		if err := a.ask(ctx, use.shapeUse); err != nil {
+			return nil, err
+		}
+		if use.unserved.Load() {
+			advice = append(advice, &orisunpb.IndexAdvice{
+				Keys: use.shape.list(), Count: use.count, Since: timestamppb.New(time.Unix(0, use.since.Load())), Create: createFor(use.shape, taken),
+			})
+		}
+	}
+	return advice, nil
+}
+
+// createFor is the call that makes an index for a shape. As all compare with =, the order of fields does not matter.
+func createFor(s shape, taken map[string]bool) *orisunpb.CreateIndexRequest {
+	keys := s.list()
+	keys = keys[:min(len(keys), maxIndexFields)]
+	request := &orisunpb.CreateIndexRequest{Boundary: s.boundary}
+	for _, key := range keys {
+		request.Fields = append(request.Fields, &orisunpb.IndexField{JsonKey: key})
+	}
+	const suffixBytes = 5
+	most := maxIdentifierBytes - len(s.boundary) - len("__idx") - suffixBytes
+	name := strings.Map(func(r rune) rune {
+		if isIdentifier("_" + string(r)) {
+			return r
+		}
+		return '_'
+	}, strings.Join(keys, "_"))
+	if !isIdentifier(name) {
+		name = "_" + name // it begins with a digit
+	}
+	name = name[:min(len(name), most)]
+	request.Name = name
+	for i := 2; taken[request.GetName()]; i++ {
+		request.Name = fmt.Sprintf("%s_%d", name, i)
+	}
+	taken[request.GetName()] = true
+	return request
+}
+
+func (s shape) list() []string { return strings.Split(s.keys, "\x00") }
+
+// shapeKeys are the keys of a shape. Most criteria have one tag, for which nothing is allocated.
+func shapeKeys(tags []*orisunpb.Tag) string {
+	switch len(tags) {
+	case 0:
+		return ""
+	case 1:
+		return typeKey(tags[0].GetKey())
+	}
+	keys := make([]string, len(tags))
+	for i, tag := range tags {
+		keys[i] = typeKey(tag.GetKey())
+	}
+	slices.Sort(keys)
+	return strings.Join(slices.Compact(keys), "\x00")
+}

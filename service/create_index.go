@@ -1,0 +1,136 @@
+package service
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/oexza/orisun/db"
+	orisunpb "github.com/oexza/orisun/proto"
+)
+
+// CreateIndex builds an index and answers when it is ready, which takes as long as reading the boundary does; saves go on meanwhile.
+// A call that is cancelled, or fails, leaves neither index nor definition. Another index of the boundary that is being built, by any
+// node, is waited for. The same definition again is a success.
+//
+// Errors: INVALID_ARGUMENT with field paths, NOT_FOUND for an unknown boundary, ALREADY_EXISTS for a name that has another definition,
+// UNAVAILABLE when PostgreSQL is away or the server drains.
+func (s *EventStore) CreateIndex(ctx context.Context, in *orisunpb.CreateIndexRequest) (*orisunpb.CreateIndexResponse, error) {
+	if err := checkIndex(in); err != nil {
+		return nil, err
+	}
+	params := db.CreateIndexParams{
+		Boundary: in.GetBoundary(), Name: in.GetName(), Combinator: in.GetConditionCombinator().String(),
+		ConditionKeys: []string{}, ConditionOperators: []string{}, ConditionValues: []string{}, // NULL is none of them
+	}
+	for _, field := range in.GetFields() {
+		params.FieldKeys = append(params.FieldKeys, field.GetJsonKey())
+		params.FieldTypes = append(params.FieldTypes, field.GetValueType().String())
+	}
+	for _, condition := range in.GetConditions() {
+		params.ConditionKeys = append(params.ConditionKeys, condition.GetKey())
+		params.ConditionOperators = append(params.ConditionOperators, condition.GetOperator())
+		params.ConditionValues = append(params.ConditionValues, condition.GetValue())
+	}
+	err := s.changeIndexes(ctx, in.GetBoundary(), func(ctx context.Context, tx db.DBTX) ([]string, error) {
+		return s.queries.CreateIndex(ctx, tx, params)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &orisunpb.CreateIndexResponse{}, nil
+}
+
+func checkIndex(in *orisunpb.CreateIndexRequest) error {
+	var v violations
+	v.boundary(in.GetBoundary())
+	v.indexName(in.GetBoundary(), in.GetName())
+	size := 0
+	if n := len(in.GetFields()); n < 1 || n > maxIndexFields {
+		v.add("fields", "has %d fields, an index has 1 to %d", n, maxIndexFields)
+	} else {
+		size += v.indexFields(in.GetFields())
+	}
+	if n := len(in.GetConditions()); n > maxIndexConditions {
+		v.add("conditions", "has %d conditions, at most %d are allowed", n, maxIndexConditions)
+	} else {
+		size += v.indexConditions(in.GetConditions())
+	}
+	if size > maxIndexBytes {
+		v.add("fields", "has, with conditions, %d bytes of keys and values, at most %d are allowed together", size, maxIndexBytes)
+	}
+	if _, known := orisunpb.ConditionCombinator_name[int32(in.GetConditionCombinator())]; !known {
+		v.add("condition_combinator", "is %d, neither AND (0) nor OR (1)", in.GetConditionCombinator())
+	}
+	return v.err()
+}
+
+// indexName checks what becomes an identifier of PostgreSQL's, which are cut at 63 bytes in silence.
+func (v *violations) indexName(boundary, name string) {
+	most := maxIdentifierBytes - len(boundary) - len("__idx")
+	switch {
+	case name == "":
+		v.add("name", "is required")
+	case len(name) > most:
+		v.add("name", "has %d bytes, at most %d are allowed: PostgreSQL's name of the index, %s_{name}_idx, may have %d", len(name), most, boundary, maxIdentifierBytes)
+	case !isIdentifier(name):
+		v.add("name", "is %q: use the characters A-Z a-z 0-9 _ -, beginning with a letter or _", name)
+	}
+}
+
+func isIdentifier(name string) bool {
+	for i, r := range []byte(name) {
+		letter := r >= 'A' && r <= 'Z' || r >= 'a' && r <= 'z' || r == '_'
+		if !letter && (i == 0 || r != '-' && (r < '0' || r > '9')) {
+			return false
+		}
+	}
+	return name != ""
+}
+
+// indexFields checks fields and answers the bytes of their keys.
+func (v *violations) indexFields(fields []*orisunpb.IndexField) (size int) {
+	first := map[string]int{}
+	for i, field := range fields {
+		path := func(name string) string { return fmt.Sprintf("fields[%d].%s", i, name) }
+		key := typeKey(field.GetJsonKey())
+		v.text(path("json_key"), key, 1, maxNameBytes)
+		size += len(key)
+		if j, twice := first[key]; twice && key != "" {
+			v.add(path("json_key"), "is %q, as that of fields[%d]", field.GetJsonKey(), j)
+		}
+		first[key] = i
+		if _, known := orisunpb.ValueType_name[int32(field.GetValueType())]; !known {
+			v.add(path("value_type"), "is %d, none of TEXT (0), NUMERIC (1), BOOLEAN (2) and TIMESTAMPTZ (3)", field.GetValueType())
+		} else if key == eventTypeKey && field.GetValueType() != orisunpb.ValueType_TEXT {
+			v.add(path("value_type"), "is %v, but the event's type is a TEXT", field.GetValueType())
+		}
+	}
+	return size
+}
+
+// indexConditions checks conditions and answers the bytes of their keys and values.
+func (v *violations) indexConditions(conditions []*orisunpb.IndexCondition) (size int) {
+	for i, condition := range conditions {
+		path := func(name string) string { return fmt.Sprintf("conditions[%d].%s", i, name) }
+		v.text(path("key"), condition.GetKey(), 1, maxNameBytes)
+		v.text(path("value"), condition.GetValue(), 0, maxConditionBytes)
+		size += len(condition.GetKey()) + len(condition.GetValue())
+		switch condition.GetOperator() {
+		case "=", ">", "<", ">=", "<=":
+		default:
+			v.add(path("operator"), "is %q, none of = > < >= <=", condition.GetOperator())
+		}
+	}
+	return size
+}
+
+// eventTypeKey stands for the event's type, as does eventType.
+const eventTypeKey = "event_type"
+
+// typeKey gives the two names of the event's type one.
+func typeKey(key string) string {
+	if key == "eventType" {
+		return eventTypeKey
+	}
+	return key
+}

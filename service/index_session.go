@@ -1,0 +1,158 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"google.golang.org/grpc/codes"
+
+	"github.com/oexza/orisun/db"
+)
+
+const (
+	// stateIndexesLocked is the SQLSTATE of another session that makes or drops an index of the boundary.
+	stateIndexesLocked = "OR011"
+	// lockPoll is how often a change of indexes looks whether another one is done. It cannot wait in PostgreSQL: whoever waits there
+	// has a snapshot, and CREATE INDEX CONCURRENTLY waits for all snapshots.
+	lockPoll = 100 * time.Millisecond
+	// cleanTimeout is how long a change that failed may clean up after itself, beyond the end of its call. What it leaves is removed
+	// by the next change of the boundary's indexes and at the next start.
+	cleanTimeout = 10 * time.Second
+)
+
+// errIndexDraining ends a build when the server drains.
+var errIndexDraining = retryLater(codes.Unavailable, "the server is shutting down: the index is not built; try again, with another node if there is one", nil)
+
+// CleanIndexes removes what builds left behind when a server or PostgreSQL was killed: invalid indexes, and definitions without an
+// index. Builds that are under way, on any node, are left alone. Call it when the server starts.
+func (s *EventStore) CleanIndexes(ctx context.Context) error {
+	boundaries, err := s.queries.FindUnfinishedIndexes(ctx, s.config.Write)
+	if err != nil {
+		return fmt.Errorf("find unfinished indexes: %w", err)
+	}
+	for _, boundary := range boundaries {
+		err := s.withIndexSession(ctx, func(conn *pgx.Conn) error { return s.cleanIndexes(ctx, conn, boundary) })
+		if err != nil {
+			return fmt.Errorf("clean the indexes of boundary %s: %w", boundary, err)
+		}
+	}
+	return nil
+}
+
+// changeIndexes runs the statements that change answers. Whatever ends them, what they leave behind is removed. Its errors are for the caller.
+func (s *EventStore) changeIndexes(ctx context.Context, boundary string, change func(context.Context, db.DBTX) ([]string, error)) error {
+	running, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	if s.config.Serving != nil {
+		defer context.AfterFunc(s.config.Serving, func() { end(errIndexDraining) })()
+	}
+	err := s.withIndexSession(running, func(conn *pgx.Conn) error {
+		statements, err := change(running, conn)
+		for hasState(err, stateIndexesLocked) {
+			if err = s.lockIndexes(running, conn, boundary); err == nil {
+				statements, err = change(running, conn)
+			}
+		}
+		if err != nil {
+			return err
+		}
+		return runAll(running, conn, statements)
+	})
+	s.advice.recheck(boundary)
+	if err == nil {
+		return nil
+	}
+	if !isRefused(err) {
+		s.cleanAfter(ctx, boundary)
+	}
+	var draining *statusError
+	if errors.As(context.Cause(running), &draining) {
+		return draining
+	}
+	return toStatus(running, err)
+}
+
+// isRefused tells that a function of schema orisun said no, so that nothing was begun.
+func isRefused(err error) bool {
+	var refused *pgconn.PgError
+	return errors.As(err, &refused) && strings.HasPrefix(refused.Code, "OR")
+}
+
+func hasState(err error, state string) bool {
+	var refused *pgconn.PgError
+	return errors.As(err, &refused) && refused.Code == state
+}
+
+// cleanAfter cleans although the call is over. It waits for the session of the change, which PostgreSQL may still be cancelling.
+func (s *EventStore) cleanAfter(ctx context.Context, boundary string) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanTimeout)
+	defer cancel()
+	err := s.withIndexSession(ctx, func(conn *pgx.Conn) error {
+		if err := s.lockIndexes(ctx, conn, boundary); err != nil {
+			return err
+		}
+		return s.cleanIndexes(ctx, conn, boundary)
+	})
+	if err != nil {
+		s.config.Log.Warn("an index that was not built is not removed yet; the next change of the boundary's indexes and the next start do so", "boundary", boundary, "error", err)
+	}
+}
+
+func (s *EventStore) cleanIndexes(ctx context.Context, conn *pgx.Conn, boundary string) error {
+	statements, err := s.queries.CleanIndexes(ctx, conn, boundary)
+	if err != nil {
+		return err
+	}
+	return runAll(ctx, conn, statements)
+}
+
+// lockIndexes returns when this session has the right to change the boundary's indexes.
+func (s *EventStore) lockIndexes(ctx context.Context, conn *pgx.Conn, boundary string) error {
+	for poll := time.NewTicker(lockPoll); ; {
+		locked, err := s.queries.LockIndexes(ctx, conn, boundary)
+		if err != nil || locked {
+			poll.Stop()
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			poll.Stop()
+			return context.Cause(ctx)
+		case <-poll.C:
+		}
+	}
+}
+
+// withIndexSession gives a connection of its own: what changes indexes runs in no transaction, takes longer than other statements
+// may, and holds the right to do so as long as the session lasts.
+func (s *EventStore) withIndexSession(ctx context.Context, do func(*pgx.Conn) error) error {
+	config := s.config.Write.Config().ConnConfig.Copy()
+	config.RuntimeParams["statement_timeout"] = "0"
+	config.RuntimeParams["lock_timeout"] = "0"
+	conn, err := pgx.ConnectConfig(ctx, config)
+	if err != nil {
+		return err
+	}
+	err = do(conn)
+	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanTimeout)
+	defer cancel()
+	if closed := conn.Close(closing); closed != nil {
+		s.config.Log.Debug("close the session that changed indexes", "error", closed) // what it did, it did
+	}
+	return err
+}
+
+// runAll runs statements that stand in no transaction, not even in the one that several in one message would make.
+func runAll(ctx context.Context, conn *pgx.Conn, statements []string) error {
+	for _, statement := range statements {
+		if _, err := conn.Exec(ctx, statement, pgx.QueryExecModeSimpleProtocol); err != nil {
+			return err
+		}
+	}
+	return nil
+}
