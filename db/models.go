@@ -19,6 +19,31 @@ type OrisunBoundary struct {
 	CreatedAt   time.Time
 }
 
+// The definitions of the indexes of all boundaries. Rows come from orisun.create_index; which of them are ready, orisun.list_indexes tells.
+// A row counts only while its index exists and is valid, so an index dropped by hand slows questions down and breaks none.
+type OrisunBoundaryIndex struct {
+	Boundary string
+	Name     string
+	// event_type stands for the event's type, whichever of its two names was used.
+	FieldKeys []string
+	// One a field: TEXT, NUMERIC, BOOLEAN or TIMESTAMPTZ.
+	FieldTypes []string
+	// One a field: what the index keeps of it, as SQL over an event called e.
+	FieldExpressions   []string
+	ConditionKeys      []string
+	ConditionOperators []string
+	ConditionValues    []string
+	Combinator         string
+	// The index's qualified name, quoted where it has to be.
+	Relation string
+	// Whether the index serves some values of a criterion only: a field is typed, or there are conditions.
+	DependsOnValues bool
+	// The conditions as SQL over an event called e. Beside a criterion that fulfils them it changes nothing, and lets the
+	// planner see that the partial index may be used.
+	Condition *string
+	CreatedAt time.Time
+}
+
 // The shape of every {schema}.{boundary}_orisun_es_event, and of what the reading functions return. It holds no rows.
 //
 // A position is the pair (transaction_id, global_id). global_id counts the boundary's events from 0 without gaps; transaction_id is
@@ -73,6 +98,28 @@ type OrisunLatestEvent struct {
 	Data          string
 	Metadata      string
 	Criterion     int32
+}
+
+// The shape of what orisun.list_indexes returns. It holds no rows.
+//
+//	state             READY, or BUILDING while questions cannot use it yet
+//	phase, percent    how far a build is: PostgreSQL's name of the phase (pg_stat_progress_create_index), and how much of that phase is done
+//	scans             how often it was used since PostgreSQL's statistics were reset
+//	size_bytes        what it takes on disk
+type OrisunListedIndex struct {
+	Name               string
+	FieldKeys          []string
+	FieldTypes         []string
+	ConditionKeys      []string
+	ConditionOperators []string
+	ConditionValues    []string
+	Combinator         string
+	State              string
+	Phase              string
+	Percent            int32
+	Scans              int64
+	SizeBytes          int64
+	CreatedAt          time.Time
 }
 
 // The shape of every {schema}.{boundary}_projector_checkpoint: a row for each projector,

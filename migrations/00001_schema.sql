@@ -12,7 +12,10 @@ Errors raised by these functions have SQLSTATEs of the class OR, with JSON in DE
   OR005  wrong isolation level: positions are drawn under READ COMMITTED only
   OR006  the boundary exists already in another schema, or a table of its name has another shape
   OR007  malformed argument
-  OR008  events exist, so a migration does not go down$$;
+  OR008  events exist, so a migration does not go down
+  OR009  unknown index
+  OR010  an index of that name exists already with another definition, or its name is that of another relation
+  OR011  another session makes or drops an index of the boundary$$;
 
 -- +goose Down
 DROP SCHEMA orisun;

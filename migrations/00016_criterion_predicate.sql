@@ -1,17 +1,20 @@
 -- +goose Up
 -- +goose StatementBegin
 CREATE FUNCTION orisun.criterion_predicate(p_keys text[], p_values text, p_offset integer) RETURNS text
-LANGUAGE sql IMMUTABLE
+LANGUAGE plpgsql IMMUTABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT coalesce(
-        string_agg(
-            CASE WHEN k.key IN ('event_type', 'eventType')
-                 THEN format('e.event_type = (%s)[%s]', p_values, p_offset + k.ordinal)
-                 ELSE format('e.data ->> %L = (%s)[%s]', k.key, p_values, p_offset + k.ordinal)
-            END, ' AND ' ORDER BY k.ordinal),
-        'true')
-    FROM unnest(p_keys) WITH ORDINALITY AS k(key, ordinal)
+DECLARE
+    v_predicate text := '';
+BEGIN
+    FOR v_tag IN 1 .. cardinality(p_keys) LOOP
+        v_predicate := v_predicate || CASE WHEN v_tag > 1 THEN ' AND ' ELSE '' END
+            || CASE WHEN p_keys[v_tag] IN ('event_type', 'eventType')
+                    THEN format('e.event_type = (%s)[%s]', p_values, p_offset + v_tag)
+                    ELSE format('e.data ->> %L = (%s)[%s]', p_keys[v_tag], p_values, p_offset + v_tag) END;
+    END LOOP;
+    RETURN CASE v_predicate WHEN '' THEN 'true' ELSE v_predicate END;
+END
 $$;
 -- +goose StatementEnd
 

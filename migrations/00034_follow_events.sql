@@ -10,45 +10,36 @@ CREATE FUNCTION orisun.follow_events(
 ) RETURNS SETOF orisun.followed_event
 LANGUAGE plpgsql STABLE ROWS 100
 SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off SET jit = off
 AS $$
 DECLARE
-    v_events    regclass := (orisun.find_boundary(p_boundary)).events;
-    v_first     bigint;
-    v_last      bigint;
-    v_found     bigint;
-    v_scans     text[]   := '{}';
-    v_values    text[]   := '{}';
-    v_criterion record;
+    v_events  regclass              := (orisun.find_boundary(p_boundary)).events;
+    v_begin   orisun.event_position := orisun.page_begin(p_transaction_id, p_global_id, false, false);
+    v_first   orisun.event_position;
+    v_last    orisun.event_position;
+    v_reading record;
+    v_found   bigint;
 BEGIN
     -- The window counts from an event that exists: after rows that somebody removed, or a rolled back INSERT by hand, it would be empty.
-    EXECUTE format('SELECT e.global_id FROM %s e WHERE e.global_id >= $1 ORDER BY e.global_id LIMIT 1', v_events)
+    EXECUTE format('SELECT e.transaction_id, e.global_id FROM %s e WHERE e.global_id >= $1 ORDER BY e.global_id LIMIT 1', v_events)
        INTO v_first
-      USING orisun.position_bound(v_events, p_transaction_id, CASE WHEN p_global_id < 9223372036854775807 THEN p_global_id + 1 ELSE p_global_id END);
+      USING orisun.position_bound(v_events, v_begin.transaction_id, v_begin.global_id);
     IF v_first IS NULL THEN
         RETURN;
     END IF;
-    v_last := v_first + p_window - 1;
+    -- Where indexes lead from match to match, what lies between costs nothing, and no window is needed.
+    EXECUTE format('SELECT e.transaction_id, e.global_id FROM %s e WHERE e.global_id <= $1 ORDER BY e.global_id DESC LIMIT 1', v_events)
+       INTO v_last
+      USING CASE WHEN orisun.are_covered(p_boundary, p_criteria) THEN 9223372036854775807 ELSE v_first.global_id + p_window - 1 END;
 
-    FOR v_criterion IN SELECT c.keys, c.vals FROM orisun.read_criteria(p_criteria) c LOOP
-        v_scans := v_scans || format('(SELECT e.*, true FROM %s e WHERE e.global_id BETWEEN $2 AND $3 AND %s ORDER BY e.global_id LIMIT $4)',
-                                     v_events, orisun.criterion_predicate(v_criterion.keys, '$1', cardinality(v_values)));
-        v_values := v_values || v_criterion.vals;
-    END LOOP;
-    IF v_scans = '{}' THEN
-        v_scans := ARRAY[format('(SELECT e.*, true FROM %s e WHERE e.global_id BETWEEN $2 AND $3 ORDER BY e.global_id LIMIT $4)', v_events)];
-    END IF;
-    RETURN QUERY EXECUTE CASE
-        WHEN cardinality(v_scans) = 1 THEN v_scans[1]
-        -- An event that matches several criteria comes out of several scans, side by side after the merge.
-        ELSE format('SELECT DISTINCT ON (e.global_id) e.* FROM (%s) e ORDER BY e.global_id LIMIT $4', array_to_string(v_scans, ' UNION ALL '))
-    END USING v_values, v_first, v_last, p_count;
-
+    v_reading := orisun.compose_reading(p_boundary, p_criteria, v_first, v_last, false);
+    RETURN QUERY EXECUTE format('SELECT e.*, true FROM (%s) e', v_reading.statement) USING v_reading.vals, p_count;
     GET DIAGNOSTICS v_found = ROW_COUNT;
     IF v_found < p_count THEN
         RETURN QUERY EXECUTE format($sql$
             SELECT e.global_id, e.transaction_id, e.date_created, '', '', '{}'::jsonb, '{}'::jsonb, false
-              FROM %s e WHERE e.global_id BETWEEN $1 AND $2 ORDER BY e.global_id DESC LIMIT 1
-            $sql$, v_events) USING v_first, v_last;
+              FROM %s e WHERE e.global_id = $1
+            $sql$, v_events) USING v_last.global_id;
     END IF;
 END
 $$;
@@ -58,7 +49,7 @@ COMMENT ON FUNCTION orisun.follow_events(text, jsonb, bigint, bigint, integer, i
 
   p_criteria                    as in orisun.get_matching_events
   p_transaction_id, p_global_id the position after which the page begins; it need not be that of an event; (-1,-1) is the very beginning
-  p_window                      how many positions to look at at most, so that a page takes bounded time where no index serves the criteria
+  p_window                      how many positions to look at at most, so that a page takes bounded time where indexes do not lead straight to the matches
   p_count                       the page's length in events
 
 A page of less than p_count events ends with a row of matches = false and without content: the position of the last event looked at, from

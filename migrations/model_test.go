@@ -3,6 +3,7 @@ package migrations_test
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -107,14 +108,40 @@ type drawnEvent struct {
 	fields map[string]string
 }
 
+const moment = "2026-11-23T06:30:00Z"
+
+// long is all that an index keeps of a longer text.
+var long = strings.Repeat("y", 128)
+
 // Small alphabets, so that ids repeat, contexts overlap and batches conflict within themselves.
 var (
 	drawKey   = rapid.SampledFrom([]string{"a", "b", "event_type", "eventType"})
-	drawValue = rapid.SampledFrom([]string{"1", "true", "x", "T", "U"})
-	drawField = rapid.SampledFrom([][2]string{{`1`, "1"}, {`"1"`, "1"}, {`true`, "true"}, {`"x"`, "x"}, {`null`, ""}, {"", ""}})
-	drawTag   = rapid.Custom(func(t *rapid.T) tag { return tag{drawKey.Draw(t, "key"), drawValue.Draw(t, "value")} })
-	drawTags  = rapid.Custom(func(t *rapid.T) criterion { return rapid.SliceOfN(drawTag, 0, 2).Draw(t, "tags") })
+	drawValue = rapid.SampledFrom([]string{"1", "1.0", "true", "x", "T", "U", moment, long + "1", long + "2"})
+	drawField = rapid.SampledFrom([][2]string{
+		{`1`, "1"}, {`"1"`, "1"}, {`1.0`, "1.0"}, {`true`, "true"}, {`"x"`, "x"}, {`null`, ""}, {"", ""},
+		{`"` + moment + `"`, moment}, {`"` + long + `1"`, long + "1"}, {`"` + long + `2"`, long + "2"},
+	})
+	drawTag  = rapid.Custom(func(t *rapid.T) tag { return tag{drawKey.Draw(t, "key"), drawValue.Draw(t, "value")} })
+	drawTags = rapid.Custom(func(t *rapid.T) criterion { return rapid.SliceOfN(drawTag, 0, 3).Draw(t, "tags") })
 )
+
+// drawIndex is an index on anything: fields that events lack, types that values are not, conditions that nothing fulfils.
+var drawIndex = rapid.Custom(func(t *rapid.T) index {
+	ix := index{name: rapid.SampledFrom([]string{"i", "j", "k"}).Draw(t, "name"), combinator: rapid.SampledFrom([]string{"AND", "OR"}).Draw(t, "combinator")}
+	for _, key := range rapid.SliceOfNDistinct(rapid.SampledFrom([]string{"a", "b", "eventType", "missing"}), 1, 2, rapid.ID).Draw(t, "fields") {
+		kind := "TEXT"
+		if key != "eventType" {
+			kind = rapid.SampledFrom([]string{"TEXT", "NUMERIC", "BOOLEAN", "TIMESTAMPTZ"}).Draw(t, "type")
+		}
+		ix.fields = append(ix.fields, field{key, kind})
+	}
+	for range rapid.IntRange(0, 2).Draw(t, "conditions") {
+		ix.conditions = append(ix.conditions, condition{
+			drawKey.Draw(t, "key"), rapid.SampledFrom([]string{"=", ">", "<", ">=", "<="}).Draw(t, "operator"), drawValue.Draw(t, "value"),
+		})
+	}
+	return ix
+})
 
 func drawEvent(t *rapid.T) drawnEvent {
 	e := drawnEvent{
@@ -224,8 +251,37 @@ func cmpPositions(a, b position) int {
 	return int(a.globalID - b.globalID)
 }
 
+// follow is what a subscription gets that begins after a position.
+func (m *model) follow(criteria []criterion, after position) (ids []string) {
+	for _, s := range m.events {
+		if cmpPositions(s.at, after) > 0 && s.matchesOne(criteria) {
+			ids = append(ids, s.id)
+		}
+	}
+	return ids
+}
+
+// follow reads pages as a subscription does, until there is nothing more.
+func follow(t *rapid.T, tx db.DBTX, params db.FollowEventsParams) (ids []string) {
+	for {
+		rows, err := db.New().FollowEvents(t.Context(), tx, params)
+		if err != nil {
+			t.Fatalf("follow: %v", err)
+		}
+		if len(rows) == 0 {
+			return ids
+		}
+		for _, row := range rows {
+			if row.Matches {
+				ids = append(ids, row.EventID)
+			}
+			params.TransactionID, params.GlobalID = row.TransactionID, row.GlobalID
+		}
+	}
+}
+
 // TestSavesAndReadsAgreeWithASimpleModel draws calls of one to five requests and questions between them, and compares winners,
-// positions, conflicts and pages with the model's.
+// positions, conflicts and pages with the model's. Indexes, which the model has none of, come and go.
 func TestSavesAndReadsAgreeWithASimpleModel(t *testing.T) {
 	pool := pgtest.New(t)
 	boundaries := 0
@@ -295,6 +351,26 @@ func TestSavesAndReadsAgreeWithASimpleModel(t *testing.T) {
 				}
 				if diff := cmp.Diff(want, got); diff != "" {
 					rt.Fatalf("criteria %+v\nlatest events differ (-model +database):\n%s", criteria, diff)
+				}
+			},
+			"follow": func(rt *rapid.T) {
+				criteria, after := rapid.SliceOfN(drawTags, 0, 3).Draw(rt, "criteria"), m.drawPosition(rt)
+				got := follow(rt, pool, db.FollowEventsParams{
+					Boundary: boundary, Criteria: criteriaJSON(t, criteria), TransactionID: after.transactionID, GlobalID: after.globalID,
+					ScanWindow: rapid.Int32Range(1, 6).Draw(rt, "window"), Count: rapid.Int32Range(1, 6).Draw(rt, "count"),
+				})
+				if diff := cmp.Diff(m.follow(criteria, after), got); diff != "" {
+					rt.Fatalf("criteria %+v after %v\nfollowed events differ (-model +database):\n%s", criteria, after, diff)
+				}
+			},
+			"create index": func(rt *rapid.T) {
+				if err := createIndex(t.Context(), pool, boundary, drawIndex.Draw(rt, "index")); err != nil && !hasState(err, "OR010") {
+					rt.Fatalf("create index: %v", err)
+				}
+			},
+			"drop index": func(rt *rapid.T) {
+				if err := dropIndex(t.Context(), pool, boundary, rapid.SampledFrom([]string{"i", "j", "k"}).Draw(rt, "name")); err != nil && !hasState(err, "OR009") {
+					rt.Fatalf("drop index: %v", err)
 				}
 			},
 			"": func(rt *rapid.T) {

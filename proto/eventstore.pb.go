@@ -1435,10 +1435,13 @@ func (x *GetServerInfoResponse) GetCapabilities() []ServerCapability {
 	return nil
 }
 
+// IndexField is what an index is sorted by. What a NUMERIC, BOOLEAN or TIMESTAMPTZ (ISO 8601 with offset) does not understand is saved all
+// the same; only criteria with such values are not served by the index.
 type IndexField struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	JsonKey       string                 `protobuf:"bytes,1,opt,name=json_key,json=jsonKey,proto3" json:"json_key,omitempty"`
-	ValueType     ValueType              `protobuf:"varint,2,opt,name=value_type,json=valueType,proto3,enum=orisun.ValueType" json:"value_type,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The key of a tag, 1 to 256 bytes; event_type and eventType mean the event's type, which is a TEXT.
+	JsonKey       string    `protobuf:"bytes,1,opt,name=json_key,json=jsonKey,proto3" json:"json_key,omitempty"`
+	ValueType     ValueType `protobuf:"varint,2,opt,name=value_type,json=valueType,proto3,enum=orisun.ValueType" json:"value_type,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1491,8 +1494,9 @@ func (x *IndexField) GetValueType() ValueType {
 type IndexCondition struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Key   string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
-	// One of = > < >= <=.
-	Operator      string `protobuf:"bytes,2,opt,name=operator,proto3" json:"operator,omitempty"`
+	// One of = > < >= <=. The latter four compare numbers when value is one, else texts byte by byte.
+	Operator string `protobuf:"bytes,2,opt,name=operator,proto3" json:"operator,omitempty"`
+	// At most 256 bytes. The keys and values of an index have at most 2,048 together.
 	Value         string `protobuf:"bytes,3,opt,name=value,proto3" json:"value,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1549,13 +1553,17 @@ func (x *IndexCondition) GetValue() string {
 	return ""
 }
 
+// CreateIndexRequest defines an index. It serves criteria that have a tag for each of its fields, and fulfil its conditions.
 type CreateIndexRequest struct {
-	state               protoimpl.MessageState `protogen:"open.v1"`
-	Boundary            string                 `protobuf:"bytes,1,opt,name=boundary,proto3" json:"boundary,omitempty"`
-	Name                string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
-	Fields              []*IndexField          `protobuf:"bytes,3,rep,name=fields,proto3" json:"fields,omitempty"`
-	Conditions          []*IndexCondition      `protobuf:"bytes,4,rep,name=conditions,proto3" json:"conditions,omitempty"`
-	ConditionCombinator ConditionCombinator    `protobuf:"varint,5,opt,name=condition_combinator,json=conditionCombinator,proto3,enum=orisun.ConditionCombinator" json:"condition_combinator,omitempty"`
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Boundary string                 `protobuf:"bytes,1,opt,name=boundary,proto3" json:"boundary,omitempty"`
+	// The index is called {boundary}_{name}_idx in PostgreSQL, which may have 63 bytes: letters, digits, _ and -.
+	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	// 1 to 5.
+	Fields []*IndexField `protobuf:"bytes,3,rep,name=fields,proto3" json:"fields,omitempty"`
+	// At most 8.
+	Conditions          []*IndexCondition   `protobuf:"bytes,4,rep,name=conditions,proto3" json:"conditions,omitempty"`
+	ConditionCombinator ConditionCombinator `protobuf:"varint,5,opt,name=condition_combinator,json=conditionCombinator,proto3,enum=orisun.ConditionCombinator" json:"condition_combinator,omitempty"`
 	unknownFields       protoimpl.UnknownFields
 	sizeCache           protoimpl.SizeCache
 }
@@ -1756,8 +1764,10 @@ type IndexDefinition struct {
 	Conditions          []*IndexCondition      `protobuf:"bytes,3,rep,name=conditions,proto3" json:"conditions,omitempty"`
 	ConditionCombinator ConditionCombinator    `protobuf:"varint,4,opt,name=condition_combinator,json=conditionCombinator,proto3,enum=orisun.ConditionCombinator" json:"condition_combinator,omitempty"`
 	State               IndexState             `protobuf:"varint,5,opt,name=state,proto3,enum=orisun.IndexState" json:"state,omitempty"`
-	unknownFields       protoimpl.UnknownFields
-	sizeCache           protoimpl.SizeCache
+	// How far the build is, while it is BUILDING.
+	Progress      *IndexProgress `protobuf:"bytes,100,opt,name=progress,proto3" json:"progress,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *IndexDefinition) Reset() {
@@ -1825,6 +1835,67 @@ func (x *IndexDefinition) GetState() IndexState {
 	return IndexState_INDEX_STATE_UNSPECIFIED
 }
 
+func (x *IndexDefinition) GetProgress() *IndexProgress {
+	if x != nil {
+		return x.Progress
+	}
+	return nil
+}
+
+type IndexProgress struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// PostgreSQL's name of what it does (pg_stat_progress_create_index); empty when it has not begun.
+	Phase string `protobuf:"bytes,100,opt,name=phase,proto3" json:"phase,omitempty"`
+	// How much of the phase is done.
+	Percent       uint32 `protobuf:"varint,101,opt,name=percent,proto3" json:"percent,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *IndexProgress) Reset() {
+	*x = IndexProgress{}
+	mi := &file_eventstore_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *IndexProgress) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*IndexProgress) ProtoMessage() {}
+
+func (x *IndexProgress) ProtoReflect() protoreflect.Message {
+	mi := &file_eventstore_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use IndexProgress.ProtoReflect.Descriptor instead.
+func (*IndexProgress) Descriptor() ([]byte, []int) {
+	return file_eventstore_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *IndexProgress) GetPhase() string {
+	if x != nil {
+		return x.Phase
+	}
+	return ""
+}
+
+func (x *IndexProgress) GetPercent() uint32 {
+	if x != nil {
+		return x.Percent
+	}
+	return 0
+}
+
 type ListIndexesRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Boundary      string                 `protobuf:"bytes,1,opt,name=boundary,proto3" json:"boundary,omitempty"`
@@ -1834,7 +1905,7 @@ type ListIndexesRequest struct {
 
 func (x *ListIndexesRequest) Reset() {
 	*x = ListIndexesRequest{}
-	mi := &file_eventstore_proto_msgTypes[26]
+	mi := &file_eventstore_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1846,7 +1917,7 @@ func (x *ListIndexesRequest) String() string {
 func (*ListIndexesRequest) ProtoMessage() {}
 
 func (x *ListIndexesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_eventstore_proto_msgTypes[26]
+	mi := &file_eventstore_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1859,7 +1930,7 @@ func (x *ListIndexesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListIndexesRequest.ProtoReflect.Descriptor instead.
 func (*ListIndexesRequest) Descriptor() ([]byte, []int) {
-	return file_eventstore_proto_rawDescGZIP(), []int{26}
+	return file_eventstore_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ListIndexesRequest) GetBoundary() string {
@@ -1870,15 +1941,19 @@ func (x *ListIndexesRequest) GetBoundary() string {
 }
 
 type ListIndexesResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Indexes       []*IndexDefinition     `protobuf:"bytes,1,rep,name=indexes,proto3" json:"indexes,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Indexes []*IndexDefinition     `protobuf:"bytes,1,rep,name=indexes,proto3" json:"indexes,omitempty"`
+	// Criteria that this node was asked for and that no index serves, the most frequent first, at most 50.
+	Advice []*IndexAdvice `protobuf:"bytes,100,rep,name=advice,proto3" json:"advice,omitempty"`
+	// One for each of `indexes`, in the same order.
+	Usage         []*IndexUsage `protobuf:"bytes,101,rep,name=usage,proto3" json:"usage,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ListIndexesResponse) Reset() {
 	*x = ListIndexesResponse{}
-	mi := &file_eventstore_proto_msgTypes[27]
+	mi := &file_eventstore_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1890,7 +1965,7 @@ func (x *ListIndexesResponse) String() string {
 func (*ListIndexesResponse) ProtoMessage() {}
 
 func (x *ListIndexesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_eventstore_proto_msgTypes[27]
+	mi := &file_eventstore_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1903,7 +1978,7 @@ func (x *ListIndexesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListIndexesResponse.ProtoReflect.Descriptor instead.
 func (*ListIndexesResponse) Descriptor() ([]byte, []int) {
-	return file_eventstore_proto_rawDescGZIP(), []int{27}
+	return file_eventstore_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ListIndexesResponse) GetIndexes() []*IndexDefinition {
@@ -1911,6 +1986,154 @@ func (x *ListIndexesResponse) GetIndexes() []*IndexDefinition {
 		return x.Indexes
 	}
 	return nil
+}
+
+func (x *ListIndexesResponse) GetAdvice() []*IndexAdvice {
+	if x != nil {
+		return x.Advice
+	}
+	return nil
+}
+
+func (x *ListIndexesResponse) GetUsage() []*IndexUsage {
+	if x != nil {
+		return x.Usage
+	}
+	return nil
+}
+
+// IndexAdvice is a shape of criterion that no index serves: to find its events, all events are read.
+type IndexAdvice struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The keys of its tags.
+	Keys []string `protobuf:"bytes,100,rep,name=keys,proto3" json:"keys,omitempty"`
+	// How often this node was asked, and since when.
+	Count int64                  `protobuf:"varint,101,opt,name=count,proto3" json:"count,omitempty"`
+	Since *timestamppb.Timestamp `protobuf:"bytes,102,opt,name=since,proto3" json:"since,omitempty"`
+	// The call that makes an index for it.
+	Create        *CreateIndexRequest `protobuf:"bytes,103,opt,name=create,proto3" json:"create,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *IndexAdvice) Reset() {
+	*x = IndexAdvice{}
+	mi := &file_eventstore_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *IndexAdvice) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*IndexAdvice) ProtoMessage() {}
+
+func (x *IndexAdvice) ProtoReflect() protoreflect.Message {
+	mi := &file_eventstore_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use IndexAdvice.ProtoReflect.Descriptor instead.
+func (*IndexAdvice) Descriptor() ([]byte, []int) {
+	return file_eventstore_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *IndexAdvice) GetKeys() []string {
+	if x != nil {
+		return x.Keys
+	}
+	return nil
+}
+
+func (x *IndexAdvice) GetCount() int64 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+func (x *IndexAdvice) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+func (x *IndexAdvice) GetCreate() *CreateIndexRequest {
+	if x != nil {
+		return x.Create
+	}
+	return nil
+}
+
+type IndexUsage struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,100,opt,name=name,proto3" json:"name,omitempty"`
+	// How often it was used since PostgreSQL's statistics were reset. 0 for long: it costs every save something, and serves nobody.
+	Scans int64 `protobuf:"varint,101,opt,name=scans,proto3" json:"scans,omitempty"`
+	// What it takes on disk.
+	SizeBytes     int64 `protobuf:"varint,102,opt,name=size_bytes,json=sizeBytes,proto3" json:"size_bytes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *IndexUsage) Reset() {
+	*x = IndexUsage{}
+	mi := &file_eventstore_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *IndexUsage) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*IndexUsage) ProtoMessage() {}
+
+func (x *IndexUsage) ProtoReflect() protoreflect.Message {
+	mi := &file_eventstore_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use IndexUsage.ProtoReflect.Descriptor instead.
+func (*IndexUsage) Descriptor() ([]byte, []int) {
+	return file_eventstore_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *IndexUsage) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *IndexUsage) GetScans() int64 {
+	if x != nil {
+		return x.Scans
+	}
+	return 0
+}
+
+func (x *IndexUsage) GetSizeBytes() int64 {
+	if x != nil {
+		return x.SizeBytes
+	}
+	return 0
 }
 
 type GetIndexRequest struct {
@@ -1923,7 +2146,7 @@ type GetIndexRequest struct {
 
 func (x *GetIndexRequest) Reset() {
 	*x = GetIndexRequest{}
-	mi := &file_eventstore_proto_msgTypes[28]
+	mi := &file_eventstore_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1935,7 +2158,7 @@ func (x *GetIndexRequest) String() string {
 func (*GetIndexRequest) ProtoMessage() {}
 
 func (x *GetIndexRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_eventstore_proto_msgTypes[28]
+	mi := &file_eventstore_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1948,7 +2171,7 @@ func (x *GetIndexRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetIndexRequest.ProtoReflect.Descriptor instead.
 func (*GetIndexRequest) Descriptor() ([]byte, []int) {
-	return file_eventstore_proto_rawDescGZIP(), []int{28}
+	return file_eventstore_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *GetIndexRequest) GetBoundary() string {
@@ -1974,7 +2197,7 @@ type GetIndexResponse struct {
 
 func (x *GetIndexResponse) Reset() {
 	*x = GetIndexResponse{}
-	mi := &file_eventstore_proto_msgTypes[29]
+	mi := &file_eventstore_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1986,7 +2209,7 @@ func (x *GetIndexResponse) String() string {
 func (*GetIndexResponse) ProtoMessage() {}
 
 func (x *GetIndexResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_eventstore_proto_msgTypes[29]
+	mi := &file_eventstore_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1999,7 +2222,7 @@ func (x *GetIndexResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetIndexResponse.ProtoReflect.Descriptor instead.
 func (*GetIndexResponse) Descriptor() ([]byte, []int) {
-	return file_eventstore_proto_rawDescGZIP(), []int{29}
+	return file_eventstore_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *GetIndexResponse) GetIndex() *IndexDefinition {
@@ -2007,6 +2230,227 @@ func (x *GetIndexResponse) GetIndex() *IndexDefinition {
 		return x.Index
 	}
 	return nil
+}
+
+type ExplainRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	GetEvents     *GetEventsRequest      `protobuf:"bytes,100,opt,name=get_events,json=getEvents,proto3" json:"get_events,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExplainRequest) Reset() {
+	*x = ExplainRequest{}
+	mi := &file_eventstore_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExplainRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExplainRequest) ProtoMessage() {}
+
+func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_eventstore_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExplainRequest.ProtoReflect.Descriptor instead.
+func (*ExplainRequest) Descriptor() ([]byte, []int) {
+	return file_eventstore_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *ExplainRequest) GetGetEvents() *GetEventsRequest {
+	if x != nil {
+		return x.GetEvents
+	}
+	return nil
+}
+
+type ExplainResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// In the order of PostgreSQL's plan.
+	Scans []*ExplainedScan `protobuf:"bytes,100,rep,name=scans,proto3" json:"scans,omitempty"`
+	// Events of the page.
+	Events int64 `protobuf:"varint,101,opt,name=events,proto3" json:"events,omitempty"`
+	// Pages of 8 kB that were touched for it, cached or not.
+	Buffers     int64   `protobuf:"varint,102,opt,name=buffers,proto3" json:"buffers,omitempty"`
+	PlanningMs  float64 `protobuf:"fixed64,103,opt,name=planning_ms,json=planningMs,proto3" json:"planning_ms,omitempty"`
+	ExecutionMs float64 `protobuf:"fixed64,104,opt,name=execution_ms,json=executionMs,proto3" json:"execution_ms,omitempty"`
+	// PostgreSQL's own explanation: EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON).
+	Plan          string `protobuf:"bytes,105,opt,name=plan,proto3" json:"plan,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExplainResponse) Reset() {
+	*x = ExplainResponse{}
+	mi := &file_eventstore_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExplainResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExplainResponse) ProtoMessage() {}
+
+func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_eventstore_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExplainResponse.ProtoReflect.Descriptor instead.
+func (*ExplainResponse) Descriptor() ([]byte, []int) {
+	return file_eventstore_proto_rawDescGZIP(), []int{34}
+}
+
+func (x *ExplainResponse) GetScans() []*ExplainedScan {
+	if x != nil {
+		return x.Scans
+	}
+	return nil
+}
+
+func (x *ExplainResponse) GetEvents() int64 {
+	if x != nil {
+		return x.Events
+	}
+	return 0
+}
+
+func (x *ExplainResponse) GetBuffers() int64 {
+	if x != nil {
+		return x.Buffers
+	}
+	return 0
+}
+
+func (x *ExplainResponse) GetPlanningMs() float64 {
+	if x != nil {
+		return x.PlanningMs
+	}
+	return 0
+}
+
+func (x *ExplainResponse) GetExecutionMs() float64 {
+	if x != nil {
+		return x.ExecutionMs
+	}
+	return 0
+}
+
+func (x *ExplainResponse) GetPlan() string {
+	if x != nil {
+		return x.Plan
+	}
+	return ""
+}
+
+// ExplainedScan is one walk through one index.
+type ExplainedScan struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Which criteria it looks for, from 1; none for a page of all events.
+	Criteria []uint32 `protobuf:"varint,100,rep,packed,name=criteria,proto3" json:"criteria,omitempty"`
+	// The index in PostgreSQL. Criteria that no index serves are looked for in the order of positions, with the primary key.
+	Index string `protobuf:"bytes,101,opt,name=index,proto3" json:"index,omitempty"`
+	// Whether that is an index made by CreateIndex, or the page is of all events.
+	Served bool `protobuf:"varint,102,opt,name=served,proto3" json:"served,omitempty"`
+	// Events that it found, and those that it read and threw away.
+	Events        int64 `protobuf:"varint,103,opt,name=events,proto3" json:"events,omitempty"`
+	Filtered      int64 `protobuf:"varint,104,opt,name=filtered,proto3" json:"filtered,omitempty"`
+	Buffers       int64 `protobuf:"varint,105,opt,name=buffers,proto3" json:"buffers,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExplainedScan) Reset() {
+	*x = ExplainedScan{}
+	mi := &file_eventstore_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExplainedScan) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExplainedScan) ProtoMessage() {}
+
+func (x *ExplainedScan) ProtoReflect() protoreflect.Message {
+	mi := &file_eventstore_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExplainedScan.ProtoReflect.Descriptor instead.
+func (*ExplainedScan) Descriptor() ([]byte, []int) {
+	return file_eventstore_proto_rawDescGZIP(), []int{35}
+}
+
+func (x *ExplainedScan) GetCriteria() []uint32 {
+	if x != nil {
+		return x.Criteria
+	}
+	return nil
+}
+
+func (x *ExplainedScan) GetIndex() string {
+	if x != nil {
+		return x.Index
+	}
+	return ""
+}
+
+func (x *ExplainedScan) GetServed() bool {
+	if x != nil {
+		return x.Served
+	}
+	return false
+}
+
+func (x *ExplainedScan) GetEvents() int64 {
+	if x != nil {
+		return x.Events
+	}
+	return 0
+}
+
+func (x *ExplainedScan) GetFiltered() int64 {
+	if x != nil {
+		return x.Filtered
+	}
+	return 0
+}
+
+func (x *ExplainedScan) GetBuffers() int64 {
+	if x != nil {
+		return x.Buffers
+	}
+	return 0
 }
 
 var File_eventstore_proto protoreflect.FileDescriptor
@@ -2107,7 +2551,7 @@ const file_eventstore_proto_rawDesc = "" +
 	"\x10DropIndexRequest\x12\x1a\n" +
 	"\bboundary\x18\x01 \x01(\tR\bboundary\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\"\x13\n" +
-	"\x11DropIndexResponse\"\x83\x02\n" +
+	"\x11DropIndexResponse\"\xb6\x02\n" +
 	"\x0fIndexDefinition\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12*\n" +
 	"\x06fields\x18\x02 \x03(\v2\x12.orisun.IndexFieldR\x06fields\x126\n" +
@@ -2115,16 +2559,51 @@ const file_eventstore_proto_rawDesc = "" +
 	"conditions\x18\x03 \x03(\v2\x16.orisun.IndexConditionR\n" +
 	"conditions\x12N\n" +
 	"\x14condition_combinator\x18\x04 \x01(\x0e2\x1b.orisun.ConditionCombinatorR\x13conditionCombinator\x12(\n" +
-	"\x05state\x18\x05 \x01(\x0e2\x12.orisun.IndexStateR\x05state\"0\n" +
+	"\x05state\x18\x05 \x01(\x0e2\x12.orisun.IndexStateR\x05state\x121\n" +
+	"\bprogress\x18d \x01(\v2\x15.orisun.IndexProgressR\bprogress\"?\n" +
+	"\rIndexProgress\x12\x14\n" +
+	"\x05phase\x18d \x01(\tR\x05phase\x12\x18\n" +
+	"\apercent\x18e \x01(\rR\apercent\"0\n" +
 	"\x12ListIndexesRequest\x12\x1a\n" +
-	"\bboundary\x18\x01 \x01(\tR\bboundary\"H\n" +
+	"\bboundary\x18\x01 \x01(\tR\bboundary\"\x9f\x01\n" +
 	"\x13ListIndexesResponse\x121\n" +
-	"\aindexes\x18\x01 \x03(\v2\x17.orisun.IndexDefinitionR\aindexes\"A\n" +
+	"\aindexes\x18\x01 \x03(\v2\x17.orisun.IndexDefinitionR\aindexes\x12+\n" +
+	"\x06advice\x18d \x03(\v2\x13.orisun.IndexAdviceR\x06advice\x12(\n" +
+	"\x05usage\x18e \x03(\v2\x12.orisun.IndexUsageR\x05usage\"\x9d\x01\n" +
+	"\vIndexAdvice\x12\x12\n" +
+	"\x04keys\x18d \x03(\tR\x04keys\x12\x14\n" +
+	"\x05count\x18e \x01(\x03R\x05count\x120\n" +
+	"\x05since\x18f \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x122\n" +
+	"\x06create\x18g \x01(\v2\x1a.orisun.CreateIndexRequestR\x06create\"U\n" +
+	"\n" +
+	"IndexUsage\x12\x12\n" +
+	"\x04name\x18d \x01(\tR\x04name\x12\x14\n" +
+	"\x05scans\x18e \x01(\x03R\x05scans\x12\x1d\n" +
+	"\n" +
+	"size_bytes\x18f \x01(\x03R\tsizeBytes\"A\n" +
 	"\x0fGetIndexRequest\x12\x1a\n" +
 	"\bboundary\x18\x01 \x01(\tR\bboundary\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\"A\n" +
 	"\x10GetIndexResponse\x12-\n" +
-	"\x05index\x18\x01 \x01(\v2\x17.orisun.IndexDefinitionR\x05index*\x1e\n" +
+	"\x05index\x18\x01 \x01(\v2\x17.orisun.IndexDefinitionR\x05index\"I\n" +
+	"\x0eExplainRequest\x127\n" +
+	"\n" +
+	"get_events\x18d \x01(\v2\x18.orisun.GetEventsRequestR\tgetEvents\"\xc8\x01\n" +
+	"\x0fExplainResponse\x12+\n" +
+	"\x05scans\x18d \x03(\v2\x15.orisun.ExplainedScanR\x05scans\x12\x16\n" +
+	"\x06events\x18e \x01(\x03R\x06events\x12\x18\n" +
+	"\abuffers\x18f \x01(\x03R\abuffers\x12\x1f\n" +
+	"\vplanning_ms\x18g \x01(\x01R\n" +
+	"planningMs\x12!\n" +
+	"\fexecution_ms\x18h \x01(\x01R\vexecutionMs\x12\x12\n" +
+	"\x04plan\x18i \x01(\tR\x04plan\"\xa7\x01\n" +
+	"\rExplainedScan\x12\x1a\n" +
+	"\bcriteria\x18d \x03(\rR\bcriteria\x12\x14\n" +
+	"\x05index\x18e \x01(\tR\x05index\x12\x16\n" +
+	"\x06served\x18f \x01(\bR\x06served\x12\x16\n" +
+	"\x06events\x18g \x01(\x03R\x06events\x12\x1a\n" +
+	"\bfiltered\x18h \x01(\x03R\bfiltered\x12\x18\n" +
+	"\abuffers\x18i \x01(\x03R\abuffers*\x1e\n" +
 	"\tDirection\x12\a\n" +
 	"\x03ASC\x10\x00\x12\b\n" +
 	"\x04DESC\x10\x01*\x91\x01\n" +
@@ -2150,7 +2629,7 @@ const file_eventstore_proto_rawDesc = "" +
 	"IndexState\x12\x1b\n" +
 	"\x17INDEX_STATE_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14INDEX_STATE_BUILDING\x10\x01\x12\x15\n" +
-	"\x11INDEX_STATE_READY\x10\x022\xd8\x05\n" +
+	"\x11INDEX_STATE_READY\x10\x022\x94\x06\n" +
 	"\n" +
 	"EventStore\x12<\n" +
 	"\n" +
@@ -2163,7 +2642,8 @@ const file_eventstore_proto_rawDesc = "" +
 	"\vCreateIndex\x12\x1a.orisun.CreateIndexRequest\x1a\x1b.orisun.CreateIndexResponse\x12@\n" +
 	"\tDropIndex\x12\x18.orisun.DropIndexRequest\x1a\x19.orisun.DropIndexResponse\x12F\n" +
 	"\vListIndexes\x12\x1a.orisun.ListIndexesRequest\x1a\x1b.orisun.ListIndexesResponse\x12=\n" +
-	"\bGetIndex\x12\x17.orisun.GetIndexRequest\x1a\x18.orisun.GetIndexResponseB(Z&github.com/oexza/orisun/proto;orisunpbb\x06proto3"
+	"\bGetIndex\x12\x17.orisun.GetIndexRequest\x1a\x18.orisun.GetIndexResponse\x12:\n" +
+	"\aExplain\x12\x16.orisun.ExplainRequest\x1a\x17.orisun.ExplainResponseB(Z&github.com/oexza/orisun/proto;orisunpbb\x06proto3"
 
 var (
 	file_eventstore_proto_rawDescOnce sync.Once
@@ -2178,7 +2658,7 @@ func file_eventstore_proto_rawDescGZIP() []byte {
 }
 
 var file_eventstore_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
-var file_eventstore_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
+var file_eventstore_proto_msgTypes = make([]protoimpl.MessageInfo, 36)
 var file_eventstore_proto_goTypes = []any{
 	(Direction)(0),                              // 0: orisun.Direction
 	(StorageBackend)(0),                         // 1: orisun.StorageBackend
@@ -2212,17 +2692,23 @@ var file_eventstore_proto_goTypes = []any{
 	(*DropIndexRequest)(nil),                    // 29: orisun.DropIndexRequest
 	(*DropIndexResponse)(nil),                   // 30: orisun.DropIndexResponse
 	(*IndexDefinition)(nil),                     // 31: orisun.IndexDefinition
-	(*ListIndexesRequest)(nil),                  // 32: orisun.ListIndexesRequest
-	(*ListIndexesResponse)(nil),                 // 33: orisun.ListIndexesResponse
-	(*GetIndexRequest)(nil),                     // 34: orisun.GetIndexRequest
-	(*GetIndexResponse)(nil),                    // 35: orisun.GetIndexResponse
-	(*timestamppb.Timestamp)(nil),               // 36: google.protobuf.Timestamp
+	(*IndexProgress)(nil),                       // 32: orisun.IndexProgress
+	(*ListIndexesRequest)(nil),                  // 33: orisun.ListIndexesRequest
+	(*ListIndexesResponse)(nil),                 // 34: orisun.ListIndexesResponse
+	(*IndexAdvice)(nil),                         // 35: orisun.IndexAdvice
+	(*IndexUsage)(nil),                          // 36: orisun.IndexUsage
+	(*GetIndexRequest)(nil),                     // 37: orisun.GetIndexRequest
+	(*GetIndexResponse)(nil),                    // 38: orisun.GetIndexResponse
+	(*ExplainRequest)(nil),                      // 39: orisun.ExplainRequest
+	(*ExplainResponse)(nil),                     // 40: orisun.ExplainResponse
+	(*ExplainedScan)(nil),                       // 41: orisun.ExplainedScan
+	(*timestamppb.Timestamp)(nil),               // 42: google.protobuf.Timestamp
 }
 var file_eventstore_proto_depIdxs = []int32{
 	7,  // 0: orisun.Criterion.tags:type_name -> orisun.Tag
 	8,  // 1: orisun.Query.criteria:type_name -> orisun.Criterion
 	6,  // 2: orisun.Event.position:type_name -> orisun.Position
-	36, // 3: orisun.Event.date_created:type_name -> google.protobuf.Timestamp
+	42, // 3: orisun.Event.date_created:type_name -> google.protobuf.Timestamp
 	6,  // 4: orisun.SaveQuery.expected_position:type_name -> orisun.Position
 	9,  // 5: orisun.SaveQuery.subset_query:type_name -> orisun.Query
 	8,  // 6: orisun.SaveQuery.criteria:type_name -> orisun.Criterion
@@ -2251,33 +2737,42 @@ var file_eventstore_proto_depIdxs = []int32{
 	26, // 29: orisun.IndexDefinition.conditions:type_name -> orisun.IndexCondition
 	4,  // 30: orisun.IndexDefinition.condition_combinator:type_name -> orisun.ConditionCombinator
 	5,  // 31: orisun.IndexDefinition.state:type_name -> orisun.IndexState
-	31, // 32: orisun.ListIndexesResponse.indexes:type_name -> orisun.IndexDefinition
-	31, // 33: orisun.GetIndexResponse.index:type_name -> orisun.IndexDefinition
-	13, // 34: orisun.EventStore.SaveEvents:input_type -> orisun.SaveEventsRequest
-	15, // 35: orisun.EventStore.GetEvents:input_type -> orisun.GetEventsRequest
-	17, // 36: orisun.EventStore.GetLatestByCriteria:input_type -> orisun.GetLatestByCriteriaRequest
-	20, // 37: orisun.EventStore.CatchUpSubscribeToEvents:input_type -> orisun.CatchUpSubscribeToEventStoreRequest
-	21, // 38: orisun.EventStore.Ping:input_type -> orisun.PingRequest
-	23, // 39: orisun.EventStore.GetServerInfo:input_type -> orisun.GetServerInfoRequest
-	27, // 40: orisun.EventStore.CreateIndex:input_type -> orisun.CreateIndexRequest
-	29, // 41: orisun.EventStore.DropIndex:input_type -> orisun.DropIndexRequest
-	32, // 42: orisun.EventStore.ListIndexes:input_type -> orisun.ListIndexesRequest
-	34, // 43: orisun.EventStore.GetIndex:input_type -> orisun.GetIndexRequest
-	14, // 44: orisun.EventStore.SaveEvents:output_type -> orisun.WriteResult
-	16, // 45: orisun.EventStore.GetEvents:output_type -> orisun.GetEventsResponse
-	19, // 46: orisun.EventStore.GetLatestByCriteria:output_type -> orisun.GetLatestByCriteriaResponse
-	11, // 47: orisun.EventStore.CatchUpSubscribeToEvents:output_type -> orisun.Event
-	22, // 48: orisun.EventStore.Ping:output_type -> orisun.PingResponse
-	24, // 49: orisun.EventStore.GetServerInfo:output_type -> orisun.GetServerInfoResponse
-	28, // 50: orisun.EventStore.CreateIndex:output_type -> orisun.CreateIndexResponse
-	30, // 51: orisun.EventStore.DropIndex:output_type -> orisun.DropIndexResponse
-	33, // 52: orisun.EventStore.ListIndexes:output_type -> orisun.ListIndexesResponse
-	35, // 53: orisun.EventStore.GetIndex:output_type -> orisun.GetIndexResponse
-	44, // [44:54] is the sub-list for method output_type
-	34, // [34:44] is the sub-list for method input_type
-	34, // [34:34] is the sub-list for extension type_name
-	34, // [34:34] is the sub-list for extension extendee
-	0,  // [0:34] is the sub-list for field type_name
+	32, // 32: orisun.IndexDefinition.progress:type_name -> orisun.IndexProgress
+	31, // 33: orisun.ListIndexesResponse.indexes:type_name -> orisun.IndexDefinition
+	35, // 34: orisun.ListIndexesResponse.advice:type_name -> orisun.IndexAdvice
+	36, // 35: orisun.ListIndexesResponse.usage:type_name -> orisun.IndexUsage
+	42, // 36: orisun.IndexAdvice.since:type_name -> google.protobuf.Timestamp
+	27, // 37: orisun.IndexAdvice.create:type_name -> orisun.CreateIndexRequest
+	31, // 38: orisun.GetIndexResponse.index:type_name -> orisun.IndexDefinition
+	15, // 39: orisun.ExplainRequest.get_events:type_name -> orisun.GetEventsRequest
+	41, // 40: orisun.ExplainResponse.scans:type_name -> orisun.ExplainedScan
+	13, // 41: orisun.EventStore.SaveEvents:input_type -> orisun.SaveEventsRequest
+	15, // 42: orisun.EventStore.GetEvents:input_type -> orisun.GetEventsRequest
+	17, // 43: orisun.EventStore.GetLatestByCriteria:input_type -> orisun.GetLatestByCriteriaRequest
+	20, // 44: orisun.EventStore.CatchUpSubscribeToEvents:input_type -> orisun.CatchUpSubscribeToEventStoreRequest
+	21, // 45: orisun.EventStore.Ping:input_type -> orisun.PingRequest
+	23, // 46: orisun.EventStore.GetServerInfo:input_type -> orisun.GetServerInfoRequest
+	27, // 47: orisun.EventStore.CreateIndex:input_type -> orisun.CreateIndexRequest
+	29, // 48: orisun.EventStore.DropIndex:input_type -> orisun.DropIndexRequest
+	33, // 49: orisun.EventStore.ListIndexes:input_type -> orisun.ListIndexesRequest
+	37, // 50: orisun.EventStore.GetIndex:input_type -> orisun.GetIndexRequest
+	39, // 51: orisun.EventStore.Explain:input_type -> orisun.ExplainRequest
+	14, // 52: orisun.EventStore.SaveEvents:output_type -> orisun.WriteResult
+	16, // 53: orisun.EventStore.GetEvents:output_type -> orisun.GetEventsResponse
+	19, // 54: orisun.EventStore.GetLatestByCriteria:output_type -> orisun.GetLatestByCriteriaResponse
+	11, // 55: orisun.EventStore.CatchUpSubscribeToEvents:output_type -> orisun.Event
+	22, // 56: orisun.EventStore.Ping:output_type -> orisun.PingResponse
+	24, // 57: orisun.EventStore.GetServerInfo:output_type -> orisun.GetServerInfoResponse
+	28, // 58: orisun.EventStore.CreateIndex:output_type -> orisun.CreateIndexResponse
+	30, // 59: orisun.EventStore.DropIndex:output_type -> orisun.DropIndexResponse
+	34, // 60: orisun.EventStore.ListIndexes:output_type -> orisun.ListIndexesResponse
+	38, // 61: orisun.EventStore.GetIndex:output_type -> orisun.GetIndexResponse
+	40, // 62: orisun.EventStore.Explain:output_type -> orisun.ExplainResponse
+	52, // [52:63] is the sub-list for method output_type
+	41, // [41:52] is the sub-list for method input_type
+	41, // [41:41] is the sub-list for extension type_name
+	41, // [41:41] is the sub-list for extension extendee
+	0,  // [0:41] is the sub-list for field type_name
 }
 
 func init() { file_eventstore_proto_init() }
@@ -2291,7 +2786,7 @@ func file_eventstore_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_eventstore_proto_rawDesc), len(file_eventstore_proto_rawDesc)),
 			NumEnums:      6,
-			NumMessages:   30,
+			NumMessages:   36,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

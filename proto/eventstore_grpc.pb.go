@@ -32,6 +32,7 @@ const (
 	EventStore_DropIndex_FullMethodName                = "/orisun.EventStore/DropIndex"
 	EventStore_ListIndexes_FullMethodName              = "/orisun.EventStore/ListIndexes"
 	EventStore_GetIndex_FullMethodName                 = "/orisun.EventStore/GetIndex"
+	EventStore_Explain_FullMethodName                  = "/orisun.EventStore/Explain"
 )
 
 // EventStoreClient is the client API for EventStore service.
@@ -56,14 +57,18 @@ type EventStoreClient interface {
 	Ping(ctx context.Context, in *PingRequest, opts ...grpc.CallOption) (*PingResponse, error)
 	// GetServerInfo says what is running and what it can do.
 	GetServerInfo(ctx context.Context, in *GetServerInfoRequest, opts ...grpc.CallOption) (*GetServerInfoResponse, error)
-	// CreateIndex makes criteria on the given fields fast. The same definition again is a success.
+	// CreateIndex makes criteria on the given fields fast, and answers when the index is ready; saves go on meanwhile. The same
+	// definition again is a success, another one under the same name ALREADY_EXISTS. A cancelled call leaves no index.
 	CreateIndex(ctx context.Context, in *CreateIndexRequest, opts ...grpc.CallOption) (*CreateIndexResponse, error)
 	// DropIndex removes an index made by CreateIndex.
 	DropIndex(ctx context.Context, in *DropIndexRequest, opts ...grpc.CallOption) (*DropIndexResponse, error)
-	// ListIndexes lists a boundary's indexes.
+	// ListIndexes lists a boundary's indexes, how much they are used, and which are missing.
 	ListIndexes(ctx context.Context, in *ListIndexesRequest, opts ...grpc.CallOption) (*ListIndexesResponse, error)
 	// GetIndex answers one index's definition and state.
 	GetIndex(ctx context.Context, in *GetIndexRequest, opts ...grpc.CallOption) (*GetIndexResponse, error)
+	// Explain runs a GetEvents, throws the page away and tells which index each criterion used and how much was read for it. It is
+	// this server's own, and no part of the original protocol.
+	Explain(ctx context.Context, in *ExplainRequest, opts ...grpc.CallOption) (*ExplainResponse, error)
 }
 
 type eventStoreClient struct {
@@ -183,6 +188,16 @@ func (c *eventStoreClient) GetIndex(ctx context.Context, in *GetIndexRequest, op
 	return out, nil
 }
 
+func (c *eventStoreClient) Explain(ctx context.Context, in *ExplainRequest, opts ...grpc.CallOption) (*ExplainResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ExplainResponse)
+	err := c.cc.Invoke(ctx, EventStore_Explain_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // EventStoreServer is the server API for EventStore service.
 // All implementations must embed UnimplementedEventStoreServer
 // for forward compatibility.
@@ -205,14 +220,18 @@ type EventStoreServer interface {
 	Ping(context.Context, *PingRequest) (*PingResponse, error)
 	// GetServerInfo says what is running and what it can do.
 	GetServerInfo(context.Context, *GetServerInfoRequest) (*GetServerInfoResponse, error)
-	// CreateIndex makes criteria on the given fields fast. The same definition again is a success.
+	// CreateIndex makes criteria on the given fields fast, and answers when the index is ready; saves go on meanwhile. The same
+	// definition again is a success, another one under the same name ALREADY_EXISTS. A cancelled call leaves no index.
 	CreateIndex(context.Context, *CreateIndexRequest) (*CreateIndexResponse, error)
 	// DropIndex removes an index made by CreateIndex.
 	DropIndex(context.Context, *DropIndexRequest) (*DropIndexResponse, error)
-	// ListIndexes lists a boundary's indexes.
+	// ListIndexes lists a boundary's indexes, how much they are used, and which are missing.
 	ListIndexes(context.Context, *ListIndexesRequest) (*ListIndexesResponse, error)
 	// GetIndex answers one index's definition and state.
 	GetIndex(context.Context, *GetIndexRequest) (*GetIndexResponse, error)
+	// Explain runs a GetEvents, throws the page away and tells which index each criterion used and how much was read for it. It is
+	// this server's own, and no part of the original protocol.
+	Explain(context.Context, *ExplainRequest) (*ExplainResponse, error)
 	mustEmbedUnimplementedEventStoreServer()
 }
 
@@ -252,6 +271,9 @@ func (UnimplementedEventStoreServer) ListIndexes(context.Context, *ListIndexesRe
 }
 func (UnimplementedEventStoreServer) GetIndex(context.Context, *GetIndexRequest) (*GetIndexResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetIndex not implemented")
+}
+func (UnimplementedEventStoreServer) Explain(context.Context, *ExplainRequest) (*ExplainResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Explain not implemented")
 }
 func (UnimplementedEventStoreServer) mustEmbedUnimplementedEventStoreServer() {}
 func (UnimplementedEventStoreServer) testEmbeddedByValue()                    {}
@@ -447,6 +469,24 @@ func _EventStore_GetIndex_Handler(srv interface{}, ctx context.Context, dec func
 	return interceptor(ctx, in, info, handler)
 }
 
+func _EventStore_Explain_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ExplainRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(EventStoreServer).Explain(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: EventStore_Explain_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(EventStoreServer).Explain(ctx, req.(*ExplainRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // EventStore_ServiceDesc is the grpc.ServiceDesc for EventStore service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -489,6 +529,10 @@ var EventStore_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "GetIndex",
 			Handler:    _EventStore_GetIndex_Handler,
+		},
+		{
+			MethodName: "Explain",
+			Handler:    _EventStore_Explain_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

@@ -105,8 +105,6 @@ func (l *line) settle(bytes int) error {
 }
 
 func (l *line) await(f flight) error {
-	timeout := time.NewTimer(ackLimit)
-	defer timeout.Stop()
 	select {
 	case ack := <-f.ack.Ok():
 		if ack.Duplicate || ack.Sequence != f.sequence {
@@ -114,9 +112,7 @@ func (l *line) await(f flight) error {
 		}
 		return nil
 	case err := <-f.ack.Err():
-		return err
-	case <-timeout.C:
-		return fmt.Errorf("no acknowledgement within %v", ackLimit)
+		return err // JetStream's, or that no answer came within ackLimit
 	case <-l.held.Done():
 		return context.Cause(l.held)
 	}

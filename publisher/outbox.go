@@ -29,10 +29,11 @@ type outbox struct {
 	log      *slog.Logger
 	hinted   chan struct{}
 
-	batch int       // events to read with the next query
-	told  bool      // that somebody else holds the lease
-	noted position  // the checkpoint in PostgreSQL, as far as known
-	due   time.Time // the next checkpoint
+	js    jetstream.JetStream // nil before the first line
+	batch int                 // events to read with the next query
+	told  bool                // that somebody else holds the lease
+	noted position            // the checkpoint in PostgreSQL, as far as known
+	due   time.Time           // the next checkpoint
 
 	mu     sync.Mutex
 	status Status
@@ -159,16 +160,19 @@ func (o *outbox) lead(ctx context.Context, lease *Lease) {
 // publish takes the stream over and follows PostgreSQL, until ctx ends or the stream is not what it should be. It tells whether it
 // published anything.
 func (o *outbox) publish(ctx context.Context, lease *Lease) (progress bool, err error) {
-	js, err := jetstream.New(o.config.NATS, jetstream.WithDefaultTimeout(apiLimit), jetstream.WithPublishAsyncMaxPending(4*maxInFlight))
+	if o.js == nil {
+		// One for all lines: what an earlier line left unanswered is given up after ackLimit, and counts as pending until then.
+		o.js, err = jetstream.New(o.config.NATS, jetstream.WithDefaultTimeout(apiLimit),
+			jetstream.WithPublishAsyncMaxPending(4*maxInFlight), jetstream.WithPublishAsyncTimeout(ackLimit))
+		if err != nil {
+			return false, err
+		}
+	}
+	end, err := o.takeOver(ctx, o.js)
 	if err != nil {
 		return false, err
 	}
-	defer js.CleanupPublisher() // what is still unanswered then is nobody's
-	end, err := o.takeOver(ctx, js)
-	if err != nil {
-		return false, err
-	}
-	line := newLine(lease.Context(), js, o, end)
+	line := newLine(lease.Context(), o.js, o, end)
 	defer o.checkpoint(lease, line, true) // so that a publisher stops at a checkpoint
 
 	poll := time.NewTicker(outboxPoll)

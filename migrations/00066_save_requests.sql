@@ -16,6 +16,7 @@ CREATE FUNCTION orisun.save_requests(
 ) RETURNS SETOF orisun.save_result
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off SET jit = off
 AS $$
 DECLARE
     v_requests        integer := cardinality(p_expected_global_ids);
@@ -34,8 +35,10 @@ DECLARE
     v_dependents      integer[] := '{}';                                  -- request v_dependents[i] would conflict
     v_blockers        integer[] := '{}';                                  --   with the earlier request v_blockers[i]
     v_blocking        integer[] := '{}';                                  --   for its event v_blocking[i], counted over all
+    v_indexes         orisun.boundary_index[];                            -- those of the boundary
     v_shape           record;
-    v_predicate       text;
+    v_part            record;
+    v_statement       text;
     v_row             record;
     v_repeat          integer := 1;
     v_block           integer := 1;
@@ -105,10 +108,15 @@ BEGIN
                   JOIN unnest(p_event_ids, p_event_requests) AS o(event_id, request) ON o.event_id = r.event_id AND o.request < r.request) p;
     END IF;
 
-    -- Contexts, one statement for each shape: stored events after the expected position, then events of earlier requests.
+    IF p_criterion_requests <> '{}' THEN
+        v_indexes := orisun.find_indexes(p_boundary);
+    END IF;
+    -- Contexts, one statement for each shape (and for each set of indexes, where that depends on values): stored events after the expected position, then events of earlier requests.
     FOR v_shape IN
         SELECT c.keys,
                array_agg(ROW(c.request,
+                             CASE WHEN (p_expected_transaction_ids[c.request], p_expected_global_ids[c.request]) = (0, 0) THEN -1
+                                  ELSE p_expected_transaction_ids[c.request] END,
                              CASE WHEN (p_expected_transaction_ids[c.request], p_expected_global_ids[c.request]) = (0, 0) THEN -1
                                   ELSE p_expected_global_ids[c.request] END,
                              c.vals)::orisun.context) AS contexts
@@ -120,19 +128,23 @@ BEGIN
                  WHERE v_outcomes[r.request] = 'saved') c
          GROUP BY c.keys
     LOOP
-        v_predicate := orisun.criterion_predicate(v_shape.keys, 'c.vals', 0);
-        FOR v_row IN EXECUTE format($sql$
-            SELECT c.request, e.transaction_id, e.global_id
-              FROM unnest($1) AS c
-             CROSS JOIN LATERAL (SELECT e.transaction_id, e.global_id FROM %s e
-                                  WHERE e.global_id > c.after AND %s
-                                  ORDER BY e.global_id DESC LIMIT 1) e
-            $sql$, v_boundary.events, v_predicate)
-            USING v_shape.contexts
-        LOOP
-            v_outcomes[v_row.request] := 'context_changed';
-            v_transaction_ids[v_row.request] := greatest(v_transaction_ids[v_row.request], v_row.transaction_id);
-            v_global_ids[v_row.request] := greatest(v_global_ids[v_row.request], v_row.global_id);
+        FOR v_part IN SELECT p.indexes, p.contexts FROM orisun.split_contexts(v_indexes, v_shape.keys, v_shape.contexts) p LOOP
+            v_statement := orisun.compose_latest(v_boundary.events, v_part.indexes, v_shape.keys);
+            IF v_part.indexes = '{}' AND v_shape.keys <> '{}' AND cardinality(v_part.contexts) > 1 THEN
+                -- No index: then the events after the earliest position are read once for all contexts, not once for each.
+                v_statement := format($sql$
+                    SELECT c.request, max(e.transaction_id) AS transaction_id, max(e.global_id) AS global_id
+                      FROM unnest($1) AS c
+                      JOIN %s e ON e.global_id > c.global_id AND %s
+                     WHERE e.global_id > (SELECT min(c.global_id) FROM unnest($1) AS c)
+                     GROUP BY c.request
+                    $sql$, v_boundary.events, orisun.criterion_predicate(v_shape.keys, 'c.vals', 0));
+            END IF;
+            FOR v_row IN EXECUTE v_statement USING v_part.contexts LOOP
+                v_outcomes[v_row.request] := 'context_changed';
+                v_transaction_ids[v_row.request] := greatest(v_transaction_ids[v_row.request], v_row.transaction_id);
+                v_global_ids[v_row.request] := greatest(v_global_ids[v_row.request], v_row.global_id);
+            END LOOP;
         END LOOP;
         IF v_requests > 1 THEN
             EXECUTE format($sql$
@@ -141,7 +153,7 @@ BEGIN
                           FROM unnest($1) AS c
                           JOIN unnest($2, $3, $4) WITH ORDINALITY AS e(request, event_type, data, ordinal) ON e.request < c.request AND %s
                          GROUP BY c.request, e.request) b
-                $sql$, v_predicate)
+                $sql$, orisun.criterion_predicate(v_shape.keys, 'c.vals', 0))
                INTO v_dependents, v_blockers, v_blocking
               USING v_shape.contexts, p_event_requests, p_event_types, p_data, v_dependents, v_blockers, v_blocking;
         END IF;

@@ -1,0 +1,22 @@
+-- +goose Up
+-- +goose StatementBegin
+CREATE FUNCTION orisun.finish_indexing(p_boundary text) RETURNS void
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF NOT orisun.lock_indexes(p_boundary) THEN
+        RETURN;
+    END IF;
+    DELETE FROM orisun.boundary_index i WHERE i.boundary = p_boundary AND to_regclass(i.relation) IS NULL;
+    PERFORM pg_advisory_unlock(orisun.index_class(), (orisun.find_boundary(p_boundary)).number);
+END
+$$;
+-- +goose StatementEnd
+
+COMMENT ON FUNCTION orisun.finish_indexing(text) IS $$Forgets definitions whose index does not exist and gives up the right of orisun.lock_indexes: the last of the statements that
+orisun.create_index, orisun.drop_index and orisun.clean_indexes answer. It does nothing while another session has that right.$$;
+
+-- +goose Down
+SELECT orisun.refuse_down_while_events_exist();
+DROP FUNCTION orisun.finish_indexing(text);
