@@ -118,8 +118,16 @@ var (
 	drawKey   = rapid.SampledFrom([]string{"a", "b", "event_type", "eventType"})
 	drawValue = rapid.SampledFrom([]string{"1", "1.0", "true", "x", "T", "U", moment, long + "1", long + "2"})
 	drawField = rapid.SampledFrom([][2]string{
-		{`1`, "1"}, {`"1"`, "1"}, {`1.0`, "1.0"}, {`true`, "true"}, {`"x"`, "x"}, {`null`, ""}, {"", ""},
-		{`"` + moment + `"`, moment}, {`"` + long + `1"`, long + "1"}, {`"` + long + `2"`, long + "2"},
+		{`1`, "1"},
+		{`"1"`, "1"},
+		{`1.0`, "1.0"},
+		{`true`, "true"},
+		{`"x"`, "x"},
+		{`null`, ""},
+		{"", ""},
+		{`"` + moment + `"`, moment},
+		{`"` + long + `1"`, long + "1"},
+		{`"` + long + `2"`, long + "2"},
 	})
 	drawTag  = rapid.Custom(func(t *rapid.T) tag { return tag{drawKey.Draw(t, "key"), drawValue.Draw(t, "value")} })
 	drawTags = rapid.Custom(func(t *rapid.T) criterion { return rapid.SliceOfN(drawTag, 0, 3).Draw(t, "tags") })

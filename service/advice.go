@@ -146,7 +146,7 @@ func (a *adviser) list(ctx context.Context, boundary string, taken map[string]bo
 		}
 		if use.unserved.Load() {
 			advice = append(advice, &orisunpb.IndexAdvice{
-				Keys: use.shape.list(), Count: use.count, Since: timestamppb.New(time.Unix(0, use.since.Load())), Create: createFor(use.shape, taken),
+				Keys: use.list(), Count: use.count, Since: timestamppb.New(time.Unix(0, use.since.Load())), Create: createFor(use.shape, taken),
 			})
 		}
 	}

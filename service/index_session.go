@@ -22,7 +22,7 @@ const (
 	lockPoll = 100 * time.Millisecond
 	// cleanTimeout is how long a change that failed may clean up after itself, beyond the end of its call. What it leaves is removed
 	// by the next change of the boundary's indexes and at the next start.
-	cleanTimeout = 10 * time.Second
+	cleanTimeout = 30 * time.Second
 )
 
 // errIndexDraining ends a build when the server drains.
