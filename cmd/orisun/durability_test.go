@@ -3,11 +3,17 @@ package main
 import (
 	"context"
 	"fmt"
+	"regexp"
 	"sync"
 	"syscall"
 	"testing"
 
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"google.golang.org/protobuf/proto"
+
 	orisunpb "github.com/oexza/orisun/proto"
+	"github.com/oexza/orisun/publisher"
 )
 
 // acknowledged is what clients were told: event ids and their positions.
@@ -61,7 +67,62 @@ func TestKillingTheServerUnderWritersLosesAndMovesNothing(t *testing.T) {
 		writers.Wait()
 	}
 	server := launch(t, environment(data))
-	compare(t, connect(t, server.address), acks)
+	store := connect(t, server.address)
+	compare(t, store, acks)
+	compareStream(t, store, server)
+}
+
+// compareStream reads the boundary's stream as any NATS client does: it is what GetEvents answers, message for message.
+func compareStream(t *testing.T, store orisunpb.EventStoreClient, server *process) {
+	t.Helper()
+	page, err := store.GetEvents(t.Context(), &orisunpb.GetEventsRequest{Boundary: "orisun_test_1", Count: 10_000})
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := regexp.MustCompile(`"msg":"NATS: start","address":"([^"]+)"`).FindStringSubmatch(server.logged())
+	if address == nil {
+		t.Fatalf("the log does not tell where NATS listens:\n%s", server.logged())
+	}
+	conn, err := nats.Connect("nats://"+address[1], nats.UserInfo("admin", "changeit"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(conn.Close)
+	streams, err := jetstream.New(conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	consumer, err := streams.OrderedConsumer(t.Context(), publisher.StreamName("orisun_test_1"), jetstream.OrderedConsumerConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	messages, err := consumer.Messages()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer messages.Stop()
+	previous := publisher.NoPrevious
+	for _, want := range page.GetEvents() {
+		message, err := messages.Next(jetstream.NextContext(t.Context()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, before, err := publisher.Decode(message.Headers(), message.Data())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if before != previous || !proto.Equal(got, want) {
+			t.Fatalf("the stream has %v after %d, the log %v after %d", got, before, want, previous)
+		}
+		previous = want.GetPosition().GetGlobalId()
+	}
+	info, err := consumer.Info(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info.NumPending != 0 {
+		t.Errorf("the stream has %d messages more than the log has events", info.NumPending)
+	}
 }
 
 // compare reads everything: each acknowledged event is there once, where it was said to be, and no position is missing or double.
