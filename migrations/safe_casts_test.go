@@ -48,7 +48,7 @@ func TestATimestampMeansOneMomentUnderEverySetting(t *testing.T) {
 			rapid.SampledFrom([]string{"", ":00", ":59", ":60", ":07.5", ":59.9999999", ":1", ".5"}).Draw(rt, "seconds") +
 			rapid.SampledFrom([]string{"Z", "z", "+00:00", "-15:59", "+14", "+0530", "+16:00", "", " UTC", "Z\n", "-00:60"}).Draw(rt, "offset")
 		got := ask(rt, text)
-		if want, err := time.Parse(time.RFC3339Nano, text); err == nil && want.Year() > 0 && !strings.HasSuffix(text, "16:00") {
+		if want, err := time.Parse(time.RFC3339Nano, text); err == nil && want.Year() > 0 && !strings.HasSuffix(text, "16:00") && !strings.HasSuffix(text, "00:60") { // which Go takes
 			if got == nil || !got.Equal(want.Round(time.Microsecond)) {
 				rt.Fatalf("%q is %v, want %v", text, got, want)
 			}

@@ -55,6 +55,7 @@ func newGRPCServer(config *Config, store *service.EventStore, healthy *health.Se
 	}
 	server := grpc.NewServer(options...)
 	orisunpb.RegisterEventStoreServer(server, store)
+	orisunpb.RegisterAdminServer(server, service.NewAdmin(store))
 	healthpb.RegisterHealthServer(server, healthy)
 	if config.GRPC.EnableReflection {
 		reflection.Register(server)

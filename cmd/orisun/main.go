@@ -60,6 +60,6 @@ func newRootCommand() *cobra.Command {
 	addConfigFlags(root.Flags())
 	config := newConfigCommand()
 	addConfigFlags(config.Flags())
-	root.AddCommand(config, newTailCommand(), newBenchCommand(), newVersionCommand())
+	root.AddCommand(config, newTailCommand(), newIndexCommand(), newExplainCommand(), newBenchCommand(), newVersionCommand())
 	return root
 }

@@ -26,8 +26,8 @@ import (
 // the real binary. Only the port differs from what is printed.
 func TestTheExamplesOfTheREADMERunAsPrinted(t *testing.T) {
 	server := launch(t, environment(t.TempDir(),
-		"ORISUN_PG_SCHEMAS=orisun_test_1:public,banking:public,orisun_admin:admin",
-		`ORISUN_BOUNDARIES=[{"name":"orisun_test_1"},{"name":"banking"},{"name":"orisun_admin"}]`))
+		"ORISUN_PG_SCHEMAS=orisun_test_1:public,banking:public,orders:public,orisun_admin:admin",
+		`ORISUN_BOUNDARIES=[{"name":"orisun_test_1"},{"name":"banking"},{"name":"orders"},{"name":"orisun_admin"}]`))
 	readme, err := os.ReadFile("../../README.md")
 	if err != nil {
 		t.Fatal(err)
@@ -47,6 +47,10 @@ func TestTheExamplesOfTheREADMERunAsPrinted(t *testing.T) {
 		{codes.OK, `"eventId": "user-001"`},
 		{codes.OK, `{}`},
 		{codes.AlreadyExists, `CONTEXT_CHANGED`},
+		{codes.OK, `{}`},
+		{codes.OK, `{}`},
+		{codes.OK, `{}`},
+		{codes.OK, `{}`},
 	}
 	if len(examples) != len(wants) {
 		t.Fatalf("README.md has %d examples in bash, the test knows %d", len(examples), len(wants))

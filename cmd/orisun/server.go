@@ -97,6 +97,7 @@ func (s *Server) Run(ctx context.Context) (err error) {
 		Feed:              streams.feed,
 		AcquireSubscriber: acquireSubscriber(streams.leases),
 		Serving:           serving,
+		Log:               s.log,
 		Info: &orisunpb.GetServerInfoResponse{
 			Version: build.version, GitCommit: build.commit, BuildTime: build.date,
 			Backend: orisunpb.StorageBackend_STORAGE_BACKEND_POSTGRES,
@@ -104,10 +105,14 @@ func (s *Server) Run(ctx context.Context) (err error) {
 			Capabilities: []orisunpb.ServerCapability{
 				orisunpb.ServerCapability_SERVER_CAPABILITY_COMMAND_CONTEXT_CONSISTENCY,
 				orisunpb.ServerCapability_SERVER_CAPABILITY_CATCH_UP_SUBSCRIPTIONS,
+				orisunpb.ServerCapability_SERVER_CAPABILITY_INDEX_MANAGEMENT,
 				orisunpb.ServerCapability_SERVER_CAPABILITY_GRPC_HEALTH,
 			},
 		},
 	})
+	if err := s.step("clean up indexes", func() error { return store.CleanIndexes(ctx) }); err != nil {
+		return err
+	}
 	healthy := health.NewServer()
 	server, err := newGRPCServer(s.config, store, healthy, s.log)
 	if err != nil {

@@ -1,0 +1,186 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5"
+	"github.com/spf13/cobra"
+
+	"github.com/oexza/orisun/migrations/pgtest"
+	orisunpb "github.com/oexza/orisun/proto"
+)
+
+// output is what a command printed, on both ways out, and may be read while it runs.
+type output struct {
+	mutex sync.Mutex
+	text  bytes.Buffer
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mutex.Lock()
+	defer o.mutex.Unlock()
+	return o.text.Write(p)
+}
+
+func (o *output) String() string {
+	o.mutex.Lock()
+	defer o.mutex.Unlock()
+	return o.text.String()
+}
+
+func runClient(ctx context.Context, out *output, args ...string) error {
+	root := &cobra.Command{Use: "orisun", SilenceUsage: true, SilenceErrors: true}
+	root.AddCommand(newIndexCommand(), newExplainCommand())
+	root.SetArgs(args)
+	root.SetOut(out)
+	root.SetErr(out)
+	return root.ExecuteContext(ctx)
+}
+
+func TestIndexesFromTheCommandLine(t *testing.T) {
+	n := newNode(t, pgtest.Clone(t))
+	save(t, n.client(), "w", 0, 20)
+	run := func(args ...string) string {
+		t.Helper()
+		var out output
+		if err := runClient(t.Context(), &out, append(args, "--server", n.address)...); err != nil {
+			t.Fatalf("orisun %s: %v", strings.Join(args, " "), err)
+		}
+		// Times, sizes and the widths of columns differ from run to run, buffers from one PostgreSQL to the next.
+		text := regexp.MustCompile(`(?m)[0-9.]+ ?(kB|B|ms|buffers)\b|since [0-9: -]+|\b[0-9]+$`).ReplaceAllString(out.String(), "…")
+		return regexp.MustCompile(`  +`).ReplaceAllString(text, "  ")
+	}
+	want := func(args []string, lines ...string) {
+		t.Helper()
+		if diff := cmp.Diff(strings.Join(lines, "\n")+"\n", run(args...)); diff != "" {
+			t.Errorf("orisun %s (-want +got):\n%s", strings.Join(args, " "), diff)
+		}
+	}
+	const b = followedBoundary
+	want([]string{"index", "advise", b}, "# every criterion that this node was asked for has an index, and every index is used")
+	want([]string{"explain", b, "--where", "writer=w", "--count", "2"},
+		"CRITERION  INDEX  EVENTS  THROWN AWAY  BUFFERS",
+		"writer=w  none: orisun_test_1_orisun_es_event_pkey  2  0  …",
+		"2 events, …, planned in …, run in …")
+	if _, err := n.client().GetEvents(t.Context(), &orisunpb.GetEventsRequest{Boundary: b, Query: where("writer", "w")}); err != nil {
+		t.Fatal(err)
+	}
+	want([]string{"index", "advise", b},
+		"# no index for criteria on writer: asked 1 times …",
+		"orisun index create orisun_test_1 writer --field writer")
+
+	for _, args := range [][]string{
+		{"index", "create", b, "writer", "--field", "writer"},
+		{"index", "create", b, "odd_n", "--field", "n:numeric", "--field", "event_type", "--where", "n>=3", "--where", "odd=true", "--any"},
+	} {
+		if got := run(args...); !strings.Contains(got, "is ready after") {
+			t.Errorf("orisun %s: %s", strings.Join(args, " "), got)
+		}
+	}
+	want([]string{"index", "list", b},
+		"NAME  FIELDS  CONDITIONS  STATE  USED  SIZE",
+		"odd_n  n:NUMERIC, event_type  n>=3 OR odd=true  READY  0  …",
+		"writer  writer  -  READY  0  …")
+	want([]string{"index", "advise", b},
+		"# index odd_n (…) was not used since PostgreSQL's statistics were reset", "orisun index drop orisun_test_1 odd_n",
+		"# index writer (…) was not used since PostgreSQL's statistics were reset", "orisun index drop orisun_test_1 writer")
+	want([]string{"explain", b, "--desc", "--where", "writer=w", "--where", "odd=true", "--or", "--where", "note=x", "--or", "--where", "missing=1", "--count", "3"},
+		"CRITERION  INDEX  EVENTS  THROWN AWAY  BUFFERS",
+		"writer=w AND odd=true  orisun_test_1_writer_idx  3  2  …",
+		"note=x  \"  ",
+		"missing=1  none: orisun_test_1_orisun_es_event_pkey  0  20  …",
+		"3 events, …, planned in …, run in …")
+	if got := run("index", "list", b, "--json"); !strings.Contains(got, `"jsonKey"`) {
+		t.Errorf("list --json: %s", got)
+	}
+	if got := run("explain", b, "--where", "writer=w", "--plan"); !strings.Contains(got, `"Node Type"`) {
+		t.Errorf("explain --plan: %s", got)
+	}
+	if got := run("index", "drop", b, "writer"); got != "" {
+		t.Errorf("drop: %s", got)
+	}
+}
+
+func TestAnInterruptedBuildShowsHowFarItWasAndIsGone(t *testing.T) {
+	n := newNode(t, pgtest.Clone(t))
+	tx, err := n.pool.BeginTx(t.Context(), pgx.TxOptions{IsoLevel: pgx.RepeatableRead})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := tx.Rollback(context.Background()); err != nil {
+			t.Error(err)
+		}
+	}()
+	if _, err := tx.Exec(t.Context(), `SELECT txid_current()`); err != nil { // a build waits for this snapshot
+		t.Fatal(err)
+	}
+	ctx, interrupt := context.WithCancel(t.Context())
+	var out output
+	ended := make(chan error, 1)
+	go func() {
+		ended <- runClient(ctx, &out, "index", "create", followedBoundary, "writer", "--field", "writer", "--server", n.address)
+	}()
+	waitFor(t, func() bool { return strings.Contains(out.String(), "waiting for ") })
+	interrupt()
+	if err := <-ended; err == nil || !strings.Contains(err.Error(), "interrupted") {
+		t.Errorf("got %v", err)
+	}
+	waitFor(t, func() bool {
+		var left bool
+		if err := n.pool.QueryRow(t.Context(), `SELECT to_regclass('public.orisun_test_1_writer_idx') IS NOT NULL OR EXISTS (SELECT FROM orisun.boundary_index)`).Scan(&left); err != nil {
+			t.Fatal(err)
+		}
+		return !left
+	})
+}
+
+func TestWrongIndexCommandsSayWhatTheyNeed(t *testing.T) {
+	n := newNode(t, pgtest.Clone(t))
+	for _, c := range []struct {
+		args    string
+		misused bool
+		want    string
+	}{
+		{"index create orders", true, "BOUNDARY and NAME"},
+		{"index list", true, "orisun index list orders"},
+		{"explain", true, "orisun explain orders"},
+		{"index create orders x --field a --where amount", true, "amount>=10"},
+		{"explain orders --after now", true, "42/41"},
+		{"index create nowhere x --field a", false, "NOT_FOUND"},
+		{"index create orisun_test_1 x", false, "fields: has 0 fields"},
+		{"index drop orisun_test_1 x", false, "has no index"},
+		{"explain orders --where a=1 --count 10001", false, "get_events.count"},
+		{"explain orders --or", false, "between two --where"},
+		{"explain orders --where a", false, "key=value"},
+	} {
+		err := runClient(t.Context(), &output{}, append(strings.Fields(c.args), "--server", n.address)...)
+		var misused usageError
+		if err == nil || errors.As(err, &misused) != c.misused || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("orisun %s: got %v, want %q", c.args, err, c.want)
+		}
+	}
+}
+
+func TestConditionsAndFieldsAreReadAsTheyAreWritten(t *testing.T) {
+	for text, want := range map[string][3]string{
+		"a=b": {"a", "=", "b"}, "a==b": {"a", "=", "=b"}, "a>=10": {"a", ">=", "10"}, "a<=": {"a", "<=", ""}, "a<b": {"a", "<", "b"}, "a>=b=c": {"a", ">=", "b=c"}, "ключ> 1": {"ключ", ">", " 1"},
+	} {
+		got, err := parseCondition(text)
+		if err != nil || [3]string{got.GetKey(), got.GetOperator(), got.GetValue()} != want {
+			t.Errorf("%q is %v, %v", text, got, err)
+		}
+	}
+	for text, want := range map[string]string{"a": "a:TEXT", "a:NUMERIC": "a:NUMERIC", "a:b:boolean": "a:b:BOOLEAN", "a:b": "a:b:TEXT", "a:": "a::TEXT", ":TEXT": ":TEXT:TEXT"} {
+		if got := parseField(text); got.GetJsonKey()+":"+got.GetValueType().String() != want {
+			t.Errorf("%q is %v", text, got)
+		}
+	}
+}

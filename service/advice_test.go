@@ -1,0 +1,73 @@
+package service_test
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	orisunpb "github.com/oexza/orisun/proto"
+)
+
+func TestAdviceNamesTheCriteriaThatNoIndexServes(t *testing.T) {
+	pool := bank(t)
+	log := &lockedBuffer{}
+	store := node(t, pool, nil, log)
+	ask := func(pairs ...string) {
+		t.Helper()
+		if _, err := store.GetEvents(t.Context(), &orisunpb.GetEventsRequest{Boundary: boundary, Query: &orisunpb.Query{Criteria: tagged(pairs...)}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	advice := func() (text []string) {
+		t.Helper()
+		list, err := store.ListIndexes(t.Context(), &orisunpb.ListIndexesRequest{Boundary: boundary})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, a := range list.GetAdvice() {
+			if time.Since(a.GetSince().AsTime()) > time.Minute || a.GetCreate().GetBoundary() != boundary {
+				t.Errorf("advice: %v", a)
+			}
+			text = append(text, fmt.Sprintf("%d× %s: %s", a.GetCount(), strings.Join(a.GetKeys(), "+"), a.GetCreate().GetName()))
+		}
+		return text
+	}
+	ask("user id", "1")
+	ask() // matches every event: nothing to index
+	for i := range 3 {
+		ask("b", fmt.Sprint(i), "eventType", "T")
+		ask("event_type", "T", "b", fmt.Sprint(i), "b", "twice")
+	}
+	if _, err := store.GetLatestByCriteria(t.Context(), &orisunpb.GetLatestByCriteriaRequest{Boundary: boundary, Criteria: tagged("user id", "2")}); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := advice(), []string{"6× b+event_type: b_event_type", "2× user id: user_id"}; !slices.Equal(got, want) {
+		t.Errorf("advice: %q, want %q", got, want)
+	}
+	if n := log.lines("no index serves"); n != 2 {
+		t.Errorf("the log tells %d times, want once for each of two shapes", n)
+	}
+	list, err := store.ListIndexes(t.Context(), &orisunpb.ListIndexesRequest{Boundary: boundary})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range list.GetAdvice() {
+		if _, err := store.CreateIndex(t.Context(), a.GetCreate()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ask("user id", "3")
+	ask("b", "9", "event_type", "T")
+	if got := advice(); len(got) != 0 {
+		t.Errorf("advice that was followed: %q", got)
+	}
+	if _, err := store.DropIndex(t.Context(), &orisunpb.DropIndexRequest{Boundary: boundary, Name: "user_id"}); err != nil {
+		t.Fatal(err)
+	}
+	ask("user id", "4")
+	if got, want := advice(), []string{"1× user id: user_id"}; !slices.Equal(got, want) {
+		t.Errorf("advice after the index is gone: %q, want %q", got, want)
+	}
+}
