@@ -2,7 +2,7 @@
 CREATE TABLE orisun.event (
     global_id      bigint      NOT NULL PRIMARY KEY,
     transaction_id bigint      NOT NULL,
-    date_created   timestamptz NOT NULL DEFAULT clock_timestamp(),
+    date_created   timestamptz NOT NULL DEFAULT clock_timestamp() CHECK (date_created BETWEEN '0001-01-01 00:00:00+00' AND '9999-12-31 00:00:00+00'),
     event_id       text        NOT NULL UNIQUE CHECK (octet_length(event_id) BETWEEN 1 AND 256),
     event_type     text        NOT NULL CHECK (octet_length(event_type) BETWEEN 1 AND 256),
     data           jsonb       NOT NULL CHECK (jsonb_typeof(data) = 'object'),

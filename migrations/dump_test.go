@@ -32,6 +32,8 @@ ORDER BY object COLLATE "C"`
 
 func dump(t *testing.T, config *pgx.ConnConfig) string {
 	t.Helper()
+	config = config.Copy()
+	config.RuntimeParams["timezone"], config.RuntimeParams["datestyle"] = "UTC", "ISO"
 	rows, err := connect(t, config).Query(t.Context(), dumpObjects)
 	if err != nil {
 		t.Fatal(err)

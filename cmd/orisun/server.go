@@ -70,13 +70,19 @@ func (s *Server) Run(ctx context.Context) (err error) {
 		return err
 	}
 	defer read.Close()
+	// The publisher's alone: no question, however long it takes, holds up the outbox.
+	outbox, err := newPool(ctx, s.config.PG, s.config.PG.AdminMaxOpen, s.config.PG.AdminMaxIdle)
+	if err != nil {
+		return err
+	}
+	defer outbox.Close()
 	if err := s.prepareDatabase(ctx, write); err != nil {
 		return err
 	}
 
 	var streams *streaming
 	err = s.step("start NATS", func() (err error) {
-		streams, err = s.startStreaming(ctx, read)
+		streams, err = s.startStreaming(ctx, outbox, read)
 		return err
 	})
 	if err != nil {
@@ -124,7 +130,7 @@ func (s *Server) Run(ctx context.Context) (err error) {
 
 // messageSize is what an event takes at most when it is published.
 func messageSize(boundary, eventID, eventType string, data, metadata int) int {
-	return publisher.MessageSize(boundary, eventSource, eventID, eventType, data, metadata)
+	return publisher.MessageSize(boundary, eventSource+"/"+boundary, eventID, eventType, data, metadata)
 }
 
 // prepareDatabase leaves a PostgreSQL that has what this binary needs.

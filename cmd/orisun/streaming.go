@@ -30,7 +30,7 @@ type streaming struct {
 }
 
 // startStreaming starts NATS and begins to publish. What began is ended again when a later part fails.
-func (s *Server) startStreaming(ctx context.Context, read *pgxpool.Pool) (_ *streaming, err error) {
+func (s *Server) startStreaming(ctx context.Context, outbox, read *pgxpool.Pool) (_ *streaming, err error) {
 	config := s.config.NATS
 	var started streaming
 	started.nats, err = jetstream.Start(ctx, s.jetStreamConfig())
@@ -61,7 +61,7 @@ func (s *Server) startStreaming(ctx context.Context, read *pgxpool.Pool) (_ *str
 	started.publisher = publisher.New(publisher.Config{
 		Boundaries: s.boundaryNames(),
 		Leases:     started.leases,
-		Database:   read,
+		Database:   outbox,
 		NATS:       started.conns[0],
 		Source:     eventSource,
 		BatchSize:  s.config.Publisher.BatchSize,
