@@ -29,19 +29,29 @@ const (
 var errIndexDraining = retryLater(codes.Unavailable, "the server is shutting down: the index is not built; try again, with another node if there is one", nil)
 
 // CleanIndexes removes what builds left behind when a server or PostgreSQL was killed: invalid indexes, and definitions without an
-// index. Builds that are under way, on any node, are left alone. Call it when the server starts.
+// index. Builds that are under way, on any node, are left alone. Call it when the server starts; what a foreign transaction keeps
+// from being dropped within half a minute is told to the log and left to the next change of the boundary's indexes.
 func (s *EventStore) CleanIndexes(ctx context.Context) error {
 	boundaries, err := s.queries.FindUnfinishedIndexes(ctx, s.config.Write)
 	if err != nil {
 		return fmt.Errorf("find unfinished indexes: %w", err)
 	}
 	for _, boundary := range boundaries {
-		err := s.withIndexSession(ctx, func(conn *pgx.Conn) error { return s.cleanIndexes(ctx, conn, boundary) })
-		if err != nil {
+		limited, cancel := context.WithTimeout(ctx, cleanTimeout)
+		err := s.withIndexSession(limited, func(conn *pgx.Conn) error { return s.cleanIndexes(limited, conn, boundary) })
+		expired := limited.Err() != nil && ctx.Err() == nil
+		cancel()
+		if expired {
+			s.warnUnclean(boundary, err)
+		} else if err != nil {
 			return fmt.Errorf("clean the indexes of boundary %s: %w", boundary, err)
 		}
 	}
 	return nil
+}
+
+func (s *EventStore) warnUnclean(boundary string, err error) {
+	s.config.Log.Warn("an index that was not built is not removed yet; the next change of the boundary's indexes and the next start do so", "boundary", boundary, "error", err)
 }
 
 // changeIndexes runs the statements that change answers. Whatever ends them, what they leave behind is removed. Its errors are for the caller.
@@ -99,7 +109,7 @@ func (s *EventStore) cleanAfter(ctx context.Context, boundary string) {
 		return s.cleanIndexes(ctx, conn, boundary)
 	})
 	if err != nil {
-		s.config.Log.Warn("an index that was not built is not removed yet; the next change of the boundary's indexes and the next start do so", "boundary", boundary, "error", err)
+		s.warnUnclean(boundary, err)
 	}
 }
 
