@@ -46,14 +46,16 @@ BEGIN
     -- For rows inserted by hand, each a save of its own: defaults are computed in the order of the columns, global_id first.
     EXECUTE format('ALTER TABLE %s ALTER COLUMN global_id SET DEFAULT nextval(%L), ALTER COLUMN transaction_id SET DEFAULT currval(%L) + 1',
                    v_events, v_sequence, v_sequence);
-    EXECUTE format('CREATE TRIGGER lock_positions BEFORE INSERT ON %s FOR EACH STATEMENT EXECUTE FUNCTION orisun.lock_positions_on_insert(%s)',
-                   v_events, v_number);
+    EXECUTE format('CREATE TRIGGER lock_positions BEFORE INSERT ON %s FOR EACH STATEMENT '
+                   'WHEN (current_setting(''orisun.locked_boundary'', true) IS DISTINCT FROM %L) EXECUTE FUNCTION orisun.lock_positions_on_insert(%s)',
+                   v_events, v_number, v_number);
     EXECUTE format('COMMENT ON TABLE %s IS %L', v_events,
                    format('The events of boundary %s. Save with orisun.insert_events_with_consistency, ask with orisun.get_matching_events.', p_boundary));
     EXECUTE format('CREATE TABLE %I.%I (LIKE orisun.last_published_event_position INCLUDING ALL)',
                    p_schema, p_boundary || '_orisun_last_published_event_position');
     EXECUTE format('CREATE TABLE %I.%I (LIKE orisun.projector_checkpoint INCLUDING ALL)',
                    p_schema, p_boundary || '_projector_checkpoint');
+    EXECUTE orisun.compose_saving(p_boundary);
 END
 $$;
 -- +goose StatementEnd
@@ -82,6 +84,7 @@ BEGIN
                        v_boundary.schema_name, v_boundary.name || '_orisun_es_event',
                        v_boundary.schema_name, v_boundary.name || '_orisun_last_published_event_position',
                        v_boundary.schema_name, v_boundary.name || '_projector_checkpoint');
+        EXECUTE format('DROP FUNCTION %I.%I', v_boundary.schema_name, v_boundary.name || '_orisun_save_requests');
     END LOOP;
     DELETE FROM orisun.boundary;
 END

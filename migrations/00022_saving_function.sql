@@ -1,0 +1,22 @@
+-- +goose Up
+-- +goose StatementBegin
+CREATE FUNCTION orisun.saving_function(p_boundary text) RETURNS text
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    v_name text := (SELECT format('%I.%I', b.schema_name, b.name || '_orisun_save_requests') FROM orisun.boundary b WHERE b.name = p_boundary);
+BEGIN
+    IF v_name IS NULL THEN
+        PERFORM orisun.find_boundary(p_boundary);
+    END IF;
+    RETURN v_name;
+END
+$$;
+-- +goose StatementEnd
+
+COMMENT ON FUNCTION orisun.saving_function(text) IS $$The name of a boundary's own save_requests (see orisun.compose_saving). Raises OR001 when there is no such boundary.$$;
+
+-- +goose Down
+SELECT orisun.refuse_down_while_events_exist();
+DROP FUNCTION orisun.saving_function(text);
