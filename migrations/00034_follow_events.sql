@@ -21,9 +21,10 @@ DECLARE
     v_found   bigint;
 BEGIN
     -- The window counts from an event that exists: after rows that somebody removed, or a rolled back INSERT by hand, it would be empty.
-    EXECUTE format('SELECT e.transaction_id, e.global_id FROM %s e WHERE e.global_id >= $1 ORDER BY e.global_id LIMIT 1', v_events)
+    EXECUTE format('SELECT e.transaction_id, e.global_id FROM %s e WHERE e.global_id >= %s ORDER BY e.global_id LIMIT 1',
+                   v_events, orisun.bound_expression(v_events, '$1', '$2'))
        INTO v_first
-      USING orisun.position_bound(v_events, v_begin.transaction_id, v_begin.global_id);
+      USING v_begin.transaction_id, v_begin.global_id;
     IF v_first IS NULL THEN
         RETURN;
     END IF;
@@ -32,8 +33,9 @@ BEGIN
        INTO v_last
       USING CASE WHEN orisun.are_covered(p_boundary, p_criteria) THEN 9223372036854775807 ELSE v_first.global_id + p_window - 1 END;
 
-    v_reading := orisun.compose_reading(p_boundary, p_criteria, v_first, v_last, false);
-    RETURN QUERY EXECUTE format('SELECT e.*, true FROM (%s) e', v_reading.statement) USING v_reading.vals, p_count;
+    v_reading := orisun.compose_reading(p_boundary, p_criteria, true, true, false);
+    RETURN QUERY EXECUTE format('SELECT e.*, true FROM (%s) e', v_reading.statement)
+        USING v_reading.vals, p_count, v_first.transaction_id, v_first.global_id, v_last.transaction_id, v_last.global_id;
     GET DIAGNOSTICS v_found = ROW_COUNT;
     IF v_found < p_count THEN
         RETURN QUERY EXECUTE format($sql$

@@ -3,8 +3,8 @@
 CREATE FUNCTION orisun.compose_reading(
     p_boundary   text,
     p_criteria   jsonb,
-    p_lower      orisun.event_position,
-    p_upper      orisun.event_position,
+    p_lower      boolean,
+    p_upper      boolean,
     p_descending boolean,
     OUT statement text,
     OUT vals      text[],
@@ -26,11 +26,11 @@ DECLARE
     v_predicate  text;
     v_criterion  record;
 BEGIN
-    IF p_lower IS NOT NULL THEN
-        v_range := format('(e.transaction_id, e.global_id) >= (%s, %s)', p_lower.transaction_id, p_lower.global_id);
+    IF p_lower THEN
+        v_range := '(e.transaction_id, e.global_id) >= ($3, $4)';
     END IF;
-    IF p_upper IS NOT NULL THEN
-        v_range := v_range || format(' AND (e.transaction_id, e.global_id) <= (%s, %s)', p_upper.transaction_id, p_upper.global_id);
+    IF p_upper THEN
+        v_range := v_range || ' AND (e.transaction_id, e.global_id) <= ($5, $6)';
     END IF;
     vals := '{}';
     scans := '{}';
@@ -62,12 +62,11 @@ BEGIN
     -- What no index serves is one scan of the primary key, which holds the order of positions too.
     IF v_unserved <> '{}' OR v_statements = '{}' THEN
         v_range := 'true';
-        IF p_lower IS NOT NULL THEN
-            v_range := format('e.global_id >= %s', orisun.position_bound(v_events, p_lower.transaction_id, p_lower.global_id));
+        IF p_lower THEN
+            v_range := 'e.global_id >= ' || orisun.bound_expression(v_events, '$3', '$4');
         END IF;
-        IF p_upper IS NOT NULL THEN
-            v_range := v_range || format(' AND e.global_id < %s',
-                orisun.position_bound(v_events, p_upper.transaction_id, least(p_upper.global_id, 9223372036854775806) + 1));
+        IF p_upper THEN
+            v_range := v_range || ' AND e.global_id < ' || orisun.bound_expression(v_events, '$5', '(least($6, 9223372036854775806) + 1)');
         END IF;
         v_statements := v_statements || format('(SELECT e.* FROM %s e WHERE %s AND (%s) ORDER BY e.global_id %s LIMIT $2)',
             v_events, v_range, coalesce(nullif(array_to_string(v_unserved, ' OR '), ''), 'true'), v_order);
@@ -83,9 +82,14 @@ END
 $$;
 -- +goose StatementEnd
 
-COMMENT ON FUNCTION orisun.compose_reading(text, jsonb, orisun.event_position, orisun.event_position, boolean) IS $$The statement that reads a page of events which match criteria, from p_lower to p_upper, both included, each NULL for no bound. Its
-parameters are vals and the page's length; scans tells, for each scan in it, the numbers of the criteria that it looks for; unserved, whether the last of them
-reads events that no index has chosen.
+COMMENT ON FUNCTION orisun.compose_reading(text, jsonb, boolean, boolean, boolean) IS $$The statement that reads a page of events which match criteria. Its parameters are orisun.reading_types():
+
+  $1      vals, the values of the tags
+  $2      the page's length
+  $3, $4  the position from which on to read, included, if there is such a bound (p_lower)
+  $5, $6  the position up to which to read, included, if there is such a bound (p_upper)
+
+scans tells, for each scan in it, the numbers of the criteria that it looks for; unserved, whether the last of them reads events that no index has chosen.
 
 A criterion that indexes serve is a scan of its own, ordered by the pair (transaction_id, global_id), which only those indexes end with. So the planner
 cannot mistake the primary key for a way to it, and walk back through all events that do not match. The others share one scan of the primary key.
@@ -93,4 +97,4 @@ Whoever runs the statement forbids plans that read all matches to sort them: SET
 
 -- +goose Down
 SELECT orisun.refuse_down_while_events_exist();
-DROP FUNCTION orisun.compose_reading(text, jsonb, orisun.event_position, orisun.event_position, boolean);
+DROP FUNCTION orisun.compose_reading(text, jsonb, boolean, boolean, boolean);

@@ -9,16 +9,20 @@ CREATE FUNCTION orisun.get_matching_events(
     p_descending     boolean DEFAULT false,
     p_count          integer DEFAULT 1000
 ) RETURNS SETOF orisun.event
-LANGUAGE plpgsql STABLE ROWS 100
+LANGUAGE plpgsql VOLATILE ROWS 100
 SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off SET jit = off
 AS $$
 DECLARE
     v_begin   orisun.event_position := orisun.page_begin(p_transaction_id, p_global_id, p_inclusive, p_descending);
     v_reading record;
+    v_name    text;
 BEGIN
-    v_reading := orisun.compose_reading(p_boundary, p_criteria, CASE WHEN NOT p_descending THEN v_begin END, CASE WHEN p_descending THEN v_begin END, p_descending);
-    RETURN QUERY EXECUTE v_reading.statement USING v_reading.vals, p_count;
+    v_reading := orisun.compose_reading(p_boundary, p_criteria, v_begin IS NOT NULL AND NOT p_descending, v_begin IS NOT NULL AND p_descending, p_descending);
+    v_name := 'orisun_' || md5(v_reading.statement);
+    PERFORM orisun.keep_statement(v_name, orisun.reading_types(), v_reading.statement);
+    RETURN QUERY EXECUTE format('EXECUTE %1$I(%2$L, %3$L, %4$L, %5$L, %4$L, %5$L)', v_name, v_reading.vals, p_count, v_begin.transaction_id, v_begin.global_id);
 END
 $$;
 -- +goose StatementEnd

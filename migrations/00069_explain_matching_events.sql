@@ -19,8 +19,9 @@ DECLARE
     v_json    json;
     v_plan    jsonb;
 BEGIN
-    v_reading := orisun.compose_reading(p_boundary, p_criteria, CASE WHEN NOT p_descending THEN v_begin END, CASE WHEN p_descending THEN v_begin END, p_descending);
-    EXECUTE 'EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) ' || v_reading.statement INTO v_json USING v_reading.vals, p_count;
+    v_reading := orisun.compose_reading(p_boundary, p_criteria, v_begin IS NOT NULL AND NOT p_descending, v_begin IS NOT NULL AND p_descending, p_descending);
+    EXECUTE 'EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) ' || v_reading.statement INTO v_json
+      USING v_reading.vals, p_count, v_begin.transaction_id, v_begin.global_id, v_begin.transaction_id, v_begin.global_id;
     v_plan := v_json -> 0;
     RETURN jsonb_build_object(
         'events', (v_plan #>> '{Plan,Actual Rows}')::numeric::bigint, -- PostgreSQL 18 counts fractions of rows

@@ -56,15 +56,16 @@ BEGIN
     PERFORM orisun.lock_positions(%3$s);
 
     -- From here on nobody else draws positions in this boundary, and each statement sees all that was drawn before.
-    SELECT s.firsts, s.sizes, coalesce((SELECT max(e.global_id) + 1 FROM %2$s e), 0),
+    -- Kept plans may stem from when the table was empty: each subquery's order leaves one index to choose.
+    SELECT s.firsts, s.sizes, coalesce((SELECT e.global_id + 1 FROM %2$s e ORDER BY e.global_id DESC LIMIT 1), 0),
            ARRAY(SELECT n.request
                    FROM unnest(p_event_ids, p_event_requests) AS n(event_id, request)
-                  CROSS JOIN LATERAL (SELECT FROM %2$s e WHERE e.event_id = n.event_id LIMIT 1) e),
+                  CROSS JOIN LATERAL (SELECT FROM %2$s e WHERE e.event_id = n.event_id ORDER BY e.event_id LIMIT 1) e),
            ARRAY(SELECT c.request
                    FROM unnest(p_criterion_requests) AS c(request)
                   WHERE (p_expected_transaction_ids[c.request], p_expected_global_ids[c.request]) NOT IN ((-1, -1), (0, 0))
-                    AND NOT EXISTS (SELECT FROM %2$s e
-                                     WHERE e.global_id = p_expected_global_ids[c.request] AND e.transaction_id = p_expected_transaction_ids[c.request])),
+                    AND (SELECT e.transaction_id FROM %2$s e WHERE e.global_id = p_expected_global_ids[c.request] ORDER BY e.global_id LIMIT 1)
+                        IS DISTINCT FROM p_expected_transaction_ids[c.request]),
            ARRAY(SELECT x.indexrelid FROM pg_index x WHERE x.indrelid = %2$L::regclass AND x.indisvalid)
       INTO v_firsts, v_sizes, v_next, v_known, v_astray, v_indexes
       FROM (SELECT array_agg(e.first ORDER BY e.request) AS firsts, array_agg(e.size ORDER BY e.request) AS sizes
@@ -84,11 +85,11 @@ BEGIN
             SELECT n.request, max(e.transaction_id) AS transaction_id, max(e.global_id) AS global_id,
                    count(*) = v_sizes[n.request]
                    AND bool_and(e.global_id = e.transaction_id - v_sizes[n.request] + n.ordinal - v_firsts[n.request]
-                                AND e.event_type = n.event_type AND e.data = n.data)
-                   AND NOT EXISTS (SELECT FROM %2$s o WHERE o.transaction_id = max(e.transaction_id)
-                                      AND o.global_id = max(e.global_id) - v_sizes[n.request]) AS same
+                                AND e.event_type = n.event_type AND e.data::text = n.data::text) -- jsonb's = takes 1 for 1.0, a tag does not
+                   AND (SELECT o.transaction_id FROM %2$s o WHERE o.global_id = max(e.global_id) - v_sizes[n.request] ORDER BY o.global_id LIMIT 1)
+                       IS DISTINCT FROM max(e.transaction_id) AS same
               FROM unnest(p_event_requests, p_event_ids, p_event_types, p_data) WITH ORDINALITY AS n(request, event_id, event_type, data, ordinal)
-             CROSS JOIN LATERAL (SELECT e.* FROM %2$s e WHERE e.event_id = n.event_id LIMIT 1) e
+             CROSS JOIN LATERAL (SELECT e.* FROM %2$s e WHERE e.event_id = n.event_id ORDER BY e.event_id LIMIT 1) e
              WHERE n.request = ANY (v_known)
              GROUP BY n.request
         LOOP
@@ -165,8 +166,8 @@ BEGIN
                        = p_event_ids[v_firsts[v_other] : v_firsts[v_other] + v_sizes[v_other] - 1]
                      AND p_event_types[v_firsts[v_request] : v_firsts[v_request] + v_sizes[v_request] - 1]
                        = p_event_types[v_firsts[v_other] : v_firsts[v_other] + v_sizes[v_other] - 1]
-                     AND p_data[v_firsts[v_request] : v_firsts[v_request] + v_sizes[v_request] - 1]
-                       = p_data[v_firsts[v_other] : v_firsts[v_other] + v_sizes[v_other] - 1]
+                     AND p_data[v_firsts[v_request] : v_firsts[v_request] + v_sizes[v_request] - 1]::text
+                       = p_data[v_firsts[v_other] : v_firsts[v_other] + v_sizes[v_other] - 1]::text
                     THEN 'repeated' ELSE 'event_id_reused' END;
                 v_transaction_ids[v_request] := v_transaction_ids[v_other];
                 v_global_ids[v_request] := v_global_ids[v_other];

@@ -1,6 +1,6 @@
 -- +goose Up
 -- +goose StatementBegin
-CREATE FUNCTION orisun.compose_check(p_events regclass, p_indexes orisun.boundary_index[], p_keys text[], p_many boolean) RETURNS text
+CREATE FUNCTION orisun.compose_check(p_events regclass, p_indexes orisun.boundary_index[], p_keys text[]) RETURNS text
 LANGUAGE plpgsql IMMUTABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -15,15 +15,6 @@ BEGIN
                                   WHERE (e.transaction_id, e.global_id) > (c.transaction_id, c.global_id) AND %s AND %s
                                   ORDER BY e.transaction_id DESC, e.global_id DESC LIMIT 1) e
             $sql$, p_events, v_predicate, orisun.index_predicate(p_indexes, p_keys, 'c.vals', 0));
-    ELSIF p_many AND p_keys <> '{}' THEN
-        -- The events after the earliest position are read once for all contexts, not once for each.
-        RETURN format($sql$
-            SELECT c.request, max(e.transaction_id) AS transaction_id, max(e.global_id) AS global_id
-              FROM unnest($1) AS c
-              JOIN %s e ON e.global_id > c.global_id AND %s
-             WHERE e.global_id > (SELECT min(c.global_id) FROM unnest($1) AS c)
-             GROUP BY c.request
-            $sql$, p_events, v_predicate);
     END IF;
     RETURN format($sql$
         SELECT c.request, e.transaction_id, e.global_id
@@ -36,10 +27,10 @@ END
 $$;
 -- +goose StatementEnd
 
-COMMENT ON FUNCTION orisun.compose_check(regclass, orisun.boundary_index[], text[], boolean) IS $$The statement that finds, for contexts with the same keys ($1, orisun.context[]; p_many: more than one), the position of the latest
-event after the expected one that matches. With indexes, as orisun.split_contexts gives them, the order is by the pair, which the primary key does not
-have: see orisun.compose_reading. Without, it reads the events after the position, from the last one back to a match.$$;
+COMMENT ON FUNCTION orisun.compose_check(regclass, orisun.boundary_index[], text[]) IS $$The statement that finds, for contexts with the same keys ($1, orisun.context[]), the position of the latest event after the expected
+one that matches. With indexes, as orisun.split_contexts gives them, the order is by the pair, which the primary key does not have: see
+orisun.compose_reading. Without, it reads the events after the position, from the last one back to a match.$$;
 
 -- +goose Down
 SELECT orisun.refuse_down_while_events_exist();
-DROP FUNCTION orisun.compose_check(regclass, orisun.boundary_index[], text[], boolean);
+DROP FUNCTION orisun.compose_check(regclass, orisun.boundary_index[], text[]);

@@ -14,7 +14,12 @@ DECLARE
     v_statement  text;
 BEGIN
     FOR v_part IN SELECT p.indexes, p.contexts FROM orisun.split_contexts(v_indexes, p_keys, p_contexts) p LOOP
-        v_statement := orisun.compose_check(v_events, v_part.indexes, p_keys, cardinality(v_part.contexts) > 1);
+        IF v_part.indexes = '{}' AND p_keys <> '{}' AND cardinality(v_part.contexts) > 1 THEN
+            -- A join, whose best plan is another one for each number of events to read.
+            v_checks := v_checks || orisun.compose_tail_check(v_events, p_keys, format('%L::orisun.context[]', v_part.contexts));
+            CONTINUE;
+        END IF;
+        v_statement := orisun.compose_check(v_events, v_part.indexes, p_keys);
         IF v_depends THEN
             v_name := 'orisun_' || md5(v_statement);
         END IF;

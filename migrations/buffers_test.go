@@ -104,38 +104,44 @@ var workloads = []workload{
 // measured when all that a session keeps, such as the catalogue, is there, and nothing remains of what the statement did.
 func (h *history) buffers(tb testing.TB, w workload) (n int) {
 	tb.Helper()
-	err := pgx.BeginFunc(tb.Context(), h.pool, func(tx pgx.Tx) error {
-		for range 3 {
-			text := ""
-			if _, err := tx.Exec(tb.Context(), "SAVEPOINT before"); err != nil {
-				return err
-			}
-			if err := tx.QueryRow(tb.Context(), "EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) "+w.statement(h)).Scan(&text); err != nil {
-				return err
-			}
-			if _, err := tx.Exec(tb.Context(), "ROLLBACK TO before"); err != nil {
-				return err
-			}
-			var plans []struct {
-				Plan struct {
-					Hit  int `json:"Shared Hit Blocks"`
-					Read int `json:"Shared Read Blocks"`
-				}
-			}
-			if err := json.Unmarshal([]byte(text), &plans); err != nil {
-				return err
-			}
-			n = plans[0].Plan.Hit + plans[0].Plan.Read
-		}
-		return errRollback
-	})
-	if !errors.Is(err, errRollback) {
-		tb.Fatalf("%s: %v", w.name, err)
+	tx, err := h.pool.Begin(tb.Context())
+	if err != nil {
+		tb.Fatal(err)
+	}
+	for range 3 {
+		n = touched(tb, tx, w.statement(h))
+	}
+	if err := tx.Rollback(tb.Context()); err != nil {
+		tb.Fatal(err)
 	}
 	return n
 }
 
-var errRollback = errors.New("measured")
+// touched runs a statement in a transaction, leaves nothing of what it did, and tells how many pages it touched.
+func touched(tb testing.TB, tx pgx.Tx, statement string) int {
+	tb.Helper()
+	inner, err := tx.Begin(tb.Context())
+	if err != nil {
+		tb.Fatal(err)
+	}
+	text := ""
+	if err := inner.QueryRow(tb.Context(), "EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) "+statement).Scan(&text); err != nil {
+		tb.Fatalf("%s: %v", statement, err)
+	}
+	if err := inner.Rollback(tb.Context()); err != nil {
+		tb.Fatal(err)
+	}
+	var plans []struct {
+		Plan struct {
+			Hit  int `json:"Shared Hit Blocks"`
+			Read int `json:"Shared Read Blocks"`
+		}
+	}
+	if err := json.Unmarshal([]byte(text), &plans); err != nil {
+		tb.Fatal(err)
+	}
+	return plans[0].Plan.Hit + plans[0].Plan.Read
+}
 
 func TestWhatAQuestionTouchesDoesNotGrowWithTheHistory(t *testing.T) {
 	small, large := newHistory(t, 2_000, 200), newHistory(t, 20_000, 200)

@@ -192,6 +192,7 @@ func TestAReusedEventIDChangesNothing(t *testing.T) {
 	pool := pgtest.New(t)
 	pgtest.Boundary(t, pool, "bank")
 	save(t, pool, "bank", request{none, nil, []event{moved("a", "alice"), moved("b", "bob")}})
+	save(t, pool, "bank", request{none, nil, []event{{"n", "Counted", `{"n": 1}`}}})
 	for name, events := range map[string][]event{
 		"other data":         {moved("a", "mallory"), moved("b", "bob")},
 		"other type":         {{"a", "Other", `{"account": "alice"}`}, moved("b", "bob")},
@@ -200,13 +201,14 @@ func TestAReusedEventIDChangesNothing(t *testing.T) {
 		"more than the save": {moved("a", "alice"), moved("b", "bob"), moved("c", "carol")},
 		"another order":      {moved("b", "bob"), moved("a", "alice")},
 		"known and new":      {moved("new", "x"), moved("b", "bob")},
+		"an equal number":    {{"n", "Counted", `{"n": 1.0}`}},
 	} {
 		if got := save(t, pool, "bank", request{none, nil, events})[0]; got.Outcome != "event_id_reused" {
 			t.Errorf("%s: got %s, want event_id_reused", name, got.Outcome)
 		}
 	}
-	if n := len(read(t, pool, "bank", question{count: 100})); n != 2 {
-		t.Errorf("%d events are stored, want 2", n)
+	if n := len(read(t, pool, "bank", question{count: 100})); n != 3 {
+		t.Errorf("%d events are stored, want 3", n)
 	}
 }
 
