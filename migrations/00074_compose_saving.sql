@@ -37,6 +37,7 @@ DECLARE
     v_global_ids      bigint[]  := array_fill(-1::bigint, ARRAY[v_requests]);
     v_known           integer[];                                          -- requests of which an event_id is stored
     v_astray          integer[];                                          -- requests that expect a position where no event is
+    v_repeating       boolean;                                            -- requests share event_ids
     v_repeats         integer[] := '{}';                                  -- request v_repeats[i] shares an event_id
     v_originals       integer[] := '{}';                                  --   with the earlier request v_originals[i]
     v_dependents      integer[] := '{}';                                  -- request v_dependents[i] would conflict
@@ -66,8 +67,9 @@ BEGIN
                   WHERE (p_expected_transaction_ids[c.request], p_expected_global_ids[c.request]) NOT IN ((-1, -1), (0, 0))
                     AND (SELECT e.transaction_id FROM %2$s e WHERE e.global_id = p_expected_global_ids[c.request] ORDER BY e.global_id LIMIT 1)
                         IS DISTINCT FROM p_expected_transaction_ids[c.request]),
-           ARRAY(SELECT x.indexrelid FROM pg_index x WHERE x.indrelid = %2$L::regclass AND x.indisvalid)
-      INTO v_firsts, v_sizes, v_next, v_known, v_astray, v_indexes
+           ARRAY(SELECT x.indexrelid FROM pg_index x WHERE x.indrelid = %2$L::regclass AND x.indisvalid),
+           v_requests > 1 AND (SELECT count(DISTINCT n.event_id) < count(*) FROM unnest(p_event_ids) AS n(event_id))
+      INTO v_firsts, v_sizes, v_next, v_known, v_astray, v_indexes, v_repeating
       FROM (SELECT array_agg(e.first ORDER BY e.request) AS firsts, array_agg(e.size ORDER BY e.request) AS sizes
               FROM (SELECT r.request, min(r.ordinal)::integer AS first, count(*)::integer AS size
                       FROM unnest(p_event_requests) WITH ORDINALITY AS r(request, ordinal)
@@ -103,7 +105,7 @@ BEGIN
             v_outcomes[v_other] := 'context_changed';
         END IF;
     END LOOP;
-    IF v_requests > 1 THEN
+    IF v_repeating THEN
         SELECT coalesce(array_agg(p.repeat ORDER BY p.repeat, p.original), '{}'), coalesce(array_agg(p.original ORDER BY p.repeat, p.original), '{}')
           INTO v_repeats, v_originals
           FROM (SELECT DISTINCT r.request AS repeat, o.request AS original

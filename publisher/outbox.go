@@ -16,6 +16,9 @@ import (
 const (
 	// outboxPoll is how often an outbox looks for events that no hint told of.
 	outboxPoll = time.Second
+	// pageEvery is the least time between two questions to PostgreSQL that follow hints: saves that come faster share one. Where each of many
+	// small saves asked by itself, the outbox would take a third of what the machine can save.
+	pageEvery = 3 * time.Millisecond
 	// checkpointEvery is the least time between two checkpoints, so that they do not double the writes of PostgreSQL under many small saves.
 	checkpointEvery = 100 * time.Millisecond
 	// apiLimit bounds a request to JetStream.
@@ -178,6 +181,7 @@ func (o *outbox) publish(ctx context.Context, lease *Lease) (progress bool, err 
 	poll := time.NewTicker(outboxPoll)
 	defer poll.Stop()
 	for {
+		asked := time.Now()
 		more, err := o.page(ctx, line)
 		progress = line.settled != end.at
 		o.reached(line.settled)
@@ -194,6 +198,11 @@ func (o *outbox) publish(ctx context.Context, lease *Lease) (progress bool, err 
 		select {
 		case <-o.hinted:
 		case <-poll.C:
+		case <-ctx.Done():
+			return progress, nil
+		}
+		select {
+		case <-time.After(time.Until(asked.Add(pageEvery))):
 		case <-ctx.Done():
 			return progress, nil
 		}
