@@ -8,6 +8,12 @@ import (
 	"time"
 )
 
+// The shape of what orisun.get_auth_state returns. It holds no rows.
+type OrisunAuthState struct {
+	Version  int64
+	TokenKey int32
+}
+
 // The registry of boundaries: which exist and in which schema their tables live.
 // Rows come from orisun.initialize_boundary_tables.
 type OrisunBoundary struct {
@@ -122,6 +128,18 @@ type OrisunListedIndex struct {
 	CreatedAt          time.Time
 }
 
+// The shape of what orisun.find_login returns: a user and the hash of its password, ” where it has none. It holds no rows.
+type OrisunLogin struct {
+	UserID       string
+	Username     string
+	Name         string
+	Roles        []string
+	Epoch        int64
+	CreatedAt    time.Time
+	UpdatedAt    time.Time
+	PasswordHash string
+}
+
 // The shape of every {schema}.{boundary}_projector_checkpoint: a row for each projector,
 // the position up to which it has projected. It holds no rows.
 type OrisunProjectorCheckpoint struct {
@@ -145,4 +163,36 @@ type OrisunSaveResult struct {
 	Outcome       string
 	TransactionID int64
 	GlobalID      int64
+}
+
+// The secrets with which the servers sign the tokens of those who logged in. All nodes take tokens under any of them, and sign with the latest.
+type OrisunTokenKey struct {
+	Number    int32
+	Key       []byte
+	CreatedAt time.Time
+}
+
+// Who may call: what orisun.project_users makes of the events UserCreated, UserPasswordChanged, UserRolesChanged and UserDeleted of the
+// admin boundary. It can be thrown away and made anew from them. That a username is unique among those who are not deleted is
+// no constraint of this table but the context under which orisun.create_user saves.
+type OrisunUserAccount struct {
+	// The admin boundary whose events these are (ORISUN_ADMIN_BOUNDARY).
+	Boundary string
+	UserID   string
+	Username string
+	Name     string
+	Roles    []string
+	// The global_id of the event that last changed password or roles. Tokens carry it, so that those from before that event are void.
+	Epoch     int64
+	CreatedAt time.Time
+	UpdatedAt time.Time
+	Deleted   bool
+}
+
+// The hashes of passwords (bcrypt). They stand beside the events, not in them, since events are read, subscribed to and
+// published; each is written in the transaction that saves the event of its change, and goes with its user.
+type OrisunUserCredential struct {
+	Boundary     string
+	UserID       string
+	PasswordHash string
 }

@@ -594,11 +594,15 @@ func (x *AdminUser) GetUpdatedAt() *timestamppb.Timestamp {
 }
 
 type CreateUserRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	Username      string                 `protobuf:"bytes,2,opt,name=username,proto3" json:"username,omitempty"`
-	Password      string                 `protobuf:"bytes,3,opt,name=password,proto3" json:"password,omitempty"`
-	Roles         []string               `protobuf:"bytes,4,rep,name=roles,proto3" json:"roles,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// 1 to 256 bytes.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Unique. At least 3 characters and at most 256 bytes, without colons and control characters.
+	Username string `protobuf:"bytes,2,opt,name=username,proto3" json:"username,omitempty"`
+	// 6 to 72 bytes.
+	Password string `protobuf:"bytes,3,opt,name=password,proto3" json:"password,omitempty"`
+	// At least one of admin, operations, user, and in one boundary read:BOUNDARY, write:BOUNDARY, admin:BOUNDARY (its indexes).
+	Roles         []string `protobuf:"bytes,4,rep,name=roles,proto3" json:"roles,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -897,6 +901,103 @@ func (x *ChangePasswordResponse) GetSuccess() bool {
 	return false
 }
 
+type ChangeUserRolesRequest struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	UserId string                 `protobuf:"bytes,100,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
+	// All that the user has from now on, at least one.
+	Roles         []string `protobuf:"bytes,101,rep,name=roles,proto3" json:"roles,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ChangeUserRolesRequest) Reset() {
+	*x = ChangeUserRolesRequest{}
+	mi := &file_admin_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ChangeUserRolesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ChangeUserRolesRequest) ProtoMessage() {}
+
+func (x *ChangeUserRolesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ChangeUserRolesRequest.ProtoReflect.Descriptor instead.
+func (*ChangeUserRolesRequest) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *ChangeUserRolesRequest) GetUserId() string {
+	if x != nil {
+		return x.UserId
+	}
+	return ""
+}
+
+func (x *ChangeUserRolesRequest) GetRoles() []string {
+	if x != nil {
+		return x.Roles
+	}
+	return nil
+}
+
+type ChangeUserRolesResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	User          *AdminUser             `protobuf:"bytes,100,opt,name=user,proto3" json:"user,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ChangeUserRolesResponse) Reset() {
+	*x = ChangeUserRolesResponse{}
+	mi := &file_admin_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ChangeUserRolesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ChangeUserRolesResponse) ProtoMessage() {}
+
+func (x *ChangeUserRolesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ChangeUserRolesResponse.ProtoReflect.Descriptor instead.
+func (*ChangeUserRolesResponse) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *ChangeUserRolesResponse) GetUser() *AdminUser {
+	if x != nil {
+		return x.User
+	}
+	return nil
+}
+
 type ListUsersRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -905,7 +1006,7 @@ type ListUsersRequest struct {
 
 func (x *ListUsersRequest) Reset() {
 	*x = ListUsersRequest{}
-	mi := &file_admin_proto_msgTypes[15]
+	mi := &file_admin_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -917,7 +1018,7 @@ func (x *ListUsersRequest) String() string {
 func (*ListUsersRequest) ProtoMessage() {}
 
 func (x *ListUsersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[15]
+	mi := &file_admin_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -930,7 +1031,7 @@ func (x *ListUsersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListUsersRequest.ProtoReflect.Descriptor instead.
 func (*ListUsersRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{15}
+	return file_admin_proto_rawDescGZIP(), []int{17}
 }
 
 type ListUsersResponse struct {
@@ -942,7 +1043,7 @@ type ListUsersResponse struct {
 
 func (x *ListUsersResponse) Reset() {
 	*x = ListUsersResponse{}
-	mi := &file_admin_proto_msgTypes[16]
+	mi := &file_admin_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -954,7 +1055,7 @@ func (x *ListUsersResponse) String() string {
 func (*ListUsersResponse) ProtoMessage() {}
 
 func (x *ListUsersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[16]
+	mi := &file_admin_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -967,7 +1068,7 @@ func (x *ListUsersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListUsersResponse.ProtoReflect.Descriptor instead.
 func (*ListUsersResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{16}
+	return file_admin_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ListUsersResponse) GetUsers() []*AdminUser {
@@ -987,7 +1088,7 @@ type ValidateCredentialsRequest struct {
 
 func (x *ValidateCredentialsRequest) Reset() {
 	*x = ValidateCredentialsRequest{}
-	mi := &file_admin_proto_msgTypes[17]
+	mi := &file_admin_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -999,7 +1100,7 @@ func (x *ValidateCredentialsRequest) String() string {
 func (*ValidateCredentialsRequest) ProtoMessage() {}
 
 func (x *ValidateCredentialsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[17]
+	mi := &file_admin_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1012,7 +1113,7 @@ func (x *ValidateCredentialsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ValidateCredentialsRequest.ProtoReflect.Descriptor instead.
 func (*ValidateCredentialsRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{17}
+	return file_admin_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ValidateCredentialsRequest) GetUsername() string {
@@ -1039,7 +1140,7 @@ type ValidateCredentialsResponse struct {
 
 func (x *ValidateCredentialsResponse) Reset() {
 	*x = ValidateCredentialsResponse{}
-	mi := &file_admin_proto_msgTypes[18]
+	mi := &file_admin_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1051,7 +1152,7 @@ func (x *ValidateCredentialsResponse) String() string {
 func (*ValidateCredentialsResponse) ProtoMessage() {}
 
 func (x *ValidateCredentialsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[18]
+	mi := &file_admin_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1064,7 +1165,7 @@ func (x *ValidateCredentialsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ValidateCredentialsResponse.ProtoReflect.Descriptor instead.
 func (*ValidateCredentialsResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{18}
+	return file_admin_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ValidateCredentialsResponse) GetSuccess() bool {
@@ -1089,7 +1190,7 @@ type GetUserCountRequest struct {
 
 func (x *GetUserCountRequest) Reset() {
 	*x = GetUserCountRequest{}
-	mi := &file_admin_proto_msgTypes[19]
+	mi := &file_admin_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1101,7 +1202,7 @@ func (x *GetUserCountRequest) String() string {
 func (*GetUserCountRequest) ProtoMessage() {}
 
 func (x *GetUserCountRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[19]
+	mi := &file_admin_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1114,7 +1215,7 @@ func (x *GetUserCountRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetUserCountRequest.ProtoReflect.Descriptor instead.
 func (*GetUserCountRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{19}
+	return file_admin_proto_rawDescGZIP(), []int{21}
 }
 
 type GetUserCountResponse struct {
@@ -1126,7 +1227,7 @@ type GetUserCountResponse struct {
 
 func (x *GetUserCountResponse) Reset() {
 	*x = GetUserCountResponse{}
-	mi := &file_admin_proto_msgTypes[20]
+	mi := &file_admin_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1138,7 +1239,7 @@ func (x *GetUserCountResponse) String() string {
 func (*GetUserCountResponse) ProtoMessage() {}
 
 func (x *GetUserCountResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[20]
+	mi := &file_admin_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1151,7 +1252,7 @@ func (x *GetUserCountResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetUserCountResponse.ProtoReflect.Descriptor instead.
 func (*GetUserCountResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{20}
+	return file_admin_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *GetUserCountResponse) GetCount() int64 {
@@ -1170,7 +1271,7 @@ type GetEventCountRequest struct {
 
 func (x *GetEventCountRequest) Reset() {
 	*x = GetEventCountRequest{}
-	mi := &file_admin_proto_msgTypes[21]
+	mi := &file_admin_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1182,7 +1283,7 @@ func (x *GetEventCountRequest) String() string {
 func (*GetEventCountRequest) ProtoMessage() {}
 
 func (x *GetEventCountRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[21]
+	mi := &file_admin_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1195,7 +1296,7 @@ func (x *GetEventCountRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetEventCountRequest.ProtoReflect.Descriptor instead.
 func (*GetEventCountRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{21}
+	return file_admin_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *GetEventCountRequest) GetBoundary() string {
@@ -1214,7 +1315,7 @@ type GetEventCountResponse struct {
 
 func (x *GetEventCountResponse) Reset() {
 	*x = GetEventCountResponse{}
-	mi := &file_admin_proto_msgTypes[22]
+	mi := &file_admin_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1226,7 +1327,7 @@ func (x *GetEventCountResponse) String() string {
 func (*GetEventCountResponse) ProtoMessage() {}
 
 func (x *GetEventCountResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[22]
+	mi := &file_admin_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1239,7 +1340,7 @@ func (x *GetEventCountResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetEventCountResponse.ProtoReflect.Descriptor instead.
 func (*GetEventCountResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{22}
+	return file_admin_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *GetEventCountResponse) GetCount() int64 {
@@ -1308,7 +1409,12 @@ const file_admin_proto_rawDesc = "" +
 	"\x10current_password\x18\x02 \x01(\tR\x0fcurrentPassword\x12!\n" +
 	"\fnew_password\x18\x03 \x01(\tR\vnewPassword\"2\n" +
 	"\x16ChangePasswordResponse\x12\x18\n" +
-	"\asuccess\x18\x01 \x01(\bR\asuccess\"\x12\n" +
+	"\asuccess\x18\x01 \x01(\bR\asuccess\"G\n" +
+	"\x16ChangeUserRolesRequest\x12\x17\n" +
+	"\auser_id\x18d \x01(\tR\x06userId\x12\x14\n" +
+	"\x05roles\x18e \x03(\tR\x05roles\"@\n" +
+	"\x17ChangeUserRolesResponse\x12%\n" +
+	"\x04user\x18d \x01(\v2\x11.orisun.AdminUserR\x04user\"\x12\n" +
 	"\x10ListUsersRequest\"<\n" +
 	"\x11ListUsersResponse\x12'\n" +
 	"\x05users\x18\x01 \x03(\v2\x11.orisun.AdminUserR\x05users\"T\n" +
@@ -1329,7 +1435,7 @@ const file_admin_proto_rawDesc = "" +
 	"%BOUNDARY_LIFECYCLE_STATUS_UNSPECIFIED\x10\x00\x12*\n" +
 	"&BOUNDARY_LIFECYCLE_STATUS_PROVISIONING\x10\x01\x12$\n" +
 	" BOUNDARY_LIFECYCLE_STATUS_ACTIVE\x10\x02\x12$\n" +
-	" BOUNDARY_LIFECYCLE_STATUS_FAILED\x10\x032\x91\a\n" +
+	" BOUNDARY_LIFECYCLE_STATUS_FAILED\x10\x032\xe5\a\n" +
 	"\x05Admin\x12O\n" +
 	"\x0eCreateBoundary\x12\x1d.orisun.CreateBoundaryRequest\x1a\x1e.orisun.CreateBoundaryResponse\x12O\n" +
 	"\x0eListBoundaries\x12\x1d.orisun.ListBoundariesRequest\x1a\x1e.orisun.ListBoundariesResponse\x12F\n" +
@@ -1338,7 +1444,8 @@ const file_admin_proto_rawDesc = "" +
 	"CreateUser\x12\x19.orisun.CreateUserRequest\x1a\x1a.orisun.CreateUserResponse\x12C\n" +
 	"\n" +
 	"DeleteUser\x12\x19.orisun.DeleteUserRequest\x1a\x1a.orisun.DeleteUserResponse\x12O\n" +
-	"\x0eChangePassword\x12\x1d.orisun.ChangePasswordRequest\x1a\x1e.orisun.ChangePasswordResponse\x12@\n" +
+	"\x0eChangePassword\x12\x1d.orisun.ChangePasswordRequest\x1a\x1e.orisun.ChangePasswordResponse\x12R\n" +
+	"\x0fChangeUserRoles\x12\x1e.orisun.ChangeUserRolesRequest\x1a\x1f.orisun.ChangeUserRolesResponse\x12@\n" +
 	"\tListUsers\x12\x18.orisun.ListUsersRequest\x1a\x19.orisun.ListUsersResponse\x12^\n" +
 	"\x13ValidateCredentials\x12\".orisun.ValidateCredentialsRequest\x1a#.orisun.ValidateCredentialsResponse\x12I\n" +
 	"\fGetUserCount\x12\x1b.orisun.GetUserCountRequest\x1a\x1c.orisun.GetUserCountResponse\x12L\n" +
@@ -1359,7 +1466,7 @@ func file_admin_proto_rawDescGZIP() []byte {
 }
 
 var file_admin_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
+var file_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
 var file_admin_proto_goTypes = []any{
 	(BoundaryLifecycleStatus)(0),        // 0: orisun.BoundaryLifecycleStatus
 	(*BoundaryPlacementInput)(nil),      // 1: orisun.BoundaryPlacementInput
@@ -1377,64 +1484,69 @@ var file_admin_proto_goTypes = []any{
 	(*DeleteUserResponse)(nil),          // 13: orisun.DeleteUserResponse
 	(*ChangePasswordRequest)(nil),       // 14: orisun.ChangePasswordRequest
 	(*ChangePasswordResponse)(nil),      // 15: orisun.ChangePasswordResponse
-	(*ListUsersRequest)(nil),            // 16: orisun.ListUsersRequest
-	(*ListUsersResponse)(nil),           // 17: orisun.ListUsersResponse
-	(*ValidateCredentialsRequest)(nil),  // 18: orisun.ValidateCredentialsRequest
-	(*ValidateCredentialsResponse)(nil), // 19: orisun.ValidateCredentialsResponse
-	(*GetUserCountRequest)(nil),         // 20: orisun.GetUserCountRequest
-	(*GetUserCountResponse)(nil),        // 21: orisun.GetUserCountResponse
-	(*GetEventCountRequest)(nil),        // 22: orisun.GetEventCountRequest
-	(*GetEventCountResponse)(nil),       // 23: orisun.GetEventCountResponse
-	(*Position)(nil),                    // 24: orisun.Position
-	(*timestamppb.Timestamp)(nil),       // 25: google.protobuf.Timestamp
-	(*CreateIndexRequest)(nil),          // 26: orisun.CreateIndexRequest
-	(*DropIndexRequest)(nil),            // 27: orisun.DropIndexRequest
-	(*CreateIndexResponse)(nil),         // 28: orisun.CreateIndexResponse
-	(*DropIndexResponse)(nil),           // 29: orisun.DropIndexResponse
+	(*ChangeUserRolesRequest)(nil),      // 16: orisun.ChangeUserRolesRequest
+	(*ChangeUserRolesResponse)(nil),     // 17: orisun.ChangeUserRolesResponse
+	(*ListUsersRequest)(nil),            // 18: orisun.ListUsersRequest
+	(*ListUsersResponse)(nil),           // 19: orisun.ListUsersResponse
+	(*ValidateCredentialsRequest)(nil),  // 20: orisun.ValidateCredentialsRequest
+	(*ValidateCredentialsResponse)(nil), // 21: orisun.ValidateCredentialsResponse
+	(*GetUserCountRequest)(nil),         // 22: orisun.GetUserCountRequest
+	(*GetUserCountResponse)(nil),        // 23: orisun.GetUserCountResponse
+	(*GetEventCountRequest)(nil),        // 24: orisun.GetEventCountRequest
+	(*GetEventCountResponse)(nil),       // 25: orisun.GetEventCountResponse
+	(*Position)(nil),                    // 26: orisun.Position
+	(*timestamppb.Timestamp)(nil),       // 27: google.protobuf.Timestamp
+	(*CreateIndexRequest)(nil),          // 28: orisun.CreateIndexRequest
+	(*DropIndexRequest)(nil),            // 29: orisun.DropIndexRequest
+	(*CreateIndexResponse)(nil),         // 30: orisun.CreateIndexResponse
+	(*DropIndexResponse)(nil),           // 31: orisun.DropIndexResponse
 }
 var file_admin_proto_depIdxs = []int32{
 	1,  // 0: orisun.BoundaryInfo.placement:type_name -> orisun.BoundaryPlacementInput
 	0,  // 1: orisun.BoundaryInfo.status:type_name -> orisun.BoundaryLifecycleStatus
-	24, // 2: orisun.BoundaryInfo.definition_position:type_name -> orisun.Position
-	24, // 3: orisun.BoundaryInfo.status_position:type_name -> orisun.Position
+	26, // 2: orisun.BoundaryInfo.definition_position:type_name -> orisun.Position
+	26, // 3: orisun.BoundaryInfo.status_position:type_name -> orisun.Position
 	1,  // 4: orisun.CreateBoundaryRequest.placement:type_name -> orisun.BoundaryPlacementInput
 	2,  // 5: orisun.CreateBoundaryResponse.boundary:type_name -> orisun.BoundaryInfo
 	2,  // 6: orisun.ListBoundariesResponse.boundaries:type_name -> orisun.BoundaryInfo
 	2,  // 7: orisun.GetBoundaryResponse.boundary:type_name -> orisun.BoundaryInfo
-	25, // 8: orisun.AdminUser.created_at:type_name -> google.protobuf.Timestamp
-	25, // 9: orisun.AdminUser.updated_at:type_name -> google.protobuf.Timestamp
+	27, // 8: orisun.AdminUser.created_at:type_name -> google.protobuf.Timestamp
+	27, // 9: orisun.AdminUser.updated_at:type_name -> google.protobuf.Timestamp
 	9,  // 10: orisun.CreateUserResponse.user:type_name -> orisun.AdminUser
-	9,  // 11: orisun.ListUsersResponse.users:type_name -> orisun.AdminUser
-	9,  // 12: orisun.ValidateCredentialsResponse.user:type_name -> orisun.AdminUser
-	3,  // 13: orisun.Admin.CreateBoundary:input_type -> orisun.CreateBoundaryRequest
-	5,  // 14: orisun.Admin.ListBoundaries:input_type -> orisun.ListBoundariesRequest
-	7,  // 15: orisun.Admin.GetBoundary:input_type -> orisun.GetBoundaryRequest
-	10, // 16: orisun.Admin.CreateUser:input_type -> orisun.CreateUserRequest
-	12, // 17: orisun.Admin.DeleteUser:input_type -> orisun.DeleteUserRequest
-	14, // 18: orisun.Admin.ChangePassword:input_type -> orisun.ChangePasswordRequest
-	16, // 19: orisun.Admin.ListUsers:input_type -> orisun.ListUsersRequest
-	18, // 20: orisun.Admin.ValidateCredentials:input_type -> orisun.ValidateCredentialsRequest
-	20, // 21: orisun.Admin.GetUserCount:input_type -> orisun.GetUserCountRequest
-	22, // 22: orisun.Admin.GetEventCount:input_type -> orisun.GetEventCountRequest
-	26, // 23: orisun.Admin.CreateIndex:input_type -> orisun.CreateIndexRequest
-	27, // 24: orisun.Admin.DropIndex:input_type -> orisun.DropIndexRequest
-	4,  // 25: orisun.Admin.CreateBoundary:output_type -> orisun.CreateBoundaryResponse
-	6,  // 26: orisun.Admin.ListBoundaries:output_type -> orisun.ListBoundariesResponse
-	8,  // 27: orisun.Admin.GetBoundary:output_type -> orisun.GetBoundaryResponse
-	11, // 28: orisun.Admin.CreateUser:output_type -> orisun.CreateUserResponse
-	13, // 29: orisun.Admin.DeleteUser:output_type -> orisun.DeleteUserResponse
-	15, // 30: orisun.Admin.ChangePassword:output_type -> orisun.ChangePasswordResponse
-	17, // 31: orisun.Admin.ListUsers:output_type -> orisun.ListUsersResponse
-	19, // 32: orisun.Admin.ValidateCredentials:output_type -> orisun.ValidateCredentialsResponse
-	21, // 33: orisun.Admin.GetUserCount:output_type -> orisun.GetUserCountResponse
-	23, // 34: orisun.Admin.GetEventCount:output_type -> orisun.GetEventCountResponse
-	28, // 35: orisun.Admin.CreateIndex:output_type -> orisun.CreateIndexResponse
-	29, // 36: orisun.Admin.DropIndex:output_type -> orisun.DropIndexResponse
-	25, // [25:37] is the sub-list for method output_type
-	13, // [13:25] is the sub-list for method input_type
-	13, // [13:13] is the sub-list for extension type_name
-	13, // [13:13] is the sub-list for extension extendee
-	0,  // [0:13] is the sub-list for field type_name
+	9,  // 11: orisun.ChangeUserRolesResponse.user:type_name -> orisun.AdminUser
+	9,  // 12: orisun.ListUsersResponse.users:type_name -> orisun.AdminUser
+	9,  // 13: orisun.ValidateCredentialsResponse.user:type_name -> orisun.AdminUser
+	3,  // 14: orisun.Admin.CreateBoundary:input_type -> orisun.CreateBoundaryRequest
+	5,  // 15: orisun.Admin.ListBoundaries:input_type -> orisun.ListBoundariesRequest
+	7,  // 16: orisun.Admin.GetBoundary:input_type -> orisun.GetBoundaryRequest
+	10, // 17: orisun.Admin.CreateUser:input_type -> orisun.CreateUserRequest
+	12, // 18: orisun.Admin.DeleteUser:input_type -> orisun.DeleteUserRequest
+	14, // 19: orisun.Admin.ChangePassword:input_type -> orisun.ChangePasswordRequest
+	16, // 20: orisun.Admin.ChangeUserRoles:input_type -> orisun.ChangeUserRolesRequest
+	18, // 21: orisun.Admin.ListUsers:input_type -> orisun.ListUsersRequest
+	20, // 22: orisun.Admin.ValidateCredentials:input_type -> orisun.ValidateCredentialsRequest
+	22, // 23: orisun.Admin.GetUserCount:input_type -> orisun.GetUserCountRequest
+	24, // 24: orisun.Admin.GetEventCount:input_type -> orisun.GetEventCountRequest
+	28, // 25: orisun.Admin.CreateIndex:input_type -> orisun.CreateIndexRequest
+	29, // 26: orisun.Admin.DropIndex:input_type -> orisun.DropIndexRequest
+	4,  // 27: orisun.Admin.CreateBoundary:output_type -> orisun.CreateBoundaryResponse
+	6,  // 28: orisun.Admin.ListBoundaries:output_type -> orisun.ListBoundariesResponse
+	8,  // 29: orisun.Admin.GetBoundary:output_type -> orisun.GetBoundaryResponse
+	11, // 30: orisun.Admin.CreateUser:output_type -> orisun.CreateUserResponse
+	13, // 31: orisun.Admin.DeleteUser:output_type -> orisun.DeleteUserResponse
+	15, // 32: orisun.Admin.ChangePassword:output_type -> orisun.ChangePasswordResponse
+	17, // 33: orisun.Admin.ChangeUserRoles:output_type -> orisun.ChangeUserRolesResponse
+	19, // 34: orisun.Admin.ListUsers:output_type -> orisun.ListUsersResponse
+	21, // 35: orisun.Admin.ValidateCredentials:output_type -> orisun.ValidateCredentialsResponse
+	23, // 36: orisun.Admin.GetUserCount:output_type -> orisun.GetUserCountResponse
+	25, // 37: orisun.Admin.GetEventCount:output_type -> orisun.GetEventCountResponse
+	30, // 38: orisun.Admin.CreateIndex:output_type -> orisun.CreateIndexResponse
+	31, // 39: orisun.Admin.DropIndex:output_type -> orisun.DropIndexResponse
+	27, // [27:40] is the sub-list for method output_type
+	14, // [14:27] is the sub-list for method input_type
+	14, // [14:14] is the sub-list for extension type_name
+	14, // [14:14] is the sub-list for extension extendee
+	0,  // [0:14] is the sub-list for field type_name
 }
 
 func init() { file_admin_proto_init() }
@@ -1449,7 +1561,7 @@ func file_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_admin_proto_rawDesc), len(file_admin_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   23,
+			NumMessages:   25,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -25,6 +25,7 @@ const (
 	Admin_CreateUser_FullMethodName          = "/orisun.Admin/CreateUser"
 	Admin_DeleteUser_FullMethodName          = "/orisun.Admin/DeleteUser"
 	Admin_ChangePassword_FullMethodName      = "/orisun.Admin/ChangePassword"
+	Admin_ChangeUserRoles_FullMethodName     = "/orisun.Admin/ChangeUserRoles"
 	Admin_ListUsers_FullMethodName           = "/orisun.Admin/ListUsers"
 	Admin_ValidateCredentials_FullMethodName = "/orisun.Admin/ValidateCredentials"
 	Admin_GetUserCount_FullMethodName        = "/orisun.Admin/GetUserCount"
@@ -42,12 +43,19 @@ type AdminClient interface {
 	CreateBoundary(ctx context.Context, in *CreateBoundaryRequest, opts ...grpc.CallOption) (*CreateBoundaryResponse, error)
 	ListBoundaries(ctx context.Context, in *ListBoundariesRequest, opts ...grpc.CallOption) (*ListBoundariesResponse, error)
 	GetBoundary(ctx context.Context, in *GetBoundaryRequest, opts ...grpc.CallOption) (*GetBoundaryResponse, error)
+	// CreateUser answers when the user can log in on every node.
 	CreateUser(ctx context.Context, in *CreateUserRequest, opts ...grpc.CallOption) (*CreateUserResponse, error)
+	// DeleteUser answers when the user is locked out on every node. The username is free again; one's own account cannot be deleted.
 	DeleteUser(ctx context.Context, in *DeleteUserRequest, opts ...grpc.CallOption) (*DeleteUserResponse, error)
+	// ChangePassword changes the caller's own password, and answers when the old one, and all tokens, are void on every node.
 	ChangePassword(ctx context.Context, in *ChangePasswordRequest, opts ...grpc.CallOption) (*ChangePasswordResponse, error)
+	// ChangeUserRoles is this server's own, and no part of the original protocol.
+	ChangeUserRoles(ctx context.Context, in *ChangeUserRolesRequest, opts ...grpc.CallOption) (*ChangeUserRolesResponse, error)
 	ListUsers(ctx context.Context, in *ListUsersRequest, opts ...grpc.CallOption) (*ListUsersResponse, error)
+	// ValidateCredentials tells whether a password is right; success is false where it is not.
 	ValidateCredentials(ctx context.Context, in *ValidateCredentialsRequest, opts ...grpc.CallOption) (*ValidateCredentialsResponse, error)
 	GetUserCount(ctx context.Context, in *GetUserCountRequest, opts ...grpc.CallOption) (*GetUserCountResponse, error)
+	// GetEventCount is exact, however many there are.
 	GetEventCount(ctx context.Context, in *GetEventCountRequest, opts ...grpc.CallOption) (*GetEventCountResponse, error)
 	// CreateIndex is EventStore/CreateIndex by another door.
 	CreateIndex(ctx context.Context, in *CreateIndexRequest, opts ...grpc.CallOption) (*CreateIndexResponse, error)
@@ -123,6 +131,16 @@ func (c *adminClient) ChangePassword(ctx context.Context, in *ChangePasswordRequ
 	return out, nil
 }
 
+func (c *adminClient) ChangeUserRoles(ctx context.Context, in *ChangeUserRolesRequest, opts ...grpc.CallOption) (*ChangeUserRolesResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ChangeUserRolesResponse)
+	err := c.cc.Invoke(ctx, Admin_ChangeUserRoles_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *adminClient) ListUsers(ctx context.Context, in *ListUsersRequest, opts ...grpc.CallOption) (*ListUsersResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ListUsersResponse)
@@ -192,12 +210,19 @@ type AdminServer interface {
 	CreateBoundary(context.Context, *CreateBoundaryRequest) (*CreateBoundaryResponse, error)
 	ListBoundaries(context.Context, *ListBoundariesRequest) (*ListBoundariesResponse, error)
 	GetBoundary(context.Context, *GetBoundaryRequest) (*GetBoundaryResponse, error)
+	// CreateUser answers when the user can log in on every node.
 	CreateUser(context.Context, *CreateUserRequest) (*CreateUserResponse, error)
+	// DeleteUser answers when the user is locked out on every node. The username is free again; one's own account cannot be deleted.
 	DeleteUser(context.Context, *DeleteUserRequest) (*DeleteUserResponse, error)
+	// ChangePassword changes the caller's own password, and answers when the old one, and all tokens, are void on every node.
 	ChangePassword(context.Context, *ChangePasswordRequest) (*ChangePasswordResponse, error)
+	// ChangeUserRoles is this server's own, and no part of the original protocol.
+	ChangeUserRoles(context.Context, *ChangeUserRolesRequest) (*ChangeUserRolesResponse, error)
 	ListUsers(context.Context, *ListUsersRequest) (*ListUsersResponse, error)
+	// ValidateCredentials tells whether a password is right; success is false where it is not.
 	ValidateCredentials(context.Context, *ValidateCredentialsRequest) (*ValidateCredentialsResponse, error)
 	GetUserCount(context.Context, *GetUserCountRequest) (*GetUserCountResponse, error)
+	// GetEventCount is exact, however many there are.
 	GetEventCount(context.Context, *GetEventCountRequest) (*GetEventCountResponse, error)
 	// CreateIndex is EventStore/CreateIndex by another door.
 	CreateIndex(context.Context, *CreateIndexRequest) (*CreateIndexResponse, error)
@@ -230,6 +255,9 @@ func (UnimplementedAdminServer) DeleteUser(context.Context, *DeleteUserRequest) 
 }
 func (UnimplementedAdminServer) ChangePassword(context.Context, *ChangePasswordRequest) (*ChangePasswordResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ChangePassword not implemented")
+}
+func (UnimplementedAdminServer) ChangeUserRoles(context.Context, *ChangeUserRolesRequest) (*ChangeUserRolesResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ChangeUserRoles not implemented")
 }
 func (UnimplementedAdminServer) ListUsers(context.Context, *ListUsersRequest) (*ListUsersResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListUsers not implemented")
@@ -378,6 +406,24 @@ func _Admin_ChangePassword_Handler(srv interface{}, ctx context.Context, dec fun
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Admin_ChangeUserRoles_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ChangeUserRolesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServer).ChangeUserRoles(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Admin_ChangeUserRoles_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServer).ChangeUserRoles(ctx, req.(*ChangeUserRolesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Admin_ListUsers_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ListUsersRequest)
 	if err := dec(in); err != nil {
@@ -516,6 +562,10 @@ var Admin_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ChangePassword",
 			Handler:    _Admin_ChangePassword_Handler,
+		},
+		{
+			MethodName: "ChangeUserRoles",
+			Handler:    _Admin_ChangeUserRoles_Handler,
 		},
 		{
 			MethodName: "ListUsers",

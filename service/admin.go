@@ -4,17 +4,23 @@ import (
 	"context"
 
 	orisunpb "github.com/oexza/orisun/proto"
+	"github.com/oexza/orisun/service/auth"
 )
 
 // Admin serves orisun.Admin. Its methods are safe for concurrent use.
 type Admin struct {
 	orisunpb.UnimplementedAdminServer
 
-	store *EventStore
+	store    *EventStore
+	boundary string // ORISUN_ADMIN_BOUNDARY
+	callers  *auth.Authenticator
 }
 
-// NewAdmin returns a server whose indexes are those of store.
-func NewAdmin(store *EventStore) *Admin { return &Admin{store: store} }
+// NewAdmin returns a server whose indexes are those of store, and whose users are the events of a boundary of it. The authenticator is the one
+// that stands before it.
+func NewAdmin(store *EventStore, boundary string, callers *auth.Authenticator) *Admin {
+	return &Admin{store: store, boundary: boundary, callers: callers}
+}
 
 // CreateIndex is that of EventStore.
 func (a *Admin) CreateIndex(ctx context.Context, in *orisunpb.CreateIndexRequest) (*orisunpb.CreateIndexResponse, error) {

@@ -83,7 +83,7 @@ func TestIndexesAreMadeListedAndDroppedByBothServices(t *testing.T) {
 	store := node(t, pool, nil, nil)
 	server := grpc.NewServer()
 	orisunpb.RegisterEventStoreServer(server, store)
-	orisunpb.RegisterAdminServer(server, service.NewAdmin(store))
+	orisunpb.RegisterAdminServer(server, service.NewAdmin(store, "orisun_admin", nil))
 	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

@@ -39,6 +39,8 @@ var sqlStates = []sqlState{
 	{"OR006", codes.AlreadyExists, true},    // the boundary is elsewhere
 	{"OR009", codes.NotFound, true},         // unknown index
 	{"OR010", codes.AlreadyExists, true},    // the index's name is taken
+	{"OR020", codes.NotFound, true},         // unknown user
+	{"OR021", codes.AlreadyExists, true},    // the username is taken
 	{"22", codes.InvalidArgument, true},     // data exception: JSON, numbers, encodings
 	{"23", codes.InvalidArgument, false},    // a constraint of the event table
 	{"54", codes.InvalidArgument, true},     // program limit: nesting beyond the stack, an index entry too large

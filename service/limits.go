@@ -19,3 +19,11 @@ const (
 	maxConditionBytes  = 256  // the value of one
 	maxIndexBytes      = 2048 // all keys and values of an index: its definition must fit a page, pg_index keeps nothing beside it
 )
+
+// The limits of users.
+const (
+	minUsername  = 3   // characters
+	minPassword  = 6   // bytes; the most is auth.MaxPassword
+	maxRoles     = 256 // of a user
+	maxOvertaken = 5   // attempts at a change that others overtake
+)

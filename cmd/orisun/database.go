@@ -44,7 +44,7 @@ func (s *Server) startPostgres(ctx context.Context) (*postgres.Server, error) {
 // embeddedConnections is what our pools may open, and room for people with psql.
 func embeddedConnections(pg PGConfig) int {
 	const others = 20
-	return int(pg.WriteMaxOpen+pg.ReadMaxOpen+pg.AdminMaxOpen) + others
+	return int(pg.WriteMaxOpen+pg.ReadMaxOpen+pg.AdminMaxOpen+directoryConnections) + others
 }
 
 // connString is the configuration in PostgreSQL's keyword form.

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
@@ -19,23 +18,13 @@ import (
 
 	orisunpb "github.com/oexza/orisun/proto"
 	"github.com/oexza/orisun/service"
-	"github.com/oexza/orisun/service/auth"
 )
 
 // leastPingInterval is how often a client may ping a connection before it is taken for an attack and cut.
 const leastPingInterval = 5 * time.Second
 
 // newGRPCServer builds the gRPC server with everything that stands before the services: limits, keep-alive, log, recovery, credentials.
-func newGRPCServer(config *Config, store *service.EventStore, healthy *health.Server, log *slog.Logger) (*grpc.Server, error) {
-	key := make([]byte, 32)
-	if _, err := rand.Read(key); err != nil {
-		return nil, err
-	}
-	callers, err := auth.New(auth.Credentials{Username: config.Admin.Username, Password: config.Admin.Password}, config.Auth.SessionTTL, key)
-	if err != nil {
-		return nil, err
-	}
-
+func newGRPCServer(config *Config, store *service.EventStore, callers *callers, healthy *health.Server, log *slog.Logger) (*grpc.Server, error) {
 	options := []grpc.ServerOption{
 		grpc.ConnectionTimeout(config.GRPC.ConnectionTimeout),
 		grpc.MaxConcurrentStreams(config.GRPC.MaxConcurrentStreams),
@@ -43,8 +32,8 @@ func newGRPCServer(config *Config, store *service.EventStore, healthy *health.Se
 		grpc.MaxSendMsgSize(config.GRPC.MaxSendMessageSize),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: config.GRPC.KeepAliveTime, Timeout: config.GRPC.KeepAliveTimeout}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: leastPingInterval, PermitWithoutStream: true}),
-		grpc.ChainUnaryInterceptor(logUnary(log), recovery.UnaryServerInterceptor(recoverPanic(log)), callers.UnaryInterceptor),
-		grpc.ChainStreamInterceptor(logStream(log), recovery.StreamServerInterceptor(recoverPanic(log)), callers.StreamInterceptor),
+		grpc.ChainUnaryInterceptor(logUnary(log), recovery.UnaryServerInterceptor(recoverPanic(log)), callers.auth.UnaryInterceptor),
+		grpc.ChainStreamInterceptor(logStream(log), recovery.StreamServerInterceptor(recoverPanic(log)), callers.auth.StreamInterceptor),
 	}
 	if config.GRPC.TLSEnabled {
 		secured, err := newTLS(config.GRPC)
@@ -55,7 +44,7 @@ func newGRPCServer(config *Config, store *service.EventStore, healthy *health.Se
 	}
 	server := grpc.NewServer(options...)
 	orisunpb.RegisterEventStoreServer(server, store)
-	orisunpb.RegisterAdminServer(server, service.NewAdmin(store))
+	orisunpb.RegisterAdminServer(server, callers.admin)
 	healthpb.RegisterHealthServer(server, healthy)
 	if config.GRPC.EnableReflection {
 		reflection.Register(server)

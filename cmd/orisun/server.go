@@ -29,6 +29,7 @@ type Server struct {
 	log     *slog.Logger
 	ready   chan struct{}
 	address net.Addr
+	callers *callers
 }
 
 // NewServer returns a server that is not running yet. It keeps config.
@@ -76,6 +77,12 @@ func (s *Server) Run(ctx context.Context) (err error) {
 		return err
 	}
 	defer outbox.Close()
+	// And that of who may call, which every call needs to know.
+	directory, err := newPool(ctx, s.config.PG, directoryConnections, 1)
+	if err != nil {
+		return err
+	}
+	defer directory.Close()
 	if err := s.prepareDatabase(ctx, write); err != nil {
 		return err
 	}
@@ -119,8 +126,15 @@ func (s *Server) Run(ctx context.Context) (err error) {
 	if err := s.step("clean up indexes", func() error { return store.CleanIndexes(ctx) }); err != nil {
 		return err
 	}
+	err = s.step("look for an admin", func() (err error) {
+		s.callers, err = newCallers(ctx, s.config, directory, store, listener.Addr(), s.log)
+		return err
+	})
+	if err != nil {
+		return err
+	}
 	healthy := health.NewServer()
-	server, err := newGRPCServer(s.config, store, healthy, s.log)
+	server, err := newGRPCServer(s.config, store, s.callers, healthy, s.log)
 	if err != nil {
 		return err
 	}

@@ -24,9 +24,10 @@ type streaming struct {
 	leases    *publisher.Leases
 	publisher *publisher.Publisher
 	feed      *publisher.Feed
+	users     *publisher.Projector
 
-	cancelPublisher, cancelLeases context.CancelFunc
-	publishing, leasing           chan error
+	cancelPublisher, cancelLeases   context.CancelFunc
+	publishing, projecting, leasing chan error
 }
 
 // startStreaming starts NATS and begins to publish. What began is ended again when a later part fails.
@@ -71,6 +72,7 @@ func (s *Server) startStreaming(ctx context.Context, outbox, read *pgxpool.Pool)
 		Logger: s.log,
 	})
 	started.feed = publisher.NewFeed(publisher.FeedConfig{Pool: read, JetStream: streams, Log: s.log})
+	started.users = publisher.NewProjector(started.leases, s.config.Admin.Boundary, "users", projectUsers(s.config.Admin.Boundary), s.log)
 	started.run()
 	return &started, nil
 }
@@ -80,9 +82,10 @@ func (s *streaming) run() {
 	var publish, lease context.Context
 	publish, s.cancelPublisher = context.WithCancel(context.Background())
 	lease, s.cancelLeases = context.WithCancel(context.Background())
-	s.publishing, s.leasing = make(chan error, 1), make(chan error, 1)
+	s.publishing, s.projecting, s.leasing = make(chan error, 1), make(chan error, 1), make(chan error, 1)
 	go func() { s.leasing <- s.leases.Run(lease) }()
 	go func() { s.publishing <- s.publisher.Run(publish) }()
+	go func() { s.projecting <- s.users.Run(publish) }()
 }
 
 // hint tells that a boundary has new events.
@@ -91,10 +94,10 @@ func (s *streaming) hint(boundary string) {
 	s.feed.Hint(boundary)
 }
 
-// stop ends the publisher at a checkpoint, then the leases, then NATS.
+// stop ends publisher and projector at a checkpoint, then the leases, then NATS.
 func (s *streaming) stop() error {
 	s.cancelPublisher()
-	err := <-s.publishing
+	err := errors.Join(<-s.publishing, <-s.projecting)
 	s.cancelLeases()
 	return errors.Join(err, <-s.leasing, s.disconnect())
 }

@@ -132,11 +132,18 @@ func (n *node) serve(config *Config, log *slog.Logger) {
 		AcquireSubscriber: acquireSubscriber(n.leases),
 		Serving:           serving,
 	})
-	server, err := newGRPCServer(config, n.store, health.NewServer(), log)
-	if err != nil {
+	if _, err := n.pool.Exec(n.t.Context(), "SELECT orisun.initialize_boundary_tables($1, 'admin')", config.Admin.Boundary); err != nil {
 		n.t.Fatal(err)
 	}
 	listener, err := listen(n.t.Context(), "127.0.0.1", 0)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	callers, err := newCallers(n.t.Context(), config, n.pool, n.store, listener.Addr(), log)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	server, err := newGRPCServer(config, n.store, callers, health.NewServer(), log)
 	if err != nil {
 		n.t.Fatal(err)
 	}

@@ -1,48 +1,57 @@
-// Package auth says who calls.
+// Package auth says who calls and what they may do.
+//
+// # Who calls
 //
 // A caller shows a password (metadata "authorization: Basic base64(username:password)") or, in its place, the token of an earlier answer
-// (metadata "x-auth-token"). Of both, a valid token wins; a token that is forged, expired or of a user who is gone counts as
-// none, and the password decides. Only the first value of each is looked at, so that a call is one guess.
+// (metadata "x-auth-token"). Of both, a valid token wins; a token that is forged, expired or revoked counts as none, and the password
+// decides. Only the first value of each is looked at, so that a call is one guess.
 //
 // Every answer to an authenticated call, errors included, carries a token in its header: on a stream it goes out with the header, that is
 // with the first message if the handler does not send it earlier. A token in its first half of life comes back as it is,
-// later a fresh one takes its place: who calls at least once in half a lifetime never sends the password again.
-//
-// Tokens are stateless: whoever has the key can check them and none can be revoked, other than by another key or by removing the user.
-// Servers behind one address need the same key, or a token of one is none at the other. A key made at the start of the
-// server ends all tokens with it.
+// later a fresh one takes its place: who calls at least once in half a lifetime never sends the password again (token.go).
 //
 // A caller without either is UNAUTHENTICATED, with one text for all cases: it never tells a wrong username from a wrong password. The
 // health and reflection services are open to everybody.
+//
+// # What they may do
+//
+// rights.go has a row for every RPC, roles.go says which role has which right. Who lacks it gets PERMISSION_DENIED.
+//
+// # How fast a change is in force
+//
+// The node keeps what it knows of users in memory and asks PostgreSQL whether anything changed before that knowledge is Trust old. So
+// whatever was committed is in force on every node after Trust, and an RPC that changes a user answers only then (Settle): at the next call
+// after its answer, the change holds everywhere. Nothing has to reach the other nodes for it, and no call waits for PostgreSQL as
+// long as that answers within half of Trust. It rests on clocks that run equally fast, not on clocks that agree.
+//
+// # Failures
+//
+//   - PostgreSQL is away: calls wait for it, up to a minute, since a user may have been removed meanwhile; then they are UNAVAILABLE.
+//   - Somebody guesses passwords: wrong ones slow down their user and their address, which is refused with RESOURCE_EXHAUSTED before
+//     anything is hashed (guesses.go). Tokens, and passwords that this node has found right before, go on as ever.
 package auth
 
 import (
 	"context"
-	"crypto/sha256"
-	"crypto/subtle"
 	"encoding/base64"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	"github.com/oexza/orisun/db"
 )
-
-// RoleAdmin is the role of the bootstrap admin, who may do everything.
-const RoleAdmin = "admin"
-
-// maxUsername is the longest username in bytes. It keeps a token, which carries it, within 400 characters.
-const maxUsername = 256
-
-// minKey is the shortest key in bytes: an HMAC is no stronger than its key, and SHA-256 gives 32 bytes.
-const minKey = 32
 
 // Identity is who calls.
 type Identity struct {
+	UserID   string
 	Username string
-	Roles    []string // shared between calls: read only
+	Roles    []string // as ParseRoles writes them; shared between calls: read only
+
+	epoch  int64
+	grants grants
 }
 
 type identityKey struct{}
@@ -58,81 +67,143 @@ func FromContext(ctx context.Context) (Identity, bool) {
 	return caller, ok
 }
 
-// Credentials are what a caller logs in with. They are compared byte by byte, without Unicode normalisation. A username has 1 to 256
-// bytes and no colon, as Basic authentication could not carry it; a password may be anything but empty.
+// Credentials are what a caller logs in with. They are compared byte by byte, without Unicode normalisation.
 type Credentials struct {
 	Username string
 	Password string
 }
 
-// users knows who may call. Both methods answer errUnauthenticated when it is nobody; any other error means that they could not find
-// out, and is a gRPC status that goes to the caller as it is.
-type users interface {
-	// verify returns whose credentials these are.
-	verify(ctx context.Context, given Credentials) (Identity, error)
-	// lookup returns the user with this name, which a valid token says.
-	lookup(ctx context.Context, username string) (Identity, error)
+// Directory is where users are kept. Its errors are gRPC statuses and go to callers as they are, but that State is UNAVAILABLE, which is waited out.
+type Directory interface {
+	// State tells whether anything that was read before is old.
+	State(ctx context.Context) (db.OrisunAuthState, error)
+	// Keys are those under which tokens count, the latest one last; there is at least one.
+	Keys(ctx context.Context) ([]db.OrisunTokenKey, error)
+	// Login returns the user with this id or, where that is empty, with this username; nil when there is none.
+	Login(ctx context.Context, userID, username string) (*db.OrisunLogin, error)
 }
 
 // errUnauthenticated is the one answer to missing and to wrong credentials.
 var errUnauthenticated = status.Error(codes.Unauthenticated, "credentials are missing, wrong or expired: "+
 	"send metadata 'authorization: Basic base64(username:password)', or the 'x-auth-token' of an earlier answer")
 
-// Authenticator finds out who calls. It is safe for concurrent use.
+// Authenticator finds out who calls and whether they may. It is safe for concurrent use.
 type Authenticator struct {
-	users  users
-	tokens *tokens
+	directory     Directory
+	adminBoundary string
+	state         *knowledge
+	users         *users
+	keys          *keys
+	passwords     *passwords
 }
 
-// New returns an Authenticator for one user, the bootstrap admin. A token is valid for ttl from its issue. key signs the tokens: at least 32
-// bytes from crypto/rand that nobody else knows. The error names everything that is wrong with the arguments.
-func New(admin Credentials, ttl time.Duration, key []byte) (*Authenticator, error) {
-	var problems []error
-	switch {
-	case admin.Username == "":
-		problems = append(problems, errors.New("the admin's username is empty"))
-	case len(admin.Username) > maxUsername:
-		problems = append(problems, fmt.Errorf("the admin's username has %d bytes: at most %d are possible", len(admin.Username), maxUsername))
-	case strings.Contains(admin.Username, ":"):
-		problems = append(problems, fmt.Errorf("the admin's username %q contains a colon, which ends a username in Basic authentication", admin.Username))
-	}
-	if admin.Password == "" {
-		problems = append(problems, errors.New("the admin's password is empty"))
-	}
+// New returns an Authenticator for the users of a directory. A token is valid for ttl from its issue; ttl is positive. Events of
+// adminBoundary are written by RPCs about users alone, and read by admins alone.
+func New(directory Directory, adminBoundary string, ttl time.Duration) (*Authenticator, error) {
 	if ttl <= 0 {
-		problems = append(problems, fmt.Errorf("tokens that are valid for %s are never valid: the time has to be positive", ttl))
+		return nil, fmt.Errorf("tokens that are valid for %s are never valid: the time has to be positive", ttl)
 	}
-	if len(key) < minKey {
-		problems = append(problems, fmt.Errorf("the key that signs tokens has %d bytes: at least %d are necessary", len(key), minKey))
+	passwords, err := newPasswords(directory)
+	if err != nil {
+		return nil, err
 	}
-	if len(problems) > 0 {
-		return nil, errors.Join(problems...)
-	}
-	return &Authenticator{users: newBootstrapAdmin(admin), tokens: newTokens(ttl, key)}, nil
+	return &Authenticator{
+		directory:     directory,
+		adminBoundary: adminBoundary,
+		state:         &knowledge{ask: directory.State},
+		users:         newUsers(directory),
+		keys:          &keys{ttl: ttl, directory: directory},
+		passwords:     passwords,
+	}, nil
 }
 
-// authenticate returns who calls, by a token or by the value of an authorization header (either may be empty), and the token for the answer.
-func (a *Authenticator) authenticate(ctx context.Context, token, authorization string) (caller Identity, answer string, err error) {
+// Settle returns when what was committed before the call is in force on every node.
+func (a *Authenticator) Settle(ctx context.Context) error {
+	timer := time.NewTimer(Trust)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return status.FromContextError(ctx.Err()).Err()
+	}
+}
+
+// authenticate returns who calls, by a token or by the value of an authorization header (either may be empty), and the token for the
+// answer. The address is where from.
+func (a *Authenticator) authenticate(ctx context.Context, token, authorization, address string) (caller Identity, answer string, err error) {
+	if token == "" && authorization == "" {
+		return Identity{}, "", errUnauthenticated
+	}
+	state, err := a.state.get(ctx)
+	if err != nil {
+		return Identity{}, "", err
+	}
+	ring, err := a.keys.ring(ctx, state.TokenKey)
+	if err != nil {
+		return Identity{}, "", err
+	}
 	now := time.Now()
-	if username, expiry, ok := a.tokens.open(token, now); ok {
-		caller, err = a.users.lookup(ctx, username)
+	if claimed, ok := ring.open(token, now); ok {
+		user, err := a.users.byID(ctx, state.Version, claimed.userID)
 		switch {
-		case err == nil && a.tokens.fresh(expiry, now):
-			return caller, token, nil
-		case err == nil:
-			return caller, a.tokens.issue(username, now), nil
-		case !errors.Is(err, errUnauthenticated):
+		case err != nil:
 			return Identity{}, "", err
+		case user == nil || user.login.Epoch != claimed.epoch: // deleted, or from before a change
+		case ring.fresh(claimed, now):
+			return user.identity, token, nil
+		default:
+			return user.identity, ring.issue(user.login, now), nil
 		}
 	}
 	given, ok := parseBasic(authorization)
 	if !ok {
 		return Identity{}, "", errUnauthenticated
 	}
-	if caller, err = a.users.verify(ctx, given); err != nil {
+	user, err := a.logIn(ctx, state.Version, given, address)
+	if err != nil {
 		return Identity{}, "", err
 	}
-	return caller, a.tokens.issue(caller.Username, now), nil
+	return user.identity, ring.issue(user.login, now), nil
+}
+
+// logIn returns whose credentials these are. What was found right before is not hashed again.
+func (a *Authenticator) logIn(ctx context.Context, version int64, given Credentials, address string) (*user, error) {
+	mac := a.passwords.mac(given)
+	user, err := a.users.byName(ctx, version, given.Username)
+	if err != nil {
+		return nil, err
+	}
+	if user != nil && user.hasShown(mac) {
+		return user, nil
+	}
+	login, err := a.passwords.verify(ctx, given, address)
+	if err != nil {
+		return nil, err
+	}
+	return a.users.remember(login, version, mac), nil
+}
+
+// Verify returns whose credentials these are, as PostgreSQL has it now. The error is UNAUTHENTICATED for a wrong username or password, and
+// RESOURCE_EXHAUSTED with how long to wait where too many wrong ones came for this user or from the caller's address.
+func (a *Authenticator) Verify(ctx context.Context, given Credentials) (*db.OrisunLogin, error) {
+	return a.passwords.verify(ctx, given, addressOf(ctx))
+}
+
+// isCurrent tells whether a caller who was let in before would be let in again, and may do the same.
+func (a *Authenticator) isCurrent(ctx context.Context, caller Identity) error {
+	state, err := a.state.get(ctx)
+	if err != nil {
+		return err
+	}
+	user, err := a.users.byID(ctx, state.Version, caller.UserID)
+	if err != nil {
+		return err
+	}
+	if user == nil || user.login.Epoch != caller.epoch {
+		return errUnauthenticated
+	}
+	return nil
 }
 
 // parseBasic reads the value of an authorization header as RFC 7617 writes it: the scheme in any case, and everything after the first
@@ -148,36 +219,4 @@ func parseBasic(authorization string) (Credentials, bool) {
 	}
 	username, password, ok := strings.Cut(string(decoded), ":")
 	return Credentials{username, password}, ok
-}
-
-// bootstrapAdmin is the one user whom the configuration names. It keeps hashes: they have one length, so that the time of a comparison
-// tells nothing about the length of what is compared.
-type bootstrapAdmin struct {
-	identity           Identity
-	username, password [sha256.Size]byte
-}
-
-func newBootstrapAdmin(admin Credentials) *bootstrapAdmin {
-	return &bootstrapAdmin{
-		identity: Identity{admin.Username, []string{RoleAdmin}},
-		username: sha256.Sum256([]byte(admin.Username)),
-		password: sha256.Sum256([]byte(admin.Password)),
-	}
-}
-
-func (b *bootstrapAdmin) verify(_ context.Context, given Credentials) (Identity, error) {
-	username := sha256.Sum256([]byte(given.Username))
-	password := sha256.Sum256([]byte(given.Password))
-	// Both are compared always: a wrong username takes as long as a wrong password.
-	if subtle.ConstantTimeCompare(username[:], b.username[:])&subtle.ConstantTimeCompare(password[:], b.password[:]) != 1 {
-		return Identity{}, errUnauthenticated
-	}
-	return b.identity, nil
-}
-
-func (b *bootstrapAdmin) lookup(_ context.Context, username string) (Identity, error) {
-	if username != b.identity.Username {
-		return Identity{}, errUnauthenticated
-	}
-	return b.identity, nil
 }

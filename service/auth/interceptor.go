@@ -14,7 +14,7 @@ const (
 	authorizationHeader = "authorization"
 )
 
-// UnaryInterceptor is a grpc.UnaryServerInterceptor that lets authenticated callers in, with their identity in the context.
+// UnaryInterceptor is a grpc.UnaryServerInterceptor that lets authenticated callers do what they may, with their identity in the context.
 func (a *Authenticator) UnaryInterceptor(ctx context.Context, request any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
 	if isOpen(info.FullMethod) {
 		return handler(ctx, request)
@@ -26,10 +26,15 @@ func (a *Authenticator) UnaryInterceptor(ctx context.Context, request any, info 
 	if err := grpc.SetHeader(ctx, header); err != nil {
 		return nil, unsent(ctx, err)
 	}
+	if err := a.authorize(caller, info.FullMethod, request); err != nil {
+		return nil, err
+	}
 	return handler(NewContext(ctx, caller), request)
 }
 
-// StreamInterceptor is a grpc.StreamServerInterceptor that lets authenticated callers in, with their identity in the context.
+// StreamInterceptor is a grpc.StreamServerInterceptor that lets authenticated callers do what they may, with their identity in the context. The
+// boundary stands in the first message, and whether the caller still may is looked at before each message that goes out: a
+// subscription ends with its user, its password or its roles.
 func (a *Authenticator) StreamInterceptor(service any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
 	if isOpen(info.FullMethod) {
 		return handler(service, stream)
@@ -41,7 +46,9 @@ func (a *Authenticator) StreamInterceptor(service any, stream grpc.ServerStream,
 	if err := stream.SetHeader(header); err != nil {
 		return unsent(stream.Context(), err)
 	}
-	return handler(service, &authenticatedStream{stream, NewContext(stream.Context(), caller)})
+	return handler(service, &authorizedStream{
+		ServerStream: stream, auth: a, method: info.FullMethod, caller: caller, ctx: NewContext(stream.Context(), caller),
+	})
 }
 
 // unsent is the error of a header that could not be set: for a caller that is gone, that it is gone.
@@ -52,12 +59,31 @@ func unsent(ctx context.Context, err error) error {
 	return err
 }
 
-type authenticatedStream struct {
+type authorizedStream struct {
 	grpc.ServerStream
-	ctx context.Context
+	auth   *Authenticator
+	method string
+	caller Identity
+	ctx    context.Context
 }
 
-func (s *authenticatedStream) Context() context.Context { return s.ctx }
+func (s *authorizedStream) Context() context.Context { return s.ctx }
+
+// RecvMsg refuses a request that the caller has no right to.
+func (s *authorizedStream) RecvMsg(message any) error {
+	if err := s.ServerStream.RecvMsg(message); err != nil {
+		return err
+	}
+	return s.auth.authorize(s.caller, s.method, message)
+}
+
+// SendMsg refuses what would go to a caller who was let in and may not any more.
+func (s *authorizedStream) SendMsg(message any) error {
+	if err := s.auth.isCurrent(s.ctx, s.caller); err != nil {
+		return err
+	}
+	return s.ServerStream.SendMsg(message)
+}
 
 // isOpen tells whether a method needs no credentials.
 func isOpen(fullMethod string) bool {
@@ -66,7 +92,7 @@ func isOpen(fullMethod string) bool {
 
 // fromMetadata returns who calls and the header of the answer.
 func (a *Authenticator) fromMetadata(ctx context.Context) (Identity, metadata.MD, error) {
-	caller, token, err := a.authenticate(ctx, first(ctx, tokenHeader), first(ctx, authorizationHeader))
+	caller, token, err := a.authenticate(ctx, first(ctx, tokenHeader), first(ctx, authorizationHeader), addressOf(ctx))
 	if err != nil {
 		return Identity{}, nil, err
 	}

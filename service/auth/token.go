@@ -1,69 +1,175 @@
 package auth
 
 import (
+	"context"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
 	"hash"
 	"sync"
+	"sync/atomic"
 	"time"
+
+	"golang.org/x/sync/singleflight"
+	"google.golang.org/grpc/status"
+
+	"github.com/oexza/orisun/db"
 )
 
 // tokenEncoding accepts one spelling of a token only.
 var tokenEncoding = base64.RawURLEncoding.Strict()
 
 const (
-	expirySize = 8 // the nanoseconds since 1970 as a big-endian integer
-	maxToken   = expirySize + maxUsername + sha256.Size
+	// claimsSize is the number of the key, the nanoseconds since 1970 of the expiry, and the user's epoch, all big-endian.
+	claimsSize = 4 + 8 + 8
+	// maxToken bounds what is decoded. A user's id is 36 bytes, so that a token has 118 characters.
+	maxToken = 512
 )
 
-// tokens issues and opens tokens: base64url(expiry, username, HMAC-SHA256 of both).
-type tokens struct {
-	ttl  time.Duration
-	macs sync.Pool // of hash.Hash: making one costs more than using it
+// claims are what a token says: base64url(key, expiry, epoch, user's id, HMAC-SHA256 of all that). It is valid while it has not
+// expired, the key is there, and the user exists and has the same epoch: neither its password nor its roles were changed.
+type claims struct {
+	key    int32
+	expiry time.Time
+	epoch  int64
+	userID string
 }
 
-func newTokens(ttl time.Duration, key []byte) *tokens {
-	key = append([]byte(nil), key...)
-	return &tokens{ttl: ttl, macs: sync.Pool{New: func() any { return hmac.New(sha256.New, key) }}}
+// keys holds the keyring, which the database has.
+type keys struct {
+	ttl       time.Duration
+	directory Directory
+	latest    atomic.Pointer[keyring]
+	reading   singleflight.Group
+}
+
+// keyring opens tokens under any of its keys, and issues them under one.
+type keyring struct {
+	ttl      time.Duration
+	tokenKey int32 // the latest key's number, by the state under which this was read
+	signers  []*signer
+}
+
+// ring returns the keys that were there when the state said so.
+func (k *keys) ring(ctx context.Context, tokenKey int32) (*keyring, error) {
+	if latest := k.latest.Load(); latest != nil && latest.tokenKey == tokenKey {
+		return latest, nil
+	}
+	answers := k.reading.DoChan("", func() (any, error) {
+		ctx, cancel := context.WithTimeout(context.Background(), askLimit)
+		defer cancel()
+		rows, err := k.directory.Keys(ctx)
+		if err != nil {
+			return nil, err
+		}
+		latest := k.latest.Load().with(rows, k.ttl, tokenKey, time.Now())
+		k.latest.Store(latest)
+		return latest, nil
+	})
+	select {
+	case answer := <-answers:
+		latest, _ := answer.Val.(*keyring)
+		return latest, answer.Err
+	case <-ctx.Done():
+		return nil, status.FromContextError(ctx.Err()).Err()
+	}
+}
+
+// with returns a keyring of these keys, which remembers since when this node has each.
+func (r *keyring) with(rows []db.OrisunTokenKey, ttl time.Duration, tokenKey int32, now time.Time) *keyring {
+	next := &keyring{ttl: ttl, tokenKey: tokenKey}
+	for _, row := range rows {
+		s := r.signer(row.Number)
+		if s == nil {
+			s = newSigner(row.Number, row.Key, now)
+		}
+		next.signers = append(next.signers, s)
+	}
+	return next
+}
+
+func (r *keyring) signer(number int32) *signer {
+	if r == nil {
+		return nil
+	}
+	for _, s := range r.signers {
+		if s.number == number {
+			return s
+		}
+	}
+	return nil
+}
+
+// current is the key to sign with: the latest one that all nodes know, which is so when this one has known it for Trust; before that the
+// earliest.
+func (r *keyring) current(now time.Time) *signer {
+	for i := len(r.signers) - 1; i > 0; i-- {
+		if now.Sub(r.signers[i].since) >= Trust {
+			return r.signers[i]
+		}
+	}
+	return r.signers[0]
 }
 
 // issue returns a token that is valid for ttl.
-func (t *tokens) issue(username string, now time.Time) string {
-	token := make([]byte, 0, maxToken)
-	token = binary.BigEndian.AppendUint64(token, uint64(now.Add(t.ttl).UnixNano()))
-	token = append(token, username...)
-	return tokenEncoding.EncodeToString(t.sign(token, token))
+func (r *keyring) issue(user *db.OrisunLogin, now time.Time) string {
+	s := r.current(now)
+	token := make([]byte, 0, claimsSize+len(user.UserID)+sha256.Size)
+	token = binary.BigEndian.AppendUint32(token, uint32(s.number))
+	token = binary.BigEndian.AppendUint64(token, uint64(now.Add(r.ttl).UnixNano()))
+	token = binary.BigEndian.AppendUint64(token, uint64(user.Epoch))
+	token = append(token, user.UserID...)
+	return tokenEncoding.EncodeToString(s.sign(token, token))
 }
 
-// open returns whom a token names and when it expires; false when it is not one of ours or expired.
-func (t *tokens) open(token string, now time.Time) (username string, expiry time.Time, ok bool) {
-	if tokenEncoding.DecodedLen(len(token)) > maxToken {
-		return "", time.Time{}, false
+// open returns what a token claims; false when it is not one of ours or expired.
+func (r *keyring) open(token string, now time.Time) (claims, bool) {
+	if size := tokenEncoding.DecodedLen(len(token)); size < claimsSize+sha256.Size || size > maxToken {
+		return claims{}, false
 	}
 	decoded, err := tokenEncoding.DecodeString(token)
-	if err != nil || len(decoded) < expirySize+sha256.Size {
-		return "", time.Time{}, false
+	if err != nil {
+		return claims{}, false
 	}
 	signed, signature := decoded[:len(decoded)-sha256.Size], decoded[len(decoded)-sha256.Size:]
-	var want [sha256.Size]byte
-	if !hmac.Equal(signature, t.sign(want[:0], signed)) {
-		return "", time.Time{}, false
+	claimed := claims{
+		key:    int32(binary.BigEndian.Uint32(signed)),
+		expiry: time.Unix(0, int64(binary.BigEndian.Uint64(signed[4:]))),
+		epoch:  int64(binary.BigEndian.Uint64(signed[12:])),
+		userID: string(signed[claimsSize:]),
 	}
-	expiry = time.Unix(0, int64(binary.BigEndian.Uint64(signed)))
-	return string(signed[expirySize:]), expiry, now.Before(expiry)
+	s := r.signer(claimed.key)
+	if s == nil {
+		return claims{}, false
+	}
+	var want [sha256.Size]byte
+	if !hmac.Equal(signature, s.sign(want[:0], signed)) {
+		return claims{}, false
+	}
+	return claimed, now.Before(claimed.expiry)
 }
 
-// fresh tells whether a token that expires then still has half of its life before it.
-func (t *tokens) fresh(expiry, now time.Time) bool {
-	return expiry.Sub(now) >= t.ttl/2
+// fresh tells whether a token still has half of its life before it, under the key that is signed with now.
+func (r *keyring) fresh(claimed claims, now time.Time) bool {
+	return claimed.expiry.Sub(now) >= r.ttl/2 && claimed.key == r.current(now).number
+}
+
+// signer signs with one key.
+type signer struct {
+	number int32
+	since  time.Time // this node has known it since then
+	macs   sync.Pool // of hash.Hash: making one costs more than using it
+}
+
+func newSigner(number int32, key []byte, since time.Time) *signer {
+	return &signer{number: number, since: since, macs: sync.Pool{New: func() any { return hmac.New(sha256.New, key) }}}
 }
 
 // sign appends the signature of signed to buffer.
-func (t *tokens) sign(buffer, signed []byte) []byte {
-	mac := t.macs.Get().(hash.Hash)
-	defer t.macs.Put(mac)
+func (s *signer) sign(buffer, signed []byte) []byte {
+	mac := s.macs.Get().(hash.Hash)
+	defer s.macs.Put(mac)
 	mac.Reset()
 	mac.Write(signed) // a hash.Hash never returns an error
 	return mac.Sum(buffer)

@@ -1,0 +1,148 @@
+package auth_test
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/peer"
+	"google.golang.org/grpc/status"
+
+	"github.com/oexza/orisun/service/auth"
+)
+
+// from makes a call from an address.
+func from(authenticator *auth.Authenticator, address string, sent ...string) error {
+	ctx := grpc.NewContextWithServerTransportStream(incoming(sent...), &transportStream{})
+	ctx = peer.NewContext(ctx, &peer.Peer{Addr: &net.TCPAddr{IP: net.ParseIP(address), Port: 1}})
+	_, err := authenticator.UnaryInterceptor(ctx, nil, &grpc.UnaryServerInfo{FullMethod: "/orisun.EventStore/Ping"}, nothing)
+	return err
+}
+
+// retryAfter is how long a refusal asks to wait, 0 where it does not.
+func retryAfter(err error) time.Duration {
+	for _, detail := range status.Convert(err).Details() {
+		if retry, ok := detail.(*errdetails.RetryInfo); ok {
+			return retry.GetRetryDelay().AsDuration()
+		}
+	}
+	return 0
+}
+
+func TestWrongPasswordsSlowDownTheirUserAndNobodyElse(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		users := newDirectory(t, randomKey(), admin, auth.Credentials{Username: "joe", Password: "s3cret"})
+		node := newNode(t, users)
+		token := issue(t, node, basic("admin:changeit"))
+
+		tried := 0
+		for i := range 10_000 {
+			err := from(node, fmt.Sprintf("10.0.%d.%d", i/250, i%250), "authorization", basic(fmt.Sprintf("admin:guess%d", i)))
+			switch status.Code(err) {
+			case codes.Unauthenticated:
+				tried++
+			case codes.ResourceExhausted:
+				if wait := retryAfter(err); wait <= 0 || wait > 5*time.Second {
+					t.Fatalf("asked to wait for %s", wait)
+				}
+			default:
+				t.Fatal(err)
+			}
+		}
+		if tried > 10 {
+			t.Errorf("%d of 10,000 guesses at once were tried", tried)
+		}
+		if _, err := call(node, "x-auth-token", token); err != nil {
+			t.Errorf("the user's token: %v", err)
+		}
+		if err := from(node, "192.0.2.1", "authorization", basic("admin:changeit")); err != nil {
+			t.Errorf("the user's password, shown before: %v", err)
+		}
+		issue(t, node, basic("joe:s3cret"))
+		if err := from(newNode(t, users), "192.0.2.1", "authorization", basic("admin:changeit")); err != nil {
+			t.Errorf("on another node: %v", err)
+		}
+	})
+}
+
+func TestAnAddressThatGuessesManyUsersIsSlowedDownAndRecovers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		node := newNode(t, newDirectory(t, randomKey(), admin))
+		tried := 0
+		for i := range 1_000 {
+			// One customer has a whole /64 network.
+			err := from(node, fmt.Sprintf("2001:db8::%x", i), "authorization", basic(fmt.Sprintf("user%d:guess", i)))
+			if status.Code(err) == codes.Unauthenticated {
+				tried++
+			} else if status.Code(err) != codes.ResourceExhausted {
+				t.Fatal(err)
+			}
+		}
+		if tried > 50 {
+			t.Errorf("%d of 1,000 guesses at once were tried", tried)
+		}
+		if err := from(node, "2001:db8:0:1::1", "authorization", basic("admin:changeit")); err != nil {
+			t.Errorf("another network: %v", err)
+		}
+		err := from(node, "2001:db8::1", "authorization", basic("someone:s3cret"))
+		time.Sleep(retryAfter(err))
+		if err := from(node, "2001:db8::1", "authorization", basic("someone:s3cret")); !isUnauthenticated(err) {
+			t.Errorf("after the time it was asked to wait: %v", err)
+		}
+	})
+}
+
+func TestRightCredentialsFromManyCallersAtOnceAreHashedOnce(t *testing.T) {
+	users := newDirectory(t, randomKey(), admin)
+	node := newNode(t, users)
+	var callers sync.WaitGroup
+	var failed atomic.Int32
+	for range 500 {
+		callers.Go(func() {
+			if err := from(node, "127.0.0.1", "authorization", basic("admin:changeit")); err != nil {
+				failed.Add(1)
+			}
+		})
+	}
+	callers.Wait()
+	if _, looked := users.questions(); failed.Load() > 0 || looked > 20 {
+		t.Errorf("%d of 500 callers failed, %d logins", failed.Load(), looked)
+	}
+}
+
+// What is compared is the time of a whole login, of which bcrypt takes nearly all: it must not be spared where there is no user.
+func TestTheTimeOfALoginDoesNotTellWhetherTheUserExists(t *testing.T) {
+	users := newDirectory(t, randomKey())
+	hash, err := auth.Hash("changeit") // as costly as real ones
+	if err != nil {
+		t.Fatal(err)
+	}
+	users.add(t, admin, auth.RoleAdmin)
+	users.users[0].PasswordHash = hash
+	node := newNode(t, users)
+	median := func(username string) time.Duration {
+		var times []time.Duration
+		for i := range 5 {
+			start := time.Now()
+			if _, err := node.Verify(context.Background(), auth.Credentials{Username: username, Password: fmt.Sprint("wrong", i)}); !isUnauthenticated(err) {
+				t.Fatal(err)
+			}
+			times = append(times, time.Since(start))
+		}
+		slices.Sort(times)
+		return times[2]
+	}
+	known, unknown := median("admin"), median("nobody")
+	if unknown < known/2 || unknown > known*2 {
+		t.Errorf("a wrong password takes %s, a wrong username %s", known, unknown)
+	}
+}

@@ -1,0 +1,101 @@
+package auth
+
+import (
+	"context"
+	"sync/atomic"
+	"time"
+
+	"github.com/sethvargo/go-retry"
+	"golang.org/x/sync/singleflight"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/oexza/orisun/db"
+)
+
+const (
+	// Trust is how long a node acts on what it knows of users without asking PostgreSQL whether it still holds. It is what deleting a user
+	// or changing a password takes at least, and makes at most ten questions a second on a busy node, none on an idle one.
+	Trust = 200 * time.Millisecond
+	// askLimit is when a question that PostgreSQL does not answer counts as failed.
+	askLimit = 5 * time.Second
+	// outageLimit is how long a call waits while PostgreSQL is away: as long as a save does.
+	outageLimit = time.Minute
+)
+
+// knowledge is the latest state of the directory, at most Trust old.
+type knowledge struct {
+	ask     func(context.Context) (db.OrisunAuthState, error)
+	latest  atomic.Pointer[known]
+	asking  singleflight.Group
+	renewal atomic.Bool // under way
+}
+
+type known struct {
+	state db.OrisunAuthState
+	asked time.Time // before the question was put: all that was committed until then is in the answer
+}
+
+// get answers at once where what is known is less than Trust old, and from half of Trust on has it renewed meanwhile. Else it waits for
+// PostgreSQL; its error is then a gRPC status.
+func (k *knowledge) get(ctx context.Context) (db.OrisunAuthState, error) {
+	latest := k.latest.Load()
+	if latest == nil {
+		return k.wait(ctx)
+	}
+	switch age := time.Since(latest.asked); {
+	case age >= Trust:
+		return k.wait(ctx)
+	case age >= Trust/2 && k.renewal.CompareAndSwap(false, true):
+		answer := k.renew()
+		go func() {
+			<-answer // a failure is that of the call that finds nothing it can trust
+			k.renewal.Store(false)
+		}()
+	}
+	return latest.state, nil
+}
+
+// wait asks until there is an answer, as long as PostgreSQL is merely away.
+func (k *knowledge) wait(ctx context.Context) (db.OrisunAuthState, error) {
+	var state db.OrisunAuthState
+	backoff := retry.WithMaxDuration(outageLimit, retry.WithCappedDuration(time.Second, retry.NewFibonacci(50*time.Millisecond)))
+	err := retry.Do(ctx, backoff, func(ctx context.Context) error {
+		select {
+		case answer := <-k.renew():
+			latest, answered := answer.Val.(*known)
+			switch {
+			case answered && time.Since(latest.asked) < Trust:
+				state = latest.state
+				return nil
+			case answered:
+				return retry.RetryableError(status.Error(codes.Unavailable, "PostgreSQL answers too slowly to know who may call; try again"))
+			case status.Code(answer.Err) == codes.Unavailable || status.Code(answer.Err) == codes.DeadlineExceeded:
+				return retry.RetryableError(answer.Err)
+			}
+			return answer.Err
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	})
+	if ctx.Err() != nil {
+		return state, status.FromContextError(ctx.Err()).Err()
+	}
+	return state, err
+}
+
+// renew asks once for all who want to know at the same time. The answer is a *known.
+func (k *knowledge) renew() <-chan singleflight.Result {
+	return k.asking.DoChan("", func() (any, error) {
+		ctx, cancel := context.WithTimeout(context.Background(), askLimit)
+		defer cancel()
+		asked := time.Now()
+		state, err := k.ask(ctx)
+		if err != nil {
+			return nil, err
+		}
+		latest := &known{state, asked}
+		k.latest.Store(latest)
+		return latest, nil
+	})
+}

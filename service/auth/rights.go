@@ -1,0 +1,117 @@
+package auth
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	orisunpb "github.com/oexza/orisun/proto"
+)
+
+// Right is what an RPC needs. Read, Write and Index are given for a boundary; Inspect for a boundary or, where a request names none, for
+// the server.
+type Right string
+
+// The rights, as errors name them.
+const (
+	Anyone     Right = "be authenticated"
+	Read       Right = "read events"
+	Write      Right = "save events"
+	Index      Right = "create and drop indexes"
+	Inspect    Right = "inspect boundaries, counts and indexes"
+	Administer Right = "administer users and boundaries"
+)
+
+// rights has a row for every RPC of ours: an RPC without one is refused. What boundary it is about, boundaryOf says.
+var rights = map[string]Right{
+	"/orisun.EventStore/Ping":                     Anyone,
+	"/orisun.EventStore/GetServerInfo":            Anyone,
+	"/orisun.EventStore/SaveEvents":               Write,
+	"/orisun.EventStore/GetEvents":                Read,
+	"/orisun.EventStore/GetLatestByCriteria":      Read,
+	"/orisun.EventStore/CatchUpSubscribeToEvents": Read,
+	"/orisun.EventStore/Explain":                  Read,
+	"/orisun.EventStore/CreateIndex":              Index,
+	"/orisun.EventStore/DropIndex":                Index,
+	"/orisun.EventStore/ListIndexes":              Inspect,
+	"/orisun.EventStore/GetIndex":                 Inspect,
+
+	"/orisun.Admin/CreateIndex":         Index,
+	"/orisun.Admin/DropIndex":           Index,
+	"/orisun.Admin/CreateBoundary":      Administer,
+	"/orisun.Admin/ListBoundaries":      Inspect,
+	"/orisun.Admin/GetBoundary":         Inspect,
+	"/orisun.Admin/GetEventCount":       Inspect,
+	"/orisun.Admin/GetUserCount":        Inspect,
+	"/orisun.Admin/ListUsers":           Administer,
+	"/orisun.Admin/CreateUser":          Administer,
+	"/orisun.Admin/DeleteUser":          Administer,
+	"/orisun.Admin/ChangeUserRoles":     Administer,
+	"/orisun.Admin/ValidateCredentials": Administer,
+	"/orisun.Admin/ChangePassword":      Anyone, // its own only, which the RPC itself checks
+}
+
+// boundaryOf is the boundary that a request names; "" where it names none.
+func boundaryOf(request any) string {
+	switch request := request.(type) {
+	case *orisunpb.ExplainRequest:
+		return request.GetGetEvents().GetBoundary()
+	case *orisunpb.GetBoundaryRequest:
+		return request.GetName()
+	case interface{ GetBoundary() string }:
+		return request.GetBoundary()
+	default:
+		return ""
+	}
+}
+
+// authorize returns nil where the caller may make this call, else PERMISSION_DENIED with the right that is missing.
+func (a *Authenticator) authorize(caller Identity, method string, request any) error {
+	right, found := rights[method]
+	if !found {
+		return status.Errorf(codes.PermissionDenied, "nobody has a right to call %s", method)
+	}
+	boundary := boundaryOf(request)
+	if caller.grants.allow(right, boundary, a.adminBoundary) {
+		return nil
+	}
+	return a.denied(caller, right, boundary)
+}
+
+func (a *Authenticator) denied(caller Identity, right Right, boundary string) error {
+	where, way := "", "role admin has it"
+	details := &errdetails.ErrorInfo{Reason: "RIGHT_MISSING", Domain: "orisun", Metadata: map[string]string{"right": string(right)}}
+	if boundary != "" {
+		where = fmt.Sprintf(" in boundary %q", boundary)
+		details.Metadata["boundary"] = boundary
+	}
+	switch {
+	case right == Administer:
+	case right == Write && boundary == a.adminBoundary:
+		way = "nobody has it: its events are saved by the RPCs about users and boundaries"
+	case boundary == a.adminBoundary && right != Inspect:
+	default:
+		way = "these roles have it: " + strings.Join(holders(right, boundary), ", ")
+	}
+	s := status.New(codes.PermissionDenied, fmt.Sprintf("user %q has no right to %s%s; %s", caller.Username, right, where, way))
+	if detailed, err := s.WithDetails(details); err == nil {
+		s = detailed
+	}
+	return s.Err()
+}
+
+// errNotOwn is the answer to who wants to change another's password.
+var errNotOwn = status.Error(codes.PermissionDenied, "users change their own password only; an admin deletes the user and creates it again")
+
+// Own returns the caller where it is the user with this id, else PERMISSION_DENIED.
+func Own(ctx context.Context, userID string) (Identity, error) {
+	caller, ok := FromContext(ctx)
+	if !ok || caller.UserID != userID {
+		return Identity{}, errNotOwn
+	}
+	return caller, nil
+}

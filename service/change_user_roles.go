@@ -1,0 +1,42 @@
+package service
+
+import (
+	"context"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/oexza/orisun/db"
+	orisunpb "github.com/oexza/orisun/proto"
+	"github.com/oexza/orisun/service/auth"
+)
+
+// ChangeUserRoles gives another user than the caller other roles, instead of those it has. When it answers, they are in force on every node, and the
+// user's tokens from before are void.
+//
+// Errors: INVALID_ARGUMENT with field paths, NOT_FOUND for an unknown user, FAILED_PRECONDITION for one's own account, UNAVAILABLE.
+func (a *Admin) ChangeUserRoles(ctx context.Context, in *orisunpb.ChangeUserRolesRequest) (*orisunpb.ChangeUserRolesResponse, error) {
+	var v violations
+	v.text("user_id", in.GetUserId(), 1, maxNameBytes)
+	roles := v.roles("roles", in.GetRoles())
+	if err := v.err(); err != nil {
+		return nil, err
+	}
+	if caller, _ := auth.FromContext(ctx); caller.UserID == in.GetUserId() {
+		return nil, status.Error(codes.FailedPrecondition, "nobody changes the own roles: another admin has to do it")
+	}
+	var user db.OrisunUserAccount
+	err := a.changeUser(ctx, func(ctx context.Context) (err error) {
+		user, err = a.store.queries.ChangeUserRoles(ctx, a.store.config.Write, db.ChangeUserRolesParams{
+			Boundary: a.boundary, UserID: in.GetUserId(), Roles: roles, Metadata: actor(ctx),
+		})
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := a.callers.Settle(ctx); err != nil {
+		return nil, err
+	}
+	return &orisunpb.ChangeUserRolesResponse{User: toAdminUser(user)}, nil
+}

@@ -1,0 +1,51 @@
+package service
+
+import (
+	"context"
+	"errors"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/oexza/orisun/db"
+)
+
+// Directory is where an auth.Authenticator looks users up: in what is projected from the events of the admin boundary.
+type Directory struct {
+	pool     *pgxpool.Pool
+	boundary string
+	queries  *db.Queries
+}
+
+// NewDirectory returns the directory of a boundary. Nobody whose questions take long should share its pool, or all calls wait for them.
+func NewDirectory(pool *pgxpool.Pool, boundary string) *Directory {
+	return &Directory{pool: pool, boundary: boundary, queries: db.New()}
+}
+
+// State tells whether anything that was read before is old.
+func (d *Directory) State(ctx context.Context) (db.OrisunAuthState, error) {
+	state, err := d.queries.GetAuthState(ctx, d.pool, d.boundary)
+	return state, toStatus(ctx, err)
+}
+
+// Keys are those under which tokens count, the latest one last.
+func (d *Directory) Keys(ctx context.Context) ([]db.OrisunTokenKey, error) {
+	keys, err := d.queries.GetTokenKeys(ctx, d.pool)
+	return keys, toStatus(ctx, err)
+}
+
+// Login returns the user with this id or, where that is empty, with this username; nil when there is none.
+func (d *Directory) Login(ctx context.Context, userID, username string) (*db.OrisunLogin, error) {
+	params := db.FindLoginParams{Boundary: d.boundary, UserID: &userID}
+	if userID == "" {
+		params.UserID, params.Username = nil, &username
+	}
+	login, err := d.queries.FindLogin(ctx, d.pool, params)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, toStatus(ctx, err)
+	}
+	return &login, nil
+}

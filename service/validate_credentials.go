@@ -1,0 +1,38 @@
+package service
+
+import (
+	"context"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	orisunpb "github.com/oexza/orisun/proto"
+	"github.com/oexza/orisun/service/auth"
+)
+
+// ValidateCredentials tells whose credentials these are; success is false, and there is no user, when they are wrong. Wrong ones count against their user and
+// the caller's address, as those of a login.
+//
+// Errors: INVALID_ARGUMENT with field paths, RESOURCE_EXHAUSTED with RetryInfo after too many wrong ones, UNAVAILABLE.
+func (a *Admin) ValidateCredentials(ctx context.Context, in *orisunpb.ValidateCredentialsRequest) (*orisunpb.ValidateCredentialsResponse, error) {
+	var v violations
+	v.text("username", in.GetUsername(), 1, maxNameBytes)
+	if in.GetPassword() == "" {
+		v.add("password", "is required")
+	}
+	if err := v.err(); err != nil {
+		return nil, err
+	}
+	login, err := a.callers.Verify(ctx, auth.Credentials{Username: in.GetUsername(), Password: in.GetPassword()})
+	if status.Code(err) == codes.Unauthenticated {
+		return &orisunpb.ValidateCredentialsResponse{}, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &orisunpb.ValidateCredentialsResponse{Success: true, User: &orisunpb.AdminUser{
+		UserId: login.UserID, Name: login.Name, Username: login.Username, Roles: login.Roles,
+		CreatedAt: timestamppb.New(login.CreatedAt), UpdatedAt: timestamppb.New(login.UpdatedAt),
+	}}, nil
+}
