@@ -35,13 +35,14 @@ var firstAdmin = auth.Credentials{Username: "admin", Password: "changeit"}
 
 // guarded is a server with users, by gRPC: several on one database are nodes that know nothing of each other.
 type guarded struct {
-	t     *testing.T
-	admin *service.Admin
-	conn  *grpc.ClientConn
+	t       testing.TB
+	admin   *service.Admin
+	address string
+	conn    *grpc.ClientConn
 }
 
 // userDatabase has one boundary for events and one for users.
-func userDatabase(t *testing.T) *pgxpool.Pool {
+func userDatabase(t testing.TB) *pgxpool.Pool {
 	t.Helper()
 	pool := pgtest.New(t)
 	pgtest.Boundary(t, pool, boundary)
@@ -49,7 +50,7 @@ func userDatabase(t *testing.T) *pgxpool.Pool {
 	return pool
 }
 
-func guard(t *testing.T, pool *pgxpool.Pool) *guarded {
+func guard(t testing.TB, pool *pgxpool.Pool) *guarded {
 	t.Helper()
 	callers, err := auth.New(service.NewDirectory(pool, adminBoundary), adminBoundary, time.Hour)
 	if err != nil {
@@ -72,27 +73,39 @@ func guard(t *testing.T, pool *pgxpool.Pool) *guarded {
 	}
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
-	if node.conn, err = grpc.NewClient(listener.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials())); err != nil {
-		t.Fatal(err)
-	}
 	t.Cleanup(func() {
-		err := node.conn.Close()
 		server.Stop()
-		if err := errors.Join(err, store.Close(context.Background()), <-served); err != nil {
+		if err := errors.Join(store.Close(context.Background()), <-served); err != nil {
 			t.Error(err)
 		}
 	})
+	node.address = listener.Addr().String()
+	node.conn = node.connect()
 	return node
 }
 
+func (g *guarded) connect() *grpc.ClientConn {
+	g.t.Helper()
+	conn, err := grpc.NewClient(g.address, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	g.t.Cleanup(func() {
+		if err := conn.Close(); err != nil {
+			g.t.Error(err)
+		}
+	})
+	return conn
+}
+
 // by is a call's context with a user's password; with is one with a token.
-func by(t *testing.T, user auth.Credentials) context.Context {
+func by(t testing.TB, user auth.Credentials) context.Context {
 	t.Helper()
 	encoded := base64.StdEncoding.EncodeToString([]byte(user.Username + ":" + user.Password))
 	return metadata.AppendToOutgoingContext(t.Context(), "authorization", "Basic "+encoded)
 }
 
-func with(t *testing.T, token string) context.Context {
+func with(t testing.TB, token string) context.Context {
 	t.Helper()
 	return metadata.AppendToOutgoingContext(t.Context(), "x-auth-token", token)
 }
@@ -347,6 +360,10 @@ func TestEachRefusalHasItsCodeAndNamesTheFields(t *testing.T) {
 			_, err := users.GetEventCount(ctx, &orisunpb.GetEventCountRequest{Boundary: "nowhere"})
 			return err
 		}, codes.NotFound, nil},
+		{"another's credentials", joe, func(ctx context.Context) error {
+			_, err := users.ValidateCredentials(ctx, &orisunpb.ValidateCredentialsRequest{Username: "admin", Password: "changeit"})
+			return err
+		}, codes.PermissionDenied, nil},
 		{"credentials without anything", firstAdmin, func(ctx context.Context) error {
 			_, err := users.ValidateCredentials(ctx, &orisunpb.ValidateCredentialsRequest{})
 			return err

@@ -14,7 +14,7 @@ import (
 // ValidateCredentials tells whose credentials these are; success is false, and there is no user, when they are wrong. Wrong ones count against their user and
 // the caller's address, as those of a login.
 //
-// Errors: INVALID_ARGUMENT with field paths, RESOURCE_EXHAUSTED with RetryInfo after too many wrong ones, UNAVAILABLE.
+// Errors: INVALID_ARGUMENT with field paths, PERMISSION_DENIED for another's from who is no admin, RESOURCE_EXHAUSTED with RetryInfo after too many wrong ones, UNAVAILABLE.
 func (a *Admin) ValidateCredentials(ctx context.Context, in *orisunpb.ValidateCredentialsRequest) (*orisunpb.ValidateCredentialsResponse, error) {
 	var v violations
 	v.text("username", in.GetUsername(), 1, maxNameBytes)
@@ -22,6 +22,9 @@ func (a *Admin) ValidateCredentials(ctx context.Context, in *orisunpb.ValidateCr
 		v.add("password", "is required")
 	}
 	if err := v.err(); err != nil {
+		return nil, err
+	}
+	if err := auth.OwnOrAdmin(ctx, in.GetUsername()); err != nil {
 		return nil, err
 	}
 	login, err := a.callers.Verify(ctx, auth.Credentials{Username: in.GetUsername(), Password: in.GetPassword()})

@@ -300,17 +300,25 @@ func FuzzUnknownTokenIsRefused(f *testing.F) {
 
 func BenchmarkInterceptor(b *testing.B) {
 	authenticator := newAuthenticator(b, admin, randomKey())
-	for name, ctx := range map[string]context.Context{
-		"token": incoming("x-auth-token", issue(b, authenticator, basic("admin:changeit"))),
-		"basic": incoming("authorization", basic("admin:changeit")),
+	for name, sent := range map[string][]string{
+		"token":   {"x-auth-token", issue(b, authenticator, basic("admin:changeit"))},
+		"basic":   {"authorization", basic("admin:changeit")},
+		"guessed": {"authorization", basic("admin:wrong")},
 	} {
-		ctx = grpc.NewContextWithServerTransportStream(ctx, &transportStream{})
+		ctx := grpc.NewContextWithServerTransportStream(incoming(sent...), &transportStream{})
 		b.Run(name, func(b *testing.B) {
+			for name == "guessed" { // until it is refused
+				if _, err := call(authenticator, sent...); status.Code(err) == codes.ResourceExhausted {
+					break
+				}
+			}
 			b.ReportAllocs()
+			b.ResetTimer()
 			b.RunParallel(func(p *testing.PB) {
 				for p.Next() {
-					if _, err := authenticator.UnaryInterceptor(ctx, nil, &grpc.UnaryServerInfo{FullMethod: "/orisun.EventStore/Ping"}, nothing); err != nil {
-						b.Fatal(err)
+					_, err := authenticator.UnaryInterceptor(ctx, nil, &grpc.UnaryServerInfo{FullMethod: "/orisun.EventStore/Ping"}, nothing)
+					if (err != nil) != (name == "guessed") {
+						b.Error(err)
 					}
 				}
 			})

@@ -23,6 +23,11 @@ const (
 	userBurst    = 10
 	addressBurst = 50
 	limiters     = 4096 // of each kind; takes less than a megabyte
+
+	// holdFor is how long a login that would be refused is held before it is, so that who guesses in a loop turns slowly. It needs a goroutine and
+	// no processor. maxHeld bounds how many are; further ones are refused at once.
+	holdFor = time.Second
+	maxHeld = 1024
 )
 
 var (
@@ -35,10 +40,11 @@ var (
 type guesses struct {
 	seed             maphash.Seed
 	users, addresses [limiters]*rate.Limiter
+	held             chan struct{}
 }
 
 func newGuesses() *guesses {
-	g := &guesses{seed: maphash.MakeSeed()}
+	g := &guesses{seed: maphash.MakeSeed(), held: make(chan struct{}, maxHeld)}
 	for i := range limiters {
 		g.users[i] = rate.NewLimiter(userRate, userBurst)
 		g.addresses[i] = rate.NewLimiter(addressRate, addressBurst)
@@ -52,6 +58,28 @@ func (g *guesses) user(name string) *rate.Limiter {
 
 func (g *guesses) address(address string) *rate.Limiter {
 	return g.addresses[maphash.String(g.seed, address)%limiters]
+}
+
+// admit returns at once what check does when that is nil, else later, looking again: RESOURCE_EXHAUSTED, or the context's end as a status.
+func (g *guesses) admit(ctx context.Context, address, username string) error {
+	err := g.check(address, username)
+	if err == nil {
+		return nil
+	}
+	select {
+	case g.held <- struct{}{}:
+		defer func() { <-g.held }()
+	default:
+		return err
+	}
+	timer := time.NewTimer(holdFor)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return g.check(address, username)
+	case <-ctx.Done():
+		return status.FromContextError(ctx.Err()).Err()
+	}
 }
 
 // check returns RESOURCE_EXHAUSTED where another wrong password would be one too many.

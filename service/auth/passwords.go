@@ -76,7 +76,7 @@ func (p *passwords) mac(given Credentials) (m mac) {
 
 // verify returns whose credentials these are. Those that come several times at once are verified once.
 func (p *passwords) verify(ctx context.Context, given Credentials, address string) (*db.OrisunLogin, error) {
-	if err := p.guesses.check(address, given.Username); err != nil {
+	if err := p.guesses.admit(ctx, address, given.Username); err != nil {
 		return nil, err
 	}
 	m := p.mac(given)

@@ -51,8 +51,8 @@ var rights = map[string]Right{
 	"/orisun.Admin/CreateUser":          Administer,
 	"/orisun.Admin/DeleteUser":          Administer,
 	"/orisun.Admin/ChangeUserRoles":     Administer,
-	"/orisun.Admin/ValidateCredentials": Administer,
-	"/orisun.Admin/ChangePassword":      Anyone, // its own only, which the RPC itself checks
+	"/orisun.Admin/ValidateCredentials": Anyone, // their own only, unless they are admins: OwnOrAdmin
+	"/orisun.Admin/ChangePassword":      Anyone, // their own only: Own
 }
 
 // boundaryOf is the boundary that a request names; "" where it names none.
@@ -104,14 +104,20 @@ func (a *Authenticator) denied(caller Identity, right Right, boundary string) er
 	return s.Err()
 }
 
-// errNotOwn is the answer to who wants to change another's password.
-var errNotOwn = status.Error(codes.PermissionDenied, "users change their own password only; an admin deletes the user and creates it again")
-
 // Own returns the caller where it is the user with this id, else PERMISSION_DENIED.
 func Own(ctx context.Context, userID string) (Identity, error) {
 	caller, ok := FromContext(ctx)
 	if !ok || caller.UserID != userID {
-		return Identity{}, errNotOwn
+		return Identity{}, status.Error(codes.PermissionDenied, "users change their own password only; an admin deletes the user and creates it again")
 	}
 	return caller, nil
+}
+
+// OwnOrAdmin returns nil where the caller has this username or is an admin, else PERMISSION_DENIED.
+func OwnOrAdmin(ctx context.Context, username string) error {
+	caller, ok := FromContext(ctx)
+	if !ok || caller.Username != username && !caller.grants.admin {
+		return status.Error(codes.PermissionDenied, "users validate their own credentials only; role admin validates all")
+	}
+	return nil
 }

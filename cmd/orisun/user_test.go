@@ -1,0 +1,208 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"log/slog"
+	"net"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/encoding/protojson"
+
+	"github.com/oexza/orisun/migrations/pgtest"
+	orisunpb "github.com/oexza/orisun/proto"
+	"github.com/oexza/orisun/service"
+	"github.com/oexza/orisun/service/auth"
+)
+
+// command runs the binary as an admin would, with something on its standard input, and returns all that it printed.
+func command(t *testing.T, input string, environment []string, args ...string) (output string, ok bool) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), binary, args...)
+	cmd.Env = environment
+	cmd.Stdin = strings.NewReader(input)
+	out, err := cmd.CombinedOutput()
+	if err != nil && cmd.ProcessState == nil {
+		t.Fatal(err)
+	}
+	return string(out), err == nil
+}
+
+// login sends a user's password with a call.
+func login(t *testing.T, username, password string) context.Context {
+	t.Helper()
+	return metadata.AppendToOutgoingContext(t.Context(), "authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte(username+":"+password)))
+}
+
+// TestAUserFromTheCommandLineOnTwoServers follows a user from its creation to its deletion, on one server, while it works with another one.
+func TestAUserFromTheCommandLineOnTwoServers(t *testing.T) {
+	database := outside(pgtest.NewEmpty(t))
+	database = append(database, "ORISUN_LOGGING_LEVEL=DEBUG")
+	here := launch(t, environment(t.TempDir(), append(database, "ORISUN_NATS_SERVER_NAME=here")...))
+	there := launch(t, environment(t.TempDir(), append(database, "ORISUN_NATS_SERVER_NAME=there")...))
+	var printed strings.Builder
+	orisun := func(input string, args ...string) string {
+		t.Helper()
+		output, ok := command(t, input, []string{"ORISUN_URL=grpc://admin:changeit@" + here.address}, args...)
+		if !ok {
+			t.Fatalf("orisun %s: %s", strings.Join(args, " "), output)
+		}
+		printed.WriteString(output)
+		return output
+	}
+
+	orisun("first-s3cret\n", "user", "create", "janedoe", "--name", "Jane Doe", "--role", "USER")
+	var listed orisunpb.ListUsersResponse
+	if err := protojson.Unmarshal([]byte(orisun("", "user", "list", "--json")), &listed); err != nil || len(listed.GetUsers()) != 2 {
+		t.Fatalf("listed %v, %v", &listed, err)
+	}
+	if table := orisun("", "user", "list"); !strings.Contains(table, "janedoe") || !strings.Contains(table, "Jane Doe") {
+		t.Errorf("the list is\n%s", table)
+	}
+
+	jane := orisunpb.NewEventStoreClient(dial(t, there.address))
+	event := func(id string) *orisunpb.SaveEventsRequest {
+		return &orisunpb.SaveEventsRequest{Boundary: followedBoundary, Events: []*orisunpb.EventToSave{{EventId: id, EventType: "T", Data: `{}`}}}
+	}
+	var header metadata.MD
+	if _, err := jane.SaveEvents(login(t, "janedoe", "first-s3cret"), event("1"), grpc.Header(&header)); err != nil {
+		t.Fatalf("the very next call, on the other server: %v", err)
+	}
+	token := metadata.AppendToOutgoingContext(t.Context(), "x-auth-token", header.Get("x-auth-token")[0])
+	if _, err := jane.GetEvents(token, &orisunpb.GetEventsRequest{Boundary: "orisun_admin"}); status.Code(err) != codes.PermissionDenied {
+		t.Errorf("a user reads the admin's events: %v", err)
+	}
+
+	if output, ok := command(t, "second-s3cret\n", []string{"ORISUN_URL=grpc://janedoe:first-s3cret@" + here.address}, "user", "password"); !ok {
+		t.Fatal(output)
+	}
+	if _, err := jane.Ping(token, &orisunpb.PingRequest{}); status.Code(err) != codes.Unauthenticated {
+		t.Errorf("a token from before the password was changed: %v", err)
+	}
+	if _, err := jane.Ping(login(t, "janedoe", "second-s3cret"), &orisunpb.PingRequest{}, grpc.Header(&header)); err != nil {
+		t.Errorf("the new password: %v", err)
+	}
+
+	// Whoever has stolen this token subscribes with it.
+	header = nil
+	if _, err := jane.Ping(login(t, "janedoe", "second-s3cret"), &orisunpb.PingRequest{}, grpc.Header(&header)); err != nil {
+		t.Fatal(err)
+	}
+	stolen := metadata.AppendToOutgoingContext(t.Context(), "x-auth-token", header.Get("x-auth-token")[0])
+	stream, err := jane.CatchUpSubscribeToEvents(stolen, &orisunpb.CatchUpSubscribeToEventStoreRequest{Boundary: followedBoundary, AfterPosition: start})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if first, err := stream.Recv(); err != nil || first.GetEventId() != "1" {
+		t.Fatalf("%v, %v", first, err)
+	}
+	orisun("", "user", "delete", "janedoe")
+	if _, err := jane.Ping(stolen, &orisunpb.PingRequest{}); status.Code(err) != codes.Unauthenticated {
+		t.Errorf("a stolen token after the deletion: %v", err)
+	}
+	admin := connect(t, there.address)
+	if _, err := admin.SaveEvents(t.Context(), event("2")); err != nil {
+		t.Fatal(err)
+	}
+	if second, err := stream.Recv(); status.Code(err) != codes.Unauthenticated {
+		t.Errorf("a subscription of a user who is deleted: %v, %v", second, err)
+	}
+
+	orisun("third-s3cret\n", "user", "create", "janedoe", "--role", "read:"+followedBoundary, "--json")
+	orisun("", "user", "roles", "janedoe", "WRITE:"+followedBoundary)
+	if _, err := jane.GetEvents(login(t, "janedoe", "third-s3cret"), &orisunpb.GetEventsRequest{Boundary: followedBoundary}); status.Code(err) != codes.PermissionDenied {
+		t.Errorf("a role that was taken away: %v", err)
+	}
+
+	// Nothing of all that has left a secret anywhere.
+	people := subscribe(t, admin, &orisunpb.CatchUpSubscribeToEventStoreRequest{Boundary: "orisun_admin", AfterPosition: start})
+	page, err := admin.GetEvents(t.Context(), &orisunpb.GetEventsRequest{Boundary: "orisun_admin"})
+	if err != nil || len(page.GetEvents()) != 6 {
+		t.Fatalf("%v, %v", page, err)
+	}
+	people.wants(page.GetEvents())
+	for name, text := range map[string]string{"an event": page.String(), "the log": here.logged() + there.logged(), "what a command printed": printed.String()} {
+		for _, secret := range []string{"s3cret", "changeit", "$2a$"} {
+			if strings.Contains(text, secret) {
+				t.Errorf("%q is in %s", secret, name)
+			}
+		}
+	}
+}
+
+func TestUserCommandsSayWhatIsWrong(t *testing.T) {
+	server := launch(t, environment(t.TempDir()))
+	for _, c := range []struct {
+		args  []string
+		input string
+		want  string
+	}{
+		{[]string{"user", "create", "janedoe", "--role", "user"}, "", "standard input"},
+		{[]string{"user", "create", "janedoe"}, "s3cret", "roles: has 0 roles"},
+		{[]string{"user", "create", "janedoe", "--role", "root"}, "s3cret", "roles[0]"},
+		{[]string{"user", "create"}, "s3cret", "needs USERNAME"},
+		{[]string{"user", "roles", "janedoe"}, "", "at least one ROLE"},
+		{[]string{"user", "delete", "nobody"}, "", `no user is called "nobody"`},
+		{[]string{"user", "delete", "admin"}, "", "own account"},
+		{[]string{"user", "password"}, "weak", "new_password: has 4 bytes"},
+		{[]string{"user", "list", "--password", "wrong"}, "", "UNAUTHENTICATED"},
+	} {
+		output, ok := command(t, c.input, []string{"ORISUN_URL=" + server.address}, c.args...)
+		if ok || !strings.Contains(output, c.want) {
+			t.Errorf("orisun %s: %q, want %q in it", strings.Join(c.args, " "), output, c.want)
+		}
+	}
+}
+
+func TestTheDefaultPasswordIsToldUntilItIsChanged(t *testing.T) {
+	config, _, err := loadConfig(nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool := pgtest.New(t)
+	pgtest.Boundary(t, pool, config.Admin.Boundary)
+	store := service.NewEventStore(service.Config{Write: pool, Read: pool})
+	defer func() {
+		if err := store.Close(context.Background()); err != nil {
+			t.Error(err)
+		}
+	}()
+	starts := func(ip string) (warned, open bool) {
+		t.Helper()
+		var log bytes.Buffer
+		c, err := newCallers(t.Context(), config, pool, store, &net.TCPAddr{IP: net.ParseIP(ip), Port: 5005}, slog.New(slog.NewTextHandler(&log, nil)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		open, err = c.defaultPasswordIsOpen(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.Contains(log.String(), "level=WARN") && strings.Contains(log.String(), "default password"), open
+	}
+	for _, c := range []struct {
+		ip   string
+		want bool
+	}{{"127.0.0.1", false}, {"::1", false}, {"0.0.0.0", true}, {"::", true}, {"192.0.2.1", true}, {"0.0.0.0", true}} {
+		if warned, open := starts(c.ip); warned != c.want || open != c.want {
+			t.Errorf("listening on %s: warned %v, reported %v", c.ip, warned, open)
+		}
+	}
+	hash, err := auth.Hash("n0t-default")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := pool.Exec(t.Context(), `SELECT orisun.change_user_password($1, user_id, $2) FROM orisun.user_account`, config.Admin.Boundary, hash); err != nil {
+		t.Fatal(err)
+	}
+	if warned, open := starts("0.0.0.0"); warned || open {
+		t.Errorf("with another password: warned %v, reported %v", warned, open)
+	}
+}
