@@ -51,6 +51,10 @@ func TestTheExamplesOfTheREADMERunAsPrinted(t *testing.T) {
 		{codes.OK, `{}`},
 		{codes.OK, `{}`},
 		{codes.OK, `{}`},
+		{codes.OK, `"username": "janedoe"`},
+		{codes.OK, `"username": "janedoe"`},
+		{codes.OK, `"success": true`},
+		{codes.OK, `"count": "3"`},
 	}
 	if len(examples) != len(wants) {
 		t.Fatalf("README.md has %d examples in bash, the test knows %d", len(examples), len(wants))

@@ -89,7 +89,11 @@ func TestWrongPasswordsSlowDownTheirUserAndNobodyElse(t *testing.T) {
 
 func TestAnAddressThatGuessesManyUsersIsSlowedDownAndRecovers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		node := newNode(t, newDirectory(t, randomKey(), admin))
+		users := newDirectory(t, randomKey(), admin)
+		for i := range 80 {
+			users.add(t, auth.Credentials{Username: fmt.Sprint("user", i), Password: "s3cret"}, auth.RoleUser)
+		}
+		node := newNode(t, users)
 		tried, start := 0, time.Now()
 		for i := range 80 { // one after the other, as a loop does; one customer has a whole /64 network
 			more, _ := guess(t, 1, func(int) error {

@@ -5,8 +5,8 @@ import (
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
-	"fmt"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -40,6 +40,9 @@ func Matches(hash, password string) bool {
 	return len(password) <= MaxPassword && bcrypt.CompareHashAndPassword([]byte(hash), []byte(password)) == nil
 }
 
+// nobody is the hash for usernames that do not exist: they take as long as those that do.
+var nobody = sync.OnceValues(func() (string, error) { return Hash(rand.Text()) })
+
 // mac stands for credentials in memory: nobody else, and no other process, can compute it from them or guess them by it.
 type mac [sha256.Size]byte
 
@@ -47,7 +50,6 @@ type mac [sha256.Size]byte
 type passwords struct {
 	directory Directory
 	key       [sha256.Size]byte // of macs
-	nobody    string            // the hash for usernames that do not exist: they take as long as those that do
 	guesses   *guesses
 	turn      chan struct{}
 	waiting   atomic.Int32
@@ -58,10 +60,6 @@ func newPasswords(directory Directory) (*passwords, error) {
 	p := &passwords{directory: directory, guesses: newGuesses(), turn: make(chan struct{}, 1)}
 	if _, err := rand.Read(p.key[:]); err != nil {
 		return nil, err
-	}
-	var err error
-	if p.nobody, err = Hash(rand.Text()); err != nil {
-		return nil, fmt.Errorf("hash a password: %w", err)
 	}
 	return p, nil
 }
@@ -114,7 +112,10 @@ func (p *passwords) compare(ctx context.Context, given Credentials, address stri
 	if err != nil {
 		return nil, err
 	}
-	hash := p.nobody
+	hash, err := nobody()
+	if err != nil {
+		return nil, status.Errorf(codes.Internal, "hash a password: %v", err)
+	}
 	if login != nil && login.PasswordHash != "" {
 		hash = login.PasswordHash
 	}
