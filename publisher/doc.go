@@ -29,6 +29,8 @@
 //
 //   - The owner dies, or its lease connection does: PostgreSQL ends the session, another node has the lease within a second, and goes on
 //     after the stream's last message.
+//   - The owner is stopped (SIGSTOP) or cut off: PostgreSQL ends its session after six seconds without a heartbeat. When it goes on, what it still
+//     sends does not fit the stream any more.
 //   - An acknowledgement is lost, JetStream is away, the stream is deleted or somebody else's message is in it: the outbox takes over again,
 //     with a backoff from 10 ms to 5 s. It logs once when that begins and once when it ends.
 //   - The stream is purged: it goes on with the next event.

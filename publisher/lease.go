@@ -33,8 +33,9 @@ const leasePoll = time.Second
 // advisory lock of the connection's session, and within the node, as there is one Lease value for each.
 //
 // Losing the connection loses all leases at once: their contexts end with ErrLost, and PostgreSQL ends the session and its locks. The
-// connection is tested every two seconds, so that both sides notice a dead one within about five; what happens in between is the reason
-// why a publisher also fences by the stream's sequence. Its methods are safe for concurrent use.
+// connection is tested every two seconds, so that both sides notice a dead one within about five, and PostgreSQL ends the session of a process
+// that is stopped after six; what happens in between is the reason why a publisher also fences by the stream's sequence. Its methods are
+// safe for concurrent use.
 type Leases struct {
 	config *pgx.ConnConfig
 	log    *slog.Logger
@@ -50,6 +51,7 @@ func NewLeases(config *pgx.ConnConfig, log *slog.Logger) *Leases {
 	for name, value := range sessionSettings {
 		config.RuntimeParams[name] = value
 	}
+	config.ConnectTimeout = statementLimit
 	return &Leases{config: config, log: log, changed: make(chan struct{})}
 }
 
@@ -74,9 +76,17 @@ func (l *Leases) Run(ctx context.Context) error {
 }
 
 func (l *Leases) connect(ctx context.Context) (*pgx.Conn, error) {
-	ctx, cancel := context.WithTimeout(ctx, statementLimit)
+	// Each of several hosts has its time, so that one that does not answer does not hide the next one.
+	ctx, cancel := context.WithTimeout(ctx, time.Duration(2+len(l.config.Fallbacks))*statementLimit)
 	defer cancel()
-	return pgx.ConnectConfig(ctx, l.config)
+	conn, err := pgx.ConnectConfig(ctx, l.config)
+	if err != nil {
+		return nil, err
+	}
+	if err := limitSilence(ctx, conn); err != nil {
+		return nil, errors.Join(err, conn.Close(ctx))
+	}
+	return conn, nil
 }
 
 // serve lends out a connection until it fails or ctx ends.
@@ -126,6 +136,11 @@ func (l *Leases) TryAcquire(ctx context.Context, boundary, name string) (*Lease,
 // Acquire waits until it has the lease, looking once a second, and at once when this node releases one. Others never wait for a
 // waiter. Its errors are those of TryAcquire but ErrHeld and ErrLost, which it waits out.
 func (l *Leases) Acquire(ctx context.Context, boundary, name string) (*Lease, error) {
+	return l.acquire(ctx, boundary, name, func(error) {})
+}
+
+// acquire is Acquire that tells of each ErrHeld and ErrLost.
+func (l *Leases) acquire(ctx context.Context, boundary, name string, tell func(error)) (*Lease, error) {
 	poll := time.NewTicker(leasePoll)
 	defer poll.Stop()
 	for {
@@ -134,6 +149,7 @@ func (l *Leases) Acquire(ctx context.Context, boundary, name string) (*Lease, er
 		if !errors.Is(err, ErrHeld) && !errors.Is(err, ErrLost) {
 			return lease, err
 		}
+		tell(err)
 		select {
 		case <-changed:
 		case <-poll.C:

@@ -3,6 +3,7 @@ package publisher
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -25,11 +26,23 @@ var sessionSettings = map[string]string{
 	"lock_timeout":      "100", // a checkpoint that somebody has locked is not worth the others' time
 	// A checkpoint that a crash of PostgreSQL takes back costs a look at the stream, not an event: it need not wait for the disk.
 	"synchronous_commit": "off",
-	// PostgreSQL notices a client that vanished without a word, and frees its locks, within about five seconds. No effect on sockets.
+	// PostgreSQL notices a machine that vanished without a word, and frees its locks, within about five seconds. No effect on sockets.
 	"tcp_keepalives_idle":     "2",
 	"tcp_keepalives_interval": "1",
 	"tcp_keepalives_count":    "3",
 	"tcp_user_timeout":        "5000",
+}
+
+// heartbeatLimit is how long PostgreSQL keeps a session from which nothing comes, not even the ping of every two seconds. The kernel goes on to
+// answer TCP for a process that is stopped (SIGSTOP, a frozen container, a debugger): only this takes its leases away.
+const heartbeatLimit = 6 * time.Second
+
+// limitSilence makes PostgreSQL end the session after heartbeatLimit without a statement. PostgreSQL 13 has no such setting: there a
+// stopped process keeps its leases until it goes on or ends.
+func limitSilence(ctx context.Context, conn *pgx.Conn) error {
+	_, err := conn.Exec(ctx, `SELECT set_config('idle_session_timeout', $1, false) WHERE current_setting('server_version_num')::integer >= 140000`,
+		strconv.FormatInt(heartbeatLimit.Milliseconds(), 10))
+	return err
 }
 
 // session is one life of the lease connection.

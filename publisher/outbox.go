@@ -62,8 +62,6 @@ func (o *outbox) look() Status {
 	return o.status
 }
 
-func (o *outbox) leads() bool { return o.look().Leads }
-
 func (o *outbox) change(change func(*Status)) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -113,20 +111,17 @@ func (o *outbox) run(ctx context.Context) {
 }
 
 func (o *outbox) acquire(ctx context.Context) (*Lease, error) {
-	lease, err := o.config.Leases.TryAcquire(ctx, o.boundary, PublisherLease)
-	if errors.Is(err, ErrHeld) {
+	lease, err := o.config.Leases.acquire(ctx, o.boundary, PublisherLease, func(err error) {
+		if !errors.Is(err, ErrHeld) {
+			o.change(func(s *Status) { s.Trouble = err }) // Leases logs it
+			return
+		}
+		o.change(func(s *Status) { s.Trouble = nil }) // another one publishes
 		if !o.told {
 			o.log.Info("Failed to acquire lock for boundary: " + o.boundary)
 			o.told = true
 		}
-		o.change(func(s *Status) { s.Trouble = nil }) // another one publishes
-	}
-	if errors.Is(err, ErrLost) {
-		o.change(func(s *Status) { s.Trouble = err }) // Leases logs it
-	}
-	if errors.Is(err, ErrHeld) || errors.Is(err, ErrLost) {
-		lease, err = o.config.Leases.Acquire(ctx, o.boundary, PublisherLease)
-	}
+	})
 	if err == nil {
 		o.log.Info("Successfully acquired lock for boundary: " + o.boundary)
 		o.told = false
@@ -249,10 +244,10 @@ func (o *outbox) page(ctx context.Context, line *line) (more bool, err error) {
 }
 
 // checkpoint notes in PostgreSQL how far the stream is acknowledged, if that is due. That it fails stops nobody: the stream's end tells the
-// same, and a later one tries again.
+// same, and a later one tries again. It never moves back: where JetStream lost its latest messages, that is made good before long.
 func (o *outbox) checkpoint(lease *Lease, line *line, due bool) {
 	at := line.settled
-	if at == o.noted || !due && time.Now().Before(o.due) {
+	if !o.noted.before(at) || !due && time.Now().Before(o.due) {
 		return
 	}
 	o.due = time.Now().Add(checkpointEvery)

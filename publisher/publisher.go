@@ -43,6 +43,9 @@ type Config struct {
 	// BatchSize is how many events are read with one query.
 	BatchSize int
 
+	// Hinted is told of each boundary in which another node committed something that no stream may tell of. It must not block. Nil: nobody is.
+	Hinted func(boundary string)
+
 	// Stream is how much JetStream keeps.
 	Stream StreamLimits
 
@@ -87,7 +90,11 @@ func New(config Config) *Publisher {
 // PostgreSQL or to JetStream ends it before.
 func (p *Publisher) Run(ctx context.Context) error {
 	hints, err := p.config.NATS.Subscribe(hintPrefix+"*", func(hint *nats.Msg) {
-		p.wake(strings.TrimPrefix(hint.Subject, hintPrefix))
+		boundary := strings.TrimPrefix(hint.Subject, hintPrefix)
+		p.wake(boundary)
+		if p.config.Hinted != nil {
+			p.config.Hinted(boundary)
+		}
 	})
 	if err != nil {
 		return fmt.Errorf("subscribe to hints: %w", err)
@@ -131,10 +138,14 @@ func (p *Publisher) start(o *outbox) {
 }
 
 // Hint tells that something was committed in a boundary, so that it is published now and not at the next poll. It never blocks; hints
-// that come while one is pending are one. A boundary that another node publishes is told to the other nodes.
+// that come while one is pending are one. The other nodes are told as well, unless this one publishes the boundary without trouble: then
+// the stream tells them.
 func (p *Publisher) Hint(boundary string) {
 	o := p.wake(boundary)
-	if o == nil || o.leads() {
+	if o == nil {
+		return
+	}
+	if status := o.look(); status.Leads && status.Trouble == nil {
 		return
 	}
 	if err := p.config.NATS.Publish(hintPrefix+boundary, nil); err != nil {

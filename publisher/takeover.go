@@ -108,6 +108,7 @@ func (o *outbox) readCheckpoint(ctx context.Context) (position, error) {
 	}
 	if end := (position{last.TransactionID, last.GlobalID}); end.before(o.noted) {
 		o.log.Warn("the checkpoint is beyond the end of the log; it counts for nothing", "checkpoint", row.GlobalID, "end", last.GlobalID)
+		o.noted = beginning
 		return beginning, nil
 	}
 	event, err := o.lastEvent(ctx, o.noted)

@@ -45,7 +45,7 @@ type Config struct {
 
 // PGConfig is where the events are. Host tells the two ways of running apart: see Embedded.
 type PGConfig struct {
-	Host             string        `env:"ORISUN_PG_HOST" secret:"userinfo" desc:"PostgreSQL host; when empty, the server runs a PostgreSQL of its own, reachable at localhost:ORISUN_PG_PORT"`
+	Host             string        `env:"ORISUN_PG_HOST" secret:"userinfo" desc:"PostgreSQL host; several, with commas between them, are a primary and its standbys: the server uses the one that takes writes; when empty, the server runs a PostgreSQL of its own, reachable at localhost:ORISUN_PG_PORT"`
 	Port             int           `env:"ORISUN_PG_PORT" default:"5434" min:"0" max:"65535" desc:"PostgreSQL port; 0 is any free port, for the server's own PostgreSQL only"`
 	User             string        `env:"ORISUN_PG_USER" default:"postgres" notempty:"true" desc:"PostgreSQL username"`
 	Password         string        `env:"ORISUN_PG_PASSWORD" default:"postgres" secret:"true" desc:"PostgreSQL password"`
@@ -98,23 +98,24 @@ type GRPCConfig struct {
 // NATSConfig is the embedded NATS server. Its payload is at least 4 kB, so that an event fits beside its headers, and at most
 // 64 MB, as NATS refuses a payload larger than what may be pending to one client.
 type NATSConfig struct {
-	ServerName      string        `env:"ORISUN_NATS_SERVER_NAME" default:"orisun-nats-2" notempty:"true" desc:"NATS server name; distinct for each node of a cluster"`
-	Host            string        `env:"ORISUN_NATS_HOST" default:"127.0.0.1" desc:"Address the NATS server listens on; empty is all"`
-	Port            int           `env:"ORISUN_NATS_PORT" default:"4224" min:"0" max:"65535" desc:"NATS server port; 0 is any free port"`
-	MaxPayload      int32         `env:"ORISUN_NATS_MAX_PAYLOAD" default:"1048576" min:"4096" max:"67108864" desc:"Maximum NATS message payload size in bytes"`
-	StoreDir        string        `env:"ORISUN_NATS_STORE_DIR" default:"./data/orisun/nats" notempty:"true" desc:"NATS storage directory"`
-	StreamReplicas  int           `env:"ORISUN_NATS_STREAM_REPLICAS" default:"0" min:"0" max:"5" desc:"Copies of each boundary's stream; 0 is 3 in a cluster, else 1"`
-	StreamMaxBytes  int           `env:"ORISUN_NATS_STREAM_MAX_BYTES" default:"1073741824" min:"134217728" max:"1099511627776" desc:"Bytes of events that a boundary's stream keeps, the latest ones; PostgreSQL has all. The default is 1GB"`
-	StreamMaxAge    time.Duration `env:"ORISUN_NATS_STREAM_MAX_AGE" default:"168h" min:"0s" max:"87600h" desc:"Time for which a boundary's stream keeps an event; 0 is no limit"`
-	StreamMaxMsgs   int           `env:"ORISUN_NATS_STREAM_MAX_MSGS" default:"0" min:"0" max:"1000000000000" desc:"Events that a boundary's stream keeps, the latest ones; 0 is no limit"`
-	ClusterEnabled  bool          `env:"ORISUN_NATS_CLUSTER_ENABLED" default:"false" desc:"Enable NATS clustering"`
-	ClusterName     string        `env:"ORISUN_NATS_CLUSTER_NAME" default:"orisun-nats-cluster" notempty:"true" desc:"NATS cluster name"`
-	ClusterHost     string        `env:"ORISUN_NATS_CLUSTER_HOST" default:"0.0.0.0" desc:"NATS cluster host"`
-	ClusterPort     int           `env:"ORISUN_NATS_CLUSTER_PORT" default:"6222" min:"0" max:"65535" desc:"NATS cluster port; 0 is any free port"`
-	ClusterUsername string        `env:"ORISUN_NATS_CLUSTER_USERNAME" default:"nats" desc:"NATS cluster username"`
-	ClusterPassword string        `env:"ORISUN_NATS_CLUSTER_PASSWORD" default:"password@1" secret:"true" desc:"NATS cluster password"`
-	ClusterTimeout  time.Duration `env:"ORISUN_NATS_CLUSTER_TIMEOUT" default:"1800s" min:"1ms" max:"24h" desc:"NATS cluster operation timeout"`
-	ClusterRoutes   Routes        `env:"ORISUN_NATS_CLUSTER_ROUTES" default:"nats://0.0.0.0:6223,nats://0.0.0.0:6224" secret:"userinfo" desc:"Comma-separated cluster routes, each nats://host:port"`
+	ServerName       string        `env:"ORISUN_NATS_SERVER_NAME" default:"orisun-nats-2" notempty:"true" desc:"NATS server name; distinct for each node of a cluster"`
+	Host             string        `env:"ORISUN_NATS_HOST" default:"127.0.0.1" desc:"Address the NATS server listens on; empty is all"`
+	Port             int           `env:"ORISUN_NATS_PORT" default:"4224" min:"0" max:"65535" desc:"NATS server port; 0 is any free port"`
+	MaxPayload       int32         `env:"ORISUN_NATS_MAX_PAYLOAD" default:"1048576" min:"4096" max:"67108864" desc:"Maximum NATS message payload size in bytes"`
+	StoreDir         string        `env:"ORISUN_NATS_STORE_DIR" default:"./data/orisun/nats" notempty:"true" desc:"NATS storage directory"`
+	StreamReplicas   int           `env:"ORISUN_NATS_STREAM_REPLICAS" default:"0" min:"0" max:"5" desc:"Copies of each boundary's stream; 0 is 3 in a cluster, else 1"`
+	StreamMaxBytes   int           `env:"ORISUN_NATS_STREAM_MAX_BYTES" default:"1073741824" min:"134217728" max:"1099511627776" desc:"Bytes of events that a boundary's stream keeps, the latest ones; PostgreSQL has all. The default is 1GB"`
+	StreamMaxAge     time.Duration `env:"ORISUN_NATS_STREAM_MAX_AGE" default:"168h" min:"0s" max:"87600h" desc:"Time for which a boundary's stream keeps an event; 0 is no limit"`
+	StreamMaxMsgs    int           `env:"ORISUN_NATS_STREAM_MAX_MSGS" default:"0" min:"0" max:"1000000000000" desc:"Events that a boundary's stream keeps, the latest ones; 0 is no limit"`
+	ClusterEnabled   bool          `env:"ORISUN_NATS_CLUSTER_ENABLED" default:"false" desc:"Enable NATS clustering"`
+	ClusterName      string        `env:"ORISUN_NATS_CLUSTER_NAME" default:"orisun-nats-cluster" notempty:"true" desc:"NATS cluster name"`
+	ClusterHost      string        `env:"ORISUN_NATS_CLUSTER_HOST" default:"0.0.0.0" desc:"NATS cluster host"`
+	ClusterPort      int           `env:"ORISUN_NATS_CLUSTER_PORT" default:"6222" min:"0" max:"65535" desc:"NATS cluster port; 0 is any free port"`
+	ClusterUsername  string        `env:"ORISUN_NATS_CLUSTER_USERNAME" default:"nats" desc:"NATS cluster username"`
+	ClusterPassword  string        `env:"ORISUN_NATS_CLUSTER_PASSWORD" default:"password@1" secret:"true" desc:"NATS cluster password"`
+	ClusterAdvertise string        `env:"ORISUN_NATS_CLUSTER_ADVERTISE" desc:"host:port at which the other nodes reach this one, where that is not what it listens on; empty is what it listens on"`
+	ClusterTimeout   time.Duration `env:"ORISUN_NATS_CLUSTER_TIMEOUT" default:"1800s" min:"1ms" max:"24h" desc:"NATS cluster operation timeout: how long a node recovers its streams at its start before it gives up"`
+	ClusterRoutes    Routes        `env:"ORISUN_NATS_CLUSTER_ROUTES" default:"nats://0.0.0.0:6223,nats://0.0.0.0:6224" secret:"userinfo" desc:"Comma-separated cluster routes, each nats://host:port"`
 }
 
 // Replicas is how many copies of a stream JetStream keeps.

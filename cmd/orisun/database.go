@@ -59,7 +59,35 @@ func connString(pg PGConfig) string {
 		"sslmode=" + quote(pg.SSLMode),
 		"application_name=orisun",
 	}
-	return strings.Join(parts, " ")
+	return strings.Join(append(parts, networkSettings...), " ")
+}
+
+// networkSettings decide how long a host that does not answer, or that vanished without a word, is waited for: by us, and by PostgreSQL, which
+// frees the locks of a client that is gone. They have no effect on Unix sockets.
+var networkSettings = []string{
+	"connect_timeout=5",
+	// Of several hosts the one that takes writes, which a standby does not: nothing is ever decided on what a standby knows.
+	"target_session_attrs=read-write",
+	"tcp_keepalives_idle=5", "tcp_keepalives_interval=1", "tcp_keepalives_count=5", "tcp_user_timeout=10000",
+}
+
+// databaseConfig is how to connect.
+func databaseConfig(pg PGConfig) (*pgx.ConnConfig, error) {
+	config, err := pgx.ParseConfig(connString(pg))
+	if err != nil {
+		return nil, fmt.Errorf("ORISUN_PG_*: %w", err)
+	}
+	config.DialFunc = newDialer().DialContext
+	return config, nil
+}
+
+// newDialer makes connections that notice within about ten seconds that the other side is gone, idle, waiting for an answer or in the
+// middle of a request. Go's own default is minutes.
+func newDialer() *net.Dialer {
+	return &net.Dialer{
+		KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 5 * time.Second, Interval: time.Second, Count: 5},
+		Control:         limitUnacknowledged,
+	}
 }
 
 // newPool opens a pool of at most open connections that keeps at most idle of them when nobody uses them.
@@ -68,6 +96,7 @@ func newPool(ctx context.Context, pg PGConfig, open, idle int32) (*pgxpool.Pool,
 	if err != nil {
 		return nil, fmt.Errorf("ORISUN_PG_*: %w", err)
 	}
+	config.ConnConfig.DialFunc = newDialer().DialContext
 	params := config.ConnConfig.RuntimeParams
 	params["jit"] = "off"
 	params["search_path"] = "pg_catalog"
@@ -100,7 +129,7 @@ func waitForDatabase(ctx context.Context, pool *pgxpool.Pool, log *slog.Logger) 
 	})
 }
 
-// mayPass tells what time heals: nobody listens yet, or PostgreSQL is starting.
+// mayPass tells what time heals: nobody listens yet, PostgreSQL is starting, or only standbys are there so far.
 func mayPass(err error) bool {
 	var refused *pgconn.PgError
 	if errors.As(err, &refused) {
@@ -108,14 +137,14 @@ func mayPass(err error) bool {
 		return refused.Code == cannotConnectNow
 	}
 	var network net.Error
-	return errors.As(err, &network)
+	return errors.As(err, &network) || errors.Is(err, pgconn.ErrReadOnlyConnection)
 }
 
 // migrate brings the schema up to date, or checks that it is.
 func (s *Server) migrate(ctx context.Context) error {
-	config, err := pgx.ParseConfig(connString(s.config.PG))
+	config, err := databaseConfig(s.config.PG)
 	if err != nil {
-		return fmt.Errorf("ORISUN_PG_*: %w", err)
+		return err
 	}
 	if !s.config.PG.AutoMigrate {
 		return migrations.Check(ctx, config, s.config.PG.MigrationsTable)

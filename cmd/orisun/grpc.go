@@ -11,7 +11,6 @@ import (
 	"github.com/grpc-ecosystem/go-grpc-middleware/v2/interceptors/recovery"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
-	"google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/reflection"
@@ -24,7 +23,7 @@ import (
 const leastPingInterval = 5 * time.Second
 
 // newGRPCServer builds the gRPC server with everything that stands before the services: limits, keep-alive, log, recovery, credentials.
-func newGRPCServer(config *Config, store *service.EventStore, callers *callers, healthy *health.Server, log *slog.Logger) (*grpc.Server, error) {
+func newGRPCServer(config *Config, store *service.EventStore, callers *callers, healthy healthpb.HealthServer, log *slog.Logger) (*grpc.Server, error) {
 	options := []grpc.ServerOption{
 		grpc.ConnectionTimeout(config.GRPC.ConnectionTimeout),
 		grpc.MaxConcurrentStreams(config.GRPC.MaxConcurrentStreams),

@@ -11,7 +11,6 @@ import (
 
 	"github.com/jackc/pgx/v5/pgxpool"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/health"
 
 	"github.com/oexza/orisun/cmd/orisun/postgres"
 	orisunpb "github.com/oexza/orisun/proto"
@@ -133,7 +132,7 @@ func (s *Server) Run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	healthy := health.NewServer()
+	healthy := newDrainingHealth()
 	server, err := newGRPCServer(s.config, store, s.callers, healthy, s.log)
 	if err != nil {
 		return err
@@ -157,11 +156,14 @@ func (s *Server) prepareDatabase(ctx context.Context, pool *pgxpool.Pool) error 
 	if err := s.step("migrate", func() error { return s.migrate(ctx) }); err != nil {
 		return err
 	}
-	return s.step("initialize boundaries", func() error { return s.initializeBoundaries(ctx, pool) })
+	if err := s.step("initialize boundaries", func() error { return s.initializeBoundaries(ctx, pool) }); err != nil {
+		return err
+	}
+	return s.warnOfUnsafeSettings(ctx, pool)
 }
 
 // serve answers calls until ctx ends or something that it stands on does.
-func (s *Server) serve(ctx context.Context, server *grpc.Server, healthy *health.Server, endSubscriptions func(), listener net.Listener, own *postgres.Server) error {
+func (s *Server) serve(ctx context.Context, server *grpc.Server, healthy *drainingHealth, endSubscriptions func(), listener net.Listener, own *postgres.Server) error {
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
 	s.log.Info("serving", "grpc", listener.Addr().String(), "boundaries", len(s.config.Boundaries), "version", readBuildInfo().version)

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/nats-io/nats.go"
 	natsstream "github.com/nats-io/nats.go/jetstream"
@@ -54,11 +53,12 @@ func (s *Server) startStreaming(ctx context.Context, outbox, read *pgxpool.Pool)
 	if err != nil {
 		return nil, err
 	}
-	database, err := pgx.ParseConfig(connString(s.config.PG))
+	database, err := databaseConfig(s.config.PG)
 	if err != nil {
-		return nil, fmt.Errorf("ORISUN_PG_*: %w", err)
+		return nil, err
 	}
 	started.leases = publisher.NewLeases(database, s.log)
+	started.feed = publisher.NewFeed(publisher.FeedConfig{Pool: read, JetStream: streams, Log: s.log})
 	started.publisher = publisher.New(publisher.Config{
 		Boundaries: s.boundaryNames(),
 		Leases:     started.leases,
@@ -69,9 +69,9 @@ func (s *Server) startStreaming(ctx context.Context, outbox, read *pgxpool.Pool)
 		Stream: publisher.StreamLimits{
 			Replicas: config.Replicas(), MaxBytes: int64(config.StreamMaxBytes), MaxAge: config.StreamMaxAge, MaxMessages: int64(config.StreamMaxMsgs),
 		},
+		Hinted: started.feed.Hint,
 		Logger: s.log,
 	})
-	started.feed = publisher.NewFeed(publisher.FeedConfig{Pool: read, JetStream: streams, Log: s.log})
 	started.users = publisher.NewProjector(started.leases, s.config.Admin.Boundary, "users", projectUsers(s.config.Admin.Boundary), s.log)
 	started.run()
 	return &started, nil
@@ -118,8 +118,8 @@ func (s *Server) jetStreamConfig() jetstream.Config {
 	}
 	if config.ClusterEnabled {
 		started.Cluster = &jetstream.ClusterConfig{
-			Name: config.ClusterName, Host: config.ClusterHost, Port: config.ClusterPort,
-			User: config.ClusterUsername, Password: config.ClusterPassword, Routes: config.ClusterRoutes,
+			Name: config.ClusterName, Host: config.ClusterHost, Port: config.ClusterPort, Advertise: config.ClusterAdvertise,
+			User: config.ClusterUsername, Password: config.ClusterPassword, Routes: config.ClusterRoutes, StartTimeout: config.ClusterTimeout,
 		}
 	}
 	return started

@@ -30,6 +30,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/url"
+	"time"
 )
 
 // ErrLocked says that another living process owns the store directory.
@@ -67,6 +68,12 @@ type ClusterConfig struct {
 	Port           int // 0 is any free one
 	User, Password string
 	Routes         []*url.URL // of the other servers; a user and password in a route win over those above
+
+	// Advertise is the host:port at which the others reach this one; empty is what it listens on. A start does not wait for the others.
+	Advertise string
+
+	// StartTimeout bounds the start, in which streams are recovered from the store directory. 0 is two minutes.
+	StartTimeout time.Duration
 }
 
 func (cfg Config) check() error {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/url"
 	"os"
 	"path/filepath"
 	"sync"
@@ -58,7 +59,7 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 	if s.lock, err = lock(dir); err != nil {
 		return nil, fmt.Errorf("NATS: lock the store directory %s (ORISUN_NATS_STORE_DIR): %w", dir, err)
 	}
-	if err := s.run(ctx, cfg.options(dir, s.access)); err != nil {
+	if err := s.run(ctx, cfg.options(dir, s.access), cfg.startLimit()); err != nil {
 		return nil, errors.Join(fmt.Errorf("NATS (ORISUN_NATS_PORT %d, ORISUN_NATS_STORE_DIR %s): %w", cfg.Port, dir, err), s.Shutdown())
 	}
 	s.log.Info("NATS: start", "address", s.Address().String(), "store", dir)
@@ -78,10 +79,33 @@ func (cfg Config) options(dir string, access *access) *server.Options {
 		CustomClientAuthentication: access,
 	}
 	if c := cfg.Cluster; c != nil {
-		options.Cluster = server.ClusterOpts{Name: c.Name, Host: c.Host, Port: anyPort(c.Port), Username: c.User, Password: c.Password}
-		options.Routes = c.Routes
+		options.Cluster = server.ClusterOpts{
+			Name: c.Name, Host: c.Host, Port: anyPort(c.Port), Username: c.User, Password: c.Password, Advertise: c.Advertise,
+		}
+		options.Routes = c.routes()
 	}
 	return options
+}
+
+// routes are Routes with the user and password, which NATS sends only where a route has them.
+func (c *ClusterConfig) routes() []*url.URL {
+	routes := make([]*url.URL, len(c.Routes))
+	for i, route := range c.Routes {
+		full := *route
+		if full.User == nil && c.User != "" {
+			full.User = url.UserPassword(c.User, c.Password)
+		}
+		routes[i] = &full
+	}
+	return routes
+}
+
+// startLimit is how long a start may take.
+func (cfg Config) startLimit() time.Duration {
+	if cfg.Cluster != nil && cfg.Cluster.StartTimeout > 0 {
+		return cfg.Cluster.StartTimeout
+	}
+	return startTimeout
 }
 
 // anyPort is how NATS writes a port: there, 0 is its default.
@@ -92,7 +116,7 @@ func anyPort(port int) int {
 	return port
 }
 
-func (s *Server) run(ctx context.Context, options *server.Options) error {
+func (s *Server) run(ctx context.Context, options *server.Options, limit time.Duration) error {
 	nats, err := server.NewServer(options)
 	if err != nil {
 		return err
@@ -102,7 +126,7 @@ func (s *Server) run(ctx context.Context, options *server.Options) error {
 	nats.SetLoggerV2(log, false, false, false)
 	nats.Start() // it returns when the listener is there, or after a fatal error
 
-	ctx, cancel := context.WithTimeoutCause(ctx, startTimeout, fmt.Errorf("not ready within %v", startTimeout))
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("not ready within %v", limit))
 	defer cancel()
 	for !nats.ReadyForConnections(100 * time.Millisecond) {
 		if err := log.failure(); err != nil {

@@ -1,0 +1,52 @@
+package main
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/health"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+)
+
+// lastWatch is how long a client that watches the server's health has to be told of its end. A stream that stays open would hold up the drain.
+const lastWatch = 200 * time.Millisecond
+
+// drainingHealth is gRPC's health service whose watchers hear NOT_SERVING when the server drains, and whose streams then end.
+type drainingHealth struct {
+	*health.Server
+
+	draining context.Context
+	drain    context.CancelFunc
+	once     sync.Once
+}
+
+func newDrainingHealth() *drainingHealth {
+	h := &drainingHealth{Server: health.NewServer()}
+	h.draining, h.drain = context.WithCancel(context.Background())
+	return h
+}
+
+// Shutdown says NOT_SERVING from now on, and ends the watchers' streams after lastWatch.
+func (h *drainingHealth) Shutdown() {
+	h.once.Do(func() {
+		h.Server.Shutdown()
+		time.AfterFunc(lastWatch, h.drain)
+	})
+}
+
+// Watch implements the health service.
+func (h *drainingHealth) Watch(in *healthpb.HealthCheckRequest, stream healthpb.Health_WatchServer) error {
+	ctx, end := context.WithCancel(stream.Context())
+	defer end()
+	defer context.AfterFunc(h.draining, end)()
+	return h.Server.Watch(in, &watch{stream, ctx})
+}
+
+type watch struct {
+	grpc.ServerStreamingServer[healthpb.HealthCheckResponse]
+	ctx context.Context
+}
+
+func (w *watch) Context() context.Context { return w.ctx }

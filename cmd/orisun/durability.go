@@ -1,0 +1,28 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/oexza/orisun/db"
+)
+
+// unsafeSettings are the settings of PostgreSQL with which a crash may lose events that were acknowledged; none is as it should be.
+func unsafeSettings(ctx context.Context, pool *pgxpool.Pool) ([]string, error) {
+	settings, err := db.New().FindUnsafeSettings(ctx, pool)
+	if err != nil {
+		return nil, fmt.Errorf("look at PostgreSQL's settings: %w", err)
+	}
+	return settings, nil
+}
+
+// warnOfUnsafeSettings tells the log of each of them.
+func (s *Server) warnOfUnsafeSettings(ctx context.Context, pool *pgxpool.Pool) error {
+	settings, err := unsafeSettings(ctx, pool)
+	for _, setting := range settings {
+		s.log.Warn("PostgreSQL may lose acknowledged events in a crash: turn this setting on, in postgresql.conf or with ALTER SYSTEM, ROLE or DATABASE", "setting", setting)
+	}
+	return err
+}

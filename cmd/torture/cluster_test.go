@@ -1,0 +1,310 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"strconv"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	_ "google.golang.org/grpc/health" // a client's side of healthCheckConfig
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/resolver"
+	"google.golang.org/grpc/resolver/manual"
+
+	orisunpb "github.com/oexza/orisun/proto"
+	"github.com/oexza/orisun/publisher"
+)
+
+const wait = time.Minute
+
+func save(t *testing.T, n *node, id string) *orisunpb.Position {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), wait)
+	defer cancel()
+	result, err := n.store.SaveEvents(ctx, unconditional(id))
+	if err != nil {
+		t.Fatalf("save %s on %s: %v", id, n.name, err)
+	}
+	return result.GetLogPosition()
+}
+
+// arrival is an event's id and when it came.
+type arrival struct {
+	id string
+	at time.Time
+}
+
+// follow subscribes to a node, and returns what comes.
+func follow(t *testing.T, n *node) <-chan arrival {
+	t.Helper()
+	stream, err := n.store.CatchUpSubscribeToEvents(t.Context(), &orisunpb.CatchUpSubscribeToEventStoreRequest{Boundary: boundary})
+	if err == nil {
+		_, err = stream.Header()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	arrivals := make(chan arrival, 100_000)
+	go func() {
+		defer close(arrivals)
+		for {
+			event, err := stream.Recv()
+			if err != nil {
+				return
+			}
+			arrivals <- arrival{event.GetEventId(), time.Now()}
+		}
+	}()
+	return arrivals
+}
+
+func receive(t *testing.T, ids <-chan arrival, want string) time.Duration {
+	t.Helper()
+	start := time.Now()
+	select {
+	case next, open := <-ids:
+		if next.id != want {
+			t.Fatalf("got %q (open: %t), want %q", next.id, open, want)
+		}
+	case <-time.After(wait):
+		t.Fatalf("%s never came", want)
+	}
+	return time.Since(start)
+}
+
+// streamInfo is what a node's NATS says of the boundary's stream, or nil.
+func streamInfo(t *testing.T, n *node) *jetstream.StreamInfo {
+	t.Helper()
+	conn, err := nats.Connect("nats://127.0.0.1:"+strconv.Itoa(n.natsPort), nats.UserInfo("admin", "changeit"))
+	if err != nil {
+		return nil
+	}
+	defer conn.Close()
+	js, err := jetstream.New(conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	defer cancel()
+	stream, err := js.Stream(ctx, publisher.StreamName(boundary))
+	if err != nil {
+		return nil
+	}
+	return stream.CachedInfo()
+}
+
+// TestNodesStartedOneAfterAnotherServeFromTheFirstOn goes from one node without quorum to three with a replicated stream.
+func TestNodesStartedOneAfterAnotherServeFromTheFirstOn(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	first := c.nodes[0]
+	for i, n := range c.nodes {
+		if err := n.start(); err != nil {
+			t.Fatal(err)
+		}
+		if err := n.awaitServing(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		ids := follow(t, first)
+		id := "started-" + n.name
+		save(t, n, id)
+		t.Logf("with %d nodes an event of %s came to %s after %s", i+1, n.name, first.name, receive(t, ids, id))
+	}
+	within(t, wait, "a stream with three copies that has all", func() bool {
+		info := streamInfo(t, c.nodes[2])
+		return info != nil && info.Config.Replicas == 3 && len(info.Cluster.Replicas) == 2 && info.State.Msgs == 3
+	})
+	within(t, 10*time.Second, "one owner and others that wait", func() bool {
+		owners := 0
+		for _, n := range c.nodes {
+			if logs(t, n, "Successfully acquired lock for boundary: "+boundary) {
+				owners++
+			} else if !logs(t, n, "Failed to acquire lock for boundary: "+boundary) {
+				return false
+			}
+		}
+		return owners == 1
+	})
+}
+
+// serving returns a cluster whose nodes all serve, and its stream is there.
+func serving(t *testing.T) *cluster {
+	t.Helper()
+	c := newCluster(t)
+	if err := c.serve(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	within(t, wait, "a stream", func() bool { return streamInfo(t, c.nodes[0]) != nil })
+	return c
+}
+
+const acquired = "Successfully acquired lock for boundary: " + boundary
+
+// owner is the node that publishes.
+func owner(t *testing.T, c *cluster) (n *node, others []*node) {
+	t.Helper()
+	for _, candidate := range c.nodes {
+		if logs(t, candidate, acquired) {
+			n = candidate
+		} else {
+			others = append(others, candidate)
+		}
+	}
+	if n == nil || len(others) != 2 {
+		t.Fatalf("not one owner at the start: %v, others %v", n, others)
+	}
+	return n, others
+}
+
+// wantStreamEqualsLog waits until the stream has all of the log, and compares.
+func wantStreamEqualsLog(t *testing.T, c *cluster) {
+	t.Helper()
+	log, err := readLog(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, anomaly := range checkStream(t.Context(), c, log) {
+		t.Error(anomaly)
+	}
+}
+
+// TestAStoppedNodeLosesItsLeasesAndPublishesNothingStale stops the owner for 30 seconds: its kernel answers PostgreSQL's keep-alives all the time.
+func TestAStoppedNodeLosesItsLeasesAndPublishesNothingStale(t *testing.T) {
+	t.Parallel()
+	c := serving(t)
+	stopped, others := owner(t, c)
+	ids := follow(t, others[0])
+	writing, stop := context.WithCancel(t.Context())
+	written := make(chan int)
+	go func() { // so that it is stopped in the midst of publishing
+		n := 0
+		for ; writing.Err() == nil; n++ {
+			if _, err := others[1].store.SaveEvents(t.Context(), unconditional("w"+strconv.Itoa(n))); err != nil {
+				t.Errorf("save %d: %v", n, err)
+				break
+			}
+		}
+		written <- n
+	}()
+	for i := range 100 {
+		receive(t, ids, "w"+strconv.Itoa(i))
+	}
+	if err := stopped.signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	since := time.Now()
+	continued := time.After(30 * time.Second)
+	took := within(t, 10*time.Second, "a new owner", func() bool { return logs(t, others[0], acquired) || logs(t, others[1], acquired) })
+	t.Logf("a new owner after %s", took)
+	next, silence := 100, time.Duration(0)
+	for last := since; next > 0; {
+		select {
+		case came := <-ids:
+			if came.id != "w"+strconv.Itoa(next) {
+				t.Fatalf("got %s, want w%d", came.id, next)
+			}
+			next++
+			silence, last = max(silence, came.at.Sub(last)), came.at
+			continue
+		case <-continued:
+		}
+		break
+	}
+	t.Logf("longest silence of a subscriber on another node: %s, in which %d events came", silence, next)
+	if silence > 10*time.Second {
+		t.Errorf("a subscriber on another node heard nothing for %s", silence)
+	}
+	if err := stopped.signal(syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	within(t, 10*time.Second, "noticed", func() bool { return logs(t, stopped, "lost the lock; another node may have it") })
+	within(t, 20*time.Second, "standing by", func() bool {
+		return logs(t, stopped, "Failed to acquire lock for boundary: "+boundary)
+	})
+	stop()
+	count := <-written
+	for ; next < count; next++ {
+		receive(t, ids, "w"+strconv.Itoa(next))
+	}
+	wantStreamEqualsLog(t, c)
+}
+
+func unconditional(id string) *orisunpb.SaveEventsRequest {
+	return &orisunpb.SaveEventsRequest{
+		Boundary: boundary, Events: []*orisunpb.EventToSave{{EventId: id, EventType: "Written", Data: fmt.Sprintf(`{"id": %q}`, id)}},
+	}
+}
+
+// TestADrainingNodeSaysSoAndBalancedClientsGoOn ends each node in turn by SIGTERM, under a client that balances over all three.
+func TestADrainingNodeSaysSoAndBalancedClientsGoOn(t *testing.T) {
+	t.Parallel()
+	c := serving(t)
+	nodes := manual.NewBuilderWithScheme("nodes")
+	var addresses []resolver.Address
+	for _, n := range c.nodes {
+		addresses = append(addresses, resolver.Address{Addr: "127.0.0.1:" + strconv.Itoa(n.grpcPort)})
+	}
+	nodes.InitialState(resolver.State{Addresses: addresses})
+	conn, err := grpc.NewClient("nodes:///", grpc.WithResolvers(nodes), grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithPerRPCCredentials(basic{}),
+		grpc.WithDefaultServiceConfig(`{"loadBalancingConfig": [{"round_robin": {}}], "healthCheckConfig": {"serviceName": ""}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := conn.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	store := orisunpb.NewEventStoreClient(conn)
+	served := map[string]int{}
+	round := func(when string) {
+		for range 300 {
+			if _, err := store.SaveEvents(t.Context(), unconditional(rand.Text())); err != nil {
+				t.Fatalf("%s: %v", when, err)
+			}
+			info, err := store.GetServerInfo(t.Context(), &orisunpb.GetServerInfoRequest{})
+			if err != nil {
+				t.Fatalf("%s: %v", when, err)
+			}
+			served[info.GetNodeId()]++
+		}
+	}
+	round("before")
+	for _, n := range c.nodes {
+		if served[n.name] == 0 {
+			t.Errorf("%s served nothing: %v", n.name, served)
+		}
+		watch, err := healthpb.NewHealthClient(n.conn).Watch(t.Context(), &healthpb.HealthCheckRequest{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if now, err := watch.Recv(); err != nil || now.GetStatus() != healthpb.HealthCheckResponse_SERVING {
+			t.Fatalf("%s before: %v, %v", n.name, now, err)
+		}
+		start := time.Now()
+		ended := make(chan error, 1)
+		go func() { ended <- n.end(syscall.SIGTERM) }()
+		if now, err := watch.Recv(); err != nil || now.GetStatus() != healthpb.HealthCheckResponse_NOT_SERVING {
+			t.Errorf("%s while it drains: %v, %v", n.name, now, err)
+		}
+		round(n.name + " drains")
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+		if took := time.Since(start); took > 8*time.Second {
+			t.Errorf("%s drained for %s, with nothing under way but watchers of its health", n.name, took)
+		}
+		if err := errors.Join(n.start(), n.awaitServing(t.Context())); err != nil {
+			t.Fatal(err)
+		}
+	}
+	wantStreamEqualsLog(t, c)
+}

@@ -1,0 +1,2 @@
+-- name: FindUnsafeSettings :one
+SELECT orisun.find_unsafe_settings()::text[] AS settings;
