@@ -68,11 +68,7 @@ func (l *line) send(event *orisunpb.Event) error {
 	if err := l.settle(max(maxBytesInFlight-size, 0)); err != nil {
 		return err
 	}
-	options := []jetstream.PublishOpt{jetstream.WithRetryAttempts(0), jetstream.WithExpectLastSequence(l.sequence)}
-	if l.sent != l.taken {
-		options = append(options, jetstream.WithExpectLastMsgID(messageID(l.boundary, l.sent.globalID)))
-	}
-	ack, err := l.js.PublishMsgAsync(message, options...)
+	ack, err := l.js.PublishMsgAsync(message, append(l.fence(), jetstream.WithRetryAttempts(0))...)
 	if err != nil {
 		l.broken = fmt.Errorf("publish event %d: %w", event.GetPosition().GetGlobalId(), err)
 		return l.broken

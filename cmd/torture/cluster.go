@@ -26,10 +26,11 @@ const (
 
 // cluster is three nodes with one PostgreSQL. Each node reaches PostgreSQL through a proxy of its own, and each other node too.
 type cluster struct {
-	dir    string
-	nodes  []*node
-	pg     *postgres.Server
-	pgPort int
+	dir      string
+	nodes    []*node
+	pg       *postgres.Server
+	pgBinDir string
+	pgPort   int
 
 	toPostgres []*proxy   // of each node
 	routes     [][]*proxy // from each node to each other one; nil to itself
@@ -51,7 +52,7 @@ type clusterConfig struct {
 
 // startCluster starts PostgreSQL and proxies, and returns nodes that are not started yet.
 func startCluster(ctx context.Context, config clusterConfig) (_ *cluster, err error) {
-	c := &cluster{dir: config.dir}
+	c := &cluster{dir: config.dir, pgBinDir: config.pgBinDir}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, c.close())

@@ -110,23 +110,30 @@ func (n *node) end(signal syscall.Signal) error {
 	if n.cmd == nil {
 		return nil
 	}
+	var err error
+	select {
+	case exited := <-n.exited:
+		err = fmt.Errorf("%s ended by itself (%v); see %s/log", n.name, exited, n.dir)
+	default:
+		err = n.endBy(signal)
+	}
+	n.cmd = nil
+	return errors.Join(err, n.log.Close())
+}
+
+func (n *node) endBy(signal syscall.Signal) error {
 	if err := n.signal(signal); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return err
 	}
-	var err error
 	select {
-	case err = <-n.exited:
+	case err := <-n.exited:
+		if err != nil && signal != syscall.SIGKILL {
+			return fmt.Errorf("end %s by %v: %w; see %s/log", n.name, signal, err, n.dir)
+		}
+		return nil
 	case <-time.After(endLimit):
-		err = errors.Join(fmt.Errorf("%s does not end", n.name), n.cmd.Process.Kill(), <-n.exited)
+		return errors.Join(fmt.Errorf("%s does not end by %v; see %s/log", n.name, signal, n.dir), n.cmd.Process.Kill(), <-n.exited)
 	}
-	n.cmd = nil
-	if signal == syscall.SIGKILL {
-		err = nil
-	}
-	if err != nil {
-		err = fmt.Errorf("end %s by %v: %w; see %s/log", n.name, signal, err, n.dir)
-	}
-	return errors.Join(err, n.log.Close())
 }
 
 // basic sends the default credentials with every call.

@@ -1,0 +1,244 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// fault is something that goes wrong for a while. Its victim is a node, or nobody in particular.
+type fault struct {
+	name string
+	// shortest and longest bound how long it lasts.
+	shortest, longest time.Duration
+	// onNode says that a node has one such fault at a time; the others concern PostgreSQL, which has one at a time.
+	onNode bool
+	// begin makes it go wrong and returns what heals it.
+	begin func(context.Context, *faults, int) (heal func(context.Context) error, err error)
+}
+
+// catalogue is every fault there is.
+var catalogue = []fault{
+	{"kill -9 a node", 500 * time.Millisecond, 4 * time.Second, true, killNode},
+	{"kill -9 all nodes", 500 * time.Millisecond, 2 * time.Second, false, killAll},
+	{"SIGSTOP a node", time.Second, 12 * time.Second, true, stopNode},
+	{"drain a node", 500 * time.Millisecond, 2 * time.Second, true, drainNode},
+	{"delete a node's JetStream store", 500 * time.Millisecond, 4 * time.Second, true, deleteStore},
+	{"fill the disk of a node's JetStream", time.Second, 4 * time.Second, true, fillDisk},
+	{"restart PostgreSQL at once", 100 * time.Millisecond, 2 * time.Second, false, crashPostgres},
+	{"terminate PostgreSQL's connections", time.Millisecond, 2 * time.Millisecond, false, terminateConnections},
+	{"terminate the lease connections", time.Millisecond, 2 * time.Millisecond, false, terminateLeases},
+	{"cut a node from PostgreSQL", 500 * time.Millisecond, 8 * time.Second, true, cutPostgres},
+	{"hold back a node's traffic with PostgreSQL", 500 * time.Millisecond, 10 * time.Second, true, freezePostgres},
+	{"cut a node from the other nodes", 500 * time.Millisecond, 8 * time.Second, true, cutRoutes},
+	{"hold back a node's traffic with the other nodes", 500 * time.Millisecond, 10 * time.Second, true, freezeRoutes},
+	{"leave a transaction open", 2 * time.Second, 10 * time.Second, false, leaveTransactionOpen},
+	{"insert by hand and commit late", 200 * time.Millisecond, 2 * time.Second, false, insertLate},
+}
+
+// faults injects them into a cluster. Its error is what went wrong with that, not what the cluster made of it.
+type faults struct {
+	c       *cluster
+	rng     *rand.Rand
+	fillers bool // each node's store is a small disk of its own
+
+	database sync.Mutex // one fault of PostgreSQL at a time
+	running  sync.WaitGroup
+
+	mu       sync.Mutex
+	injected map[string]int
+	err      error
+	crashes  int // of PostgreSQL: each may take back checkpoints
+}
+
+// inject begins faults of a kind, one after another and some at the same time, until ctx ends; then it heals what is left and returns when all is.
+func (f *faults) inject(ctx context.Context, kinds []fault) error {
+	for ctx.Err() == nil {
+		rest(ctx, time.Duration(200+f.rng.IntN(2500))*time.Millisecond)
+		kind, victim := kinds[f.rng.IntN(len(kinds))], f.rng.IntN(nodes)
+		lasting := kind.shortest + time.Duration(f.rng.Int64N(int64(kind.longest-kind.shortest)))
+		if ctx.Err() == nil {
+			f.running.Go(func() { f.one(ctx, kind, victim, lasting) })
+		}
+	}
+	f.running.Wait()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.err
+}
+
+func (f *faults) one(ctx context.Context, kind fault, victim int, lasting time.Duration) {
+	turn := &f.database
+	if kind.onNode {
+		turn = &f.c.nodes[victim].faults
+	}
+	turn.Lock()
+	defer turn.Unlock()
+	if ctx.Err() != nil {
+		return
+	}
+	// What has begun is healed, whatever ends.
+	whole := context.WithoutCancel(ctx)
+	heal, err := kind.begin(whole, f, victim)
+	if err == nil {
+		rest(whole, lasting)
+		err = heal(whole)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.injected[kind.name]++
+	f.err = errors.Join(f.err, err)
+}
+
+func (f *faults) crashed() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.crashes
+}
+
+func (f *faults) crash() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.crashes++
+}
+
+func nothing(context.Context) error { return nil }
+
+func killNode(_ context.Context, f *faults, victim int) (func(context.Context) error, error) {
+	n := f.c.nodes[victim]
+	return func(context.Context) error { return n.start() }, n.end(syscall.SIGKILL)
+}
+
+func drainNode(ctx context.Context, f *faults, victim int) (func(context.Context) error, error) {
+	n := f.c.nodes[victim]
+	// One that has not begun to serve is not asked to end well.
+	if err := n.awaitServing(ctx); err != nil {
+		return nil, err
+	}
+	return func(context.Context) error { return n.start() }, n.end(syscall.SIGTERM)
+}
+
+func killAll(_ context.Context, f *faults, _ int) (func(context.Context) error, error) {
+	var err error
+	for _, n := range f.c.nodes {
+		n.faults.Lock()
+		err = errors.Join(err, n.end(syscall.SIGKILL))
+	}
+	return func(context.Context) (err error) {
+		for _, n := range f.c.nodes {
+			err = errors.Join(err, n.start())
+			n.faults.Unlock()
+		}
+		return err
+	}, err
+}
+
+func stopNode(_ context.Context, f *faults, victim int) (func(context.Context) error, error) {
+	n := f.c.nodes[victim]
+	return func(context.Context) error { return n.signal(syscall.SIGCONT) }, n.signal(syscall.SIGSTOP)
+}
+
+func deleteStore(_ context.Context, f *faults, victim int) (func(context.Context) error, error) {
+	n := f.c.nodes[victim]
+	if err := n.end(syscall.SIGKILL); err != nil {
+		return nil, err
+	}
+	entries, err := os.ReadDir(n.storeDir())
+	for _, entry := range entries {
+		err = errors.Join(err, os.RemoveAll(filepath.Join(n.storeDir(), entry.Name())))
+	}
+	return func(context.Context) error { return n.start() }, err
+}
+
+// fillDisk leaves no byte on the small disk of a node's store. JetStream gives up for good then, so the node is started again afterwards.
+func fillDisk(_ context.Context, f *faults, victim int) (func(context.Context) error, error) {
+	if !f.fillers {
+		return nothing, nil
+	}
+	n := f.c.nodes[victim]
+	path := filepath.Join(n.storeDir(), "filler")
+	file, err := os.Create(path)
+	if err != nil {
+		return nil, err
+	}
+	for chunk := make([]byte, 1<<20); err == nil; {
+		_, err = file.Write(chunk)
+	}
+	if !errors.Is(err, syscall.ENOSPC) {
+		return nil, errors.Join(err, file.Close())
+	}
+	return func(context.Context) error {
+		return errors.Join(os.Remove(path), n.end(syscall.SIGKILL), n.start())
+	}, file.Close()
+}
+
+func crashPostgres(ctx context.Context, f *faults, _ int) (func(context.Context) error, error) {
+	f.crash()
+	return func(ctx context.Context) error {
+		defer f.crash()
+		return f.c.startPostgres(ctx, f.c.pgBinDir)
+	}, f.c.crashPostgres(ctx)
+}
+
+func terminateConnections(ctx context.Context, f *faults, _ int) (func(context.Context) error, error) {
+	_, err := f.c.admin.Exec(ctx, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE 'orisun%'`)
+	return nothing, err
+}
+
+func terminateLeases(ctx context.Context, f *faults, _ int) (func(context.Context) error, error) {
+	_, err := f.c.admin.Exec(ctx, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'orisun leases'`)
+	return nothing, err
+}
+
+func cutPostgres(_ context.Context, f *faults, victim int) (func(context.Context) error, error) {
+	return disturb((*proxy).sever, f.c.toPostgres[victim])
+}
+
+func freezePostgres(_ context.Context, f *faults, victim int) (func(context.Context) error, error) {
+	return disturb((*proxy).freeze, f.c.toPostgres[victim])
+}
+
+func cutRoutes(_ context.Context, f *faults, victim int) (func(context.Context) error, error) {
+	return disturb((*proxy).sever, f.c.proxiesOf(victim)...)
+}
+
+func freezeRoutes(_ context.Context, f *faults, victim int) (func(context.Context) error, error) {
+	return disturb((*proxy).freeze, f.c.proxiesOf(victim)...)
+}
+
+func disturb(how func(*proxy), proxies ...*proxy) (func(context.Context) error, error) {
+	for _, p := range proxies {
+		how(p)
+	}
+	return func(context.Context) error {
+		for _, p := range proxies {
+			p.heal()
+		}
+		return nil
+	}, nil
+}
+
+// leaveTransactionOpen has an old transaction in the same database: what waits for the oldest one's end would wait for this one.
+func leaveTransactionOpen(ctx context.Context, f *faults, _ int) (func(context.Context) error, error) {
+	tx, err := f.c.admin.Begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	_, err = tx.Exec(ctx, `CREATE TABLE IF NOT EXISTS public.foreign_transaction (); LOCK public.foreign_transaction`)
+	return tx.Rollback, err
+}
+
+// insertLate inserts an event as people with psql do, and lets every save of the boundary wait for its commit.
+func insertLate(ctx context.Context, f *faults, _ int) (func(context.Context) error, error) {
+	tx, err := f.c.admin.Begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	_, err = tx.Exec(ctx, `INSERT INTO public.`+boundary+`_orisun_es_event (event_id, event_type, data) VALUES ('psql-' || clock_timestamp(), 'ByHand', '{}')`)
+	return tx.Commit, err
+}

@@ -1,0 +1,229 @@
+package main
+
+import (
+	"fmt"
+	"math"
+	"math/bits"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/anishathalye/porcupine"
+
+	orisunpb "github.com/oexza/orisun/proto"
+)
+
+// Contexts are sets of keys of one group. Groups have nothing in common, so each group's history is checked alone, which keeps the search
+// short: a history is linearizable when those of its groups are.
+const (
+	groups       = 6
+	keysPerGroup = 3
+)
+
+// keys is a set of a group's keys, a bit each.
+type keys uint8
+
+// question is what a client asks of a group: for the latest event of a context, or to append events if there is none after expected.
+type question struct {
+	group    int
+	context  keys
+	save     bool
+	expected int64  // the global_id that the decision saw; -1 for none
+	events   []keys // the keys of each event to save
+}
+
+// answer is the global_id that was read; or that of the save's last event; or, on a conflict, of the event that stands in the way.
+type answer struct {
+	position int64
+	conflict bool
+}
+
+// state is the global_id of the latest event of each key, -1 for none.
+type state [keysPerGroup]int64
+
+func (s state) latest(context keys) (last int64) {
+	last = -1
+	for key, at := range s {
+		if context&(1<<key) != 0 {
+			last = max(last, at)
+		}
+	}
+	return last
+}
+
+// model is the whole promise: a read tells the latest event of its context, and a save appends if its context has none after the expected one.
+var model = porcupine.Model{
+	Init: func() any {
+		s := state{}
+		for key := range s {
+			s[key] = -1
+		}
+		return s
+	},
+	Step: func(before, asked, answered any) (bool, any) {
+		s, q, a := before.(state), asked.(question), answered.(answer)
+		latest := s.latest(q.context)
+		switch {
+		case !q.save:
+			return a.position == latest, s
+		case a.conflict:
+			return latest > q.expected && a.position == latest, s
+		case latest > q.expected || a.position-int64(len(q.events)) < s.latest(math.MaxUint8):
+			return false, s
+		}
+		for i, event := range q.events {
+			for key := range s {
+				if event&(1<<key) != 0 {
+					s[key] = a.position - int64(len(q.events)-1-i)
+				}
+			}
+		}
+		return true, s
+	},
+	DescribeOperation: func(asked, answered any) string {
+		q, a := asked.(question), answered.(answer)
+		switch {
+		case !q.save:
+			return fmt.Sprintf("read %03b: %d", q.context, a.position)
+		case a.conflict:
+			return fmt.Sprintf("save %03b after %d: conflict with %d", q.context, q.expected, a.position)
+		}
+		return fmt.Sprintf("save %03b after %d: at %d", q.context, q.expected, a.position)
+	},
+}
+
+// operation is one call, retries included, as its client saw it. Times are since the round's start.
+type operation struct {
+	client         int
+	id             string // of the save; its events are id.0, id.1 …
+	asked          question
+	answered       answer
+	known          bool // an answer came
+	called, ended  time.Duration
+	attempts       int
+	seen           []string // the ids of a read of the whole context, where it was one
+	seenPositions  []int64
+	repeatedAnswer bool
+}
+
+// complete gives saves of unknown outcome the one that the final log tells: it is there, or it never will be, as nothing runs any more. It
+// returns what has an outcome.
+func complete(operations []*operation, log []*orisunpb.Event) (completed []*operation, unknown int) {
+	at := map[string]int64{}
+	for i, event := range log {
+		at[event.GetEventId()] = int64(i)
+	}
+	for _, o := range operations {
+		if o.known {
+			completed = append(completed, o)
+			continue
+		}
+		unknown++
+		if last, stored := at[eventID(o.id, len(o.asked.events)-1)]; stored {
+			o.answered, o.ended = answer{position: last}, math.MaxInt64
+			completed = append(completed, o)
+		}
+	}
+	return completed, unknown
+}
+
+func eventID(save string, i int) string { return fmt.Sprintf("%s.%d", save, i) }
+
+// searchLimit is how long porcupine may search in a group's history before it is called undecided.
+const searchLimit = 30 * time.Second
+
+// checkLinearizable searches an order of each group's operations. A picture of one that has none goes to dir.
+func checkLinearizable(operations []*operation, dir string) (anomalies []string, undecided int, err error) {
+	for group := range groups {
+		var history []porcupine.Operation
+		for _, o := range operations {
+			if o.asked.group == group {
+				history = append(history, porcupine.Operation{
+					ClientId: o.client, Input: o.asked, Output: o.answered, Call: int64(o.called), Return: int64(o.ended),
+				})
+			}
+		}
+		result, info := porcupine.CheckOperationsVerbose(model, history, searchLimit)
+		switch result {
+		case porcupine.Unknown:
+			undecided++
+		case porcupine.Illegal:
+			path := fmt.Sprintf("%s/group-%d.html", dir, group)
+			file, err := os.Create(path)
+			if err != nil {
+				return anomalies, undecided, err
+			}
+			if err := porcupine.Visualize(model, info, file); err != nil {
+				return anomalies, undecided, err
+			}
+			if err := file.Close(); err != nil {
+				return anomalies, undecided, err
+			}
+			anomalies = append(anomalies, fmt.Sprintf("history: group %d is not linearizable (%d operations): open %s", group, len(history), path))
+		case porcupine.Ok:
+		}
+	}
+	return anomalies, undecided, nil
+}
+
+// checkAnswers compares what clients were told with the log: each acknowledged event stands once where it was said to stand, each context that
+// was read is what the log has up to there, and positions follow time: what was acknowledged before a save was asked for lies before it.
+func checkAnswers(operations []*operation, log []*orisunpb.Event) (anomalies []string) {
+	say := func(format string, args ...any) {
+		anomalies = append(anomalies, "answers: "+fmt.Sprintf(format, args...))
+	}
+	for _, o := range operations {
+		switch {
+		case o.asked.save && !o.answered.conflict:
+			for i := range o.asked.events {
+				at := o.answered.position - int64(len(o.asked.events)-1-i)
+				if at < 0 || at >= int64(len(log)) || log[at].GetEventId() != eventID(o.id, i) {
+					say("event %s was acknowledged at %d and is not there", eventID(o.id, i), at)
+				}
+			}
+		case o.seen != nil:
+			var want []string
+			for _, event := range log[:min(o.answered.position+1, int64(len(log)))] {
+				if matches(event, o.asked.group, o.asked.context) {
+					want = append(want, event.GetEventId())
+				}
+			}
+			if strings.Join(want, " ") != strings.Join(o.seen, " ") {
+				say("context %d/%03b was read up to %d as %d events, the log has %d, or others", o.asked.group, o.asked.context, o.answered.position, len(o.seen), len(want))
+			}
+			for i, id := range o.seen {
+				if at := o.seenPositions[i]; at >= int64(len(log)) || log[at].GetEventId() != id {
+					say("event %s was read at %d and is not there any more", id, at)
+				}
+			}
+		}
+	}
+	return append(anomalies, checkTime(operations)...)
+}
+
+// checkTime finds saves that got a smaller position than one that was acknowledged before they were asked for, whatever their groups.
+func checkTime(operations []*operation) (anomalies []string) {
+	var saves []*operation
+	for _, o := range operations {
+		if o.asked.save && !o.answered.conflict {
+			saves = append(saves, o)
+		}
+	}
+	ends := make([]*operation, len(saves))
+	copy(ends, saves)
+	byTime(saves, func(o *operation) time.Duration { return o.called })
+	byTime(ends, func(o *operation) time.Duration { return o.ended })
+	last, next := int64(-1), 0
+	for _, o := range saves {
+		for ; next < len(ends) && ends[next].ended < o.called; next++ {
+			last = max(last, ends[next].answered.position)
+		}
+		if o.answered.position <= last {
+			anomalies = append(anomalies, fmt.Sprintf("answers: save %s got position %d after %d was acknowledged", o.id, o.answered.position, last))
+		}
+	}
+	return anomalies
+}
+
+// firstOf is the number of the smallest key of a set.
+func firstOf(k keys) int { return bits.TrailingZeros8(uint8(k)) }

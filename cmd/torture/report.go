@@ -1,0 +1,94 @@
+package main
+
+import (
+	"fmt"
+	"maps"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+)
+
+// line is what is said when a round is over.
+func line(r *result, dir string) string {
+	injected := 0
+	for _, n := range r.faults {
+		injected += n
+	}
+	text := fmt.Sprintf("seed %d: %s, %d faults, %d saves, %d conflicts, %d reads, %d of unknown outcome, %d deliveries: ",
+		r.seed, r.took.Round(100*time.Millisecond), injected, r.saves, r.conflicts, r.reads, r.unknown, r.deliveries)
+	if len(r.anomalies) == 0 {
+		return text + "no anomaly"
+	}
+	const shown = 12
+	text += fmt.Sprintf("%d ANOMALIES\n  %s", len(r.anomalies), strings.Join(r.anomalies[:min(len(r.anomalies), shown)], "\n  "))
+	return text + fmt.Sprintf("\n  logs and histories: %s\n  once more: make torture TORTURE='--seed %d'", dir, r.seed)
+}
+
+// total adds the rounds up.
+func total(results []*result) (all result) {
+	all.faults = map[string]int{}
+	for _, r := range results {
+		all.took += r.took
+		all.saves += r.saves
+		all.conflicts += r.conflicts
+		all.reads += r.reads
+		all.unknown += r.unknown
+		all.retried += r.retried
+		all.events += r.events
+		all.deliveries += r.deliveries
+		all.streams += r.streams
+		all.looks += r.looks
+		all.undecided += r.undecided
+		all.anomalies = append(all.anomalies, r.anomalies...)
+		for name, n := range r.faults {
+			all.faults[name] += n
+		}
+	}
+	return all
+}
+
+func summary(results []*result) string {
+	all := total(results)
+	return fmt.Sprintf("%d seeds: %d events, %d reads, %d deliveries, %d anomalies\n", len(results), all.events, all.reads, all.deliveries, len(all.anomalies))
+}
+
+// report is the page that docs/reliability.md holds of a long run.
+func report(results []*result, o options, args []string) string {
+	all := total(results)
+	var b strings.Builder
+	say := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
+	seeds := make([]string, len(results))
+	for i, r := range results {
+		seeds[i] = fmt.Sprint(r.seed)
+	}
+	say("`go run ./cmd/torture %s`, %s, %d CPUs, %s/%s, %s.", strings.Join(args, " "), time.Now().UTC().Format(time.DateOnly),
+		runtime.NumCPU(), runtime.GOOS, runtime.GOARCH, runtime.Version())
+	say("%d seeds, each of %s under faults, %d at a time.\n", len(results), o.lasts, max(o.parallel, 1))
+	say("| what | how many |\n|---|---|")
+	for _, row := range []struct {
+		what  string
+		count int
+	}{
+		{"anomalies", len(all.anomalies)},
+		{"histories in which the search for an order was given up", all.undecided},
+		{"saves acknowledged", all.saves}, {"saves refused, as their context had changed", all.conflicts},
+		{"saves sent more than once", all.retried}, {"saves whose outcome only the log told", all.unknown},
+		{"reads", all.reads}, {"events stored", all.events},
+		{"events delivered to subscribers", all.deliveries}, {"subscriptions opened for that", all.streams},
+		{"looks at the checkpoint", all.looks},
+	} {
+		say("| %s | %d |", row.what, row.count)
+	}
+	say("\n| fault | injected |\n|---|---|")
+	for _, name := range slices.Sorted(maps.Keys(all.faults)) {
+		say("| %s | %d |", name, all.faults[name])
+	}
+	for _, r := range results {
+		for _, anomaly := range r.anomalies {
+			say("\nSeed %d: %s", r.seed, anomaly)
+		}
+	}
+	say("\nSeeds: %s.", strings.Join(seeds, ", "))
+	return b.String()
+}

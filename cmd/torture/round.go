@@ -1,0 +1,275 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	orisunpb "github.com/oexza/orisun/proto"
+)
+
+// roundConfig is what a round does beside what its seed decides.
+type roundConfig struct {
+	binary   string
+	pgBinDir string
+	dir      string // of the round; it stays when there are anomalies
+	lasts    time.Duration
+	kinds    []fault
+	mutation *mutation
+}
+
+// result is what a round found.
+type result struct {
+	seed       uint64
+	took       time.Duration
+	faults     map[string]int
+	saves      int // acknowledged
+	conflicts  int
+	reads      int
+	unknown    int // saves that nobody learned the outcome of, before the log told
+	retried    int // saves that were sent more than once
+	events     int
+	deliveries int // to subscribers
+	streams    int // that subscribers opened
+	looks      int // at the checkpoint
+	undecided  int // histories
+	anomalies  []string
+}
+
+// run makes a cluster, disturbs it under load, heals it and checks everything. The error is what kept the round from taking place.
+func run(ctx context.Context, config roundConfig, seed uint64) (_ *result, err error) {
+	rng := rand.New(rand.NewPCG(seed, 1)) //nolint:gosec // what a seed repeats must not be secret
+	begun := time.Now()
+	small, err := smallDisks(config.dir)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, small.remove()) }()
+	c, err := startCluster(ctx, clusterConfig{dir: config.dir, binary: config.binary, pgBinDir: config.pgBinDir, prepareStore: small.add})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, c.close()) }()
+	if err := prepare(ctx, c, config.mutation); err != nil {
+		return nil, err
+	}
+	r := &result{seed: seed}
+	f := &faults{c: c, rng: rng, fillers: small != nil, injected: map[string]int{}}
+	if err := r.torture(ctx, c, f, config); err != nil {
+		return nil, err
+	}
+	r.faults, r.took = f.injected, time.Since(begun)
+	return r, nil
+}
+
+// prepare starts the nodes, and makes the indexes that a real store would have.
+func prepare(ctx context.Context, c *cluster, mutation *mutation) error {
+	if err := c.serve(ctx); err != nil {
+		return err
+	}
+	for _, field := range []string{"a", "b"} {
+		_, err := c.nodes[0].store.CreateIndex(ctx, &orisunpb.CreateIndexRequest{Boundary: boundary, Name: field, Fields: []*orisunpb.IndexField{{JsonKey: field}}})
+		if err != nil {
+			return fmt.Errorf("create index %s: %w", field, err)
+		}
+	}
+	if mutation != nil {
+		if err := mutation.apply(ctx, c); err != nil {
+			return err
+		}
+	}
+	// The first event makes the stream visible: from here on there is something to disturb.
+	if err := barrier(ctx, c, "begin"); err != nil {
+		return err
+	}
+	limited, cancel := context.WithTimeout(ctx, startLimit)
+	defer cancel()
+	for {
+		messages, err := readStream(limited, c.nodes[0])
+		if err == nil && len(messages) > 0 {
+			return nil
+		}
+		if limited.Err() != nil {
+			return fmt.Errorf("no stream after %s: %w", startLimit, err)
+		}
+		rest(limited, 100*time.Millisecond)
+	}
+}
+
+// barrier saves an event on each node. As a node has one flush of a boundary under way at a time, whatever was under way is over afterwards.
+func barrier(ctx context.Context, c *cluster, name string) error {
+	for _, n := range c.nodes {
+		ctx, cancel := context.WithTimeout(ctx, startLimit)
+		_, err := n.store.SaveEvents(ctx, &orisunpb.SaveEventsRequest{
+			Boundary: boundary, Events: []*orisunpb.EventToSave{{EventId: name + "-" + n.name, EventType: "Barrier", Data: "{}"}},
+		})
+		cancel()
+		if err != nil {
+			return fmt.Errorf("save on %s when nothing is wrong: %w", n.name, err)
+		}
+	}
+	return nil
+}
+
+// torture lets clients work while faults are injected; then it heals everything and checks.
+func (r *result) torture(ctx context.Context, c *cluster, f *faults, config roundConfig) error {
+	l := &load{c: c, started: time.Now()}
+	subscribers := []*subscriber{{}, {}, {context: 1}, {group: 1, context: 6}, {group: 2, context: 7, name: "torture"}}
+	following, endFollowing := context.WithCancel(ctx)
+	defer endFollowing()
+	var followers, watcher sync.WaitGroup
+	for i, s := range subscribers {
+		followers.Go(func() { s.run(following, c, rand.New(rand.NewPCG(r.seed, uint64(100+i)))) }) //nolint:gosec // as above
+	}
+	watcher.Go(func() {
+		var wrong []string
+		r.looks, wrong = watchCheckpoint(following, c, f.crashed)
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.anomalies = append(l.anomalies, wrong...)
+	})
+	working, stop := context.WithTimeout(ctx, config.lasts)
+	defer stop()
+	var writing sync.WaitGroup
+	for i := range writers {
+		writing.Go(func() { l.write(working, i, rand.New(rand.NewPCG(r.seed, uint64(1000+i)))) }) //nolint:gosec // as above
+	}
+	err := f.inject(working, config.kinds)
+	writing.Wait()
+	if err != nil {
+		return fmt.Errorf("inject faults: %w", err)
+	}
+	for _, n := range c.nodes {
+		if err := n.awaitServing(ctx); err != nil {
+			r.anomalies = append(r.anomalies, "healed: "+err.Error())
+			return nil
+		}
+	}
+	if err := barrier(ctx, c, "end"); err != nil {
+		r.anomalies = append(r.anomalies, "healed: "+err.Error())
+		return nil
+	}
+	log, err := readLog(ctx, c)
+	if err != nil {
+		return err
+	}
+	r.anomalies = append(r.anomalies, checkStream(ctx, c, log)...)
+	for _, s := range subscribers {
+		r.anomalies = append(r.anomalies, s.check(ctx, log)...)
+		r.deliveries += s.count()
+	}
+	endFollowing()
+	followers.Wait()
+	watcher.Wait()
+	for _, s := range subscribers {
+		r.streams += s.streams
+	}
+	r.anomalies = append(r.anomalies, l.anomalies...)
+	r.anomalies = append(r.anomalies, checkLog(log)...)
+	return errors.Join(r.judge(l.operations, log, config.dir), r.compare(ctx, c, log))
+}
+
+// judge checks what clients were told.
+func (r *result) judge(operations []*operation, log []*orisunpb.Event, dir string) error {
+	completed, unknown := complete(operations, log)
+	r.unknown, r.events = unknown, len(log)
+	for _, o := range completed {
+		switch {
+		case !o.asked.save:
+			r.reads++
+		case o.answered.conflict:
+			r.conflicts++
+		default:
+			r.saves++
+		}
+		if o.attempts > 2 || o.asked.save && !o.known {
+			r.retried++
+		}
+	}
+	r.anomalies = append(r.anomalies, checkAnswers(completed, log)...)
+	wrong, undecided, err := checkLinearizable(completed, dir)
+	r.anomalies, r.undecided = append(r.anomalies, wrong...), undecided
+	return err
+}
+
+// compare asks every node for the whole log, then ends them and looks whether it is still the same.
+func (r *result) compare(ctx context.Context, c *cluster, log []*orisunpb.Event) error {
+	for _, n := range c.nodes {
+		var got []*orisunpb.Event
+		after := &orisunpb.Position{TransactionId: -1, GlobalId: -1}
+		for {
+			page, err := n.store.GetEvents(ctx, &orisunpb.GetEventsRequest{Boundary: boundary, AfterPosition: after, Count: 2000})
+			if err != nil {
+				return fmt.Errorf("read all on %s: %w", n.name, err)
+			}
+			if len(page.GetEvents()) == 0 {
+				break
+			}
+			got = append(got, page.GetEvents()...)
+			after = got[len(got)-1].GetPosition()
+		}
+		r.same("GetEvents of "+n.name, got, log)
+	}
+	for _, n := range c.nodes {
+		if err := n.end(syscall.SIGTERM); err != nil {
+			r.anomalies = append(r.anomalies, err.Error())
+		}
+	}
+	final, err := readLog(ctx, c)
+	r.same("the log after the end", final, log)
+	return err
+}
+
+func (r *result) same(what string, got, want []*orisunpb.Event) {
+	for i := range max(len(got), len(want)) {
+		if i >= len(got) || i >= len(want) || !proto.Equal(got[i], want[i]) {
+			r.anomalies = append(r.anomalies, fmt.Sprintf("%s has %d events, the log %d; they differ from %d on", what, len(got), len(want), i))
+			return
+		}
+	}
+}
+
+// disks are small file systems in memory, one for each node's store, so that one can be full without the machine's being so. Only root can
+// make them: nil is none.
+type disks struct{ mounted []string }
+
+const diskSize = "96m"
+
+func smallDisks(string) (*disks, error) {
+	if os.Geteuid() != 0 {
+		return nil, nil //nolint:nilnil // none is no error
+	}
+	return &disks{}, nil
+}
+
+func (d *disks) add(dir string) error {
+	if d == nil {
+		return nil
+	}
+	if output, err := exec.CommandContext(context.Background(), "mount", "-t", "tmpfs", "-o", "size="+diskSize+",mode=0700", "tmpfs", dir).CombinedOutput(); err != nil {
+		return fmt.Errorf("mount a small disk: %w: %s", err, strings.TrimSpace(string(output)))
+	}
+	d.mounted = append(d.mounted, dir)
+	return nil
+}
+
+func (d *disks) remove() (err error) {
+	if d == nil {
+		return nil
+	}
+	for _, dir := range d.mounted {
+		if output, failed := exec.CommandContext(context.Background(), "umount", "--lazy", dir).CombinedOutput(); failed != nil {
+			err = errors.Join(err, fmt.Errorf("umount: %w: %s", failed, strings.TrimSpace(string(output))))
+		}
+	}
+	return err
+}
