@@ -76,6 +76,7 @@ var variables = []struct {
 	{"ORISUN_NATS_CLUSTER_PORT", 6222, "0", 0, []string{"-5"}, nil, func(c *Config) any { return c.NATS.ClusterPort }},
 	{"ORISUN_NATS_CLUSTER_USERNAME", "nats", "u", "u", nil, nil, func(c *Config) any { return c.NATS.ClusterUsername }},
 	{"ORISUN_NATS_CLUSTER_PASSWORD", "password@1", "w", "w", nil, nil, func(c *Config) any { return c.NATS.ClusterPassword }},
+	{"ORISUN_NATS_CLUSTER_ADVERTISE", "", "node1:6222", "node1:6222", nil, nil, func(c *Config) any { return c.NATS.ClusterAdvertise }},
 	{"ORISUN_NATS_CLUSTER_TIMEOUT", 30 * time.Minute, "10s", 10 * time.Second, []string{"1800"}, nil, func(c *Config) any { return c.NATS.ClusterTimeout }},
 	{"ORISUN_NATS_CLUSTER_ROUTES", "nats://0.0.0.0:6223,nats://0.0.0.0:6224", "nats://u:p@a:1,nats://[::1]:2", "nats://u:p@a:1,nats://[::1]:2", []string{"a:1", "nats://a", "http://a:1", "nats://a:1/x", "nats://:1", "nats://a:1,", "nats://a:0", "nats://a:65536"}, nil, func(c *Config) any { return text(c.NATS.ClusterRoutes) }},
 	{"ORISUN_POLLING_PUBLISHER_BATCH_SIZE", 1000, "1", 1, []string{"0", "100001"}, nil, func(c *Config) any { return c.Publisher.BatchSize }},

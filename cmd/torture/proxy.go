@@ -17,13 +17,18 @@ type proxy struct {
 
 	mu      sync.Mutex
 	cut     bool
+	closed  bool
 	flowing chan struct{} // closed while bytes flow
 	conns   map[net.Conn]struct{}
 }
 
-// newProxy forwards what connects to its address to target.
+// newProxy forwards what connects to its address, a free one, to target.
 func newProxy(ctx context.Context, target string) (*proxy, error) {
-	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
+	return newProxyAt(ctx, "127.0.0.1:0", target)
+}
+
+func newProxyAt(ctx context.Context, address, target string) (*proxy, error) {
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
 	if err != nil {
 		return nil, err
 	}
@@ -57,14 +62,18 @@ func (p *proxy) sever() {
 func (p *proxy) freeze() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.flowing = make(chan struct{})
+	select {
+	case <-p.flowing:
+		p.flowing = make(chan struct{})
+	default: // it is frozen already, and somebody waits for this very channel
+	}
 }
 
 // heal ends what sever and freeze began.
 func (p *proxy) heal() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.cut = false
+	p.cut = p.closed
 	select {
 	case <-p.flowing:
 	default:
@@ -74,6 +83,9 @@ func (p *proxy) heal() {
 
 func (p *proxy) close() error {
 	err := p.listener.Close()
+	p.mu.Lock()
+	p.closed = true
+	p.mu.Unlock()
 	p.sever()
 	p.heal()
 	p.running.Wait()
