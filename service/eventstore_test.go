@@ -21,7 +21,7 @@ const (
 )
 
 // dial serves an EventStore over a fresh database with one boundary, by gRPC on a port of its own.
-func dial(t *testing.T) (orisunpb.EventStoreClient, *pgxpool.Pool) {
+func dial(t testing.TB) (orisunpb.EventStoreClient, *pgxpool.Pool) {
 	t.Helper()
 	pool := pgtest.New(t)
 	pgtest.Boundary(t, pool, boundary)

@@ -2,12 +2,16 @@ package main
 
 import (
 	"encoding"
+	"fmt"
+	"os"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/spf13/pflag"
 )
 
 func TestBoundariesKnowTheirSchemas(t *testing.T) {
@@ -223,4 +227,37 @@ func roundTrip(t *testing.T, input string, first, second textual) {
 	if err := second.UnmarshalText([]byte(written)); err != nil || !reflect.DeepEqual(first, second) {
 		t.Errorf("%q was written as %q, which is %v, error %v", input, written, second, err)
 	}
+}
+
+// Whatever any variable, or the whole file, holds: loading ends with a configuration or with an error that says why, and never shows a secret.
+func FuzzConfiguration(f *testing.F) {
+	for i, v := range variables {
+		for _, seed := range append(v.invalid, v.sample) {
+			f.Add(uint8(i), seed, strings.ToLower(strings.TrimPrefix(v.env, "ORISUN_"))+": "+seed)
+		}
+	}
+	f.Add(uint8(0), "x", "pg:\n  host: [a, b]\n  port: 0x10\nnats: *a\nadmin: {password: '***'}")
+	f.Fuzz(func(t *testing.T, which uint8, value, file string) {
+		const secret = "hide-me-4711"
+		path := filepath.Join(t.TempDir(), "orisun.yaml")
+		if err := os.WriteFile(path, []byte(file), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		flags := pflag.NewFlagSet("orisun", pflag.ContinueOnError)
+		addConfigFlags(flags)
+		if err := flags.Parse([]string{"--config", path}); err != nil {
+			t.Fatal(err)
+		}
+		name := variables[int(which)%len(variables)].env
+		if strings.Contains(value, secret) || strings.Contains(file, secret) {
+			return
+		}
+		config, warnings, err := loadConfig(flags, []string{name + "=" + value, "ORISUN_PG_PASSWORD=" + secret, "ORISUN_NATS_CLUSTER_PASSWORD=" + secret})
+		if (config == nil) != (err != nil) {
+			t.Errorf("configuration %v, error %v", config, err)
+		}
+		if said := fmt.Sprint(warnings, err); strings.Contains(said, secret) {
+			t.Errorf("shows a secret: %s", said)
+		}
+	})
 }

@@ -43,6 +43,7 @@ type options struct {
 	only     string
 	report   string
 	dir      string
+	keep     bool
 }
 
 func command(args []string) int {
@@ -57,6 +58,7 @@ func command(args []string) int {
 	flags.StringVar(&o.only, "faults", "", "only faults whose names contain one of these words, with commas between them")
 	flags.StringVar(&o.report, "report", "", "write a report in Markdown to this file")
 	flags.StringVar(&o.dir, "dir", os.TempDir(), "where databases, stores and logs go; what fails stays there")
+	flags.BoolVar(&o.keep, "keep", false, "leave everything in --dir")
 	if err := flags.Parse(args); err != nil {
 		return 2
 	}
@@ -113,7 +115,7 @@ func torture(ctx context.Context, o options) (results []*result, err error) {
 		workers.Go(func() { rounds.work(ctx) })
 	}
 	workers.Wait()
-	if rounds.err == nil && !rounds.anomalies() {
+	if rounds.err == nil && !rounds.anomalies() && !o.keep {
 		rounds.err = os.RemoveAll(dir)
 	}
 	return rounds.results, rounds.err
@@ -172,7 +174,7 @@ func (r *rounds) work(ctx context.Context) {
 		if err == nil {
 			found, err = run(ctx, config, seed)
 		}
-		if err == nil && len(found.anomalies) == 0 {
+		if err == nil && len(found.anomalies) == 0 && !r.o.keep {
 			err = os.RemoveAll(config.dir)
 		}
 		r.mu.Lock()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -13,22 +14,19 @@ import (
 type mutation struct {
 	about string
 	tags  string // for the server's build
-	// in the source of which function what becomes which
-	function string
-	replace  [][2]string
-	after    string // a statement
+	// replace are expressions in the boundary's saving function, and what they become.
+	replace [][2]string
+	after   string // a statement
 }
 
 var mutations = map[string]mutation{
 	"lock": {
-		about:    "the boundary's lock is taken for the insertion alone, after the context was checked",
-		function: "orisun.save_requests",
+		about: "the boundary's lock is taken for the insertion alone, after the context was checked",
 		replace: [][2]string{
-			{"PERFORM orisun.lock_positions(v_boundary.number);", ""},
-			{"IF 'saved' = ANY (v_outcomes) THEN", `IF 'saved' = ANY (v_outcomes) THEN
-				PERFORM orisun.lock_positions(v_boundary.number);
-				EXECUTE format('SELECT coalesce(max(e.global_id) + 1, 0) FROM %s e', v_boundary.events) INTO v_position;
-				v_position := v_position - (SELECT min(s) FROM unnest(v_starts) s WHERE s >= 0);
+			{`PERFORM orisun\.lock_positions\(\d+\);`, ""},
+			{`IF 'saved' = ANY \(v_outcomes\) THEN`, `IF 'saved' = ANY (v_outcomes) THEN
+				PERFORM orisun.lock_positions((SELECT b.number FROM orisun.boundary b WHERE b.name = '` + boundary + `'));
+				v_position := (SELECT coalesce(max(e.global_id) + 1, 0) FROM public.` + boundary + `_orisun_es_event e) - (SELECT min(s) FROM unnest(v_starts) s WHERE s >= 0);
 				SELECT array_agg(CASE WHEN u.o = 'saved' THEN u.t + v_position ELSE u.t END ORDER BY u.n),
 				       array_agg(CASE WHEN u.o = 'saved' THEN u.g + v_position ELSE u.g END ORDER BY u.n),
 				       array_agg(CASE WHEN u.s >= 0 THEN u.s + v_position ELSE u.s END ORDER BY u.n)
@@ -38,10 +36,9 @@ var mutations = map[string]mutation{
 		},
 	},
 	"duplicates": {
-		about:    "nobody looks whether an event_id is stored already, and it need not be unique",
-		function: "orisun.save_requests",
-		replace:  [][2]string{{"IF v_known <> '{}' THEN", "v_known := '{}'; IF v_known <> '{}' THEN"}},
-		after:    `ALTER TABLE public.` + boundary + `_orisun_es_event DROP CONSTRAINT ` + boundary + `_orisun_es_event_event_id_key`,
+		about:   "nobody looks whether an event_id is stored already, and it need not be unique",
+		replace: [][2]string{{`IF v_known <> '{}' THEN`, "v_known := '{}'; IF v_known <> '{}' THEN"}},
+		after:   `ALTER TABLE public.` + boundary + `_orisun_es_event DROP CONSTRAINT ` + boundary + `_orisun_es_event_event_id_key`,
 	},
 	"fence": {
 		about: "the publisher expects nothing of the stream's end",
@@ -53,20 +50,21 @@ func mutationNames() string { return strings.Join(slices.Sorted(maps.Keys(mutati
 
 // apply changes the database. What it replaces must be there, so that a mutation that no longer fits fails.
 func (m mutation) apply(ctx context.Context, c *cluster) error {
-	if m.function != "" {
+	if m.replace != nil {
 		var source string
-		err := c.admin.QueryRow(ctx, `SELECT pg_get_functiondef($1::regproc)`, m.function).Scan(&source)
+		err := c.admin.QueryRow(ctx, `SELECT pg_get_functiondef(orisun.saving_function($1)::regproc)`, boundary).Scan(&source)
 		if err != nil {
-			return fmt.Errorf("read %s: %w", m.function, err)
+			return fmt.Errorf("read the saving function: %w", err)
 		}
 		for _, r := range m.replace {
-			if strings.Count(source, r[0]) != 1 {
-				return fmt.Errorf("mutate %s: %q does not stand in it exactly once", m.function, r[0])
+			what := regexp.MustCompile(r[0])
+			if len(what.FindAllString(source, -1)) != 1 {
+				return fmt.Errorf("mutate: %s does not stand exactly once in\n%s", r[0], source)
 			}
-			source = strings.Replace(source, r[0], r[1], 1)
+			source = what.ReplaceAllLiteralString(source, r[1])
 		}
 		if _, err := c.admin.Exec(ctx, source); err != nil {
-			return fmt.Errorf("mutate %s: %w", m.function, err)
+			return fmt.Errorf("mutate: %w", err)
 		}
 	}
 	if m.after != "" {
