@@ -9,7 +9,7 @@ PG_BIN   = $(if $(PG),ORISUN_PG_BIN_DIR=$$(.ci/postgres $(PG)))
 TESTS   ?= ./...
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test bench-compare bench-buffers check lint generate diff fmt
+.PHONY: help run build test bench-compare bench-buffers torture check lint generate diff fmt
 
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,6 +32,10 @@ bench-compare: build ## Compare with pgbench on the same PostgreSQL (takes minut
 bench-buffers: ## Measure what questions touch at 10,000, 100,000 and 1,000,000 events (takes minutes and a GB of disk); writes docs/benchmarks.md
 	@.ci/postgres $(PG) >/dev/null
 	$(PG_BIN) $(GO) test ./migrations -run '^$$' -bench Buffers -benchtime 1x -timeout 1h -args -buffers.events 10000,100000,1000000 -buffers.doc ../docs/benchmarks.md
+
+torture: ## Disturb three real servers under load and check all they say (TORTURE="--for 1h --parallel 2" for longer, --seed N once more)
+	@.ci/postgres $(PG) >/dev/null
+	$(PG_BIN) $(GO) run -buildvcs=false ./cmd/torture $(TORTURE)
 
 check: diff lint test ## Everything that a submission must pass
 

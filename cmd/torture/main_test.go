@@ -36,7 +36,7 @@ func TestMain(m *testing.M) {
 // newCluster returns a cluster whose nodes are not started. The test's end ends it.
 func newCluster(t *testing.T, env ...string) *cluster {
 	t.Helper()
-	c, err := startCluster(t.Context(), clusterConfig{dir: t.TempDir(), binary: binary, env: env, pgBinDir: os.Getenv("ORISUN_PG_BIN_DIR")})
+	c, err := startCluster(t.Context(), clusterConfig{dir: t.TempDir(), binary: binary, env: env, pgBinDir: pgBinDir()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,6 +52,8 @@ func newCluster(t *testing.T, env ...string) *cluster {
 	})
 	return c
 }
+
+func pgBinDir() string { return os.Getenv("ORISUN_PG_BIN_DIR") }
 
 func logged(t *testing.T, n *node) string {
 	t.Helper()

@@ -5,9 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"os"
-	"os/exec"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -49,10 +46,7 @@ type result struct {
 func run(ctx context.Context, config roundConfig, seed uint64) (_ *result, err error) {
 	rng := rand.New(rand.NewPCG(seed, 1)) //nolint:gosec // what a seed repeats must not be secret
 	begun := time.Now()
-	small, err := smallDisks(config.dir)
-	if err != nil {
-		return nil, err
-	}
+	small := smallDisks()
 	defer func() { err = errors.Join(err, small.remove()) }()
 	c, err := startCluster(ctx, clusterConfig{dir: config.dir, binary: config.binary, pgBinDir: config.pgBinDir, prepareStore: small.add})
 	if err != nil {
@@ -236,40 +230,4 @@ func (r *result) same(what string, got, want []*orisunpb.Event) {
 			return
 		}
 	}
-}
-
-// disks are small file systems in memory, one for each node's store, so that one can be full without the machine's being so. Only root can
-// make them: nil is none.
-type disks struct{ mounted []string }
-
-const diskSize = "96m"
-
-func smallDisks(string) (*disks, error) {
-	if os.Geteuid() != 0 {
-		return nil, nil //nolint:nilnil // none is no error
-	}
-	return &disks{}, nil
-}
-
-func (d *disks) add(dir string) error {
-	if d == nil {
-		return nil
-	}
-	if output, err := exec.CommandContext(context.Background(), "mount", "-t", "tmpfs", "-o", "size="+diskSize+",mode=0700", "tmpfs", dir).CombinedOutput(); err != nil {
-		return fmt.Errorf("mount a small disk: %w: %s", err, strings.TrimSpace(string(output)))
-	}
-	d.mounted = append(d.mounted, dir)
-	return nil
-}
-
-func (d *disks) remove() (err error) {
-	if d == nil {
-		return nil
-	}
-	for _, dir := range d.mounted {
-		if output, failed := exec.CommandContext(context.Background(), "umount", "--lazy", dir).CombinedOutput(); failed != nil {
-			err = errors.Join(err, fmt.Errorf("umount: %w: %s", failed, strings.TrimSpace(string(output))))
-		}
-	}
-	return err
 }

@@ -1,0 +1,39 @@
+package main
+
+import (
+	"strings"
+	"testing"
+	"time"
+)
+
+// short is a round that CI has time for.
+func short(t *testing.T, m *mutation) *result {
+	t.Helper()
+	found, err := run(t.Context(), roundConfig{binary: binary, dir: t.TempDir(), pgBinDir: pgBinDir(), lasts: 6 * time.Second, kinds: catalogue, mutation: m}, 20_260_101)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Log(line(found, "removed"))
+	return found
+}
+
+// TestAShortTortureFindsNothing is `make torture` with one seed.
+func TestAShortTortureFindsNothing(t *testing.T) {
+	t.Parallel()
+	found := short(t, nil)
+	for _, anomaly := range found.anomalies {
+		t.Error(anomaly)
+	}
+	if found.saves == 0 || found.conflicts == 0 || found.reads == 0 || found.deliveries == 0 || found.undecided > 0 || len(found.faults) == 0 {
+		t.Errorf("it shows little: %+v", found)
+	}
+}
+
+// TestTortureNoticesAMissingLock takes away what keeps two nodes from deciding on the same context: the search for an order must fail.
+func TestTortureNoticesAMissingLock(t *testing.T) {
+	t.Parallel()
+	m := mutations["lock"]
+	if found := strings.Join(short(t, &m).anomalies, "\n"); !strings.Contains(found, "not linearizable") {
+		t.Errorf("without the lock the checks say %q", found)
+	}
+}
