@@ -17,22 +17,19 @@ const lastWatch = 200 * time.Millisecond
 type drainingHealth struct {
 	*health.Server
 
-	draining context.Context
-	drain    context.CancelFunc
+	draining chan struct{}
 	once     sync.Once
 }
 
 func newDrainingHealth() *drainingHealth {
-	h := &drainingHealth{Server: health.NewServer()}
-	h.draining, h.drain = context.WithCancel(context.Background())
-	return h
+	return &drainingHealth{Server: health.NewServer(), draining: make(chan struct{})}
 }
 
 // Shutdown says NOT_SERVING from now on, and ends the watchers' streams after lastWatch.
 func (h *drainingHealth) Shutdown() {
 	h.once.Do(func() {
 		h.Server.Shutdown()
-		time.AfterFunc(lastWatch, h.drain)
+		time.AfterFunc(lastWatch, func() { close(h.draining) })
 	})
 }
 
@@ -40,7 +37,13 @@ func (h *drainingHealth) Shutdown() {
 func (h *drainingHealth) Watch(in *healthpb.HealthCheckRequest, stream healthpb.Health_WatchServer) error {
 	ctx, end := context.WithCancel(stream.Context())
 	defer end()
-	defer context.AfterFunc(h.draining, end)()
+	go func() {
+		select {
+		case <-h.draining:
+			end()
+		case <-ctx.Done():
+		}
+	}()
 	return h.Server.Watch(in, &watch{stream, ctx})
 }
 

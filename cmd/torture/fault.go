@@ -155,12 +155,16 @@ func deleteStore(_ context.Context, f *faults, victim int) (func(context.Context
 	return func(context.Context) error { return n.start() }, err
 }
 
-// fillDisk leaves no byte on the small disk of a node's store. JetStream gives up for good then, so the node is started again afterwards.
-func fillDisk(_ context.Context, f *faults, victim int) (func(context.Context) error, error) {
+// fillDisk leaves no byte on the small disk of a node's store. JetStream gives up for good then, so the node is started again afterwards. One that
+// is starting would say that there is no room, and end.
+func fillDisk(ctx context.Context, f *faults, victim int) (func(context.Context) error, error) {
 	if !f.fillers {
 		return nothing, nil
 	}
 	n := f.c.nodes[victim]
+	if err := n.awaitServing(ctx); err != nil {
+		return nil, err
+	}
 	path := filepath.Join(n.storeDir(), "filler")
 	file, err := os.Create(path)
 	if err != nil {

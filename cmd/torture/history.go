@@ -94,16 +94,15 @@ var model = porcupine.Model{
 
 // operation is one call, retries included, as its client saw it. Times are since the round's start.
 type operation struct {
-	client         int
-	id             string // of the save; its events are id.0, id.1 …
-	asked          question
-	answered       answer
-	known          bool // an answer came
-	called, ended  time.Duration
-	attempts       int
-	seen           []string // the ids of a read of the whole context, where it was one
-	seenPositions  []int64
-	repeatedAnswer bool
+	client        int
+	id            string // of the save; its events are id.0, id.1 …
+	asked         question
+	answered      answer
+	known         bool // an answer came
+	called, ended time.Duration
+	attempts      int
+	seen          []string // the ids of a read of the whole context, where it was one
+	seenPositions []int64
 }
 
 // complete gives saves of unknown outcome the one that the final log tells: it is there, or it never will be, as nothing runs any more. It

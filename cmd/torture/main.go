@@ -70,7 +70,7 @@ func command(args []string) int {
 	defer stop()
 	results, err := torture(ctx, o)
 	if o.report != "" {
-		err = errors.Join(err, os.WriteFile(o.report, []byte(report(results, o, args)), 0o644))
+		err = errors.Join(err, os.WriteFile(o.report, []byte(report(results, o, args)), 0o600))
 	}
 	fmt.Print(summary(results))
 	if err != nil {
@@ -169,7 +169,7 @@ func (r *rounds) work(ctx context.Context) {
 	for seed, more := r.next(); more && ctx.Err() == nil; seed, more = r.next() {
 		config := r.config
 		config.dir = filepath.Join(r.config.dir, fmt.Sprint("seed-", seed))
-		err := os.MkdirAll(config.dir, 0o755) //nolint:gosec // as above
+		err := os.MkdirAll(config.dir, 0o755)
 		var found *result
 		if err == nil {
 			found, err = run(ctx, config, seed)

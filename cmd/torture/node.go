@@ -91,7 +91,10 @@ func (n *node) awaitServing(ctx context.Context) error {
 		select {
 		case err := <-n.exited:
 			n.exited <- err
-			return fmt.Errorf("%s ended before it served: %v; see %s/log", n.name, err, n.dir)
+			if err == nil {
+				err = errors.New("exit code 0")
+			}
+			return fmt.Errorf("%s ended before it served: %w; see %s/log", n.name, err, n.dir)
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
@@ -113,7 +116,7 @@ func (n *node) end(signal syscall.Signal) error {
 	var err error
 	select {
 	case exited := <-n.exited:
-		err = fmt.Errorf("%s ended by itself (%v); see %s/log", n.name, exited, n.dir)
+		err = errors.Join(fmt.Errorf("%s ended by itself; see %s/log", n.name, n.dir), exited)
 	default:
 		err = n.endBy(signal)
 	}

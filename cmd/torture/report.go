@@ -72,10 +72,14 @@ func report(results []*result, o options, args []string) string {
 	}{
 		{"anomalies", len(all.anomalies)},
 		{"histories in which the search for an order was given up", all.undecided},
-		{"saves acknowledged", all.saves}, {"saves refused, as their context had changed", all.conflicts},
-		{"saves sent more than once", all.retried}, {"saves whose outcome only the log told", all.unknown},
-		{"reads", all.reads}, {"events stored", all.events},
-		{"events delivered to subscribers", all.deliveries}, {"subscriptions opened for that", all.streams},
+		{"saves acknowledged", all.saves},
+		{"saves refused, as their context had changed", all.conflicts},
+		{"saves sent more than once", all.retried},
+		{"saves whose outcome only the log told", all.unknown},
+		{"reads", all.reads},
+		{"events stored", all.events},
+		{"events delivered to subscribers", all.deliveries},
+		{"subscriptions opened for that", all.streams},
 		{"looks at the checkpoint", all.looks},
 	} {
 		say("| %s | %d |", row.what, row.count)

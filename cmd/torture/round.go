@@ -140,7 +140,7 @@ func (r *result) torture(ctx context.Context, c *cluster, f *faults, config roun
 	err := f.inject(working, config.kinds)
 	writing.Wait()
 	if err != nil {
-		return fmt.Errorf("inject faults: %w", err)
+		r.anomalies = append(r.anomalies, "faults: "+err.Error())
 	}
 	for _, n := range c.nodes {
 		if err := n.awaitServing(ctx); err != nil {
