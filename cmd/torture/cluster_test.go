@@ -308,3 +308,46 @@ func TestADrainingNodeSaysSoAndBalancedClientsGoOn(t *testing.T) {
 	}
 	wantStreamEqualsLog(t, c)
 }
+
+// TestTheLastNodeServesWithoutAQuorum kills two of three: JetStream has no majority any more.
+func TestTheLastNodeServesWithoutAQuorum(t *testing.T) {
+	t.Parallel()
+	c := serving(t)
+	last := c.nodes[2]
+	ids := follow(t, last)
+	save(t, c.nodes[0], "before")
+	receive(t, ids, "before")
+	for _, n := range c.nodes[:2] {
+		if err := n.end(syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+	}
+	within(t, 10*time.Second, "the owner", func() bool { return logs(t, last, acquired) })
+	var slowest time.Duration
+	for i := range 20 {
+		id := "alone-" + strconv.Itoa(i)
+		save(t, last, id)
+		slowest = max(slowest, receive(t, ids, id))
+	}
+	t.Logf("the slowest event came after %s", slowest)
+	if slowest > 3*time.Second {
+		t.Errorf("without a quorum an event came after %s", slowest)
+	}
+	late := &subscriber{}
+	following, stop := context.WithCancel(t.Context())
+	defer stop()
+	go late.run(following, &cluster{nodes: []*node{last, last, last}}, seeded(1, 1))
+	log, err := readLog(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, anomaly := range late.check(t.Context(), log) {
+		t.Error(anomaly)
+	}
+	for _, n := range c.nodes[:2] {
+		if err := errors.Join(n.start(), n.awaitServing(t.Context())); err != nil {
+			t.Fatal(err)
+		}
+	}
+	wantStreamEqualsLog(t, c)
+}

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"os/exec"
 	"os/user"
@@ -119,7 +118,7 @@ func TestAPromotedStandbyIsAPause(t *testing.T) {
 	s := &subscriber{}
 	following, endFollowing := context.WithCancel(t.Context())
 	var follower sync.WaitGroup
-	follower.Go(func() { s.run(following, c, rand.New(rand.NewPCG(1, 1))) })
+	follower.Go(func() { s.run(following, c, seeded(1, 1)) })
 	defer follower.Wait()
 	defer endFollowing()
 	writing, stop := context.WithCancel(t.Context())

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"math/rand/v2"
 	"strconv"
 	"sync"
 	"syscall"
@@ -23,7 +22,7 @@ func TestEachNodeKilledInTurnUnderLoad(t *testing.T) {
 	working, stop := context.WithCancel(t.Context())
 	var writing sync.WaitGroup
 	for i := range writers {
-		writing.Go(func() { l.write(working, i, rand.New(rand.NewPCG(7, uint64(i)))) })
+		writing.Go(func() { l.write(working, i, seeded(7, uint64(i))) })
 	}
 	var silences []time.Duration
 	for _, victim := range c.nodes {

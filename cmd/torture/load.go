@@ -22,6 +22,11 @@ const (
 	attempts  = 5
 )
 
+// seeded is the source of all that a seed decides for one of the round's parts.
+func seeded(seed, part uint64) *rand.Rand {
+	return rand.New(rand.NewPCG(seed, part)) //nolint:gosec // what a seed repeats must not be secret
+}
+
 // load is what the clients do and were told.
 type load struct {
 	c       *cluster

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"sync"
 	"syscall"
 	"time"
@@ -44,7 +43,6 @@ type result struct {
 
 // run makes a cluster, disturbs it under load, heals it and checks everything. The error is what kept the round from taking place.
 func run(ctx context.Context, config roundConfig, seed uint64) (_ *result, err error) {
-	rng := rand.New(rand.NewPCG(seed, 1)) //nolint:gosec // what a seed repeats must not be secret
 	begun := time.Now()
 	small := smallDisks()
 	defer func() { err = errors.Join(err, small.remove()) }()
@@ -57,7 +55,7 @@ func run(ctx context.Context, config roundConfig, seed uint64) (_ *result, err e
 		return nil, err
 	}
 	r := &result{seed: seed}
-	f := &faults{c: c, rng: rng, fillers: small != nil, injected: map[string]int{}}
+	f := &faults{c: c, rng: seeded(seed, 1), fillers: small != nil, injected: map[string]int{}}
 	if err := r.torture(ctx, c, f, config); err != nil {
 		return nil, err
 	}
@@ -122,7 +120,7 @@ func (r *result) torture(ctx context.Context, c *cluster, f *faults, config roun
 	defer endFollowing()
 	var followers, watcher sync.WaitGroup
 	for i, s := range subscribers {
-		followers.Go(func() { s.run(following, c, rand.New(rand.NewPCG(r.seed, uint64(100+i)))) }) //nolint:gosec // as above
+		followers.Go(func() { s.run(following, c, seeded(r.seed, uint64(100+i))) })
 	}
 	watcher.Go(func() {
 		var wrong []string
@@ -135,7 +133,7 @@ func (r *result) torture(ctx context.Context, c *cluster, f *faults, config roun
 	defer stop()
 	var writing sync.WaitGroup
 	for i := range writers {
-		writing.Go(func() { l.write(working, i, rand.New(rand.NewPCG(r.seed, uint64(1000+i)))) }) //nolint:gosec // as above
+		writing.Go(func() { l.write(working, i, seeded(r.seed, uint64(1000+i))) })
 	}
 	err := f.inject(working, config.kinds)
 	writing.Wait()
