@@ -133,6 +133,14 @@ func TestNodesStartedOneAfterAnotherServeFromTheFirstOn(t *testing.T) {
 		}
 		return owners == 1
 	})
+	// What docs/cluster.md has for psql.
+	var held int
+	err := c.admin.QueryRow(t.Context(), `
+		SELECT count(*) FROM pg_locks l JOIN pg_stat_activity a USING (pid) JOIN orisun.boundary b ON b.number = l.objid::bigint
+		 WHERE l.locktype = 'advisory' AND l.classid = orisun.lease_class()::oid AND l.objsubid = 2 AND b.name = $1`, boundary).Scan(&held)
+	if err != nil || held != 1 {
+		t.Errorf("PostgreSQL says that %d sessions hold the lease, %v", held, err)
+	}
 }
 
 // serving returns a cluster whose nodes all serve, and its stream is there.
