@@ -17,9 +17,10 @@ import (
 const (
 	// writers is how many clients read and save at a time; two a group are enough for conflicts, and few enough for a short search.
 	writers = 12
-	// callLimit is how long a client waits for an answer before it tries another node, attempts how often it does.
-	callLimit = 4 * time.Second
-	attempts  = 5
+	// callLimit is how long a client waits for an answer before it tries another node, attempts how often it does. Waiting clients disturb
+	// nobody, so it is short; but long enough for an answer on a busy machine.
+	callLimit = 1500 * time.Millisecond
+	attempts  = 8
 )
 
 // seeded is the source of all that a seed decides for one of the round's parts.
