@@ -4,8 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
+	"io"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -112,32 +113,32 @@ func newPool(ctx context.Context, pg PGConfig, open, idle int32) (*pgxpool.Pool,
 	return pool, err
 }
 
-// waitForDatabase returns when PostgreSQL answers, or why waiting does not help.
-func waitForDatabase(ctx context.Context, pool *pgxpool.Pool, log *slog.Logger) error {
+// waitForDatabase does what needs PostgreSQL until it is done, or returns why waiting does not help. What it does may be done again.
+func (s *Server) waitForDatabase(ctx context.Context, do func(context.Context) error) error {
 	told := false
 	backoff := retry.WithMaxDuration(databaseWait, retry.WithCappedDuration(2*time.Second, retry.NewFibonacci(100*time.Millisecond)))
 	return retry.Do(ctx, backoff, func(ctx context.Context) error {
-		err := pool.Ping(ctx)
+		err := do(ctx)
 		if err == nil || !mayPass(err) {
 			return err
 		}
 		if !told {
-			log.Warn("PostgreSQL does not answer yet; waiting", "for", databaseWait, "error", err)
+			s.log.Warn("PostgreSQL does not answer yet; waiting", "for", databaseWait, "error", err)
 			told = true
 		}
 		return retry.RetryableError(err)
 	})
 }
 
-// mayPass tells what time heals: nobody listens yet, PostgreSQL is starting, or only standbys are there so far.
+// mayPass tells what time heals: nobody listens yet, PostgreSQL is starting or going, its connections are taken, or only standbys are there so far.
 func mayPass(err error) bool {
 	var refused *pgconn.PgError
 	if errors.As(err, &refused) {
-		const cannotConnectNow = "57P03"
-		return refused.Code == cannotConnectNow
+		return slices.ContainsFunc([]string{"57P", "08", "53300"}, func(class string) bool { return strings.HasPrefix(refused.Code, class) })
 	}
 	var network net.Error
-	return errors.As(err, &network) || errors.Is(err, pgconn.ErrReadOnlyConnection)
+	return errors.As(err, &network) || errors.Is(err, pgconn.ErrReadOnlyConnection) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
+		pgconn.SafeToRetry(err)
 }
 
 // migrate brings the schema up to date, or checks that it is.

@@ -122,7 +122,7 @@ func (s *Server) Run(ctx context.Context) (err error) {
 			},
 		},
 	})
-	if err := s.step("clean up indexes", func() error { return store.CleanIndexes(ctx) }); err != nil {
+	if err := s.step("clean up indexes", func() error { return s.waitForDatabase(ctx, store.CleanIndexes) }); err != nil {
 		return err
 	}
 	err = s.step("look for an admin", func() (err error) {
@@ -149,17 +149,18 @@ func messageSize(boundary, eventID, eventType string, data, metadata int) int {
 // prepareDatabase leaves a PostgreSQL that has what this binary needs.
 func (s *Server) prepareDatabase(ctx context.Context, pool *pgxpool.Pool) error {
 	pg := s.config.PG
-	err := s.step("connect to PostgreSQL", func() error { return waitForDatabase(ctx, pool, s.log) })
+	err := s.step("connect to PostgreSQL", func() error { return s.waitForDatabase(ctx, pool.Ping) })
 	if err != nil {
 		return fmt.Errorf("PostgreSQL at %s, port %d, database %s, user %s: %w", pg.Host, pg.Port, pg.Name, pg.User, err)
 	}
-	if err := s.step("migrate", func() error { return s.migrate(ctx) }); err != nil {
+	if err := s.step("migrate", func() error { return s.waitForDatabase(ctx, s.migrate) }); err != nil {
 		return err
 	}
-	if err := s.step("initialize boundaries", func() error { return s.initializeBoundaries(ctx, pool) }); err != nil {
+	initialize := func(ctx context.Context) error { return s.initializeBoundaries(ctx, pool) }
+	if err := s.step("initialize boundaries", func() error { return s.waitForDatabase(ctx, initialize) }); err != nil {
 		return err
 	}
-	return s.warnOfUnsafeSettings(ctx, pool)
+	return s.waitForDatabase(ctx, func(ctx context.Context) error { return s.warnOfUnsafeSettings(ctx, pool) })
 }
 
 // serve answers calls until ctx ends or something that it stands on does.

@@ -193,7 +193,7 @@ func (c *cluster) proxiesOf(i int) (proxies []*proxy) {
 // close ends everything, hard.
 func (c *cluster) close() (err error) {
 	for _, n := range c.nodes {
-		err = errors.Join(err, n.end(syscall.SIGKILL))
+		err = errors.Join(err, n.kill())
 		if n.conn != nil {
 			err = errors.Join(err, n.conn.Close())
 		}

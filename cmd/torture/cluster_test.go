@@ -272,24 +272,19 @@ func TestADrainingNodeSaysSoAndBalancedClientsGoOn(t *testing.T) {
 		}
 	})
 	store := orisunpb.NewEventStoreClient(conn)
-	served := map[string]int{}
-	round := func(when string) {
-		for range 300 {
-			if _, err := store.SaveEvents(t.Context(), unconditional(rand.Text())); err != nil {
-				t.Fatalf("%s: %v", when, err)
-			}
-			info, err := store.GetServerInfo(t.Context(), &orisunpb.GetServerInfoRequest{})
-			if err != nil {
-				t.Fatalf("%s: %v", when, err)
-			}
-			served[info.GetNodeId()]++
+	// answeredBy is the node that answers a save and a question.
+	answeredBy := func(when string) string {
+		_, err := store.SaveEvents(t.Context(), unconditional(rand.Text()))
+		info, told := store.GetServerInfo(t.Context(), &orisunpb.GetServerInfoRequest{})
+		if err := errors.Join(err, told); err != nil {
+			t.Errorf("%s: %v", when, err)
 		}
+		return info.GetNodeId()
 	}
-	round("before")
 	for _, n := range c.nodes {
-		if served[n.name] == 0 {
-			t.Errorf("%s served nothing: %v", n.name, served)
-		}
+		within(t, wait, "served by "+n.name, func() bool { return answeredBy("before") == n.name || t.Failed() })
+	}
+	for _, n := range c.nodes {
 		watch, err := healthpb.NewHealthClient(n.conn).Watch(t.Context(), &healthpb.HealthCheckRequest{})
 		if err != nil {
 			t.Fatal(err)
@@ -303,7 +298,9 @@ func TestADrainingNodeSaysSoAndBalancedClientsGoOn(t *testing.T) {
 		if now, err := watch.Recv(); err != nil || now.GetStatus() != healthpb.HealthCheckResponse_NOT_SERVING {
 			t.Errorf("%s while it drains: %v, %v", n.name, now, err)
 		}
-		round(n.name + " drains")
+		for range 300 {
+			answeredBy(n.name + " drains")
+		}
 		if err := <-ended; err != nil {
 			t.Error(err)
 		}
@@ -313,6 +310,8 @@ func TestADrainingNodeSaysSoAndBalancedClientsGoOn(t *testing.T) {
 		if err := errors.Join(n.start(), n.awaitServing(t.Context())); err != nil {
 			t.Fatal(err)
 		}
+		// As in any rolling restart, the next one waits until clients have found this one again.
+		within(t, wait, "served by "+n.name+" again", func() bool { return answeredBy("after "+n.name) == n.name || t.Failed() })
 	}
 	wantStreamEqualsLog(t, c)
 }

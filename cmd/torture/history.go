@@ -142,11 +142,11 @@ func checkLinearizable(operations []*operation, dir string) (anomalies []string,
 				})
 			}
 		}
-		result, info := porcupine.CheckOperationsVerbose(model, history, searchLimit)
-		switch result {
+		switch porcupine.CheckOperationsTimeout(model, history, searchLimit) {
 		case porcupine.Unknown:
 			undecided++
 		case porcupine.Illegal:
+			_, info := porcupine.CheckOperationsVerbose(model, history, searchLimit)
 			path := fmt.Sprintf("%s/group-%d.html", dir, group)
 			file, err := os.Create(path)
 			if err != nil {

@@ -73,7 +73,7 @@ func TestEachNodeKilledInTurnUnderLoad(t *testing.T) {
 		t.Fatal(err)
 	}
 	wrong = append(append(wrong, checkLog(log)...), checkAnswers(completed, log)...)
-	for _, anomaly := range append(wrong, l.anomalies...) {
+	for _, anomaly := range append(wrong, l.said()...) {
 		t.Error(anomaly)
 	}
 	t.Logf("%d operations, %d events", len(completed), len(log))

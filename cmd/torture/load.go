@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -50,6 +51,13 @@ func (l *load) say(format string, args ...any) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.anomalies = append(l.anomalies, fmt.Sprintf(format, args...))
+}
+
+// said is what was wrong so far.
+func (l *load) said() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.anomalies)
 }
 
 // write reads contexts, decides and saves until ctx ends.

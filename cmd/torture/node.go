@@ -124,6 +124,16 @@ func (n *node) end(signal syscall.Signal) error {
 	return errors.Join(err, n.log.Close())
 }
 
+// kill ends the process, whatever it is doing, if it has not ended already.
+func (n *node) kill() error {
+	if n.cmd == nil {
+		return nil
+	}
+	err := n.endBy(syscall.SIGKILL)
+	n.cmd = nil
+	return errors.Join(err, n.log.Close())
+}
+
 func (n *node) endBy(signal syscall.Signal) error {
 	if err := n.signal(signal); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return err

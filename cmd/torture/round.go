@@ -165,7 +165,7 @@ func (r *result) torture(ctx context.Context, c *cluster, f *faults, config roun
 	for _, s := range subscribers {
 		r.streams += s.streams
 	}
-	r.anomalies = append(r.anomalies, l.anomalies...)
+	r.anomalies = append(r.anomalies, l.said()...)
 	r.anomalies = append(r.anomalies, checkLog(log)...)
 	return errors.Join(r.judge(l.operations, log, config.dir), r.compare(ctx, c, log))
 }
