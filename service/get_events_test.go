@@ -4,10 +4,12 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 
 	orisunpb "github.com/oexza/orisun/proto"
 )
@@ -168,5 +170,36 @@ func TestTheLatestOfEachCriterionAndWhatASaveOnThemExpects(t *testing.T) {
 	}
 	if p := got.GetContextPosition(); p.GetTransactionId() != 6 || p.GetGlobalId() != 5 {
 		t.Errorf("context position %v, want {6,5}", p)
+	}
+}
+
+// A page is encoded from PostgreSQL's binary rows, the latest event is not: both must tell the same.
+func TestAPageHoldsWhatPostgreSQLHolds(t *testing.T) {
+	store, pool := dial(t)
+	moments := []string{
+		"0001-01-01 00:00:00+00", "1969-12-31 23:59:59.999999+00", "1970-01-01 00:00:00+00", "1999-12-31 23:59:59.5+00",
+		"2000-01-01 00:00:00+00", "2026-11-23 10:46:53.123456+00", "9999-12-30 23:59:59.999999+00",
+	}
+	for i, moment := range moments {
+		if _, err := pool.Exec(t.Context(), `INSERT INTO public.`+boundary+`_orisun_es_event (event_id, event_type, date_created, data, metadata)
+			VALUES ($1, 'Größe', $2::text::timestamptz, jsonb_build_object('n', $1::text, 'pad', repeat('ü', 100 * $3::int)), '{"by": "psql"}')`, fmt.Sprint("e", i), moment, i); err != nil {
+			t.Fatal(err)
+		}
+	}
+	page, err := store.GetEvents(t.Context(), &orisunpb.GetEventsRequest{Boundary: boundary})
+	if err != nil || len(page.GetEvents()) != len(moments) {
+		t.Fatalf("%d events, %v; want %d", len(page.GetEvents()), err, len(moments))
+	}
+	for i, got := range page.GetEvents() {
+		latest, err := store.GetLatestByCriteria(t.Context(), &orisunpb.GetLatestByCriteriaRequest{Boundary: boundary, Criteria: tagged("n", fmt.Sprint("e", i))})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := latest.GetResults()[0].GetEvent(); !proto.Equal(got, want) {
+			t.Errorf("the page has %v, want %v", got, want)
+		}
+		if want := strings.Fields(moments[i])[0]; got.GetDateCreated().AsTime().Format(time.DateOnly) != want {
+			t.Errorf("event %d was created on %s, want %s", i, got.GetDateCreated().AsTime(), want)
+		}
 	}
 }

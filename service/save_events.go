@@ -54,15 +54,19 @@ func (s *EventStore) checkSave(in *orisunpb.SaveEventsRequest) error {
 }
 
 func (s *EventStore) checkEvents(v *violations, boundary string, events []*orisunpb.EventToSave) {
-	first := make(map[string]int, len(events))
+	first := map[string]int{}
 	for i, event := range events {
 		path := func(field string) string { return fmt.Sprintf("events[%d].%s", i, field) }
-		v.text(path("event_id"), event.GetEventId(), 1, maxNameBytes)
-		v.text(path("event_type"), event.GetEventType(), 1, maxNameBytes)
-		if j, twice := first[event.GetEventId()]; twice && event.GetEventId() != "" {
-			v.add(path("event_id"), "is %q, as that of events[%d]: an id is unique in its boundary", event.GetEventId(), j)
+		if !fits(event.GetEventId(), 1, maxNameBytes) || !fits(event.GetEventType(), 1, maxNameBytes) {
+			v.text(path("event_id"), event.GetEventId(), 1, maxNameBytes)
+			v.text(path("event_type"), event.GetEventType(), 1, maxNameBytes)
 		}
-		first[event.GetEventId()] = i
+		if len(events) > 1 {
+			if j, twice := first[event.GetEventId()]; twice && event.GetEventId() != "" {
+				v.add(path("event_id"), "is %q, as that of events[%d]: an id is unique in its boundary", event.GetEventId(), j)
+			}
+			first[event.GetEventId()] = i
+		}
 
 		data, err := checkDocument(event.GetData())
 		if err != nil {
