@@ -21,6 +21,8 @@ const (
 	pageEvery = 3 * time.Millisecond
 	// checkpointEvery is the least time between two checkpoints, so that they do not double the writes of PostgreSQL under many small saves.
 	checkpointEvery = 100 * time.Millisecond
+	// copiesPoll is how often a stream with too few copies is tried to get the others.
+	copiesPoll = 10 * time.Second
 	// apiLimit bounds a request to JetStream.
 	apiLimit = 5 * time.Second
 )
@@ -37,6 +39,7 @@ type outbox struct {
 	told  bool                // that somebody else holds the lease
 	noted position            // the checkpoint in PostgreSQL, as far as known
 	due   time.Time           // the next checkpoint
+	few   bool                // the stream has fewer copies than it should
 
 	mu     sync.Mutex
 	status Status
@@ -78,10 +81,12 @@ func (o *outbox) reached(at position) {
 	})
 }
 
-// fails notes trouble, and logs it when it begins.
+// fails notes trouble, and logs it when it begins; what it becomes is detail.
 func (o *outbox) fails(err error) {
 	if o.look().Trouble == nil {
 		o.log.Warn("cannot publish; trying again", "error", err)
+	} else {
+		o.log.Debug("still cannot publish", "error", err)
 	}
 	o.change(func(s *Status) { s.Trouble = err })
 }
@@ -175,6 +180,8 @@ func (o *outbox) publish(ctx context.Context, lease *Lease) (progress bool, err 
 
 	poll := time.NewTicker(outboxPoll)
 	defer poll.Stop()
+	copies := time.NewTicker(copiesPoll)
+	defer copies.Stop()
 	for {
 		asked := time.Now()
 		more, err := o.page(ctx, line)
@@ -193,6 +200,13 @@ func (o *outbox) publish(ctx context.Context, lease *Lease) (progress bool, err 
 		select {
 		case <-o.hinted:
 		case <-poll.C:
+		case <-copies.C:
+			if o.few {
+				// More copies do not change where the stream ends; what comes of a failure is seen with the next event.
+				if _, err := o.openStream(ctx, o.js, line.settled); err != nil {
+					o.log.Debug("copies not added; trying again", "error", err)
+				}
+			}
 		case <-ctx.Done():
 			return progress, nil
 		}

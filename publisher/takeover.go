@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -17,8 +18,12 @@ import (
 // takes memory.
 const dedupeWindow = 100 * time.Millisecond
 
-// cannotUpdateStream is JetStream's code for a configuration that an existing stream cannot take.
-const cannotUpdateStream jetstream.ErrorCode = 10052
+// JetStream's codes: for a configuration that an existing stream cannot take, and for more copies than there are nodes with room.
+const (
+	cannotUpdateStream    jetstream.ErrorCode = 10052
+	noSuitablePeers       jetstream.ErrorCode = 10005
+	insufficientResources jetstream.ErrorCode = 10023
+)
 
 // streamEnd is where a stream goes on: after the event at this position, whose message has, or would have, this sequence.
 type streamEnd struct {
@@ -65,7 +70,7 @@ func (o *outbox) takeOver(ctx context.Context, js jetstream.JetStream) (streamEn
 	if err := js.DeleteStream(ctx, StreamName(o.boundary)); err != nil {
 		return streamEnd{}, fmt.Errorf("delete the stream: %w", err)
 	}
-	stream, err = js.CreateStream(ctx, o.streamConfig(noted))
+	stream, err = o.createStream(ctx, js, noted)
 	if err != nil {
 		return streamEnd{}, fmt.Errorf("make the stream anew: %w", err)
 	}
@@ -157,11 +162,12 @@ func (o *outbox) lastEvent(ctx context.Context, at position) (*db.OrisunEvent, e
 	return &events[0], nil
 }
 
-// openStream returns the stream with its present state, configured as it should be. A new one begins after the event at start.
+// openStream returns the stream with its present state, configured as it should be, or with fewer copies where there are too few nodes for
+// more. A new one begins after the event at start.
 func (o *outbox) openStream(ctx context.Context, js jetstream.JetStream, start position) (jetstream.Stream, error) {
 	stream, err := js.Stream(ctx, StreamName(o.boundary))
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		return js.CreateStream(ctx, o.streamConfig(start))
+		return o.createStream(ctx, js, start)
 	}
 	if err != nil {
 		return nil, err
@@ -169,14 +175,17 @@ func (o *outbox) openStream(ctx context.Context, js jetstream.JetStream, start p
 	present := stream.CachedInfo().Config
 	wanted := o.streamConfig(start)
 	wanted.FirstSeq = present.FirstSeq
-	if sameStream(present, wanted) {
+	if o.hasCopies(present.Replicas); sameStream(present, wanted) {
 		return stream, nil
 	}
 	updated, err := js.UpdateStream(ctx, wanted)
-	if err == nil {
+	switch {
+	case err == nil:
+		o.hasCopies(wanted.Replicas)
 		return updated, nil
-	}
-	if refused := new(jetstream.APIError); !errors.As(err, &refused) || refused.ErrorCode != cannotUpdateStream {
+	case isRefused(err, noSuitablePeers, insufficientResources) && present.Replicas < wanted.Replicas:
+		return stream, nil
+	case !isRefused(err, cannotUpdateStream):
 		return nil, err
 	}
 	// It has another storage, or is sealed. It is but a copy.
@@ -184,7 +193,39 @@ func (o *outbox) openStream(ctx context.Context, js jetstream.JetStream, start p
 	if err := js.DeleteStream(ctx, StreamName(o.boundary)); err != nil {
 		return nil, err
 	}
-	return js.CreateStream(ctx, o.streamConfig(start))
+	return o.createStream(ctx, js, start)
+}
+
+// createStream makes the stream with as many copies as it should have, or with one where there are too few nodes.
+func (o *outbox) createStream(ctx context.Context, js jetstream.JetStream, start position) (jetstream.Stream, error) {
+	config := o.streamConfig(start)
+	stream, err := js.CreateStream(ctx, config)
+	if config.Replicas > 1 && isRefused(err, noSuitablePeers, insufficientResources) {
+		config.Replicas = 1
+		stream, err = js.CreateStream(ctx, config)
+	}
+	if err == nil {
+		o.hasCopies(config.Replicas)
+	}
+	return stream, err
+}
+
+// hasCopies notes, and tells, whether the stream has as many copies as it should.
+func (o *outbox) hasCopies(copies int) {
+	wanted := max(o.config.Stream.Replicas, 1)
+	if few := copies < wanted; few != o.few {
+		o.few = few
+		if few {
+			o.log.Warn("too few nodes for all copies of the stream; trying again", "copies", copies, "wanted", wanted)
+		} else {
+			o.log.Info("the stream has all of its copies", "copies", copies)
+		}
+	}
+}
+
+func isRefused(err error, codes ...jetstream.ErrorCode) bool {
+	refused := new(jetstream.APIError)
+	return errors.As(err, &refused) && slices.Contains(codes, refused.ErrorCode)
 }
 
 // streamConfig is what a stream should be. The first sequence makes a message's sequence that of its event plus one (as long as no

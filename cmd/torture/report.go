@@ -15,8 +15,8 @@ func line(r *result, dir string) string {
 	for _, n := range r.faults {
 		injected += n
 	}
-	text := fmt.Sprintf("seed %d: %s, %d faults, %d saves, %d conflicts, %d reads, %d of unknown outcome, %d deliveries: ",
-		r.seed, r.took.Round(100*time.Millisecond), injected, r.saves, r.conflicts, r.reads, r.unknown, r.deliveries)
+	text := fmt.Sprintf("seed %d: %s, %d faults, %d saves, %d conflicts, %d reads, %d of unknown outcome, %d deliveries, no save answered for %s: ",
+		r.seed, r.took.Round(100*time.Millisecond), injected, r.saves, r.conflicts, r.reads, r.unknown, r.deliveries, r.pause.Round(10*time.Millisecond))
 	if len(r.anomalies) == 0 {
 		return text + "no anomaly"
 	}
@@ -83,6 +83,14 @@ func report(results []*result, o options, args []string) string {
 		{"looks at the checkpoint", all.looks},
 	} {
 		say("| %s | %d |", row.what, row.count)
+	}
+	pauses := make([]time.Duration, len(results))
+	for i, r := range results {
+		pauses[i] = r.pause.Round(10 * time.Millisecond)
+	}
+	slices.Sort(pauses)
+	if len(pauses) > 0 {
+		say("\nThe longest time of a seed in which nobody got an answer to a save: median %s, longest %s.", pauses[len(pauses)/2], pauses[len(pauses)-1])
 	}
 	say("\n| fault | injected |\n|---|---|")
 	for _, name := range slices.Sorted(maps.Keys(all.faults)) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -34,10 +35,11 @@ type result struct {
 	unknown    int // saves that nobody learned the outcome of, before the log told
 	retried    int // saves that were sent more than once
 	events     int
-	deliveries int // to subscribers
-	streams    int // that subscribers opened
-	looks      int // at the checkpoint
-	undecided  int // histories
+	deliveries int           // to subscribers
+	streams    int           // that subscribers opened
+	looks      int           // at the checkpoint
+	undecided  int           // histories
+	pause      time.Duration // the longest without an answer to a save, on any node
 	anomalies  []string
 }
 
@@ -187,10 +189,26 @@ func (r *result) judge(operations []*operation, log []*orisunpb.Event, dir strin
 			r.retried++
 		}
 	}
+	r.pause = longestPause(completed)
 	r.anomalies = append(r.anomalies, checkAnswers(completed, log)...)
 	wrong, undecided, err := checkLinearizable(completed, dir)
 	r.anomalies, r.undecided = append(r.anomalies, wrong...), undecided
 	return err
+}
+
+// longestPause is the longest time in which no client learned the outcome of a save.
+func longestPause(operations []*operation) (longest time.Duration) {
+	ends := []time.Duration{0}
+	for _, o := range operations {
+		if o.asked.save && o.known {
+			ends = append(ends, o.ended)
+		}
+	}
+	slices.Sort(ends)
+	for i := range ends[1:] {
+		longest = max(longest, ends[i+1]-ends[i])
+	}
+	return longest
 }
 
 // compare asks every node for the whole log, then ends them and looks whether it is still the same.
