@@ -33,6 +33,7 @@
 //     sends does not fit the stream any more.
 //   - An acknowledgement is lost, JetStream is away, the stream is deleted or somebody else's message is in it: the outbox takes over again,
 //     with a backoff from 10 ms to 5 s. It logs once when that begins and once when it ends.
+//   - There are too few nodes for all copies of a stream: it has one, and gets the others when they can be placed.
 //   - The stream is purged: it goes on with the next event.
 //   - The stream's files are lost: a new stream goes on after the checkpoint. Events before it are in PostgreSQL only.
 //   - PostgreSQL is restored from an older backup: the stream's last message is not, or not the same, in the log. The stream is made anew.
