@@ -9,6 +9,77 @@ import (
 	"context"
 )
 
+const CreateBoundary = `-- name: CreateBoundary :one
+SELECT name, number, schema_name, description, created_at, status, last_error, existed_before_catalog, definition_transaction_id, definition_global_id, status_transaction_id, status_global_id FROM orisun.create_boundary(
+    p_boundary               => $1::text,
+    p_schema                 => $2::text,
+    p_description            => $3::text,
+    p_existed_before_catalog => $4::boolean,
+    p_admin_boundary         => $5::text,
+    p_actor                  => $6::text
+)
+`
+
+type CreateBoundaryParams struct {
+	Boundary             string
+	Schema               string
+	Description          string
+	ExistedBeforeCatalog bool
+	AdminBoundary        string
+	Actor                string
+}
+
+func (q *Queries) CreateBoundary(ctx context.Context, db DBTX, arg CreateBoundaryParams) (OrisunBoundary, error) {
+	row := db.QueryRow(ctx, CreateBoundary,
+		arg.Boundary,
+		arg.Schema,
+		arg.Description,
+		arg.ExistedBeforeCatalog,
+		arg.AdminBoundary,
+		arg.Actor,
+	)
+	var i OrisunBoundary
+	err := row.Scan(
+		&i.Name,
+		&i.Number,
+		&i.SchemaName,
+		&i.Description,
+		&i.CreatedAt,
+		&i.Status,
+		&i.LastError,
+		&i.ExistedBeforeCatalog,
+		&i.DefinitionTransactionID,
+		&i.DefinitionGlobalID,
+		&i.StatusTransactionID,
+		&i.StatusGlobalID,
+	)
+	return i, err
+}
+
+const GetBoundary = `-- name: GetBoundary :one
+SELECT name, number, schema_name, description, created_at, status, last_error, existed_before_catalog, definition_transaction_id, definition_global_id, status_transaction_id, status_global_id FROM orisun.get_boundary(p_boundary => $1::text)
+`
+
+func (q *Queries) GetBoundary(ctx context.Context, db DBTX, boundary string) (OrisunBoundary, error) {
+	row := db.QueryRow(ctx, GetBoundary, boundary)
+	var i OrisunBoundary
+	err := row.Scan(
+		&i.Name,
+		&i.Number,
+		&i.SchemaName,
+		&i.Description,
+		&i.CreatedAt,
+		&i.Status,
+		&i.LastError,
+		&i.ExistedBeforeCatalog,
+		&i.DefinitionTransactionID,
+		&i.DefinitionGlobalID,
+		&i.StatusTransactionID,
+		&i.StatusGlobalID,
+	)
+	return i, err
+}
+
 const InitializeBoundaryTables = `-- name: InitializeBoundaryTables :exec
 SELECT orisun.initialize_boundary_tables(p_boundary => $1::text, p_schema => $2::text, p_description => $3::text)
 `
@@ -22,4 +93,41 @@ type InitializeBoundaryTablesParams struct {
 func (q *Queries) InitializeBoundaryTables(ctx context.Context, db DBTX, arg InitializeBoundaryTablesParams) error {
 	_, err := db.Exec(ctx, InitializeBoundaryTables, arg.Boundary, arg.Schema, arg.Description)
 	return err
+}
+
+const ListBoundaries = `-- name: ListBoundaries :many
+SELECT name, number, schema_name, description, created_at, status, last_error, existed_before_catalog, definition_transaction_id, definition_global_id, status_transaction_id, status_global_id FROM orisun.list_boundaries()
+`
+
+func (q *Queries) ListBoundaries(ctx context.Context, db DBTX) ([]OrisunBoundary, error) {
+	rows, err := db.Query(ctx, ListBoundaries)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []OrisunBoundary
+	for rows.Next() {
+		var i OrisunBoundary
+		if err := rows.Scan(
+			&i.Name,
+			&i.Number,
+			&i.SchemaName,
+			&i.Description,
+			&i.CreatedAt,
+			&i.Status,
+			&i.LastError,
+			&i.ExistedBeforeCatalog,
+			&i.DefinitionTransactionID,
+			&i.DefinitionGlobalID,
+			&i.StatusTransactionID,
+			&i.StatusGlobalID,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }

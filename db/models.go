@@ -15,7 +15,7 @@ type OrisunAuthState struct {
 }
 
 // The registry of boundaries: which exist and in which schema their tables live.
-// Rows come from orisun.initialize_boundary_tables.
+// Rows come from orisun.initialize_boundary_tables, for those of a server's configuration, and from orisun.create_boundary.
 type OrisunBoundary struct {
 	Name string
 	// The second key of the boundary's advisory lock (the first is orisun.lock_class()).
@@ -23,6 +23,17 @@ type OrisunBoundary struct {
 	SchemaName  string
 	Description string
 	CreatedAt   time.Time
+	// ACTIVE: it has its tables. FAILED: it has none, and last_error says why; to everything but the registry it does not exist.
+	Status    string
+	LastError string
+	// Its tables were there already and were adopted, with their events.
+	ExistedBeforeCatalog    bool
+	DefinitionTransactionID *int64
+	// With definition_transaction_id, where the admin boundary's log tells of the definition, as status_global_id is where it tells
+	// of the status. NULL: the boundary comes from a configuration.
+	DefinitionGlobalID  *int64
+	StatusTransactionID *int64
+	StatusGlobalID      *int64
 }
 
 // The definitions of the indexes of all boundaries. Rows come from orisun.create_index; which of them are ready, orisun.list_indexes tells.

@@ -10,7 +10,7 @@ Errors raised by these functions have SQLSTATEs of the class OR, with JSON in DE
   OR003  the context changed: an event that matches the criteria lies after the expected position
   OR004  an event_id is taken by another event
   OR005  wrong isolation level: positions are drawn under READ COMMITTED only
-  OR006  the boundary exists already in another schema, or a table of its name has another shape
+  OR006  the boundary exists already with another definition, or its tables are missing, somebody else's or of another shape
   OR007  malformed argument
   OR008  events exist, so a migration does not go down
   OR009  unknown index

@@ -8,7 +8,7 @@ DECLARE
     v_boundary record;
     v_found    boolean;
 BEGIN
-    FOR v_boundary IN SELECT b.name, b.schema_name FROM orisun.boundary b ORDER BY b.name LOOP
+    FOR v_boundary IN SELECT b.name, b.schema_name FROM orisun.boundary b WHERE b.status = 'ACTIVE' ORDER BY b.name LOOP
         EXECUTE format('SELECT EXISTS (SELECT FROM %I.%I)', v_boundary.schema_name, v_boundary.name || '_orisun_es_event') INTO v_found;
         IF v_found THEN
             RAISE EXCEPTION 'boundary "%" holds events', v_boundary.name

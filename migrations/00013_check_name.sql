@@ -5,6 +5,12 @@ LANGUAGE plpgsql IMMUTABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
+    IF p_what = 'schema' AND (p_name LIKE 'pg\_%' OR p_name = 'information_schema') THEN
+        RAISE EXCEPTION 'the schema % belongs to PostgreSQL', quote_literal(p_name)
+            USING ERRCODE = 'OR002',
+                  DETAIL = jsonb_build_object('what', p_what, 'name', p_name)::text,
+                  HINT = 'Choose one that is neither pg_* nor information_schema.';
+    END IF;
     IF p_name IS NULL OR p_name !~ '^[A-Za-z_][A-Za-z0-9_-]*$' OR octet_length(p_name) > p_limit THEN
         RAISE EXCEPTION 'the % name % is invalid', p_what, coalesce(quote_literal(p_name), 'NULL')
             USING ERRCODE = 'OR002',
@@ -16,7 +22,7 @@ END
 $$;
 -- +goose StatementEnd
 
-COMMENT ON FUNCTION orisun.check_name(text, text, integer) IS $$Raises OR002 when a name holds other characters than A-Z a-z 0-9 _ -, or more than p_limit of them.$$;
+COMMENT ON FUNCTION orisun.check_name(text, text, integer) IS $$Raises OR002 when a name holds other characters than A-Z a-z 0-9 _ -, or more than p_limit of them, or is that of a schema of PostgreSQL's own.$$;
 
 -- +goose Down
 SELECT orisun.refuse_down_while_events_exist();

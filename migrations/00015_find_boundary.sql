@@ -10,12 +10,12 @@ BEGIN
            format('%I.%I', b.schema_name, b.name || '_orisun_es_event_global_id_seq')::regclass
       INTO find_boundary.number, find_boundary.events, find_boundary.positions
       FROM orisun.boundary b
-     WHERE b.name = p_boundary;
+     WHERE b.name = p_boundary AND b.status = 'ACTIVE';
     IF NOT FOUND THEN
         RAISE EXCEPTION 'boundary % does not exist', coalesce(quote_literal(p_boundary), 'NULL')
             USING ERRCODE = 'OR001',
                   DETAIL = jsonb_build_object('boundary', p_boundary)::text,
-                  HINT = 'SELECT name FROM orisun.boundary lists those that do.';
+                  HINT = 'SELECT * FROM orisun.list_boundaries() lists those that do.';
     END IF;
 END
 $$;

@@ -5,7 +5,8 @@ LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    v_name text := (SELECT format('%I.%I', b.schema_name, b.name || '_orisun_save_requests') FROM orisun.boundary b WHERE b.name = p_boundary);
+    v_name text := (SELECT format('%I.%I', b.schema_name, b.name || '_orisun_save_requests') 
+                     FROM orisun.boundary b WHERE b.name = p_boundary AND b.status = 'ACTIVE');
 BEGIN
     IF v_name IS NULL THEN
         PERFORM orisun.find_boundary(p_boundary);

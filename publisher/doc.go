@@ -9,6 +9,7 @@
 //
 // # Rules of the writing side
 //
+//   - Which boundaries there are is PostgreSQL's registry to say; it is looked at every second.
 //   - One node publishes a boundary: the one that holds the lease 'publisher', an advisory lock of its lease connection.
 //   - Events are published in the order of their positions, each once, each with the global_id of the event before it.
 //   - Each message expects the stream's last sequence, and each but a line's first the id of the message before it. JetStream refuses what

@@ -20,18 +20,16 @@ import (
 // hintPrefix and a boundary make the subject on which nodes tell each other that something was committed.
 const hintPrefix = "orisun.hints."
 
-// ErrUnknownBoundary says that this publisher was not told of a boundary, by Config or by Add.
+// ErrUnknownBoundary says that this publisher has not seen a boundary yet: it is not in the registry, or only since a moment ago.
 var ErrUnknownBoundary = errors.New("the publisher does not know the boundary")
 
 // Config is what a Publisher needs. All of it stays the caller's to close, after Run has returned.
 type Config struct {
-	Boundaries []string
-
 	// Leases is this node's; its Run runs beside the publisher's.
 	Leases *Leases
 
-	// Database is where events are read: one connection a boundary while it has something to publish. Nobody whose questions take long should
-	// share the pool.
+	// Database is where the registry of boundaries and events are read: one connection a boundary while it has something to publish. Nobody
+	// whose questions take long should share the pool.
 	Database *pgxpool.Pool
 
 	// NATS is a connection with all rights, and of its own: the acknowledgements of everything published come back on it.
@@ -61,7 +59,8 @@ type StreamLimits struct {
 	MaxMessages int64         // 0 is no limit
 }
 
-// Publisher publishes each boundary's events to its stream, as long as this node holds the boundary's lease: every event once, in order.
+// Publisher publishes the events of each boundary in the registry to its stream, as long as this node holds the boundary's lease: every
+// event once, in order. A boundary that another node creates is published within a second and what it takes to find the stream.
 // The package's documentation has the rules. Its methods are safe for concurrent use.
 type Publisher struct {
 	config Config
@@ -79,9 +78,6 @@ func New(config Config) *Publisher {
 	p := &Publisher{config: config, log: config.Logger, outboxes: map[string]*outbox{}}
 	if p.log == nil {
 		p.log = slog.Default()
-	}
-	for _, boundary := range config.Boundaries {
-		p.Add(boundary)
 	}
 	return p
 }
@@ -106,7 +102,7 @@ func (p *Publisher) Run(ctx context.Context) error {
 	}
 	p.mu.Unlock()
 
-	<-ctx.Done()
+	p.followRegistry(ctx) // until ctx ends
 	p.mu.Lock()
 	p.ended = true
 	p.mu.Unlock()
@@ -117,7 +113,8 @@ func (p *Publisher) Run(ctx context.Context) error {
 	return nil
 }
 
-// Add makes the publisher publish a boundary, which exists in PostgreSQL, from now on. A boundary that it has is no error.
+// Add makes the publisher publish a boundary, which exists in PostgreSQL, from now on: sooner than the registry's poll would. A boundary
+// that it has is no error.
 func (p *Publisher) Add(boundary string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -291,7 +291,7 @@ func TestWithoutPostgreSQLThePublisherSaysSoAndWaits(t *testing.T) {
 	}
 	leases := publisher.NewLeases(w.pool.Config().ConnConfig, logTo(t))
 	p := publisher.New(publisher.Config{
-		Boundaries: []string{boundary}, Leases: leases, Database: w.pool, NATS: conn, Source: "/orisun", BatchSize: 10, Logger: logTo(t),
+		Leases: leases, Database: w.pool, NATS: conn, Source: "/orisun", BatchSize: 10, Logger: logTo(t),
 	})
 	t.Cleanup(inBackground(t, p.Run))
 	eventually(t, "the trouble shows", func() (bool, error) {

@@ -218,7 +218,7 @@ func (w *world) startNode() *node {
 	}
 	leases := publisher.NewLeases(w.pool.Config().ConnConfig, logTo(w.t))
 	n := &node{nats: conn, Publisher: publisher.New(publisher.Config{
-		Boundaries: []string{boundary}, Leases: leases, Database: w.pool, NATS: conn, Source: "/orisun", BatchSize: w.batch,
+		Leases: leases, Database: w.pool, NATS: conn, Source: "/orisun", BatchSize: w.batch,
 		Stream: w.limits, Logger: logTo(w.t),
 	})}
 	stopLeases := inBackground(w.t, leases.Run)

@@ -64,17 +64,9 @@ func checkIndex(in *orisunpb.CreateIndexRequest) error {
 	return v.err()
 }
 
-// indexName checks what becomes an identifier of PostgreSQL's, which are cut at 63 bytes in silence.
+// indexName leaves room for what PostgreSQL's name of the index has beside it.
 func (v *violations) indexName(boundary, name string) {
-	most := maxIdentifierBytes - len(boundary) - len("__idx")
-	switch {
-	case name == "":
-		v.add("name", "is required")
-	case len(name) > most:
-		v.add("name", "has %d bytes, at most %d are allowed: PostgreSQL's name of the index, %s_{name}_idx, may have %d", len(name), most, boundary, maxIdentifierBytes)
-	case !isIdentifier(name):
-		v.add("name", "is %q: use the characters A-Z a-z 0-9 _ -, beginning with a letter or _", name)
-	}
+	v.identifier("name", name, maxIdentifierBytes-len(boundary)-len("__idx"), fmt.Sprintf("PostgreSQL's name of the index, %s_{name}_idx,", boundary))
 }
 
 func isIdentifier(name string) bool {

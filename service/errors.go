@@ -26,6 +26,7 @@ const domain = "orisun"
 const (
 	reasonContextChanged = "CONTEXT_CHANGED"
 	reasonEventIDReused  = "EVENT_ID_REUSED"
+	reasonBoundaryFailed = "BOUNDARY_FAILED"
 )
 
 type detail = protoadapt.MessageV1
@@ -36,7 +37,7 @@ type detail = protoadapt.MessageV1
 var sqlStates = []sqlState{
 	{"OR001", codes.NotFound, true},         // unknown boundary
 	{"OR002", codes.InvalidArgument, true},  // invalid name
-	{"OR006", codes.AlreadyExists, true},    // the boundary is elsewhere
+	{"OR006", codes.AlreadyExists, true},    // the boundary has another definition
 	{"OR009", codes.NotFound, true},         // unknown index
 	{"OR010", codes.AlreadyExists, true},    // the index's name is taken
 	{"OR020", codes.NotFound, true},         // unknown user

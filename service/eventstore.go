@@ -30,6 +30,8 @@ type Config struct {
 	MaxPageBytes int
 	// Saved is told of every boundary that got new events, after their commit; it must not block. nil: nobody is.
 	Saved func(boundary string)
+	// BoundaryCreated is told of every boundary that was created here, after its commit; it must not block. nil: nobody is.
+	BoundaryCreated func(boundary string)
 	// Feed is where subscriptions get their events. nil: CatchUpSubscribeToEvents is UNIMPLEMENTED.
 	Feed Feed
 	// AcquireSubscriber makes a subscriber_name exclusive. Needed with Feed.

@@ -13,6 +13,8 @@ const (
 	maxCount         = 10_000 // events in a page
 	defaultCount     = 1_000  // events in a page of which nobody said how long
 
+	maxDescriptionBytes = 1024 // what a boundary is for
+
 	maxIdentifierBytes = 63   // PostgreSQL's name of a table or an index
 	maxIndexFields     = 5    // fields of an index, of which each TEXT keeps 128 characters: an entry is at most 2,704 bytes
 	maxIndexConditions = 8    // conditions of a partial index

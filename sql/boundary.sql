@@ -1,2 +1,18 @@
 -- name: InitializeBoundaryTables :exec
 SELECT orisun.initialize_boundary_tables(p_boundary => @boundary::text, p_schema => @schema::text, p_description => @description::text);
+
+-- name: CreateBoundary :one
+SELECT * FROM orisun.create_boundary(
+    p_boundary               => @boundary::text,
+    p_schema                 => @schema::text,
+    p_description            => @description::text,
+    p_existed_before_catalog => @existed_before_catalog::boolean,
+    p_admin_boundary         => @admin_boundary::text,
+    p_actor                  => @actor::text
+);
+
+-- name: ListBoundaries :many
+SELECT * FROM orisun.list_boundaries();
+
+-- name: GetBoundary :one
+SELECT * FROM orisun.get_boundary(p_boundary => @boundary::text);

@@ -37,7 +37,7 @@ func (o *output) String() string {
 
 func runClient(ctx context.Context, out *output, args ...string) error {
 	root := &cobra.Command{Use: "orisun", SilenceUsage: true, SilenceErrors: true}
-	root.AddCommand(newIndexCommand(), newExplainCommand())
+	root.AddCommand(newIndexCommand(), newBoundaryCommand(), newExplainCommand())
 	root.SetArgs(args)
 	root.SetOut(out)
 	root.SetErr(out)

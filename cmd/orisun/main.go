@@ -60,6 +60,6 @@ func newRootCommand() *cobra.Command {
 	addConfigFlags(root.Flags())
 	config := newConfigCommand()
 	addConfigFlags(config.Flags())
-	root.AddCommand(config, newTailCommand(), newIndexCommand(), newUserCommand(), newExplainCommand(), newBenchCommand(), newVersionCommand())
+	root.AddCommand(config, newTailCommand(), newIndexCommand(), newBoundaryCommand(), newUserCommand(), newExplainCommand(), newBenchCommand(), newVersionCommand())
 	return root
 }

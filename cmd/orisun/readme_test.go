@@ -55,6 +55,7 @@ func TestTheExamplesOfTheREADMERunAsPrinted(t *testing.T) {
 		{codes.OK, `"username": "janedoe"`},
 		{codes.OK, `"success": true`},
 		{codes.OK, `"count": "3"`},
+		{codes.OK, `"status": "BOUNDARY_LIFECYCLE_STATUS_ACTIVE"`},
 	}
 	if len(examples) != len(wants) {
 		t.Fatalf("README.md has %d examples in bash, the test knows %d", len(examples), len(wants))

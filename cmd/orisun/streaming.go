@@ -60,12 +60,11 @@ func (s *Server) startStreaming(ctx context.Context, outbox, read *pgxpool.Pool)
 	started.leases = publisher.NewLeases(database, s.log)
 	started.feed = publisher.NewFeed(publisher.FeedConfig{Pool: read, JetStream: streams, Log: s.log})
 	started.publisher = publisher.New(publisher.Config{
-		Boundaries: s.boundaryNames(),
-		Leases:     started.leases,
-		Database:   outbox,
-		NATS:       started.conns[0],
-		Source:     eventSource,
-		BatchSize:  s.config.Publisher.BatchSize,
+		Leases:    started.leases,
+		Database:  outbox,
+		NATS:      started.conns[0],
+		Source:    eventSource,
+		BatchSize: s.config.Publisher.BatchSize,
 		Stream: publisher.StreamLimits{
 			Replicas: config.Replicas(), MaxBytes: int64(config.StreamMaxBytes), MaxAge: config.StreamMaxAge, MaxMessages: int64(config.StreamMaxMsgs),
 		},
@@ -123,12 +122,4 @@ func (s *Server) jetStreamConfig() jetstream.Config {
 		}
 	}
 	return started
-}
-
-func (s *Server) boundaryNames() []string {
-	names := make([]string, len(s.config.Boundaries))
-	for i, boundary := range s.config.Boundaries {
-		names[i] = boundary.Name
-	}
-	return names
 }

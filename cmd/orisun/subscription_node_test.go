@@ -100,7 +100,7 @@ func (n *node) startPublisher(log *slog.Logger) {
 		n.t.Fatal(err)
 	}
 	p := publisher.New(publisher.Config{
-		Boundaries: []string{followedBoundary}, Leases: n.leases, Database: n.pool, NATS: conn, Source: "/orisun", BatchSize: 1000, Logger: log,
+		Leases: n.leases, Database: n.pool, NATS: conn, Source: "/orisun", BatchSize: 1000, Logger: log,
 	})
 	n.publisher.Store(p)
 	ctx, cancel := context.WithCancel(context.Background())

@@ -1,0 +1,125 @@
+package main
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	natsjs "github.com/nats-io/nats.go/jetstream"
+
+	"github.com/oexza/orisun/migrations/pgtest"
+	orisunpb "github.com/oexza/orisun/proto"
+	"github.com/oexza/orisun/publisher"
+)
+
+// TestABoundaryCreatedOnOneNodeServesOnEveryNode: saved to, subscribed to and published, by whichever node lives, and after restarts.
+func TestABoundaryCreatedOnOneNodeServesOnEveryNode(t *testing.T) {
+	const limit = 2 * time.Second
+	database := outside(pgtest.NewEmpty(t))
+	ports, data := []int{freePort(t), freePort(t)}, []string{t.TempDir(), t.TempDir()}
+	start := func(i int) *process {
+		return launch(t, environment(data[i], append(database, "ORISUN_NATS_SERVER_NAME=node-"+strconv.Itoa(i), "ORISUN_NATS_PORT="+strconv.Itoa(ports[i]))...))
+	}
+	nodes := []*process{start(0), start(1)}
+	var out output
+	if err := runClient(t.Context(), &out, "boundary", "create", "orders", "--schema", "sales", "--description", "Orders of the shop", "--server", nodes[0].address); err != nil {
+		t.Fatal(err)
+	}
+	created := time.Now()
+	if !strings.Contains(out.String(), "orders") || !strings.Contains(out.String(), "ACTIVE") {
+		t.Errorf("orisun boundary create: %s", out.String())
+	}
+
+	other := connect(t, nodes[1].address)
+	live := subscribe(t, other, &orisunpb.CatchUpSubscribeToEventStoreRequest{Boundary: "orders"})
+	for i, client := range []orisunpb.EventStoreClient{other, connect(t, nodes[0].address)} {
+		if _, err := client.SaveEvents(t.Context(), order(strconv.Itoa(i))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	live.reaches("1")
+	wantPublished(t, ports, 2)
+	if took := time.Since(created); took > limit {
+		t.Errorf("it took %v until another node served and published the boundary, at most %v are allowed", took, limit)
+	}
+
+	// Who publishes dies: the other node does it, though nobody told it of the boundary.
+	leader := 0
+	if !strings.Contains(nodes[0].logged(), "Successfully acquired lock for boundary: orders") {
+		leader = 1
+	}
+	nodes[leader].stop(t, syscall.SIGKILL)
+	if _, err := connect(t, nodes[1-leader].address).SaveEvents(t.Context(), order("2")); err != nil {
+		t.Fatal(err)
+	}
+	wantPublished(t, ports[1-leader:2-leader], 3)
+	nodes[1-leader].stop(t, syscall.SIGTERM)
+	again := start(leader)
+	if _, err := connect(t, again.address).SaveEvents(t.Context(), order("3")); err != nil {
+		t.Fatal(err)
+	}
+	wantPublished(t, ports[leader:leader+1], 4)
+	out.text.Reset()
+	if err := runClient(t.Context(), &out, "boundary", "list", "--server", again.address); err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range []string{"orders         sales   ACTIVE  Orders of the shop", "orisun_admin   admin   ACTIVE  admin boundary"} {
+		if !strings.Contains(out.String(), line) {
+			t.Errorf("the list lacks %q:\n%s", line, out.String())
+		}
+	}
+	info, err := connect(t, again.address).GetServerInfo(t.Context(), &orisunpb.GetServerInfoRequest{})
+	if err != nil || !slices.Contains(info.GetCapabilities(), orisunpb.ServerCapability_SERVER_CAPABILITY_BOUNDARY_CATALOG) {
+		t.Errorf("the server does not tell of its catalogue: %v, %v", info, err)
+	}
+}
+
+func order(id string) *orisunpb.SaveEventsRequest {
+	return &orisunpb.SaveEventsRequest{Boundary: "orders", Events: []*orisunpb.EventToSave{{EventId: id, EventType: "OrderPlaced", Data: `{}`}}}
+}
+
+// wantPublished waits until the stream of boundary orders, at one of these NATS ports, ends with the event whose global_id is one less.
+func wantPublished(t *testing.T, ports []int, events uint64) {
+	t.Helper()
+	waitFor(t, func() bool {
+		return slices.ContainsFunc(ports, func(port int) bool {
+			conn, err := nats.Connect("nats://127.0.0.1:"+strconv.Itoa(port), nats.UserInfo("admin", "changeit"))
+			if err != nil {
+				return false
+			}
+			defer conn.Close()
+			js, err := natsjs.New(conn)
+			if err != nil {
+				t.Fatal(err)
+			}
+			stream, err := js.Stream(t.Context(), publisher.StreamName("orders"))
+			return err == nil && stream.CachedInfo().State.LastSeq == events
+		})
+	})
+}
+
+func TestWrongBoundaryCommandsSayWhatTheyNeed(t *testing.T) {
+	server := launch(t, environment(t.TempDir()))
+	for args, want := range map[string]string{
+		"create":                                "needs BOUNDARY, such as: orisun boundary create orders --schema sales",
+		"create orders":                         "--schema is missing",
+		"create 1st --schema sales":             "INVALID_ARGUMENT\n  name: is \"1st\"",
+		"create orisun_admin --schema sales":    "ALREADY_EXISTS",
+		"create orders --schema public --adopt": "FAILED_PRECONDITION (BOUNDARY_FAILED)",
+		"get":                                   "needs BOUNDARY, such as: orisun boundary get orders",
+		"get nowhere":                           "NOT_FOUND",
+		"list --server 127.0.0.1:1 --user nobody": "UNAVAILABLE",
+	} {
+		arguments := append([]string{"boundary"}, strings.Fields(args)...)
+		if !strings.Contains(args, "--server") {
+			arguments = append(arguments, "--server", server.address)
+		}
+		if err := runClient(t.Context(), &output{}, arguments...); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("orisun boundary %s: %v, want %q", args, err, want)
+		}
+	}
+}

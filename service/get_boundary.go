@@ -1,0 +1,21 @@
+package service
+
+import (
+	"context"
+
+	orisunpb "github.com/oexza/orisun/proto"
+)
+
+// GetBoundary answers one boundary's definition and status. Errors: INVALID_ARGUMENT with field paths, NOT_FOUND, UNAVAILABLE.
+func (a *Admin) GetBoundary(ctx context.Context, in *orisunpb.GetBoundaryRequest) (*orisunpb.GetBoundaryResponse, error) {
+	var v violations
+	v.text("name", in.GetName(), 1, maxBoundaryBytes)
+	if err := v.err(); err != nil {
+		return nil, err
+	}
+	row, err := a.store.queries.GetBoundary(ctx, a.store.config.Read, in.GetName())
+	if err != nil {
+		return nil, toStatus(ctx, err)
+	}
+	return &orisunpb.GetBoundaryResponse{Boundary: boundaryInfo(row)}, nil
+}
