@@ -42,6 +42,7 @@ type connection struct {
 	tls            bool
 	caCert         string
 	cert, key      string
+	unverified     bool
 }
 
 func addConnectionFlags(flags *pflag.FlagSet) *connection {
@@ -52,6 +53,7 @@ func addConnectionFlags(flags *pflag.FlagSet) *connection {
 	flags.BoolVar(&c.tls, "tls", false, "use TLS; ORISUN_URL with grpcs:// does too")
 	flags.StringVar(&c.caCert, "cacert", "", "PEM file with the authorities to trust instead of the system's; implies --tls")
 	flags.StringVar(&c.cert, "cert", "", "PEM file with a client certificate; implies --tls")
+	flags.BoolVar(&c.unverified, "insecure", false, "believe any certificate of the server's, for tests; implies --tls")
 	flags.StringVar(&c.key, "key", "", "PEM file with the key of --cert")
 	return c
 }
@@ -110,9 +112,12 @@ func (c *connection) complete(environment func(string) (string, bool)) error {
 	c.user = cmp.Or(c.user, variable("ORISUN_ADMIN_USERNAME"), defaultUser)
 	c.password = cmp.Or(c.password, variable("ORISUN_ADMIN_PASSWORD"), defaultPassword)
 	c.server = withPort(cmp.Or(c.server, defaultServer))
-	c.tls = c.tls || c.caCert != "" || c.cert != ""
+	c.tls = c.tls || c.caCert != "" || c.cert != "" || c.unverified
 	if (c.cert == "") != (c.key == "") {
 		return usageError{errors.New("--cert and --key need each other")}
+	}
+	if c.unverified && c.caCert != "" {
+		return usageError{errors.New("--insecure believes any certificate, --cacert those of one authority: choose one of them")}
 	}
 	return nil
 }
@@ -137,7 +142,7 @@ func withPort(server string) string {
 }
 
 func (c *connection) tlsConfig() (*tls.Config, error) {
-	secured := &tls.Config{MinVersion: tls.VersionTLS12}
+	secured := &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: c.unverified} //nolint:gosec // --insecure asks for it
 	if c.caCert != "" {
 		authorities, err := os.ReadFile(c.caCert)
 		if err != nil {

@@ -94,6 +94,7 @@ func TestNamesEndWherePostgresWouldCutThem(t *testing.T) {
 func TestSettingsThatContradictEachOtherAreRefused(t *testing.T) {
 	for want, environ := range map[string][]string{
 		"ORISUN_GRPC_TLS_CLIENT_AUTH_REQUIRED": {"ORISUN_GRPC_TLS_CLIENT_AUTH_REQUIRED=true"},
+		"ORISUN_GRPC_TLS_CLIENT_IDENTITY":      {"ORISUN_GRPC_TLS_ENABLED=true", "ORISUN_GRPC_TLS_CLIENT_IDENTITY=cn"},
 		"ORISUN_PG_PORT":                       {"ORISUN_PG_HOST=db", "ORISUN_PG_PORT=0"},
 		"ORISUN_NATS_CLUSTER_ROUTES":           {"ORISUN_PG_HOST=db", "ORISUN_NATS_CLUSTER_ENABLED=true", "ORISUN_NATS_CLUSTER_ROUTES="},
 		"ORISUN_PG_PASSWORD":                   {"ORISUN_PG_PASSWORD="},

@@ -61,6 +61,7 @@ var variables = []struct {
 	{"ORISUN_GRPC_TLS_KEY_FILE", "/etc/orisun/tls/server.key", "/tls/s.key", "/tls/s.key", []string{""}, []string{"ORISUN_GRPC_TLS_ENABLED=true"}, func(c *Config) any { return c.GRPC.TLSKeyFile }},
 	{"ORISUN_GRPC_TLS_CA_FILE", "/etc/orisun/tls/ca.crt", "/tls/ca.crt", "/tls/ca.crt", []string{""}, []string{"ORISUN_GRPC_TLS_ENABLED=true", "ORISUN_GRPC_TLS_CLIENT_AUTH_REQUIRED=true"}, func(c *Config) any { return c.GRPC.TLSCAFile }},
 	{"ORISUN_GRPC_TLS_CLIENT_AUTH_REQUIRED", false, "true", true, []string{"2"}, []string{"ORISUN_GRPC_TLS_ENABLED=true"}, func(c *Config) any { return c.GRPC.TLSClientAuthRequired }},
+	{"ORISUN_GRPC_TLS_CLIENT_IDENTITY", "off", "CN", "cn", []string{"dns"}, []string{"ORISUN_GRPC_TLS_ENABLED=true", "ORISUN_GRPC_TLS_CLIENT_AUTH_REQUIRED=true"}, func(c *Config) any { return c.GRPC.TLSClientIdentity }},
 	{"ORISUN_NATS_SERVER_NAME", "orisun-nats-2", "node-1", "node-1", []string{""}, nil, func(c *Config) any { return c.NATS.ServerName }},
 	{"ORISUN_NATS_HOST", "127.0.0.1", "0.0.0.0", "0.0.0.0", nil, nil, func(c *Config) any { return c.NATS.Host }},
 	{"ORISUN_NATS_PORT", 4224, "4222", 4222, []string{"70000"}, nil, func(c *Config) any { return c.NATS.Port }},

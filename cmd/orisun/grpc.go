@@ -1,16 +1,11 @@
 package main
 
 import (
-	"crypto/tls"
-	"crypto/x509"
-	"fmt"
 	"log/slog"
-	"os"
 	"time"
 
 	"github.com/grpc-ecosystem/go-grpc-middleware/v2/interceptors/recovery"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/reflection"
@@ -35,11 +30,11 @@ func newGRPCServer(config *Config, store *service.EventStore, callers *callers, 
 		grpc.ChainStreamInterceptor(logStream(log), recovery.StreamServerInterceptor(recoverPanic(log)), callers.auth.StreamInterceptor),
 	}
 	if config.GRPC.TLSEnabled {
-		secured, err := newTLS(config.GRPC)
+		secured, err := newTransportCredentials(config.GRPC, log)
 		if err != nil {
 			return nil, err
 		}
-		options = append(options, grpc.Creds(credentials.NewTLS(secured)))
+		options = append(options, grpc.Creds(secured))
 	}
 	server := grpc.NewServer(options...)
 	orisunpb.RegisterEventStoreServer(server, store)
@@ -49,24 +44,4 @@ func newGRPCServer(config *Config, store *service.EventStore, callers *callers, 
 		reflection.Register(server)
 	}
 	return server, nil
-}
-
-func newTLS(config GRPCConfig) (*tls.Config, error) {
-	certificate, err := tls.LoadX509KeyPair(config.TLSCertFile, config.TLSKeyFile)
-	if err != nil {
-		return nil, fmt.Errorf("ORISUN_GRPC_TLS_CERT_FILE, ORISUN_GRPC_TLS_KEY_FILE: %w", err)
-	}
-	secured := &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{certificate}}
-	if config.TLSClientAuthRequired {
-		authorities, err := os.ReadFile(config.TLSCAFile)
-		if err != nil {
-			return nil, fmt.Errorf("ORISUN_GRPC_TLS_CA_FILE: %w", err)
-		}
-		secured.ClientCAs = x509.NewCertPool()
-		if !secured.ClientCAs.AppendCertsFromPEM(authorities) {
-			return nil, fmt.Errorf("ORISUN_GRPC_TLS_CA_FILE: %s holds no certificate in PEM form", config.TLSCAFile)
-		}
-		secured.ClientAuth = tls.RequireAndVerifyClientCert
-	}
-	return secured, nil
 }
