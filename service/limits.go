@@ -4,14 +4,15 @@ package service
 // handles (an entry of a b-tree is at most 2,704 bytes); those on numbers bound what one request does under a
 // boundary's lock.
 const (
-	maxBoundaryBytes = 26     // so that the names of its tables fit PostgreSQL's 63 bytes, and are not cut in silence
-	maxNameBytes     = 256    // event_id, event_type, and a tag's key; the event table checks the first two as well
-	maxTagValueBytes = 4096   // a tag's value
-	maxTags          = 32     // tags in a criterion
-	maxCriteria      = 256    // criteria in a request
-	maxEventsPerSave = 10_000 // events in a save
-	maxCount         = 10_000 // events in a page
-	defaultCount     = 1_000  // events in a page of which nobody said how long
+	maxBoundaryBytes = 26       // so that the names of its tables fit PostgreSQL's 63 bytes, and are not cut in silence
+	maxNameBytes     = 256      // event_id, event_type, and a tag's key; the event table checks the first two as well
+	maxTagValueBytes = 4096     // a tag's value
+	maxTags          = 32       // tags in a criterion
+	maxCriteria      = 256      // criteria in a request
+	maxEventsPerSave = 10_000   // events in a save
+	maxMetadataBytes = 20 << 10 // metadata as PostgreSQL prints it: in a JetStream message it is a header, threefold at worst, and headers have 64 KiB less 4 for the others
+	maxCount         = 10_000   // events in a page
+	defaultCount     = 1_000    // events in a page of which nobody said how long
 
 	maxDescriptionBytes = 1024 // what a boundary is for
 

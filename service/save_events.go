@@ -77,6 +77,9 @@ func (s *EventStore) checkEvents(v *violations, boundary string, events []*orisu
 			if metadata, err = checkDocument(event.GetMetadata()); err != nil {
 				v.add(path("metadata"), "%v", err)
 			}
+			if metadata > maxMetadataBytes {
+				v.add(path("metadata"), "has %d bytes as PostgreSQL prints it, at most %d are allowed: it is published as a header", metadata, maxMetadataBytes)
+			}
 		}
 		if size := s.config.MessageSize(boundary, event.GetEventId(), event.GetEventType(), data, metadata); size > s.config.MaxMessageBytes {
 			v.add(path("data"), "makes the event %d bytes when it is published, with headers and numbers in full; at most %d are allowed (ORISUN_NATS_MAX_PAYLOAD)",

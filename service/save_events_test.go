@@ -149,6 +149,7 @@ func TestBadSavesAreToldWhatIsWrongAndStoreNothing(t *testing.T) {
 		"2 MiB":                     {data(`{"a": "` + strings.Repeat("x", 2<<20) + `"}`), codes.InvalidArgument, "events[0].data"},
 		"short, but 2 MiB in full":  {data(`{"a": [` + strings.Repeat("1e131071,", 15) + `1e131071]}`), codes.InvalidArgument, "events[0].data"},
 		"metadata that is no JSON":  {one(&orisunpb.EventToSave{EventId: "a", EventType: "T", Data: `{}`, Metadata: `x`}), codes.InvalidArgument, "events[0].metadata"},
+		"metadata beyond a header":  {one(&orisunpb.EventToSave{EventId: "a", EventType: "T", Data: `{}`, Metadata: `{"m": "` + strings.Repeat("x", 20<<10-8) + `"}`}), codes.InvalidArgument, "events[0].metadata"},
 		"metadata that is an array": {one(&orisunpb.EventToSave{EventId: "a", EventType: "T", Data: `{}`, Metadata: `[]`}), codes.InvalidArgument, "events[0].metadata"},
 		"a tag without a key":       {context(tagged("", "v")), codes.InvalidArgument, "query.criteria[0].tags[0].key"},
 		"a long key":                {context(tagged(long, "v")), codes.InvalidArgument, "query.criteria[0].tags[0].key"},
