@@ -18,7 +18,8 @@ import (
 const leastPingInterval = 5 * time.Second
 
 // newGRPCServer builds the gRPC server with everything that stands before the services: limits, keep-alive, log, recovery, credentials.
-func newGRPCServer(config *Config, store *service.EventStore, callers *callers, healthy healthpb.HealthServer, log *slog.Logger) (*grpc.Server, error) {
+func newGRPCServer(config *Config, store *service.EventStore, callers *callers, healthy healthpb.HealthServer, log *slog.Logger) (*grpcServer, error) {
+	var unary calls
 	options := []grpc.ServerOption{
 		grpc.ConnectionTimeout(config.GRPC.ConnectionTimeout),
 		grpc.MaxConcurrentStreams(config.GRPC.MaxConcurrentStreams),
@@ -26,7 +27,7 @@ func newGRPCServer(config *Config, store *service.EventStore, callers *callers, 
 		grpc.MaxSendMsgSize(config.GRPC.MaxSendMessageSize),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: config.GRPC.KeepAliveTime, Timeout: config.GRPC.KeepAliveTimeout}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: leastPingInterval, PermitWithoutStream: true}),
-		grpc.ChainUnaryInterceptor(logUnary(log), recovery.UnaryServerInterceptor(recoverPanic(log)), callers.auth.UnaryInterceptor),
+		grpc.ChainUnaryInterceptor(unary.count, logUnary(log), recovery.UnaryServerInterceptor(recoverPanic(log)), callers.auth.UnaryInterceptor),
 		grpc.ChainStreamInterceptor(logStream(log), recovery.StreamServerInterceptor(recoverPanic(log)), callers.auth.StreamInterceptor),
 	}
 	if config.GRPC.TLSEnabled {
@@ -43,5 +44,5 @@ func newGRPCServer(config *Config, store *service.EventStore, callers *callers, 
 	if config.GRPC.EnableReflection {
 		reflection.Register(server)
 	}
-	return server, nil
+	return &grpcServer{server, &unary, log}, nil
 }

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
-	"google.golang.org/grpc"
 
 	"github.com/oexza/orisun/cmd/orisun/postgres"
 	orisunpb "github.com/oexza/orisun/proto"
@@ -21,7 +20,7 @@ import (
 // Server is the whole program as a value, so that tests run the true thing. Run it once.
 //
 // It starts in this order: listen, PostgreSQL (when it is our own), migrations, boundaries, NATS and the publisher, gRPC. It ends in
-// the opposite one, drained: health says NOT_SERVING, no new calls, subscriptions end with UNAVAILABLE, calls in flight finish
+// the opposite one, drained: health says NOT_SERVING, no new calls, subscriptions end with UNAVAILABLE or are cut, calls in flight finish
 // within ORISUN_SHUTDOWN_TIMEOUT, the publisher ends at a checkpoint, then NATS, then PostgreSQL. If our own PostgreSQL ends by itself, so does Run, with an error.
 type Server struct {
 	config  *Config
@@ -166,7 +165,7 @@ func (s *Server) prepareDatabase(ctx context.Context, pool *pgxpool.Pool) error 
 }
 
 // serve answers calls until ctx ends or something that it stands on does.
-func (s *Server) serve(ctx context.Context, server *grpc.Server, healthy *drainingHealth, endSubscriptions func(), listener net.Listener, own *postgres.Server) error {
+func (s *Server) serve(ctx context.Context, server *grpcServer, healthy *drainingHealth, endSubscriptions func(), listener net.Listener, own *postgres.Server) error {
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
 	s.log.Info("serving", "grpc", listener.Addr().String(), "boundaries", len(s.config.Boundaries), "version", readBuildInfo().version)
@@ -183,18 +182,8 @@ func (s *Server) serve(ctx context.Context, server *grpc.Server, healthy *draini
 	}
 	healthy.Shutdown()
 	endSubscriptions()
-	err := s.stop(func(ctx context.Context) error { return drain(ctx, server) })
+	err := s.stop(server.drain)
 	return errors.Join(ended, err, <-served)
-}
-
-// drain lets calls in flight finish, and cuts them when ctx ends.
-func drain(ctx context.Context, server *grpc.Server) error {
-	keep := context.AfterFunc(ctx, server.Stop)
-	server.GracefulStop()
-	if !keep() {
-		return fmt.Errorf("calls in flight were cut: %w", context.Cause(ctx))
-	}
-	return nil
 }
 
 // done is the end of our own PostgreSQL, or never where there is none.
