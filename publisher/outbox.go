@@ -41,6 +41,9 @@ type outbox struct {
 	due   time.Time           // the next checkpoint
 	few   bool                // the stream has fewer copies than it should
 
+	silent    int      // lines in a row that JetStream answered nothing of
+	silentEnd position // of the stream where they began
+
 	mu     sync.Mutex
 	status Status
 }
@@ -188,6 +191,9 @@ func (o *outbox) publish(ctx context.Context, lease *Lease) (progress bool, err 
 		progress = line.settled != end.at
 		o.reached(line.settled)
 		if err != nil {
+			if !progress && errors.Is(err, jetstream.ErrAsyncPublishTimeout) {
+				o.silent++
+			}
 			return progress, err
 		}
 		if progress || !more { // not while all of it is still unanswered

@@ -31,6 +31,10 @@ type streamEnd struct {
 	sequence uint64
 }
 
+// maxSilent is how many lines in a row may come to nothing before the stream's files count as broken. A stream that is slow moves on from one
+// line to the next.
+const maxSilent = 2
+
 // takeOver finds where the stream ends, and makes the stream where it is missing, or is not a copy of this log:
 //
 //   - It has messages, and the last one is an event that PostgreSQL has at that very place: it goes on after that event, be it ahead of the
@@ -38,7 +42,26 @@ type streamEnd struct {
 //   - It has messages, and the last one is no such event (PostgreSQL was restored from an older backup, or somebody else published into
 //     it): it is deleted and made anew.
 //   - It is empty (new, purged, or all its messages have aged out): it goes on after the checkpoint.
+//   - It is any of these, but stored nothing of what the last lines sent: its files are broken, which JetStream notices once and never mends.
+//     It is deleted and made anew, after the event with which it ended.
 func (o *outbox) takeOver(ctx context.Context, js jetstream.JetStream) (streamEnd, error) {
+	end, err := o.findEnd(ctx, js)
+	if err != nil || end.at != o.silentEnd {
+		o.silent = 0
+		o.silentEnd = end.at
+		return end, err
+	}
+	if o.silent < maxSilent {
+		return end, nil
+	}
+	o.silent = 0
+	return o.remake(ctx, js, end.at, errSilent)
+}
+
+// errSilent is why a stream is made anew that is there and takes nothing.
+var errSilent = fmt.Errorf("JetStream stored nothing of what was published %d times, each within %s", maxSilent, ackLimit)
+
+func (o *outbox) findEnd(ctx context.Context, js jetstream.JetStream) (streamEnd, error) {
 	noted, err := o.readCheckpoint(ctx)
 	if err != nil {
 		return streamEnd{}, fmt.Errorf("read the checkpoint: %w", err)
@@ -65,16 +88,20 @@ func (o *outbox) takeOver(ctx context.Context, js jetstream.JetStream) (streamEn
 	if !errors.Is(err, errNoCopy) {
 		return streamEnd{}, fmt.Errorf("find the event of the last message: %w", err)
 	}
-	o.log.Warn("making the stream anew from the checkpoint",
-		"stream", StreamName(o.boundary), "message", last.Sequence, "error", err, "checkpoint", noted.globalID)
+	return o.remake(ctx, js, noted, err)
+}
+
+// remake deletes the stream and makes one that goes on after the event at a position.
+func (o *outbox) remake(ctx context.Context, js jetstream.JetStream, after position, why error) (streamEnd, error) {
+	o.log.Warn("making the stream anew", "stream", StreamName(o.boundary), "after", after.globalID, "error", why)
 	if err := js.DeleteStream(ctx, StreamName(o.boundary)); err != nil {
 		return streamEnd{}, fmt.Errorf("delete the stream: %w", err)
 	}
-	stream, err = o.createStream(ctx, js, noted)
+	stream, err := o.createStream(ctx, js, after)
 	if err != nil {
 		return streamEnd{}, fmt.Errorf("make the stream anew: %w", err)
 	}
-	return streamEnd{at: noted, sequence: stream.CachedInfo().State.LastSeq}, nil
+	return streamEnd{at: after, sequence: stream.CachedInfo().State.LastSeq}, nil
 }
 
 // isLast makes sure that nothing stands after what was read as the last message, but places of messages that were deleted.
