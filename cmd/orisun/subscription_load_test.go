@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
-	"runtime"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -19,66 +17,6 @@ import (
 	"github.com/oexza/orisun/migrations/pgtest"
 	orisunpb "github.com/oexza/orisun/proto"
 )
-
-// TestAClientThatStopsReadingCostsNobodyAnything opens a stream and reads nothing of it while 100,000 events of 1 KiB come.
-func TestAClientThatStopsReadingCostsNobodyAnything(t *testing.T) {
-	// The same load without that client comes first: it fills the ring, and what JetStream keeps of the writes of ten seconds.
-	const without, events, perSave, limit = 60_000, 160_000, 500, 64 << 20
-	n := newNode(t, pgtest.Clone(t))
-	var stalled grpc.ServerStreamingClient[orisunpb.Event]
-	fast := open(t, n.client())
-	arrived := make(chan int, events/perSave)
-	var reading sync.WaitGroup
-	reading.Go(func() {
-		defer close(arrived)
-		for i := range events {
-			if !expect(t, fast, i) {
-				return
-			}
-			if (i+1)%perSave == 0 {
-				arrived <- i + 1
-			}
-		}
-	})
-
-	client := n.client()
-	var before, most uint64 // bytes of the heap, at their most, without that client and with it
-	data := `{"pad": "` + strings.Repeat("x", 1<<10-len(`{"pad": ""}`)) + `"}`
-	for from := 0; from < events; from += perSave {
-		request := &orisunpb.SaveEventsRequest{Boundary: followedBoundary}
-		for i := range perSave {
-			request.Events = append(request.Events, &orisunpb.EventToSave{EventId: fmt.Sprint(from + i), EventType: "T", Data: data, Metadata: "{}"})
-		}
-		if _, err := client.SaveEvents(t.Context(), request); err != nil {
-			t.Fatal(err)
-		}
-		select {
-		case <-arrived: // the others do not notice
-		case <-time.After(30 * time.Second):
-			t.Fatalf("another subscriber waits for event %d", from+perSave)
-		}
-		switch {
-		case from == without:
-			stalled = open(t, n.client())
-		case from%(10*perSave) != 0:
-		case from < without:
-			before = max(before, liveHeap())
-		default:
-			most = max(most, liveHeap())
-		}
-	}
-	reading.Wait()
-	most = max(most, liveHeap())
-	t.Logf("the heap is %.1f MiB without the client, %.1f with it", float64(before)/(1<<20), float64(most)/(1<<20))
-	if most > before+limit {
-		t.Errorf("the heap grew by %d bytes, at most %d are allowed", most-before, limit)
-	}
-	for i := range events {
-		if !expect(t, stalled, i) {
-			return
-		}
-	}
-}
 
 func open(t *testing.T, client orisunpb.EventStoreClient) grpc.ServerStreamingClient[orisunpb.Event] {
 	t.Helper()
@@ -100,13 +38,6 @@ func expect(t *testing.T, stream grpc.ServerStreamingClient[orisunpb.Event], glo
 		return false
 	}
 	return true
-}
-
-func liveHeap() uint64 {
-	runtime.GC()
-	var stats runtime.MemStats
-	runtime.ReadMemStats(&stats)
-	return stats.HeapAlloc
 }
 
 // TestAThousandSubscriptionsLeaveNothingBehind opens and cancels them at random moments, some of them exclusive, while events come.
