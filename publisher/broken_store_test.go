@@ -14,11 +14,13 @@ import (
 func TestAStreamWhoseFilesBreakIsMadeAnew(t *testing.T) {
 	for name, breakFiles := range map[string]func(t *testing.T, messages string){
 		"gone": func(t *testing.T, messages string) {
+			t.Helper()
 			if err := os.RemoveAll(filepath.Dir(messages)); err != nil {
 				t.Fatal(err)
 			}
 		},
 		"not to be written": func(t *testing.T, messages string) {
+			t.Helper()
 			if err := os.RemoveAll(messages); err != nil {
 				t.Fatal(err)
 			}
