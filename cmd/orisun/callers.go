@@ -41,6 +41,7 @@ func newCallers(ctx context.Context, config *Config, pool *pgxpool.Pool, store *
 	if err != nil {
 		return nil, err
 	}
+	authenticator.TrustCertificates(auth.CertificateMapping(config.GRPC.TLSClientIdentity))
 	admin := service.NewAdmin(store, config.Admin.Boundary, authenticator)
 	created, err := admin.BootstrapAdmin(ctx, auth.Credentials{Username: config.Admin.Username, Password: config.Admin.Password})
 	if err != nil {

@@ -299,3 +299,42 @@ func TestAServerWithoutItsCertificatesDoesNotStart(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestAClientCertificateStandsForItsUserWhereNoOtherCredentialsDo(t *testing.T) {
+	ours := newAuthority(t, "ours")
+	directory := t.TempDir()
+	certificate, key := ours.issue("server", nil)
+	for name, content := range map[string][]byte{"tls.crt": certificate, "tls.key": key, "ca.crt": ours.pem} {
+		writeFile(t, filepath.Join(directory, name), content)
+	}
+	server := launch(t, secured(t, directory, "ORISUN_GRPC_TLS_CLIENT_AUTH_REQUIRED=true", "ORISUN_GRPC_TLS_CLIENT_IDENTITY=cn"))
+	off := launch(t, secured(t, directory, "ORISUN_GRPC_TLS_CLIENT_AUTH_REQUIRED=true"))
+	for _, test := range []struct {
+		server   *process
+		user     string
+		password string // none when empty
+		want     codes.Code
+	}{
+		{server, "admin", "", codes.OK},
+		{server, "nobody", "", codes.Unauthenticated},
+		{server, "admin", "wrong", codes.Unauthenticated},
+		{server, "nobody", "changeit", codes.OK},
+		{off, "admin", "", codes.Unauthenticated},
+	} {
+		options := []grpc.DialOption{grpc.WithTransportCredentials(credentials.NewTLS(ours.client(test.user, nil, ours)))}
+		if test.password != "" {
+			options = append(options, grpc.WithPerRPCCredentials(basicAuth{"admin", test.password}))
+		}
+		conn, err := grpc.NewClient(test.server.address, options...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = orisunpb.NewEventStoreClient(conn).Ping(t.Context(), &orisunpb.PingRequest{})
+		if closed := conn.Close(); closed != nil {
+			t.Error(closed)
+		}
+		if status.Code(err) != test.want {
+			t.Errorf("certificate of %s, password %q: %v, want %v", test.user, test.password, err, test.want)
+		}
+	}
+}

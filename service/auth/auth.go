@@ -92,6 +92,7 @@ type Authenticator struct {
 	directory     Directory
 	adminBoundary string
 	state         *knowledge
+	certificates  CertificateMapping
 	users         *users
 	keys          *keys
 	passwords     *passwords
@@ -110,12 +111,17 @@ func New(directory Directory, adminBoundary string, ttl time.Duration) (*Authent
 	return &Authenticator{
 		directory:     directory,
 		adminBoundary: adminBoundary,
+		certificates:  CertificateOff,
 		state:         &knowledge{ask: directory.State},
 		users:         newUsers(directory),
 		keys:          &keys{ttl: ttl, directory: directory},
 		passwords:     passwords,
 	}, nil
 }
+
+// TrustCertificates lets a verified client certificate stand for a user in calls that have neither a token nor a password. Call it before the
+// first call comes.
+func (a *Authenticator) TrustCertificates(mapping CertificateMapping) { a.certificates = mapping }
 
 // Settle returns when what was committed before the call is in force on every node.
 func (a *Authenticator) Settle(ctx context.Context) error {
@@ -132,7 +138,7 @@ func (a *Authenticator) Settle(ctx context.Context) error {
 // authenticate returns who calls, by a token or by the value of an authorization header (either may be empty), and the token for the
 // answer. The address is where from.
 func (a *Authenticator) authenticate(ctx context.Context, token, authorization, address string) (caller Identity, answer string, err error) {
-	if token == "" && authorization == "" {
+	if token == "" && authorization == "" && a.certificates == CertificateOff {
 		return Identity{}, "", errUnauthenticated
 	}
 	state, err := a.state.get(ctx)
@@ -156,6 +162,13 @@ func (a *Authenticator) authenticate(ctx context.Context, token, authorization, 
 			return user.identity, ring.issue(user.login, now), nil
 		}
 	}
+	if authorization == "" && a.certificates != CertificateOff {
+		user, err := a.byCertificate(ctx, state.Version)
+		if err != nil {
+			return Identity{}, "", err
+		}
+		return user.identity, ring.issue(user.login, now), nil
+	}
 	given, ok := parseBasic(authorization)
 	if !ok {
 		return Identity{}, "", errUnauthenticated
@@ -165,6 +178,22 @@ func (a *Authenticator) authenticate(ctx context.Context, token, authorization, 
 		return Identity{}, "", err
 	}
 	return user.identity, ring.issue(user.login, now), nil
+}
+
+// byCertificate returns whom the connection's client certificate stands for.
+func (a *Authenticator) byCertificate(ctx context.Context, version int64) (*user, error) {
+	name, err := CertificateUser(ctx, a.certificates)
+	if err != nil {
+		return nil, errUnauthenticated
+	}
+	user, err := a.users.byName(ctx, version, name)
+	if err == nil && user == nil {
+		user, err = a.users.read(ctx, version, "", name)
+	}
+	if err == nil && user == nil {
+		err = errUnauthenticated
+	}
+	return user, err
 }
 
 // logIn returns whose credentials these are. What was found right before is not hashed again.
