@@ -117,6 +117,12 @@ func TestNodesStartedOneAfterAnotherServeFromTheFirstOn(t *testing.T) {
 		id := "started-" + n.name
 		save(t, n, id)
 		t.Logf("with %d nodes an event of %s came to %s after %s", i+1, n.name, first.name, receive(t, ids, id))
+		if i == 1 {
+			within(t, wait, "a stream with one copy", func() bool {
+				info := streamInfo(t, first)
+				return info != nil && info.Config.Replicas == 1 && info.State.Msgs == 2
+			})
+		}
 	}
 	within(t, wait, "a stream with three copies that has all", func() bool {
 		info := streamInfo(t, c.nodes[2])

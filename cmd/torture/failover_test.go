@@ -93,6 +93,22 @@ func (s *standby) run(t *testing.T, program string, args ...string) {
 	}
 }
 
+// TestAStartWaitsForPostgreSQL starts a node whose connections to PostgreSQL are accepted, and cut at once.
+func TestAStartWaitsForPostgreSQL(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	c.toPostgres[0].sever()
+	n := c.nodes[0]
+	if err := n.start(); err != nil {
+		t.Fatal(err)
+	}
+	within(t, wait, "waiting", func() bool { return logs(t, n, "PostgreSQL does not answer yet; waiting") })
+	c.toPostgres[0].heal()
+	if err := n.awaitServing(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestAPromotedStandbyIsAPause kills the primary for good, under load, and promotes its standby; the nodes know both by ORISUN_PG_HOST.
 func TestAPromotedStandbyIsAPause(t *testing.T) {
 	t.Parallel()
