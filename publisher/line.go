@@ -31,6 +31,7 @@ type line struct {
 	boundary string
 	source   string
 	limit    int             // of a message
+	copied   bool            // the stream has, or should have, copies on other nodes
 	held     context.Context // ends with the lease: then nothing is sent or waited for any more
 
 	taken    position // of the event after which the line begins
@@ -54,7 +55,8 @@ func newLine(held context.Context, js jetstream.JetStream, o *outbox, end stream
 	return &line{
 		js: js, boundary: o.boundary, source: o.config.Source + "/" + o.boundary,
 		limit: messageLimit(o.config.NATS.MaxPayload(), o.config.Stream.MaxBytes), held: held,
-		taken: end.at, sent: end.at, sequence: end.sequence, settled: end.at,
+		copied: o.config.Stream.Replicas > 1,
+		taken:  end.at, sent: end.at, sequence: end.sequence, settled: end.at,
 	}
 }
 
