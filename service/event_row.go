@@ -50,9 +50,9 @@ func appendEvent(page []byte, rows pgx.Rows) ([]byte, error) {
 		return page, fmt.Errorf("a row of %d columns is none of orisun.event in PostgreSQL's binary format", len(row))
 	}
 	globalID, transactionID := binary.BigEndian.Uint64(row[columnGlobalID]), binary.BigEndian.Uint64(row[columnTransactionID])
-	microseconds := int64(binary.BigEndian.Uint64(row[columnDateCreated])) //nolint:gosec // two's complement, as PostgreSQL sends it
+	microseconds := int64(binary.BigEndian.Uint64(row[columnDateCreated]))
 	created := time.UnixMicro(microseconds)
-	seconds, nanos := uint64(created.Unix()+postgresEpoch), uint64(created.Nanosecond()) //nolint:gosec // protobuf's int64 is the same bits
+	seconds, nanos := uint64(created.Unix()+postgresEpoch), uint64(created.Nanosecond())
 	// A jsonb comes as text, or in the binary format: a version and the text.
 	data, metadata := jsonText(row[columnData]), jsonText(row[columnMetadata])
 
@@ -94,7 +94,7 @@ func appendBytes(to []byte, field protowire.Number, value []byte) []byte {
 
 // appendLength begins a field of so many bytes.
 func appendLength(to []byte, field protowire.Number, length int) []byte {
-	return protowire.AppendVarint(protowire.AppendTag(to, field, protowire.BytesType), uint64(length)) //nolint:gosec // a length is never negative
+	return protowire.AppendVarint(protowire.AppendTag(to, field, protowire.BytesType), uint64(length))
 }
 
 // sizeVarint is what appendVarint appends.

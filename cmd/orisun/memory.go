@@ -1,24 +1,24 @@
 package main
 
 import (
-	"os"
+	"math"
 	"runtime/debug"
 )
 
 const (
 	// heapGrowth is how far the heap may grow, in percent of what is in use, before garbage is collected. What is in use is small, a few
-	// tens of megabytes: Go's default of 100 would collect dozens of times a second under load.
-	heapGrowth = 400
+	// tens of megabytes: Go's default would collect dozens of times a second under load.
+	heapGrowth, defaultGrowth = 400, 100
 	// memoryLimit is where collecting more often begins to take precedence, in bytes.
 	memoryLimit = 320 << 20
 )
 
-// tuneMemory sets how the garbage collector works, unless GOGC or GOMEMLIMIT of Go's own say otherwise.
+// tuneMemory sets how the garbage collector works, where Go's own GOGC and GOMEMLIMIT leave it at the defaults.
 func tuneMemory() {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(heapGrowth)
+	if set := debug.SetGCPercent(heapGrowth); set != defaultGrowth {
+		debug.SetGCPercent(set)
 	}
-	if os.Getenv("GOMEMLIMIT") == "" {
+	if debug.SetMemoryLimit(-1) == math.MaxInt64 {
 		debug.SetMemoryLimit(memoryLimit)
 	}
 }
