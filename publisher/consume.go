@@ -79,6 +79,7 @@ func (b *followed) stream(ctx context.Context, ready func()) (err error) {
 			return fmt.Errorf("message on %s: %w", message.Subject(), err)
 		}
 		e := newEntry(event)
+		e.published = publishedIn(message.Headers())
 		if !checked {
 			last, err := b.lastPosition(ctx)
 			if err != nil {

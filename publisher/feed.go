@@ -10,6 +10,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/nats-io/nats.go/jetstream"
+	"go.opentelemetry.io/otel/trace"
 
 	orisunpb "github.com/oexza/orisun/proto"
 )
@@ -28,6 +29,8 @@ type FeedConfig struct {
 	// PollInterval is how often PostgreSQL's last position is compared with the ring's end while subscribers wait: 500 ms. What PostgreSQL had
 	// at one look and the ring lacks at the next is read from PostgreSQL, so JetStream's loss costs at most two intervals.
 	PollInterval time.Duration
+	// Tracer shows deliveries in the traces of their saves. Nil: nowhere.
+	Tracer trace.Tracer
 	// Log is told when a stream is lost and when it is there again.
 	Log *slog.Logger
 }
@@ -39,6 +42,7 @@ type Feed struct {
 
 	mu         sync.Mutex
 	boundaries map[string]*followed
+	counts     map[string]*feedCounts // of boundaries that PostgreSQL knows, once they had a subscriber
 }
 
 // NewFeed returns a feed. The pool and JetStream stay the caller's to close, after the last Follow.
@@ -48,8 +52,9 @@ func NewFeed(config FeedConfig) *Feed {
 	config.PageEvents = cmp.Or(config.PageEvents, 512)
 	config.PageBytes = cmp.Or(config.PageBytes, 128<<10)
 	config.PollInterval = cmp.Or(config.PollInterval, 500*time.Millisecond)
+	config.Tracer = orNoTracer(config.Tracer)
 	config.Log = cmp.Or(config.Log, slog.New(slog.DiscardHandler))
-	return &Feed{config: config, boundaries: make(map[string]*followed)}
+	return &Feed{config: config, boundaries: make(map[string]*followed), counts: make(map[string]*feedCounts)}
 }
 
 // Hint says that somebody committed events to a boundary. It never waits. While the stream delivers, it changes nothing: the event is on its
@@ -96,7 +101,10 @@ func (f *Feed) join(name string) *followed {
 	defer f.mu.Unlock()
 	b := f.boundaries[name]
 	if b == nil {
-		b = newFollowed(f.config, name)
+		if f.counts[name] == nil {
+			f.counts[name] = new(feedCounts)
+		}
+		b = newFollowed(f.config, name, f.counts[name])
 		f.boundaries[name] = b
 	}
 	b.subscribers++

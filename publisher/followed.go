@@ -16,6 +16,7 @@ type followed struct {
 	config FeedConfig
 	name   string
 	log    *slog.Logger
+	counts *feedCounts
 
 	subscribers int // guarded by the Feed's mutex
 	cancel      context.CancelFunc
@@ -34,10 +35,10 @@ type followed struct {
 	waiting atomic.Int64
 }
 
-func newFollowed(config FeedConfig, name string) *followed {
+func newFollowed(config FeedConfig, name string, counts *feedCounts) *followed {
 	ctx, cancel := context.WithCancel(context.Background())
 	b := &followed{
-		config: config, name: name, log: config.Log.With("boundary", name),
+		config: config, name: name, log: config.Log.With("boundary", name), counts: counts,
 		cancel: cancel, hints: make(chan struct{}, 1),
 		ring: newRing(config.RingEvents, config.RingBytes), overdue: beginning, changed: make(chan struct{}),
 	}

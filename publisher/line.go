@@ -7,6 +7,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/nats-io/nats.go/jetstream"
+	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	orisunpb "github.com/oexza/orisun/proto"
@@ -33,6 +34,8 @@ type line struct {
 	limit    int             // of a message
 	copied   bool            // the stream has, or should have, copies on other nodes
 	held     context.Context // ends with the lease: then nothing is sent or waited for any more
+	traces   *traces
+	tracer   trace.Tracer
 
 	taken    position // of the event after which the line begins
 	sent     position // of the last event sent
@@ -49,36 +52,40 @@ type flight struct {
 	sequence uint64
 	size     int
 	ack      jetstream.PubAckFuture
+	span     trace.Span // nil where nobody samples
 }
 
 func newLine(held context.Context, js jetstream.JetStream, o *outbox, end streamEnd) *line {
 	return &line{
 		js: js, boundary: o.boundary, source: o.config.Source + "/" + o.boundary,
 		limit: messageLimit(o.config.NATS.MaxPayload(), o.config.Stream.MaxBytes), held: held,
-		copied: o.config.Stream.Replicas > 1,
-		taken:  end.at, sent: end.at, sequence: end.sequence, settled: end.at,
+		copied: o.config.Stream.Replicas > 1, traces: &o.traces, tracer: o.config.Tracer,
+		taken: end.at, sent: end.at, sequence: end.sequence, settled: end.at,
 	}
 }
 
 // send publishes an event after the last one. It waits only while too much is in flight.
 func (l *line) send(event *orisunpb.Event) error {
 	message := Encode(l.boundary, l.source, event, l.sent.globalID)
+	span := l.publishing(event, message)
 	if size := sizeOf(message); size > l.limit || size-len(message.Data) > maxHeaderBytes {
 		Truncate(message)
 	}
 	size := sizeOf(message)
 	if err := l.settle(max(maxBytesInFlight-size, 0)); err != nil {
+		published(span, err)
 		return err
 	}
 	ack, err := l.js.PublishMsgAsync(message, append(l.fence(), jetstream.WithRetryAttempts(0))...)
 	if err != nil {
 		l.broken = fmt.Errorf("publish event %d: %w", event.GetPosition().GetGlobalId(), err)
+		published(span, err)
 		return l.broken
 	}
 	l.sent = positionOf(event.GetPosition())
 	l.sequence++
 	l.bytes += size
-	l.flights = append(l.flights, flight{at: l.sent, sequence: l.sequence, size: size, ack: ack})
+	l.flights = append(l.flights, flight{at: l.sent, sequence: l.sequence, size: size, ack: ack, span: span})
 	return nil
 }
 
@@ -90,7 +97,9 @@ func (l *line) settle(bytes int) error {
 	}
 	for l.broken == nil && len(l.flights) > 0 && (l.bytes > bytes || len(l.flights) >= maxInFlight) {
 		oldest := l.flights[0]
-		if err := l.await(oldest); err != nil {
+		err := l.await(oldest)
+		published(oldest.span, err)
+		if err != nil {
 			l.broken = fmt.Errorf("publish event %d: %w", oldest.at.globalID, err)
 			break
 		}

@@ -44,6 +44,8 @@ type outbox struct {
 	silent    int      // lines in a row that JetStream answered nothing of
 	silentEnd position // of the stream where they began
 
+	traces traces
+
 	mu     sync.Mutex
 	status Status
 }

@@ -9,11 +9,10 @@ import (
 	"sync"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/nats-io/nats.go"
+	"go.opentelemetry.io/otel/trace"
 
-	"github.com/oexza/orisun/db"
 	orisunpb "github.com/oexza/orisun/proto"
 )
 
@@ -47,6 +46,9 @@ type Config struct {
 	// Stream is how much JetStream keeps.
 	Stream StreamLimits
 
+	// Tracer shows publications in the traces of their saves. Nil: nowhere.
+	Tracer trace.Tracer
+
 	// Logger is told of leases, and when publishing stops and goes on. Nil means slog.Default().
 	Logger *slog.Logger
 }
@@ -75,6 +77,7 @@ type Publisher struct {
 
 // New returns a publisher that does nothing before Run.
 func New(config Config) *Publisher {
+	config.Tracer = orNoTracer(config.Tracer)
 	p := &Publisher{config: config, log: config.Logger, outboxes: map[string]*outbox{}}
 	if p.log == nil {
 		p.log = slog.Default()
@@ -95,6 +98,10 @@ func (p *Publisher) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("subscribe to hints: %w", err)
 	}
+	traces, err := p.config.NATS.Subscribe(tracePrefix+"*", p.hearTrace)
+	if err != nil {
+		return fmt.Errorf("subscribe to traces: %w", err)
+	}
 	p.mu.Lock()
 	p.ctx = ctx
 	for _, o := range p.outboxes {
@@ -107,8 +114,10 @@ func (p *Publisher) Run(ctx context.Context) error {
 	p.ended = true
 	p.mu.Unlock()
 	p.running.Wait()
-	if err := hints.Unsubscribe(); err != nil && !errors.Is(err, nats.ErrConnectionClosed) {
-		return fmt.Errorf("unsubscribe from hints: %w", err)
+	for _, heard := range []*nats.Subscription{hints, traces} {
+		if err := heard.Unsubscribe(); err != nil && !errors.Is(err, nats.ErrConnectionClosed) {
+			return fmt.Errorf("unsubscribe from %s: %w", heard.Subject, err)
+		}
 	}
 	return nil
 }
@@ -150,10 +159,15 @@ func (p *Publisher) Hint(boundary string) {
 	}
 }
 
-func (p *Publisher) wake(boundary string) *outbox {
+// find is the outbox of a boundary, or nil.
+func (p *Publisher) find(boundary string) *outbox {
 	p.mu.Lock()
-	o := p.outboxes[boundary]
-	p.mu.Unlock()
+	defer p.mu.Unlock()
+	return p.outboxes[boundary]
+}
+
+func (p *Publisher) wake(boundary string) *outbox {
+	o := p.find(boundary)
 	if o != nil {
 		o.wake()
 	}
@@ -172,25 +186,20 @@ type Status struct {
 
 // Status tells how a boundary fares, without asking anybody. The error is ErrUnknownBoundary.
 func (p *Publisher) Status(boundary string) (Status, error) {
-	p.mu.Lock()
-	o := p.outboxes[boundary]
-	p.mu.Unlock()
+	o := p.find(boundary)
 	if o == nil {
 		return Status{}, fmt.Errorf("%w: %q", ErrUnknownBoundary, boundary)
 	}
 	return o.look(), nil
 }
 
-// Lag is how many events of a boundary wait to be published, whoever publishes it; it asks PostgreSQL. Between an event's
-// acknowledgement and the next checkpoint it counts as waiting.
+// Lag is how many events of a boundary wait to be published, whoever publishes it; it asks PostgreSQL. What another node publishes counts as
+// waiting until its next checkpoint. The error is ErrUnknownBoundary or PostgreSQL's.
 func (p *Publisher) Lag(ctx context.Context, boundary string) (int64, error) {
-	last, err := db.New().GetLastPosition(ctx, p.config.Database, boundary)
-	if err != nil {
-		return 0, err
+	o := p.find(boundary)
+	if o == nil {
+		return 0, fmt.Errorf("%w: %q", ErrUnknownBoundary, boundary)
 	}
-	published, err := db.New().GetPublishedPosition(ctx, p.config.Database, boundary)
-	if errors.Is(err, pgx.ErrNoRows) {
-		published.GlobalID, err = beginning.globalID, nil
-	}
-	return max(last.GlobalID-published.GlobalID, 0), err
+	events, _, err := o.lag(ctx)
+	return events, err
 }

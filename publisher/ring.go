@@ -2,6 +2,9 @@ package publisher
 
 import (
 	"sort"
+	"sync/atomic"
+
+	"go.opentelemetry.io/otel/trace"
 
 	orisunpb "github.com/oexza/orisun/proto"
 )
@@ -23,12 +26,15 @@ func (p position) before(q position) bool {
 	return p.globalID < q.globalID
 }
 
-// entry is an event in the ring. It never changes and is shared by all subscribers.
+// entry is an event in the ring. It never changes, but for the count of its spans, and is shared by all subscribers.
 type entry struct {
 	at     position
 	event  *orisunpb.Event // nil where only PostgreSQL has it
 	fields fields
 	size   int
+
+	published *trace.SpanContext // nil where nobody samples
+	traced    atomic.Int32       // deliveries that have a span
 }
 
 // entryOverhead is what an entry takes beside the texts of its event: the entry, the event, its position and time, the slot in the ring.

@@ -140,8 +140,11 @@ func MessageSize(boundary, source, eventID, eventType string, data, metadata int
 		encodedLen(eventID, isHeaderByte) + encodedLen(eventType, isHeaderByte) + data + 3*metadata
 }
 
+// traceBytes are those of the header that a sampled event has.
+const traceBytes = len(headerTraceParent+": "+"\r\n") + len("00-00000000000000000000000000000000-0000000000000000-00")
+
 // emptyMessage is the size of a message of which every text is empty, and every number and the time as long as it can be.
-var emptyMessage = sizeOf(Encode("", "", &orisunpb.Event{
+var emptyMessage = traceBytes + sizeOf(Encode("", "", &orisunpb.Event{
 	Position: &orisunpb.Position{TransactionId: math.MinInt64, GlobalId: math.MinInt64},
 	// Microseconds, as PostgreSQL has them; a year has four digits.
 	DateCreated: timestamppb.New(time.Date(2000, 1, 1, 0, 0, 0, 999_999_000, time.UTC)),

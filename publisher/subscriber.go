@@ -38,7 +38,8 @@ func (s *subscriber) step(ctx context.Context) error {
 		if !matches {
 			return nil
 		}
-		return s.deliver(e.event)
+		s.boundary.counts.ring.Add(1)
+		return s.delivered(ctx, e)
 	}
 	return s.readPage(ctx)
 }
@@ -62,6 +63,7 @@ func (s *subscriber) readPage(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
+		s.boundary.counts.pages.Add(1)
 		if err := s.deliver(event); err != nil {
 			return err
 		}

@@ -39,13 +39,14 @@ type adviser struct {
 // shape is a boundary and the keys, sorted, each once, with NUL between: no key holds one.
 type shape struct{ boundary, keys string }
 
-// shapeUse is what is known of a shape. since and count are of the time in which no index served it.
+// shapeUse is what is known of a shape. since and count are of the time in which no index served it; ever counts all such times.
 type shapeUse struct {
 	shape
 	asked    atomic.Int64 // when PostgreSQL was asked last, in ns; 0: ask again
 	unserved atomic.Bool
 	since    atomic.Int64
 	count    atomic.Int64
+	ever     atomic.Int64
 }
 
 func newAdviser(isServed func(context.Context, string, []string) (bool, error), log *slog.Logger, now func() time.Time) *adviser {
@@ -73,6 +74,7 @@ func (a *adviser) note(ctx context.Context, boundary string, criteria []*orisunp
 		}
 		if use.unserved.Load() {
 			use.count.Add(1)
+			use.ever.Add(1)
 		}
 	}
 }
@@ -151,6 +153,26 @@ func (a *adviser) list(ctx context.Context, boundary string, taken map[string]bo
 		}
 	}
 	return advice, nil
+}
+
+// unindexed is how much of a boundary's questions no index serves.
+type unindexed struct {
+	shapes int64 // at present
+	asked  int64 // ever
+}
+
+// unindexed sums the shapes up by boundary.
+func (a *adviser) unindexed() map[string]unindexed {
+	sums := make(map[string]unindexed)
+	for _, use := range *a.shapes.Load() {
+		sum := sums[use.boundary]
+		if use.unserved.Load() {
+			sum.shapes++
+		}
+		sum.asked += use.ever.Load()
+		sums[use.boundary] = sum
+	}
+	return sums
 }
 
 // createFor is the call that makes an index for a shape. As all compare with =, the order of fields does not matter.

@@ -8,6 +8,7 @@ package service
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"time"
 
@@ -40,6 +41,8 @@ type Config struct {
 	Serving context.Context
 	// Info is what GetServerInfo answers.
 	Info *orisunpb.GetServerInfoResponse
+	// Telemetry is told how long what took, and what became of it.
+	Telemetry Telemetry
 	// Log is told what no caller is: criteria without an index, builds that left something behind. nil: nobody is.
 	Log *slog.Logger
 }
@@ -63,7 +66,13 @@ func NewEventStore(config Config) *EventStore {
 	store.advice = newAdviser(func(ctx context.Context, boundary string, keys []string) (bool, error) {
 		return store.queries.IsServed(ctx, config.Read, db.IsServedParams{Boundary: boundary, Keys: keys})
 	}, config.Log, time.Now)
-	store.saves = groupcommit.NewGroup(flushOptions, store.flush)
+	instruments, err := newInstruments(config.Telemetry)
+	options := flushOptions
+	options.Observe, options.Trace = instruments.observe, instruments.trace
+	store.saves = groupcommit.NewGroup(options, instruments.counted(store.flush))
+	if err = errors.Join(err, instruments.watch(store.saves.Queued, store.advice)); err != nil {
+		config.Log.Error("metrics are incomplete", "error", err)
+	}
 	return store
 }
 

@@ -91,8 +91,8 @@ func newDialer() *net.Dialer {
 	}
 }
 
-// newPool opens a pool of at most open connections that keeps at most idle of them when nobody uses them.
-func newPool(ctx context.Context, pg PGConfig, open, idle int32) (*pgxpool.Pool, error) {
+// newPool opens a pool of at most open connections that keeps at most idle of them when nobody uses them; more adds to its configuration.
+func newPool(ctx context.Context, pg PGConfig, open, idle int32, more ...func(*pgxpool.Config)) (*pgxpool.Pool, error) {
 	config, err := pgxpool.ParseConfig(connString(pg))
 	if err != nil {
 		return nil, fmt.Errorf("ORISUN_PG_*: %w", err)
@@ -108,6 +108,9 @@ func newPool(ctx context.Context, pg PGConfig, open, idle int32) (*pgxpool.Pool,
 	config.AfterConnect = func(_ context.Context, conn *pgx.Conn) error {
 		conn.TypeMap().RegisterType(&pgtype.Type{Name: "timestamptz", OID: pgtype.TimestamptzOID, Codec: &pgtype.TimestamptzCodec{ScanLocation: time.UTC}})
 		return nil
+	}
+	for _, add := range more {
+		add(config)
 	}
 	pool, err = pgxpool.NewWithConfig(ctx, config)
 	return pool, err

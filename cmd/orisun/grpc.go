@@ -17,8 +17,14 @@ import (
 // leastPingInterval is how often a client may ping a connection before it is taken for an attack and cut.
 const leastPingInterval = 5 * time.Second
 
-// newGRPCServer builds the gRPC server with everything that stands before the services: limits, keep-alive, log, recovery, credentials.
-func newGRPCServer(config *Config, store *service.EventStore, callers *callers, healthy healthpb.HealthServer, log *slog.Logger) (*grpcServer, error) {
+// grpcServers are two doors to the same services: one listens, through the other come calls by HTTP. gRPC cannot drain a server that does both.
+type grpcServers struct {
+	listening *grpcServer
+	overHTTP  *grpc.Server
+}
+
+// newGRPCServers builds them with everything that stands before the services: limits, keep-alive, log, recovery, credentials.
+func newGRPCServers(config *Config, store *service.EventStore, callers *callers, healthy healthpb.HealthServer, log *slog.Logger, more ...grpc.ServerOption) (*grpcServers, error) {
 	var unary calls
 	options := []grpc.ServerOption{
 		grpc.ConnectionTimeout(config.GRPC.ConnectionTimeout),
@@ -37,12 +43,15 @@ func newGRPCServer(config *Config, store *service.EventStore, callers *callers, 
 		}
 		options = append(options, grpc.Creds(secured))
 	}
-	server := grpc.NewServer(options...)
-	orisunpb.RegisterEventStoreServer(server, store)
-	orisunpb.RegisterAdminServer(server, callers.admin)
-	healthpb.RegisterHealthServer(server, healthy)
-	if config.GRPC.EnableReflection {
-		reflection.Register(server)
+	options = append(options, more...)
+	servers := &grpcServers{&grpcServer{grpc.NewServer(options...), &unary, log}, grpc.NewServer(options...)}
+	for _, server := range []*grpc.Server{servers.listening.Server, servers.overHTTP} {
+		orisunpb.RegisterEventStoreServer(server, store)
+		orisunpb.RegisterAdminServer(server, callers.admin)
+		healthpb.RegisterHealthServer(server, healthy)
+		if config.GRPC.EnableReflection {
+			reflection.Register(server)
+		}
 	}
-	return &grpcServer{server, &unary, log}, nil
+	return servers, nil
 }

@@ -4,6 +4,7 @@ import (
 	"os"
 
 	"github.com/spf13/cobra"
+	"go.opentelemetry.io/otel"
 )
 
 func serve(command *cobra.Command, _ []string) error {
@@ -16,5 +17,7 @@ func serve(command *cobra.Command, _ []string) error {
 	for _, warning := range warnings {
 		log.Warn(warning)
 	}
+	// What OpenTelemetry cannot do with a measurement or a span costs nobody but whoever looks for it.
+	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { log.Debug("OpenTelemetry", "error", err) }))
 	return NewServer(config, log).Run(command.Context())
 }

@@ -51,6 +51,12 @@ func (s *Server) Run(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, closeListener(listener)) }()
 	s.address = listener.Addr()
 
+	telemetry, err := startTelemetry(ctx, s.config.OTEL, s.config.NATS.ServerName, s.log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.stop(telemetry.stop)) }()
+
 	var own *postgres.Server
 	if s.config.PG.Embedded() {
 		if own, err = s.startPostgres(ctx); err != nil {
@@ -59,35 +65,40 @@ func (s *Server) Run(ctx context.Context) (err error) {
 		defer func() { err = errors.Join(err, s.stop(own.Stop)) }()
 	}
 
-	write, err := newPool(ctx, s.config.PG, s.config.PG.WriteMaxOpen, s.config.PG.WriteMaxIdle)
+	write, err := newPool(ctx, s.config.PG, s.config.PG.WriteMaxOpen, s.config.PG.WriteMaxIdle, telemetry.traceQueries)
 	if err != nil {
 		return err
 	}
 	defer write.Close()
-	read, err := newPool(ctx, s.config.PG, s.config.PG.ReadMaxOpen, s.config.PG.ReadMaxIdle)
+	read, err := newPool(ctx, s.config.PG, s.config.PG.ReadMaxOpen, s.config.PG.ReadMaxIdle, telemetry.traceQueries)
 	if err != nil {
 		return err
 	}
 	defer read.Close()
 	// The publisher's alone: no question, however long it takes, holds up the outbox.
-	outbox, err := newPool(ctx, s.config.PG, s.config.PG.AdminMaxOpen, s.config.PG.AdminMaxIdle)
+	outbox, err := newPool(ctx, s.config.PG, s.config.PG.AdminMaxOpen, s.config.PG.AdminMaxIdle, telemetry.traceQueries)
 	if err != nil {
 		return err
 	}
 	defer outbox.Close()
 	// And that of who may call, which every call needs to know.
-	directory, err := newPool(ctx, s.config.PG, directoryConnections, 1)
+	directory, err := newPool(ctx, s.config.PG, directoryConnections, 1, telemetry.traceQueries)
 	if err != nil {
 		return err
 	}
 	defer directory.Close()
+	err = errors.Join(telemetry.watchPool("write", write), telemetry.watchPool("read", read), telemetry.watchPool("outbox", outbox),
+		telemetry.watchPool("directory", directory))
+	if err != nil {
+		return err
+	}
 	if err := s.prepareDatabase(ctx, write); err != nil {
 		return err
 	}
 
 	var streams *streaming
 	err = s.step("start NATS", func() (err error) {
-		streams, err = s.startStreaming(ctx, outbox, read)
+		streams, err = s.startStreaming(ctx, outbox, read, telemetry)
 		return err
 	})
 	if err != nil {
@@ -109,6 +120,7 @@ func (s *Server) Run(ctx context.Context) (err error) {
 		Feed:              streams.feed,
 		AcquireSubscriber: acquireSubscriber(streams.leases),
 		Serving:           serving,
+		Telemetry:         telemetry.ofStore(streams.publisher.Traced),
 		Log:               s.log,
 		Info: &orisunpb.GetServerInfoResponse{
 			Version: build.version, GitCommit: build.commit, BuildTime: build.date,
@@ -134,12 +146,12 @@ func (s *Server) Run(ctx context.Context) (err error) {
 		return err
 	}
 	healthy := newDrainingHealth()
-	server, err := newGRPCServer(s.config, store, s.callers, healthy, s.log)
+	servers, err := newGRPCServers(s.config, store, s.callers, healthy, s.log, grpc.StatsHandler(telemetry.grpcHandler()))
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.stop(store.Close)) }()
-	return s.serve(ctx, server, healthy, endSubscriptions, listener, own)
+	return s.serve(ctx, servers.listening, healthy, endSubscriptions, listener, own)
 }
 
 // messageSize is what an event takes at most when it is published.

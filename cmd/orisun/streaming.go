@@ -30,7 +30,7 @@ type streaming struct {
 }
 
 // startStreaming starts NATS and begins to publish. What began is ended again when a later part fails.
-func (s *Server) startStreaming(ctx context.Context, outbox, read *pgxpool.Pool) (_ *streaming, err error) {
+func (s *Server) startStreaming(ctx context.Context, outbox, read *pgxpool.Pool, telemetry *telemetry) (_ *streaming, err error) {
 	config := s.config.NATS
 	var started streaming
 	started.nats, err = jetstream.Start(ctx, s.jetStreamConfig())
@@ -58,7 +58,7 @@ func (s *Server) startStreaming(ctx context.Context, outbox, read *pgxpool.Pool)
 		return nil, err
 	}
 	started.leases = publisher.NewLeases(database, s.log)
-	started.feed = publisher.NewFeed(publisher.FeedConfig{Pool: read, JetStream: streams, Log: s.log})
+	started.feed = publisher.NewFeed(publisher.FeedConfig{Pool: read, JetStream: streams, Tracer: telemetry.tracer(), Log: s.log})
 	started.publisher = publisher.New(publisher.Config{
 		Leases:    started.leases,
 		Database:  outbox,
@@ -69,9 +69,13 @@ func (s *Server) startStreaming(ctx context.Context, outbox, read *pgxpool.Pool)
 			Replicas: config.Replicas(), MaxBytes: int64(config.StreamMaxBytes), MaxAge: config.StreamMaxAge, MaxMessages: int64(config.StreamMaxMsgs),
 		},
 		Hinted: started.feed.Hint,
+		Tracer: telemetry.tracer(),
 		Logger: s.log,
 	})
 	started.users = publisher.NewProjector(started.leases, s.config.Admin.Boundary, "users", projectUsers(s.config.Admin.Boundary), s.log)
+	if err := errors.Join(started.publisher.Instrument(telemetry.meter()), started.feed.Instrument(telemetry.meter())); err != nil {
+		return nil, err
+	}
 	started.run()
 	return &started, nil
 }

@@ -143,16 +143,16 @@ func (n *node) serve(config *Config, log *slog.Logger) {
 	if err != nil {
 		n.t.Fatal(err)
 	}
-	server, err := newGRPCServer(config, n.store, callers, health.NewServer(), log)
+	servers, err := newGRPCServers(config, n.store, callers, health.NewServer(), log)
 	if err != nil {
 		n.t.Fatal(err)
 	}
 	n.address = listener.Addr().String()
 	served := make(chan error, 1)
-	go func() { served <- server.Serve(listener) }()
+	go func() { served <- servers.listening.Serve(listener) }()
 	n.t.Cleanup(func() {
 		drain()
-		server.GracefulStop()
+		servers.listening.GracefulStop()
 		if err := errors.Join(<-served, n.store.Close(context.Background())); err != nil {
 			n.t.Error(err)
 		}

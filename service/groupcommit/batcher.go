@@ -115,7 +115,7 @@ func (b *Batcher[Request, Result]) newCall(ctx context.Context, request Request)
 	}
 	c.ctx, c.request = ctx, request
 	c.items, c.bytes = b.options.Size(request)
-	if b.options.Observe != nil {
+	if b.options.Observe != nil || b.options.Trace != nil {
 		c.since = time.Now()
 	}
 	return c

@@ -2,6 +2,7 @@ package groupcommit
 
 import (
 	"context"
+	"iter"
 	"math/rand/v2"
 	"runtime/debug"
 	"time"
@@ -116,6 +117,11 @@ func (b *Batcher[Request, Result]) send(ctx context.Context, piece []*call[Reque
 	for _, c := range piece {
 		b.requests = append(b.requests, c.request)
 	}
+	if b.options.Trace != nil {
+		traced, sent := b.options.Trace(ctx, b.key, callers(piece))
+		ctx = traced
+		defer func() { sent(err) }()
+	}
 	defer func() {
 		if value := recover(); value != nil {
 			results, err = nil, &PanicError{Value: value, Stack: debug.Stack()}
@@ -126,6 +132,17 @@ func (b *Batcher[Request, Result]) send(ctx context.Context, piece []*call[Reque
 		err = countError(len(results), len(piece))
 	}
 	return results, err
+}
+
+// callers are the contexts of a piece and the times at which their callers came.
+func callers[Request, Result any](piece []*call[Request, Result]) iter.Seq2[context.Context, time.Time] {
+	return func(yield func(context.Context, time.Time) bool) {
+		for _, c := range piece {
+			if !yield(c.ctx, c.since) {
+				return
+			}
+		}
+	}
 }
 
 // endTransient leaves those in the piece that are to be sent again after the delay.

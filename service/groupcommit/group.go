@@ -65,6 +65,19 @@ func (g *Group[Request, Result]) Close(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
+// Queued tells for each key how many requests wait behind the flush in flight.
+func (g *Group[Request, Result]) Queued() map[string]int {
+	g.mu.RLock()
+	defer g.mu.RUnlock()
+	queued := make(map[string]int, len(g.batchers))
+	for key, b := range g.batchers {
+		b.mu.Lock()
+		queued[key] = b.queue.requests
+		b.mu.Unlock()
+	}
+	return queued
+}
+
 func (g *Group[Request, Result]) batcher(key string) (*Batcher[Request, Result], error) {
 	g.mu.RLock()
 	b, ok := g.batchers[key]

@@ -1,6 +1,10 @@
 package groupcommit
 
-import "time"
+import (
+	"context"
+	"iter"
+	"time"
+)
 
 // The defaults of Options.
 const (
@@ -43,6 +47,10 @@ type Options[Request any] struct {
 
 	// Observe is told of every flush after its callers are answered and before the next one begins. nil: nobody is.
 	Observe func(Flush)
+	// Trace is told of every sending, before the flush is called: of the context the flush would get, the key of the Batcher, and each caller's context
+	// with the time it came, in the order of the batch. callers must not be kept. The flush gets the context that Trace returns, which
+	// has to descend from that one; what else it returns is called with the flush's error when the flush has returned. nil: nobody is.
+	Trace func(ctx context.Context, key string, callers iter.Seq2[context.Context, time.Time]) (context.Context, func(error))
 }
 
 // Flush is what became of one batch.

@@ -1,0 +1,132 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/exaring/otelpgx"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"go.opentelemetry.io/contrib/instrumentation/google.golang.org/grpc/otelgrpc"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracegrpc"
+	otelprometheus "go.opentelemetry.io/otel/exporters/prometheus"
+	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/propagation"
+	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
+	"go.opentelemetry.io/otel/sdk/resource"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	semconv "go.opentelemetry.io/otel/semconv/v1.40.0"
+	"go.opentelemetry.io/otel/trace"
+	"go.opentelemetry.io/otel/trace/noop"
+	"google.golang.org/grpc/stats"
+
+	"github.com/oexza/orisun/service"
+)
+
+// scope names what instruments the store.
+const scope = "github.com/oexza/orisun"
+
+// telemetry is OpenTelemetry's SDK as this process uses it: traces go to ORISUN_OTEL_ENDPOINT by OTLP while somebody takes them there, metrics
+// are collected by Prometheus at /metrics, whether traces are enabled or not.
+type telemetry struct {
+	tracers  trace.TracerProvider
+	meters   *sdkmetric.MeterProvider
+	registry *prometheus.Registry
+	pgx      *otelpgx.Tracer
+	end      func(context.Context) error
+}
+
+// startTelemetry needs nobody at the endpoint.
+func startTelemetry(ctx context.Context, config OTELConfig, node string, log *slog.Logger) (*telemetry, error) {
+	build := readBuildInfo()
+	about := resource.NewWithAttributes(semconv.SchemaURL,
+		semconv.ServiceName(config.ServiceName), semconv.ServiceVersion(build.version), semconv.ServiceInstanceID(node))
+	t := &telemetry{tracers: noop.NewTracerProvider(), registry: prometheus.NewRegistry()}
+	if err := errors.Join(t.registry.Register(collectors.NewGoCollector()), t.registry.Register(collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))); err != nil {
+		return nil, fmt.Errorf("metrics: %w", err)
+	}
+	exporter, err := otelprometheus.New(otelprometheus.WithRegisterer(t.registry))
+	if err != nil {
+		return nil, fmt.Errorf("metrics: %w", err)
+	}
+	t.meters = sdkmetric.NewMeterProvider(sdkmetric.WithReader(exporter), sdkmetric.WithResource(about))
+	t.end = t.meters.Shutdown
+	if config.Enabled {
+		if err := t.startTracing(ctx, config.Endpoint, about, log); err != nil {
+			return nil, err
+		}
+	}
+	t.pgx = otelpgx.NewTracer(otelpgx.WithTracerProvider(t.tracers), otelpgx.WithMeterProvider(t.meters),
+		otelpgx.WithSpanNameFunc(queryName), otelpgx.WithDisableAcquireTracer(), otelpgx.WithDisableConnectionDetailsInAttributes())
+	return t, nil
+}
+
+func (t *telemetry) startTracing(ctx context.Context, endpoint string, about *resource.Resource, log *slog.Logger) error {
+	// What fails is dropped, and the gate notices: a collector that is away gets what happens after its return.
+	client, err := otlptracegrpc.New(ctx, otlptracegrpc.WithEndpoint(endpoint), otlptracegrpc.WithInsecure(),
+		otlptracegrpc.WithRetry(otlptracegrpc.RetryConfig{Enabled: false}))
+	if err != nil {
+		return fmt.Errorf("ORISUN_OTEL_ENDPOINT: %w", err)
+	}
+	gate := newCollectorGate(endpoint, client, log)
+	tracers := sdktrace.NewTracerProvider(sdktrace.WithSampler(gate), sdktrace.WithBatcher(gate), sdktrace.WithResource(about))
+	watching, stop := context.WithCancel(context.WithoutCancel(ctx))
+	watched := make(chan struct{})
+	go func() {
+		defer close(watched)
+		gate.watch(watching)
+	}()
+	t.tracers = tracers
+	t.end = func(ctx context.Context) error {
+		stop()
+		<-watched
+		return errors.Join(tracers.Shutdown(ctx), t.meters.Shutdown(ctx))
+	}
+	return nil
+}
+
+func (t *telemetry) tracer() trace.Tracer { return t.tracers.Tracer(scope) }
+func (t *telemetry) meter() metric.Meter  { return t.meters.Meter(scope) }
+
+// stop sends what spans are left, within the time to drain at most.
+func (t *telemetry) stop(ctx context.Context) error {
+	if err := t.end(ctx); err != nil {
+		return fmt.Errorf("end telemetry: %w", err)
+	}
+	return nil
+}
+
+// grpcHandler measures and traces calls, in the caller's trace where it says so by W3C's traceparent.
+func (t *telemetry) grpcHandler() stats.Handler {
+	return otelgrpc.NewServerHandler(otelgrpc.WithTracerProvider(t.tracers), otelgrpc.WithMeterProvider(t.meters), otelgrpc.WithPropagators(propagation.TraceContext{}))
+}
+
+// ofStore is what the store tells.
+func (t *telemetry) ofStore(traced func(boundary string, transactionID int64, span trace.SpanContext)) service.Telemetry {
+	return service.Telemetry{Tracer: t.tracer(), Meter: t.meter(), Traced: traced}
+}
+
+// traceQueries shows a pool's queries in the traces of those who ask.
+func (t *telemetry) traceQueries(pool *pgxpool.Config) { pool.ConnConfig.Tracer = t.pgx }
+
+// watchPool measures a pool's connections.
+func (t *telemetry) watchPool(name string, pool *pgxpool.Pool) error {
+	return otelpgx.RecordStats(pool, otelpgx.WithStatsMeterProvider(t.meters), otelpgx.WithMinimumReadDBStatsInterval(time.Second),
+		otelpgx.WithStatsAttributes(semconv.DBSystemNamePostgreSQL, attribute.String("db.client.connection.pool.name", name)))
+}
+
+// queryName is the name that sqlc gave a query, or its first word.
+func queryName(sql string) string {
+	rest, named := strings.CutPrefix(sql, "-- name: ")
+	if !named {
+		rest = strings.TrimSpace(sql)
+	}
+	name, _, _ := strings.Cut(rest, " ")
+	return name
+}

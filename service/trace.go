@@ -1,0 +1,75 @@
+package service
+
+import (
+	"context"
+	"iter"
+	"time"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/oexza/orisun/db"
+)
+
+// sampledKey is where the context of a flush carries the spans of its callers, in the order of its batch.
+type sampledKey struct{}
+
+func untraced(error) {}
+
+// trace shows a flush in the traces of the saves that are in it: each gets a span "queue", which links to the one span "flush", which links to
+// each of them. The flush is part of the first one's trace, and so are the statements in it. Where no save is sampled, nothing is made.
+func (i *instruments) trace(ctx context.Context, boundary string, callers iter.Seq2[context.Context, time.Time]) (context.Context, func(error)) {
+	var spans []trace.SpanContext
+	var links []trace.Link
+	var parent trace.Span
+	saves := 0
+	for caller := range callers {
+		saves++
+		span := trace.SpanFromContext(caller)
+		if !span.IsRecording() {
+			continue
+		}
+		if parent == nil {
+			parent = span
+		}
+		for len(spans) < saves-1 {
+			spans = append(spans, trace.SpanContext{})
+		}
+		spans = append(spans, span.SpanContext())
+		links = append(links, trace.Link{SpanContext: span.SpanContext()})
+	}
+	if parent == nil {
+		return ctx, untraced
+	}
+	ctx, flush := i.Tracer.Start(trace.ContextWithSpan(ctx, parent), "flush", trace.WithLinks(links...),
+		trace.WithAttributes(boundaryKey.String(boundary), attribute.Int("orisun.flush.saves", saves)))
+	now := time.Now()
+	back := trace.WithLinks(trace.Link{SpanContext: flush.SpanContext()})
+	for caller, since := range callers {
+		if trace.SpanFromContext(caller).IsRecording() {
+			_, queue := i.Tracer.Start(caller, "queue", trace.WithTimestamp(since), back)
+			queue.End(trace.WithTimestamp(now))
+		}
+	}
+	return context.WithValue(ctx, sampledKey{}, spans), func(err error) {
+		if err != nil {
+			flush.RecordError(err)
+			flush.SetStatus(codes.Error, "")
+		}
+		flush.End()
+	}
+}
+
+// tellTraced hands on the spans of the sampled saves that are stored.
+func (i *instruments) tellTraced(ctx context.Context, boundary string, results []db.OrisunSaveResult) {
+	spans, _ := ctx.Value(sampledKey{}).([]trace.SpanContext)
+	if i.Traced == nil {
+		return
+	}
+	for n, span := range spans {
+		if span.IsSampled() && results[n].Outcome == outcomeSaved {
+			i.Traced(boundary, results[n].TransactionID, span)
+		}
+	}
+}
