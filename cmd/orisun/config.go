@@ -149,10 +149,11 @@ type OTELConfig struct {
 	ServiceName string `env:"ORISUN_OTEL_SERVICE_NAME" default:"orisun" notempty:"true" desc:"Service name for traces"`
 }
 
-// PprofConfig is Go's profiler.
+// PprofConfig is Go's profiler. What it tells is for nobody else, so it listens on this machine alone unless told otherwise.
 type PprofConfig struct {
-	Enabled bool `env:"ORISUN_PPROF_ENABLED" default:"false" desc:"Enable pprof profiling endpoint"`
-	Port    int  `env:"ORISUN_PPROF_PORT" default:"6060" min:"0" max:"65535" desc:"pprof HTTP port; 0 is any free port"`
+	Enabled bool   `env:"ORISUN_PPROF_ENABLED" default:"false" desc:"Enable pprof profiling endpoint"`
+	Host    string `env:"ORISUN_PPROF_HOST" default:"127.0.0.1" desc:"Address the pprof HTTP service listens on; empty is all"`
+	Port    int    `env:"ORISUN_PPROF_PORT" default:"6060" min:"0" max:"65535" desc:"pprof HTTP port; 0 is any free port"`
 }
 
 // AuthConfig is how long a login lasts.

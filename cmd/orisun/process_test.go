@@ -25,6 +25,7 @@ import (
 type process struct {
 	cmd     *exec.Cmd
 	address string // where it serves gRPC
+	http    string // where it serves HTTP
 	exited  chan error
 
 	signalled syscall.Signal // the first signal it was sent
@@ -69,16 +70,16 @@ func launch(t *testing.T, env []string) *process {
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	serving := make(chan string, 1)
+	serving := make(chan [2]string, 1)
 	go func() {
 		lines := bufio.NewScanner(stderr)
 		for lines.Scan() {
 			p.mu.Lock()
 			p.log.WriteString(lines.Text() + "\n")
 			p.mu.Unlock()
-			var line struct{ Msg, GRPC string }
+			var line struct{ Msg, GRPC, HTTP string }
 			if json.Unmarshal(lines.Bytes(), &line) == nil && line.Msg == "serving" {
-				serving <- line.GRPC
+				serving <- [2]string{line.GRPC, line.HTTP}
 			}
 		}
 		p.exited <- p.cmd.Wait()
@@ -90,7 +91,8 @@ func launch(t *testing.T, env []string) *process {
 		p.stop(t, syscall.SIGTERM)
 	})
 	select {
-	case p.address = <-serving:
+	case addresses := <-serving:
+		p.address, p.http = addresses[0], addresses[1]
 	case err := <-p.exited:
 		p.exited <- err
 		t.Fatalf("the server ended before it served: %v\n%s", err, p.logged())

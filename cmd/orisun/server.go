@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -23,11 +24,12 @@ import (
 // the opposite one, drained: health says NOT_SERVING, no new calls, subscriptions end with UNAVAILABLE or are cut, calls in flight finish
 // within ORISUN_SHUTDOWN_TIMEOUT, the publisher ends at a checkpoint, then NATS, then PostgreSQL. If our own PostgreSQL ends by itself, so does Run, with an error.
 type Server struct {
-	config  *Config
-	log     *slog.Logger
-	ready   chan struct{}
-	address net.Addr
-	callers *callers
+	config       *Config
+	log          *slog.Logger
+	ready        chan struct{}
+	address      net.Addr
+	adminAddress net.Addr
+	callers      *callers
 }
 
 // NewServer returns a server that is not running yet. It keeps config.
@@ -40,6 +42,9 @@ func (s *Server) Ready() <-chan struct{} { return s.ready }
 
 // Address is where gRPC listens; call it after Ready.
 func (s *Server) Address() net.Addr { return s.address }
+
+// AdminAddress is where HTTP listens; call it after Ready.
+func (s *Server) AdminAddress() net.Addr { return s.adminAddress }
 
 // Run serves until ctx ends, then drains. Its error is why it could not start or go on; ending by ctx is none.
 func (s *Server) Run(ctx context.Context) (err error) {
@@ -56,6 +61,18 @@ func (s *Server) Run(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.stop(telemetry.stop)) }()
+
+	admin, err := startAdminHTTP(ctx, s.config, telemetry, s.log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.stop(admin.stop)) }()
+	s.adminAddress = admin.listener.Addr()
+	stopPprof, err := startPprof(ctx, s.config.Pprof, s.log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, stopPprof()) }()
 
 	var own *postgres.Server
 	if s.config.PG.Embedded() {
@@ -151,7 +168,14 @@ func (s *Server) Run(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.stop(store.Close)) }()
-	return s.serve(ctx, servers.listening, healthy, endSubscriptions, listener, own)
+	calls, err := newCalls(servers.overHTTP, s.config.GRPC)
+	if err != nil {
+		return fmt.Errorf("calls by HTTP: %w", err)
+	}
+	defer servers.overHTTP.Stop()
+	admin.answer(calls)
+	admin.readiness.ready(read, streams)
+	return s.serve(ctx, servers.listening, admin, healthy, endSubscriptions, listener, own)
 }
 
 // messageSize is what an event takes at most when it is published.
@@ -177,10 +201,10 @@ func (s *Server) prepareDatabase(ctx context.Context, pool *pgxpool.Pool) error 
 }
 
 // serve answers calls until ctx ends or something that it stands on does.
-func (s *Server) serve(ctx context.Context, server *grpcServer, healthy *drainingHealth, endSubscriptions func(), listener net.Listener, own *postgres.Server) error {
+func (s *Server) serve(ctx context.Context, server *grpcServer, admin *adminHTTP, healthy *drainingHealth, endSubscriptions func(), listener net.Listener, own *postgres.Server) error {
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
-	s.log.Info("serving", "grpc", listener.Addr().String(), "boundaries", len(s.config.Boundaries), "version", readBuildInfo().version)
+	s.log.Info("serving", "grpc", listener.Addr().String(), "http", s.adminAddress.String(), "boundaries", len(s.config.Boundaries), "version", readBuildInfo().version)
 	close(s.ready)
 
 	var ended error
@@ -189,12 +213,23 @@ func (s *Server) serve(ctx context.Context, server *grpcServer, healthy *drainin
 		s.log.Info("draining", "timeout", s.config.Shutdown.Timeout)
 	case ended = <-served:
 		return fmt.Errorf("serve gRPC: %w", ended)
+	case err := <-admin.served:
+		admin.served <- err
+		ended = errors.New("HTTP on ORISUN_ADMIN_PORT ended") // stop says why
 	case <-done(own):
 		ended = fmt.Errorf("our own PostgreSQL ended: %w", own.Err())
 	}
 	healthy.Shutdown()
+	admin.readiness.draining()
 	endSubscriptions()
-	err := s.stop(server.drain)
+	err := s.stop(func(ctx context.Context) error {
+		var web error
+		var draining sync.WaitGroup
+		draining.Go(func() { web = admin.drain(ctx) })
+		calls := server.drain(ctx)
+		draining.Wait()
+		return errors.Join(calls, web)
+	})
 	return errors.Join(ended, err, <-served)
 }
 

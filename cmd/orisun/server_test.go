@@ -211,22 +211,7 @@ func TestASaveInFlightFinishesWhenTheServerDrains(t *testing.T) {
 	config := pgtest.Clone(t)
 	server := launch(t, environment(t.TempDir(), outside(config)...))
 	store := connect(t, server.address)
-	conn, err := pgx.ConnectConfig(t.Context(), config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := conn.Close(context.Background()); err != nil {
-			t.Error(err)
-		}
-	}()
-	tx, err := conn.Begin(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := tx.Exec(t.Context(), `SELECT orisun.lock_positions((SELECT number FROM orisun.boundary WHERE name = 'orisun_test_1'))`); err != nil {
-		t.Fatal(err)
-	}
+	tx, release := holdPositions(t, config)
 	saved := make(chan error, 1)
 	go func() {
 		_, err := store.SaveEvents(t.Context(), &orisunpb.SaveEventsRequest{
@@ -234,21 +219,48 @@ func TestASaveInFlightFinishesWhenTheServerDrains(t *testing.T) {
 		})
 		saved <- err
 	}()
-	waitFor(t, func() bool {
-		var waiting bool
-		if err := tx.QueryRow(t.Context(), `SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted)`).Scan(&waiting); err != nil {
-			t.Fatal(err)
-		}
-		return waiting
-	})
+	waitFor(t, func() bool { return isWaiting(t, tx) })
 	server.signal(t, syscall.SIGTERM)
 	waitFor(t, func() bool { return strings.Contains(server.logged(), "draining") })
-	if err := tx.Rollback(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	release()
 	if err := <-saved; err != nil {
 		t.Errorf("a save in flight while the server drains: %v", err)
 	}
+}
+
+// holdPositions keeps every save of orisun_test_1 waiting until release.
+func holdPositions(t *testing.T, config *pgx.ConnConfig) (tx pgx.Tx, release func()) {
+	t.Helper()
+	conn, err := pgx.ConnectConfig(t.Context(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := conn.Close(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	if tx, err = conn.Begin(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tx.Exec(t.Context(), `SELECT orisun.lock_positions((SELECT number FROM orisun.boundary WHERE name = 'orisun_test_1'))`); err != nil {
+		t.Fatal(err)
+	}
+	return tx, func() {
+		t.Helper()
+		if err := tx.Rollback(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// isWaiting tells whether a save waits for positions.
+func isWaiting(t *testing.T, tx pgx.Tx) (waiting bool) {
+	t.Helper()
+	if err := tx.QueryRow(t.Context(), `SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted)`).Scan(&waiting); err != nil {
+		t.Fatal(err)
+	}
+	return waiting
 }
 
 // waitFor returns when the condition holds, and fails the test when it does not within startTimeout.

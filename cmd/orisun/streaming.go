@@ -91,6 +91,16 @@ func (s *streaming) run() {
 	go func() { s.projecting <- s.users.Run(publish) }()
 }
 
+// check tells why JetStream does not answer.
+func (s *streaming) check(ctx context.Context) error {
+	streams, err := natsstream.New(s.conns[1])
+	if err != nil {
+		return err
+	}
+	_, err = streams.AccountInfo(ctx)
+	return err
+}
+
 // hint tells that a boundary has new events.
 func (s *streaming) hint(boundary string) {
 	s.publisher.Hint(boundary)

@@ -63,7 +63,7 @@ func startTelemetry(ctx context.Context, config OTELConfig, node string, log *sl
 		}
 	}
 	t.pgx = otelpgx.NewTracer(otelpgx.WithTracerProvider(t.tracers), otelpgx.WithMeterProvider(t.meters),
-		otelpgx.WithSpanNameFunc(queryName), otelpgx.WithDisableAcquireTracer(), otelpgx.WithDisableConnectionDetailsInAttributes())
+		otelpgx.WithSpanNameFunc(queryName), otelpgx.WithQuerySpanNamePrefix(), otelpgx.WithDisableAcquireTracer(), otelpgx.WithDisableConnectionDetailsInAttributes())
 	return t, nil
 }
 

@@ -1,0 +1,150 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// requestHeaderLimit is how long a client may take to send the header of a request: who is slower holds a connection for nothing.
+const requestHeaderLimit = 10 * time.Second
+
+// adminHTTP is what ORISUN_ADMIN_PORT serves, from the first moment of a start to the end of a drain:
+//
+//	GET  /healthz        200 while the process answers at all
+//	GET  /readyz         200 while calls are answered, else 503; JSON with reasons
+//	GET  /metrics        for Prometheus
+//	GET  /openapi.json   what can be called by HTTP
+//	POST /orisun.EventStore/SaveEvents and so on: every RPC, with the credentials, the errors and the interceptors of gRPC (calls.go)
+//
+// The first four need no credentials. TLS is that of gRPC, certificates of clients included, which only calls must show.
+type adminHTTP struct {
+	readiness *readiness
+	calls     atomic.Pointer[http.Handler] // nil until calls are answered
+	server    *http.Server
+	listener  net.Listener
+	served    chan error
+	cut       context.CancelFunc // ends requests in flight
+
+	mu       sync.Mutex
+	drained  bool
+	inFlight sync.WaitGroup // calls
+}
+
+// startAdminHTTP listens and serves; what it says of the server begins with "starting".
+func startAdminHTTP(ctx context.Context, config *Config, telemetry *telemetry, log *slog.Logger) (*adminHTTP, error) {
+	listener, err := listen(ctx, config.Admin.Host, config.Admin.Port)
+	if err != nil {
+		return nil, fmt.Errorf("ORISUN_ADMIN_PORT: %w", err)
+	}
+	a := &adminHTTP{readiness: newReadiness(config), listener: listener, served: make(chan error, 1)}
+	routes := http.NewServeMux()
+	routes.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
+		writeJSON(w, http.StatusOK, map[string]string{"status": "ok"})
+	})
+	routes.HandleFunc("GET /readyz", a.readiness.serve)
+	routes.Handle("GET /metrics", promhttp.HandlerFor(telemetry.registry, promhttp.HandlerOpts{ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn)}))
+	routes.HandleFunc("GET /openapi.json", serveOpenAPI)
+	routes.HandleFunc("/", a.call)
+	a.server = &http.Server{
+		Handler:           http.NewCrossOriginProtection().Handler(routes),
+		ReadHeaderTimeout: requestHeaderLimit,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug), // handshakes and such that clients broke off
+		Protocols:         new(http.Protocols),
+	}
+	var base context.Context
+	base, a.cut = context.WithCancel(context.WithoutCancel(ctx))
+	a.server.BaseContext = func(net.Listener) context.Context { return base }
+	a.server.Protocols.SetHTTP1(true)
+	a.server.Protocols.SetHTTP2(true)
+	a.server.Protocols.SetUnencryptedHTTP2(true)
+	if config.GRPC.TLSEnabled {
+		if a.server.TLSConfig, err = newTLS(config.GRPC); err != nil {
+			return nil, errors.Join(err, listener.Close())
+		}
+		if config.GRPC.TLSClientAuthRequired {
+			a.server.TLSConfig.ClientAuth = tls.VerifyClientCertIfGiven // probes have none; call asks for it
+		}
+	}
+	go func() {
+		if a.server.TLSConfig != nil {
+			a.served <- a.server.ServeTLS(listener, "", "")
+			return
+		}
+		a.served <- a.server.Serve(listener)
+	}()
+	return a, nil
+}
+
+// answer begins to answer calls.
+func (a *adminHTTP) answer(calls http.Handler) { a.calls.Store(&calls) }
+
+func (a *adminHTTP) call(w http.ResponseWriter, r *http.Request) {
+	if !a.enter() {
+		writeError(w, http.StatusServiceUnavailable, "unavailable", "the server is shutting down; try again, with another node if there is one")
+		return
+	}
+	defer a.inFlight.Done()
+	calls := a.calls.Load()
+	switch {
+	case calls == nil:
+		writeError(w, http.StatusServiceUnavailable, "unavailable", "the server is starting; /readyz tells how far it is")
+	case r.TLS != nil && a.readiness.config.GRPC.TLSClientAuthRequired && len(r.TLS.VerifiedChains) == 0:
+		writeError(w, http.StatusUnauthorized, "unauthenticated", "a client certificate is required (ORISUN_GRPC_TLS_CLIENT_AUTH_REQUIRED)")
+	default:
+		(*calls).ServeHTTP(w, r)
+	}
+}
+
+// enter counts a call, unless no more are taken.
+func (a *adminHTTP) enter() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if !a.drained {
+		a.inFlight.Add(1)
+	}
+	return !a.drained
+}
+
+// drain takes no more calls, and lets those in flight finish until ctx ends; then it cuts them. The rest is still served: that it drains is
+// what a probe wants to know.
+func (a *adminHTTP) drain(ctx context.Context) error {
+	a.mu.Lock()
+	a.drained = true
+	a.mu.Unlock()
+	finished := make(chan struct{})
+	go func() {
+		defer close(finished)
+		a.inFlight.Wait()
+	}()
+	select {
+	case <-finished:
+		return nil
+	case <-ctx.Done():
+		a.cut()
+		<-finished
+		return fmt.Errorf("calls by HTTP in flight were cut: %w", context.Cause(ctx))
+	}
+}
+
+// stop ends what is left.
+func (a *adminHTTP) stop(ctx context.Context) error {
+	a.cut()
+	err := a.server.Shutdown(ctx)
+	if err != nil {
+		err = errors.Join(err, a.server.Close())
+	}
+	if served := <-a.served; !errors.Is(served, http.ErrServerClosed) {
+		err = errors.Join(err, fmt.Errorf("serve HTTP on ORISUN_ADMIN_PORT: %w", served))
+	}
+	return err
+}

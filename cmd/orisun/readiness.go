@@ -1,0 +1,134 @@
+package main
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/oexza/orisun/migrations"
+)
+
+const (
+	// readinessLimit is how long a check may take: half of what probes usually wait.
+	readinessLimit = 2 * time.Second
+	// readinessAge is for how long an answer holds, so that whoever asks often costs PostgreSQL nothing.
+	readinessAge = time.Second
+)
+
+// readiness is what /readyz says. Ready means that saves and questions are answered. JetStream is no part of that: while it is away
+// subscribers read from PostgreSQL and what is saved waits in the outbox, so a node without it is told of, and stays in service.
+type readiness struct {
+	config *Config
+
+	mu     sync.Mutex
+	phase  string // why calls are not answered; empty when they are
+	checks []readinessCheck
+	known  readinessAnswer
+	asked  time.Time
+	unsafe func(context.Context) ([]string, error)
+}
+
+type readinessCheck struct {
+	name     string
+	required bool
+	check    func(context.Context) error
+}
+
+type readinessAnswer struct {
+	Ready    bool                     `json:"ready"`
+	Checks   map[string]readinessPart `json:"checks"`
+	Warnings []string                 `json:"warnings,omitempty"`
+}
+
+type readinessPart struct {
+	OK       bool   `json:"ok"`
+	Required bool   `json:"required"`
+	Reason   string `json:"reason,omitempty"`
+}
+
+func newReadiness(config *Config) *readiness {
+	return &readiness{config: config, phase: "starting"}
+}
+
+// ready says that calls are answered, and what that rests on.
+func (r *readiness) ready(pool *pgxpool.Pool, streams *streaming) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.phase = ""
+	r.asked = time.Time{}
+	r.checks = []readinessCheck{
+		{"postgresql", true, pool.Ping},
+		{"migrations", true, func(ctx context.Context) error {
+			return migrations.Check(ctx, pool.Config().ConnConfig, r.config.PG.MigrationsTable)
+		}},
+		{"jetstream", false, streams.check},
+	}
+	r.unsafe = func(ctx context.Context) ([]string, error) { return unsafeSettings(ctx, pool) }
+}
+
+// draining says that calls are not taken any more.
+func (r *readiness) draining() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.phase = "draining"
+	r.asked = time.Time{}
+}
+
+func (r *readiness) serve(w http.ResponseWriter, request *http.Request) {
+	answer := r.ask(request.Context())
+	status := http.StatusOK
+	if !answer.Ready {
+		status = http.StatusServiceUnavailable
+	}
+	writeJSON(w, status, answer)
+}
+
+// ask looks anew where the last look is older than readinessAge. One looks, the others wait for it.
+func (r *readiness) ask(ctx context.Context) readinessAnswer {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if time.Since(r.asked) < readinessAge {
+		return r.known
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), readinessLimit) // the answer is for others, too
+	defer cancel()
+	answer := readinessAnswer{Ready: r.phase == "", Checks: map[string]readinessPart{"serving": {OK: r.phase == "", Required: true, Reason: r.phase}}}
+	for _, check := range r.checks {
+		part := readinessPart{OK: true, Required: check.required}
+		if err := check.check(ctx); err != nil {
+			part.OK, part.Reason = false, err.Error()
+			answer.Ready = answer.Ready && !check.required
+		}
+		answer.Checks[check.name] = part
+	}
+	answer.Warnings = r.warnings(ctx)
+	r.known, r.asked = answer, time.Now()
+	return answer
+}
+
+// warnings are what may cost events, or lets strangers in.
+func (r *readiness) warnings(ctx context.Context) (warnings []string) {
+	if r.unsafe != nil {
+		settings, err := r.unsafe(ctx)
+		for _, setting := range settings {
+			warnings = append(warnings, "PostgreSQL's "+setting+" is off: a crash may lose acknowledged events")
+		}
+		if err != nil {
+			warnings = append(warnings, "PostgreSQL's settings are unknown: "+err.Error())
+		}
+	}
+	if r.config.Admin.Password == defaultPassword && !isLoopback(r.config.GRPC.Host) {
+		warnings = append(warnings, "ORISUN_ADMIN_PASSWORD is the default one, and ORISUN_GRPC_HOST lets others than this machine in")
+	}
+	return warnings
+}
+
+// isLoopback tells whether only this machine can reach a listener on host.
+func isLoopback(host string) bool {
+	address := net.ParseIP(host)
+	return host == "localhost" || address != nil && address.IsLoopback()
+}
