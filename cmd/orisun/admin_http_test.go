@@ -21,7 +21,7 @@ import (
 // ask makes an HTTP request with the default credentials and reads the answer.
 func ask(t *testing.T, method, url, body string, header ...string) (status int, answer string) {
 	t.Helper()
-	response := request(t, method, url, body, header...)
+	response := request(t, method, url, body, header...) //nolint:bodyclose // the end of the test closes it
 	text, err := io.ReadAll(response.Body)
 	if err != nil {
 		t.Fatal(err)
@@ -151,7 +151,7 @@ func TestAStreamIsLinesForCurlAndEventsForABrowser(t *testing.T) {
 		}
 	}
 	fromStart := `{"boundary":"orisun_test_1","after_position":{"transaction_id":-1,"global_id":-1}}`
-	plain := bufio.NewReader(request(t, http.MethodPost, url+subscribe, fromStart).Body)
+	plain := bufio.NewReader(request(t, http.MethodPost, url+subscribe, fromStart).Body) //nolint:bodyclose // the end of the test closes it
 	for i := range 2 {
 		line, err := plain.ReadString('\n')
 		var event struct{ EventID, EventType, Data string }
@@ -159,7 +159,7 @@ func TestAStreamIsLinesForCurlAndEventsForABrowser(t *testing.T) {
 			t.Errorf("line %d: %q, %v", i, line, err)
 		}
 	}
-	browser := request(t, http.MethodPost, url+subscribe, fromStart, "Accept", "text/event-stream")
+	browser := request(t, http.MethodPost, url+subscribe, fromStart, "Accept", "text/event-stream") //nolint:bodyclose // the end of the test closes it
 	line, err := bufio.NewReader(browser.Body).ReadString('\n')
 	if err != nil || !strings.HasPrefix(line, `data: {`) || browser.Header.Get("Content-Type") != "text/event-stream" || browser.Header.Get("X-Auth-Token") == "" {
 		t.Errorf("%q, %v, header %v", line, err, browser.Header)

@@ -20,6 +20,7 @@ import (
 	"google.golang.org/genproto/googleapis/rpc/code"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/keepalive"
@@ -173,18 +174,41 @@ func (b basicAuth) GetRequestMetadata(context.Context, ...string) (map[string]st
 // RequireTransportSecurity is false: whether TLS is used is the caller's choice, as it is with the server.
 func (basicAuth) RequireTransportSecurity() bool { return false }
 
+// callError is what a server answered, for people; code and reason decide on the exit code.
+type callError struct {
+	text   string
+	code   codes.Code
+	reason string
+}
+
+func (e *callError) Error() string { return e.text }
+
+// exitCode tells scripts apart what they can act on.
+func (e *callError) exitCode() int {
+	switch {
+	case e.reason == "CONTEXT_CHANGED":
+		return exitContextChanged
+	case e.code == codes.Unavailable:
+		return exitUnavailable
+	default:
+		return exitFailed
+	}
+}
+
 // explain turns the error of a call into one for people: the code, the reason, each field that is wrong.
 func explain(err error) error {
 	s, ok := status.FromError(err)
 	if !ok {
 		return err
 	}
+	failed := &callError{code: s.Code()}
 	text := code.Code(s.Code()).String()
 	var fields []string
 	for _, detail := range s.Details() {
 		switch detail := detail.(type) {
 		case *errdetails.ErrorInfo:
-			text += " (" + detail.GetReason() + ")"
+			failed.reason = detail.GetReason()
+			text += " (" + failed.reason + ")"
 		case *errdetails.BadRequest:
 			for _, violation := range detail.GetFieldViolations() {
 				fields = append(fields, violation.GetField()+": "+violation.GetDescription())
@@ -192,7 +216,9 @@ func explain(err error) error {
 		}
 	}
 	if len(fields) == 0 {
-		return fmt.Errorf("%s: %s", text, s.Message())
+		failed.text = text + ": " + s.Message()
+	} else {
+		failed.text = text + "\n  " + strings.Join(fields, "\n  ")
 	}
-	return fmt.Errorf("%s\n  %s", text, strings.Join(fields, "\n  "))
+	return failed
 }

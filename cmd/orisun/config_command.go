@@ -48,7 +48,7 @@ func newConfigCommand() *cobra.Command {
 		Short: "Show every setting, its value in force and where it comes from",
 		Long: `Show every setting, its value in force and where it comes from: the default, the file, the environment or a flag.
 Secrets are masked. The exit code is 2 when the configuration is not valid.`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(command *cobra.Command, _ []string) error {
 			if markdown {
 				return writeConfigMarkdown(command.OutOrStdout())

@@ -86,6 +86,7 @@ var variables = []struct {
 	{"ORISUN_OTEL_ENDPOINT", "localhost:4317", "otel:4318", "otel:4318", []string{"https://otel:4318", "otel", ""}, nil, func(c *Config) any { return c.OTEL.Endpoint }},
 	{"ORISUN_OTEL_SERVICE_NAME", "orisun", "shop", "shop", []string{""}, nil, func(c *Config) any { return c.OTEL.ServiceName }},
 	{"ORISUN_PPROF_ENABLED", false, "1", true, []string{"t rue"}, nil, func(c *Config) any { return c.Pprof.Enabled }},
+	{"ORISUN_PPROF_HOST", "127.0.0.1", "0.0.0.0", "0.0.0.0", nil, nil, func(c *Config) any { return c.Pprof.Host }},
 	{"ORISUN_PPROF_PORT", 6060, "6061", 6061, []string{"0x10"}, nil, func(c *Config) any { return c.Pprof.Port }},
 	{"ORISUN_AUTH_SESSION_TTL", 24 * time.Hour, "15m", 15 * time.Minute, []string{"1d", "999ms"}, nil, func(c *Config) any { return c.Auth.SessionTTL }},
 	{"ORISUN_SHUTDOWN_TIMEOUT", 30 * time.Second, "0s", time.Duration(0), []string{"-1s"}, nil, func(c *Config) any { return c.Shutdown.Timeout }},

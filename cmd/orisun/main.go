@@ -1,6 +1,7 @@
 // Command orisun is the event store in one binary: without arguments it serves; its subcommands show configuration and version.
 //
-// Exit codes: 0 done, 1 failed, 2 the configuration or the command line is wrong.
+// Exit codes: 0 done, 1 failed, 2 the configuration or the command line is wrong, 3 nothing was saved because the context changed, 4 the server
+// does not answer: try again.
 package main
 
 import (
@@ -15,8 +16,10 @@ import (
 )
 
 const (
-	exitFailed        = 1
-	exitMisconfigured = 2
+	exitFailed         = 1
+	exitMisconfigured  = 2
+	exitContextChanged = 3
+	exitUnavailable    = 4
 )
 
 func main() {
@@ -41,17 +44,33 @@ func run(args []string) int {
 	if errors.As(err, &misconfigured) || errors.As(err, &misused) {
 		return exitMisconfigured
 	}
+	var answered *callError
+	if errors.As(err, &answered) {
+		return answered.exitCode()
+	}
 	return exitFailed
 }
 
 // usageError is a command line that cobra cannot read.
 type usageError struct{ error }
 
+// noArgs refuses what cobra would take for a failure of the command.
+func noArgs(command *cobra.Command, args []string) error {
+	if err := cobra.NoArgs(command, args); err != nil {
+		return usageError{err}
+	}
+	return nil
+}
+
 func newRootCommand() *cobra.Command {
 	root := &cobra.Command{
-		Use:           "orisun",
-		Short:         "Orisun, the event store with batteries included. Without a subcommand it serves.",
-		Args:          cobra.NoArgs,
+		Use:   "orisun",
+		Short: "Orisun, the event store with batteries included. Without a subcommand it serves.",
+		Long: `Orisun, the event store with batteries included. Without a subcommand it serves, until it is interrupted: the first signal drains, a second one ends it at once.
+
+Exit codes: 0 done, 1 failed, 2 the configuration or the command line is wrong, 3 nothing was saved because the context changed (read it and decide again),
+4 the server does not answer (try again).`,
+		Args:          noArgs,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		RunE:          serve,
@@ -60,6 +79,7 @@ func newRootCommand() *cobra.Command {
 	addConfigFlags(root.Flags())
 	config := newConfigCommand()
 	addConfigFlags(config.Flags())
+	root.AddCommand(newSaveCommand(), newGetCommand(), newLatestCommand(), newMigrateCommand())
 	root.AddCommand(config, newTailCommand(), newIndexCommand(), newBoundaryCommand(), newUserCommand(), newExplainCommand(), newBenchCommand(), newVersionCommand())
 	return root
 }

@@ -1,14 +1,11 @@
 package main
 
 import (
-	"cmp"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"strconv"
 	"strings"
-	"time"
 	"unicode"
 
 	"github.com/spf13/cobra"
@@ -148,28 +145,4 @@ func printable(text string) string {
 		}
 	}
 	return b.String()
-}
-
-func writeEventJSON(out io.Writer, event *orisunpb.Event) error {
-	type position struct {
-		TransactionID int64 `json:"transaction_id"`
-		GlobalID      int64 `json:"global_id"`
-	}
-	encoder := json.NewEncoder(out)
-	encoder.SetEscapeHTML(false)
-	return encoder.Encode(struct {
-		Position    position        `json:"position"`
-		DateCreated time.Time       `json:"date_created"`
-		EventID     string          `json:"event_id"`
-		EventType   string          `json:"event_type"`
-		Data        json.RawMessage `json:"data"`
-		Metadata    json.RawMessage `json:"metadata"`
-	}{
-		Position:    position{event.GetPosition().GetTransactionId(), event.GetPosition().GetGlobalId()},
-		DateCreated: event.GetDateCreated().AsTime(),
-		EventID:     event.GetEventId(),
-		EventType:   event.GetEventType(),
-		Data:        json.RawMessage(event.GetData()),
-		Metadata:    json.RawMessage(cmp.Or(event.GetMetadata(), "{}")),
-	})
 }

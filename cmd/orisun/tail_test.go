@@ -146,13 +146,16 @@ func TestTailSaysWhatIsWrong(t *testing.T) {
 		{[]string{"nowhere", server}, `NOT_FOUND: boundary 'nowhere' does not exist`, exitFailed},
 		{[]string{strings.Repeat("x", 27), server}, "INVALID_ARGUMENT\n  boundary: has 27 bytes", exitFailed},
 		{[]string{followedBoundary, server, "--password", "wrong"}, "UNAUTHENTICATED", exitFailed},
-		{[]string{followedBoundary, "--server", "127.0.0.1:1"}, "UNAVAILABLE", exitFailed},
+		{[]string{followedBoundary, "--server", "127.0.0.1:1"}, "UNAVAILABLE", exitUnavailable},
 	} {
 		err := <-runTail(t, c.args...).ended
 		var misused usageError
 		exit := exitFailed
+		var answered *callError
 		if errors.As(err, &misused) {
 			exit = exitMisconfigured
+		} else if errors.As(err, &answered) {
+			exit = answered.exitCode()
 		}
 		if err == nil || !strings.Contains(err.Error(), c.want) || exit != c.exit {
 			t.Errorf("tail %v ends with %v (exit code %d), want %q (%d)", c.args, err, exit, c.want, c.exit)

@@ -35,15 +35,25 @@ func readBuildInfo() buildInfo {
 }
 
 func newVersionCommand() *cobra.Command {
-	return &cobra.Command{
+	var asJSON bool
+	command := &cobra.Command{
 		Use:   "version",
 		Short: "Print version, commit and date of this build",
-		Args:  cobra.NoArgs,
+		Args:  noArgs,
 		RunE: func(command *cobra.Command, _ []string) error {
 			build := readBuildInfo()
+			if asJSON {
+				return writeOneJSON(command.OutOrStdout(), struct {
+					Version string `json:"version"`
+					Commit  string `json:"commit"`
+					Date    string `json:"date"`
+				}{build.version, build.commit, build.date})
+			}
 			_, err := fmt.Fprintf(command.OutOrStdout(), "orisun %s commit %s built %s\n",
 				cmp.Or(build.version, "unknown"), cmp.Or(build.commit, "unknown"), cmp.Or(build.date, "unknown"))
 			return err
 		},
 	}
+	command.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return command
 }

@@ -1,0 +1,65 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/spf13/cobra"
+
+	"github.com/oexza/orisun/migrations"
+)
+
+func newMigrateCommand() *cobra.Command {
+	var check bool
+	command := &cobra.Command{
+		Use:   "migrate",
+		Short: "Bring the schema up to date, as the server does when it starts",
+		Long: `Bring the schema up to date, as the server does when it starts unless ORISUN_PG_AUTO_MIGRATE is false. It may be run beside servers, and by several at once: one
+migrates, the others wait. With --check nothing is changed, and the exit code is 1 when something is missing.
+
+The database is that of the configuration. Without ORISUN_PG_HOST it is the server's own PostgreSQL, which is started for the time being.`,
+		Example: `  ORISUN_PG_HOST=db.example.com orisun migrate --check`,
+		Args:    noArgs,
+	}
+	addConfigFlags(command.Flags())
+	command.Flags().BoolVar(&check, "check", false, "only tell whether something is missing")
+	command.RunE = func(command *cobra.Command, _ []string) (err error) {
+		config, _, err := loadConfig(command.Flags(), os.Environ())
+		if err != nil {
+			return err
+		}
+		ctx := command.Context()
+		server := NewServer(config, newLogger(os.Stderr, config.Logging.Level))
+		if config.PG.Embedded() {
+			own, err := server.startPostgres(ctx)
+			if err != nil {
+				return err
+			}
+			defer func() { err = errors.Join(err, server.stop(own.Stop)) }()
+		}
+		database, err := pgx.ParseConfig(connString(config.PG))
+		if err != nil {
+			return fmt.Errorf("ORISUN_PG_*: %w", err)
+		}
+		if check {
+			if err := migrations.Check(ctx, database, config.PG.MigrationsTable); err != nil {
+				return err
+			}
+			_, err = fmt.Fprintln(command.OutOrStdout(), "the schema is up to date")
+			return err
+		}
+		applied, err := migrations.Up(ctx, database, config.PG.MigrationsTable)
+		if err != nil {
+			return err
+		}
+		if len(applied) == 0 {
+			_, err = fmt.Fprintln(command.OutOrStdout(), "nothing to do: the schema is up to date")
+			return err
+		}
+		_, err = fmt.Fprintf(command.OutOrStdout(), "applied %d migrations, up to version %d\n", len(applied), applied[len(applied)-1])
+		return err
+	}
+	return command
+}
