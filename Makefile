@@ -9,7 +9,7 @@ PG_BIN   = $(if $(PG),ORISUN_PG_BIN_DIR=$$(.ci/postgres $(PG)))
 TESTS   ?= ./...
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test bench-compare bench-buffers torture check lint generate diff fmt
+.PHONY: help run build packages test bench-compare bench-buffers torture check lint generate diff fmt
 
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -20,6 +20,9 @@ run: build ## Build and serve, with a PostgreSQL of its own in ./data unless ORI
 
 build: ## Build bin/orisun
 	$(GO) build -buildvcs=$(VCS) -o bin/orisun ./cmd/orisun
+
+packages: ## Build static binaries for linux, darwin and windows on amd64 and arm64 into dist/
+	./build.sh all
 
 test: ## Run all tests with the race detector, on a real PostgreSQL
 	@.ci/postgres $(PG) >/dev/null

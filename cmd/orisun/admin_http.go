@@ -136,12 +136,11 @@ func (a *adminHTTP) drain(ctx context.Context) error {
 	}
 }
 
-// stop ends what is left.
-func (a *adminHTTP) stop(ctx context.Context) error {
+// stop ends what is left: probes and the like, which may be cut.
+func (a *adminHTTP) stop(ctx context.Context) (err error) {
 	a.cut()
-	err := a.server.Shutdown(ctx)
-	if err != nil {
-		err = errors.Join(err, a.server.Close())
+	if a.server.Shutdown(ctx) != nil {
+		err = a.server.Close()
 	}
 	if served := <-a.served; !errors.Is(served, http.ErrServerClosed) {
 		err = errors.Join(err, fmt.Errorf("serve HTTP on ORISUN_ADMIN_PORT: %w", served))

@@ -68,10 +68,10 @@ func TestReadinessTellsWhatIsWrongAndHealthThatTheProcessLives(t *testing.T) {
 	config := pgtest.Clone(t)
 	server := launch(t, environment(t.TempDir(), append(outside(config), "ORISUN_GRPC_HOST=")...))
 	status, answer := readyz(t, server)
-	if status != http.StatusOK || !answer.Ready {
+	if status != http.StatusOK || !answer.Ready || !answer.Serving.OK {
 		t.Fatalf("%d, %+v", status, answer)
 	}
-	for _, name := range []string{"serving", "postgresql", "migrations", "jetstream"} {
+	for _, name := range []string{"postgresql", "migrations", "jetstream"} {
 		if !answer.Checks[name].OK {
 			t.Errorf("check %s: %+v", name, answer.Checks[name])
 		}
@@ -128,7 +128,7 @@ func TestADrainIsToldToProbesAndLetsCallsByHTTPFinish(t *testing.T) {
 	server.signal(t, syscall.SIGTERM)
 	waitFor(t, func() bool {
 		status, answer := readyz(t, server)
-		return status == http.StatusServiceUnavailable && answer.Checks["serving"].Reason == "draining"
+		return status == http.StatusServiceUnavailable && answer.Serving.Reason == "draining"
 	})
 	if status, text := ask(t, http.MethodPost, "http://"+server.http+"/orisun.EventStore/Ping", "{}"); status != http.StatusServiceUnavailable || !strings.Contains(text, "shutting down") {
 		t.Errorf("a new call: %d %s", status, text)
@@ -165,7 +165,7 @@ func TestAStreamIsLinesForCurlAndEventsForABrowser(t *testing.T) {
 		t.Errorf("%q, %v, header %v", line, err, browser.Header)
 	}
 	// It has begun before there is an event.
-	if waiting := request(t, http.MethodPost, url+subscribe, `{"boundary":"orisun_test_2"}`); waiting.StatusCode != http.StatusOK {
+	if waiting := request(t, http.MethodPost, url+subscribe, `{"boundary":"orisun_test_2"}`); waiting.StatusCode != http.StatusOK { //nolint:bodyclose // the end of the test closes it
 		t.Errorf("a subscription from now on: %d", waiting.StatusCode)
 	}
 

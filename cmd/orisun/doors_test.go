@@ -88,19 +88,23 @@ func TestTheSameCallByGrpcurlCurlAndCommandGivesTheSameError(t *testing.T) {
 	}{
 		{
 			"a changed context", `{"boundary": "orisun_test_1", ` + context + `"events": [{"event_id": "b", "event_type": "T", "data": "{}"}]}`,
-			[]string{"orisun_test_1", "--id", "b", "--type", "T", "--where", "holder=alice"}, codes.AlreadyExists, "409", "CONTEXT_CHANGED", exitContextChanged,
+			[]string{"orisun_test_1", "--id", "b", "--type", "T", "--where", "holder=alice"},
+			codes.AlreadyExists, "409", "CONTEXT_CHANGED", exitContextChanged,
 		},
 		{
 			"a reused id", `{"boundary": "orisun_test_1", "events": [{"event_id": "a", "event_type": "T", "data": "{}"}]}`,
-			[]string{"orisun_test_1", "--id", "a", "--type", "T"}, codes.FailedPrecondition, "400", "EVENT_ID_REUSED", exitFailed,
+			[]string{"orisun_test_1", "--id", "a", "--type", "T"},
+			codes.FailedPrecondition, "400", "EVENT_ID_REUSED", exitFailed,
 		},
 		{
 			"bad data", `{"boundary": "orisun_test_1", "events": [{"event_id": "b", "event_type": "T", "data": "nonsense"}]}`,
-			[]string{"orisun_test_1", "--id", "b", "--type", "T", "--data", "nonsense"}, codes.InvalidArgument, "400", "events[0].data", exitFailed,
+			[]string{"orisun_test_1", "--id", "b", "--type", "T", "--data", "nonsense"},
+			codes.InvalidArgument, "400", "events[0].data", exitFailed,
 		},
 		{
 			"an unknown boundary", `{"boundary": "nowhere", "events": [{"event_id": "b", "event_type": "T", "data": "{}"}]}`,
-			[]string{"nowhere", "--id", "b", "--type", "T"}, codes.NotFound, "404", "", exitFailed,
+			[]string{"nowhere", "--id", "b", "--type", "T"},
+			codes.NotFound, "404", "", exitFailed,
 		},
 	} {
 		code, text := runGrpcurl(t, server, "orisun.EventStore/SaveEvents", c.request)

@@ -98,7 +98,6 @@ func (c *calls) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		c.stream(w, r)
 	default:
 		r.Header.Set(connectVersion, "1")
-		r.Body = http.MaxBytesReader(w, r.Body, c.limit)
 		c.transcoder.ServeHTTP(w, r)
 	}
 }

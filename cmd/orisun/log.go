@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/grpc-ecosystem/go-grpc-middleware/v2/interceptors/recovery"
+	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/term"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -63,6 +64,9 @@ func logCall(ctx context.Context, log *slog.Logger, method string, start time.Ti
 	if p, ok := peer.FromContext(ctx); ok {
 		attributes = append(attributes, slog.String("peer", p.Addr.String()))
 	}
+	if span := trace.SpanContextFromContext(ctx); span.HasTraceID() {
+		attributes = append(attributes, slog.String("trace_id", span.TraceID().String()))
+	}
 	if err != nil {
 		attributes = append(attributes, slog.String("error", status.Convert(err).Message()))
 		if cause := errors.Unwrap(err); cause != nil {
@@ -88,7 +92,7 @@ func levelOf(code codes.Code) slog.Level {
 // recoverPanic answers INTERNAL for a handler that panics, so that one call's fault does not end the others'.
 func recoverPanic(log *slog.Logger) recovery.Option {
 	return recovery.WithRecoveryHandlerContext(func(ctx context.Context, value any) error {
-		log.ErrorContext(ctx, "panic in a call", "panic", value, "stack", string(debug.Stack()))
+		log.ErrorContext(ctx, "panic in a call", "panic", value, "trace_id", trace.SpanContextFromContext(ctx).TraceID().String(), "stack", string(debug.Stack()))
 		return status.Error(codes.Internal, "internal error; the server's log has the cause")
 	})
 }

@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -24,8 +25,9 @@ const (
 type readiness struct {
 	config *Config
 
+	phase atomic.Pointer[string] // why calls are not answered; empty when they are
+
 	mu     sync.Mutex
-	phase  string // why calls are not answered; empty when they are
 	checks []readinessCheck
 	known  readinessAnswer
 	asked  time.Time
@@ -40,6 +42,7 @@ type readinessCheck struct {
 
 type readinessAnswer struct {
 	Ready    bool                     `json:"ready"`
+	Serving  readinessPart            `json:"serving"`
 	Checks   map[string]readinessPart `json:"checks"`
 	Warnings []string                 `json:"warnings,omitempty"`
 }
@@ -51,14 +54,18 @@ type readinessPart struct {
 }
 
 func newReadiness(config *Config) *readiness {
-	return &readiness{config: config, phase: "starting"}
+	r := &readiness{config: config}
+	r.enter("starting")
+	return r
 }
+
+func (r *readiness) enter(phase string) { r.phase.Store(&phase) }
 
 // ready says that calls are answered, and what that rests on.
 func (r *readiness) ready(pool *pgxpool.Pool, streams *streaming) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.phase = ""
+	defer r.enter("")
 	r.asked = time.Time{}
 	r.checks = []readinessCheck{
 		{"postgresql", true, pool.Ping},
@@ -71,15 +78,13 @@ func (r *readiness) ready(pool *pgxpool.Pool, streams *streaming) {
 }
 
 // draining says that calls are not taken any more.
-func (r *readiness) draining() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.phase = "draining"
-	r.asked = time.Time{}
-}
+func (r *readiness) draining() { r.enter("draining") }
 
 func (r *readiness) serve(w http.ResponseWriter, request *http.Request) {
 	answer := r.ask(request.Context())
+	phase := *r.phase.Load()
+	answer.Ready = answer.Ready && phase == ""
+	answer.Serving = readinessPart{OK: phase == "", Required: true, Reason: phase}
 	status := http.StatusOK
 	if !answer.Ready {
 		status = http.StatusServiceUnavailable
@@ -87,7 +92,7 @@ func (r *readiness) serve(w http.ResponseWriter, request *http.Request) {
 	writeJSON(w, status, answer)
 }
 
-// ask looks anew where the last look is older than readinessAge. One looks, the others wait for it.
+// ask looks at what calls rest on, anew where the last look is older than readinessAge. One looks, the others wait for it.
 func (r *readiness) ask(ctx context.Context) readinessAnswer {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -96,7 +101,7 @@ func (r *readiness) ask(ctx context.Context) readinessAnswer {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), readinessLimit) // the answer is for others, too
 	defer cancel()
-	answer := readinessAnswer{Ready: r.phase == "", Checks: map[string]readinessPart{"serving": {OK: r.phase == "", Required: true, Reason: r.phase}}}
+	answer := readinessAnswer{Ready: true, Checks: map[string]readinessPart{}}
 	for _, check := range r.checks {
 		part := readinessPart{OK: true, Required: check.required}
 		if err := check.check(ctx); err != nil {

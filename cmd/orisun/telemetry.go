@@ -39,6 +39,7 @@ type telemetry struct {
 	meters   *sdkmetric.MeterProvider
 	registry *prometheus.Registry
 	pgx      *otelpgx.Tracer
+	log      *slog.Logger
 	end      func(context.Context) error
 }
 
@@ -47,7 +48,7 @@ func startTelemetry(ctx context.Context, config OTELConfig, node string, log *sl
 	build := readBuildInfo()
 	about := resource.NewWithAttributes(semconv.SchemaURL,
 		semconv.ServiceName(config.ServiceName), semconv.ServiceVersion(build.version), semconv.ServiceInstanceID(node))
-	t := &telemetry{tracers: noop.NewTracerProvider(), registry: prometheus.NewRegistry()}
+	t := &telemetry{tracers: noop.NewTracerProvider(), registry: prometheus.NewRegistry(), log: log}
 	if err := errors.Join(t.registry.Register(collectors.NewGoCollector()), t.registry.Register(collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))); err != nil {
 		return nil, fmt.Errorf("metrics: %w", err)
 	}
@@ -58,7 +59,7 @@ func startTelemetry(ctx context.Context, config OTELConfig, node string, log *sl
 	t.meters = sdkmetric.NewMeterProvider(sdkmetric.WithReader(exporter), sdkmetric.WithResource(about))
 	t.end = t.meters.Shutdown
 	if config.Enabled {
-		if err := t.startTracing(ctx, config.Endpoint, about, log); err != nil {
+		if err := t.startTracing(ctx, config.Endpoint, about); err != nil {
 			return nil, err
 		}
 	}
@@ -67,14 +68,14 @@ func startTelemetry(ctx context.Context, config OTELConfig, node string, log *sl
 	return t, nil
 }
 
-func (t *telemetry) startTracing(ctx context.Context, endpoint string, about *resource.Resource, log *slog.Logger) error {
+func (t *telemetry) startTracing(ctx context.Context, endpoint string, about *resource.Resource) error {
 	// What fails is dropped, and the gate notices: a collector that is away gets what happens after its return.
 	client, err := otlptracegrpc.New(ctx, otlptracegrpc.WithEndpoint(endpoint), otlptracegrpc.WithInsecure(),
 		otlptracegrpc.WithRetry(otlptracegrpc.RetryConfig{Enabled: false}))
 	if err != nil {
 		return fmt.Errorf("ORISUN_OTEL_ENDPOINT: %w", err)
 	}
-	gate := newCollectorGate(endpoint, client, log)
+	gate := newCollectorGate(endpoint, client, t.log)
 	tracers := sdktrace.NewTracerProvider(sdktrace.WithSampler(gate), sdktrace.WithBatcher(gate), sdktrace.WithResource(about))
 	watching, stop := context.WithCancel(context.WithoutCancel(ctx))
 	watched := make(chan struct{})
@@ -94,10 +95,10 @@ func (t *telemetry) startTracing(ctx context.Context, endpoint string, about *re
 func (t *telemetry) tracer() trace.Tracer { return t.tracers.Tracer(scope) }
 func (t *telemetry) meter() metric.Meter  { return t.meters.Meter(scope) }
 
-// stop sends what spans are left, within the time to drain at most.
+// stop sends what spans are left, within the time to drain at most. That some are not sent is no failure of the server.
 func (t *telemetry) stop(ctx context.Context) error {
 	if err := t.end(ctx); err != nil {
-		return fmt.Errorf("end telemetry: %w", err)
+		t.log.Warn("the last spans may not have been sent", "error", err)
 	}
 	return nil
 }

@@ -114,7 +114,7 @@ func aTrace(t *testing.T) (context.Context, trace.TraceID) {
 
 func TestATraceLeadsFromASaveToItsDelivery(t *testing.T) {
 	receiver, endpoint := startCollector(t, "127.0.0.1:0")
-	server := launch(t, environment(t.TempDir(), "ORISUN_OTEL_ENABLED=true", "ORISUN_OTEL_ENDPOINT="+endpoint))
+	server := launch(t, environment(t.TempDir(), "ORISUN_LOGGING_LEVEL=DEBUG", "ORISUN_OTEL_ENABLED=true", "ORISUN_OTEL_ENDPOINT="+endpoint))
 	store := connect(t, server.address)
 	subscription, err := store.CatchUpSubscribeToEvents(t.Context(), &orisunpb.CatchUpSubscribeToEventStoreRequest{Boundary: "orisun_test_1"})
 	if err != nil {
@@ -151,6 +151,9 @@ func TestATraceLeadsFromASaveToItsDelivery(t *testing.T) {
 	}
 	if query.GetEndTimeUnixNano() > publish.GetEndTimeUnixNano() || publish.GetStartTimeUnixNano() > deliver.GetStartTimeUnixNano() {
 		t.Errorf("the spans are not in the order of what happens:\n%s", told)
+	}
+	if id := trace.TraceID(call.GetTraceId()).String(); !strings.Contains(server.logged(), id) {
+		t.Errorf("the log does not tell the trace %s of a call", id)
 	}
 	if len(deliver.GetLinks()) != 1 {
 		t.Errorf("the delivery does not link to its subscription:\n%s", told)

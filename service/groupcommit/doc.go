@@ -25,8 +25,8 @@
 //   - A batch is capped by requests, items and bytes. A request beyond a cap is sent, alone.
 //   - A batcher at rest holds no goroutine and no timer.
 //   - The context of a flush ends when the last of its callers has gone, or when Close stops waiting; its deadline is the
-//     latest of its callers' (none if one of them has none); its values are those of its first caller, so that the
-//     trace of that caller shows the flush.
+//     latest of its callers' (none if one of them has none); its values are those of its first caller. Options.Trace
+//     is told of all callers, and may put a span of the flush into that context.
 //
 // # Failure modes
 //

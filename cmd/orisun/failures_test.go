@@ -1,0 +1,141 @@
+package main
+
+import (
+	"net"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/oexza/orisun/migrations/pgtest"
+	orisunpb "github.com/oexza/orisun/proto"
+)
+
+// problems are the lines of a log that are no mere information.
+func problems(log string) (lines []string) {
+	for line := range strings.Lines(log) {
+		if !strings.Contains(line, `"level":"INFO"`) && !strings.Contains(line, `"level":"DEBUG"`) {
+			lines = append(lines, line)
+		}
+	}
+	return lines
+}
+
+func TestEveryPortThatIsTakenIsNamedInOneLine(t *testing.T) {
+	taken, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := taken.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	port := strconv.Itoa(taken.Addr().(*net.TCPAddr).Port)
+	config := pgtest.Clone(t)
+	for _, variable := range []string{"ORISUN_GRPC_PORT", "ORISUN_ADMIN_PORT", "ORISUN_PPROF_PORT", "ORISUN_NATS_PORT"} {
+		code, output := runToEnd(t, environment(t.TempDir(), append(outside(config), "ORISUN_PPROF_ENABLED=true", "ORISUN_PPROF_PORT=0", variable+"="+port)...))
+		lines := problems(output)
+		if last := lines[len(lines)-1]; code != exitFailed || !strings.Contains(last, variable) || !strings.Contains(last, port) || !strings.Contains(last, "address already in use") {
+			t.Errorf("%s: exit code %d, %q", variable, code, lines)
+		}
+	}
+}
+
+func TestAStoreThatCannotBeWrittenIsNamed(t *testing.T) {
+	data := t.TempDir()
+	if err := os.WriteFile(data+"/file", nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	config := pgtest.Clone(t)
+	for _, dir := range []string{data + "/file", "/proc/nats"} {
+		code, output := runToEnd(t, environment(data, append(outside(config), "ORISUN_NATS_STORE_DIR="+dir)...))
+		lines := problems(output)
+		if last := lines[len(lines)-1]; code != exitFailed || !strings.Contains(last, "ORISUN_NATS_STORE_DIR") || !strings.Contains(last, dir) {
+			t.Errorf("%s: exit code %d, %q", dir, code, lines)
+		}
+	}
+}
+
+func TestAPostgreSQLThatIsNotThereYetIsWaitedFor(t *testing.T) {
+	config := pgtest.Clone(t)
+	port := freePort(t)
+	waiting := exec.CommandContext(t.Context(), binary)
+	var log output
+	waiting.Stderr = &log
+	waiting.Env = environment(t.TempDir(), append(outside(config), "ORISUN_PG_HOST=127.0.0.1", "ORISUN_PG_PORT="+strconv.Itoa(port))...)
+	if err := waiting.Start(); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, func() bool { return strings.Contains(log.String(), "PostgreSQL does not answer yet; waiting") })
+	// PostgreSQL "starts": its port is forwarded.
+	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:"+strconv.Itoa(port))
+	if err != nil {
+		t.Fatal(err)
+	}
+	forwarding := forward(t, listener, net.JoinHostPort("127.0.0.1", strconv.Itoa(int(config.Port))))
+	waitFor(t, func() bool { return strings.Contains(log.String(), `"msg":"serving"`) })
+	if told := strings.Count(log.String(), "does not answer yet"); told != 1 {
+		t.Errorf("that PostgreSQL is away is told %d times", told)
+	}
+	if err := waiting.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if err := waiting.Wait(); err != nil {
+		t.Errorf("%v\n%s", err, log.String())
+	}
+	if err := listener.Close(); err != nil {
+		t.Error(err)
+	}
+	forwarding()
+}
+
+func TestASecondSignalEndsADrainAtOnce(t *testing.T) {
+	config := pgtest.Clone(t)
+	server := launch(t, environment(t.TempDir(), outside(config)...))
+	tx, release := holdPositions(t, config)
+	defer release()
+	saved := make(chan error, 1)
+	store := connect(t, server.address)
+	go func() {
+		_, err := store.SaveEvents(t.Context(), &orisunpb.SaveEventsRequest{
+			Boundary: "orisun_test_1", Events: []*orisunpb.EventToSave{{EventId: "a", EventType: "T", Data: `{}`}},
+		})
+		saved <- err
+	}()
+	waitFor(t, func() bool { return isWaiting(t, tx) })
+	server.signal(t, syscall.SIGTERM)
+	waitFor(t, func() bool { return strings.Contains(server.logged(), "draining") })
+	server.signal(t, syscall.SIGINT) // which is not SIGTERM, so that stop does not expect a good end
+	server.stop(t, syscall.SIGINT)
+	if err := <-saved; err == nil {
+		t.Error("the save in flight succeeded, though nothing let it")
+	}
+}
+
+func TestADrainThatTakesTooLongIsCut(t *testing.T) {
+	config := pgtest.Clone(t)
+	server := launch(t, environment(t.TempDir(), append(outside(config), "ORISUN_SHUTDOWN_TIMEOUT=200ms")...))
+	tx, release := holdPositions(t, config)
+	defer release()
+	saved := make(chan error, 1)
+	store := connect(t, server.address)
+	go func() {
+		_, err := store.SaveEvents(t.Context(), &orisunpb.SaveEventsRequest{
+			Boundary: "orisun_test_1", Events: []*orisunpb.EventToSave{{EventId: "a", EventType: "T", Data: `{}`}},
+		})
+		saved <- err
+	}()
+	waitFor(t, func() bool { return isWaiting(t, tx) })
+	server.signal(t, syscall.SIGTERM)
+	err := <-server.exited
+	server.exited <- nil
+	if err == nil || server.cmd.ProcessState.ExitCode() != exitFailed || !strings.Contains(server.logged(), "were cut") {
+		t.Errorf("%v\n%s", err, server.logged())
+	}
+	if err := <-saved; err == nil {
+		t.Error("the save in flight succeeded, though nothing let it")
+	}
+}
