@@ -49,7 +49,7 @@ func startAdminHTTP(ctx context.Context, config *Config, telemetry *telemetry, l
 	a := &adminHTTP{readiness: newReadiness(config), listener: listener, served: make(chan error, 1)}
 	routes := http.NewServeMux()
 	routes.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
-		writeJSON(w, http.StatusOK, map[string]string{"status": "ok"})
+		answerJSON(w, http.StatusOK, map[string]string{"status": "ok"})
 	})
 	routes.HandleFunc("GET /readyz", a.readiness.serve)
 	routes.Handle("GET /metrics", promhttp.HandlerFor(telemetry.registry, promhttp.HandlerOpts{ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn)}))

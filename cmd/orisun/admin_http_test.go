@@ -76,7 +76,7 @@ func TestReadinessTellsWhatIsWrongAndHealthThatTheProcessLives(t *testing.T) {
 			t.Errorf("check %s: %+v", name, answer.Checks[name])
 		}
 	}
-	if warnings := strings.Join(answer.Warnings, "; "); !strings.Contains(warnings, "ORISUN_ADMIN_PASSWORD") || !strings.Contains(warnings, "fsync") {
+	if warnings := strings.Join(answer.Warnings, "; "); !strings.Contains(warnings, "default password") || !strings.Contains(warnings, "fsync") {
 		t.Errorf("warnings %q: the tests' PostgreSQL has no fsync, and the password is the default one", warnings)
 	}
 

@@ -129,7 +129,7 @@ func (l *lines) line(flags byte, message []byte) error {
 		return err
 	}
 	l.begun = true
-	writeJSON(l.to, httpStatus(refused.Code), end.Error)
+	answerJSON(l.to, httpStatus(refused.Code), end.Error)
 	return nil
 }
 

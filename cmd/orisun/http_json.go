@@ -5,8 +5,8 @@ import (
 	"net/http"
 )
 
-// writeJSON answers with a document that is always ours and always marshals. A client that went away does not get it.
-func writeJSON(w http.ResponseWriter, status int, document any) {
+// answerJSON answers with a document that is always ours and always marshals. A client that went away does not get it.
+func answerJSON(w http.ResponseWriter, status int, document any) {
 	body, err := json.MarshalIndent(document, "", "  ")
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
@@ -22,5 +22,5 @@ func writeJSON(w http.ResponseWriter, status int, document any) {
 
 // writeError answers as Connect does: a code of gRPC, and what is wrong.
 func writeError(w http.ResponseWriter, status int, code, message string) {
-	writeJSON(w, status, map[string]string{"code": code, "message": message})
+	answerJSON(w, status, map[string]string{"code": code, "message": message})
 }

@@ -12,7 +12,7 @@ import (
 // object is a node of a JSON document.
 type object map[string]any
 
-func serveOpenAPI(w http.ResponseWriter, _ *http.Request) { writeJSON(w, http.StatusOK, openAPI()) }
+func serveOpenAPI(w http.ResponseWriter, _ *http.Request) { answerJSON(w, http.StatusOK, openAPI()) }
 
 // openAPI describes every RPC as it is called by HTTP, made from the descriptors that the server itself is made of. What fields mean is
 // said in the .proto files.

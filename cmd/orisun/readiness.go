@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"net"
 	"net/http"
 	"sync"
 	"sync/atomic"
@@ -32,6 +31,7 @@ type readiness struct {
 	known  readinessAnswer
 	asked  time.Time
 	unsafe func(context.Context) ([]string, error)
+	isOpen func(context.Context) (bool, error)
 }
 
 type readinessCheck struct {
@@ -62,7 +62,7 @@ func newReadiness(config *Config) *readiness {
 func (r *readiness) enter(phase string) { r.phase.Store(&phase) }
 
 // ready says that calls are answered, and what that rests on.
-func (r *readiness) ready(pool *pgxpool.Pool, streams *streaming) {
+func (r *readiness) ready(pool *pgxpool.Pool, streams *streaming, callers *callers) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	defer r.enter("")
@@ -74,6 +74,7 @@ func (r *readiness) ready(pool *pgxpool.Pool, streams *streaming) {
 		}},
 		{"jetstream", false, streams.check},
 	}
+	r.isOpen = callers.defaultPasswordIsOpen
 	r.unsafe = func(ctx context.Context) ([]string, error) { return unsafeSettings(ctx, pool) }
 }
 
@@ -89,7 +90,7 @@ func (r *readiness) serve(w http.ResponseWriter, request *http.Request) {
 	if !answer.Ready {
 		status = http.StatusServiceUnavailable
 	}
-	writeJSON(w, status, answer)
+	answerJSON(w, status, answer)
 }
 
 // ask looks at what calls rest on, anew where the last look is older than readinessAge. One looks, the others wait for it.
@@ -126,14 +127,13 @@ func (r *readiness) warnings(ctx context.Context) (warnings []string) {
 			warnings = append(warnings, "PostgreSQL's settings are unknown: "+err.Error())
 		}
 	}
-	if r.config.Admin.Password == defaultPassword && !isLoopback(r.config.GRPC.Host) {
-		warnings = append(warnings, "ORISUN_ADMIN_PASSWORD is the default one, and ORISUN_GRPC_HOST lets others than this machine in")
+	if r.isOpen != nil {
+		open, err := r.isOpen(ctx)
+		if err != nil {
+			warnings = append(warnings, "whether the admin has the default password is unknown: "+err.Error())
+		} else if open {
+			warnings = append(warnings, "the admin has the default password, and ORISUN_GRPC_HOST lets others than this machine in: change it with orisun user password")
+		}
 	}
 	return warnings
-}
-
-// isLoopback tells whether only this machine can reach a listener on host.
-func isLoopback(host string) bool {
-	address := net.ParseIP(host)
-	return host == "localhost" || address != nil && address.IsLoopback()
 }

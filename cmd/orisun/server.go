@@ -174,7 +174,7 @@ func (s *Server) Run(ctx context.Context) (err error) {
 	}
 	defer servers.overHTTP.Stop()
 	admin.answer(calls)
-	admin.readiness.ready(read, streams)
+	admin.readiness.ready(read, streams, s.callers)
 	return s.serve(ctx, servers.listening, admin, healthy, endSubscriptions, listener, own)
 }
 
