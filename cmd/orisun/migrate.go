@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/spf13/cobra"
 
 	"github.com/oexza/orisun/migrations"
@@ -39,9 +38,9 @@ The database is that of the configuration. Without ORISUN_PG_HOST it is the serv
 			}
 			defer func() { err = errors.Join(err, server.stop(own.Stop)) }()
 		}
-		database, err := pgx.ParseConfig(connString(config.PG))
+		database, err := databaseConfig(config.PG)
 		if err != nil {
-			return fmt.Errorf("ORISUN_PG_*: %w", err)
+			return err
 		}
 		if check {
 			if err := migrations.Check(ctx, database, config.PG.MigrationsTable); err != nil {

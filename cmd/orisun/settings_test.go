@@ -230,8 +230,8 @@ func TestTheClusterIsAsConfigured(t *testing.T) {
 	if cluster.Name != "c" || cluster.Host != "127.0.0.2" || cluster.Port != 7222 || cluster.User != "u" || cluster.Password != "p" || len(cluster.Routes) != 2 || cluster.Routes[1].Host != "b:2" {
 		t.Errorf("%+v", cluster)
 	}
-	if config.NATS.ClusterTimeout != 7*time.Second || config.NATS.Replicas() != 3 {
-		t.Errorf("timeout %v, replicas %d", config.NATS.ClusterTimeout, config.NATS.Replicas())
+	if cluster.StartTimeout != 7*time.Second || config.NATS.Replicas() != 3 {
+		t.Errorf("timeout %v, replicas %d", cluster.StartTimeout, config.NATS.Replicas())
 	}
 }
 
