@@ -40,7 +40,7 @@ func (p *Publisher) Instrument(meter metric.Meter) error {
 		for _, o := range p.all() {
 			of := ofBoundary(o.boundary)
 			leading := int64(0)
-			if o.leads() {
+			if o.look().Leads {
 				leading = 1
 			}
 			to.ObserveInt64(leads, leading, of)

@@ -91,7 +91,7 @@ func (p *Publisher) Traced(boundary string, transactionID int64, span trace.Span
 		return
 	}
 	o.traces.remember(transactionID, span)
-	if o.leads() {
+	if o.look().Leads {
 		return
 	}
 	text := strconv.FormatInt(transactionID, 10) + " " + traceParent(span)
@@ -105,7 +105,7 @@ func (p *Publisher) hearTrace(message *nats.Msg) {
 	o := p.find(strings.TrimPrefix(message.Subject, tracePrefix))
 	number, parent, _ := strings.Cut(string(message.Data), " ")
 	transactionID, err := strconv.ParseInt(number, 10, 64)
-	if span := parseTraceParent(parent); o != nil && o.leads() && err == nil && span.IsValid() {
+	if span := parseTraceParent(parent); o != nil && o.look().Leads && err == nil && span.IsValid() {
 		o.traces.remember(transactionID, span)
 	}
 }

@@ -24,7 +24,7 @@ const requestHeaderLimit = 10 * time.Second
 //	GET  /readyz         200 while calls are answered, else 503; JSON with reasons
 //	GET  /metrics        for Prometheus
 //	GET  /openapi.json   what can be called by HTTP
-//	POST /orisun.EventStore/SaveEvents and so on: every RPC, with the credentials, the errors and the interceptors of gRPC (calls.go)
+//	POST /orisun.EventStore/SaveEvents and so on: every RPC, with the credentials, the errors and the interceptors of gRPC (http_calls.go)
 //
 // The first four need no credentials. TLS is that of gRPC, certificates of clients included, which only calls must show.
 type adminHTTP struct {
@@ -68,12 +68,11 @@ func startAdminHTTP(ctx context.Context, config *Config, telemetry *telemetry, l
 	a.server.Protocols.SetHTTP2(true)
 	a.server.Protocols.SetUnencryptedHTTP2(true)
 	if config.GRPC.TLSEnabled {
-		if a.server.TLSConfig, err = newTLS(config.GRPC); err != nil {
+		certificates, err := newCertificates(config.GRPC, log)
+		if err != nil {
 			return nil, errors.Join(err, listener.Close())
 		}
-		if config.GRPC.TLSClientAuthRequired {
-			a.server.TLSConfig.ClientAuth = tls.VerifyClientCertIfGiven // probes have none; call asks for it
-		}
+		a.server.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, GetConfigForClient: certificates.forHTTP}
 	}
 	go func() {
 		if a.server.TLSConfig != nil {

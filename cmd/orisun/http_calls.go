@@ -26,21 +26,21 @@ const (
 	connectVersion = "Connect-Protocol-Version"
 )
 
-// calls answers RPCs by HTTP: the protocols gRPC, gRPC-Web and Connect, and plain JSON, as curl sends it. All of them go through the same gRPC
+// httpCalls answers RPCs by HTTP: the protocols gRPC, gRPC-Web and Connect, and plain JSON, as curl sends it. All of them go through the same gRPC
 // server, so credentials, limits, log and errors are those of gRPC.
 //
 //	curl -u admin:changeit --json '{"boundary":"orders"}' localhost:8991/orisun.EventStore/GetEvents
 //
 // An RPC that streams answers a JSON object a line (application/x-ndjson), or server-sent events to who accepts text/event-stream. An error
 // before the first event is the answer, one after it is the last line, {"error": …}.
-type calls struct {
+type httpCalls struct {
 	transcoder http.Handler
 	streaming  map[string]bool // by path
 	limit      int64           // of a request, in bytes
 }
 
-func newCalls(server *grpc.Server, config GRPCConfig) (*calls, error) {
-	c := &calls{streaming: make(map[string]bool), limit: int64(config.MaxReceiveMessageSize)}
+func newHTTPCalls(server *grpc.Server, config GRPCConfig) (*httpCalls, error) {
+	c := &httpCalls{streaming: make(map[string]bool), limit: int64(config.MaxReceiveMessageSize)}
 	var services []*vanguard.Service
 	for name, service := range server.GetServiceInfo() {
 		services = append(services, vanguard.NewService(name, tellBegin(server)))
@@ -81,7 +81,7 @@ func isProtocol(kind string) bool {
 	return strings.HasPrefix(kind, "application/grpc") || strings.HasPrefix(kind, "application/connect+") || kind == "application/proto"
 }
 
-func (c *calls) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (c *httpCalls) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	streams, known := c.streaming[r.URL.Path]
 	switch {
@@ -103,7 +103,7 @@ func (c *calls) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // stream speaks Connect's streaming protocol in the place of a client that does not: the request becomes one envelope, envelopes become lines.
-func (c *calls) stream(w http.ResponseWriter, r *http.Request) {
+func (c *httpCalls) stream(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, c.limit))
 	if err != nil {
 		writeError(w, http.StatusRequestEntityTooLarge, "resource_exhausted", "the request cannot be read: "+err.Error())

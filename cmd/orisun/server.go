@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
+	"google.golang.org/grpc"
 
 	"github.com/oexza/orisun/cmd/orisun/postgres"
 	orisunpb "github.com/oexza/orisun/proto"
@@ -168,7 +169,7 @@ func (s *Server) Run(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.stop(store.Close)) }()
-	calls, err := newCalls(servers.overHTTP, s.config.GRPC)
+	calls, err := newHTTPCalls(servers.overHTTP, s.config.GRPC)
 	if err != nil {
 		return fmt.Errorf("calls by HTTP: %w", err)
 	}

@@ -21,6 +21,14 @@ import (
 // newTransportCredentials is the server's side of TLS: at least 1.2, with client certificates where the configuration requires them. Its error
 // names the variable whose file cannot be used. Refused handshakes go to the log.
 func newTransportCredentials(config GRPCConfig, log *slog.Logger) (credentials.TransportCredentials, error) {
+	certificates, err := newCertificates(config, log)
+	if err != nil {
+		return nil, err
+	}
+	return loggedHandshakes{credentials.NewTLS(&tls.Config{MinVersion: tls.VersionTLS12, GetConfigForClient: certificates.forClient}), log}, nil
+}
+
+func newCertificates(config GRPCConfig, log *slog.Logger) (*certificates, error) {
 	files := []certificateFile{
 		{"ORISUN_GRPC_TLS_CERT_FILE", config.TLSCertFile},
 		{"ORISUN_GRPC_TLS_KEY_FILE", config.TLSKeyFile},
@@ -29,10 +37,7 @@ func newTransportCredentials(config GRPCConfig, log *slog.Logger) (credentials.T
 		files = append(files, certificateFile{"ORISUN_GRPC_TLS_CA_FILE", config.TLSCAFile})
 	}
 	certificates := &certificates{files: files, log: log}
-	if err := certificates.reload(); err != nil {
-		return nil, err
-	}
-	return loggedHandshakes{credentials.NewTLS(&tls.Config{MinVersion: tls.VersionTLS12, GetConfigForClient: certificates.forClient}), log}, nil
+	return certificates, certificates.reload()
 }
 
 // certificateFile is a file in PEM form and the variable that names it.
@@ -57,6 +62,20 @@ func (c *certificates) forClient(*tls.ClientHelloInfo) (*tls.Config, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.current, nil
+}
+
+// forHTTP is forClient for the admin HTTP, whose probes have no certificates: calls ask for them.
+func (c *certificates) forHTTP(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+	config, err := c.forClient(hello)
+	if err != nil {
+		return nil, err
+	}
+	config = config.Clone()
+	config.NextProtos = []string{"h2", "http/1.1"}
+	if config.ClientAuth == tls.RequireAndVerifyClientCert {
+		config.ClientAuth = tls.VerifyClientCertIfGiven
+	}
+	return config, nil
 }
 
 // reload takes over what the files hold. It tells once that they cannot be used, and nothing more until they change again.
