@@ -11,6 +11,7 @@ import (
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/testing/protocmp"
 
 	"github.com/oexza/orisun/migrations/pgtest"
@@ -75,7 +76,15 @@ func (c *catalog) log(t *testing.T) (lines []string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, e := range page.GetEvents() {
+	wire, err := proto.Marshal(page) // a page has its events in the wire form only
+	if err != nil {
+		t.Fatal(err)
+	}
+	received := &orisunpb.GetEventsResponse{}
+	if err := proto.Unmarshal(wire, received); err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range received.GetEvents() {
 		lines = append(lines, e.GetEventType()+" "+e.GetData()+" "+e.GetMetadata())
 	}
 	return lines

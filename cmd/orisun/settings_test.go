@@ -261,7 +261,8 @@ func TestPoolsHoldAsManyConnectionsAsConfigured(t *testing.T) {
 	config := pgtest.Clone(t)
 	server := launch(t, environment(t.TempDir(), append(outside(config),
 		"ORISUN_PG_WRITE_MAX_OPEN_CONNS=3", "ORISUN_PG_WRITE_MAX_IDLE_CONNS=1", "ORISUN_PG_READ_MAX_OPEN_CONNS=4", "ORISUN_PG_READ_MAX_IDLE_CONNS=2",
-		"ORISUN_PG_ADMIN_MAX_OPEN_CONNS=2", "ORISUN_PG_ADMIN_MAX_IDLE_CONNS=0")...))
+		"ORISUN_PG_ADMIN_MAX_OPEN_CONNS=2", "ORISUN_PG_ADMIN_MAX_IDLE_CONNS=0",
+		"ORISUN_PG_SCHEMAS=orisun_test_1:public,orisun_test_2:test2,third:public,orisun_admin:admin")...))
 	store := connect(t, server.address)
 	gauge := func(name, pool string) int {
 		t.Helper()
@@ -286,11 +287,11 @@ func TestPoolsHoldAsManyConnectionsAsConfigured(t *testing.T) {
 		t.Fatal(err)
 	}
 	// Whoever asks or saves waits, and holds a connection.
-	if _, err := tx.Exec(t.Context(), `LOCK TABLE public.orisun_test_1_orisun_es_event, test2.orisun_test_2_orisun_es_event, admin.orisun_admin_orisun_es_event`); err != nil {
+	if _, err := tx.Exec(t.Context(), `LOCK TABLE public.orisun_test_1_orisun_es_event, test2.orisun_test_2_orisun_es_event, public.third_orisun_es_event`); err != nil {
 		t.Fatal(err)
 	}
 	var calls sync.WaitGroup
-	for _, boundary := range []string{"orisun_test_1", "orisun_test_2", "orisun_admin"} {
+	for _, boundary := range []string{"orisun_test_1", "orisun_test_2", "third"} {
 		for i := range 2 {
 			calls.Go(func() {
 				if _, err := store.GetEvents(t.Context(), &orisunpb.GetEventsRequest{Boundary: boundary}); err != nil {
