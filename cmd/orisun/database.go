@@ -25,6 +25,10 @@ import (
 // databaseWait is how long the server waits at its start for a PostgreSQL that does not answer yet.
 const databaseWait = time.Minute
 
+// spareTime is how long a pool keeps a connection that nobody uses beyond those it is to keep. What a session learns, plans above all, takes it tens
+// of milliseconds: closed as soon as it is idle, it would learn anew for every few questions.
+const spareTime = 10 * time.Second
+
 // startPostgres starts the PostgreSQL of our own, and points the configuration at its socket.
 func (s *Server) startPostgres(ctx context.Context) (*postgres.Server, error) {
 	pg := s.config.PG
@@ -91,7 +95,7 @@ func newDialer() *net.Dialer {
 	}
 }
 
-// newPool opens a pool of at most open connections that keeps at most idle of them when nobody uses them; more adds to its configuration.
+// newPool opens a pool of at most open connections that keeps at most idle of them when nobody has used them for spareTime; more adds to its configuration.
 func newPool(ctx context.Context, pg PGConfig, open, idle int32, more ...func(*pgxpool.Config)) (*pgxpool.Pool, error) {
 	config, err := pgxpool.ParseConfig(connString(pg))
 	if err != nil {
@@ -102,9 +106,11 @@ func newPool(ctx context.Context, pg PGConfig, open, idle int32, more ...func(*p
 	params["jit"] = "off"
 	params["search_path"] = "pg_catalog"
 	params["statement_timeout"] = strconv.FormatInt(pg.StatementTimeout.Milliseconds(), 10)
-	config.MaxConns = open
-	var pool *pgxpool.Pool
-	config.AfterRelease = func(*pgx.Conn) bool { return pool.Stat().IdleConns() < idle }
+	config.MaxConns, config.MinConns = open, min(idle, open)
+	config.MaxConnIdleTime, config.HealthCheckPeriod = spareTime, spareTime/2
+	if idle == 0 {
+		config.AfterRelease = func(*pgx.Conn) bool { return false } // whoever wants none kept gets it, at its price
+	}
 	config.AfterConnect = func(_ context.Context, conn *pgx.Conn) error {
 		conn.TypeMap().RegisterType(&pgtype.Type{Name: "timestamptz", OID: pgtype.TimestamptzOID, Codec: &pgtype.TimestamptzCodec{ScanLocation: time.UTC}})
 		return nil
@@ -112,8 +118,7 @@ func newPool(ctx context.Context, pg PGConfig, open, idle int32, more ...func(*p
 	for _, add := range more {
 		add(config)
 	}
-	pool, err = pgxpool.NewWithConfig(ctx, config)
-	return pool, err
+	return pgxpool.NewWithConfig(ctx, config)
 }
 
 // waitForDatabase does what needs PostgreSQL until it is done, or returns why waiting does not help. What it does may be done again.
