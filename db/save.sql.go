@@ -78,3 +78,14 @@ func (q *Queries) SaveRequests(ctx context.Context, db DBTX, arg SaveRequestsPar
 	}
 	return items, nil
 }
+
+const SavingFunction = `-- name: SavingFunction :one
+SELECT orisun.saving_function(p_boundary => $1::text)::text AS name
+`
+
+func (q *Queries) SavingFunction(ctx context.Context, db DBTX, boundary string) (string, error) {
+	row := db.QueryRow(ctx, SavingFunction, boundary)
+	var name string
+	err := row.Scan(&name)
+	return name, err
+}

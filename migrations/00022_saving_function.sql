@@ -5,7 +5,7 @@ LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    v_name text := (SELECT format('%I.%I', b.schema_name, b.name || '_orisun_save_requests') 
+    v_name text := (SELECT format('%I.%I', b.schema_name, b.name || '_orisun_save_requests')
                      FROM orisun.boundary b WHERE b.name = p_boundary AND b.status = 'ACTIVE');
 BEGIN
     IF v_name IS NULL THEN
@@ -16,7 +16,7 @@ END
 $$;
 -- +goose StatementEnd
 
-COMMENT ON FUNCTION orisun.saving_function(text) IS $$The name of a boundary's own save_requests (see orisun.compose_saving). Raises OR001 when there is no such boundary.$$;
+COMMENT ON FUNCTION orisun.saving_function(text) IS $$The name of a boundary's own save_requests, which takes all that orisun.save_requests takes but the boundary (see orisun.compose_saving). Raises OR001 when there is no such boundary.$$;
 
 -- +goose Down
 SELECT orisun.refuse_down_while_events_exist();

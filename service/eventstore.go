@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -54,6 +55,7 @@ type EventStore struct {
 	config  Config
 	queries *db.Queries
 	saves   *groupcommit.Group[*orisunpb.SaveEventsRequest, db.OrisunSaveResult]
+	saving  sync.Map // by boundary, the statement that calls its saving function
 	advice  *adviser
 }
 

@@ -30,7 +30,7 @@ func (s *EventStore) flush(ctx context.Context, boundary string, batch []*orisun
 	for _, in := range batch {
 		appendRequest(&params, in)
 	}
-	results, err := s.queries.SaveRequests(ctx, s.config.Write, params)
+	results, err := s.saveRequests(ctx, params)
 	if err == nil && s.config.Saved != nil && slices.ContainsFunc(results, func(r db.OrisunSaveResult) bool { return r.Outcome == outcomeSaved }) {
 		s.config.Saved(boundary)
 	}

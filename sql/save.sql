@@ -13,3 +13,6 @@ SELECT * FROM orisun.save_requests(
     p_data                     => @data::jsonb[],
     p_metadata                 => @metadata::jsonb[]
 );
+
+-- name: SavingFunction :one
+SELECT orisun.saving_function(p_boundary => @boundary::text)::text AS name;

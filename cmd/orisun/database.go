@@ -121,6 +121,15 @@ func newPool(ctx context.Context, pg PGConfig, open, idle int32, more ...func(*p
 	return pgxpool.NewWithConfig(ctx, config)
 }
 
+// planForSaving is what a session that calls saving functions has to set: orisun.compose_saving says so.
+func planForSaving(config *pgxpool.Config) {
+	params := config.ConnConfig.RuntimeParams
+	params["plan_cache_mode"] = "force_generic_plan"
+	for _, method := range []string{"enable_seqscan", "enable_bitmapscan", "enable_sort"} {
+		params[method] = "off"
+	}
+}
+
 // waitForDatabase does what needs PostgreSQL until it is done, or returns why waiting does not help. What it does may be done again.
 func (s *Server) waitForDatabase(ctx context.Context, do func(context.Context) error) error {
 	told := false

@@ -83,7 +83,7 @@ func (s *Server) Run(ctx context.Context) (err error) {
 		defer func() { err = errors.Join(err, s.stop(own.Stop)) }()
 	}
 
-	write, err := newPool(ctx, s.config.PG, s.config.PG.WriteMaxOpen, s.config.PG.WriteMaxIdle, telemetry.traceQueries)
+	write, err := newPool(ctx, s.config.PG, s.config.PG.WriteMaxOpen, s.config.PG.WriteMaxIdle, telemetry.traceQueries, planForSaving)
 	if err != nil {
 		return err
 	}

@@ -23,16 +23,10 @@ var mutations = map[string]mutation{
 	"lock": {
 		about: "the boundary's lock is taken for the insertion alone, after the context was checked",
 		replace: [][2]string{
-			{`PERFORM orisun\.lock_positions\(\d+\);`, ""},
-			{`IF 'saved' = ANY \(v_outcomes\) THEN`, `IF 'saved' = ANY (v_outcomes) THEN
+			{`pg_advisory_xact_lock\(\d+, \d+\), `, ""},
+			{`IF v_accepted > 0 THEN`, `IF v_accepted > 0 THEN
 				PERFORM orisun.lock_positions((SELECT b.number FROM orisun.boundary b WHERE b.name = '` + boundary + `'));
-				v_position := (SELECT coalesce(max(e.global_id) + 1, 0) FROM public.` + boundary + `_orisun_es_event e) - (SELECT min(s) FROM unnest(v_starts) s WHERE s >= 0);
-				SELECT array_agg(CASE WHEN u.o = 'saved' THEN u.t + v_position ELSE u.t END ORDER BY u.n),
-				       array_agg(CASE WHEN u.o = 'saved' THEN u.g + v_position ELSE u.g END ORDER BY u.n),
-				       array_agg(CASE WHEN u.s >= 0 THEN u.s + v_position ELSE u.s END ORDER BY u.n)
-				  INTO v_transaction_ids, v_global_ids, v_starts
-				  FROM unnest(v_outcomes, v_transaction_ids, v_global_ids, v_starts) WITH ORDINALITY AS u(o, t, g, s, n);
-				v_next := v_next + v_position;`},
+				v_next := (SELECT coalesce(max(e.global_id) + 1, 0) FROM public.` + boundary + `_orisun_es_event e);`},
 		},
 	},
 	"duplicates": {
