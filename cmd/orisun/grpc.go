@@ -23,8 +23,8 @@ type grpcServers struct {
 	overHTTP  *grpc.Server
 }
 
-// newGRPCServers builds them with everything that stands before the services: limits, keep-alive, log, recovery, credentials.
-func newGRPCServers(config *Config, store *service.EventStore, callers *callers, healthy healthpb.HealthServer, log *slog.Logger, more ...grpc.ServerOption) (*grpcServers, error) {
+// newGRPCServers builds them with everything that stands before the services: limits, keep-alive, telemetry, log, recovery, credentials.
+func newGRPCServers(config *Config, store *service.EventStore, callers *callers, observed *callObserver, healthy healthpb.HealthServer, log *slog.Logger) (*grpcServers, error) {
 	var unary calls
 	options := []grpc.ServerOption{
 		grpc.ConnectionTimeout(config.GRPC.ConnectionTimeout),
@@ -33,8 +33,8 @@ func newGRPCServers(config *Config, store *service.EventStore, callers *callers,
 		grpc.MaxSendMsgSize(config.GRPC.MaxSendMessageSize),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: config.GRPC.KeepAliveTime, Timeout: config.GRPC.KeepAliveTimeout}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: leastPingInterval, PermitWithoutStream: true}),
-		grpc.ChainUnaryInterceptor(unary.count, logUnary(log), recovery.UnaryServerInterceptor(recoverPanic(log)), callers.auth.UnaryInterceptor),
-		grpc.ChainStreamInterceptor(logStream(log), recovery.StreamServerInterceptor(recoverPanic(log)), callers.auth.StreamInterceptor),
+		grpc.ChainUnaryInterceptor(observed.unary, unary.count, logUnary(log), recovery.UnaryServerInterceptor(recoverPanic(log)), callers.auth.UnaryInterceptor),
+		grpc.ChainStreamInterceptor(observed.stream, logStream(log), recovery.StreamServerInterceptor(recoverPanic(log)), callers.auth.StreamInterceptor),
 	}
 	if config.GRPC.TLSEnabled {
 		secured, err := newTransportCredentials(config.GRPC, log)
@@ -43,7 +43,6 @@ func newGRPCServers(config *Config, store *service.EventStore, callers *callers,
 		}
 		options = append(options, grpc.Creds(secured))
 	}
-	options = append(options, more...)
 	servers := &grpcServers{&grpcServer{grpc.NewServer(options...), &unary, log}, grpc.NewServer(options...)}
 	for _, server := range []*grpc.Server{servers.listening.Server, servers.overHTTP} {
 		orisunpb.RegisterEventStoreServer(server, store)

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
-	"google.golang.org/grpc"
 
 	"github.com/oexza/orisun/cmd/orisun/postgres"
 	orisunpb "github.com/oexza/orisun/proto"
@@ -163,8 +162,12 @@ func (s *Server) Run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	observed, err := telemetry.ofCalls()
+	if err != nil {
+		return fmt.Errorf("metrics of calls: %w", err)
+	}
 	healthy := newDrainingHealth()
-	servers, err := newGRPCServers(s.config, store, s.callers, healthy, s.log, grpc.StatsHandler(telemetry.grpcHandler()))
+	servers, err := newGRPCServers(s.config, store, s.callers, observed, healthy, s.log)
 	if err != nil {
 		return err
 	}

@@ -143,7 +143,11 @@ func (n *node) serve(config *Config, log *slog.Logger) {
 	if err != nil {
 		n.t.Fatal(err)
 	}
-	servers, err := newGRPCServers(config, n.store, callers, health.NewServer(), log)
+	observed, err := newCallObserver(nil, nil, func() bool { return false })
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	servers, err := newGRPCServers(config, n.store, callers, observed, health.NewServer(), log)
 	if err != nil {
 		n.t.Fatal(err)
 	}

@@ -12,19 +12,16 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
-	"go.opentelemetry.io/contrib/instrumentation/google.golang.org/grpc/otelgrpc"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracegrpc"
 	otelprometheus "go.opentelemetry.io/otel/exporters/prometheus"
 	"go.opentelemetry.io/otel/metric"
-	"go.opentelemetry.io/otel/propagation"
 	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
 	"go.opentelemetry.io/otel/sdk/resource"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	semconv "go.opentelemetry.io/otel/semconv/v1.40.0"
 	"go.opentelemetry.io/otel/trace"
 	"go.opentelemetry.io/otel/trace/noop"
-	"google.golang.org/grpc/stats"
 
 	"github.com/oexza/orisun/service"
 )
@@ -36,6 +33,7 @@ const scope = "github.com/oexza/orisun"
 // are collected by Prometheus at /metrics, whether traces are enabled or not.
 type telemetry struct {
 	tracers  trace.TracerProvider
+	tracing  func() bool // whether somebody takes traces
 	meters   *sdkmetric.MeterProvider
 	registry *prometheus.Registry
 	pgx      *otelpgx.Tracer
@@ -48,7 +46,7 @@ func startTelemetry(ctx context.Context, config OTELConfig, node string, log *sl
 	build := readBuildInfo()
 	about := resource.NewWithAttributes(semconv.SchemaURL,
 		semconv.ServiceName(config.ServiceName), semconv.ServiceVersion(build.version), semconv.ServiceInstanceID(node))
-	t := &telemetry{tracers: noop.NewTracerProvider(), registry: prometheus.NewRegistry(), log: log}
+	t := &telemetry{tracers: noop.NewTracerProvider(), tracing: func() bool { return false }, registry: prometheus.NewRegistry(), log: log}
 	if err := errors.Join(t.registry.Register(collectors.NewGoCollector()), t.registry.Register(collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))); err != nil {
 		return nil, fmt.Errorf("metrics: %w", err)
 	}
@@ -83,7 +81,7 @@ func (t *telemetry) startTracing(ctx context.Context, endpoint string, about *re
 		defer close(watched)
 		gate.watch(watching)
 	}()
-	t.tracers = tracers
+	t.tracers, t.tracing = tracers, gate.open.Load
 	t.end = func(ctx context.Context) error {
 		stop()
 		<-watched
@@ -103,9 +101,9 @@ func (t *telemetry) stop(ctx context.Context) error {
 	return nil
 }
 
-// grpcHandler measures and traces calls, in the caller's trace where it says so by W3C's traceparent.
-func (t *telemetry) grpcHandler() stats.Handler {
-	return otelgrpc.NewServerHandler(otelgrpc.WithTracerProvider(t.tracers), otelgrpc.WithMeterProvider(t.meters), otelgrpc.WithPropagators(propagation.TraceContext{}))
+// ofCalls measures and traces calls.
+func (t *telemetry) ofCalls() (*callObserver, error) {
+	return newCallObserver(t.tracer(), t.meter(), t.tracing)
 }
 
 // ofStore is what the store tells.
