@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
-	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nats.go"
 	"go.opentelemetry.io/otel/trace"
 
 	orisunpb "github.com/oexza/orisun/proto"
@@ -20,14 +20,14 @@ type FeedConfig struct {
 	// Pool is where subscribers read what the ring does not hold. A page takes a connection for as long as its query runs, never while
 	// it is delivered.
 	Pool *pgxpool.Pool
-	// JetStream is where the streams are; nil means that there are none, so that everything is read from PostgreSQL.
-	JetStream jetstream.JetStream
+	// NATS brings what is published; nil means that nothing is, so that everything is read from PostgreSQL.
+	NATS *nats.Conn
 	// RingEvents and RingBytes bound the ring of a boundary: 65,536 events and 16 MiB.
 	RingEvents, RingBytes int
 	// PageEvents and PageBytes bound what a subscriber holds in memory while its client reads: 512 events and 128 KiB, or one larger event.
 	PageEvents, PageBytes int
 	// PollInterval is how often PostgreSQL's last position is compared with the ring's end while subscribers wait: 500 ms. What PostgreSQL had
-	// at one look and the ring lacks at the next is read from PostgreSQL, so JetStream's loss costs at most two intervals.
+	// at one look and the ring lacks at the next is read from PostgreSQL, so the loss of NATS costs at most two intervals.
 	PollInterval time.Duration
 	// Tracer shows deliveries in the traces of their saves. Nil: nowhere.
 	Tracer trace.Tracer
@@ -45,7 +45,7 @@ type Feed struct {
 	counts     map[string]*feedCounts // of boundaries that PostgreSQL knows, once they had a subscriber
 }
 
-// NewFeed returns a feed. The pool and JetStream stay the caller's to close, after the last Follow.
+// NewFeed returns a feed. The pool and the connection stay the caller's to close, after the last Follow.
 func NewFeed(config FeedConfig) *Feed {
 	config.RingEvents = cmp.Or(config.RingEvents, 1<<16)
 	config.RingBytes = cmp.Or(config.RingBytes, 16<<20)

@@ -10,8 +10,8 @@ import (
 	"github.com/oexza/orisun/db"
 )
 
-// followed is a boundary that has subscribers on this node: its ring, the one consumer that fills it, and the poll that finds what
-// the stream does not bring.
+// followed is a boundary that has subscribers on this node: its ring, the one subscription to NATS that fills it, and the poll that finds what
+// that does not bring.
 type followed struct {
 	config FeedConfig
 	name   string
@@ -25,10 +25,10 @@ type followed struct {
 
 	mu   sync.RWMutex
 	ring ring
-	// overdue is a position that PostgreSQL has and the stream did not bring in time.
+	// overdue is a position that PostgreSQL has and NATS did not bring in time.
 	overdue position
-	// renew, unless nil, ends the consumer that is there, so that another one takes its place.
-	renew context.CancelFunc
+	// streaming says that NATS brings events, as far as known.
+	streaming bool
 	// changed is closed, and replaced, when the ring's end or overdue moves while somebody waits.
 	changed chan struct{}
 	// waiting is how many wait. It grows under the lock, so whoever has it for writing misses nobody.
@@ -43,7 +43,7 @@ func newFollowed(config FeedConfig, name string, counts *feedCounts) *followed {
 		ring: newRing(config.RingEvents, config.RingBytes), overdue: beginning, changed: make(chan struct{}),
 	}
 	b.running.Go(func() { b.poll(ctx) })
-	if config.JetStream != nil {
+	if config.NATS != nil {
 		b.running.Go(func() { b.consume(ctx) })
 	}
 	return b
@@ -65,8 +65,8 @@ func (b *followed) next(cursor position, caughtUp bool) (e *entry, changed <-cha
 			return e, nil
 		}
 	}
-	// What the stream brings in order has reached a cursor in the ring, or is on its way.
-	live := b.renew != nil && b.ring.end != beginning
+	// What NATS brings in order has reached a cursor in the ring, or is on its way.
+	live := b.streaming && b.ring.end != beginning
 	if !caughtUp && !live || cursor.before(b.ring.end) || cursor.before(b.overdue) {
 		return nil, nil
 	}
@@ -94,8 +94,33 @@ func (b *followed) add(e *entry, previous int64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.ring.add(e, previous) {
+		b.streaming = true
 		b.wake()
 	}
+}
+
+// begin lets the ring end with PostgreSQL's last position, so that the next event connects to it.
+func (b *followed) begin(last position) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.streaming = true
+	if b.ring.end != last {
+		b.ring.begin(last)
+		b.wake()
+	}
+}
+
+// connects tells whether an event follows the ring's end, or is not after it.
+func (b *followed) connects(e *entry, previous int64) bool {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	return previous == b.ring.end.globalID || !b.ring.end.before(e.at)
+}
+
+func (b *followed) setStreaming(streaming bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.streaming = streaming
 }
 
 func (b *followed) hint() {
@@ -138,20 +163,18 @@ func (b *followed) poll(ctx context.Context) {
 	}
 }
 
-// compare lets subscribers read what PostgreSQL had at the look before and the ring lacks still; without a stream there is nothing to
-// wait for. A consumer that brought nothing at all between two looks is taken for dead. It returns the ring's end.
+// compare lets subscribers read what PostgreSQL had at the look before and the ring lacks still; where NATS brings nothing there is nothing to
+// wait for, and that is so from the time when nothing at all came between two looks until something does. It returns the ring's end.
 func (b *followed) compare(seen, last, endThen position) (end position) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.renew == nil {
+	if !b.streaming {
 		seen = last
 	}
 	if b.ring.end.before(seen) && b.overdue.before(seen) {
 		b.overdue = seen
+		b.streaming = b.streaming && b.ring.end != endThen
 		b.wake()
-		if b.renew != nil && b.ring.end == endThen {
-			b.renew()
-		}
 	}
 	return b.ring.end
 }
@@ -159,7 +182,7 @@ func (b *followed) compare(seen, last, endThen position) (end position) {
 func (b *followed) isStreaming() bool {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
-	return b.renew != nil
+	return b.streaming
 }
 
 func (b *followed) lastPosition(ctx context.Context) (position, error) {

@@ -72,13 +72,12 @@ func (r *ring) add(e *entry, previous int64) bool {
 		return false
 	}
 	if previous != r.end.globalID {
-		clear(r.entries)
-		r.entries, r.bytes = nil, 0
 		// The predecessor's transaction_id is unknown, but not above that of its successor.
-		r.start = position{e.at.transactionID, previous}
+		start := position{e.at.transactionID, previous}
 		if previous == NoPrevious {
-			r.start = beginning
+			start = beginning
 		}
+		r.begin(start)
 	}
 	r.entries = append(r.entries, e)
 	r.bytes += e.size
@@ -90,6 +89,13 @@ func (r *ring) add(e *entry, previous int64) bool {
 		r.entries = r.entries[1:]
 	}
 	return true
+}
+
+// begin empties the ring, which is complete after start from then on.
+func (r *ring) begin(start position) {
+	clear(r.entries)
+	r.entries, r.bytes = nil, 0
+	r.start, r.end = start, start
 }
 
 // holds tells whether every event after p, up to the ring's end, is in the ring.

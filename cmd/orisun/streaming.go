@@ -49,16 +49,12 @@ func (s *Server) startStreaming(ctx context.Context, outbox, read *pgxpool.Pool,
 		}
 		started.conns = append(started.conns, conn)
 	}
-	streams, err := natsstream.New(started.conns[1])
-	if err != nil {
-		return nil, err
-	}
 	database, err := databaseConfig(s.config.PG)
 	if err != nil {
 		return nil, err
 	}
 	started.leases = publisher.NewLeases(database, s.log)
-	started.feed = publisher.NewFeed(publisher.FeedConfig{Pool: read, JetStream: streams, Tracer: telemetry.tracer(), Log: s.log})
+	started.feed = publisher.NewFeed(publisher.FeedConfig{Pool: read, NATS: started.conns[1], Tracer: telemetry.tracer(), Log: s.log})
 	started.publisher = publisher.New(publisher.Config{
 		Leases:    started.leases,
 		Database:  outbox,

@@ -128,7 +128,7 @@ func (n *node) serve(config *Config, log *slog.Logger) {
 	n.store = service.NewEventStore(service.Config{
 		Write: n.pool, Read: n.pool, MessageSize: messageSize, MaxMessageBytes: 1 << 20, MaxPageBytes: config.GRPC.MaxSendMessageSize, Info: &orisunpb.GetServerInfoResponse{},
 		Saved:             func(boundary string) { n.publisher.Load().Hint(boundary) },
-		Feed:              publisher.NewFeed(publisher.FeedConfig{Pool: n.pool, JetStream: n.js, Log: log}),
+		Feed:              publisher.NewFeed(publisher.FeedConfig{Pool: n.pool, NATS: n.js.Conn(), Log: log}),
 		AcquireSubscriber: acquireSubscriber(n.leases),
 		Serving:           serving,
 	})
