@@ -1,8 +1,12 @@
 package main
 
 import (
+	"context"
 	"math"
+	"runtime"
 	"runtime/debug"
+	"runtime/metrics"
+	"time"
 )
 
 const (
@@ -11,14 +15,38 @@ const (
 	heapGrowth, defaultGrowth = 400, 100
 	// memoryLimit is where collecting more often begins to take precedence, in bytes.
 	memoryLimit = 320 << 20
+	// collectEvery and collectFrom keep the heap small under a load that would take seconds to reach heapGrowth: garbage is looked for so often,
+	// and collected from so many bytes on. Under a heavy load, heapGrowth is reached before, or about then.
+	collectEvery = 250 * time.Millisecond
+	collectFrom  = 4 << 20
 )
 
-// tuneMemory sets how the garbage collector works, where Go's own GOGC and GOMEMLIMIT leave it at the defaults.
-func tuneMemory() {
-	if set := debug.SetGCPercent(heapGrowth); set != defaultGrowth {
-		debug.SetGCPercent(set)
-	}
+// tuneMemory sets how the garbage collector works, where Go's own GOGC and GOMEMLIMIT leave it at the defaults. Until ctx ends, it collects
+// garbage that is not worth waiting for.
+func tuneMemory(ctx context.Context) {
 	if debug.SetMemoryLimit(-1) == math.MaxInt64 {
 		debug.SetMemoryLimit(memoryLimit)
+	}
+	if set := debug.SetGCPercent(heapGrowth); set != defaultGrowth {
+		debug.SetGCPercent(set)
+		return
+	}
+	go collect(ctx)
+}
+
+func collect(ctx context.Context) {
+	heap := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}, {Name: "/gc/heap/live:bytes"}}
+	ticker := time.NewTicker(collectEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return
+		}
+		metrics.Read(heap)
+		if heap[0].Value.Uint64() > heap[1].Value.Uint64()+collectFrom {
+			runtime.GC()
+		}
 	}
 }

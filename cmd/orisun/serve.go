@@ -12,7 +12,7 @@ func serve(command *cobra.Command, _ []string) error {
 	if err != nil {
 		return err
 	}
-	tuneMemory()
+	tuneMemory(command.Context())
 	log := newLogger(os.Stderr, config.Logging.Level)
 	for _, warning := range warnings {
 		log.Warn(warning)
