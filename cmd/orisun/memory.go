@@ -15,10 +15,11 @@ const (
 	heapGrowth, defaultGrowth = 400, 100
 	// memoryLimit is where collecting more often begins to take precedence, in bytes.
 	memoryLimit = 320 << 20
-	// collectEvery and collectFrom keep the heap small under a load that would take seconds to reach heapGrowth: garbage is looked for so often,
-	// and collected from so many bytes on. Under a heavy load, heapGrowth is reached before, or about then.
+	// A light load would take seconds to fill that heap, and would fill it all the same: of what it leaves, garbage is collected so often. A heavy
+	// one, that leaves more than lightLoad bytes meanwhile, needs the time for better.
 	collectEvery = 250 * time.Millisecond
 	collectFrom  = 4 << 20
+	lightLoad    = 16 << 20
 )
 
 // tuneMemory sets how the garbage collector works, where Go's own GOGC and GOMEMLIMIT leave it at the defaults. Until ctx ends, it collects
@@ -35,17 +36,18 @@ func tuneMemory(ctx context.Context) {
 }
 
 func collect(ctx context.Context) {
-	heap := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}, {Name: "/gc/heap/live:bytes"}}
+	heap := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}, {Name: "/gc/heap/live:bytes"}, {Name: "/gc/heap/allocs:bytes"}}
 	ticker := time.NewTicker(collectEvery)
 	defer ticker.Stop()
-	for {
+	for before := uint64(0); ; before = heap[2].Value.Uint64() {
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():
 			return
 		}
 		metrics.Read(heap)
-		if heap[0].Value.Uint64() > heap[1].Value.Uint64()+collectFrom {
+		isLight := heap[2].Value.Uint64()-before < lightLoad
+		if isLight && heap[0].Value.Uint64() > heap[1].Value.Uint64()+collectFrom {
 			runtime.GC()
 		}
 	}
