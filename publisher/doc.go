@@ -1,8 +1,9 @@
 // Package publisher brings committed events to whoever wants them: from PostgreSQL, where they are the truth, to a JetStream stream for
 // each boundary, which is a copy of the latest ones, and from both to subscribers. DESIGN.md tells why it is built so.
 //
-//	orisun.save_requests ──▶ {boundary}_orisun_es_event ──▶ outbox ──▶ stream ORISUN_{boundary} ──▶ Feed ──▶ subscribers
-//	                                                └────────────── pages ──────────────────────────▲
+//	orisun.save_requests ──▶ {boundary}_orisun_es_event ──▶ outbox ──▶ orisun.events.{boundary}.* ──▶ Feed ──▶ subscribers
+//	                                                │                      └──▶ stream ORISUN_{boundary} ▲
+//	                                                └────────────── pages ───────────────────────────────┘
 //
 // The writing side is Leases (lease.go), Publisher with one outbox a boundary (outbox.go), which takes a stream over (takeover.go) and sends
 // events down a line (line.go). What a message looks like is in stream.go.

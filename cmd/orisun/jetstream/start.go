@@ -155,6 +155,8 @@ func (s *Server) Connect(name string) (*nats.Conn, error) {
 		nats.MaxReconnects(-1),
 		// What cannot be sent now is an error now: nobody wants a message that waited for a connection.
 		nats.ReconnectBufSize(-1),
+		// Each subscription has room for so many messages at once, 64 KiB where NATS would have 512.
+		nats.SyncQueueLen(8<<10),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
 			s.log.Warn("NATS: connection", "name", name, "error", err)
 		}))
