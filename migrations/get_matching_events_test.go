@@ -31,6 +31,15 @@ func read(t testing.TB, tx db.DBTX, boundary string, q question) []db.OrisunEven
 	return events
 }
 
+func latest(t testing.TB, tx db.DBTX, boundary string, criteria []criterion) []db.OrisunLatestEvent {
+	t.Helper()
+	events, err := db.New().GetLatestByCriteria(t.Context(), tx, db.GetLatestByCriteriaParams{Boundary: boundary, Criteria: criteriaJSON(t, criteria)})
+	if err != nil {
+		t.Fatalf("latest: %v", err)
+	}
+	return events
+}
+
 func criteriaJSON(t testing.TB, criteria []criterion) string {
 	t.Helper()
 	type tags struct {

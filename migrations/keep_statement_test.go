@@ -57,36 +57,67 @@ func TestPlansKeptSinceTheTableWasEmptyTouchNoMoreThanFreshOnes(t *testing.T) {
 	}
 }
 
-// What a session keeps is bounded, and a rollback makes it forget nothing that it needs.
+// What a session keeps is bounded, whether its transactions commit or not, and a rollback makes it forget nothing that it needs.
 func TestKeptStatementsAreBoundedAndSurviveRollback(t *testing.T) {
+	const shapes, most = 300, 128
 	pool := pgtest.New(t)
 	pgtest.Boundary(t, pool, "bank")
-	conn, err := pool.Acquire(t.Context())
-	if err != nil {
-		t.Fatal(err)
+	for name, isRolledBack := range map[string]func(i int) bool{
+		"some are rolled back": func(i int) bool { return i%3 == 0 },
+		"all are rolled back":  func(int) bool { return true },
+		"long stretches are":   func(i int) bool { return i/70%2 == 1 },
+	} {
+		t.Run(name, func(t *testing.T) {
+			conn := connect(t, pool.Config().ConnConfig)
+			ids := 0
+			ask := func(i int) {
+				t.Helper()
+				shape := []criterion{{{fmt.Sprint("key", i), "x"}}}
+				if n := len(read(t, conn, "bank", question{criteria: shape, count: 1})); n != 0 {
+					t.Fatalf("%d events match, want none", n)
+				}
+				if n := len(latest(t, conn, "bank", shape)); n != 0 {
+					t.Fatalf("%d events are the latest, want none", n)
+				}
+				save(t, conn, "bank", request{none, shape, []event{moved(fmt.Sprint(name, ids), "bob")}})
+				ids++
+			}
+			for i := range shapes {
+				mustExec(t, conn, "BEGIN")
+				ask(i)
+				ask(i % 90)
+				if isRolledBack(i) {
+					mustExec(t, conn, "ROLLBACK")
+				} else {
+					mustExec(t, conn, "COMMIT")
+				}
+				var kept int
+				if err := conn.QueryRow(t.Context(), "SELECT count(*) FROM pg_prepared_statements WHERE name LIKE 'orisun\\_%'").Scan(&kept); err != nil {
+					t.Fatal(err)
+				}
+				// In one transaction there are at most six new ones.
+				if kept == 0 || kept > most+6 {
+					t.Fatalf("after %d shapes %d statements are kept, want 1 to %d", i+1, kept, most+6)
+				}
+			}
+		})
 	}
-	defer conn.Release()
-	save(t, conn, "bank", request{none, nil, []event{moved("a", "alice")}})
-	for i := range 200 {
-		mustExec(t, conn.Conn(), "BEGIN")
-		c := criterion{{fmt.Sprint("key", i), "x"}}
-		if n := len(read(t, conn, "bank", question{criteria: []criterion{c}, count: 1})); n != 0 {
-			t.Fatalf("%d events match, want none", n)
+}
+
+// A transaction that asks for more than a session keeps, and is rolled back, leaves all that was kept before it.
+func TestARolledBackTransactionTakesNoKeptStatementAway(t *testing.T) {
+	pool := pgtest.New(t)
+	pgtest.Boundary(t, pool, "bank")
+	conn := connect(t, pool.Config().ConnConfig)
+	ask := func(from, to int) {
+		t.Helper()
+		for i := from; i < to; i++ {
+			read(t, conn, "bank", question{criteria: []criterion{{{fmt.Sprint("key", i), "x"}}}, count: 1})
 		}
-		end := "COMMIT"
-		if i%3 == 0 {
-			end = "ROLLBACK"
-		}
-		mustExec(t, conn.Conn(), end)
-		if got := save(t, conn, "bank", request{position{1, 0}, []criterion{{{fmt.Sprint("key", i%70), "x"}}}, []event{moved(fmt.Sprint("n", i), "bob")}})[0]; got.Outcome != "saved" {
-			t.Fatalf("save %d: %s", i, got.Outcome)
-		}
 	}
-	var kept int
-	if err := conn.QueryRow(t.Context(), "SELECT count(*) FROM pg_prepared_statements WHERE name LIKE 'orisun\\_%'").Scan(&kept); err != nil {
-		t.Fatal(err)
-	}
-	if kept == 0 || kept > 64 {
-		t.Errorf("%d statements are kept, want 1 to 64", kept)
-	}
+	ask(0, 60)
+	mustExec(t, conn, "BEGIN")
+	ask(100, 300)
+	mustExec(t, conn, "ROLLBACK")
+	ask(0, 60)
 }
