@@ -9,6 +9,70 @@ import (
 	"context"
 )
 
+const GetEvents = `-- name: GetEvents :many
+SELECT global_id, transaction_id, date_created, event_id, event_type, data, metadata FROM orisun.get_events(
+    p_boundary       => $1::text,
+    p_tag_criteria   => $2::integer[],
+    p_tag_keys       => $3::text[],
+    p_tag_values     => $4::text[],
+    p_transaction_id => $5::bigint,
+    p_global_id      => $6::bigint,
+    p_inclusive      => $7::boolean,
+    p_descending     => $8::boolean,
+    p_count          => $9::integer
+)
+`
+
+type GetEventsParams struct {
+	Boundary      string
+	TagCriteria   []int32
+	TagKeys       []string
+	TagValues     []string
+	TransactionID *int64
+	GlobalID      *int64
+	Inclusive     bool
+	Descending    bool
+	Count         int32
+}
+
+func (q *Queries) GetEvents(ctx context.Context, db DBTX, arg GetEventsParams) ([]OrisunEvent, error) {
+	rows, err := db.Query(ctx, GetEvents,
+		arg.Boundary,
+		arg.TagCriteria,
+		arg.TagKeys,
+		arg.TagValues,
+		arg.TransactionID,
+		arg.GlobalID,
+		arg.Inclusive,
+		arg.Descending,
+		arg.Count,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []OrisunEvent
+	for rows.Next() {
+		var i OrisunEvent
+		if err := rows.Scan(
+			&i.GlobalID,
+			&i.TransactionID,
+			&i.DateCreated,
+			&i.EventID,
+			&i.EventType,
+			&i.Data,
+			&i.Metadata,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const GetLatestByCriteria = `-- name: GetLatestByCriteria :many
 SELECT global_id, transaction_id, date_created, event_id, event_type, data, metadata, criterion FROM orisun.get_latest_by_criteria(p_boundary => $1::text, p_criteria => $2::jsonb)
 `

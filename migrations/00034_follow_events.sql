@@ -14,7 +14,7 @@ SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off SET j
 AS $$
 DECLARE
     v_events  regclass              := (orisun.find_boundary(p_boundary)).events;
-    v_begin   orisun.event_position := orisun.page_begin(p_transaction_id, p_global_id, false, false);
+    v_tags    record                := orisun.read_tags(p_criteria);
     v_first   orisun.event_position;
     v_last    orisun.event_position;
     v_reading record;
@@ -24,7 +24,7 @@ BEGIN
     EXECUTE format('SELECT e.transaction_id, e.global_id FROM %s e WHERE e.global_id >= %s ORDER BY e.global_id LIMIT 1',
                    v_events, orisun.bound_expression(v_events, '$1', '$2'))
        INTO v_first
-      USING v_begin.transaction_id, v_begin.global_id;
+      USING p_transaction_id, orisun.page_begin(p_transaction_id, p_global_id, false, false);
     IF v_first IS NULL THEN
         RETURN;
     END IF;
@@ -33,9 +33,9 @@ BEGIN
        INTO v_last
       USING CASE WHEN orisun.are_covered(p_boundary, p_criteria) THEN 9223372036854775807 ELSE v_first.global_id + p_window - 1 END;
 
-    v_reading := orisun.compose_reading(p_boundary, p_criteria, true, true, false);
+    v_reading := orisun.compose_reading(p_boundary, v_tags.tag_criteria, v_tags.tag_keys, v_tags.tag_values, true, true, false);
     RETURN QUERY EXECUTE format('SELECT e.*, true FROM (%s) e', v_reading.statement)
-        USING v_reading.vals, p_count, v_first.transaction_id, v_first.global_id, v_last.transaction_id, v_last.global_id;
+        USING v_tags.tag_values, p_count, v_first.transaction_id, v_first.global_id, v_last.transaction_id, v_last.global_id;
     GET DIAGNOSTICS v_found = ROW_COUNT;
     IF v_found < p_count THEN
         RETURN QUERY EXECUTE format($sql$

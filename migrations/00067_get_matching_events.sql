@@ -11,18 +11,12 @@ CREATE FUNCTION orisun.get_matching_events(
 ) RETURNS SETOF orisun.event
 LANGUAGE plpgsql VOLATILE ROWS 100
 SET search_path = pg_catalog, pg_temp
-SET plan_cache_mode = force_generic_plan
-SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off SET jit = off
 AS $$
 DECLARE
-    v_begin   orisun.event_position := orisun.page_begin(p_transaction_id, p_global_id, p_inclusive, p_descending);
-    v_reading record;
-    v_name    text;
+    v_tags record := orisun.read_tags(p_criteria);
 BEGIN
-    v_reading := orisun.compose_reading(p_boundary, p_criteria, v_begin IS NOT NULL AND NOT p_descending, v_begin IS NOT NULL AND p_descending, p_descending);
-    v_name := 'orisun_' || md5(v_reading.statement);
-    PERFORM orisun.keep_statement(v_name, orisun.reading_types(), v_reading.statement);
-    RETURN QUERY EXECUTE format('EXECUTE %1$I(%2$L, %3$L, %4$L, %5$L, %4$L, %5$L)', v_name, v_reading.vals, p_count, v_begin.transaction_id, v_begin.global_id);
+    RETURN QUERY SELECT * FROM orisun.get_events(p_boundary, v_tags.tag_criteria, v_tags.tag_keys, v_tags.tag_values,
+                                                 p_transaction_id, p_global_id, p_inclusive, p_descending, p_count);
 END
 $$;
 -- +goose StatementEnd
@@ -35,7 +29,7 @@ COMMENT ON FUNCTION orisun.get_matching_events(text, jsonb, bigint, bigint, bool
   p_inclusive                   whether that position itself belongs to the page
   p_count                       the page's length in events
 
-Each criterion that an index serves is an ordered, limited scan of its own; the others share one scan of the primary key, from where the page begins to where
+It is orisun.get_events for people. Each criterion that an index serves is an ordered, limited scan of its own; the others share one scan of the primary key, from where the page begins to where
 it is full. orisun.explain_matching_events shows which is which. Raises OR001 for an unknown boundary, OR007 for malformed criteria.
 
   SELECT * FROM orisun.get_matching_events('orders', '[{"tags": [{"key": "order", "value": "1"}]}]', p_descending => true, p_count => 10)$$;

@@ -14,14 +14,16 @@ SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off SET jit = off
 AS $$
 DECLARE
-    v_begin   orisun.event_position := orisun.page_begin(p_transaction_id, p_global_id, p_inclusive, p_descending);
+    v_begin   bigint := orisun.page_begin(p_transaction_id, p_global_id, p_inclusive, p_descending);
+    v_tags    record := orisun.read_tags(p_criteria);
     v_reading record;
     v_json    json;
     v_plan    jsonb;
 BEGIN
-    v_reading := orisun.compose_reading(p_boundary, p_criteria, v_begin IS NOT NULL AND NOT p_descending, v_begin IS NOT NULL AND p_descending, p_descending);
+    v_reading := orisun.compose_reading(p_boundary, v_tags.tag_criteria, v_tags.tag_keys, v_tags.tag_values,
+                                        v_begin IS NOT NULL AND NOT p_descending, v_begin IS NOT NULL AND p_descending, p_descending);
     EXECUTE 'EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) ' || v_reading.statement INTO v_json
-      USING v_reading.vals, p_count, v_begin.transaction_id, v_begin.global_id, v_begin.transaction_id, v_begin.global_id;
+      USING v_tags.tag_values, p_count, p_transaction_id, v_begin, p_transaction_id, v_begin;
     v_plan := v_json -> 0;
     RETURN jsonb_build_object(
         'events', (v_plan #>> '{Plan,Actual Rows}')::numeric::bigint, -- PostgreSQL 18 counts fractions of rows

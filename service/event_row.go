@@ -53,8 +53,7 @@ func appendEvent(page []byte, rows pgx.Rows) ([]byte, error) {
 	microseconds := int64(binary.BigEndian.Uint64(row[columnDateCreated]))
 	created := time.UnixMicro(microseconds)
 	seconds, nanos := uint64(created.Unix()+postgresEpoch), uint64(created.Nanosecond())
-	// A jsonb comes as text, or in the binary format: a version and the text.
-	data, metadata := jsonText(row[columnData]), jsonText(row[columnMetadata])
+	data, metadata := row[columnData], row[columnMetadata] // of jsonb pgx asks the text, and all else that is no text in binary
 
 	position := sizeVarint(positionTransactionID, transactionID) + sizeVarint(positionGlobalID, globalID)
 	date := sizeVarint(timestampSeconds, seconds) + sizeVarint(timestampNanos, nanos)
@@ -73,14 +72,6 @@ func appendEvent(page []byte, rows pgx.Rows) ([]byte, error) {
 	page = appendLength(page, eventDateCreated, date)
 	page = appendVarint(page, timestampSeconds, seconds)
 	return appendVarint(page, timestampNanos, nanos), nil
-}
-
-func jsonText(value []byte) []byte {
-	const binaryVersion = 1
-	if len(value) > 0 && value[0] == binaryVersion {
-		return value[1:]
-	}
-	return value
 }
 
 // sizeBytes is what appendBytes appends, the content included.

@@ -20,7 +20,14 @@ func (s *EventStore) Explain(ctx context.Context, in *orisunpb.ExplainRequest) (
 	if err != nil {
 		return nil, err
 	}
-	text, err := s.queries.ExplainMatchingEvents(ctx, s.config.Read, db.ExplainMatchingEventsParams(params))
+	criteria, err := encodeCriteria(in.GetGetEvents().GetQuery().GetCriteria())
+	if err != nil {
+		return nil, internal(err)
+	}
+	text, err := s.queries.ExplainMatchingEvents(ctx, s.config.Read, db.ExplainMatchingEventsParams{
+		Boundary: params.Boundary, Criteria: criteria, TransactionID: params.TransactionID, GlobalID: params.GlobalID,
+		Inclusive: params.Inclusive, Descending: params.Descending, Count: params.Count,
+	})
 	if err != nil {
 		return nil, toStatus(ctx, err)
 	}

@@ -18,6 +18,8 @@ import (
 
 // GetEvents answers one page. Errors: INVALID_ARGUMENT with field paths, NOT_FOUND for an unknown boundary,
 // RESOURCE_EXHAUSTED when the page is larger than the send limit, UNAVAILABLE.
+//
+// The events of the answer are there in wire form only: Go code that calls this method without gRPC finds none until it has marshalled and unmarshalled it.
 func (s *EventStore) GetEvents(ctx context.Context, in *orisunpb.GetEventsRequest) (*orisunpb.GetEventsResponse, error) {
 	params, err := pageParams("", in)
 	if err != nil {
@@ -26,7 +28,7 @@ func (s *EventStore) GetEvents(ctx context.Context, in *orisunpb.GetEventsReques
 	// A page is cut off by its bytes while it is read: its events together may be larger than the memory. Cancelling ends the query.
 	query, cancel := context.WithCancel(ctx)
 	defer cancel()
-	rows, err := s.config.Read.Query(query, db.GetMatchingEvents, params.Boundary, params.Criteria, params.TransactionID, params.GlobalID,
+	rows, err := s.config.Read.Query(query, db.GetEvents, params.Boundary, params.TagCriteria, params.TagKeys, params.TagValues, params.TransactionID, params.GlobalID,
 		params.Inclusive, params.Descending, params.Count)
 	if err != nil {
 		return nil, toStatus(ctx, err)
@@ -53,8 +55,8 @@ func (s *EventStore) GetEvents(ctx context.Context, in *orisunpb.GetEventsReques
 	return answer, nil
 }
 
-// pageParams checks a question, whose fields' paths begin with prefix, and puts it as orisun.get_matching_events takes it.
-func pageParams(prefix string, in *orisunpb.GetEventsRequest) (params db.GetMatchingEventsParams, err error) {
+// pageParams checks a question, whose fields' paths begin with prefix, and puts it as orisun.get_events takes it.
+func pageParams(prefix string, in *orisunpb.GetEventsRequest) (params db.GetEventsParams, err error) {
 	var v violations
 	v.boundary(in.GetBoundary())
 	v.criteria("query.criteria", in.GetQuery().GetCriteria())
@@ -74,7 +76,7 @@ func pageParams(prefix string, in *orisunpb.GetEventsRequest) (params db.GetMatc
 		return params, err
 	}
 
-	params = db.GetMatchingEventsParams{
+	params = db.GetEventsParams{
 		Boundary: in.GetBoundary(), Inclusive: in.GetAfterPosition() == nil, Descending: in.GetDirection() == orisunpb.Direction_DESC, Count: int32(in.GetCount()),
 	}
 	if params.Count == 0 {
@@ -85,10 +87,22 @@ func pageParams(prefix string, in *orisunpb.GetEventsRequest) (params db.GetMatc
 	} else if begin := in.GetAfterPosition(); begin != nil {
 		params.TransactionID, params.GlobalID = &begin.TransactionId, &begin.GlobalId
 	}
-	if params.Criteria, err = encodeCriteria(in.GetQuery().GetCriteria()); err != nil {
-		return params, internal(err)
-	}
+	params.TagCriteria, params.TagKeys, params.TagValues = tagArrays(in.GetQuery().GetCriteria())
 	return params, nil
+}
+
+// tagArrays is criteria as orisun.get_events takes them. A criterion without tags matches every event, which is what no tags at all say.
+func tagArrays(criteria []*orisunpb.Criterion) (numbers []int32, keys, values []string) {
+	numbers, keys, values = []int32{}, []string{}, []string{}
+	for i, criterion := range criteria {
+		if len(criterion.GetTags()) == 0 {
+			return []int32{}, []string{}, []string{}
+		}
+		for _, tag := range criterion.GetTags() {
+			numbers, keys, values = append(numbers, int32(i+1)), append(keys, tag.GetKey()), append(values, tag.GetValue())
+		}
+	}
+	return numbers, keys, values
 }
 
 // scanEvent reads a row of orisun.event; more are the destinations of the columns that follow.
