@@ -121,3 +121,58 @@ func TestARolledBackTransactionTakesNoKeptStatementAway(t *testing.T) {
 	mustExec(t, conn, "ROLLBACK")
 	ask(0, 60)
 }
+
+// A session that keeps a statement learns of indexes that others make and drop.
+func TestAKeptReadingFollowsTheIndexes(t *testing.T) {
+	pool := pgtest.New(t)
+	pgtest.Boundary(t, pool, "bank")
+	mustExecPool(t, pool, `INSERT INTO public.bank_orisun_es_event (global_id, transaction_id, event_id, event_type, data)
+		SELECT g, g + 1, 'e' || g, 'T', jsonb_build_object('account', 'a' || g % 1000) FROM generate_series(0, 19999) g`)
+	conn := connect(t, pool.Config().ConnConfig)
+	ask := func() int {
+		t.Helper()
+		tx, err := conn.Begin(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		statement := `SELECT * FROM orisun.get_events('bank', '{1}', '{account}', '{a7}', NULL, NULL, true, true, 10)`
+		touched(t, tx, statement) // the session learns
+		n := touched(t, tx, statement)
+		if err := tx.Commit(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if found := len(read(t, conn, "bank", question{criteria: []criterion{{{"account", "a7"}}}, descending: true, count: 10})); found != 10 {
+			t.Fatalf("%d events, want 10", found)
+		}
+		return n
+	}
+	without := ask()
+	mustIndex(t, pool, "bank", textIndex("account", "account"))
+	with := ask()
+	if with > 40 || without < 100 {
+		t.Errorf("%d buffers without an index, %d with one", without, with)
+	}
+	mustExecPool(t, pool, `DROP INDEX public.bank_account_idx`)
+	if again := ask(); again > 2*without {
+		t.Errorf("%d buffers before there was an index, %d after it is gone", without, again)
+	}
+}
+
+func TestMalformedTagsAreRefused(t *testing.T) {
+	pool := pgtest.New(t)
+	pgtest.Boundary(t, pool, "bank")
+	for arrays, state := range map[string]string{
+		`'bank', '{1}', '{a}', '{}'`:          "OR007",
+		`'bank', '{1}', '{a,b}', '{x,y}'`:     "OR007",
+		`'bank', '{2,1}', '{a,b}', '{x,y}'`:   "OR007",
+		`'nobody', '{1}', '{a}', '{x}'`:       "OR001",
+		`'bank', '{1,1}', '{a,b}', '{x,y,z}'`: "OR007",
+	} {
+		for range 2 { // kept or not
+			_, err := pool.Exec(t.Context(), `SELECT * FROM orisun.get_events(`+arrays+`, NULL, NULL, true, false, 10)`)
+			if !hasState(err, state) {
+				t.Errorf("%s: got %v, want %s", arrays, err, state)
+			}
+		}
+	}
+}

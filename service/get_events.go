@@ -16,6 +16,9 @@ import (
 	orisunpb "github.com/oexza/orisun/proto"
 )
 
+// smallPage is what a page of ten events takes, in bytes; a larger one grows from there.
+const smallPage = 8 << 10
+
 // GetEvents answers one page. Errors: INVALID_ARGUMENT with field paths, NOT_FOUND for an unknown boundary,
 // RESOURCE_EXHAUSTED when the page is larger than the send limit, UNAVAILABLE.
 //
@@ -34,7 +37,7 @@ func (s *EventStore) GetEvents(ctx context.Context, in *orisunpb.GetEventsReques
 		return nil, toStatus(ctx, err)
 	}
 	defer rows.Close()
-	var page []byte
+	page := make([]byte, 0, smallPage)
 	events := 0
 	for ; rows.Next(); events++ {
 		if page, err = appendEvent(page, rows); err != nil {

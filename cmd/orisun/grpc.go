@@ -17,6 +17,9 @@ import (
 // leastPingInterval is how often a client may ping a connection before it is taken for an attack and cut.
 const leastPingInterval = 5 * time.Second
 
+// callWorkers is how many goroutines wait for calls: to grow the stack of a new one takes a tenth of a short call.
+const callWorkers = 32
+
 // grpcServers are two doors to the same services: one listens, through the other come calls by HTTP. gRPC cannot drain a server that does both.
 type grpcServers struct {
 	listening *grpcServer
@@ -27,6 +30,8 @@ type grpcServers struct {
 func newGRPCServers(config *Config, store *service.EventStore, callers *callers, observed *callObserver, healthy healthpb.HealthServer, log *slog.Logger) (*grpcServers, error) {
 	var unary calls
 	options := []grpc.ServerOption{
+		// Goroutines that are used again have the stack that a call needs; beyond their number each call gets a new one.
+		grpc.NumStreamWorkers(callWorkers),
 		grpc.ConnectionTimeout(config.GRPC.ConnectionTimeout),
 		grpc.MaxConcurrentStreams(config.GRPC.MaxConcurrentStreams),
 		grpc.MaxRecvMsgSize(config.GRPC.MaxReceiveMessageSize),
