@@ -29,6 +29,7 @@ type grpcServers struct {
 // newGRPCServers builds them with everything that stands before the services: limits, keep-alive, telemetry, log, recovery, credentials.
 func newGRPCServers(config *Config, store *service.EventStore, callers *callers, observed *callObserver, healthy healthpb.HealthServer, log *slog.Logger) (*grpcServers, error) {
 	var unary calls
+	ends := newCallLog(log)
 	options := []grpc.ServerOption{
 		// Goroutines that are used again have the stack that a call needs; beyond their number each call gets a new one.
 		grpc.NumStreamWorkers(callWorkers),
@@ -38,8 +39,9 @@ func newGRPCServers(config *Config, store *service.EventStore, callers *callers,
 		grpc.MaxSendMsgSize(config.GRPC.MaxSendMessageSize),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: config.GRPC.KeepAliveTime, Timeout: config.GRPC.KeepAliveTimeout}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: leastPingInterval, PermitWithoutStream: true}),
-		grpc.ChainUnaryInterceptor(observed.unary, unary.count, logUnary(log), recovery.UnaryServerInterceptor(recoverPanic(log)), callers.auth.UnaryInterceptor),
-		grpc.ChainStreamInterceptor(observed.stream, logStream(log), recovery.StreamServerInterceptor(recoverPanic(log)), callers.auth.StreamInterceptor),
+grpc.InTapHandle(ends.tap(callers.auth.Tap)),
+		grpc.ChainUnaryInterceptor(observed.unary, unary.count, ends.unary, recovery.UnaryServerInterceptor(recoverPanic(log)), callers.auth.UnaryInterceptor),
+		grpc.ChainStreamInterceptor(observed.stream, ends.stream, recovery.StreamServerInterceptor(recoverPanic(log)), callers.auth.StreamInterceptor),
 	}
 	if config.GRPC.TLSEnabled {
 		secured, err := newTransportCredentials(config.GRPC, log)

@@ -6,15 +6,18 @@ import (
 	"log/slog"
 	"os"
 	"runtime/debug"
+	"sync/atomic"
 	"time"
 
 	"github.com/grpc-ecosystem/go-grpc-middleware/v2/interceptors/recovery"
 	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/term"
+	"golang.org/x/time/rate"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
+	"google.golang.org/grpc/tap"
 )
 
 // newLogger writes text for people at a terminal, and JSON for machines elsewhere. Durations have their unit in both.
@@ -31,30 +34,67 @@ func newLogger(out *os.File, level slog.Level) *slog.Logger {
 	return slog.New(slog.NewJSONHandler(out, options))
 }
 
-// logUnary notes how each call ended. It costs nothing where the level of that end is not logged.
-func logUnary(log *slog.Logger) grpc.UnaryServerInterceptor {
-	return func(ctx context.Context, request any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+// warningBurst warnings of a code are logged at once and then one in warningEvery: whoever can reach the server can cause them as fast as it likes.
+const (
+	warningBurst = 100
+	warningEvery = 100 * time.Millisecond
+)
+
+// callLog notes how calls ended. It costs nothing where the level of that end is not logged. Warnings that are too many are counted,
+// and the next one of their code says how many.
+type callLog struct {
+	log      *slog.Logger
+	limits   [codes.Unauthenticated + 1]*rate.Limiter
+	unlogged [codes.Unauthenticated + 1]atomic.Int64
+}
+
+func newCallLog(log *slog.Logger) *callLog {
+	l := &callLog{log: log}
+	for code := range l.limits {
+		l.limits[code] = rate.NewLimiter(rate.Every(warningEvery), warningBurst)
+	}
+	return l
+}
+
+func (l *callLog) unary(ctx context.Context, request any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+	start := time.Now()
+	response, err := handler(ctx, request)
+	l.ended(ctx, info.FullMethod, start, err)
+	return response, err
+}
+
+func (l *callLog) stream(service any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+	start := time.Now()
+	err := handler(service, stream)
+	l.ended(stream.Context(), info.FullMethod, start, err)
+	return err
+}
+
+// tap notes the calls that a handle refuses before they begin.
+func (l *callLog) tap(handle tap.ServerInHandle) tap.ServerInHandle {
+	return func(ctx context.Context, call *tap.Info) (context.Context, error) {
 		start := time.Now()
-		response, err := handler(ctx, request)
-		logCall(ctx, log, info.FullMethod, start, err)
-		return response, err
+		ctx, err := handle(ctx, call)
+		if err != nil {
+			l.ended(ctx, call.FullMethodName, start, err)
+		}
+		return ctx, err
 	}
 }
 
-func logStream(log *slog.Logger) grpc.StreamServerInterceptor {
-	return func(service any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
-		start := time.Now()
-		err := handler(service, stream)
-		logCall(stream.Context(), log, info.FullMethod, start, err)
-		return err
-	}
-}
-
-func logCall(ctx context.Context, log *slog.Logger, method string, start time.Time, err error) {
+func (l *callLog) ended(ctx context.Context, method string, start time.Time, err error) {
 	code := status.Code(err)
 	level := levelOf(code)
-	if !log.Enabled(ctx, level) {
+	if !l.log.Enabled(ctx, level) {
 		return
+	}
+	var unlogged int64
+	if level == slog.LevelWarn {
+		if !l.limits[code].Allow() {
+			l.unlogged[code].Add(1)
+			return
+		}
+		unlogged = l.unlogged[code].Swap(0)
 	}
 	attributes := []slog.Attr{
 		slog.String("method", method),
@@ -73,7 +113,10 @@ func logCall(ctx context.Context, log *slog.Logger, method string, start time.Ti
 			attributes = append(attributes, slog.String("cause", cause.Error()))
 		}
 	}
-	log.LogAttrs(ctx, level, "gRPC call", attributes...)
+	if unlogged > 0 {
+		attributes = append(attributes, slog.Int64("unlogged", unlogged))
+	}
+	l.log.LogAttrs(ctx, level, "gRPC call", attributes...)
 }
 
 // levelOf ranks the ends of calls: what is the server's fault is an error, what an operator may want to look at a warning,

@@ -15,6 +15,13 @@ import (
 var binary string
 
 func TestMain(m *testing.M) {
+	if settings, ok := os.LookupEnv(crowdEnv); ok {
+		if err := crowdMain(settings); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	os.Exit(func() (code int) {
 		directory, err := os.MkdirTemp("", "orisun-binary-")
 		if err != nil {

@@ -58,7 +58,7 @@ func outside(config *pgx.ConnConfig) []string {
 }
 
 // launch starts the binary and returns when it serves. The test's end stops it.
-func launch(t *testing.T, env []string) *process {
+func launch(t testing.TB, env []string) *process {
 	t.Helper()
 	p := &process{cmd: exec.CommandContext(context.Background(), binary), exited: make(chan error, 1)}
 	p.cmd.Env = env
@@ -121,7 +121,7 @@ func runToEnd(t *testing.T, env []string, args ...string) (code int, output stri
 }
 
 // signal asks the process to end. A second time would cut what the first one lets finish.
-func (p *process) signal(t *testing.T, signal syscall.Signal) {
+func (p *process) signal(t testing.TB, signal syscall.Signal) {
 	t.Helper()
 	p.signalled = signal
 	if err := p.cmd.Process.Signal(signal); err != nil && !errors.Is(err, os.ErrProcessDone) {
@@ -130,7 +130,7 @@ func (p *process) signal(t *testing.T, signal syscall.Signal) {
 }
 
 // stop signals the process, unless that is done, and waits for its end.
-func (p *process) stop(t *testing.T, signal syscall.Signal) {
+func (p *process) stop(t testing.TB, signal syscall.Signal) {
 	t.Helper()
 	if p.signalled == 0 {
 		p.signal(t, signal)
@@ -170,7 +170,7 @@ func connect(t *testing.T, address string) orisunpb.EventStoreClient {
 	return orisunpb.NewEventStoreClient(dial(t, address, grpc.WithPerRPCCredentials(basic{})))
 }
 
-func dial(t *testing.T, address string, options ...grpc.DialOption) *grpc.ClientConn {
+func dial(t testing.TB, address string, options ...grpc.DialOption) *grpc.ClientConn {
 	t.Helper()
 	conn, err := grpc.NewClient(address, append(options, grpc.WithTransportCredentials(insecure.NewCredentials()))...)
 	if err != nil {

@@ -36,9 +36,13 @@ func command(t *testing.T, input string, environment []string, args ...string) (
 }
 
 // login sends a user's password with a call.
-func login(t *testing.T, username, password string) context.Context {
+func login(t testing.TB, username, password string) context.Context {
 	t.Helper()
-	return metadata.AppendToOutgoingContext(t.Context(), "authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte(username+":"+password)))
+	return metadata.AppendToOutgoingContext(t.Context(), "authorization", basicHeader(username, password))
+}
+
+func basicHeader(username, password string) string {
+	return "Basic " + base64.StdEncoding.EncodeToString([]byte(username+":"+password))
 }
 
 // TestAUserFromTheCommandLineOnTwoServers follows a user from its creation to its deletion, on one server, while it works with another one.

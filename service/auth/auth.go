@@ -28,7 +28,7 @@
 //
 //   - PostgreSQL is away: calls wait for it, up to a minute, since a user may have been removed meanwhile; then they are UNAVAILABLE.
 //   - Somebody guesses passwords: wrong ones slow down their user and their address, which is refused with RESOURCE_EXHAUSTED before
-//     anything is hashed (guesses.go). Tokens, and passwords that this node has found right before, go on as ever.
+//     anything is hashed (guesses.go), and beyond what is held even before gRPC starts a call (tap.go). Tokens, and passwords that this node has found right before, go on as ever.
 package auth
 
 import (
@@ -199,12 +199,15 @@ func (a *Authenticator) byCertificate(ctx context.Context, version int64) (*user
 // logIn returns whose credentials these are. What was found right before is not hashed again.
 func (a *Authenticator) logIn(ctx context.Context, version int64, given Credentials, address string) (*user, error) {
 	mac := a.passwords.mac(given)
-	user, err := a.users.byName(ctx, version, given.Username)
-	if err != nil {
-		return nil, err
-	}
-	if user != nil && user.hasShown(mac) {
-		return user, nil
+	if user := a.users.named(given.Username); user != nil && user.hasShown(mac) {
+		// Only now: looking up those who are known would tell by its time who is.
+		user, err := a.users.byName(ctx, version, given.Username)
+		if err != nil {
+			return nil, err
+		}
+		if user != nil && user.hasShown(mac) {
+			return user, nil
+		}
 	}
 	login, err := a.passwords.verify(ctx, given, address)
 	if err != nil {

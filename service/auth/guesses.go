@@ -18,47 +18,61 @@ import (
 )
 
 // How many wrong passwords are taken at once, and then in the long run: for one user 17,000 a day, which finds no password that is not on a
-// list. An address may stand for many people behind one gateway.
+// list. An address may stand for many people behind one gateway. Whoever guesses at a user must not keep that user out: when a user has had too
+// many wrong ones, an address that has not shown one for it within the last minute still has a try.
 const (
 	userBurst    = 10
 	addressBurst = 50
-	limiters     = 4096 // of each kind; takes less than a megabyte
+	pairBurst    = 1
 
 	// holdFor is how long a login that would be refused is held before it is, so that who guesses in a loop turns slowly. It needs a goroutine and
 	// no processor. maxHeld bounds how many are; further ones are refused at once.
 	holdFor = time.Second
-	maxHeld = 1024
+	maxHeld = 256
 )
 
 var (
 	userRate    = rate.Every(5 * time.Second)
 	addressRate = rate.Every(time.Second)
+	pairRate    = rate.Every(time.Minute)
 )
 
-// guesses slows wrong passwords down, per user and per address. Right ones cost nothing. Memory is fixed: users and addresses are hashed, with a
-// seed that nobody knows, to a fixed number of limiters, so two of them may share one, and many wrong ones push no old one out.
+// limiters slow down what they are for. Memory is fixed: names are hashed, with a seed that nobody knows, to a fixed number of limiters, so two of
+// them may share one, and many new ones push no old one out.
+type limiters struct {
+	seed maphash.Seed
+	all  []*rate.Limiter
+}
+
+func newLimiters(count int, limit rate.Limit, burst int) limiters {
+	l := limiters{maphash.MakeSeed(), make([]*rate.Limiter, count)}
+	for i := range l.all {
+		l.all[i] = rate.NewLimiter(limit, burst)
+	}
+	return l
+}
+
+func (l limiters) of(name string) *rate.Limiter {
+	return l.all[maphash.String(l.seed, name)%uint64(len(l.all))]
+}
+
+// guesses slows wrong passwords down, per user and per address. Right ones cost nothing. All of it takes two megabytes.
 type guesses struct {
-	seed             maphash.Seed
-	users, addresses [limiters]*rate.Limiter
-	held             chan struct{}
+	users, addresses, pairs limiters
+	held                    chan struct{}
 }
 
 func newGuesses() *guesses {
-	g := &guesses{seed: maphash.MakeSeed(), held: make(chan struct{}, maxHeld)}
-	for i := range limiters {
-		g.users[i] = rate.NewLimiter(userRate, userBurst)
-		g.addresses[i] = rate.NewLimiter(addressRate, addressBurst)
+	return &guesses{
+		users:     newLimiters(4096, userRate, userBurst),
+		addresses: newLimiters(4096, addressRate, addressBurst),
+		pairs:     newLimiters(16384, pairRate, pairBurst), // an attack from many addresses uses up many of them
+		held:      make(chan struct{}, maxHeld),
 	}
-	return g
 }
 
-func (g *guesses) user(name string) *rate.Limiter {
-	return g.users[maphash.String(g.seed, name)%limiters]
-}
-
-func (g *guesses) address(address string) *rate.Limiter {
-	return g.addresses[maphash.String(g.seed, address)%limiters]
-}
+// pair names a user at an address, which has no line breaks.
+func pair(address, username string) string { return address + "\n" + username }
 
 // admit returns at once what check does when that is nil, else later, looking again: RESOURCE_EXHAUSTED, or the context's end as a status.
 func (g *guesses) admit(ctx context.Context, address, username string) error {
@@ -84,19 +98,31 @@ func (g *guesses) admit(ctx context.Context, address, username string) error {
 
 // check returns RESOURCE_EXHAUSTED where another wrong password would be one too many.
 func (g *guesses) check(address, username string) error {
-	now := time.Now()
-	wait := max(missing(g.address(address), now), missing(g.user(username), now))
-	if wait == 0 {
-		return nil
+	if wait := g.wait(address, username); wait > 0 {
+		return tooManyWrong(wait)
 	}
-	return tooManyLogins("too many wrong passwords for this user or from this address", wait)
+	return nil
 }
+
+// wait is how long until this address may try a password of this user again.
+func (g *guesses) wait(address, username string) time.Duration {
+	now := time.Now()
+	ofUser := missing(g.users.of(username), now)
+	if ofUser > 0 {
+		ofUser = min(ofUser, missing(g.pairs.of(pair(address, username)), now))
+	}
+	return max(missing(g.addresses.of(address), now), ofUser)
+}
+
+// isFull tells whether admit would not hold a login but refuse it at once.
+func (g *guesses) isFull() bool { return len(g.held) == cap(g.held) }
 
 // wrong notes a wrong password.
 func (g *guesses) wrong(address, username string) {
 	now := time.Now()
-	g.address(address).AllowN(now, 1)
-	g.user(username).AllowN(now, 1)
+	g.addresses.of(address).AllowN(now, 1)
+	g.users.of(username).AllowN(now, 1)
+	g.pairs.of(pair(address, username)).AllowN(now, 1)
 }
 
 // missing is how long a limiter takes until it has one again.
@@ -107,6 +133,12 @@ func missing(limiter *rate.Limiter, now time.Time) time.Duration {
 	}
 	return time.Duration(math.Ceil(lacks / float64(limiter.Limit()) * float64(time.Second)))
 }
+
+func tooManyWrong(wait time.Duration) error {
+	return tooManyLogins("too many wrong passwords for this user or from this address", wait)
+}
+
+func tooManyWaiting() error { return tooManyLogins("too many logins wait for their turn", time.Second) }
 
 func tooManyLogins(why string, wait time.Duration) error {
 	s := status.New(codes.ResourceExhausted, fmt.Sprintf("%s: try again in %s, or use a token", why, wait.Round(time.Millisecond)))
@@ -122,13 +154,13 @@ func addressOf(ctx context.Context) string {
 	if !ok {
 		return ""
 	}
-	host, _, err := net.SplitHostPort(caller.Addr.String())
-	if err != nil {
+	var address netip.Addr
+	if tcp, ok := caller.Addr.(*net.TCPAddr); ok {
+		address = tcp.AddrPort().Addr()
+	} else if parsed, err := netip.ParseAddrPort(caller.Addr.String()); err == nil { // calls by HTTP
+		address = parsed.Addr()
+	} else {
 		return caller.Addr.String()
-	}
-	address, err := netip.ParseAddr(host)
-	if err != nil {
-		return host
 	}
 	if address = address.Unmap(); address.Is6() {
 		return netip.PrefixFrom(address.WithZone(""), 64).Masked().String()

@@ -23,8 +23,12 @@ const (
 	MaxPassword = 72
 	// hashCost is bcrypt's, about 50 ms of one core in 2026.
 	hashCost = bcrypt.DefaultCost
-	// maxHashing is how many logins may wait for their turn; hashing them takes less than two seconds.
-	maxHashing = 32
+	// restFactor and maxRest are how long nothing is hashed after a wrong password, in times of what that took: so guesses, however many and from
+	// wherever, take a quarter of one core, and the last login in the queue has its turn after some six seconds.
+	restFactor = 3
+	maxRest    = 150 * time.Millisecond
+	// maxLogins is how many calls may wait for all that, those with the same credentials included.
+	maxLogins = 1024
 	// loginLimit is when a login that is not through is given up.
 	loginLimit = 10 * time.Second
 )
@@ -46,18 +50,19 @@ var nobody = sync.OnceValues(func() (string, error) { return Hash(rand.Text()) }
 // mac stands for credentials in memory: nobody else, and no other process, can compute it from them or guess them by it.
 type mac [sha256.Size]byte
 
-// passwords verifies passwords, one at a time, so that guessing them takes one core at most.
+// passwords verifies passwords, one at a time.
 type passwords struct {
 	directory Directory
 	key       [sha256.Size]byte // of macs
 	guesses   *guesses
+	queue     *queue
 	turn      chan struct{}
-	waiting   atomic.Int32
+	logins    atomic.Int32
 	verifying singleflight.Group
 }
 
 func newPasswords(directory Directory) (*passwords, error) {
-	p := &passwords{directory: directory, guesses: newGuesses(), turn: make(chan struct{}, 1)}
+	p := &passwords{directory: directory, guesses: newGuesses(), queue: newQueue(), turn: make(chan struct{}, 1)}
 	if _, err := rand.Read(p.key[:]); err != nil {
 		return nil, err
 	}
@@ -72,10 +77,28 @@ func (p *passwords) mac(given Credentials) (m mac) {
 	return m
 }
 
+// refuse returns the error of a login that verify would refuse at once, nil for those that it would look at or hold.
+func (p *passwords) refuse(given Credentials, address string) error {
+	if wait := p.guesses.wait(address, given.Username); wait > 0 {
+		if p.guesses.isFull() {
+			return tooManyWrong(wait)
+		}
+		return nil
+	}
+	if p.logins.Load() >= maxLogins || !p.queue.hasRoom(address) {
+		return tooManyWaiting()
+	}
+	return nil
+}
+
 // verify returns whose credentials these are. Those that come several times at once are verified once.
 func (p *passwords) verify(ctx context.Context, given Credentials, address string) (*db.OrisunLogin, error) {
 	if err := p.guesses.admit(ctx, address, given.Username); err != nil {
 		return nil, err
+	}
+	defer p.logins.Add(-1)
+	if p.logins.Add(1) > maxLogins {
+		return nil, tooManyWaiting()
 	}
 	m := p.mac(given)
 	answers := p.verifying.DoChan(string(m[:]), func() (any, error) {
@@ -94,16 +117,17 @@ func (p *passwords) verify(ctx context.Context, given Credentials, address strin
 
 // compare hashes when its turn comes. What it does, and how long it takes, is the same for a user who does not exist.
 func (p *passwords) compare(ctx context.Context, given Credentials, address string) (*db.OrisunLogin, error) {
-	defer p.waiting.Add(-1)
-	if p.waiting.Add(1) > maxHashing {
-		return nil, tooManyLogins("too many logins wait for their turn", time.Second)
+	if !p.queue.join(address) {
+		return nil, tooManyWaiting()
 	}
+	defer p.queue.leave(address)
 	select {
 	case p.turn <- struct{}{}:
-		defer func() { <-p.turn }()
 	case <-ctx.Done():
 		return nil, status.Error(codes.Unavailable, "no login came through in time; try again")
 	}
+	var rest time.Duration
+	defer func() { time.AfterFunc(rest, func() { <-p.turn }) }()
 	// Others that waited as well may have been wrong.
 	if err := p.guesses.check(address, given.Username); err != nil {
 		return nil, err
@@ -119,7 +143,9 @@ func (p *passwords) compare(ctx context.Context, given Credentials, address stri
 	if login != nil && login.PasswordHash != "" {
 		hash = login.PasswordHash
 	}
+	begun := time.Now()
 	if !Matches(hash, given.Password) || login == nil {
+		rest = min(restFactor*time.Since(begun), maxRest)
 		p.guesses.wrong(address, given.Username)
 		return nil, errUnauthenticated
 	}

@@ -55,11 +55,16 @@ func (u *users) byID(ctx context.Context, version int64, userID string) (*user, 
 	return known, nil
 }
 
+// named returns the user who had this name when it called last; nil when there is none, or it did not.
+func (u *users) named(username string) *user {
+	u.mu.RLock()
+	defer u.mu.RUnlock()
+	return u.names[username]
+}
+
 // byName returns the user with this name if it called before; nil when there is none, or it did not.
 func (u *users) byName(ctx context.Context, version int64, username string) (*user, error) {
-	u.mu.RLock()
-	known := u.names[username]
-	u.mu.RUnlock()
+	known := u.named(username)
 	if known == nil {
 		return nil, nil
 	}
