@@ -29,15 +29,31 @@ const requestHeaderLimit = 10 * time.Second
 // The first four need no credentials. TLS is that of gRPC, certificates of clients included, which only calls must show.
 type adminHTTP struct {
 	readiness *readiness
-	calls     atomic.Pointer[http.Handler] // nil until calls are answered
+	calls     atomic.Pointer[httpCalls] // nil until calls are answered
 	server    *http.Server
 	listener  net.Listener
 	served    chan error
+	log       *slog.Logger
 	cut       context.CancelFunc // ends requests in flight
 
 	mu       sync.Mutex
 	drained  bool
-	inFlight sync.WaitGroup // calls
+	open     map[*openCall]struct{}
+	inFlight sync.WaitGroup // of open
+}
+
+// openCall is a call that is not answered yet, or not to its end.
+type openCall struct {
+	streams    bool
+	end        context.CancelFunc
+	connection *http.ResponseController
+}
+
+// cut ends it though its client may not read: the end of a context wakes nobody who waits for room in a connection.
+func (c *openCall) cut() error {
+	c.end()
+	now := time.Now()
+	return errors.Join(c.connection.SetReadDeadline(now), c.connection.SetWriteDeadline(now))
 }
 
 // startAdminHTTP listens and serves; what it says of the server begins with "starting".
@@ -46,7 +62,7 @@ func startAdminHTTP(ctx context.Context, config *Config, telemetry *telemetry, l
 	if err != nil {
 		return nil, fmt.Errorf("ORISUN_ADMIN_PORT: %w", err)
 	}
-	a := &adminHTTP{readiness: newReadiness(config), listener: listener, served: make(chan error, 1)}
+	a := &adminHTTP{readiness: newReadiness(config), listener: listener, served: make(chan error, 1), log: log, open: make(map[*openCall]struct{})}
 	routes := http.NewServeMux()
 	routes.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		answerJSON(w, http.StatusOK, map[string]string{"status": "ok"})
@@ -85,37 +101,47 @@ func startAdminHTTP(ctx context.Context, config *Config, telemetry *telemetry, l
 }
 
 // answer begins to answer calls.
-func (a *adminHTTP) answer(calls http.Handler) { a.calls.Store(&calls) }
+func (a *adminHTTP) answer(calls *httpCalls) { a.calls.Store(calls) }
 
 func (a *adminHTTP) call(w http.ResponseWriter, r *http.Request) {
-	if !a.enter() {
+	calls := a.calls.Load()
+	ctx, end := context.WithCancel(r.Context())
+	defer end()
+	leave, entered := a.enter(&openCall{streams: calls != nil && calls.streaming[r.URL.Path], end: end, connection: http.NewResponseController(w)})
+	if !entered {
 		writeError(w, http.StatusServiceUnavailable, "unavailable", "the server is shutting down; try again, with another node if there is one")
 		return
 	}
-	defer a.inFlight.Done()
-	calls := a.calls.Load()
+	defer leave()
 	switch {
 	case calls == nil:
 		writeError(w, http.StatusServiceUnavailable, "unavailable", "the server is starting; /readyz tells how far it is")
 	case r.TLS != nil && a.readiness.config.GRPC.TLSClientAuthRequired && len(r.TLS.VerifiedChains) == 0:
 		writeError(w, http.StatusUnauthorized, "unauthenticated", "a client certificate is required (ORISUN_GRPC_TLS_CLIENT_AUTH_REQUIRED)")
 	default:
-		(*calls).ServeHTTP(w, r)
+		calls.ServeHTTP(w, r.WithContext(ctx))
 	}
 }
 
-// enter counts a call, unless no more are taken.
-func (a *adminHTTP) enter() bool {
+// enter notes a call until leave, unless no more are taken.
+func (a *adminHTTP) enter(call *openCall) (leave func(), entered bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if !a.drained {
-		a.inFlight.Add(1)
+	if a.drained {
+		return nil, false
 	}
-	return !a.drained
+	a.open[call] = struct{}{}
+	a.inFlight.Add(1)
+	return func() {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		delete(a.open, call)
+		a.inFlight.Done()
+	}, true
 }
 
-// drain takes no more calls, and lets those in flight finish until ctx ends; then it cuts them. The rest is still served: that it drains is
-// what a probe wants to know.
+// drain takes no more calls, and lets those in flight finish until ctx ends; then it cuts them. Streams have less time, streamGrace. The rest is
+// still served: that it drains is what a probe wants to know.
 func (a *adminHTTP) drain(ctx context.Context) error {
 	a.mu.Lock()
 	a.drained = true
@@ -125,13 +151,35 @@ func (a *adminHTTP) drain(ctx context.Context) error {
 		defer close(finished)
 		a.inFlight.Wait()
 	}()
+	grace := time.NewTimer(streamGrace)
+	defer grace.Stop()
 	select {
 	case <-finished:
 		return nil
 	case <-ctx.Done():
-		a.cut()
+	case <-grace.C:
+		a.cutCalls(func(call *openCall) bool { return call.streams })
+	}
+	select {
+	case <-finished:
+		return nil
+	case <-ctx.Done():
+		a.cutCalls(func(*openCall) bool { return true })
 		<-finished
 		return fmt.Errorf("calls by HTTP in flight were cut: %w", context.Cause(ctx))
+	}
+}
+
+func (a *adminHTTP) cutCalls(which func(*openCall) bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for call := range a.open {
+		if !which(call) {
+			continue
+		}
+		if err := call.cut(); err != nil {
+			a.log.Debug("a call by HTTP may not be cut before its client reads", "error", err)
+		}
 	}
 }
 

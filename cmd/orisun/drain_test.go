@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"net/http"
 	"strconv"
 	"strings"
 	"syscall"
@@ -22,13 +23,7 @@ func TestAClientThatStopsReadingHoldsUpNoShutdown(t *testing.T) {
 	database := pgtest.Clone(t)
 	server := launch(t, environment(t.TempDir(), append(outside(database), "ORISUN_SHUTDOWN_TIMEOUT="+timeout.String())...))
 	client := connect(t, server.address)
-	request := &orisunpb.SaveEventsRequest{Boundary: followedBoundary}
-	for i := range 2000 { // far more than a connection holds
-		request.Events = append(request.Events, &orisunpb.EventToSave{EventId: strconv.Itoa(i), EventType: "T", Data: `{"pad": "` + strings.Repeat("x", 10_000) + `"}`})
-	}
-	if _, err := client.SaveEvents(t.Context(), request); err != nil {
-		t.Fatal(err)
-	}
+	saveMoreThanAConnectionHolds(t, client)
 	stalled := open(t, connect(t, server.address))
 	if !expect(t, stalled, 0) {
 		return
@@ -62,6 +57,69 @@ func TestAClientThatStopsReadingHoldsUpNoShutdown(t *testing.T) {
 		t.Errorf("a save in flight: %v", err)
 	}
 	server.stop(t, syscall.SIGTERM) // fails when it does not end well within startTimeout
+}
+
+func saveMoreThanAConnectionHolds(t *testing.T, client orisunpb.EventStoreClient) {
+	t.Helper()
+	request := &orisunpb.SaveEventsRequest{Boundary: followedBoundary}
+	for i := range 2000 {
+		request.Events = append(request.Events, &orisunpb.EventToSave{EventId: strconv.Itoa(i), EventType: "T", Data: `{"pad": "` + strings.Repeat("x", 10_000) + `"}`})
+	}
+	if _, err := client.SaveEvents(t.Context(), request); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestAStreamByHTTPWhoseClientStopsReadingHoldsUpNoShutdown, whatever the protocol: what waits for room in a connection does not notice a context's end.
+func TestAStreamByHTTPWhoseClientStopsReadingHoldsUpNoShutdown(t *testing.T) {
+	const timeout = 10 * time.Minute // which nothing comes near
+	server := launch(t, environment(t.TempDir(), append(outside(pgtest.Clone(t)), "ORISUN_SHUTDOWN_TIMEOUT="+timeout.String())...))
+	saveMoreThanAConnectionHolds(t, connect(t, server.address))
+	for _, protocol := range []func(*http.Protocols){
+		func(p *http.Protocols) { p.SetHTTP1(true) }, func(p *http.Protocols) { p.SetUnencryptedHTTP2(true) },
+	} {
+		stall(t, server, protocol, "CatchUpSubscribeToEvents", `{"boundary":"`+followedBoundary+`"}`)
+	}
+	server.stop(t, syscall.SIGTERM) // fails when it does not end well within startTimeout
+}
+
+// TestAnAnswerByHTTPThatNobodyReadsIsCutWhenTheTimeToDrainIsOver: an answer has that time, being no stream.
+func TestAnAnswerByHTTPThatNobodyReadsIsCutWhenTheTimeToDrainIsOver(t *testing.T) {
+	server := launch(t, environment(t.TempDir(), append(outside(pgtest.Clone(t)), "ORISUN_SHUTDOWN_TIMEOUT=200ms")...))
+	saveMoreThanAConnectionHolds(t, connect(t, server.address))
+	stall(t, server, func(p *http.Protocols) { p.SetHTTP1(true) }, "GetEvents", `{"boundary":"`+followedBoundary+`","count":2000,"direction":"ASC"}`)
+	server.signal(t, syscall.SIGTERM)
+	err := <-server.exited
+	server.exited <- nil
+	if err == nil || server.cmd.ProcessState.ExitCode() != exitFailed || !strings.Contains(server.logged(), "calls by HTTP in flight were cut") {
+		t.Errorf("%v\n%s", err, server.logged())
+	}
+}
+
+// stall calls by HTTP and reads no more than the header of what comes.
+func stall(t *testing.T, server *process, protocol func(*http.Protocols), method, request string) {
+	t.Helper()
+	transport := &http.Transport{Protocols: new(http.Protocols)}
+	protocol(transport.Protocols)
+	call, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+server.http+"/orisun.EventStore/"+method, strings.NewReader(request))
+	if err != nil {
+		t.Fatal(err)
+	}
+	call.SetBasicAuth("admin", "changeit")
+	call.Header.Set("Content-Type", jsonType)
+	answer, err := transport.RoundTrip(call)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if answer.StatusCode != http.StatusOK {
+		t.Fatal(answer.Status)
+	}
+	t.Cleanup(func() {
+		if err := answer.Body.Close(); err != nil {
+			t.Error(err)
+		}
+		transport.CloseIdleConnections()
+	})
 }
 
 // lockBoundary holds the lock under which positions are drawn, until release.
