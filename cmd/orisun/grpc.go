@@ -39,7 +39,7 @@ func newGRPCServers(config *Config, store *service.EventStore, callers *callers,
 		grpc.MaxSendMsgSize(config.GRPC.MaxSendMessageSize),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: config.GRPC.KeepAliveTime, Timeout: config.GRPC.KeepAliveTimeout}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: leastPingInterval, PermitWithoutStream: true}),
-grpc.InTapHandle(ends.tap(callers.auth.Tap)),
+		grpc.InTapHandle(ends.tap(callers.auth.Tap)),
 		grpc.ChainUnaryInterceptor(observed.unary, unary.count, ends.unary, recovery.UnaryServerInterceptor(recoverPanic(log)), callers.auth.UnaryInterceptor),
 		grpc.ChainStreamInterceptor(observed.stream, ends.stream, recovery.StreamServerInterceptor(recoverPanic(log)), callers.auth.StreamInterceptor),
 	}
