@@ -32,6 +32,7 @@ type cluster struct {
 	pgBinDir string
 	pgPort   int
 
+	clock      *clock     // PostgreSQL's; nil where it is the machine's
 	toPostgres []*proxy   // of each node
 	routes     [][]*proxy // from each node to each other one; nil to itself
 
@@ -58,6 +59,9 @@ func startCluster(ctx context.Context, config clusterConfig) (_ *cluster, err er
 			err = errors.Join(err, c.close())
 		}
 	}()
+	if c.clock, err = newClock(config.dir); err != nil {
+		return nil, err
+	}
 	if err := c.startPostgres(ctx, config.pgBinDir); err != nil {
 		return nil, err
 	}
@@ -149,6 +153,7 @@ func (c *cluster) startPostgres(ctx context.Context, binDir string) (err error) 
 	c.pg, err = postgres.Start(ctx, postgres.Config{
 		DataDir: c.dir + "/pg", BinDir: binDir, Port: c.pgPort, User: "postgres", Password: password, Database: database, Durable: true,
 		Settings: map[string]string{"max_connections": "200", "shared_buffers": "32MB"},
+		Env:      c.clock.environment(),
 		Logger:   slog.New(slog.DiscardHandler),
 	})
 	if err == nil {

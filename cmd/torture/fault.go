@@ -37,6 +37,7 @@ var catalogue = []fault{
 	{"hold back a node's traffic with PostgreSQL", 500 * time.Millisecond, 10 * time.Second, true, freezePostgres},
 	{"cut a node from the other nodes", 500 * time.Millisecond, 8 * time.Second, true, cutRoutes},
 	{"hold back a node's traffic with the other nodes", 500 * time.Millisecond, 10 * time.Second, true, freezeRoutes},
+	{"set PostgreSQL's clock", time.Second, 8 * time.Second, false, jumpClock},
 	{"leave a transaction open", 2 * time.Second, 10 * time.Second, false, leaveTransactionOpen},
 	{"insert by hand and commit late", 200 * time.Millisecond, 2 * time.Second, false, insertLate},
 }
@@ -243,6 +244,6 @@ func insertLate(ctx context.Context, f *faults, _ int) (func(context.Context) er
 	if err != nil {
 		return nil, err
 	}
-	_, err = tx.Exec(ctx, `INSERT INTO public.`+boundary+`_orisun_es_event (event_id, event_type, data) VALUES ('psql-' || clock_timestamp(), 'ByHand', '{}')`)
+	_, err = tx.Exec(ctx, `INSERT INTO public.`+boundary+`_orisun_es_event (event_id, event_type, data) VALUES ('psql-' || gen_random_uuid(), 'ByHand', '{}')`)
 	return tx.Commit, err
 }

@@ -54,6 +54,17 @@ func checkLog(log []*orisunpb.Event) (anomalies []string) {
 	return anomalies
 }
 
+// datedBack counts the events that are dated before the one at the position before theirs. That is no anomaly: positions tell the order, and date_created is
+// what PostgreSQL's clock said.
+func datedBack(log []*orisunpb.Event) (n int) {
+	for i := 1; i < len(log); i++ {
+		if log[i].GetDateCreated().AsTime().Before(log[i-1].GetDateCreated().AsTime()) {
+			n++
+		}
+	}
+	return n
+}
+
 // checkStream waits until the boundary's stream ends where the log does, and compares: from its first message on it is the log, message
 // for message. It may begin later than the log.
 func checkStream(ctx context.Context, c *cluster, log []*orisunpb.Event) (anomalies []string) {

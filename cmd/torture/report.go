@@ -36,6 +36,7 @@ func total(results []*result) (all result) {
 		all.unknown += r.unknown
 		all.retried += r.retried
 		all.events += r.events
+		all.datedBack += r.datedBack
 		all.deliveries += r.deliveries
 		all.streams += r.streams
 		all.looks += r.looks
@@ -78,6 +79,7 @@ func report(results []*result, o options, args []string) string {
 		{"saves whose outcome only the log told", all.unknown},
 		{"reads", all.reads},
 		{"events stored", all.events},
+		{"events dated before their predecessor, as PostgreSQL's clock was set back", all.datedBack},
 		{"events delivered to subscribers", all.deliveries},
 		{"subscriptions opened for that", all.streams},
 		{"looks at the checkpoint", all.looks},

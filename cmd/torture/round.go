@@ -35,6 +35,7 @@ type result struct {
 	unknown    int // saves that nobody learned the outcome of, before the log told
 	retried    int // saves that were sent more than once
 	events     int
+	datedBack  int           // events that are dated before their predecessor
 	deliveries int           // to subscribers
 	streams    int           // that subscribers opened
 	looks      int           // at the checkpoint
@@ -175,7 +176,7 @@ func (r *result) torture(ctx context.Context, c *cluster, f *faults, config roun
 // judge checks what clients were told.
 func (r *result) judge(operations []*operation, log []*orisunpb.Event, dir string) error {
 	completed, unknown := complete(operations, log)
-	r.unknown, r.events = unknown, len(log)
+	r.unknown, r.events, r.datedBack = unknown, len(log), datedBack(log)
 	for _, o := range completed {
 		switch {
 		case !o.asked.save:

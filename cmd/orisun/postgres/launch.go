@@ -61,6 +61,7 @@ func (s *Server) launchOnce(ctx context.Context) error {
 	}
 	// Not ctx: that ends with the start, and its end would kill PostgreSQL.
 	cmd := s.account.command(context.WithoutCancel(ctx), filepath.Join(s.bin.dir, "postgres"), args...)
+	cmd.Env = append(cmd.Env, s.cfg.Env...)
 	cmd.Stdout, cmd.Stderr = log, log
 	s.process, err = spawn(cmd)
 	if err = errors.Join(err, log.Close()); err != nil {

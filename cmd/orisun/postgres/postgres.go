@@ -81,6 +81,9 @@ type Config struct {
 	// Settings are further PostgreSQL settings, such as max_connections. Those that the other fields decide are refused.
 	Settings map[string]string
 
+	// Env are variables, NAME=value, that the server gets beside ours. PostgreSQL configures itself by Settings; these are for what is loaded into it.
+	Env []string
+
 	// Logger receives one line for each step of a start, with its duration. Nil means slog.Default().
 	Logger *slog.Logger
 }
