@@ -71,3 +71,27 @@ func (q *Queries) TryLease(ctx context.Context, db DBTX, arg TryLeaseParams) (bo
 	err := row.Scan(&held)
 	return held, err
 }
+
+const WatchLeases = `-- name: WatchLeases :many
+SELECT orisun.watch_leases(p_silent => $1::text[])::text AS mark
+`
+
+func (q *Queries) WatchLeases(ctx context.Context, db DBTX, silent []string) ([]string, error) {
+	rows, err := db.Query(ctx, WatchLeases, silent)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []string
+	for rows.Next() {
+		var mark string
+		if err := rows.Scan(&mark); err != nil {
+			return nil, err
+		}
+		items = append(items, mark)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}

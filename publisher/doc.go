@@ -31,7 +31,7 @@
 //
 //   - The owner dies, or its lease connection does: PostgreSQL ends the session, another node has the lease within a second, and goes on
 //     after the stream's last message.
-//   - The owner is stopped (SIGSTOP) or cut off: PostgreSQL ends its session after six seconds without a heartbeat. When it goes on, what it still
+//   - The owner is stopped (SIGSTOP) or cut off: another node has PostgreSQL end its session after five heartbeats that did not come. When it goes on, what it still
 //     sends does not fit the stream any more.
 //   - An acknowledgement is lost, JetStream is away, the stream is deleted or somebody else's message is in it: the outbox takes over again,
 //     with a backoff from 10 ms to 5 s. It logs once when that begins and once when it ends.

@@ -33,9 +33,9 @@ const leasePoll = time.Second
 // advisory lock of the connection's session, and within the node, as there is one Lease value for each.
 //
 // Losing the connection loses all leases at once: their contexts end with ErrLost, and PostgreSQL ends the session and its locks. The
-// connection is tested every two seconds, so that both sides notice a dead one within about five, and PostgreSQL ends the session of a process
-// that is stopped after six; what happens in between is the reason why a publisher also fences by the stream's sequence. Its methods are
-// safe for concurrent use.
+// connection is tested every second, so that both sides notice a dead one within about five. A node that is stopped keeps its connection, and sends nothing:
+// the others notice, and have PostgreSQL end its session after as long. What happens in between is the reason why a publisher also fences by the
+// stream's sequence. Its methods are safe for concurrent use.
 type Leases struct {
 	config *pgx.ConnConfig
 	log    *slog.Logger
@@ -79,21 +79,14 @@ func (l *Leases) connect(ctx context.Context) (*pgx.Conn, error) {
 	// Each of several hosts has its time, so that one that does not answer does not hide the next one.
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(2+len(l.config.Fallbacks))*statementLimit)
 	defer cancel()
-	conn, err := pgx.ConnectConfig(ctx, l.config)
-	if err != nil {
-		return nil, err
-	}
-	if err := limitSilence(ctx, conn); err != nil {
-		return nil, errors.Join(err, conn.Close(ctx))
-	}
-	return conn, nil
+	return pgx.ConnectConfig(ctx, l.config)
 }
 
 // serve lends out a connection until it fails or ctx ends.
 func (l *Leases) serve(ctx context.Context, conn *pgx.Conn) error {
 	s := newSession(conn)
 	l.replace(s)
-	s.watch(ctx)
+	s.watch(ctx, l.log)
 	l.replace(nil)
 	return s.close()
 }

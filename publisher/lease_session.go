@@ -2,18 +2,24 @@ package publisher
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"strconv"
+	"log/slog"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/oexza/orisun/db"
 )
 
 const (
-	// keepAlive is how often an idle lease connection is tested.
-	keepAlive = 2 * time.Second
+	// heartbeat is how often a lease connection is tested, and looks at the other nodes' ones.
+	heartbeat = time.Second
+	// silentLooks is how many looks in a row must see nothing new of another node's session before it is ended. It has missed as many heartbeats then.
+	// The kernel goes on to answer TCP for a process that is stopped (SIGSTOP, a frozen container, a debugger): only this takes its leases away. Looks
+	// are counted, and no clocks compared, as PostgreSQL's may jump; a node that was stopped itself has looked at nothing meanwhile.
+	silentLooks = 5
 	// statementLimit is when a statement that does not answer means that the connection is dead. PostgreSQL gives up before
 	// (statement_timeout below), so that a statement which merely waits for a lock is an error of that statement alone.
 	statementLimit = 3 * time.Second
@@ -33,23 +39,12 @@ var sessionSettings = map[string]string{
 	"tcp_user_timeout":        "5000",
 }
 
-// heartbeatLimit is how long PostgreSQL keeps a session from which nothing comes, not even the ping of every two seconds. The kernel goes on to
-// answer TCP for a process that is stopped (SIGSTOP, a frozen container, a debugger): only this takes its leases away.
-const heartbeatLimit = 6 * time.Second
-
-// limitSilence makes PostgreSQL end the session after heartbeatLimit without a statement. PostgreSQL 13 has no such setting: there a
-// stopped process keeps its leases until it goes on or ends.
-func limitSilence(ctx context.Context, conn *pgx.Conn) error {
-	_, err := conn.Exec(ctx, `SELECT set_config('idle_session_timeout', $1, false) WHERE current_setting('server_version_num')::integer >= 140000`,
-		strconv.FormatInt(heartbeatLimit.Milliseconds(), 10))
-	return err
-}
-
 // session is one life of the lease connection.
 type session struct {
 	turn chan struct{} // holds one token; who puts it in may use what follows
 	conn *pgx.Conn
 	held map[leaseKey]*Lease
+	seen map[string]int // marks of other nodes' sessions, and how many looks in a row saw each
 
 	ctx context.Context // ends with the connection
 	end context.CancelCauseFunc
@@ -62,8 +57,8 @@ func newSession(conn *pgx.Conn) *session {
 }
 
 // watch returns when the connection has failed or ctx has ended; then the session has ended.
-func (s *session) watch(ctx context.Context) {
-	tick := time.NewTicker(keepAlive)
+func (s *session) watch(ctx context.Context, log *slog.Logger) {
+	tick := time.NewTicker(heartbeat)
 	defer tick.Stop()
 	for {
 		select {
@@ -73,15 +68,38 @@ func (s *session) watch(ctx context.Context) {
 			s.end(fmt.Errorf("%w: %w", ErrLost, context.Cause(ctx)))
 			return
 		case <-tick.C:
-			// What fails here has ended the session, unless ctx or a lack of turns did.
-			if err := s.do(ctx, s.ping); err != nil && ctx.Err() == nil {
+			err := s.do(ctx, s.look)
+			var answered *pgconn.PgError
+			switch {
+			case err == nil || ctx.Err() != nil:
+			case errors.As(err, &answered) && s.ctx.Err() == nil:
+				log.Warn("cannot look at the other nodes' leases; trying again", "error", err)
+			default: // What fails otherwise has ended the session, unless a lack of turns did.
 				s.end(fmt.Errorf("%w: %w", ErrLost, err))
 			}
 		}
 	}
 }
 
-func (s *session) ping(ctx context.Context, _ db.DBTX) error { return s.conn.Ping(ctx) }
+// look ends the sessions of nodes that are silent. That PostgreSQL answers at all tells that this one is alive.
+func (s *session) look(ctx context.Context, tx db.DBTX) error {
+	var silent []string
+	for mark, looks := range s.seen {
+		if looks >= silentLooks {
+			silent = append(silent, mark)
+		}
+	}
+	marks, err := db.New().WatchLeases(ctx, tx, silent)
+	if err != nil {
+		return err
+	}
+	seen := make(map[string]int, len(marks))
+	for _, mark := range marks {
+		seen[mark] = s.seen[mark] + 1
+	}
+	s.seen = seen
+	return nil
+}
 
 // close returns why the session ended.
 func (s *session) close() error {

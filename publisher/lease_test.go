@@ -230,6 +230,37 @@ func TestADeadConnectionIsNoticed(t *testing.T) {
 	}
 }
 
+// A session that says nothing is what PostgreSQL sees of a node that is stopped: its kernel keeps the connection.
+func TestASilentSessionLosesItsLeasesAndLivelyOnesKeepTheirs(t *testing.T) {
+	pool := leaseDatabase(t)
+	config := pool.Config().ConnConfig.Copy()
+	config.RuntimeParams["application_name"] = "orisun leases"
+	silent, err := pgx.ConnectConfig(t.Context(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = silent.Close(context.WithoutCancel(t.Context())) }) // PostgreSQL has closed it
+	if held, err := db.New().TryLease(t.Context(), silent, db.TryLeaseParams{Boundary: "a", Name: publisher.PublisherLease}); err != nil || !held {
+		t.Fatalf("held: %t, %v", held, err)
+	}
+	start := time.Now()
+	lively, _ := newLeases(t, pool.Config().ConnConfig)
+	standby, _ := newLeases(t, pool.Config().ConnConfig)
+	kept := []*publisher.Lease{acquire(t, lively, "b", publisher.PublisherLease), acquire(t, standby, "b", "subscriber/x")}
+	acquire(t, standby, "a", publisher.PublisherLease)
+	if took := time.Since(start); took < 4*time.Second || took > 12*time.Second {
+		t.Errorf("a node that is stopped loses its leases after %v", took)
+	}
+	if err := silent.Ping(t.Context()); err == nil {
+		t.Error("the silent session goes on")
+	}
+	for _, lease := range kept {
+		if err := lease.Context().Err(); err != nil {
+			t.Errorf("%v was lost: %v", lease, context.Cause(lease.Context()))
+		}
+	}
+}
+
 func TestAStatementThatIsStuckOrCancelledCostsNobodyALease(t *testing.T) {
 	pool := leaseDatabase(t)
 	leases, _ := newLeases(t, pool.Config().ConnConfig)

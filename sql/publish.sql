@@ -4,6 +4,9 @@ SELECT orisun.try_lease(p_boundary => @boundary::text, p_name => @name::text)::b
 -- name: ReleaseLease :one
 SELECT orisun.release_lease(p_boundary => @boundary::text, p_name => @name::text)::boolean AS released;
 
+-- name: WatchLeases :many
+SELECT orisun.watch_leases(p_silent => @silent::text[])::text AS mark;
+
 -- name: GetPublishedPosition :one
 SELECT * FROM orisun.get_published_position(p_boundary => @boundary::text);
 
