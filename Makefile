@@ -26,7 +26,7 @@ packages: ## Build static binaries for linux, darwin and windows on amd64 and ar
 
 test: ## Run all tests with the race detector, on a real PostgreSQL
 	@.ci/postgres $(PG) >/dev/null
-	@.ci/faketime
+	@.ci/cc
 	$(PG_BIN) $(call TOOL,gotestsum) --format pkgname-and-test-fails --format-hide-empty-pkg -- -race -timeout 20m $(TESTS)
 
 bench-compare: build ## Compare with pgbench on the same PostgreSQL (takes minutes; BENCH="--dir /on/the/disk/to/measure" adds flags); writes docs/benchmarks*
@@ -39,7 +39,7 @@ bench-buffers: ## Measure what questions touch at 10,000, 100,000 and 1,000,000 
 
 torture: ## Disturb three real servers under load and check all they say (TORTURE="--for 1h --parallel 2" for longer, --seed N once more)
 	@.ci/postgres $(PG) >/dev/null
-	@.ci/faketime
+	@.ci/cc
 	$(PG_BIN) $(GO) run -buildvcs=false ./cmd/torture $(TORTURE)
 
 check: diff lint test ## Everything that a submission must pass

@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -128,5 +130,26 @@ func TestUnknownOutcomesAreSettledByTheLog(t *testing.T) {
 	completed, unknown := complete([]*operation{stored, lost, read(4, 1, -1)}, logOf("s0"))
 	if unknown != 2 || len(completed) != 2 || completed[0] != stored || stored.answered.position != 0 || stored.ended < 1<<40 {
 		t.Errorf("%d unknown, %d completed, %+v", unknown, len(completed), stored)
+	}
+}
+
+func TestAReportTakesItsSectionOfAPage(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "page.md")
+	for _, step := range []struct{ page, report, want string }{
+		{"", "new\n", "new\n"},
+		{"# Page\n\nkept\n\n## The last long run\n\nold\n\n## More\n\nkept\n", "new\n", "# Page\n\nkept\n\n## The last long run\n\nnew\n\n## More\n\nkept\n"},
+		{"kept\n## The last long run\nold\n", "new\n", "kept\n## The last long run\n\nnew\n"},
+	} {
+		if step.page != "" {
+			if err := os.WriteFile(path, []byte(step.page), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := writeReport(path, step.report); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := os.ReadFile(path); err != nil || string(got) != step.want {
+			t.Errorf("%q became %q, %v, want %q", step.page, got, err, step.want)
+		}
 	}
 }

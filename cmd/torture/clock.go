@@ -2,35 +2,41 @@ package main
 
 import (
 	"context"
+	endian "encoding/binary"
+	"errors"
 	"fmt"
 	"os"
 	"time"
 )
 
-// clock is the one that PostgreSQL goes by, as far from the machine's as we say. Only the time of day is ours: timers and the monotonic clock are the
-// kernel's, as on a machine whose clock is set.
+// clock is the one that PostgreSQL goes by, as far from the machine's as we say (preload/clock.c).
 type clock struct {
-	library string // libfaketime, which PostgreSQL loads first
-	path    string // holds the offset
+	library string // which PostgreSQL loads first
+	path    string // of the file that holds the offset
 }
 
-// newClock returns a clock that goes right. It is nil where PostgreSQL cannot be given another one.
-func newClock(dir string) (*clock, error) {
-	library, err := fakeTime()
-	if library == "" || err != nil {
+// newClock returns a clock that goes right. It is nil where the system cannot give PostgreSQL another one than the machine's (all but Linux): there the fault
+// is left out.
+func newClock(ctx context.Context, dir string) (*clock, error) {
+	c := &clock{library: dir + "/clock.so", path: dir + "/clock"}
+	err := buildPreload(ctx, c.library)
+	if errors.Is(err, errors.ErrUnsupported) {
+		return nil, nil //nolint:nilnil // no clock of its own
+	}
+	if err != nil {
 		return nil, err
 	}
-	c := &clock{library: library, path: dir + "/clock"}
 	return c, c.set(0)
 }
 
-// set makes the clock jump. PostgreSQL reads the file whenever it asks for the time, so it must be whole at any time.
-func (c *clock) set(offset time.Duration) error {
-	next := c.path + ".next"
-	if err := os.WriteFile(next, fmt.Appendf(nil, "%+d", int64(offset/time.Second)), 0o644); err != nil { //nolint:gosec // PostgreSQL's account reads it
+// set makes the clock jump. PostgreSQL has the file's memory mapped, so it is written in place, all at once.
+func (c *clock) set(offset time.Duration) (err error) {
+	file, err := os.OpenFile(c.path, os.O_WRONLY|os.O_CREATE, 0o644) //nolint:gosec // PostgreSQL's account reads it
+	if err != nil {
 		return err
 	}
-	return os.Rename(next, c.path)
+	_, err = file.Write(endian.NativeEndian.AppendUint64(nil, uint64(offset/time.Second))) //nolint:gosec // two's complement, as C reads it
+	return errors.Join(err, file.Close())
 }
 
 // environment is what PostgreSQL needs to go by the clock.
@@ -38,10 +44,7 @@ func (c *clock) environment() []string {
 	if c == nil {
 		return nil
 	}
-	return []string{
-		"LD_PRELOAD=" + c.library, "FAKETIME_TIMESTAMP_FILE=" + c.path, "FAKETIME_NO_CACHE=1", "FAKETIME_DONT_FAKE_MONOTONIC=1", "FAKETIME_DONT_RESET=1",
-		"NO_FAKE_STAT=1",
-	}
+	return []string{"LD_PRELOAD=" + c.library, "TORTURE_CLOCK=" + c.path}
 }
 
 // jumps are how far the clock jumps, and back again: hours into the past and minutes into the future are what daylight saving, a virtual machine
@@ -54,7 +57,7 @@ const jumpSeen = 30 * time.Second
 // jumpClock sets PostgreSQL's clock and makes sure that it goes by it.
 func jumpClock(ctx context.Context, f *faults, which int) (func(context.Context) error, error) {
 	if f.c.clock == nil {
-		return nothing, nil
+		return nil, nil
 	}
 	if err := f.c.clock.set(jumps[which]); err != nil {
 		return nil, err

@@ -2,5 +2,10 @@
 
 package main
 
-// fakeTime finds nothing: other systems do not let programs that they protect load another library first. PostgreSQL's clock does not jump there.
-func fakeTime() (library string, err error) { return "", nil }
+import (
+	"context"
+	"errors"
+)
+
+// buildPreload fails: other systems do not let every program be loaded with another library first.
+func buildPreload(context.Context, string) error { return errors.ErrUnsupported }

@@ -59,7 +59,7 @@ func startCluster(ctx context.Context, config clusterConfig) (_ *cluster, err er
 			err = errors.Join(err, c.close())
 		}
 	}()
-	if c.clock, err = newClock(config.dir); err != nil {
+	if c.clock, err = newClock(ctx, config.dir); err != nil {
 		return nil, err
 	}
 	if err := c.startPostgres(ctx, config.pgBinDir); err != nil {

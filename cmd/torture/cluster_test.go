@@ -190,7 +190,8 @@ func wantStreamEqualsLog(t *testing.T, c *cluster) {
 	}
 }
 
-// TestAStoppedNodeLosesItsLeasesAndPublishesNothingStale stops the owner for 30 seconds: its kernel answers PostgreSQL's keep-alives all the time.
+// TestAStoppedNodeLosesItsLeasesAndPublishesNothingStale stops the owner for 30 seconds: its kernel answers PostgreSQL's keep-alives all the time. PostgreSQL's
+// clock is set back by hours right after, where it can be, so that no timeout of PostgreSQL comes in time to end what is silent.
 func TestAStoppedNodeLosesItsLeasesAndPublishesNothingStale(t *testing.T) {
 	t.Parallel()
 	c := serving(t)
@@ -215,6 +216,11 @@ func TestAStoppedNodeLosesItsLeasesAndPublishesNothingStale(t *testing.T) {
 		t.Fatal(err)
 	}
 	since := time.Now()
+	if c.clock != nil {
+		if err := c.clock.set(-3 * time.Hour); err != nil {
+			t.Fatal(err)
+		}
+	}
 	continued := time.After(30 * time.Second)
 	took := within(t, 10*time.Second, "a new owner", func() bool { return logs(t, others[0], acquired) || logs(t, others[1], acquired) })
 	t.Logf("a new owner after %s", took)

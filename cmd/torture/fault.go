@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"syscall"
 	"time"
@@ -18,7 +19,7 @@ type fault struct {
 	shortest, longest time.Duration
 	// onNode says that a node has one such fault at a time; the others concern PostgreSQL, which has one at a time.
 	onNode bool
-	// begin makes it go wrong and returns what heals it.
+	// begin makes it go wrong and returns what heals it; nil where it cannot be made here.
 	begin func(context.Context, *faults, int) (heal func(context.Context) error, err error)
 }
 
@@ -86,6 +87,9 @@ func (f *faults) one(ctx context.Context, kind fault, victim int, lasting time.D
 	// What has begun is healed, whatever ends.
 	whole := context.WithoutCancel(ctx)
 	heal, err := kind.begin(whole, f, victim)
+	if heal == nil && err == nil {
+		return // leftOut told
+	}
 	if err == nil {
 		rest(whole, lasting)
 		err = heal(whole)
@@ -94,6 +98,17 @@ func (f *faults) one(ctx context.Context, kind fault, victim int, lasting time.D
 	defer f.mu.Unlock()
 	f.injected[kind.name]++
 	f.err = errors.Join(f.err, err)
+}
+
+// leftOut tells which faults cannot be made here, and why.
+func leftOut() (told []string) {
+	if runtime.GOOS != "linux" {
+		told = append(told, "PostgreSQL's clock does not jump: only Linux lets every program be loaded with another library first")
+	}
+	if os.Geteuid() != 0 {
+		told = append(told, "no disk is filled: only root can mount small ones")
+	}
+	return told
 }
 
 func (f *faults) crashed() int {
@@ -160,7 +175,7 @@ func deleteStore(_ context.Context, f *faults, victim int) (func(context.Context
 // is starting would say that there is no room, and end.
 func fillDisk(ctx context.Context, f *faults, victim int) (func(context.Context) error, error) {
 	if !f.fillers {
-		return nothing, nil
+		return nil, nil
 	}
 	n := f.c.nodes[victim]
 	if err := n.awaitServing(ctx); err != nil {

@@ -56,7 +56,7 @@ func command(args []string) int {
 	flags.IntVar(&o.parallel, "parallel", 1, "how many seeds run at a time")
 	flags.StringVar(&o.mutate, "mutate", "", "take a safeguard away, which must be found: one of "+mutationNames())
 	flags.StringVar(&o.only, "faults", "", "only faults whose names contain one of these words, with commas between them")
-	flags.StringVar(&o.report, "report", "", "write a report in Markdown to this file")
+	flags.StringVar(&o.report, "report", "", "write a report in Markdown to this file; of one that has a section \""+reportSection+"\" this is written anew")
 	flags.StringVar(&o.dir, "dir", os.TempDir(), "where databases, stores and logs go; what fails stays there")
 	flags.BoolVar(&o.keep, "keep", false, "leave everything in --dir")
 	if err := flags.Parse(args); err != nil {
@@ -70,7 +70,7 @@ func command(args []string) int {
 	defer stop()
 	results, err := torture(ctx, o)
 	if o.report != "" {
-		err = errors.Join(err, os.WriteFile(o.report, []byte(report(results, o, args)), 0o600))
+		err = errors.Join(err, writeReport(o.report, report(results, o, args)))
 	}
 	fmt.Print(summary(results))
 	if err != nil {
@@ -101,6 +101,9 @@ func torture(ctx context.Context, o options) (results []*result, err error) {
 	}
 	if m, mutated := mutations[o.mutate]; mutated {
 		config.mutation = &m
+	}
+	for _, what := range leftOut() {
+		fmt.Println("left out:", what)
 	}
 	tags := ""
 	if config.mutation != nil {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"os"
 	"strings"
@@ -25,6 +26,14 @@ func TestMain(m *testing.M) {
 				code = 1
 			}
 		}()
+		// These tests wait more than they compute.
+		flag.Parse()
+		if limit := flag.Lookup("test.parallel"); limit.Value.String() == limit.DefValue {
+			if err := flag.Set("test.parallel", "4"); err != nil {
+				fmt.Fprintln(os.Stderr, err)
+				return 1
+			}
+		}
 		if binary, err = build(context.Background(), dir, ""); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			return 1

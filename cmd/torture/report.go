@@ -1,8 +1,11 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
+	"os"
 	"runtime"
 	"slices"
 	"strings"
@@ -105,4 +108,24 @@ func report(results []*result, o options, args []string) string {
 	}
 	say("\nSeeds: %s.", strings.Join(seeds, ", "))
 	return b.String()
+}
+
+// reportSection is the title of the section that a report is, in a page that holds more.
+const reportSection = "The last long run"
+
+// writeReport puts a report into its section of a page, or makes a page of it where there is no such page.
+func writeReport(path, text string) error {
+	page, err := os.ReadFile(path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	title := "## " + reportSection + "\n"
+	before, after, found := strings.Cut(string(page), title)
+	if !found {
+		return os.WriteFile(path, []byte(text), 0o600)
+	}
+	if next := strings.Index(after, "\n## "); next >= 0 {
+		text += after[next:]
+	}
+	return os.WriteFile(path, []byte(before+title+"\n"+text), 0o600)
 }
