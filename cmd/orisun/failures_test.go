@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"net"
 	"os"
 	"os/exec"
@@ -8,6 +9,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/jackc/pgx/v5"
 
 	"github.com/oexza/orisun/migrations/pgtest"
 	orisunpb "github.com/oexza/orisun/proto"
@@ -90,6 +93,31 @@ func TestAPostgreSQLThatIsNotThereYetIsWaitedFor(t *testing.T) {
 		t.Error(err)
 	}
 	forwarding()
+}
+
+// A PostgreSQL that goes away in the midst of a start is waited for at every step of it. The last one looks for an admin.
+func TestAPostgreSQLThatGoesAwayDuringAStartIsWaitedFor(t *testing.T) {
+	config := pgtest.Clone(t)
+	conn, err := pgx.ConnectConfig(t.Context(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = conn.Exec(t.Context(), `
+		CREATE SEQUENCE public.looks;
+		CREATE OR REPLACE FUNCTION orisun.list_users(p_boundary text) RETURNS SETOF orisun.user_account LANGUAGE plpgsql AS $$
+		BEGIN
+			IF nextval('public.looks') <= 2 THEN
+				RAISE 'terminating connection due to administrator command' USING ERRCODE = '57P01';
+			END IF;
+			RETURN QUERY SELECT u.* FROM orisun.user_account u WHERE u.boundary = p_boundary;
+		END $$`)
+	if err := errors.Join(err, conn.Close(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	server := launch(t, environment(t.TempDir(), outside(config)...))
+	if told := strings.Count(server.logged(), "PostgreSQL does not answer yet; waiting"); told != 1 {
+		t.Errorf("that PostgreSQL went away is told %d times", told)
+	}
 }
 
 func TestASecondSignalEndsADrainAtOnce(t *testing.T) {

@@ -155,9 +155,11 @@ func (s *Server) Run(ctx context.Context) (err error) {
 	if err := s.step("clean up indexes", func() error { return s.waitForDatabase(ctx, store.CleanIndexes) }); err != nil {
 		return err
 	}
-	err = s.step("look for an admin", func() (err error) {
-		s.callers, err = newCallers(ctx, s.config, directory, store, listener.Addr(), s.log)
-		return err
+	err = s.step("look for an admin", func() error {
+		return s.waitForDatabase(ctx, func(ctx context.Context) (err error) {
+			s.callers, err = newCallers(ctx, s.config, directory, store, listener.Addr(), s.log)
+			return err
+		})
 	})
 	if err != nil {
 		return err
