@@ -38,7 +38,7 @@ func newStore(t testing.TB) *store {
 	s := &store{t: t, pool: pgtest.New(t)}
 	pgtest.Boundary(t, s.pool, feedBoundary)
 	server, err := jetstream.Start(t.Context(), jetstream.Config{
-		ServerName: "test", Host: "127.0.0.1", User: "u", Password: "p", MaxPayload: 1 << 20, StoreDir: t.TempDir(), Logger: slog.New(slog.DiscardHandler),
+		ServerName: "test", Host: "127.0.0.1", MaxPayload: 1 << 20, StoreDir: t.TempDir(), Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -18,7 +18,7 @@ import (
 func startJetStream(t *testing.T) (*nats.Conn, jetstream.JetStream) {
 	t.Helper()
 	server, err := embedded.Start(t.Context(), embedded.Config{
-		ServerName: "test", Host: "127.0.0.1", User: "admin", Password: "changeit", MaxPayload: 1 << 20, StoreDir: t.TempDir(),
+		ServerName: "test", Host: "127.0.0.1", MaxPayload: 1 << 20, StoreDir: t.TempDir(),
 		Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {

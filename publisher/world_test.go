@@ -31,7 +31,7 @@ const maxPayload = 256 << 10
 func startNATS(t testing.TB, dir string) *embedded.Server {
 	t.Helper()
 	server, err := embedded.Start(t.Context(), embedded.Config{
-		ServerName: "test", Host: "127.0.0.1", User: "admin", Password: "changeit", MaxPayload: maxPayload, StoreDir: dir, Logger: logTo(t),
+		ServerName: "test", Host: "127.0.0.1", MaxPayload: maxPayload, StoreDir: dir, Logger: logTo(t),
 	})
 	if err != nil {
 		t.Fatal(err)

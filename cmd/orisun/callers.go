@@ -8,7 +8,10 @@ import (
 	"sync"
 
 	"github.com/jackc/pgx/v5/pgxpool"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
+	"github.com/oexza/orisun/cmd/orisun/jetstream"
 	"github.com/oexza/orisun/db"
 	"github.com/oexza/orisun/service"
 	"github.com/oexza/orisun/service/auth"
@@ -34,32 +37,47 @@ type callers struct {
 	open    bool
 }
 
-// newCallers looks up users on pool, and creates the first admin where there is none.
-func newCallers(ctx context.Context, config *Config, pool *pgxpool.Pool, store *service.EventStore, listens net.Addr, log *slog.Logger) (*callers, error) {
+// newCallers looks up users on pool.
+func newCallers(config *Config, pool *pgxpool.Pool, listens net.Addr) (*callers, error) {
 	directory := service.NewDirectory(pool, config.Admin.Boundary)
 	authenticator, err := auth.New(directory, config.Admin.Boundary, config.Auth.SessionTTL)
 	if err != nil {
 		return nil, err
 	}
 	authenticator.TrustCertificates(auth.CertificateMapping(config.GRPC.TLSClientIdentity))
-	admin := service.NewAdmin(store, config.Admin.Boundary, authenticator)
-	created, err := admin.BootstrapAdmin(ctx, auth.Credentials{Username: config.Admin.Username, Password: config.Admin.Password})
+	return &callers{auth: authenticator, directory: directory, username: config.Admin.Username, listens: listens}, nil
+}
+
+// bootstrap makes ready what manages users, and creates the first admin where there is none.
+func (c *callers) bootstrap(ctx context.Context, config *Config, store *service.EventStore, log *slog.Logger) error {
+	c.admin = service.NewAdmin(store, config.Admin.Boundary, c.auth)
+	created, err := c.admin.BootstrapAdmin(ctx, auth.Credentials{Username: config.Admin.Username, Password: config.Admin.Password})
 	if err != nil {
-		return nil, fmt.Errorf("create the first admin (ORISUN_ADMIN_USERNAME, ORISUN_ADMIN_PASSWORD): %w", err)
+		return fmt.Errorf("create the first admin (ORISUN_ADMIN_USERNAME, ORISUN_ADMIN_PASSWORD): %w", err)
 	}
 	if created {
 		log.Info("created the first admin; from now on ORISUN_ADMIN_PASSWORD does not change its password, `orisun user password` does", "username", config.Admin.Username)
 	}
-	c := &callers{auth: authenticator, admin: admin, directory: directory, username: config.Admin.Username, listens: listens}
 	open, err := c.defaultPasswordIsOpen(ctx)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if open {
 		log.Warn("anybody who can reach this server can be its admin: it listens beyond this machine, and the admin still has the default password; change it with `orisun user password`",
-			"username", c.username, "grpc", listens.String())
+			"username", c.username, "grpc", c.listens.String())
 	}
-	return c, nil
+	return nil
+}
+
+// logInByNATS is a jetstream.LogIn: it lets in admins.
+func (c *callers) logInByNATS(ctx context.Context, username, password string, from net.Addr) (jetstream.Stay, bool) {
+	caller, err := c.auth.LogIn(ctx, auth.Credentials{Username: username, Password: password}, from)
+	if err != nil || c.auth.May(caller, auth.Administer, "") != nil {
+		return nil, false
+	}
+	return func(ctx context.Context) bool {
+		return status.Code(c.auth.IsCurrent(ctx, caller)) != codes.Unauthenticated
+	}, true
 }
 
 // defaultPasswordIsOpen tells whether the server listens beyond loopback while the first admin has the default password: for the log at the

@@ -113,6 +113,9 @@ func (s *Server) Run(ctx context.Context) (err error) {
 		return err
 	}
 
+	if s.callers, err = newCallers(s.config, directory, listener.Addr()); err != nil {
+		return err
+	}
 	var streams *streaming
 	err = s.step("start NATS", func() (err error) {
 		streams, err = s.startStreaming(ctx, outbox, read, telemetry)
@@ -156,10 +159,7 @@ func (s *Server) Run(ctx context.Context) (err error) {
 		return err
 	}
 	err = s.step("look for an admin", func() error {
-		return s.waitForDatabase(ctx, func(ctx context.Context) (err error) {
-			s.callers, err = newCallers(ctx, s.config, directory, store, listener.Addr(), s.log)
-			return err
-		})
+		return s.waitForDatabase(ctx, func(ctx context.Context) error { return s.callers.bootstrap(ctx, s.config, store, s.log) })
 	})
 	if err != nil {
 		return err

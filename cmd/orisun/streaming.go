@@ -122,7 +122,7 @@ func (s *Server) jetStreamConfig() jetstream.Config {
 	config := s.config.NATS
 	started := jetstream.Config{
 		ServerName: config.ServerName, Host: config.Host, Port: config.Port,
-		User: s.config.Admin.Username, Password: s.config.Admin.Password,
+		LogIn:      s.callers.logInByNATS,
 		MaxPayload: config.MaxPayload, StoreDir: config.StoreDir, Logger: s.log,
 	}
 	if config.ClusterEnabled {

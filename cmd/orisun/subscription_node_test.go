@@ -61,7 +61,7 @@ func newNode(t testing.TB, database *pgx.ConnConfig) *node {
 		t.Fatal(err)
 	}
 	n.nats, err = jetstream.Start(t.Context(), jetstream.Config{
-		ServerName: "node", Host: "127.0.0.1", User: "u", Password: "p", MaxPayload: 1 << 20, StoreDir: t.TempDir(), Logger: log,
+		ServerName: "node", Host: "127.0.0.1", MaxPayload: 1 << 20, StoreDir: t.TempDir(), Logger: log,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -139,7 +139,10 @@ func (n *node) serve(config *Config, log *slog.Logger) {
 	if err != nil {
 		n.t.Fatal(err)
 	}
-	callers, err := newCallers(n.t.Context(), config, n.pool, n.store, listener.Addr(), log)
+	callers, err := newCallers(config, n.pool, listener.Addr())
+	if err == nil {
+		err = callers.bootstrap(n.t.Context(), config, n.store, log)
+	}
 	if err != nil {
 		n.t.Fatal(err)
 	}

@@ -181,7 +181,10 @@ func TestTheDefaultPasswordIsToldUntilItIsChanged(t *testing.T) {
 	starts := func(ip string) (warned, open bool) {
 		t.Helper()
 		var log bytes.Buffer
-		c, err := newCallers(t.Context(), config, pool, store, &net.TCPAddr{IP: net.ParseIP(ip), Port: 5005}, slog.New(slog.NewTextHandler(&log, nil)))
+		c, err := newCallers(config, pool, &net.TCPAddr{IP: net.ParseIP(ip), Port: 5005})
+		if err == nil {
+			err = c.bootstrap(t.Context(), config, store, slog.New(slog.NewTextHandler(&log, nil)))
+		}
 		if err != nil {
 			t.Fatal(err)
 		}

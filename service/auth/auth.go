@@ -35,6 +35,7 @@ import (
 	"context"
 	"encoding/base64"
 	"fmt"
+	"net"
 	"strings"
 	"time"
 
@@ -222,8 +223,22 @@ func (a *Authenticator) Verify(ctx context.Context, given Credentials) (*db.Oris
 	return a.passwords.verify(ctx, given, addressOf(ctx))
 }
 
-// isCurrent tells whether a caller who was let in before would be let in again, and may do the same.
-func (a *Authenticator) isCurrent(ctx context.Context, caller Identity) error {
+// LogIn returns whose credentials these are, for those who come by another way than gRPC. The error is as Verify's, or UNAVAILABLE while
+// PostgreSQL is away and ctx ends.
+func (a *Authenticator) LogIn(ctx context.Context, given Credentials, from net.Addr) (Identity, error) {
+	state, err := a.state.get(ctx)
+	if err != nil {
+		return Identity{}, err
+	}
+	user, err := a.logIn(ctx, state.Version, given, hostOf(from))
+	if err != nil {
+		return Identity{}, err
+	}
+	return user.identity, nil
+}
+
+// IsCurrent returns nil where a caller who was let in before would be let in again, and may do the same; UNAUTHENTICATED where it would not.
+func (a *Authenticator) IsCurrent(ctx context.Context, caller Identity) error {
 	state, err := a.state.get(ctx)
 	if err != nil {
 		return err

@@ -148,19 +148,24 @@ func tooManyLogins(why string, wait time.Duration) error {
 	return s.Err()
 }
 
-// addressOf is whose wrong passwords are counted together: a host, or the /64 network of an IPv6 one, which is what one customer has.
+// addressOf is whose wrong passwords are counted together.
 func addressOf(ctx context.Context) string {
 	caller, ok := peer.FromContext(ctx)
 	if !ok {
 		return ""
 	}
+	return hostOf(caller.Addr)
+}
+
+// hostOf is a host, or the /64 network of an IPv6 one, which is what one customer has.
+func hostOf(caller net.Addr) string {
 	var address netip.Addr
-	if tcp, ok := caller.Addr.(*net.TCPAddr); ok {
+	if tcp, ok := caller.(*net.TCPAddr); ok {
 		address = tcp.AddrPort().Addr()
-	} else if parsed, err := netip.ParseAddrPort(caller.Addr.String()); err == nil { // calls by HTTP
+	} else if parsed, err := netip.ParseAddrPort(caller.String()); err == nil { // calls by HTTP
 		address = parsed.Addr()
 	} else {
-		return caller.Addr.String()
+		return caller.String()
 	}
 	if address = address.Unmap(); address.Is6() {
 		return netip.PrefixFrom(address.WithZone(""), 64).Masked().String()

@@ -14,8 +14,10 @@ import (
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
+	"google.golang.org/grpc/tap"
 
 	"github.com/oexza/orisun/service/auth"
 )
@@ -62,6 +64,16 @@ func guess(t *testing.T, count int, login func(int) error) (tried int, wait time
 	return tried, wait
 }
 
+// crowded has an admin, and 80 users whose passwords are cheap to hash.
+func crowded(t *testing.T) *directory {
+	t.Helper()
+	users := newDirectory(t, randomKey(), admin)
+	for i := range 80 {
+		users.add(t, auth.Credentials{Username: fmt.Sprint("user", i), Password: "s3cret"}, auth.RoleUser)
+	}
+	return users
+}
+
 func TestWrongPasswordsSlowDownTheirUserAndNobodyElse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		users := newDirectory(t, randomKey(), admin, auth.Credentials{Username: "joe", Password: "s3cret"})
@@ -69,9 +81,9 @@ func TestWrongPasswordsSlowDownTheirUserAndNobodyElse(t *testing.T) {
 		token := issue(t, node, basic("admin:changeit"))
 
 		tried, asked := guess(t, 10_000, func(i int) error {
-			return from(node, fmt.Sprintf("10.0.%d.%d", i/250, i%250), "authorization", basic(fmt.Sprintf("admin:guess%d", i)))
+			return from(node, fmt.Sprintf("10.0.0.%d", i%8), "authorization", basic(fmt.Sprintf("admin:guess%d", i)))
 		})
-		if tried > 10 || asked <= 0 || asked > 5*time.Second {
+		if tried > 10+8 || asked <= 0 || asked > 5*time.Second {
 			t.Errorf("%d of 10,000 guesses at once were tried, the others asked to wait for at most %s", tried, asked)
 		}
 		if _, err := call(node, "x-auth-token", token); err != nil {
@@ -89,10 +101,7 @@ func TestWrongPasswordsSlowDownTheirUserAndNobodyElse(t *testing.T) {
 
 func TestAnAddressThatGuessesManyUsersIsSlowedDownAndRecovers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		users := newDirectory(t, randomKey(), admin)
-		for i := range 80 {
-			users.add(t, auth.Credentials{Username: fmt.Sprint("user", i), Password: "s3cret"}, auth.RoleUser)
-		}
+		users := crowded(t)
 		node := newNode(t, users)
 		tried, start := 0, time.Now()
 		for i := range 80 { // one after the other, as a loop does; one customer has a whole /64 network
@@ -110,6 +119,135 @@ func TestAnAddressThatGuessesManyUsersIsSlowedDownAndRecovers(t *testing.T) {
 		time.Sleep(2 * time.Second)
 		if err := from(node, "2001:db8::1", "authorization", basic("someone:s3cret")); !isUnauthenticated(err) {
 			t.Errorf("two seconds later: %v", err)
+		}
+	})
+}
+
+// A lock-out would let everybody keep anybody out.
+func TestWhoIsGuessedAtGetsInFromElsewhere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		node := newNode(t, newDirectory(t, randomKey(), admin))
+		guessing, stop := context.WithCancel(context.Background())
+		var guessers sync.WaitGroup
+		for i := range 8 {
+			guessers.Go(func() {
+				for n := 0; guessing.Err() == nil; n++ {
+					if err := from(node, fmt.Sprintf("10.0.0.%d", i), "authorization", basic(fmt.Sprintf("admin:guess%d-%d", i, n))); err == nil {
+						t.Error("a guess is let in")
+					}
+				}
+			})
+		}
+		time.Sleep(time.Minute / 2)
+		if err := from(node, "10.0.0.1", "authorization", basic("admin:changeit")); status.Code(err) != codes.ResourceExhausted {
+			t.Errorf("the right password from where the guesses come: %v", err)
+		}
+		if err := from(node, "192.0.2.1", "authorization", basic("admin:mistyped")); !isUnauthenticated(err) {
+			t.Errorf("a mistake elsewhere: %v", err)
+		}
+		if err := from(node, "192.0.2.1", "authorization", basic("admin:mistyped")); status.Code(err) != codes.ResourceExhausted || retryAfter(err) > time.Minute {
+			t.Errorf("another one: %v", err)
+		}
+		if err := from(node, "192.0.2.2", "authorization", basic("admin:changeit")); err != nil {
+			t.Errorf("the right password from elsewhere: %v", err)
+		}
+		if err := from(node, "10.0.0.1", "authorization", basic("admin:changeit")); err != nil {
+			t.Errorf("the right password, shown before: %v", err)
+		}
+		stop()
+		guessers.Wait()
+	})
+}
+
+// Each guess is from an address and for a user that have a try left, so the queue is all that stands in their way.
+func TestGuessesFromManyAddressesLeaveRoomInTheQueue(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		users := crowded(t)
+		node := newNode(t, users)
+		var guessers sync.WaitGroup
+		for i := range 1000 {
+			guessers.Go(func() {
+				if err := from(node, fmt.Sprintf("10.0.0.%d", i%16), "authorization", basic(fmt.Sprintf("user%d:guess%d", i%80, i))); err == nil {
+					t.Error("a guess is let in")
+				}
+			})
+		}
+		synctest.Wait()
+		if err := from(node, "192.0.2.1", "authorization", basic("admin:changeit")); err != nil {
+			t.Errorf("from elsewhere: %v", err)
+		}
+		guessers.Wait()
+		if _, looked := users.questions(); looked > 40 {
+			t.Errorf("%d of 1000 guesses were tried", looked)
+		}
+	})
+}
+
+// What gRPC's transport refuses before a call begins must be what would be refused at once anyway, and nobody else.
+func TestTheTapRefusesGuessesAndNobodyElse(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		node := newNode(t, crowded(t))
+		token := issue(t, node, basic("admin:changeit"))
+		tapped := func(address, method string, sent ...string) error {
+			ctx := peer.NewContext(context.Background(), &peer.Peer{Addr: &net.TCPAddr{IP: net.ParseIP(address), Port: 1}})
+			_, err := node.Tap(ctx, &tap.Info{FullMethodName: method, Header: metadata.Pairs(sent...)})
+			return err
+		}
+		const ping = "/orisun.EventStore/Ping"
+		wrong := []string{"authorization", basic("admin:wrong")}
+		if err := tapped("10.0.0.1", ping, wrong...); err != nil {
+			t.Errorf("the first guess: %v", err)
+		}
+		for i := range 60 { // the address's tries
+			guess(t, 1, func(int) error {
+				return from(node, "10.0.0.1", "authorization", basic(fmt.Sprintf("user%d:wrong", i)))
+			})
+		}
+		if err := tapped("10.0.0.1", ping, wrong...); err != nil {
+			t.Errorf("a guess that would be held: %v", err)
+		}
+		var held sync.WaitGroup
+		for range 300 {
+			held.Go(func() { _ = from(node, "10.0.0.1", wrong...) })
+		}
+		synctest.Wait()
+		if err := tapped("10.0.0.1", ping, wrong...); status.Code(err) != codes.ResourceExhausted || retryAfter(err) <= 0 {
+			t.Errorf("one more: %v", err)
+		}
+		if err := tapped("10.0.0.1", ping, append([]string{"x-auth-token", token + "x"}, wrong...)...); status.Code(err) != codes.ResourceExhausted {
+			t.Errorf("one more with a forged token: %v", err)
+		}
+		for name, err := range map[string]error{
+			"a token":                       tapped("10.0.0.1", ping, append([]string{"x-auth-token", token}, wrong...)...),
+			"a password, shown before":      tapped("10.0.0.1", ping, "authorization", basic("admin:changeit")),
+			"another address":               tapped("192.0.2.1", ping, wrong...),
+			"no credentials":                tapped("10.0.0.1", ping),
+			"health, which is for everyone": tapped("10.0.0.1", "/grpc.health.v1.Health/Check", wrong...),
+		} {
+			if err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+		held.Wait()
+	})
+}
+
+// A question to PostgreSQL takes a time that a guesser can measure: one about those who are known, and none about the others, would tell them apart.
+func TestAGuessAsksTheSameAboutUsersWhoAreKnownAndOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		users := crowded(t)
+		node := newNode(t, users)
+		issue(t, node, basic("admin:changeit"))
+		for _, username := range []string{"admin", "user1", "admin"} {
+			users.change(func() {})
+			time.Sleep(time.Second) // until the node knows
+			_, before := users.questions()
+			if err := from(node, "192.0.2.1", "authorization", basic(username+":wrong")); !isUnauthenticated(err) {
+				t.Error(err)
+			}
+			if _, after := users.questions(); after-before != 1 {
+				t.Errorf("%d questions for a guess at %s", after-before, username)
+			}
 		}
 	})
 }

@@ -79,7 +79,7 @@ func (s *authorizedStream) RecvMsg(message any) error {
 
 // SendMsg refuses what would go to a caller who was let in and may not any more.
 func (s *authorizedStream) SendMsg(message any) error {
-	if err := s.auth.isCurrent(s.ctx, s.caller); err != nil {
+	if err := s.auth.IsCurrent(s.ctx, s.caller); err != nil {
 		return err
 	}
 	return s.ServerStream.SendMsg(message)

@@ -75,7 +75,11 @@ func (a *Authenticator) authorize(caller Identity, method string, request any) e
 	if !found {
 		return status.Errorf(codes.PermissionDenied, "nobody has a right to call %s", method)
 	}
-	boundary := boundaryOf(request)
+	return a.May(caller, right, boundaryOf(request))
+}
+
+// May returns nil where the caller has a right in a boundary (of the server where that is empty), else PERMISSION_DENIED with the right that is missing.
+func (a *Authenticator) May(caller Identity, right Right, boundary string) error {
 	if caller.grants.allow(right, boundary, a.adminBoundary) {
 		return nil
 	}

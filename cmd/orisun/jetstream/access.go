@@ -1,50 +1,90 @@
 package jetstream
 
 import (
+	"context"
 	"crypto/rand"
-	"crypto/sha256"
 	"crypto/subtle"
+	"maps"
+	"net"
+	"sync"
+	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
 )
 
-// credentials are kept as hashes of one length, so that comparing tells nothing of theirs.
-type credentials struct{ user, password [sha256.Size]byte }
-
-func newCredentials(user, password string) credentials {
-	return credentials{sha256.Sum256([]byte(user)), sha256.Sum256([]byte(password))}
-}
-
-func (c credentials) equal(other credentials) bool {
-	return subtle.ConstantTimeCompare(c.user[:], other.user[:])&subtle.ConstantTimeCompare(c.password[:], other.password[:]) == 1
-}
+const (
+	// loginTimeout is how long a login may take, as long as NATS waits for one.
+	loginTimeout = server.AUTH_TIMEOUT
+	// recheckEvery is how often it is asked whether those who are in may stay.
+	recheckEvery = time.Second
+)
 
 // access decides who may connect, and what they may do.
 type access struct {
 	user, password string // of the connections of this process
-	inside         credentials
-	outside        credentials
+	logIn          LogIn
+
+	mu sync.Mutex
+	in map[uint64]Stay // who came by TCP, by NATS's number of the connection
 }
 
-func newAccess(user, password string) *access {
-	a := &access{user: "orisun-" + rand.Text(), password: rand.Text(), outside: newCredentials(user, password)}
-	a.inside = newCredentials(a.user, a.password)
-	return a
+func newAccess(logIn LogIn) *access {
+	return &access{user: "orisun-" + rand.Text(), password: rand.Text(), logIn: logIn, in: map[uint64]Stay{}}
 }
 
 // Check implements server.Authentication.
 func (a *access) Check(client server.ClientAuthentication) bool {
 	options := client.GetOpts()
-	given := newCredentials(options.Username, options.Password)
-	switch {
-	case given.equal(a.inside):
+	if options.Username == a.user && subtle.ConstantTimeCompare([]byte(options.Password), []byte(a.password)) == 1 {
 		client.RegisterUser(&server.User{Username: options.Username})
-	case given.equal(a.outside):
-		client.RegisterUser(&server.User{Username: options.Username, Permissions: readOnly()})
-	default:
+		return true
+	}
+	stay, ok := a.admit(options.Username, options.Password, client.RemoteAddress())
+	if !ok {
 		return false
 	}
+	a.mu.Lock()
+	a.in[client.GetID()] = stay
+	a.mu.Unlock()
+	client.RegisterUser(&server.User{Username: options.Username, Permissions: readOnly()})
 	return true
+}
+
+func (a *access) admit(username, password string, from net.Addr) (Stay, bool) {
+	if a.logIn == nil || username == "" || from == nil {
+		return nil, false
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), loginTimeout)
+	defer cancel()
+	return a.logIn(ctx, username, password, from)
+}
+
+// watch ends the connections of those who may not stay, until ctx ends.
+func (a *access) watch(ctx context.Context, nats *server.Server) {
+	tick := time.NewTicker(recheckEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+		for id, stay := range a.guests() {
+			if nats.GetClient(id) != nil && stay(ctx) {
+				continue
+			}
+			a.mu.Lock()
+			delete(a.in, id)
+			a.mu.Unlock()
+			_ = nats.DisconnectClientByID(id) // its one error is that the connection is gone
+		}
+	}
+}
+
+func (a *access) guests() map[uint64]Stay {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return maps.Clone(a.in)
 }
 
 // readOnly is what it takes to look at our streams and to consume them, and nothing else.

@@ -8,10 +8,12 @@
 // # Rules
 //
 //   - Two ways in. Connections of this process (Server.Connect) are in memory and may do everything; they log in with a password that
-//     is random for each start and never leaves the process. Others come by TCP and log in with the configured user and password.
+//     is random for each start and never leaves the process. Others come by TCP, and Config.LogIn says who may. Every second it is
+//     asked whether they still may; whoever may not is cut.
 //   - By TCP one reads: the streams ORISUN_*, with consumers of one's own, and the subjects orisun.events.>. Nothing may be published,
-//     purged or deleted there. This is a fence for honest clients, not a wall against the holder of the password: a JetStream reply or
-//     delivery subject is of the client's choosing, and NATS does not check it. What stands in a stream is not the truth, PostgreSQL is;
+//     purged or deleted there. This is a fence for honest clients, not a wall against who is in: a JetStream reply or
+//     delivery subject is of the client's choosing, and NATS does not check it, nor who listens to whose inbox. So there is one kind of guest,
+//     and LogIn lets in only those who may read every boundary. What stands in a stream is not the truth, PostgreSQL is;
 //     the publisher makes a stream anew that holds a foreign message at its end.
 //   - NATS installs no signal handlers and never ends the process. What it says goes to the Logger: warnings and errors as such, the rest at
 //     level debug.
@@ -26,15 +28,23 @@
 package jetstream
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/url"
 	"time"
 )
 
 // ErrLocked says that another living process owns the store directory.
 var ErrLocked = errors.New("another server owns the NATS store directory")
+
+// LogIn tells whether these credentials let somebody in who connects from an address, within NATS's two seconds for it (ctx ends with them).
+type LogIn func(ctx context.Context, username, password string, from net.Addr) (Stay, bool)
+
+// Stay tells whether somebody who was let in may stay. It may wait, until ctx ends.
+type Stay func(ctx context.Context) bool
 
 // Config says which server to run.
 type Config struct {
@@ -45,8 +55,8 @@ type Config struct {
 	Host string
 	Port int
 
-	// User and Password are what others log in with.
-	User, Password string
+	// LogIn says who may come in by TCP; nil is nobody.
+	LogIn LogIn
 
 	// MaxPayload is the most bytes of a message, headers and data together.
 	MaxPayload int32
@@ -84,9 +94,6 @@ func (cfg Config) check() error {
 	}
 	if cfg.StoreDir == "" {
 		refuse("StoreDir (ORISUN_NATS_STORE_DIR) is empty: name a directory")
-	}
-	if cfg.User == "" || cfg.Password == "" {
-		refuse("User and Password (ORISUN_ADMIN_USERNAME, ORISUN_ADMIN_PASSWORD) must not be empty: the NATS port is open to all who know them")
 	}
 	if cfg.MaxPayload <= 0 {
 		refuse("MaxPayload (ORISUN_NATS_MAX_PAYLOAD) is %d: it must be positive", cfg.MaxPayload)

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -22,10 +23,20 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
+// right is what a house lets in.
+var right = nats.UserInfo("admin", "s3cret")
+
+// house lets admin in, until it is closed.
+type house struct{ closed atomic.Bool }
+
+func (h *house) logIn(_ context.Context, username, password string, from net.Addr) (embedded.Stay, bool) {
+	return func(context.Context) bool { return !h.closed.Load() }, username == "admin" && password == "s3cret" && from.(*net.TCPAddr).IP.IsLoopback()
+}
+
 func config(t *testing.T) embedded.Config {
 	t.Helper()
 	return embedded.Config{
-		ServerName: "test", Host: "127.0.0.1", User: "admin", Password: "$2a$11$looks.like.a.hash", MaxPayload: 1 << 20, StoreDir: t.TempDir(),
+		ServerName: "test", Host: "127.0.0.1", LogIn: new(house).logIn, MaxPayload: 1 << 20, StoreDir: t.TempDir(),
 		Logger: slog.New(slog.NewTextHandler(t.Output(), nil)),
 	}
 }
@@ -98,16 +109,48 @@ func TestOthersNeedTheCredentials(t *testing.T) {
 	server := start(t, cfg)
 	for name, options := range map[string][]nats.Option{
 		"none":           nil,
-		"wrong password": {nats.UserInfo(cfg.User, "changeit")},
-		"wrong user":     {nats.UserInfo("root", cfg.Password)},
-		"token":          {nats.Token(cfg.Password)},
+		"wrong password": {nats.UserInfo("admin", "changeit")},
+		"wrong user":     {nats.UserInfo("root", "s3cret")},
+		"token":          {nats.Token("s3cret")},
 	} {
 		if _, err := outside(t, server, options...); !errors.Is(err, nats.ErrAuthorization) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if _, err := outside(t, server, nats.UserInfo(cfg.User, cfg.Password)); err != nil {
+	if _, err := outside(t, server, right); err != nil {
 		t.Errorf("the right ones: %v", err)
+	}
+}
+
+func TestOthersAreCutWhenTheyMayNotStay(t *testing.T) {
+	cfg := config(t)
+	var open house
+	cfg.LogIn = open.logIn
+	server := start(t, cfg)
+	own, err := server.Connect("own")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cut := make(chan struct{})
+	if _, err := outside(t, server, right, nats.ClosedHandler(func(*nats.Conn) { close(cut) })); err != nil {
+		t.Fatal(err)
+	}
+	open.closed.Store(true)
+	select {
+	case <-cut:
+	case <-time.After(30 * time.Second):
+		t.Error("a guest stays")
+	}
+	if err := own.Flush(); err != nil {
+		t.Errorf("a connection of this process: %v", err)
+	}
+}
+
+func TestNobodyComesInWhereNobodyIsAsked(t *testing.T) {
+	cfg := config(t)
+	cfg.LogIn = nil
+	if _, err := outside(t, start(t, cfg), right); !errors.Is(err, nats.ErrAuthorization) {
+		t.Error(err)
 	}
 }
 
@@ -118,7 +161,7 @@ func TestOthersReadWhatIsPublished(t *testing.T) {
 	if _, err := js.CreateStream(t.Context(), stream); err != nil {
 		t.Fatal(err)
 	}
-	conn, err := outside(t, server, nats.UserInfo(cfg.User, cfg.Password))
+	conn, err := outside(t, server, right)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -183,7 +226,7 @@ func TestOthersChangeNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	refusals := make(chan error, 1)
-	conn, err := outside(t, server, nats.UserInfo(cfg.User, cfg.Password),
+	conn, err := outside(t, server, right,
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { refusals <- err }))
 	if err != nil {
 		t.Fatal(err)
@@ -247,8 +290,8 @@ func TestWhyItDoesNotStart(t *testing.T) {
 		}, []string{"JetStream", "ORISUN_NATS_STORE_DIR", "not a directory"}},
 		"another server's directory": {func(c *embedded.Config) { c.StoreDir = running.StoreDir }, []string{running.StoreDir, embedded.ErrLocked.Error()}},
 		"several mistakes": {
-			func(c *embedded.Config) { c.Port, c.Password, c.StoreDir, c.MaxPayload = -1, "", "", 0 },
-			[]string{"ORISUN_NATS_PORT", "ORISUN_ADMIN_PASSWORD", "ORISUN_NATS_STORE_DIR", "ORISUN_NATS_MAX_PAYLOAD"},
+			func(c *embedded.Config) { c.Port, c.StoreDir, c.MaxPayload = -1, "", 0 },
+			[]string{"ORISUN_NATS_PORT", "ORISUN_NATS_STORE_DIR", "ORISUN_NATS_MAX_PAYLOAD"},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -32,6 +32,9 @@ type Server struct {
 	log    *slog.Logger
 	lock   *os.File
 
+	unwatch context.CancelFunc
+	watched chan struct{} // closed when access is not watched any more
+
 	stop     sync.Once
 	stopErr  error
 	mu       sync.Mutex
@@ -55,13 +58,19 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("NATS: make the store directory (ORISUN_NATS_STORE_DIR): %w", err)
 	}
-	s := &Server{log: cfg.Logger, access: newAccess(cfg.User, cfg.Password)}
+	s := &Server{log: cfg.Logger, access: newAccess(cfg.LogIn), watched: make(chan struct{})}
 	if s.lock, err = lock(dir); err != nil {
 		return nil, fmt.Errorf("NATS: lock the store directory %s (ORISUN_NATS_STORE_DIR): %w", dir, err)
 	}
 	if err := s.run(ctx, cfg.options(dir, s.access), cfg.startLimit()); err != nil {
 		return nil, errors.Join(fmt.Errorf("NATS (ORISUN_NATS_PORT %d, ORISUN_NATS_STORE_DIR %s): %w", cfg.Port, dir, err), s.Shutdown())
 	}
+	watching, unwatch := context.WithCancel(context.WithoutCancel(ctx))
+	s.unwatch = unwatch
+	go func() {
+		defer close(s.watched)
+		s.access.watch(watching, s.nats)
+	}()
 	s.log.Info("NATS: start", "address", s.Address().String(), "store", dir)
 	return s, nil
 }
@@ -176,6 +185,10 @@ func (s *Server) Shutdown() error {
 			session.Close()
 		}
 		s.mu.Unlock()
+		if s.unwatch != nil {
+			s.unwatch()
+			<-s.watched
+		}
 		if s.nats != nil {
 			s.nats.Shutdown()
 			s.nats.WaitForShutdown()
