@@ -256,6 +256,7 @@ func (s *scenario) measure(b *testing.B, good *goodCaller, address string, durin
 
 // report tells latencies, and how many times those of the other scenarios they are.
 func (s *scenario) report(b *testing.B, alone, control scenario) {
+	b.Helper()
 	b.Run(s.name, func(b *testing.B) {
 		for b.Loop() { // it has been measured already
 		}

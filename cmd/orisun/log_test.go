@@ -31,7 +31,7 @@ func TestStrangersCannotFillTheLog(t *testing.T) {
 			t.Errorf("%d lines for other ends: %s", lines, log.String())
 		}
 		log.Reset()
-		time.Sleep(warningEvery)
+		<-time.After(warningEvery)
 		end(codes.Unauthenticated)
 		if !strings.Contains(log.String(), "unlogged=9900") {
 			t.Errorf("later: %s", log.String())

@@ -20,9 +20,10 @@ type directory struct {
 	state  db.OrisunAuthState
 	keys   []db.OrisunTokenKey
 	users  []db.OrisunLogin
-	asked  int   // how often for the state
-	looked int   // how often for a user
-	down   error // what all questions answer, while it is not nil
+	asked  int           // how often for the state
+	looked int           // how often for a user
+	down   error         // what all questions answer, while it is not nil
+	gate   chan struct{} // questions for a user wait until it is closed, where it is not nil
 }
 
 // newDirectory has one key and admins with these credentials. A user's id is its name.
@@ -97,6 +98,9 @@ func (d *directory) Keys(context.Context) ([]db.OrisunTokenKey, error) {
 }
 
 func (d *directory) Login(_ context.Context, userID, username string) (*db.OrisunLogin, error) {
+	if d.gate != nil {
+		<-d.gate
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.looked++
