@@ -5,8 +5,8 @@ import "sync"
 // maxHashing is how many logins may wait to be hashed.
 const maxHashing = 32
 
-// queue is the logins that wait to be hashed, by the addresses they come from. Each address may take half as many places as it leaves free:
-// one alone gets a third of them, and however many others come, there is one for who comes from elsewhere, until the last one is taken.
+// queue is the logins that wait to be hashed, by the addresses they come from. Who has a place there takes another only while half of them are free:
+// so however many come from sixteen addresses, there is a place for who comes from elsewhere.
 type queue struct {
 	mu      sync.Mutex
 	waiting int
@@ -22,7 +22,12 @@ func (q *queue) hasRoom(address string) bool {
 	return q.isOpen(address)
 }
 
-func (q *queue) isOpen(address string) bool { return 2*q.by[address] < maxHashing-q.waiting }
+func (q *queue) isOpen(address string) bool {
+	if q.by[address] > 0 {
+		return q.waiting < maxHashing/2
+	}
+	return q.waiting < maxHashing
+}
 
 // join takes a place, or tells that there is none. Each place that is taken has to be left.
 func (q *queue) join(address string) bool {
