@@ -21,6 +21,10 @@ const (
 
 	// ackLimit is when an acknowledgement counts as lost.
 	ackLimit = 5 * time.Second
+
+	// goneAfter is how long an acknowledgement may take before the line looks whether the stream is still there. NATS does not tell: the feeds
+	// hear what is published, so that it has somebody who takes it.
+	goneAfter = 250 * time.Millisecond
 )
 
 // line is the pipeline into a stream, from the moment its end was looked up. Each message names the sequence that the stream's last message
@@ -42,7 +46,8 @@ type line struct {
 	sequence uint64   // that it has, or will have, in the stream
 	settled  position // of the last event acknowledged
 	flights  []flight
-	bytes    int   // of the flights
+	bytes    int // of the flights
+	look     *time.Timer
 	broken   error // why nothing more can be sent: the stream's end has to be looked up again
 }
 
@@ -60,6 +65,7 @@ func newLine(held context.Context, js jetstream.JetStream, o *outbox, end stream
 		js: js, boundary: o.boundary, source: o.config.Source + "/" + o.boundary,
 		limit: messageLimit(o.config.NATS.MaxPayload(), o.config.Stream.MaxBytes), held: held,
 		copied: o.config.Stream.Replicas > 1, traces: &o.traces, tracer: o.config.Tracer,
+		look:  time.NewTimer(goneAfter),
 		taken: end.at, sent: end.at, sequence: end.sequence, settled: end.at,
 	}
 }
@@ -112,16 +118,24 @@ func (l *line) settle(bytes int) error {
 }
 
 func (l *line) await(f flight) error {
-	select {
-	case ack := <-f.ack.Ok():
-		if ack.Duplicate || ack.Sequence != f.sequence {
-			return fmt.Errorf("the stream has it as message %d (duplicate: %t), expected %d", ack.Sequence, ack.Duplicate, f.sequence)
+	l.look.Reset(goneAfter)
+	for {
+		select {
+		case ack := <-f.ack.Ok():
+			if ack.Duplicate || ack.Sequence != f.sequence {
+				return fmt.Errorf("the stream has it as message %d (duplicate: %t), expected %d", ack.Sequence, ack.Duplicate, f.sequence)
+			}
+			return nil
+		case err := <-f.ack.Err():
+			return err // JetStream's, or that no answer came within ackLimit
+		case <-l.look.C:
+			if _, err := l.js.Stream(l.held, StreamName(l.boundary)); err != nil {
+				return err
+			}
+			l.look.Reset(goneAfter)
+		case <-l.held.Done():
+			return context.Cause(l.held)
 		}
-		return nil
-	case err := <-f.ack.Err():
-		return err // JetStream's, or that no answer came within ackLimit
-	case <-l.held.Done():
-		return context.Cause(l.held)
 	}
 }
 

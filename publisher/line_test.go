@@ -1,6 +1,8 @@
 package publisher
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"testing"
@@ -116,5 +118,31 @@ func TestAMessageTakenForADuplicateStopsTheLine(t *testing.T) {
 	}
 	if info, err := stream.Info(t.Context()); err != nil || info.State.Msgs != 7 || info.State.LastSeq != 10 {
 		t.Errorf("the stream has %d messages up to %d: events are missing before the last one (%v)", info.State.Msgs, info.State.LastSeq, err)
+	}
+}
+
+// NATS tells of a message that nobody takes, but a feed takes it.
+func TestALineNoticesThatItsStreamIsGoneThoughAFeedListens(t *testing.T) {
+	conn, js := startJetStream(t)
+	o := newOutbox(Config{NATS: conn}, "orders", slog.New(slog.DiscardHandler))
+	if _, err := js.CreateStream(t.Context(), o.streamConfig(beginning)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := conn.SubscribeSync(Subjects("orders")); err != nil {
+		t.Fatal(err)
+	}
+	held, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	l := newLine(held, js, o, streamEnd{at: beginning})
+	sendEvent(t, l, 0)
+	if err := l.settle(0); err != nil {
+		t.Fatal(err)
+	}
+	if err := js.DeleteStream(t.Context(), StreamName("orders")); err != nil {
+		t.Fatal(err)
+	}
+	sendEvent(t, l, 1)
+	if err := l.settle(0); !errors.Is(err, jetstream.ErrStreamNotFound) {
+		t.Errorf("the line says %v", err)
 	}
 }
