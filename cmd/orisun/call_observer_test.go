@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"testing"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -24,7 +25,7 @@ func TestCallsAreMeasuredByMethodAndCode(t *testing.T) {
 	reader := sdkmetric.NewManualReader()
 	observer := newTestObserver(t, reader, sdktrace.NewTracerProvider(), false)
 	for _, err := range []error{nil, nil, status.Error(codes.AlreadyExists, ""), status.Error(codes.Internal, ""), status.Error(codes.Code(99), "")} {
-		if _, got := observer.unary(t.Context(), nil, observedSave, func(context.Context, any) (any, error) { return nil, err }); got != err {
+		if _, got := observer.unary(t.Context(), nil, observedSave, func(context.Context, any) (any, error) { return nil, err }); !errors.Is(got, err) {
 			t.Errorf("the call ended with %v, want %v", got, err)
 		}
 	}

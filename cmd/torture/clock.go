@@ -35,7 +35,7 @@ func (c *clock) set(offset time.Duration) (err error) {
 	if err != nil {
 		return err
 	}
-	_, err = file.Write(endian.NativeEndian.AppendUint64(nil, uint64(offset/time.Second))) //nolint:gosec // two's complement, as C reads it
+	_, err = file.Write(endian.NativeEndian.AppendUint64(nil, uint64(offset/time.Second))) // two's complement, as C reads it
 	return errors.Join(err, file.Close())
 }
 

@@ -127,5 +127,5 @@ func writeReport(path, text string) error {
 	if next := strings.Index(after, "\n## "); next >= 0 {
 		text += after[next:]
 	}
-	return os.WriteFile(path, []byte(before+title+"\n"+text), 0o600)
+	return os.WriteFile(path, []byte(before+title+"\n"+text), 0o600) //nolint:gosec // the page that the user names
 }
