@@ -57,6 +57,7 @@ type EventStore struct {
 	saves   *groupcommit.Group[*orisunpb.SaveEventsRequest, db.OrisunSaveResult]
 	saving  sync.Map // by boundary, the statement that calls its saving function
 	advice  *adviser
+	pages   *pageTurns
 }
 
 // NewEventStore returns a server over the pools of config, which stay the caller's to close.
@@ -64,7 +65,7 @@ func NewEventStore(config Config) *EventStore {
 	if config.Log == nil {
 		config.Log = slog.New(slog.DiscardHandler)
 	}
-	store := &EventStore{config: config, queries: db.New()}
+	store := &EventStore{config: config, queries: db.New(), pages: newPageTurns()}
 	store.advice = newAdviser(func(ctx context.Context, boundary string, keys []string) (bool, error) {
 		return store.queries.IsServed(ctx, config.Read, db.IsServedParams{Boundary: boundary, Keys: keys})
 	}, config.Log, time.Now)

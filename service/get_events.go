@@ -16,8 +16,8 @@ import (
 	orisunpb "github.com/oexza/orisun/proto"
 )
 
-// smallPage is what a page of ten events takes, in bytes; a larger one grows from there.
-const smallPage = 8 << 10
+// smallPageBytes is what a page of ten events takes; a larger one grows from there.
+const smallPageBytes = 8 << 10
 
 // GetEvents answers one page. Errors: INVALID_ARGUMENT with field paths, NOT_FOUND for an unknown boundary,
 // RESOURCE_EXHAUSTED when the page is larger than the send limit, UNAVAILABLE.
@@ -28,34 +28,68 @@ func (s *EventStore) GetEvents(ctx context.Context, in *orisunpb.GetEventsReques
 	if err != nil {
 		return nil, err
 	}
-	// A page is cut off by its bytes while it is read: its events together may be larger than the memory. Cancelling ends the query.
-	query, cancel := context.WithCancel(ctx)
-	defer cancel()
-	rows, err := s.config.Read.Query(query, db.GetEvents, params.Boundary, params.TagCriteria, params.TagKeys, params.TagValues, params.TransactionID, params.GlobalID,
-		params.Inclusive, params.Descending, params.Count)
+	page, err := s.readPage(ctx, params)
 	if err != nil {
-		return nil, toStatus(ctx, err)
-	}
-	defer rows.Close()
-	page := make([]byte, 0, smallPage)
-	events := 0
-	for ; rows.Next(); events++ {
-		if page, err = appendEvent(page, rows); err != nil {
-			return nil, internal(err)
-		}
-		if len(page) > s.config.MaxPageBytes {
-			cancel()
-			return nil, pageTooLarge(s.config.MaxPageBytes, fmt.Sprintf("ask with count at most %d", max(events, 1)))
-		}
-	}
-	if err := rows.Err(); err != nil {
-		return nil, toStatus(ctx, err)
+		return nil, err
 	}
 	s.advice.note(ctx, in.GetBoundary(), in.GetQuery().GetCriteria())
 	// On the wire a field that is set and one that is kept as unknown are the same bytes: the events are encoded once, where they are read.
 	answer := &orisunpb.GetEventsResponse{}
 	answer.ProtoReflect().SetUnknown(page)
 	return answer, nil
+}
+
+// readPage reads a page in wire form. While there are saves, a large one is read in two parts, of which the second waits for its turn: what is
+// before or after a position never changes, so the parts are what the whole would have been, or have more at its end.
+func (s *EventStore) readPage(ctx context.Context, params db.GetEventsParams) ([]byte, error) {
+	page := pageReader{store: s, bytes: make([]byte, 0, smallPageBytes)}
+	rest := params
+	if params.Count > smallPage && s.pages.wanted() {
+		params.Count = smallPage
+	}
+	err := page.read(ctx, params)
+	if rest.Count -= int32(page.events); err != nil || rest.Count == 0 || page.events < int(params.Count) {
+		return page.bytes, err
+	}
+	done, err := s.pages.take(ctx)
+	if err != nil {
+		return nil, toStatus(ctx, err)
+	}
+	defer done()
+	transactionID, globalID := page.last.TransactionId, page.last.GlobalId
+	rest.Inclusive, rest.TransactionID, rest.GlobalID = false, &transactionID, &globalID
+	err = page.read(ctx, rest)
+	return page.bytes, err
+}
+
+// pageReader collects the events of a page.
+type pageReader struct {
+	store  *EventStore
+	bytes  []byte
+	events int
+	last   orisunpb.Position // of the last event
+}
+
+// read appends what a question finds. A page is cut off by its bytes while it is read: its events together may be larger than the memory.
+func (p *pageReader) read(ctx context.Context, params db.GetEventsParams) error {
+	query, cancel := context.WithCancel(ctx) // which ends the query
+	defer cancel()
+	rows, err := p.store.config.Read.Query(query, db.GetEvents, params.Boundary, params.TagCriteria, params.TagKeys, params.TagValues, params.TransactionID, params.GlobalID,
+		params.Inclusive, params.Descending, params.Count)
+	if err != nil {
+		return toStatus(ctx, err)
+	}
+	defer rows.Close()
+	for ; rows.Next(); p.events++ {
+		if p.bytes, err = appendEvent(p.bytes, rows, &p.last); err != nil {
+			return internal(err)
+		}
+		if limit := p.store.config.MaxPageBytes; len(p.bytes) > limit {
+			cancel()
+			return pageTooLarge(limit, fmt.Sprintf("ask with count at most %d", max(p.events, 1)))
+		}
+	}
+	return toStatus(ctx, rows.Err())
 }
 
 // pageParams checks a question, whose fields' paths begin with prefix, and puts it as orisun.get_events takes it.

@@ -27,6 +27,7 @@ func (s *EventStore) SaveEvents(ctx context.Context, in *orisunpb.SaveEventsRequ
 	if err := s.checkSave(in); err != nil {
 		return nil, err
 	}
+	s.pages.noteSave()
 	result, err := s.saves.Do(ctx, in.GetBoundary(), in)
 	if err != nil {
 		return nil, toStatus(ctx, err)
