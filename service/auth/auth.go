@@ -210,17 +210,22 @@ func (a *Authenticator) logIn(ctx context.Context, version int64, given Credenti
 			return user, nil
 		}
 	}
-	login, err := a.passwords.verify(ctx, given, address)
+	login, err := a.passwords.verify(ctx, version, given, address)
 	if err != nil {
 		return nil, err
 	}
 	return a.users.remember(login, version, mac), nil
 }
 
-// Verify returns whose credentials these are, as PostgreSQL has it now. The error is UNAUTHENTICATED for a wrong username or password, and
-// RESOURCE_EXHAUSTED with how long to wait where too many wrong ones came for this user or from the caller's address.
+// Verify returns whose credentials these are, all changes that are settled included, and hashes them though they were found right before. The error is
+// UNAUTHENTICATED for a wrong username or password, and RESOURCE_EXHAUSTED with how long to wait where too many wrong ones came for this user or from
+// the caller's address.
 func (a *Authenticator) Verify(ctx context.Context, given Credentials) (*db.OrisunLogin, error) {
-	return a.passwords.verify(ctx, given, addressOf(ctx))
+	state, err := a.state.get(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return a.passwords.verify(ctx, state.Version, given, addressOf(ctx))
 }
 
 // LogIn returns whose credentials these are, for those who come by another way than gRPC. The error is as Verify's, or UNAVAILABLE while
