@@ -456,7 +456,8 @@ func TestAUserSavedByHandTakesItsName(t *testing.T) {
 		{"event_id": "1", "event_type": "UserCreated", "data": {"user_id": "u1", "username": "byhand", "name": "By Hand", "roles": ["user"]}},
 		{"event_id": "2", "event_type": "UserCreated", "data": {"user_id": "u2", "username": "odd", "roles": "none"}},
 		{"event_id": "3", "event_type": "UserDeleted", "data": {"user_id": 7}},
-		{"event_id": "4", "event_type": "SomethingElse", "data": {}}]')`, adminBoundary)
+		{"event_id": "4", "event_type": "SomethingElse", "data": {}},
+		{"event_id": "5", "event_type": "UserCreated", "data": {"user_id": "u5", "username": "nobody yet", "roles": [null, "user", {"a": 1}]}}]')`, adminBoundary)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -467,5 +468,9 @@ func TestAUserSavedByHandTakesItsName(t *testing.T) {
 	node.create(auth.Credentials{Username: "another", Password: "s3cret"}, "user")
 	if code := node.ping(by(t, auth.Credentials{Username: "byhand"})); code != codes.Unauthenticated {
 		t.Errorf("a user without a password logs in with none: %v", code)
+	}
+	all, err := node.users().ListUsers(by(t, firstAdmin), &orisunpb.ListUsersRequest{})
+	if err != nil || len(all.GetUsers()) != 5 {
+		t.Errorf("with odd users in it the list is %v, %v", all, err)
 	}
 }
