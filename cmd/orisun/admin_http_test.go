@@ -66,7 +66,7 @@ func readyz(t *testing.T, server *process) (status int, answer readinessAnswer) 
 
 func TestReadinessTellsWhatIsWrongAndHealthThatTheProcessLives(t *testing.T) {
 	config := pgtest.Clone(t)
-	server := launch(t, environment(t.TempDir(), append(outside(config), "ORISUN_GRPC_HOST=")...))
+	server := launch(t, environment(t.TempDir(), append(outside(config), "ORISUN_ADMIN_HOST=")...)) // calls come in by HTTP, too
 	status, answer := readyz(t, server)
 	if status != http.StatusOK || !answer.Ready || !answer.Serving.OK {
 		t.Fatalf("%d, %+v", status, answer)

@@ -132,7 +132,7 @@ func (r *readiness) warnings(ctx context.Context) (warnings []string) {
 		if err != nil {
 			warnings = append(warnings, "whether the admin has the default password is unknown: "+err.Error())
 		} else if open {
-			warnings = append(warnings, "the admin has the default password, and ORISUN_GRPC_HOST lets others than this machine in: change it with orisun user password")
+			warnings = append(warnings, "the admin has the default password, and ORISUN_GRPC_HOST, ORISUN_ADMIN_HOST or ORISUN_NATS_HOST lets others than this machine in: change it with orisun user password")
 		}
 	}
 	return warnings

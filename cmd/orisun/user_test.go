@@ -178,10 +178,14 @@ func TestTheDefaultPasswordIsToldUntilItIsChanged(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	starts := func(ip string) (warned, open bool) {
+	starts := func(ips string) (warned, open bool) {
 		t.Helper()
 		var log bytes.Buffer
-		c, err := newCallers(config, pool, &net.TCPAddr{IP: net.ParseIP(ip), Port: 5005})
+		var listens []net.Addr
+		for _, ip := range strings.Fields(ips) {
+			listens = append(listens, &net.TCPAddr{IP: net.ParseIP(ip), Port: 5005})
+		}
+		c, err := newCallers(config, pool, listens...)
 		if err == nil {
 			err = c.bootstrap(t.Context(), config, store, slog.New(slog.NewTextHandler(&log, nil)))
 		}
@@ -195,11 +199,14 @@ func TestTheDefaultPasswordIsToldUntilItIsChanged(t *testing.T) {
 		return strings.Contains(log.String(), "level=WARN") && strings.Contains(log.String(), "default password"), open
 	}
 	for _, c := range []struct {
-		ip   string
+		ips  string
 		want bool
-	}{{"127.0.0.1", false}, {"::1", false}, {"0.0.0.0", true}, {"::", true}, {"192.0.2.1", true}, {"0.0.0.0", true}} {
-		if warned, open := starts(c.ip); warned != c.want || open != c.want {
-			t.Errorf("listening on %s: warned %v, reported %v", c.ip, warned, open)
+	}{
+		{"127.0.0.1", false}, {"::1", false}, {"127.0.0.1 ::1 127.0.0.2", false}, {"0.0.0.0", true}, {"::", true}, {"192.0.2.1", true}, {"0.0.0.0", true},
+		{"127.0.0.1 0.0.0.0 127.0.0.1", true}, {"127.0.0.1 127.0.0.1 ::", true},
+	} {
+		if warned, open := starts(c.ips); warned != c.want || open != c.want {
+			t.Errorf("listening on %s: warned %v, reported %v", c.ips, warned, open)
 		}
 	}
 	hash, err := auth.Hash("n0t-default")
