@@ -156,7 +156,11 @@ func TestUserCommandsSayWhatIsWrong(t *testing.T) {
 		{[]string{"user", "delete", "nobody"}, "", `no user is called "nobody"`},
 		{[]string{"user", "delete", "admin"}, "", "own account"},
 		{[]string{"user", "password"}, "weak", "new_password: has 4 bytes"},
-		{[]string{"user", "list", "--password", "wrong"}, "", "UNAUTHENTICATED"},
+		{[]string{"user", "list", "--ask-password"}, "wrong", "UNAUTHENTICATED"},
+		{[]string{"user", "list", "--ask-password"}, "", "the password of admin"},
+		{[]string{"user", "password", "--ask-password"}, "changeit\nweak", "new_password: has 4 bytes"},
+		{[]string{"user", "password", "--ask-password"}, "changeit\n", "the new password"},
+		{[]string{"user", "list", "--password", "changeit"}, "", "unknown flag"},
 	} {
 		output, ok := command(t, c.input, []string{"ORISUN_URL=" + server.address}, c.args...)
 		if ok || !strings.Contains(output, c.want) {
