@@ -100,7 +100,9 @@ func (c *callers) defaultPasswordIsOpen(ctx context.Context) (bool, error) {
 }
 
 // reachable are the addresses where others than this machine can log in.
-func (c *callers) reachable() []net.Addr { return slices.DeleteFunc(slices.Clone(c.listens), isLoopback) }
+func (c *callers) reachable() []net.Addr {
+	return slices.DeleteFunc(slices.Clone(c.listens), isLoopback)
+}
 
 // isLoopback tells whether only this machine can reach an address.
 func isLoopback(address net.Addr) bool {
