@@ -10,6 +10,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -112,6 +114,26 @@ func TestReadinessTellsWhatIsWrongAndHealthThatTheProcessLives(t *testing.T) {
 	}
 	allow(true)
 	waitFor(t, func() bool { status, _ = readyz(t, server); return status == http.StatusOK })
+}
+
+// JetStream takes all the time of a look while it has no leader.
+func TestACheckThatDoesNotAnswerKeepsNothingElseFromBeingTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newReadiness(nil)
+		ask := func(ctx context.Context) error {
+			time.Sleep(time.Millisecond)
+			return ctx.Err()
+		}
+		r.checks = []readinessCheck{
+			{"silent", false, func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }},
+			{"good", true, ask},
+		}
+		r.isOpen = func(ctx context.Context) (bool, error) { return true, ask(ctx) }
+		answer := r.ask(t.Context())
+		if told := strings.Join(answer.Warnings, "; "); !answer.Ready || answer.Checks["silent"].OK || !answer.Checks["good"].OK || !strings.Contains(told, "has the default password") {
+			t.Errorf("%+v", answer)
+		}
+	})
 }
 
 func TestADrainIsToldToProbesAndLetsCallsByHTTPFinish(t *testing.T) {
