@@ -109,7 +109,7 @@ func TestSettingsThatContradictEachOtherAreRefused(t *testing.T) {
 	for want, environ := range map[string][]string{
 		"ORISUN_PG_HOST is empty":                     {"ORISUN_NATS_CLUSTER_PASSWORD=own"},
 		"ORISUN_NATS_CLUSTER_PASSWORD is the default": {"ORISUN_PG_HOST=db"},
-		"":                                            {"ORISUN_PG_HOST=db", "ORISUN_NATS_CLUSTER_HOST=127.0.0.1"},
+		"": {"ORISUN_PG_HOST=db", "ORISUN_NATS_CLUSTER_HOST=127.0.0.1"},
 	} {
 		_, warnings, err := loadConfig(nil, append(environ, "ORISUN_NATS_CLUSTER_ENABLED=true"))
 		if told := strings.Join(warnings, "\n"); err != nil || len(warnings) > 1 || !strings.Contains(told, want) || want == "" && told != "" {

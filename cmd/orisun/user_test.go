@@ -4,12 +4,15 @@ import (
 	"bytes"
 	"context"
 	"encoding/base64"
+	"fmt"
 	"log/slog"
 	"net"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 
+	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
@@ -47,8 +50,9 @@ func basicHeader(username, password string) string {
 
 // TestAUserFromTheCommandLineOnTwoServers follows a user from its creation to its deletion, on one server, while it works with another one.
 func TestAUserFromTheCommandLineOnTwoServers(t *testing.T) {
+	receiver, endpoint := startCollector(t, "127.0.0.1:0")
 	database := outside(pgtest.NewEmpty(t))
-	database = append(database, "ORISUN_LOGGING_LEVEL=DEBUG")
+	database = append(database, "ORISUN_LOGGING_LEVEL=DEBUG", "ORISUN_OTEL_ENABLED=true", "ORISUN_OTEL_ENDPOINT="+endpoint)
 	here := launch(t, environment(t.TempDir(), append(database, "ORISUN_NATS_SERVER_NAME=here")...))
 	there := launch(t, environment(t.TempDir(), append(database, "ORISUN_NATS_SERVER_NAME=there")...))
 	var printed strings.Builder
@@ -124,6 +128,9 @@ func TestAUserFromTheCommandLineOnTwoServers(t *testing.T) {
 	if _, err := jane.GetEvents(login(t, "janedoe", "third-s3cret"), &orisunpb.GetEventsRequest{Boundary: followedBoundary}); status.Code(err) != codes.PermissionDenied {
 		t.Errorf("a role that was taken away: %v", err)
 	}
+	if _, err := jane.Ping(login(t, "janedoe", "wr0ng-s3cret"), &orisunpb.PingRequest{}); status.Code(err) != codes.Unauthenticated {
+		t.Errorf("a wrong password: %v", err)
+	}
 
 	// Nothing of all that has left a secret anywhere.
 	people := subscribe(t, admin, &orisunpb.CatchUpSubscribeToEventStoreRequest{Boundary: "orisun_admin", AfterPosition: start})
@@ -132,7 +139,12 @@ func TestAUserFromTheCommandLineOnTwoServers(t *testing.T) {
 		t.Fatalf("%v, %v", page, err)
 	}
 	people.wants(page.GetEvents())
-	for name, text := range map[string]string{"an event": page.String(), "the log": here.logged() + there.logged(), "what a command printed": printed.String()} {
+	for _, name := range []string{"orisun.Admin/CreateUser", "query CreateUser", "orisun.Admin/ChangePassword", "query ChangeUserPassword", "orisun.Admin/ChangeUserRoles"} {
+		waitFor(t, func() bool {
+			return slices.ContainsFunc(receiver.all(), func(span *tracepb.Span) bool { return span.GetName() == name })
+		})
+	}
+	for name, text := range map[string]string{"an event": page.String(), "a trace": fmt.Sprint(receiver.all()), "the log": here.logged() + there.logged(), "what a command printed": printed.String()} {
 		for _, secret := range []string{"s3cret", "changeit", "$2a$"} {
 			if strings.Contains(text, secret) {
 				t.Errorf("%q is in %s", secret, name)
