@@ -369,4 +369,7 @@ func TestAClientCertificateStandsForItsUserWhereNoOtherCredentialsDo(t *testing.
 			t.Errorf("certificate of %s, password %q: %v, want %v", test.user, test.password, err, test.want)
 		}
 	}
+	if !strings.Contains(server.logged(), `no user is called \"nobody\", whom the client certificate names`) {
+		t.Error("the log does not tell whom a certificate stands for")
+	}
 }

@@ -88,6 +88,17 @@ type Directory interface {
 var errUnauthenticated = status.Error(codes.Unauthenticated, "credentials are missing, wrong or expired: "+
 	"send metadata 'authorization: Basic base64(username:password)', or the 'x-auth-token' of an earlier answer")
 
+// unauthenticated is that answer, with what only the log is told.
+type unauthenticated struct{ cause error }
+
+func (unauthenticated) Error() string { return status.Convert(errUnauthenticated).Message() }
+
+// GRPCStatus is what the caller sees.
+func (unauthenticated) GRPCStatus() *status.Status { return status.Convert(errUnauthenticated) }
+
+// Unwrap is the cause, for the log.
+func (u unauthenticated) Unwrap() error { return u.cause }
+
 // Authenticator finds out who calls and whether they may. It is safe for concurrent use.
 type Authenticator struct {
 	directory     Directory
@@ -185,14 +196,14 @@ func (a *Authenticator) authenticate(ctx context.Context, token, authorization, 
 func (a *Authenticator) byCertificate(ctx context.Context, version int64) (*user, error) {
 	name, err := CertificateUser(ctx, a.certificates)
 	if err != nil {
-		return nil, errUnauthenticated
+		return nil, unauthenticated{err}
 	}
 	user, err := a.users.byName(ctx, version, name)
 	if err == nil && user == nil {
 		user, err = a.users.read(ctx, version, "", name)
 	}
 	if err == nil && user == nil {
-		err = errUnauthenticated
+		err = unauthenticated{fmt.Errorf("no user is called %q, whom the client certificate names", name)}
 	}
 	return user, err
 }
