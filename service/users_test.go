@@ -448,6 +448,20 @@ func TestTheLogOfUsersTellsWhoDidWhatAndNoSecret(t *testing.T) {
 	}
 }
 
+func TestAUsernameThatNobodyCanHaveIsAWrongOne(t *testing.T) {
+	pool := userDatabase(t)
+	node := guard(t, pool)
+	directory := service.NewDirectory(pool, adminBoundary)
+	for _, username := range []string{"", "a\x00b", "\xff\xfe", strings.Repeat("a", 1<<20), "nobody"} {
+		if login, err := directory.Login(t.Context(), "", username); login != nil || err != nil {
+			t.Errorf("%.10q is %v, %v", username, login, err)
+		}
+	}
+	if code := node.ping(by(t, auth.Credentials{Username: "\xff\xfe", Password: "s3cret"})); code != codes.Unauthenticated {
+		t.Errorf("a call with it: %v", code)
+	}
+}
+
 // What DBAs save by hand about users counts as well, and stands in the way of a decision that did not see it.
 func TestAUserSavedByHandTakesItsName(t *testing.T) {
 	pool := userDatabase(t)
