@@ -29,10 +29,7 @@ func (a *Admin) ChangePassword(ctx context.Context, in *orisunpb.ChangePasswordR
 	if err != nil {
 		return nil, err
 	}
-	hash, err := auth.Hash(in.GetNewPassword())
-	if err != nil {
-		return nil, internal(err)
-	}
+	var hash string
 	err = a.changeUser(ctx, func(ctx context.Context) error {
 		login, err := a.callers.Verify(ctx, auth.Credentials{Username: caller.Username, Password: in.GetCurrentPassword()})
 		switch {
@@ -40,6 +37,11 @@ func (a *Admin) ChangePassword(ctx context.Context, in *orisunpb.ChangePasswordR
 			return status.Error(codes.Unauthenticated, "the current password is wrong")
 		case err != nil:
 			return err
+		}
+		if hash == "" { // who guesses at the current password has nothing hashed beyond that
+			if hash, err = auth.Hash(in.GetNewPassword()); err != nil {
+				return internal(err)
+			}
 		}
 		return a.store.queries.ChangeUserPassword(ctx, a.store.config.Write, db.ChangeUserPasswordParams{
 			Boundary: a.boundary, UserID: login.UserID, PasswordHash: hash, Epoch: login.Epoch, Metadata: actor(ctx),

@@ -3,6 +3,8 @@ package service
 import (
 	"context"
 	"errors"
+	"strings"
+	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -34,8 +36,12 @@ func (d *Directory) Keys(ctx context.Context) ([]db.OrisunTokenKey, error) {
 	return keys, toStatus(ctx, err)
 }
 
-// Login returns the user with this id or, where that is empty, with this username; nil when there is none.
+// Login returns the user with this id or, where that is empty, with this username; nil when there is none. PostgreSQL is not asked for a username that it
+// cannot hold, or that nobody has: it would refuse it, and log that, as often as a stranger likes.
 func (d *Directory) Login(ctx context.Context, userID, username string) (*db.OrisunLogin, error) {
+	if userID == "" && (len(username) > maxNameBytes || !utf8.ValidString(username) || strings.Contains(username, "\x00")) {
+		return nil, nil
+	}
 	params := db.FindLoginParams{Boundary: d.boundary, UserID: &userID}
 	if userID == "" {
 		params.UserID, params.Username = nil, &username

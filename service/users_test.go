@@ -448,6 +448,20 @@ func TestTheLogOfUsersTellsWhoDidWhatAndNoSecret(t *testing.T) {
 	}
 }
 
+func TestAUsernameThatNobodyCanHaveIsAWrongOne(t *testing.T) {
+	pool := userDatabase(t)
+	node := guard(t, pool)
+	directory := service.NewDirectory(pool, adminBoundary)
+	for _, username := range []string{"", "a\x00b", "\xff\xfe", strings.Repeat("a", 1<<20), "nobody"} {
+		if login, err := directory.Login(t.Context(), "", username); login != nil || err != nil {
+			t.Errorf("%.10q is %v, %v", username, login, err)
+		}
+	}
+	if code := node.ping(by(t, auth.Credentials{Username: "\xff\xfe", Password: "s3cret"})); code != codes.Unauthenticated {
+		t.Errorf("a call with it: %v", code)
+	}
+}
+
 // What DBAs save by hand about users counts as well, and stands in the way of a decision that did not see it.
 func TestAUserSavedByHandTakesItsName(t *testing.T) {
 	pool := userDatabase(t)
@@ -456,7 +470,8 @@ func TestAUserSavedByHandTakesItsName(t *testing.T) {
 		{"event_id": "1", "event_type": "UserCreated", "data": {"user_id": "u1", "username": "byhand", "name": "By Hand", "roles": ["user"]}},
 		{"event_id": "2", "event_type": "UserCreated", "data": {"user_id": "u2", "username": "odd", "roles": "none"}},
 		{"event_id": "3", "event_type": "UserDeleted", "data": {"user_id": 7}},
-		{"event_id": "4", "event_type": "SomethingElse", "data": {}}]')`, adminBoundary)
+		{"event_id": "4", "event_type": "SomethingElse", "data": {}},
+		{"event_id": "5", "event_type": "UserCreated", "data": {"user_id": "u5", "username": "nobody yet", "roles": [null, "user", {"a": 1}]}}]')`, adminBoundary)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -467,5 +482,9 @@ func TestAUserSavedByHandTakesItsName(t *testing.T) {
 	node.create(auth.Credentials{Username: "another", Password: "s3cret"}, "user")
 	if code := node.ping(by(t, auth.Credentials{Username: "byhand"})); code != codes.Unauthenticated {
 		t.Errorf("a user without a password logs in with none: %v", code)
+	}
+	all, err := node.users().ListUsers(by(t, firstAdmin), &orisunpb.ListUsersRequest{})
+	if err != nil || len(all.GetUsers()) != 5 {
+		t.Errorf("with odd users in it the list is %v, %v", all, err)
 	}
 }

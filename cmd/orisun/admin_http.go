@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	stdlog "log"
 	"log/slog"
 	"net"
 	"net/http"
@@ -33,6 +34,7 @@ type adminHTTP struct {
 	server    *http.Server
 	listener  net.Listener
 	served    chan error
+	refusals  *refusals
 	log       *slog.Logger
 	cut       context.CancelFunc // ends requests in flight
 
@@ -62,7 +64,7 @@ func startAdminHTTP(ctx context.Context, config *Config, telemetry *telemetry, l
 	if err != nil {
 		return nil, fmt.Errorf("ORISUN_ADMIN_PORT: %w", err)
 	}
-	a := &adminHTTP{readiness: newReadiness(config), listener: listener, served: make(chan error, 1), log: log, open: make(map[*openCall]struct{})}
+	a := &adminHTTP{readiness: newReadiness(config), listener: listener, served: make(chan error, 1), refusals: newRefusals(log), log: log, open: make(map[*openCall]struct{})}
 	routes := http.NewServeMux()
 	routes.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		answerJSON(w, http.StatusOK, map[string]string{"status": "ok"})
@@ -74,7 +76,7 @@ func startAdminHTTP(ctx context.Context, config *Config, telemetry *telemetry, l
 	a.server = &http.Server{
 		Handler:           http.NewCrossOriginProtection().Handler(routes),
 		ReadHeaderTimeout: requestHeaderLimit,
-		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug), // handshakes and such that clients broke off
+		ErrorLog:          stdlog.New(httpRefusals{a.refusals}, "", 0),
 		Protocols:         new(http.Protocols),
 	}
 	var base context.Context
@@ -117,6 +119,7 @@ func (a *adminHTTP) call(w http.ResponseWriter, r *http.Request) {
 	case calls == nil:
 		writeError(w, http.StatusServiceUnavailable, "unavailable", "the server is starting; /readyz tells how far it is")
 	case r.TLS != nil && a.readiness.config.GRPC.TLSClientAuthRequired && len(r.TLS.VerifiedChains) == 0:
+		a.refusals.tell("call by HTTP refused", "peer", r.RemoteAddr, "reason", "the client has no certificate; ORISUN_GRPC_TLS_CLIENT_AUTH_REQUIRED asks for one")
 		writeError(w, http.StatusUnauthorized, "unauthenticated", "a client certificate is required (ORISUN_GRPC_TLS_CLIENT_AUTH_REQUIRED)")
 	default:
 		calls.ServeHTTP(w, r.WithContext(ctx))

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -66,7 +68,7 @@ func readyz(t *testing.T, server *process) (status int, answer readinessAnswer) 
 
 func TestReadinessTellsWhatIsWrongAndHealthThatTheProcessLives(t *testing.T) {
 	config := pgtest.Clone(t)
-	server := launch(t, environment(t.TempDir(), append(outside(config), "ORISUN_GRPC_HOST=")...))
+	server := launch(t, environment(t.TempDir(), append(outside(config), "ORISUN_ADMIN_HOST=")...)) // calls come in by HTTP, too
 	status, answer := readyz(t, server)
 	if status != http.StatusOK || !answer.Ready || !answer.Serving.OK {
 		t.Fatalf("%d, %+v", status, answer)
@@ -112,6 +114,26 @@ func TestReadinessTellsWhatIsWrongAndHealthThatTheProcessLives(t *testing.T) {
 	}
 	allow(true)
 	waitFor(t, func() bool { status, _ = readyz(t, server); return status == http.StatusOK })
+}
+
+// JetStream takes all the time of a look while it has no leader.
+func TestACheckThatDoesNotAnswerKeepsNothingElseFromBeingTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newReadiness(nil)
+		ask := func(ctx context.Context) error {
+			time.Sleep(time.Millisecond)
+			return ctx.Err()
+		}
+		r.checks = []readinessCheck{
+			{"silent", false, func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }},
+			{"good", true, ask},
+		}
+		r.isOpen = func(ctx context.Context) (bool, error) { return true, ask(ctx) }
+		answer := r.ask(t.Context())
+		if told := strings.Join(answer.Warnings, "; "); !answer.Ready || answer.Checks["silent"].OK || !answer.Checks["good"].OK || !strings.Contains(told, "has the default password") {
+			t.Errorf("%+v", answer)
+		}
+	})
 }
 
 func TestADrainIsToldToProbesAndLetsCallsByHTTPFinish(t *testing.T) {

@@ -62,7 +62,7 @@ The exit code is 1 when a request failed. A conflict in the workload hot is no f
 		if err := config.Validate(); err != nil {
 			return usageError{err}
 		}
-		if err := server.complete(os.LookupEnv); err != nil {
+		if err := server.prepare(); err != nil {
 			return err
 		}
 		config.Dial = server.open

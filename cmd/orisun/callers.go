@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
 	"sync"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -29,8 +30,8 @@ type callers struct {
 	auth      *auth.Authenticator
 	admin     *service.Admin
 	directory *service.Directory
-	username  string   // of the first admin
-	listens   net.Addr // where gRPC does
+	username  string     // of the first admin
+	listens   []net.Addr // where calls and logins come in: gRPC, HTTP, NATS
 
 	mu      sync.Mutex
 	checked *db.OrisunLogin // whom defaultPasswordIsOpen looked at last, and what it found
@@ -38,7 +39,7 @@ type callers struct {
 }
 
 // newCallers looks up users on pool.
-func newCallers(config *Config, pool *pgxpool.Pool, listens net.Addr) (*callers, error) {
+func newCallers(config *Config, pool *pgxpool.Pool, listens ...net.Addr) (*callers, error) {
 	directory := service.NewDirectory(pool, config.Admin.Boundary)
 	authenticator, err := auth.New(directory, config.Admin.Boundary, config.Auth.SessionTTL)
 	if err != nil {
@@ -64,7 +65,7 @@ func (c *callers) bootstrap(ctx context.Context, config *Config, store *service.
 	}
 	if open {
 		log.Warn("anybody who can reach this server can be its admin: it listens beyond this machine, and the admin still has the default password; change it with `orisun user password`",
-			"username", c.username, "grpc", c.listens.String())
+			"username", c.username, "listens", fmt.Sprint(c.reachable()))
 	}
 	return nil
 }
@@ -83,7 +84,7 @@ func (c *callers) logInByNATS(ctx context.Context, username, password string, fr
 // defaultPasswordIsOpen tells whether the server listens beyond loopback while the first admin has the default password: for the log at the
 // start, and for whoever reports on the server's health. It hashes only when that user has changed since it was asked last.
 func (c *callers) defaultPasswordIsOpen(ctx context.Context) (bool, error) {
-	if isLoopback(c.listens) {
+	if len(c.reachable()) == 0 {
 		return false, nil
 	}
 	login, err := c.directory.Login(ctx, "", c.username)
@@ -96,6 +97,11 @@ func (c *callers) defaultPasswordIsOpen(ctx context.Context) (bool, error) {
 		c.checked, c.open = login, auth.Matches(login.PasswordHash, defaultPassword)
 	}
 	return c.open, nil
+}
+
+// reachable are the addresses where others than this machine can log in.
+func (c *callers) reachable() []net.Addr {
+	return slices.DeleteFunc(slices.Clone(c.listens), isLoopback)
 }
 
 // isLoopback tells whether only this machine can reach an address.

@@ -36,10 +36,11 @@ const (
 )
 
 // connection is where a client command finds the server, and as whom it comes. A flag wins over ORISUN_URL, that over
-// ORISUN_ADMIN_USERNAME and ORISUN_ADMIN_PASSWORD, those over the defaults.
+// ORISUN_ADMIN_USERNAME and ORISUN_ADMIN_PASSWORD, those over the defaults. A password is never an argument, which others on this machine could see.
 type connection struct {
 	server         string
 	user, password string
+	ask            bool // for the password
 	tls            bool
 	caCert         string
 	cert, key      string
@@ -50,7 +51,7 @@ func addConnectionFlags(flags *pflag.FlagSet) *connection {
 	c := &connection{}
 	flags.StringVar(&c.server, "server", "", "host:port of the server (default ORISUN_URL, then "+defaultServer+")")
 	flags.StringVar(&c.user, "user", "", "username (default ORISUN_URL, then ORISUN_ADMIN_USERNAME, then "+defaultUser+")")
-	flags.StringVar(&c.password, "password", "", "password, which others on this machine may see in the list of processes: prefer ORISUN_URL or ORISUN_ADMIN_PASSWORD")
+	flags.BoolVar(&c.ask, "ask-password", false, "ask for the password without showing it or, where standard input is no terminal, read it from its first line (default ORISUN_URL, then ORISUN_ADMIN_PASSWORD)")
 	flags.BoolVar(&c.tls, "tls", false, "use TLS; ORISUN_URL with grpcs:// does too")
 	flags.StringVar(&c.caCert, "cacert", "", "PEM file with the authorities to trust instead of the system's; implies --tls")
 	flags.StringVar(&c.cert, "cert", "", "PEM file with a client certificate; implies --tls")
@@ -69,7 +70,7 @@ func hideServerFlags(command *cobra.Command) {
 
 // dial returns a connection that is made with the first call. Its errors are usageErrors.
 func (c *connection) dial() (*grpc.ClientConn, error) {
-	if err := c.complete(os.LookupEnv); err != nil {
+	if err := c.prepare(); err != nil {
 		return nil, err
 	}
 	return c.open(grpc.WithPerRPCCredentials(basicAuth{c.user, c.password}))
@@ -91,6 +92,16 @@ func (c *connection) open(more ...grpc.DialOption) (*grpc.ClientConn, error) {
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 30 * time.Second, Timeout: 10 * time.Second}),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(math.MaxInt32)), // how large an answer may be is the server's matter
 	}, more...)...)
+}
+
+// prepare completes the connection by the environment and, once, by the password that was asked for.
+func (c *connection) prepare() (err error) {
+	if err := c.complete(os.LookupEnv); err != nil || !c.ask {
+		return err
+	}
+	c.password, err = readPassword(os.Stdin, os.Stderr, c.user)
+	c.ask = err != nil
+	return err
 }
 
 // complete fills in from the environment what no flag gave.

@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/netip"
 	"net/url"
 	"regexp"
 	"slices"
@@ -370,6 +371,9 @@ func (r *reading) checkSchemas() Schemas {
 	return sound
 }
 
+// defaultClusterPassword is what ORISUN_NATS_CLUSTER_PASSWORD is when nobody sets it.
+const defaultClusterPassword = "password@1"
+
 // checkTogether rejects settings that are fine alone and wrong with another, and warns of what is only unlikely.
 func (r *reading) checkTogether() {
 	c := r.config
@@ -426,5 +430,8 @@ func (r *reading) checkTogether() {
 	}
 	if c.NATS.ClusterEnabled && c.PG.Embedded() {
 		r.warnings = append(r.warnings, "ORISUN_NATS_CLUSTER_ENABLED is true and ORISUN_PG_HOST is empty: this node runs a PostgreSQL of its own, so nodes share events only if the others' ORISUN_PG_HOST names it")
+	}
+	if host, err := netip.ParseAddr(c.NATS.ClusterHost); c.NATS.ClusterEnabled && c.NATS.ClusterPassword == defaultClusterPassword && (err != nil || !host.IsLoopback()) {
+		r.warnings = append(r.warnings, "ORISUN_NATS_CLUSTER_PASSWORD is the default one, which everybody knows: whoever reaches ORISUN_NATS_CLUSTER_PORT can join as a node and read every boundary's stream; set it, the same on all nodes")
 	}
 }

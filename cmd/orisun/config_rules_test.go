@@ -106,9 +106,15 @@ func TestSettingsThatContradictEachOtherAreRefused(t *testing.T) {
 	mustLoad(t, nil, "ORISUN_PG_HOST=db", "ORISUN_PG_PASSWORD=")
 	mustLoad(t, nil, "ORISUN_OTEL_ENABLED=false", "ORISUN_OTEL_ENDPOINT=")
 
-	_, warnings, err := loadConfig(nil, []string{"ORISUN_NATS_CLUSTER_ENABLED=true"})
-	if err != nil || len(warnings) != 1 || !strings.Contains(warnings[0], "ORISUN_PG_HOST is empty") {
-		t.Errorf("a cluster of nodes with a PostgreSQL each: warnings %q, error %v", warnings, err)
+	for want, environ := range map[string][]string{
+		"ORISUN_PG_HOST is empty":                     {"ORISUN_NATS_CLUSTER_PASSWORD=own"},
+		"ORISUN_NATS_CLUSTER_PASSWORD is the default": {"ORISUN_PG_HOST=db"},
+		"": {"ORISUN_PG_HOST=db", "ORISUN_NATS_CLUSTER_HOST=127.0.0.1"},
+	} {
+		_, warnings, err := loadConfig(nil, append(environ, "ORISUN_NATS_CLUSTER_ENABLED=true"))
+		if told := strings.Join(warnings, "\n"); err != nil || len(warnings) > 1 || !strings.Contains(told, want) || want == "" && told != "" {
+			t.Errorf("a cluster by %q: warnings %q, error %v; want %q", environ, warnings, err, want)
+		}
 	}
 }
 

@@ -71,7 +71,7 @@ var variables = []struct {
 	{"ORISUN_NATS_STREAM_MAX_BYTES", 1073741824, "134217728", 134217728, []string{"0", "134217727"}, nil, func(c *Config) any { return c.NATS.StreamMaxBytes }},
 	{"ORISUN_NATS_STREAM_MAX_AGE", 168 * time.Hour, "90m", 90 * time.Minute, []string{"-1s", "7"}, nil, func(c *Config) any { return c.NATS.StreamMaxAge }},
 	{"ORISUN_NATS_STREAM_MAX_MSGS", 0, "10", 10, []string{"-1"}, nil, func(c *Config) any { return c.NATS.StreamMaxMsgs }},
-	{"ORISUN_NATS_CLUSTER_ENABLED", false, "true", true, []string{"maybe"}, []string{"ORISUN_PG_HOST=db"}, func(c *Config) any { return c.NATS.ClusterEnabled }},
+	{"ORISUN_NATS_CLUSTER_ENABLED", false, "true", true, []string{"maybe"}, []string{"ORISUN_PG_HOST=db", "ORISUN_NATS_CLUSTER_PASSWORD=own"}, func(c *Config) any { return c.NATS.ClusterEnabled }},
 	{"ORISUN_NATS_CLUSTER_NAME", "orisun-nats-cluster", "c1", "c1", []string{""}, nil, func(c *Config) any { return c.NATS.ClusterName }},
 	{"ORISUN_NATS_CLUSTER_HOST", "0.0.0.0", "node1.example.com", "node1.example.com", nil, nil, func(c *Config) any { return c.NATS.ClusterHost }},
 	{"ORISUN_NATS_CLUSTER_PORT", 6222, "0", 0, []string{"-5"}, nil, func(c *Config) any { return c.NATS.ClusterPort }},

@@ -103,17 +103,27 @@ func (r *readiness) ask(ctx context.Context) readinessAnswer {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), readinessLimit) // the answer is for others, too
 	defer cancel()
 	answer := readinessAnswer{Ready: true, Checks: map[string]readinessPart{}}
-	for _, check := range r.checks {
-		part := readinessPart{OK: true, Required: check.required}
-		if err := check.check(ctx); err != nil {
-			part.OK, part.Reason = false, err.Error()
-			answer.Ready = answer.Ready && !check.required
-		}
-		answer.Checks[check.name] = part
+	parts := make([]readinessPart, len(r.checks))
+	var looking sync.WaitGroup // at all at once: none uses up the time of another
+	looking.Go(func() { answer.Warnings = r.warnings(ctx) })
+	for i, check := range r.checks {
+		looking.Go(func() { parts[i] = check.look(ctx) })
 	}
-	answer.Warnings = r.warnings(ctx)
+	looking.Wait()
+	for i, check := range r.checks {
+		answer.Checks[check.name] = parts[i]
+		answer.Ready = answer.Ready && (parts[i].OK || !check.required)
+	}
 	r.known, r.asked = answer, time.Now()
 	return answer
+}
+
+func (c readinessCheck) look(ctx context.Context) readinessPart {
+	part := readinessPart{OK: true, Required: c.required}
+	if err := c.check(ctx); err != nil {
+		part.OK, part.Reason = false, err.Error()
+	}
+	return part
 }
 
 // warnings are what may cost events, or lets strangers in.
@@ -132,7 +142,7 @@ func (r *readiness) warnings(ctx context.Context) (warnings []string) {
 		if err != nil {
 			warnings = append(warnings, "whether the admin has the default password is unknown: "+err.Error())
 		} else if open {
-			warnings = append(warnings, "the admin has the default password, and ORISUN_GRPC_HOST lets others than this machine in: change it with orisun user password")
+			warnings = append(warnings, "the admin has the default password, and ORISUN_GRPC_HOST, ORISUN_ADMIN_HOST or ORISUN_NATS_HOST lets others than this machine in: change it with orisun user password")
 		}
 	}
 	return warnings

@@ -113,7 +113,7 @@ func (s *Server) Run(ctx context.Context) (err error) {
 		return err
 	}
 
-	if s.callers, err = newCallers(s.config, directory, listener.Addr()); err != nil {
+	if s.callers, err = newCallers(s.config, directory, s.address, s.adminAddress); err != nil {
 		return err
 	}
 	var streams *streaming
@@ -125,6 +125,7 @@ func (s *Server) Run(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, streams.stop()) }()
+	s.callers.listens = append(s.callers.listens, streams.nats.Address())
 
 	// Subscriptions have no end of their own: this is what ends them when the server drains.
 	serving, endSubscriptions := context.WithCancel(context.Background())

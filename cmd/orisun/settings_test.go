@@ -19,6 +19,7 @@ import (
 	"golang.org/x/net/http2"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
 	"github.com/oexza/orisun/migrations/pgtest"
@@ -124,7 +125,8 @@ func TestTheAdminAndThePortsAreThoseConfigured(t *testing.T) {
 	data := t.TempDir()
 	ports := map[string]int{}
 	env := environment(data, "ORISUN_ADMIN_USERNAME=boss", "ORISUN_ADMIN_PASSWORD=s3cret", "ORISUN_NATS_SERVER_NAME=node-7", "ORISUN_PPROF_ENABLED=true",
-		"ORISUN_LOGGING_LEVEL=debug", "ORISUN_OTEL_SERVICE_NAME=shop", "ORISUN_NATS_STORE_DIR="+data+"/elsewhere")
+		"ORISUN_LOGGING_LEVEL=debug", "ORISUN_OTEL_SERVICE_NAME=shop", "ORISUN_NATS_STORE_DIR="+data+"/elsewhere",
+		"ORISUN_AUTH_SESSION_TTL=2s")
 	for _, name := range []string{"ORISUN_ADMIN_PORT", "ORISUN_GRPC_PORT", "ORISUN_NATS_PORT", "ORISUN_PPROF_PORT"} {
 		ports[name] = freePort(t)
 		env = append(env, name+"="+strconv.Itoa(ports[name]))
@@ -139,6 +141,16 @@ func TestTheAdminAndThePortsAreThoseConfigured(t *testing.T) {
 	if _, err := connect(t, at("ORISUN_GRPC_PORT")).Ping(t.Context(), &orisunpb.PingRequest{}); status.Code(err) != codes.Unauthenticated {
 		t.Errorf("the default credentials: %v", err)
 	}
+	var header metadata.MD
+	if _, err := store.Ping(t.Context(), &orisunpb.PingRequest{}, grpc.Header(&header)); err != nil || len(header.Get("x-auth-token")) != 1 {
+		t.Fatalf("%v, %v", header, err)
+	}
+	anybody := orisunpb.NewEventStoreClient(dial(t, at("ORISUN_GRPC_PORT")))
+	session := metadata.AppendToOutgoingContext(t.Context(), "x-auth-token", header.Get("x-auth-token")[0])
+	waitFor(t, func() bool { // nobody takes the next token, so the session ends
+		_, err := anybody.Ping(session, &orisunpb.PingRequest{})
+		return status.Code(err) == codes.Unauthenticated
+	})
 	if code, text := ask(t, http.MethodGet, "http://"+at("ORISUN_ADMIN_PORT")+"/metrics", ""); code != http.StatusOK || !strings.Contains(text, `service_name="shop"`) {
 		t.Errorf("metrics: %d", code)
 	}

@@ -145,7 +145,7 @@ func TestTailSaysWhatIsWrong(t *testing.T) {
 		{[]string{"a", "--cacert", "/nowhere.pem"}, "--cacert", exitMisconfigured},
 		{[]string{"nowhere", server}, `NOT_FOUND: boundary 'nowhere' does not exist`, exitFailed},
 		{[]string{strings.Repeat("x", 27), server}, "INVALID_ARGUMENT\n  boundary: has 27 bytes", exitFailed},
-		{[]string{followedBoundary, server, "--password", "wrong"}, "UNAUTHENTICATED", exitFailed},
+		{[]string{followedBoundary, server, "--user", "nobody"}, "UNAUTHENTICATED", exitFailed},
 		{[]string{followedBoundary, "--server", "127.0.0.1:1"}, "UNAVAILABLE", exitUnavailable},
 	} {
 		err := <-runTail(t, c.args...).ended
@@ -211,9 +211,9 @@ func TestWhereAServerIsAndWhoComes(t *testing.T) {
 			connection{server: "db.example:5005", user: "eve", password: "eves"},
 		},
 		"flags alone": {
-			[]string{"--server", "::1", "--user", "eve", "--password", "p", "--cacert", "ca.pem"},
+			[]string{"--server", "::1", "--user", "eve", "--ask-password", "--cacert", "ca.pem"},
 			nil,
-			connection{server: "[::1]:5005", user: "eve", password: "p", tls: true, caCert: "ca.pem"},
+			connection{server: "[::1]:5005", user: "eve", password: "changeit", ask: true, tls: true, caCert: "ca.pem"},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

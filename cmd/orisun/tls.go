@@ -25,7 +25,7 @@ func newTransportCredentials(config GRPCConfig, log *slog.Logger) (credentials.T
 	if err != nil {
 		return nil, err
 	}
-	return loggedHandshakes{credentials.NewTLS(&tls.Config{MinVersion: tls.VersionTLS12, GetConfigForClient: certificates.forClient}), log}, nil
+	return loggedHandshakes{credentials.NewTLS(&tls.Config{MinVersion: tls.VersionTLS12, GetConfigForClient: certificates.forClient}), newRefusals(log)}, nil
 }
 
 func newCertificates(config GRPCConfig, log *slog.Logger) (*certificates, error) {
@@ -134,7 +134,7 @@ func (c *certificates) parse(contents [][]byte) (*tls.Config, error) {
 // loggedHandshakes tell the log why a client is refused: the client itself often learns only that it is.
 type loggedHandshakes struct {
 	credentials.TransportCredentials
-	log *slog.Logger
+	refusals *refusals
 }
 
 // ServerHandshake is that of the credentials within.
@@ -148,7 +148,7 @@ func (h loggedHandshakes) ServerHandshake(conn net.Conn) (net.Conn, credentials.
 
 // Clone is part of what gRPC asks of credentials.
 func (h loggedHandshakes) Clone() credentials.TransportCredentials {
-	return loggedHandshakes{h.TransportCredentials.Clone(), h.log}
+	return loggedHandshakes{h.TransportCredentials.Clone(), h.refusals}
 }
 
 func (h loggedHandshakes) refused(conn net.Conn, err error) {
@@ -157,12 +157,12 @@ func (h loggedHandshakes) refused(conn net.Conn, err error) {
 	var unverified *tls.CertificateVerificationError
 	switch {
 	case errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET): // a load balancer that looks whether the port is open
-		h.log.Debug("a connection ended before its TLS handshake", attributes...)
+		h.refusals.log.Debug("a connection ended before its TLS handshake", attributes...)
 		return
 	case errors.As(err, &plaintext):
 		attributes = append(attributes, "reason", "the client speaks plaintext; ORISUN_GRPC_TLS_ENABLED asks for TLS")
 	case errors.As(err, &unverified) && len(unverified.UnverifiedCertificates) > 0:
 		attributes = append(attributes, "client", unverified.UnverifiedCertificates[0].Subject.String())
 	}
-	h.log.Warn("TLS handshake refused", attributes...)
+	h.refusals.tell("TLS handshake refused", attributes...)
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -222,6 +223,37 @@ func TestWhoIsRefusedLearnsItAndTheLogSaysWhy(t *testing.T) {
 			waitFor(t, func() bool { return strings.Contains(server.logged(), test.want) })
 		})
 	}
+	// Calls by HTTP are refused for the same reasons; probes need no certificate.
+	for name, test := range map[string]struct {
+		config *tls.Config
+		want   string
+	}{
+		"no client certificate": {&tls.Config{MinVersion: tls.VersionTLS12, RootCAs: trust(ours)}, "the client has no certificate"},
+		"another authority's":   {foreign.client("mallory", nil, ours), "tls: failed to verify certificate: x509: certificate signed by unknown authority"},
+		"an expired one":        {ours.client("late", expired, ours), "tls: failed to verify certificate: x509: certificate has expired"},
+		"plaintext":             {nil, "client sent an HTTP request to an HTTPS server"},
+	} {
+		before := strings.Count(server.logged(), test.want)
+		scheme := "https://"
+		if test.config == nil {
+			scheme = "http://"
+		}
+		client := &http.Client{Transport: &http.Transport{TLSClientConfig: test.config}}
+		asked, err := http.NewRequestWithContext(t.Context(), http.MethodPost, scheme+server.http+"/orisun.EventStore/Ping", strings.NewReader("{}"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if response, err := client.Do(asked); err == nil {
+			if response.StatusCode == http.StatusOK {
+				t.Errorf("%s by HTTP is let in", name)
+			}
+			if err := response.Body.Close(); err != nil {
+				t.Error(err)
+			}
+		}
+		waitFor(t, func() bool { return strings.Count(server.logged(), test.want) > before })
+		client.CloseIdleConnections()
+	}
 	// A port check is nothing to warn of.
 	warned := strings.Count(server.logged(), "TLS handshake refused")
 	conn, err := net.Dial("tcp", server.address)
@@ -336,5 +368,8 @@ func TestAClientCertificateStandsForItsUserWhereNoOtherCredentialsDo(t *testing.
 		if status.Code(err) != test.want {
 			t.Errorf("certificate of %s, password %q: %v, want %v", test.user, test.password, err, test.want)
 		}
+	}
+	if !strings.Contains(server.logged(), `no user is called \"nobody\", whom the client certificate names`) {
+		t.Error("the log does not tell whom a certificate stands for")
 	}
 }

@@ -1,18 +1,15 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 
@@ -50,8 +47,8 @@ func newUserCreateCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "create USERNAME --role ROLE...",
 		Short: "Create a user",
-		Long: `Create a user. The password is asked for without being shown or, where standard input is no terminal, is its first line: never an argument, which
-others on this machine could see.`,
+		Long: `Create a user. The password is asked for without being shown or, where standard input is no terminal, is a line of it (the
+first one; with --ask-password the second): never an argument, which others on this machine could see.`,
 		Example: `  orisun user create janedoe --name "Jane Doe" --role user
   orisun user create billing --role read:orders --role write:invoices < password.txt`,
 		Args: exactly("USERNAME"),
@@ -62,6 +59,9 @@ others on this machine could see.`,
 	server := addConnectionFlags(command.Flags())
 	hideServerFlags(command)
 	command.RunE = func(command *cobra.Command, args []string) error {
+		if err := server.prepare(); err != nil {
+			return err
+		}
 		password, err := readNewPassword(command.InOrStdin(), command.ErrOrStderr())
 		if err != nil {
 			return err
@@ -139,14 +139,18 @@ func newUserPasswordCommand() *cobra.Command {
 		Use:   "password",
 		Short: "Change one's own password",
 		Long: `Change one's own password: that of the user who logs in (--user, ORISUN_URL, ORISUN_ADMIN_USERNAME) with the present one. The new one is asked for without being
-shown or, where standard input is no terminal, is its first line.`,
+shown or, where standard input is no terminal, is a line of it (the first one; with --ask-password the second).`,
 		Example: `  orisun user password
+  orisun user password --user janedoe --ask-password
   ORISUN_URL=grpc://janedoe:old-password@localhost orisun user password < new-password.txt`,
 		Args: cobra.NoArgs,
 	}
 	server := addConnectionFlags(command.Flags())
 	hideServerFlags(command)
 	command.RunE = func(command *cobra.Command, _ []string) error {
+		if err := server.prepare(); err != nil {
+			return err
+		}
 		password, err := readNewPassword(command.InOrStdin(), command.ErrOrStderr())
 		if err != nil {
 			return err
@@ -206,39 +210,6 @@ func findUser(ctx context.Context, users orisunpb.AdminClient, username string) 
 		}
 	}
 	return "", fmt.Errorf("no user is called %q; `orisun user list` lists those there are", username)
-}
-
-// readNewPassword asks twice in a terminal, and reads one line elsewhere.
-func readNewPassword(in io.Reader, out io.Writer) (string, error) {
-	file, ok := in.(*os.File)
-	if !ok || !term.IsTerminal(int(file.Fd())) {
-		line, err := bufio.NewReader(in).ReadString('\n')
-		if err != nil && !errors.Is(err, io.EOF) {
-			return "", fmt.Errorf("read the password from standard input: %w", err)
-		}
-		if line = strings.TrimRight(line, "\r\n"); line == "" {
-			return "", usageError{errors.New("the first line of standard input must be the new password")}
-		}
-		return line, nil
-	}
-	var given [2]string
-	for i, prompt := range []string{"New password: ", "Once more: "} {
-		if _, err := io.WriteString(out, prompt); err != nil {
-			return "", err
-		}
-		read, err := term.ReadPassword(int(file.Fd()))
-		if err != nil {
-			return "", fmt.Errorf("read the password from the terminal: %w", err)
-		}
-		if _, err := io.WriteString(out, "\n"); err != nil {
-			return "", err
-		}
-		given[i] = string(read)
-	}
-	if given[0] != given[1] {
-		return "", errors.New("the two passwords differ: nothing is changed")
-	}
-	return given[0], nil
 }
 
 func writeJSON(out io.Writer, message proto.Message) error {

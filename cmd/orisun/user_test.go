@@ -4,12 +4,15 @@ import (
 	"bytes"
 	"context"
 	"encoding/base64"
+	"fmt"
 	"log/slog"
 	"net"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 
+	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
@@ -47,8 +50,9 @@ func basicHeader(username, password string) string {
 
 // TestAUserFromTheCommandLineOnTwoServers follows a user from its creation to its deletion, on one server, while it works with another one.
 func TestAUserFromTheCommandLineOnTwoServers(t *testing.T) {
+	receiver, endpoint := startCollector(t, "127.0.0.1:0")
 	database := outside(pgtest.NewEmpty(t))
-	database = append(database, "ORISUN_LOGGING_LEVEL=DEBUG")
+	database = append(database, "ORISUN_LOGGING_LEVEL=DEBUG", "ORISUN_OTEL_ENABLED=true", "ORISUN_OTEL_ENDPOINT="+endpoint)
 	here := launch(t, environment(t.TempDir(), append(database, "ORISUN_NATS_SERVER_NAME=here")...))
 	there := launch(t, environment(t.TempDir(), append(database, "ORISUN_NATS_SERVER_NAME=there")...))
 	var printed strings.Builder
@@ -124,6 +128,9 @@ func TestAUserFromTheCommandLineOnTwoServers(t *testing.T) {
 	if _, err := jane.GetEvents(login(t, "janedoe", "third-s3cret"), &orisunpb.GetEventsRequest{Boundary: followedBoundary}); status.Code(err) != codes.PermissionDenied {
 		t.Errorf("a role that was taken away: %v", err)
 	}
+	if _, err := jane.Ping(login(t, "janedoe", "wr0ng-s3cret"), &orisunpb.PingRequest{}); status.Code(err) != codes.Unauthenticated {
+		t.Errorf("a wrong password: %v", err)
+	}
 
 	// Nothing of all that has left a secret anywhere.
 	people := subscribe(t, admin, &orisunpb.CatchUpSubscribeToEventStoreRequest{Boundary: "orisun_admin", AfterPosition: start})
@@ -132,7 +139,12 @@ func TestAUserFromTheCommandLineOnTwoServers(t *testing.T) {
 		t.Fatalf("%v, %v", page, err)
 	}
 	people.wants(page.GetEvents())
-	for name, text := range map[string]string{"an event": page.String(), "the log": here.logged() + there.logged(), "what a command printed": printed.String()} {
+	for _, name := range []string{"orisun.Admin/CreateUser", "query CreateUser", "orisun.Admin/ChangePassword", "query ChangeUserPassword", "orisun.Admin/ChangeUserRoles"} {
+		waitFor(t, func() bool {
+			return slices.ContainsFunc(receiver.all(), func(span *tracepb.Span) bool { return span.GetName() == name })
+		})
+	}
+	for name, text := range map[string]string{"an event": page.String(), "a trace": fmt.Sprint(receiver.all()), "the log": here.logged() + there.logged(), "what a command printed": printed.String()} {
 		for _, secret := range []string{"s3cret", "changeit", "$2a$"} {
 			if strings.Contains(text, secret) {
 				t.Errorf("%q is in %s", secret, name)
@@ -156,7 +168,11 @@ func TestUserCommandsSayWhatIsWrong(t *testing.T) {
 		{[]string{"user", "delete", "nobody"}, "", `no user is called "nobody"`},
 		{[]string{"user", "delete", "admin"}, "", "own account"},
 		{[]string{"user", "password"}, "weak", "new_password: has 4 bytes"},
-		{[]string{"user", "list", "--password", "wrong"}, "", "UNAUTHENTICATED"},
+		{[]string{"user", "list", "--ask-password"}, "wrong", "UNAUTHENTICATED"},
+		{[]string{"user", "list", "--ask-password"}, "", "the password of admin"},
+		{[]string{"user", "password", "--ask-password"}, "changeit\nweak", "new_password: has 4 bytes"},
+		{[]string{"user", "password", "--ask-password"}, "changeit\n", "the new password"},
+		{[]string{"user", "list", "--password", "changeit"}, "", "unknown flag"},
 	} {
 		output, ok := command(t, c.input, []string{"ORISUN_URL=" + server.address}, c.args...)
 		if ok || !strings.Contains(output, c.want) {
@@ -178,10 +194,14 @@ func TestTheDefaultPasswordIsToldUntilItIsChanged(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	starts := func(ip string) (warned, open bool) {
+	starts := func(ips string) (warned, open bool) {
 		t.Helper()
 		var log bytes.Buffer
-		c, err := newCallers(config, pool, &net.TCPAddr{IP: net.ParseIP(ip), Port: 5005})
+		var listens []net.Addr
+		for _, ip := range strings.Fields(ips) {
+			listens = append(listens, &net.TCPAddr{IP: net.ParseIP(ip), Port: 5005})
+		}
+		c, err := newCallers(config, pool, listens...)
 		if err == nil {
 			err = c.bootstrap(t.Context(), config, store, slog.New(slog.NewTextHandler(&log, nil)))
 		}
@@ -195,11 +215,14 @@ func TestTheDefaultPasswordIsToldUntilItIsChanged(t *testing.T) {
 		return strings.Contains(log.String(), "level=WARN") && strings.Contains(log.String(), "default password"), open
 	}
 	for _, c := range []struct {
-		ip   string
+		ips  string
 		want bool
-	}{{"127.0.0.1", false}, {"::1", false}, {"0.0.0.0", true}, {"::", true}, {"192.0.2.1", true}, {"0.0.0.0", true}} {
-		if warned, open := starts(c.ip); warned != c.want || open != c.want {
-			t.Errorf("listening on %s: warned %v, reported %v", c.ip, warned, open)
+	}{
+		{"127.0.0.1", false}, {"::1", false}, {"127.0.0.1 ::1 127.0.0.2", false}, {"0.0.0.0", true}, {"::", true}, {"192.0.2.1", true}, {"0.0.0.0", true},
+		{"127.0.0.1 0.0.0.0 127.0.0.1", true}, {"127.0.0.1 127.0.0.1 ::", true},
+	} {
+		if warned, open := starts(c.ips); warned != c.want || open != c.want {
+			t.Errorf("listening on %s: warned %v, reported %v", c.ips, warned, open)
 		}
 	}
 	hash, err := auth.Hash("n0t-default")

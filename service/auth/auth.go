@@ -88,6 +88,17 @@ type Directory interface {
 var errUnauthenticated = status.Error(codes.Unauthenticated, "credentials are missing, wrong or expired: "+
 	"send metadata 'authorization: Basic base64(username:password)', or the 'x-auth-token' of an earlier answer")
 
+// unauthenticated is that answer, with what only the log is told.
+type unauthenticated struct{ cause error }
+
+func (unauthenticated) Error() string { return status.Convert(errUnauthenticated).Message() }
+
+// GRPCStatus is what the caller sees.
+func (unauthenticated) GRPCStatus() *status.Status { return status.Convert(errUnauthenticated) }
+
+// Unwrap is the cause, for the log.
+func (u unauthenticated) Unwrap() error { return u.cause }
+
 // Authenticator finds out who calls and whether they may. It is safe for concurrent use.
 type Authenticator struct {
 	directory     Directory
@@ -185,14 +196,14 @@ func (a *Authenticator) authenticate(ctx context.Context, token, authorization, 
 func (a *Authenticator) byCertificate(ctx context.Context, version int64) (*user, error) {
 	name, err := CertificateUser(ctx, a.certificates)
 	if err != nil {
-		return nil, errUnauthenticated
+		return nil, unauthenticated{err}
 	}
 	user, err := a.users.byName(ctx, version, name)
 	if err == nil && user == nil {
 		user, err = a.users.read(ctx, version, "", name)
 	}
 	if err == nil && user == nil {
-		err = errUnauthenticated
+		err = unauthenticated{fmt.Errorf("no user is called %q, whom the client certificate names", name)}
 	}
 	return user, err
 }
@@ -210,17 +221,22 @@ func (a *Authenticator) logIn(ctx context.Context, version int64, given Credenti
 			return user, nil
 		}
 	}
-	login, err := a.passwords.verify(ctx, given, address)
+	login, err := a.passwords.verify(ctx, version, given, address)
 	if err != nil {
 		return nil, err
 	}
 	return a.users.remember(login, version, mac), nil
 }
 
-// Verify returns whose credentials these are, as PostgreSQL has it now. The error is UNAUTHENTICATED for a wrong username or password, and
-// RESOURCE_EXHAUSTED with how long to wait where too many wrong ones came for this user or from the caller's address.
+// Verify returns whose credentials these are, all changes that are settled included, and hashes them though they were found right before. The error is
+// UNAUTHENTICATED for a wrong username or password, and RESOURCE_EXHAUSTED with how long to wait where too many wrong ones came for this user or from
+// the caller's address.
 func (a *Authenticator) Verify(ctx context.Context, given Credentials) (*db.OrisunLogin, error) {
-	return a.passwords.verify(ctx, given, addressOf(ctx))
+	state, err := a.state.get(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return a.passwords.verify(ctx, state.Version, given, addressOf(ctx))
 }
 
 // LogIn returns whose credentials these are, for those who come by another way than gRPC. The error is as Verify's, or UNAVAILABLE while

@@ -24,6 +24,7 @@ type directory struct {
 	looked int           // how often for a user
 	down   error         // what all questions answer, while it is not nil
 	gate   chan struct{} // questions for a user wait until it is closed, where it is not nil
+	delay  chan struct{} // answers about a user do, where it is not nil
 }
 
 // newDirectory has one key and admins with these credentials. A user's id is its name.
@@ -100,6 +101,9 @@ func (d *directory) Keys(context.Context) ([]db.OrisunTokenKey, error) {
 func (d *directory) Login(_ context.Context, userID, username string) (*db.OrisunLogin, error) {
 	if d.gate != nil {
 		<-d.gate
+	}
+	if d.delay != nil {
+		defer func() { <-d.delay }()
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()

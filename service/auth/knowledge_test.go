@@ -53,6 +53,44 @@ func TestAChangeIsInForceOnEveryNodeWhenItIsSettled(t *testing.T) {
 	})
 }
 
+// A login takes a while, and those that come meanwhile with the same credentials wait for it: not when the user was looked up before a change.
+func TestALoginFromBeforeAChangeLetsNobodyInAfterIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		joe := auth.Credentials{Username: "joe", Password: "s3cret"}
+		users := newDirectory(t, randomKey(), admin, joe)
+		users.delay = make(chan struct{})
+		node := newNode(t, users)
+		login := func() chan error {
+			outcome := make(chan error, 1)
+			go func() { outcome <- from(node, "192.0.2.1", "authorization", basic("joe:s3cret")) }()
+			synctest.Wait() // it has been looked up, or waits for its turn
+			return outcome
+		}
+		validate := func() chan error {
+			outcome := make(chan error, 1)
+			go func() {
+				_, err := node.Verify(context.Background(), joe)
+				outcome <- err
+			}()
+			synctest.Wait()
+			return outcome
+		}
+		before := login()
+		users.remove("joe")
+		settled(t, node)
+		after, validated := login(), validate()
+		close(users.delay)
+		if err := <-before; err != nil {
+			t.Errorf("a login from before the deletion: %v", err)
+		}
+		for what, outcome := range map[string]chan error{"a login": after, "a validation": validated, "the next login": login()} {
+			if err := <-outcome; !isUnauthenticated(err) {
+				t.Errorf("%s after the deletion: %v", what, err)
+			}
+		}
+	})
+}
+
 func TestCallsAskTheDatabaseNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		users := newDirectory(t, randomKey(), admin)

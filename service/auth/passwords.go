@@ -91,8 +91,9 @@ func (p *passwords) refuse(given Credentials, address string) error {
 	return nil
 }
 
-// verify returns whose credentials these are. Those that come several times at once are verified once.
-func (p *passwords) verify(ctx context.Context, given Credentials, address string) (*db.OrisunLogin, error) {
+// verify returns whose credentials these are, by what is no older than the version. Those that come several times at once, under the same version, are
+// verified once: an answer to who asked under an older one may be of a user who is gone, or had another password.
+func (p *passwords) verify(ctx context.Context, version int64, given Credentials, address string) (*db.OrisunLogin, error) {
 	if err := p.guesses.admit(ctx, address, given.Username); err != nil {
 		return nil, err
 	}
@@ -101,7 +102,7 @@ func (p *passwords) verify(ctx context.Context, given Credentials, address strin
 		return nil, tooManyWaiting()
 	}
 	m := p.mac(given)
-	answers := p.verifying.DoChan(string(m[:]), func() (any, error) {
+	answers := p.verifying.DoChan(strconv.FormatInt(version, 10)+" "+string(m[:]), func() (any, error) {
 		ctx, cancel := context.WithTimeout(context.Background(), loginLimit)
 		defer cancel()
 		return p.compare(ctx, given, address)

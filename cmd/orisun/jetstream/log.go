@@ -1,9 +1,20 @@
 package jetstream
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync/atomic"
+	"time"
+
+	"golang.org/x/time/rate"
+)
+
+// lineBurst lines about connections are logged at once and then one in lineEvery: whoever can reach a port can cause them as fast as it likes.
+const (
+	lineBurst = 100
+	lineEvery = 100 * time.Millisecond
 )
 
 // logger hands what NATS says to slog, and keeps why it could not start: NATS tells that to its logger only.
@@ -11,6 +22,35 @@ type logger struct {
 	log     *slog.Logger
 	fatal   atomic.Pointer[error]
 	started atomic.Bool // then nobody asks for failure any more
+
+	connections *rate.Limiter
+	unlogged    atomic.Int64
+}
+
+func newLogger(log *slog.Logger) *logger {
+	return &logger{log: log, connections: rate.NewLimiter(rate.Every(lineEvery), lineBurst)}
+}
+
+// tell is for what somebody should know of. What a client does wrong is no error of the server.
+func (l *logger) tell(level slog.Level, format string, args ...any) {
+	text := fmt.Sprintf("NATS: "+format, args...)
+	ofClient := strings.Contains(text, " - cid:")
+	if !ofClient && !strings.Contains(text, " - rid:") {
+		l.log.Log(context.Background(), level, text)
+		return
+	}
+	if ofClient {
+		level = slog.LevelWarn
+	}
+	if !l.connections.Allow() {
+		l.unlogged.Add(1)
+		return
+	}
+	var attributes []any
+	if unlogged := l.unlogged.Swap(0); unlogged > 0 {
+		attributes = append(attributes, "unlogged", unlogged)
+	}
+	l.log.Log(context.Background(), level, text, attributes...)
 }
 
 func (l *logger) Noticef(format string, args ...any) {
@@ -26,11 +66,11 @@ func (l *logger) Tracef(format string, args ...any) {
 }
 
 func (l *logger) Warnf(format string, args ...any) {
-	l.log.Warn("NATS: " + fmt.Sprintf(format, args...))
+	l.tell(slog.LevelWarn, format, args...)
 }
 
 func (l *logger) Errorf(format string, args ...any) {
-	l.log.Error("NATS: " + fmt.Sprintf(format, args...))
+	l.tell(slog.LevelError, format, args...)
 }
 
 func (l *logger) Fatalf(format string, args ...any) {

@@ -131,7 +131,7 @@ func (s *Server) run(ctx context.Context, options *server.Options, limit time.Du
 		return err
 	}
 	s.nats = nats
-	log := &logger{log: s.log}
+	log := newLogger(s.log)
 	nats.SetLoggerV2(log, false, false, false)
 	nats.Start() // it returns when the listener is there, or after a fatal error
 

@@ -1,0 +1,28 @@
+package main
+
+import (
+	"bytes"
+	"log/slog"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+func TestWhoIsRefusedManyTimesDoesNotFillTheLog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		refusals := newRefusals(slog.New(slog.NewTextHandler(&log, nil)))
+		for range 10_000 {
+			refusals.tell("TLS handshake refused")
+		}
+		if lines := strings.Count(log.String(), "\n"); lines != warningBurst {
+			t.Errorf("%d lines for 10,000 refusals at once", lines)
+		}
+		time.Sleep(warningEvery)
+		refusals.tell("TLS handshake refused")
+		if !strings.Contains(log.String(), "unlogged=9900") {
+			t.Errorf("later: %s", log.String())
+		}
+	})
+}
