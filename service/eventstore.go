@@ -57,6 +57,8 @@ type EventStore struct {
 	saves   *groupcommit.Group[*orisunpb.SaveEventsRequest, db.OrisunSaveResult]
 	saving  sync.Map // by boundary, the statement that calls its saving function
 	advice  *adviser
+
+	shortage shortage
 }
 
 // NewEventStore returns a server over the pools of config, which stay the caller's to close.
@@ -64,7 +66,7 @@ func NewEventStore(config Config) *EventStore {
 	if config.Log == nil {
 		config.Log = slog.New(slog.DiscardHandler)
 	}
-	store := &EventStore{config: config, queries: db.New()}
+	store := &EventStore{config: config, queries: db.New(), shortage: shortage{log: config.Log}}
 	store.advice = newAdviser(func(ctx context.Context, boundary string, keys []string) (bool, error) {
 		return store.queries.IsServed(ctx, config.Read, db.IsServedParams{Boundary: boundary, Keys: keys})
 	}, config.Log, time.Now)
@@ -77,6 +79,9 @@ func NewEventStore(config Config) *EventStore {
 	}
 	return store
 }
+
+// Shortage tells which boundaries' last saves PostgreSQL refused for want of room, and why; nil is none.
+func (s *EventStore) Shortage() error { return s.shortage.err() }
 
 // Close refuses further saves and waits for those that were taken, until ctx ends. The pools can be closed after it.
 func (s *EventStore) Close(ctx context.Context) error { return s.saves.Close(ctx) }

@@ -180,7 +180,7 @@ func (s *Server) Run(ctx context.Context) (err error) {
 	}
 	defer servers.overHTTP.Stop()
 	admin.answer(calls)
-	admin.readiness.ready(read, streams, s.callers)
+	admin.readiness.ready(read, streams, s.callers, store.Shortage)
 	return s.serve(ctx, servers.listening, admin, healthy, endSubscriptions, listener, own)
 }
 
