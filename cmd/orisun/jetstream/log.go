@@ -13,7 +13,7 @@ type logger struct {
 	log     *slog.Logger
 	dir     string // of the store
 	fatal   atomic.Pointer[error]
-	started atomic.Bool // then nobody asks for failure any more
+	started atomic.Bool  // then nobody asks for failure any more
 	noRoom  atomic.Int64 // when NATS last said that there is none, in Unix nanoseconds
 }
 
