@@ -38,8 +38,8 @@
 //   - There are too few nodes for all copies of a stream: it has one, and gets the others when they can be placed.
 //   - The stream is purged: it goes on with the next event.
 //   - The stream's files are lost: a new stream goes on after the checkpoint. Events before it are in PostgreSQL only.
-//   - The stream's files break while it runs (deleted, a disk that was full): JetStream answers nothing more. After two lines without any
-//     answer, some ten seconds, a new stream goes on after the event with which it ended.
+//   - The stream's files break while it runs (deleted, a disk that was full): JetStream answers nothing more, or that the stream ends
+//     elsewhere than it says. After two such lines, some ten seconds, a new stream goes on after the event with which it ended.
 //   - PostgreSQL is restored from an older backup: the stream's last message is not, or not the same, in the log. The stream is made anew.
 //   - PostgreSQL is away: no lease, so nobody publishes; as nobody saves either, nothing is missed.
 package publisher

@@ -41,8 +41,10 @@ type outbox struct {
 	due   time.Time           // the next checkpoint
 	few   bool                // the stream has fewer copies than it should
 
-	silent    int      // lines in a row that JetStream answered nothing of
-	silentEnd position // of the stream where they began
+	silent      int       // lines in a row that came to nothing
+	silentSince time.Time // when the first of them did
+	silentEnd   position  // of the stream where they began
+	remade      bool      // since anything was published
 
 	traces traces
 
@@ -101,6 +103,7 @@ func (o *outbox) works() {
 	if o.look().Trouble != nil {
 		o.log.Info("publishing again")
 	}
+	o.remade = false
 	o.change(func(s *Status) { s.Trouble = nil })
 }
 
@@ -193,7 +196,10 @@ func (o *outbox) publish(ctx context.Context, lease *Lease) (progress bool, err 
 		progress = line.settled != end.at
 		o.reached(line.settled)
 		if err != nil {
-			if !progress && errors.Is(err, jetstream.ErrAsyncPublishTimeout) {
+			if !progress && (errors.Is(err, jetstream.ErrAsyncPublishTimeout) || isRefused(err, wrongLastSequence)) {
+				if o.silent == 0 {
+					o.silentSince = time.Now()
+				}
 				o.silent++
 			}
 			return progress, err

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -191,6 +193,22 @@ func (p *Publisher) Status(boundary string) (Status, error) {
 		return Status{}, fmt.Errorf("%w: %q", ErrUnknownBoundary, boundary)
 	}
 	return o.look(), nil
+}
+
+// Trouble tells which of the boundaries that this node publishes it cannot publish, and why, without asking anybody; nil is none.
+func (p *Publisher) Trouble() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var all []string
+	for _, boundary := range slices.Sorted(maps.Keys(p.outboxes)) {
+		if status := p.outboxes[boundary].look(); status.Leads && status.Trouble != nil {
+			all = append(all, fmt.Sprintf("boundary %s: %v", boundary, status.Trouble))
+		}
+	}
+	if all == nil {
+		return nil
+	}
+	return errors.New(strings.Join(all, "; "))
 }
 
 // Lag is how many events of a boundary wait to be published, whoever publishes it; it asks PostgreSQL. What another node publishes counts as

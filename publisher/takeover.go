@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"time"
 
@@ -18,11 +19,13 @@ import (
 // takes memory.
 const dedupeWindow = 100 * time.Millisecond
 
-// JetStream's codes: for a configuration that an existing stream cannot take, and for more copies than there are nodes with room.
+// JetStream's codes: for a configuration that an existing stream cannot take, for more copies than there are nodes with room, and for a message that
+// expects another one before it.
 const (
 	cannotUpdateStream    jetstream.ErrorCode = 10052
 	noSuitablePeers       jetstream.ErrorCode = 10005
 	insufficientResources jetstream.ErrorCode = 10023
+	wrongLastSequence     jetstream.ErrorCode = 10071
 )
 
 // streamEnd is where a stream goes on: after the event at this position, whose message has, or would have, this sequence.
@@ -31,8 +34,8 @@ type streamEnd struct {
 	sequence uint64
 }
 
-// maxSilent is how many lines in a row may come to nothing before the stream's files count as broken. A stream that is slow moves on from one
-// line to the next.
+// maxSilent is how many lines in a row may come to nothing, within ackLimit at least, before the stream's files count as broken. A stream that is slow,
+// or that somebody else writes to, moves on from one line to the next.
 const maxSilent = 2
 
 // takeOver finds where the stream ends, and makes the stream where it is missing, or is not a copy of this log:
@@ -42,8 +45,8 @@ const maxSilent = 2
 //   - It has messages, and the last one is no such event (PostgreSQL was restored from an older backup, or somebody else published into
 //     it): it is deleted and made anew.
 //   - It is empty (new, purged, or all its messages have aged out): it goes on after the checkpoint.
-//   - It is any of these, but stored nothing of what the last lines sent: its files are broken, which JetStream notices once and never mends.
-//     It is deleted and made anew, after the event with which it ended.
+//   - It is any of these, but stored nothing of what the last lines sent: its files are broken, which JetStream notices once and never mends. It
+//     answers nothing then, or that its end is another than the one it tells. It is deleted and made anew, after the event with which it ended.
 func (o *outbox) takeOver(ctx context.Context, js jetstream.JetStream) (streamEnd, error) {
 	end, err := o.findEnd(ctx, js)
 	if err != nil || end.at != o.silentEnd {
@@ -51,7 +54,7 @@ func (o *outbox) takeOver(ctx context.Context, js jetstream.JetStream) (streamEn
 		o.silentEnd = end.at
 		return end, err
 	}
-	if o.silent < maxSilent {
+	if o.silent < maxSilent || time.Since(o.silentSince) < ackLimit {
 		return end, nil
 	}
 	o.silent = 0
@@ -59,7 +62,7 @@ func (o *outbox) takeOver(ctx context.Context, js jetstream.JetStream) (streamEn
 }
 
 // errSilent is why a stream is made anew that is there and takes nothing.
-var errSilent = fmt.Errorf("JetStream stored nothing of what was published %d times, each within %s", maxSilent, ackLimit)
+var errSilent = fmt.Errorf("JetStream stored nothing of what was published at least %d times in %s", maxSilent, ackLimit)
 
 func (o *outbox) findEnd(ctx context.Context, js jetstream.JetStream) (streamEnd, error) {
 	noted, err := o.readCheckpoint(ctx)
@@ -93,7 +96,12 @@ func (o *outbox) findEnd(ctx context.Context, js jetstream.JetStream) (streamEnd
 
 // remake deletes the stream and makes one that goes on after the event at a position.
 func (o *outbox) remake(ctx context.Context, js jetstream.JetStream, after position, why error) (streamEnd, error) {
-	o.log.Warn("making the stream anew", "stream", StreamName(o.boundary), "after", after.globalID, "error", why)
+	level := slog.LevelWarn
+	if o.remade {
+		level = slog.LevelDebug // on a full disk, that helps no more than it did
+	}
+	o.remade = true
+	o.log.Log(ctx, level, "making the stream anew", "stream", StreamName(o.boundary), "after", after.globalID, "error", why)
 	if err := js.DeleteStream(ctx, StreamName(o.boundary)); err != nil {
 		return streamEnd{}, fmt.Errorf("delete the stream: %w", err)
 	}

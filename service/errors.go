@@ -71,6 +71,9 @@ func findSQLState(code string) (sqlState, bool) {
 	return sqlStates[i], true
 }
 
+// diskFull is PostgreSQL's state for that.
+const diskFull = "53100"
+
 // retryAfter is what an UNAVAILABLE answer suggests to wait.
 const retryAfter = 500 * time.Millisecond
 
@@ -81,7 +84,7 @@ func toStatus(ctx context.Context, err error) error {
 	case err == nil:
 		return nil
 	case ctx.Err() != nil:
-		return status.FromContextError(context.Cause(ctx)).Err()
+		return &statusError{status: status.FromContextError(context.Cause(ctx)), cause: err} // what it waited for
 	case errors.As(err, &pgError):
 		if rule, found := findSQLState(pgError.Code); found {
 			return fromSQLState(rule, pgError)
@@ -100,6 +103,8 @@ func toStatus(ctx context.Context, err error) error {
 
 func fromSQLState(rule sqlState, cause *pgconn.PgError) error {
 	switch {
+	case cause.Code == diskFull:
+		return retryLater(codes.Unavailable, "PostgreSQL's disk is full; try again when there is room", cause)
 	case rule.transient():
 		return unavailable(cause)
 	case rule.safe:

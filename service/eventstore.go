@@ -58,6 +58,8 @@ type EventStore struct {
 	saving  sync.Map // by boundary, the statement that calls its saving function
 	advice  *adviser
 	pages   *pageTurns
+
+	shortage shortage
 }
 
 // NewEventStore returns a server over the pools of config, which stay the caller's to close.
@@ -65,7 +67,7 @@ func NewEventStore(config Config) *EventStore {
 	if config.Log == nil {
 		config.Log = slog.New(slog.DiscardHandler)
 	}
-	store := &EventStore{config: config, queries: db.New(), pages: newPageTurns()}
+	store := &EventStore{config: config, queries: db.New(), pages: newPageTurns(), shortage: shortage{log: config.Log}}
 	store.advice = newAdviser(func(ctx context.Context, boundary string, keys []string) (bool, error) {
 		return store.queries.IsServed(ctx, config.Read, db.IsServedParams{Boundary: boundary, Keys: keys})
 	}, config.Log, time.Now)
@@ -78,6 +80,9 @@ func NewEventStore(config Config) *EventStore {
 	}
 	return store
 }
+
+// Shortage tells which boundaries' last saves PostgreSQL refused for want of room, and why; nil is none.
+func (s *EventStore) Shortage() error { return s.shortage.err() }
 
 // Close refuses further saves and waits for those that were taken, until ctx ends. The pools can be closed after it.
 func (s *EventStore) Close(ctx context.Context) error { return s.saves.Close(ctx) }

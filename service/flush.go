@@ -31,6 +31,9 @@ func (s *EventStore) flush(ctx context.Context, boundary string, batch []*orisun
 		appendRequest(&params, in)
 	}
 	results, err := s.saveRequests(ctx, params)
+	if _, exists := s.saving.Load(boundary); exists { // names that callers make up are not kept
+		s.shortage.flushed(boundary, err)
+	}
 	if err == nil && s.config.Saved != nil && slices.ContainsFunc(results, func(r db.OrisunSaveResult) bool { return r.Outcome == outcomeSaved }) {
 		s.config.Saved(boundary)
 	}

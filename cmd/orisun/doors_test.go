@@ -209,8 +209,13 @@ func TestCommandsForPeopleAndForPipes(t *testing.T) {
 			t.Errorf("orisun %s: exit code %d, %s", args, code, errOut)
 		}
 	}
-	if out := run("", "completion", "bash"); !strings.Contains(out, "__start_orisun") {
-		t.Error("there is no completion for bash")
+	for _, shell := range []string{"bash", "zsh", "fish", "powershell"} {
+		if out := run("", "completion", shell); !strings.Contains(out, "__complete") {
+			t.Errorf("there is no completion for %s", shell)
+		}
+	}
+	if out := run("", "__complete", "save", "orisun_test_1", "--ex"); !strings.Contains(out, "--expect") {
+		t.Errorf("--ex is completed by %s", out)
 	}
 }
 

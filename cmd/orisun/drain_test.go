@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"net/http"
+	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
@@ -59,10 +60,13 @@ func TestAClientThatStopsReadingHoldsUpNoShutdown(t *testing.T) {
 	server.stop(t, syscall.SIGTERM) // fails when it does not end well within startTimeout
 }
 
+// manyEvents are 20 MB.
+const manyEvents = 2000
+
 func saveMoreThanAConnectionHolds(t *testing.T, client orisunpb.EventStoreClient) {
 	t.Helper()
 	request := &orisunpb.SaveEventsRequest{Boundary: followedBoundary}
-	for i := range 2000 {
+	for i := range manyEvents {
 		request.Events = append(request.Events, &orisunpb.EventToSave{EventId: strconv.Itoa(i), EventType: "T", Data: `{"pad": "` + strings.Repeat("x", 10_000) + `"}`})
 	}
 	if _, err := client.SaveEvents(t.Context(), request); err != nil {
@@ -75,12 +79,40 @@ func TestAStreamByHTTPWhoseClientStopsReadingHoldsUpNoShutdown(t *testing.T) {
 	const timeout = 10 * time.Minute // which nothing comes near
 	server := launch(t, environment(t.TempDir(), append(outside(pgtest.Clone(t)), "ORISUN_SHUTDOWN_TIMEOUT="+timeout.String())...))
 	saveMoreThanAConnectionHolds(t, connect(t, server.address))
+	before := 0
 	for _, protocol := range []func(*http.Protocols){
 		func(p *http.Protocols) { p.SetHTTP1(true) }, func(p *http.Protocols) { p.SetUnencryptedHTTP2(true) },
 	} {
-		stall(t, server, protocol, "CatchUpSubscribeToEvents", `{"boundary":"`+followedBoundary+`"}`)
+		stall(t, server, protocol, "CatchUpSubscribeToEvents", `{"boundary":"`+followedBoundary+`","afterPosition":{"transactionId":"-1","globalId":"-1"}}`)
+		before = waitUntilItStalls(t, server, before)
 	}
 	server.stop(t, syscall.SIGTERM) // fails when it does not end well within startTimeout
+}
+
+// waitUntilItStalls returns how many events were delivered when one more subscription than before does not go on, for a second, though it has not had all.
+func waitUntilItStalls(t *testing.T, server *process, before int) (delivered int) {
+	t.Helper()
+	count := regexp.MustCompile(`(?m)^orisun_feed_deliveries_total\{.*orisun_boundary="` + followedBoundary + `".* (\S+)$`)
+	moved := time.Now()
+	waitFor(t, func() bool {
+		_, metrics := ask(t, http.MethodGet, "http://"+server.http+"/metrics", "")
+		now := 0
+		for _, sample := range count.FindAllStringSubmatch(metrics, -1) {
+			value, err := strconv.ParseFloat(sample[1], 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			now += int(value)
+		}
+		if now != delivered {
+			delivered, moved = now, time.Now()
+		}
+		return delivered > before && time.Since(moved) > time.Second
+	})
+	if delivered-before >= manyEvents {
+		t.Fatalf("%d events were delivered to a client that does not read", delivered-before)
+	}
+	return delivered
 }
 
 // TestAnAnswerByHTTPThatNobodyReadsIsCutWhenTheTimeToDrainIsOver: an answer has that time, being no stream.

@@ -122,7 +122,7 @@ func TestAPostgreSQLThatGoesAwayDuringAStartIsWaitedFor(t *testing.T) {
 
 func TestASecondSignalEndsADrainAtOnce(t *testing.T) {
 	config := pgtest.Clone(t)
-	server := launch(t, environment(t.TempDir(), outside(config)...))
+	server := launch(t, environment(t.TempDir(), append(outside(config), "ORISUN_SHUTDOWN_TIMEOUT=10m")...)) // which nothing comes near
 	tx, release := holdPositions(t, config)
 	defer release()
 	saved := make(chan error, 1)
@@ -138,6 +138,9 @@ func TestASecondSignalEndsADrainAtOnce(t *testing.T) {
 	waitFor(t, func() bool { return strings.Contains(server.logged(), "draining") })
 	server.signal(t, syscall.SIGINT) // which is not SIGTERM, so that stop does not expect a good end
 	server.stop(t, syscall.SIGINT)
+	if status, ok := server.cmd.ProcessState.Sys().(syscall.WaitStatus); !ok || status.Signal() != syscall.SIGINT {
+		t.Errorf("it ended otherwise than by the second signal: %v", server.cmd.ProcessState)
+	}
 	if err := <-saved; err == nil {
 		t.Error("the save in flight succeeded, though nothing let it")
 	}

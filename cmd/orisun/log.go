@@ -108,8 +108,9 @@ func (l *callLog) ended(ctx context.Context, method string, start time.Time, err
 		attributes = append(attributes, slog.String("trace_id", span.TraceID().String()))
 	}
 	if err != nil {
-		attributes = append(attributes, slog.String("error", status.Convert(err).Message()))
-		if cause := errors.Unwrap(err); cause != nil {
+		message := status.Convert(err).Message()
+		attributes = append(attributes, slog.String("error", message))
+		if cause := errors.Unwrap(err); cause != nil && cause.Error() != message {
 			attributes = append(attributes, slog.String("cause", cause.Error()))
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"sync"
 	"syscall"
@@ -57,10 +58,11 @@ func outside(config *pgx.ConnConfig) []string {
 	}
 }
 
-// launch starts the binary and returns when it serves. The test's end stops it.
-func launch(t testing.TB, env []string) *process {
+// launch starts the binary and returns when it serves. The test's end stops it. What comes before it runs it.
+func launch(t testing.TB, env []string, before ...string) *process {
 	t.Helper()
-	p := &process{cmd: exec.CommandContext(context.Background(), binary), exited: make(chan error, 1)}
+	run := append(slices.Clone(before), binary)
+	p := &process{cmd: exec.CommandContext(context.Background(), run[0], run[1:]...), exited: make(chan error, 1)}
 	p.cmd.Env = env
 	p.cmd.Dir = t.TempDir()
 	stderr, err := p.cmd.StderrPipe()
@@ -105,9 +107,16 @@ func launch(t testing.TB, env []string) *process {
 // runToEnd runs the binary until it ends by itself, and returns its exit code and what it said.
 func runToEnd(t *testing.T, env []string, args ...string) (code int, output string) {
 	t.Helper()
+	return runToEndBy(t, nil, env, args...)
+}
+
+// runToEndBy has what comes before the binary run it.
+func runToEndBy(t *testing.T, before, env []string, args ...string) (code int, output string) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), startTimeout)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, binary, args...)
+	run := slices.Concat(before, []string{binary}, args)
+	cmd := exec.CommandContext(ctx, run[0], run[1:]...)
 	cmd.Env = env
 	cmd.Dir = t.TempDir()
 	out, err := cmd.CombinedOutput()

@@ -20,7 +20,8 @@ const (
 )
 
 // readiness is what /readyz says. Ready means that saves and questions are answered. JetStream is no part of that: while it is away
-// subscribers read from PostgreSQL and what is saved waits in the outbox, so a node without it is told of, and stays in service.
+// subscribers read from PostgreSQL and what is saved waits in the outbox, so a node without it is told of, and stays in service. So does one
+// whose saves PostgreSQL has no room for: questions are answered, and another node would fare no better.
 type readiness struct {
 	config *Config
 
@@ -62,7 +63,7 @@ func newReadiness(config *Config) *readiness {
 func (r *readiness) enter(phase string) { r.phase.Store(&phase) }
 
 // ready says that calls are answered, and what that rests on.
-func (r *readiness) ready(pool *pgxpool.Pool, streams *streaming, callers *callers) {
+func (r *readiness) ready(pool *pgxpool.Pool, streams *streaming, callers *callers, shortage func() error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	defer r.enter("")
@@ -72,6 +73,7 @@ func (r *readiness) ready(pool *pgxpool.Pool, streams *streaming, callers *calle
 		{"migrations", true, func(ctx context.Context) error {
 			return migrations.Check(ctx, pool.Config().ConnConfig, r.config.PG.MigrationsTable)
 		}},
+		{"saves", false, func(context.Context) error { return shortage() }},
 		{"jetstream", false, streams.check},
 	}
 	r.isOpen = callers.defaultPasswordIsOpen

@@ -181,7 +181,7 @@ func (s *Server) Run(ctx context.Context) (err error) {
 	}
 	defer servers.overHTTP.Stop()
 	admin.answer(calls)
-	admin.readiness.ready(read, streams, s.callers)
+	admin.readiness.ready(read, streams, s.callers, store.Shortage)
 	return s.serve(ctx, servers.listening, admin, healthy, endSubscriptions, listener, own)
 }
 
@@ -215,6 +215,7 @@ func (s *Server) serve(ctx context.Context, server *grpcServer, admin *adminHTTP
 	close(s.ready)
 
 	var ended error
+	limit := s.config.Shutdown.Timeout
 	select {
 	case <-ctx.Done():
 		s.log.Info("draining", "timeout", s.config.Shutdown.Timeout)
@@ -225,11 +226,12 @@ func (s *Server) serve(ctx context.Context, server *grpcServer, admin *adminHTTP
 		ended = errors.New("HTTP on ORISUN_ADMIN_PORT ended") // stop says why
 	case <-done(own):
 		ended = fmt.Errorf("our own PostgreSQL ended: %w", own.Err())
+		limit = min(limit, streamGrace) // nothing answers the calls in flight
 	}
 	healthy.Shutdown()
 	admin.readiness.draining()
 	endSubscriptions()
-	err := s.stop(func(ctx context.Context) error {
+	err := endWithin(limit, func(ctx context.Context) error {
 		var web error
 		var draining sync.WaitGroup
 		draining.Go(func() { web = admin.drain(ctx) })
@@ -250,7 +252,11 @@ func done(own *postgres.Server) <-chan struct{} {
 
 // stop gives an ending what remains of the time to drain, beyond the end of what ran.
 func (s *Server) stop(end func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(context.Background(), s.config.Shutdown.Timeout)
+	return endWithin(s.config.Shutdown.Timeout, end)
+}
+
+func endWithin(limit time.Duration, end func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	return end(ctx)
 }

@@ -32,7 +32,7 @@ var shownBy = map[string]string{
 	"ORISUN_PG_USER": "TestPsqlGetsInByTCPWithTheConfiguredPassword", "ORISUN_PG_PASSWORD": "TestPsqlGetsInByTCPWithTheConfiguredPassword",
 	"ORISUN_PG_NAME": "TestPsqlGetsInByTCPWithTheConfiguredPassword", "ORISUN_PG_SSLMODE": "TestWhereTheEventsAreIsAsConfigured",
 	"ORISUN_PG_SCHEMAS": "TestWhereTheEventsAreIsAsConfigured", "ORISUN_BOUNDARIES": "TestWhereTheEventsAreIsAsConfigured",
-	"ORISUN_ADMIN_BOUNDARY": "TestAWrongConfigurationNamesEverythingAtOnce",
+	"ORISUN_ADMIN_BOUNDARY": "TestWhereTheEventsAreIsAsConfigured",
 	"ORISUN_ADMIN_USERNAME": "TestTheAdminAndThePortsAreThoseConfigured", "ORISUN_ADMIN_PASSWORD": "TestTheAdminAndThePortsAreThoseConfigured",
 	"ORISUN_ADMIN_PORT": "TestTheAdminAndThePortsAreThoseConfigured", "ORISUN_GRPC_PORT": "TestTheAdminAndThePortsAreThoseConfigured",
 	"ORISUN_NATS_PORT": "TestTheAdminAndThePortsAreThoseConfigured", "ORISUN_NATS_SERVER_NAME": "TestTheAdminAndThePortsAreThoseConfigured",
@@ -98,8 +98,8 @@ func TestTheEffectOfEveryVariableOfTheSpecificationIsShown(t *testing.T) {
 
 func TestWhereTheEventsAreIsAsConfigured(t *testing.T) {
 	config := pgtest.NewEmpty(t)
-	env := environment(t.TempDir(), append(outside(config), "ORISUN_PG_SCHEMAS=shop:Sales,orisun_admin:admin", // ORISUN_PG_HOST is in outside
-		`ORISUN_BOUNDARIES=[{"name":"shop","description":"what is sold"},{"name":"orisun_admin"}]`)...)
+	env := environment(t.TempDir(), append(outside(config), "ORISUN_PG_SCHEMAS=shop:Sales,people:staff", "ORISUN_ADMIN_BOUNDARY=people", // ORISUN_PG_HOST is in outside
+		`ORISUN_BOUNDARIES=[{"name":"shop","description":"what is sold"},{"name":"people"}]`)...)
 	server := launch(t, env)
 	if _, err := connect(t, server.address).SaveEvents(t.Context(), &orisunpb.SaveEventsRequest{
 		Boundary: "shop", Events: []*orisunpb.EventToSave{{EventId: "a", EventType: "T", Data: `{}`}},
@@ -112,8 +112,10 @@ func TestWhereTheEventsAreIsAsConfigured(t *testing.T) {
 	}
 	var id, description string
 	err = conn.QueryRow(t.Context(), `SELECT e.event_id, b.description FROM "Sales".shop_orisun_es_event e, orisun.boundary b WHERE b.name = 'shop'`).Scan(&id, &description)
-	if err = errors.Join(err, conn.Close(t.Context())); err != nil || id != "a" || description != "what is sold" {
-		t.Errorf("%q, %q, %v", id, description, err)
+	var users int
+	counted := conn.QueryRow(t.Context(), `SELECT count(*) FROM staff.people_orisun_es_event WHERE data->>'username' = 'admin'`).Scan(&users)
+	if err = errors.Join(err, counted, conn.Close(t.Context())); err != nil || id != "a" || description != "what is sold" || users != 1 {
+		t.Errorf("%q, %q, %d events of the first admin, %v", id, description, users, err)
 	}
 	code, output := runToEnd(t, append(env, "ORISUN_PG_HOST=127.0.0.1", "ORISUN_PG_SSLMODE=require"))
 	if code != exitFailed || !strings.Contains(output, "TLS") {

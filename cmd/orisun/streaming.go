@@ -87,14 +87,19 @@ func (s *streaming) run() {
 	go func() { s.projecting <- s.users.Run(publish) }()
 }
 
-// check tells why JetStream does not answer.
+// check tells why JetStream does not answer, or takes nothing.
 func (s *streaming) check(ctx context.Context) error {
+	if err := s.nats.Check(); err != nil {
+		return err
+	}
 	streams, err := natsstream.New(s.conns[1])
 	if err != nil {
 		return err
 	}
-	_, err = streams.AccountInfo(ctx)
-	return err
+	if _, err := streams.AccountInfo(ctx); err != nil {
+		return err
+	}
+	return s.publisher.Trouble()
 }
 
 // hint tells that a boundary has new events.

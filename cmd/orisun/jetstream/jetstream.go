@@ -23,8 +23,9 @@
 //   - The port is taken, the store directory cannot be written, or another process owns it: Start says so.
 //   - The process is killed: the next start recovers the files. JetStream does not fsync each message, so a machine that loses power
 //     can lose the last ones; the publisher publishes them again.
-//   - The disk is full: JetStream disables itself and logs that; saves go on, and readers are served from PostgreSQL. A start after room was
-//     made heals it.
+//   - The disk is full: the log says one line, Check tells. Saves go on, and readers are served from PostgreSQL. The streams' files are broken from
+//     then on, and the publisher makes them anew when there is room. In a cluster JetStream may switch itself off on this node instead: a start after
+//     room was made heals that.
 package jetstream
 
 import (

@@ -20,23 +20,28 @@ const (
 // logger hands what NATS says to slog, and keeps why it could not start: NATS tells that to its logger only.
 type logger struct {
 	log     *slog.Logger
+	dir     string // of the store
 	fatal   atomic.Pointer[error]
-	started atomic.Bool // then nobody asks for failure any more
+	started atomic.Bool  // then nobody asks for failure any more
+	noRoom  atomic.Int64 // when NATS last said that there is none, in Unix nanoseconds
 
 	connections *rate.Limiter
 	unlogged    atomic.Int64
 }
 
-func newLogger(log *slog.Logger) *logger {
-	return &logger{log: log, connections: rate.NewLimiter(rate.Every(lineEvery), lineBurst)}
+func newLogger(log *slog.Logger, dir string) *logger {
+	return &logger{log: log, dir: dir, connections: rate.NewLimiter(rate.Every(lineEvery), lineBurst)}
 }
 
 // tell is for what somebody should know of. What a client does wrong is no error of the server.
 func (l *logger) tell(level slog.Level, format string, args ...any) {
-	text := fmt.Sprintf("NATS: "+format, args...)
+	text := fmt.Sprintf(format, args...)
+	if l.tellsNoRoom(text) {
+		return
+	}
 	ofClient := strings.Contains(text, " - cid:")
 	if !ofClient && !strings.Contains(text, " - rid:") {
-		l.log.Log(context.Background(), level, text)
+		l.log.Log(context.Background(), level, "NATS: "+text)
 		return
 	}
 	if ofClient {
@@ -50,7 +55,25 @@ func (l *logger) tell(level slog.Level, format string, args ...any) {
 	if unlogged := l.unlogged.Swap(0); unlogged > 0 {
 		attributes = append(attributes, "unlogged", unlogged)
 	}
-	l.log.Log(context.Background(), level, text, attributes...)
+	l.log.Log(context.Background(), level, "NATS: "+text, attributes...)
+}
+
+// noRoomEvery is how long NATS must not have spoken of a full disk for the log to tell of one again. It speaks of it several times every few seconds.
+const noRoomEvery = time.Minute
+
+// tellsNoRoom tells whether NATS speaks of a full disk, of which the log says one line.
+func (l *logger) tellsNoRoom(text string) bool {
+	if !strings.Contains(text, "no space left on device") {
+		return false
+	}
+	now := time.Now().UnixNano()
+	if last := l.noRoom.Swap(now); time.Duration(now-last) < noRoomEvery {
+		l.log.Debug("NATS: " + text)
+		return true
+	}
+	l.log.Error("NATS: the disk of the store directory (ORISUN_NATS_STORE_DIR) is full; what is saved waits to be published, subscribers read from PostgreSQL: make room",
+		"store", l.dir, "error", text)
+	return true
 }
 
 func (l *logger) Noticef(format string, args ...any) {

@@ -9,7 +9,7 @@ import (
 
 func TestStrangersAtThePortDoNotFillTheLog(t *testing.T) {
 	var text bytes.Buffer
-	log := newLogger(slog.New(slog.NewTextHandler(&text, nil)))
+	log := newLogger(slog.New(slog.NewTextHandler(&text, nil)), t.TempDir())
 	for range 10_000 {
 		log.Errorf("%s - %s - authentication error - User %q", "192.0.2.1:4711", "cid:7", "admin")
 	}

@@ -28,6 +28,7 @@ const (
 // Server is a running NATS server. Its methods are safe for concurrent use.
 type Server struct {
 	nats   *server.Server
+	dir    string // of the store
 	access *access
 	log    *slog.Logger
 	lock   *os.File
@@ -58,7 +59,7 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("NATS: make the store directory (ORISUN_NATS_STORE_DIR): %w", err)
 	}
-	s := &Server{log: cfg.Logger, access: newAccess(cfg.LogIn), watched: make(chan struct{})}
+	s := &Server{log: cfg.Logger, dir: dir, access: newAccess(cfg.LogIn), watched: make(chan struct{})}
 	if s.lock, err = lock(dir); err != nil {
 		return nil, fmt.Errorf("NATS: lock the store directory %s (ORISUN_NATS_STORE_DIR): %w", dir, err)
 	}
@@ -131,7 +132,7 @@ func (s *Server) run(ctx context.Context, options *server.Options, limit time.Du
 		return err
 	}
 	s.nats = nats
-	log := newLogger(s.log)
+	log := newLogger(s.log, options.StoreDir)
 	nats.SetLoggerV2(log, false, false, false)
 	nats.Start() // it returns when the listener is there, or after a fatal error
 

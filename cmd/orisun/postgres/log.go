@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 )
 
@@ -43,7 +44,26 @@ func (s *Server) whyEnded() error {
 	if err != nil {
 		return errors.Join(how, err)
 	}
-	return fmt.Errorf("%w, the end of %s:\n%s", how, s.logFile, tail)
+	return fmt.Errorf("%w; the end of its log (%s): %s", how, s.logFile, lastWords(tail))
+}
+
+// lastWords is what ended PostgreSQL, in one line: what it calls FATAL or PANIC, or else all there is.
+func lastWords(log string) string {
+	var words []string
+	for line := range strings.Lines(log) {
+		_, said, ends := strings.Cut(line, " FATAL:  ")
+		if !ends {
+			_, said, ends = strings.Cut(line, " PANIC:  ")
+		}
+		// While it recovers it refuses everybody so.
+		if said = strings.TrimSpace(said); ends && !strings.HasPrefix(said, "the database system is ") && !slices.Contains(words, said) {
+			words = append(words, said)
+		}
+	}
+	if words == nil {
+		return strings.Join(strings.Fields(log), " ")
+	}
+	return strings.Join(words, "; ")
 }
 
 // logTail is the end of what this start has logged.
