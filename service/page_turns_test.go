@@ -48,13 +48,14 @@ func TestPagesWaitForTheirTurnInOrder(t *testing.T) {
 			t.Error("pages were not read in the order of their asking")
 		}
 		begun := time.Now()
-		fill(t, p) // one turn is free, the others end by themselves, and those taken last as well
 		fill(t, p)
+		fill(t, p) // as those before end by themselves
 		if waited := time.Since(begun); cap(p.turns) == 1 && waited != turnLasts {
 			t.Errorf("a page that takes its time kept another waiting for %v, want %v", waited, turnLasts)
 		}
 		done[0]() // a turn is given back once
 		time.Sleep(turnLasts)
+		synctest.Wait()
 		if len(p.turns) != 0 {
 			t.Errorf("%d turns are taken after all have ended", len(p.turns))
 		}
