@@ -121,7 +121,7 @@ func TestACheckThatDoesNotAnswerKeepsNothingElseFromBeingTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newReadiness(nil)
 		ask := func(ctx context.Context) error {
-			time.Sleep(time.Millisecond)
+			<-time.After(time.Millisecond) // the bubble's clock
 			return ctx.Err()
 		}
 		r.checks = []readinessCheck{

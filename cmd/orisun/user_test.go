@@ -218,8 +218,15 @@ func TestTheDefaultPasswordIsToldUntilItIsChanged(t *testing.T) {
 		ips  string
 		want bool
 	}{
-		{"127.0.0.1", false}, {"::1", false}, {"127.0.0.1 ::1 127.0.0.2", false}, {"0.0.0.0", true}, {"::", true}, {"192.0.2.1", true}, {"0.0.0.0", true},
-		{"127.0.0.1 0.0.0.0 127.0.0.1", true}, {"127.0.0.1 127.0.0.1 ::", true},
+		{"127.0.0.1", false},
+		{"::1", false},
+		{"127.0.0.1 ::1 127.0.0.2", false},
+		{"0.0.0.0", true},
+		{"::", true},
+		{"192.0.2.1", true},
+		{"0.0.0.0", true},
+		{"127.0.0.1 0.0.0.0 127.0.0.1", true},
+		{"127.0.0.1 127.0.0.1 ::", true},
 	} {
 		if warned, open := starts(c.ips); warned != c.want || open != c.want {
 			t.Errorf("listening on %s: warned %v, reported %v", c.ips, warned, open)
