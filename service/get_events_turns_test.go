@@ -42,7 +42,10 @@ func TestPagesReadBesideSavesAreThoseOfOneStatement(t *testing.T) {
 	defer close(end)
 	criteria := &orisunpb.Query{Criteria: tagged("kind", "a")}
 	for _, question := range []*orisunpb.GetEventsRequest{
-		{Count: 99}, {Count: 100}, {Count: 101}, {Count: 700},
+		{Count: 99},
+		{Count: 100},
+		{Count: 101},
+		{Count: 700},
 		{Count: 600, Direction: orisunpb.Direction_DESC, FromPosition: at(700, 650)},
 		{Count: 10_000, Direction: orisunpb.Direction_DESC, FromPosition: at(700, 650)}, // fewer than asked for
 		{Count: 600, AfterPosition: at(700, 49), Query: criteria},
