@@ -99,6 +99,7 @@ func TestTheCommandsOfTheGuidesRun(t *testing.T) {
 	}{
 		{"docs/tutorial.md", []string{"alice has 70, bob has 30", "MoneyTransferred", "from=alice"}},
 		{"docs/operations.md", []string{`"ready": true`, `"events":[`}},
+		{"docs/security.md", []string{"janedoe", "Jane Doe", "read:orders"}},
 	} {
 		blocks := regexp.MustCompile("(?s)```bash\n(.*?)```").FindAllStringSubmatch(readDoc(t, c.guide), -1)
 		said := ""

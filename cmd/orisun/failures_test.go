@@ -38,8 +38,12 @@ func TestEveryPortThatIsTakenIsNamedInOneLine(t *testing.T) {
 	}()
 	port := strconv.Itoa(taken.Addr().(*net.TCPAddr).Port)
 	config := pgtest.Clone(t)
-	for _, variable := range []string{"ORISUN_GRPC_PORT", "ORISUN_ADMIN_PORT", "ORISUN_PPROF_PORT", "ORISUN_NATS_PORT"} {
-		code, output := runToEnd(t, environment(t.TempDir(), append(outside(config), "ORISUN_PPROF_ENABLED=true", "ORISUN_PPROF_PORT=0", variable+"="+port)...))
+	for _, variable := range []string{"ORISUN_GRPC_PORT", "ORISUN_ADMIN_PORT", "ORISUN_PPROF_PORT", "ORISUN_NATS_PORT", "ORISUN_NATS_CLUSTER_PORT"} {
+		env := append(outside(config), "ORISUN_PPROF_ENABLED=true", "ORISUN_PPROF_PORT=0", variable+"="+port)
+		if variable == "ORISUN_NATS_CLUSTER_PORT" {
+			env = append(env, "ORISUN_NATS_CLUSTER_ENABLED=true", "ORISUN_NATS_CLUSTER_HOST=127.0.0.1", "ORISUN_NATS_CLUSTER_ROUTES=nats://127.0.0.1:1")
+		}
+		code, output := runToEnd(t, environment(t.TempDir(), env...))
 		lines := problems(output)
 		if last := lines[len(lines)-1]; code != exitFailed || !strings.Contains(last, variable) || !strings.Contains(last, port) || !strings.Contains(last, "address already in use") {
 			t.Errorf("%s: exit code %d, %q", variable, code, lines)

@@ -48,7 +48,7 @@ func told(log, text string) (lines int) {
 // TestAFullDiskAtPostgreSQLIsAPause: saves wait for room, or end with their callers; questions are answered meanwhile.
 func TestAFullDiskAtPostgreSQLIsAPause(t *testing.T) {
 	const writers, each = 8, 10
-	disk := newSmallDisk(t, "192m")
+	disk := newSmallDisk(t, "128m")
 	server := launch(t, environment(t.TempDir(), "ORISUN_PG_DATA_DIR="+disk.dir+"/pg"), disk.enter...)
 	store := connect(t, server.address)
 	acks := &acknowledged{positions: map[string]int64{}}
@@ -108,7 +108,7 @@ func TestAFullDiskAtPostgreSQLIsAPause(t *testing.T) {
 
 // TestAFullDiskThatEndsOurOwnPostgreSQLIsToldInALineAndLosesNothing: PostgreSQL ends where it cannot write its log of changes.
 func TestAFullDiskThatEndsOurOwnPostgreSQLIsToldInALineAndLosesNothing(t *testing.T) {
-	disk := newSmallDisk(t, "192m")
+	disk := newSmallDisk(t, "128m")
 	env := environment(t.TempDir(), "ORISUN_PG_DATA_DIR="+disk.dir+"/pg")
 	server := launch(t, env, disk.enter...)
 	store := connect(t, server.address)

@@ -64,7 +64,11 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 		return nil, fmt.Errorf("NATS: lock the store directory %s (ORISUN_NATS_STORE_DIR): %w", dir, err)
 	}
 	if err := s.run(ctx, cfg.options(dir, s.access), cfg.startLimit()); err != nil {
-		return nil, errors.Join(fmt.Errorf("NATS (ORISUN_NATS_PORT %d, ORISUN_NATS_STORE_DIR %s): %w", cfg.Port, dir, err), s.Shutdown())
+		ports := fmt.Sprintf("ORISUN_NATS_PORT %d", cfg.Port)
+		if cfg.Cluster != nil {
+			ports += fmt.Sprintf(", ORISUN_NATS_CLUSTER_PORT %d", cfg.Cluster.Port)
+		}
+		return nil, errors.Join(fmt.Errorf("NATS (%s, ORISUN_NATS_STORE_DIR %s): %w", ports, dir, err), s.Shutdown())
 	}
 	watching, unwatch := context.WithCancel(context.WithoutCancel(ctx))
 	s.unwatch = unwatch
