@@ -101,8 +101,9 @@ func TestAFullDiskAtPostgreSQLIsAPause(t *testing.T) {
 	if n, m := told(log, "no room"), strings.Count(log, `"msg":"saves are stored again"`); n != 1 || m != 1 {
 		t.Errorf("that there is no room is told %d times, and that there is again %d times", n, m)
 	}
-	if n := told(log, "gRPC call"); n != 1 {
-		t.Errorf("%d calls are told of, beside the impatient one", n-1)
+	// Of the impatient one the log tells as well, if its deadline passed at the server before the client called it off.
+	if n := told(log, "gRPC call"); n > 1 {
+		t.Errorf("%d calls are told of, the impatient one among them", n)
 	}
 }
 
