@@ -304,9 +304,8 @@ func TestADrainingNodeSaysSoAndBalancedClientsGoOn(t *testing.T) {
 		if now, err := watch.Recv(); err != nil || now.GetStatus() != healthpb.HealthCheckResponse_SERVING {
 			t.Fatalf("%s before: %v, %v", n.name, now, err)
 		}
-		start := time.Now()
 		ended := make(chan error, 1)
-		go func() { ended <- n.end(syscall.SIGTERM) }()
+		go func() { ended <- n.end(syscall.SIGTERM) }() // an error if something had to be cut when the time to drain was over
 		if now, err := watch.Recv(); err != nil || now.GetStatus() != healthpb.HealthCheckResponse_NOT_SERVING {
 			t.Errorf("%s while it drains: %v, %v", n.name, now, err)
 		}
@@ -315,9 +314,6 @@ func TestADrainingNodeSaysSoAndBalancedClientsGoOn(t *testing.T) {
 		}
 		if err := <-ended; err != nil {
 			t.Error(err)
-		}
-		if took := time.Since(start); took > 8*time.Second {
-			t.Errorf("%s drained for %s, with nothing under way but watchers of its health", n.name, took)
 		}
 		if err := errors.Join(n.start(), n.awaitServing(t.Context())); err != nil {
 			t.Fatal(err)
