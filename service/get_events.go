@@ -20,7 +20,7 @@ import (
 const smallPageBytes = 8 << 10
 
 // GetEvents answers one page. Errors: INVALID_ARGUMENT with field paths, NOT_FOUND for an unknown boundary,
-// RESOURCE_EXHAUSTED when the page is larger than the send limit, UNAVAILABLE.
+// RESOURCE_EXHAUSTED when the page is larger than the send limit, UNAVAILABLE. Beside saves, pages of more than 100 events take turns (page_turns.go).
 //
 // The events of the answer are there in wire form only: Go code that calls this method without gRPC finds none until it has marshalled and unmarshalled it.
 func (s *EventStore) GetEvents(ctx context.Context, in *orisunpb.GetEventsRequest) (*orisunpb.GetEventsResponse, error) {
