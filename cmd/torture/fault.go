@@ -55,7 +55,6 @@ type faults struct {
 	mu       sync.Mutex
 	injected map[string]int
 	err      error
-	crashes  int // of PostgreSQL: each may take back checkpoints
 }
 
 // inject begins faults of a kind, one after another and some at the same time, until ctx ends; then it heals what is left and returns when all is.
@@ -109,18 +108,6 @@ func leftOut() (told []string) {
 		told = append(told, "no disk is filled: only root can mount small ones")
 	}
 	return told
-}
-
-func (f *faults) crashed() int {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.crashes
-}
-
-func (f *faults) crash() {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.crashes++
 }
 
 func nothing(context.Context) error { return nil }
@@ -198,11 +185,7 @@ func fillDisk(ctx context.Context, f *faults, victim int) (func(context.Context)
 }
 
 func crashPostgres(ctx context.Context, f *faults, _ int) (func(context.Context) error, error) {
-	f.crash()
-	return func(ctx context.Context) error {
-		defer f.crash()
-		return f.c.startPostgres(ctx, f.c.pgBinDir)
-	}, f.c.crashPostgres(ctx)
+	return func(ctx context.Context) error { return f.c.startPostgres(ctx, f.c.pgBinDir) }, f.c.crashPostgres(ctx)
 }
 
 func terminateConnections(ctx context.Context, f *faults, _ int) (func(context.Context) error, error) {

@@ -127,7 +127,7 @@ func (r *result) torture(ctx context.Context, c *cluster, f *faults, config roun
 	}
 	watcher.Go(func() {
 		var wrong []string
-		r.looks, wrong = watchCheckpoint(following, c, f.crashed)
+		r.looks, wrong = watchCheckpoint(following, c)
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		l.anomalies = append(l.anomalies, wrong...)
