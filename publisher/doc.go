@@ -37,6 +37,8 @@
 //     with a backoff from 10 ms to 5 s. It logs once when that begins and once when it ends.
 //   - There are too few nodes for all copies of a stream: it has one, and gets the others when they can be placed.
 //   - The stream is purged: it goes on with the next event.
+//   - JetStream loses messages in the midst of the stream, as it may when a copy's files were deleted and another copy is away: the stream is made to
+//     begin behind them at the next takeover, or within ten seconds. Until then its readers can tell by the predecessor that each message names.
 //   - The stream's files are lost: a new stream goes on after the checkpoint. Events before it are in PostgreSQL only.
 //   - The stream's files break while it runs (deleted, a disk that was full): JetStream answers nothing more, or that the stream ends
 //     elsewhere than it says. After two such lines, some ten seconds, a new stream goes on after the event with which it ended.

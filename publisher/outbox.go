@@ -21,8 +21,8 @@ const (
 	pageEvery = 3 * time.Millisecond
 	// checkpointEvery is the least time between two checkpoints, so that they do not double the writes of PostgreSQL under many small saves.
 	checkpointEvery = 100 * time.Millisecond
-	// copiesPoll is how often a stream with too few copies is tried to get the others.
-	copiesPoll = 10 * time.Second
+	// tendEvery is how often a stream is looked at: whether it can get the copies that it lacks, and whether messages in its midst are lost.
+	tendEvery = 10 * time.Second
 	// apiLimit bounds a request to JetStream.
 	apiLimit = 5 * time.Second
 )
@@ -40,6 +40,8 @@ type outbox struct {
 	noted position            // the checkpoint in PostgreSQL, as far as known
 	due   time.Time           // the next checkpoint
 	few   bool                // the stream has fewer copies than it should
+
+	deleted int // places in the midst of the stream without a message, of which none is a hole
 
 	silent      int       // lines in a row that came to nothing
 	silentSince time.Time // when the first of them did
@@ -188,8 +190,8 @@ func (o *outbox) publish(ctx context.Context, lease *Lease) (progress bool, err 
 
 	poll := time.NewTicker(outboxPoll)
 	defer poll.Stop()
-	copies := time.NewTicker(copiesPoll)
-	defer copies.Stop()
+	tend := time.NewTicker(tendEvery)
+	defer tend.Stop()
 	for {
 		asked := time.Now()
 		more, err := o.page(ctx, line)
@@ -214,12 +216,10 @@ func (o *outbox) publish(ctx context.Context, lease *Lease) (progress bool, err 
 		select {
 		case <-o.hinted:
 		case <-poll.C:
-		case <-copies.C:
-			if o.few {
-				// More copies do not change where the stream ends; what comes of a failure is seen with the next event.
-				if _, err := o.openStream(ctx, o.js, line.settled); err != nil {
-					o.log.Debug("copies not added; trying again", "error", err)
-				}
+		case <-tend.C:
+			// Neither changes where the stream ends; what comes of a failure is seen with the next event.
+			if err := o.tend(ctx, line.settled); err != nil {
+				o.log.Debug("stream not tended; trying again", "error", err)
 			}
 		case <-ctx.Done():
 			return progress, nil

@@ -73,6 +73,9 @@ func (o *outbox) findEnd(ctx context.Context, js jetstream.JetStream) (streamEnd
 	if err != nil {
 		return streamEnd{}, fmt.Errorf("stream %s: %w", StreamName(o.boundary), err)
 	}
+	if err := o.closeHoles(ctx, stream); err != nil {
+		return streamEnd{}, fmt.Errorf("look for lost messages: %w", err)
+	}
 	info := stream.CachedInfo()
 	if info.State.Msgs == 0 {
 		return streamEnd{at: noted, sequence: info.State.LastSeq}, nil
@@ -229,6 +232,20 @@ func (o *outbox) openStream(ctx context.Context, js jetstream.JetStream, start p
 		return nil, err
 	}
 	return o.createStream(ctx, js, start)
+}
+
+// tend gives the stream the copies that it lacks, and closes its holes.
+func (o *outbox) tend(ctx context.Context, settled position) (err error) {
+	var stream jetstream.Stream
+	if o.few {
+		stream, err = o.openStream(ctx, o.js, settled)
+	} else {
+		stream, err = o.js.Stream(ctx, StreamName(o.boundary))
+	}
+	if err != nil {
+		return err
+	}
+	return o.closeHoles(ctx, stream)
 }
 
 // createStream makes the stream with as many copies as it should have, or with one where there are too few nodes.

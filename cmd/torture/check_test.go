@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -9,7 +10,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
 	orisunpb "github.com/oexza/orisun/proto"
+	"github.com/oexza/orisun/publisher"
 )
 
 // at is an operation of group 0 that took from call to call+1.
@@ -79,6 +84,37 @@ func TestWhatTheLogCannotBe(t *testing.T) {
 	} {
 		if said := strings.Join(checkLog(c.log), "\n"); !strings.Contains(said, c.says) || (c.says == "") != (said == "") {
 			t.Errorf("%s: %q", name, said)
+		}
+	}
+}
+
+// TestAStreamThatIsNotTheLog: what lacks may still come, or the stream may yet begin behind it. What is there once too often stays.
+func TestAStreamThatIsNotTheLog(t *testing.T) {
+	log := logOf("a", "b", "c")
+	for _, event := range log {
+		event.EventType, event.Data, event.Metadata, event.DateCreated = "T", "{}", "{}", timestamppb.New(time.Unix(1, 0))
+	}
+	for name, c := range map[string]struct {
+		events []int
+		says   string
+		waits  bool
+	}{
+		"all":           {[]int{0, 1, 2}, "", false},
+		"its end":       {[]int{2}, "", false},
+		"nothing":       {nil, "it is empty", true},
+		"not its end":   {[]int{0, 1}, "it ends with event 1", true},
+		"a hole":        {[]int{0, 2}, "message 1 is event 2, after event 0", true},
+		"one twice":     {[]int{0, 1, 1, 2}, "message 2 is event 1, after event 1", false},
+		"another order": {[]int{1, 0, 2}, "message 1 is event 0, after event 1", false},
+	} {
+		var messages []*nats.Msg
+		for _, i := range c.events {
+			messages = append(messages, publisher.Encode(boundary, "/test", log[i], int64(i-1)))
+		}
+		err := compareStream(messages, log)
+		var wrong wrongStream
+		if (err == nil) != (c.says == "") || err != nil && (!strings.Contains(err.Error(), c.says) || errors.As(err, &wrong) == c.waits) {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
 }
