@@ -112,7 +112,7 @@ func TestAStreamThatIsNotTheLog(t *testing.T) {
 			messages = append(messages, publisher.Encode(boundary, "/test", log[i], int64(i-1)))
 		}
 		err := compareStream(messages, log)
-		var wrong wrongStream
+		var wrong wrongStreamError
 		if (err == nil) != (c.says == "") || err != nil && (!strings.Contains(err.Error(), c.says) || errors.As(err, &wrong) == c.waits) {
 			t.Errorf("%s: %v", name, err)
 		}

@@ -78,7 +78,7 @@ func checkStream(ctx context.Context, c *cluster, log []*orisunpb.Event) (anomal
 	var told error
 	for ctx.Err() == nil {
 		messages, err := readStream(ctx, c.nodes[0])
-		var wrong wrongStream
+		var wrong wrongStreamError
 		switch {
 		case err == nil:
 			if told = compareStream(messages, log); told == nil {
@@ -95,10 +95,10 @@ func checkStream(ctx context.Context, c *cluster, log []*orisunpb.Event) (anomal
 	return []string{fmt.Sprintf("stream: after %s: %v", catchUpLimit, told)}
 }
 
-// wrongStream is what no waiting mends.
-type wrongStream string
+// wrongStreamError is what no waiting mends.
+type wrongStreamError string
 
-func (w wrongStream) Error() string { return string(w) }
+func (w wrongStreamError) Error() string { return string(w) }
 
 // compareStream tells how a stream differs from the log.
 func compareStream(messages []*nats.Msg, log []*orisunpb.Event) error {
@@ -106,16 +106,16 @@ func compareStream(messages []*nats.Msg, log []*orisunpb.Event) error {
 	for i, message := range messages {
 		got, previous, err := publisher.Decode(message.Header, message.Data)
 		if err != nil {
-			return wrongStream(fmt.Sprintf("message %d: %v", i, err))
+			return wrongStreamError(fmt.Sprintf("message %d: %v", i, err))
 		}
 		at := got.GetPosition().GetGlobalId()
 		switch {
 		case next >= 0 && at > next:
 			return fmt.Errorf("message %d is event %d, after event %d", i, at, next-1)
 		case next >= 0 && at != next:
-			return wrongStream(fmt.Sprintf("message %d is event %d, after event %d", i, at, next-1))
+			return wrongStreamError(fmt.Sprintf("message %d is event %d, after event %d", i, at, next-1))
 		case at >= int64(len(log)) || previous != at-1 || !proto.Equal(got, log[at]):
-			return wrongStream(fmt.Sprintf("message %d is %v after %d, the log has something else there", i, got, previous))
+			return wrongStreamError(fmt.Sprintf("message %d is %v after %d, the log has something else there", i, got, previous))
 		}
 		next = at + 1
 	}
