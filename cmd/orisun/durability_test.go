@@ -72,6 +72,9 @@ func TestKillingTheServerUnderWritersLosesAndMovesNothing(t *testing.T) {
 	compareStream(t, store, server, 0)
 }
 
+// whereItBegins is the event with which a stream begins, whichever that is: one that was made anew holds none of those before.
+const whereItBegins = -1
+
 // compareStream reads the boundary's stream as any NATS client does: it is what GetEvents answers, message for message, from an event on.
 func compareStream(t *testing.T, store orisunpb.EventStoreClient, server *process, first int64) {
 	t.Helper()
@@ -101,6 +104,15 @@ func compareStream(t *testing.T, store orisunpb.EventStoreClient, server *proces
 		t.Fatal(err)
 	}
 	defer messages.Stop()
+	if first == whereItBegins {
+		stream, err := streams.Stream(t.Context(), publisher.StreamName("orisun_test_1"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if first = int64(stream.CachedInfo().State.FirstSeq) - 1; first >= int64(len(page.GetEvents())) {
+			t.Fatalf("the stream begins with event %d, the log has %d", first, len(page.GetEvents()))
+		}
+	}
 	previous := first - 1 // of the first of all, publisher.NoPrevious
 	for _, want := range page.GetEvents()[first:] {
 		message, err := messages.Next(jetstream.NextContext(t.Context()))
