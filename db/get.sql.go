@@ -9,6 +9,40 @@ import (
 	"context"
 )
 
+const ComposePage = `-- name: ComposePage :one
+SELECT coalesce(orisun.compose_page(
+    p_boundary     => $1::text,
+    p_tag_criteria => $2::integer[],
+    p_tag_keys     => $3::text[],
+    p_tag_values   => $4::text[],
+    p_bound        => $5::boolean,
+    p_descending   => $6::boolean
+), '')::text AS statement
+`
+
+type ComposePageParams struct {
+	Boundary    string
+	TagCriteria []int32
+	TagKeys     []string
+	TagValues   []string
+	Bound       bool
+	Descending  bool
+}
+
+func (q *Queries) ComposePage(ctx context.Context, db DBTX, arg ComposePageParams) (string, error) {
+	row := db.QueryRow(ctx, ComposePage,
+		arg.Boundary,
+		arg.TagCriteria,
+		arg.TagKeys,
+		arg.TagValues,
+		arg.Bound,
+		arg.Descending,
+	)
+	var statement string
+	err := row.Scan(&statement)
+	return statement, err
+}
+
 const GetEvents = `-- name: GetEvents :many
 SELECT global_id, transaction_id, date_created, event_id, event_type, data, metadata FROM orisun.get_events(
     p_boundary       => $1::text,

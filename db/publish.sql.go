@@ -9,6 +9,17 @@ import (
 	"context"
 )
 
+const EventTable = `-- name: EventTable :one
+SELECT orisun.find_boundary_table(p_boundary => $1::text, p_suffix => '_orisun_es_event')::text AS name
+`
+
+func (q *Queries) EventTable(ctx context.Context, db DBTX, boundary string) (string, error) {
+	row := db.QueryRow(ctx, EventTable, boundary)
+	var name string
+	err := row.Scan(&name)
+	return name, err
+}
+
 const GetPublishedPosition = `-- name: GetPublishedPosition :one
 SELECT boundary, transaction_id, global_id, date_updated FROM orisun.get_published_position(p_boundary => $1::text)
 `

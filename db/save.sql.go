@@ -79,13 +79,19 @@ func (q *Queries) SaveRequests(ctx context.Context, db DBTX, arg SaveRequestsPar
 	return items, nil
 }
 
-const SavingFunction = `-- name: SavingFunction :one
-SELECT orisun.saving_function(p_boundary => $1::text)::text AS name
+const SavingFunctions = `-- name: SavingFunctions :one
+SELECT orisun.saving_function(p_boundary => $1::text, p_of => 'requests')::text AS requests,
+       orisun.saving_function(p_boundary => $1::text, p_of => 'event')::text AS event
 `
 
-func (q *Queries) SavingFunction(ctx context.Context, db DBTX, boundary string) (string, error) {
-	row := db.QueryRow(ctx, SavingFunction, boundary)
-	var name string
-	err := row.Scan(&name)
-	return name, err
+type SavingFunctionsRow struct {
+	Requests string
+	Event    string
+}
+
+func (q *Queries) SavingFunctions(ctx context.Context, db DBTX, boundary string) (SavingFunctionsRow, error) {
+	row := db.QueryRow(ctx, SavingFunctions, boundary)
+	var i SavingFunctionsRow
+	err := row.Scan(&i.Requests, &i.Event)
+	return i, err
 }

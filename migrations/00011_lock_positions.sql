@@ -12,7 +12,7 @@ BEGIN
             USING ERRCODE = 'OR005',
                   HINT = 'Begin the transaction with ISOLATION LEVEL READ COMMITTED.';
     END IF;
-    PERFORM pg_advisory_xact_lock(orisun.lock_class(), p_number), set_config('orisun.locked_boundary', p_number::text, true);
+    PERFORM pg_advisory_xact_lock(orisun.lock_class(), p_number);
 END
 $$;
 -- +goose StatementEnd

@@ -1,11 +1,11 @@
 -- +goose Up
 -- +goose StatementBegin
-CREATE FUNCTION orisun.saving_function(p_boundary text) RETURNS text
+CREATE FUNCTION orisun.saving_function(p_boundary text, p_of text) RETURNS text
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    v_name text := (SELECT format('%I.%I', b.schema_name, b.name || '_orisun_save_requests')
+    v_name text := (SELECT format('%I.%I', b.schema_name, b.name || '_orisun_save_' || p_of)
                      FROM orisun.boundary b WHERE b.name = p_boundary AND b.status = 'ACTIVE');
 BEGIN
     IF v_name IS NULL THEN
@@ -16,8 +16,9 @@ END
 $$;
 -- +goose StatementEnd
 
-COMMENT ON FUNCTION orisun.saving_function(text) IS $$The name of a boundary's own save_requests, which takes all that orisun.save_requests takes but the boundary (see orisun.compose_saving). Raises OR001 when there is no such boundary.$$;
+COMMENT ON FUNCTION orisun.saving_function(text, text) IS $$The name of a boundary's own save_requests, which takes all that orisun.save_requests takes but the boundary (p_of is requests; see orisun.compose_saving),
+or of its save_event (p_of is event; see orisun.compose_event_saving). Raises OR001 when there is no such boundary.$$;
 
 -- +goose Down
 SELECT orisun.refuse_down_while_events_exist();
-DROP FUNCTION orisun.saving_function(text);
+DROP FUNCTION orisun.saving_function(text, text);

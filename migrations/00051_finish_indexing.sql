@@ -9,12 +9,13 @@ BEGIN
         RETURN;
     END IF;
     DELETE FROM orisun.boundary_index i WHERE i.boundary = p_boundary AND to_regclass(i.relation) IS NULL;
+    EXECUTE orisun.compose_event_saving(p_boundary);
     PERFORM pg_advisory_unlock(orisun.index_class(), (orisun.find_boundary(p_boundary)).number);
 END
 $$;
 -- +goose StatementEnd
 
-COMMENT ON FUNCTION orisun.finish_indexing(text) IS $$Forgets definitions whose index does not exist and gives up the right of orisun.lock_indexes: the last of the statements that
+COMMENT ON FUNCTION orisun.finish_indexing(text) IS $$Forgets definitions whose index does not exist, lets saves know the indexes that there are (orisun.compose_event_saving), and gives up the right of orisun.lock_indexes: the last of the statements that
 orisun.create_index, orisun.drop_index and orisun.clean_indexes answer. It does nothing while another session has that right.$$;
 
 -- +goose Down

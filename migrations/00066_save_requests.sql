@@ -20,7 +20,7 @@ SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off SET jit = off
 AS $$
 BEGIN
-    RETURN QUERY EXECUTE format('SELECT * FROM %s($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)', orisun.saving_function(p_boundary))
+    RETURN QUERY EXECUTE format('SELECT * FROM %s($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)', orisun.saving_function(p_boundary, 'requests'))
         USING p_expected_transaction_ids, p_expected_global_ids, p_criterion_requests, p_tag_criteria, p_tag_keys, p_tag_values,
               p_event_requests, p_event_ids, p_event_types, p_data, p_metadata;
 END

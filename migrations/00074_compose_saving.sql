@@ -63,9 +63,10 @@ BEGIN
     IF current_setting('transaction_isolation') <> 'read committed' THEN
         PERFORM orisun.lock_positions(%3$s); -- which tells why not
     END IF;
-    PERFORM pg_advisory_xact_lock(%6$s, %3$s), set_config('orisun.locked_boundary', '%3$s', true);
+    PERFORM pg_advisory_xact_lock(%5$s, %3$s), set_config('orisun.locked_boundary', '%3$s', true);
 
-    -- From here on nobody else draws positions in this boundary, and each statement sees all that was drawn before.
+    -- From here on nobody else draws positions in this boundary, and each statement sees all that was drawn before. Positions come from
+    -- the table, so that a rollback leaves no gap.
     -- Kept plans may stem from when the table was empty: each subquery's order leaves one index to choose.
     SELECT coalesce((SELECT e.global_id + 1 FROM %2$s e ORDER BY e.global_id DESC LIMIT 1), 0),
            ARRAY(SELECT n.request
@@ -245,8 +246,8 @@ BEGIN
                n.event_id, n.event_type, n.data, n.metadata
           FROM unnest(p_event_requests, p_event_ids, p_event_types, p_data, p_metadata) WITH ORDINALITY AS n(request, event_id, event_type, data, metadata, ordinal)
          WHERE v_ranks[n.request] > 0;
-        -- Positions come from the table, so that a rollback leaves no gap; the sequence follows, for rows inserted by hand.
-        PERFORM setval(%5$L, v_next + v_accepted - 1);
+        -- Who inserts by hand later in this transaction draws from the sequence, which the trigger sets.
+        PERFORM set_config('orisun.locked_boundary', '', true);
     END IF;
 
     RETURN QUERY
@@ -256,7 +257,7 @@ BEGIN
       FROM unnest(v_ranks) WITH ORDINALITY AS r(rank, request);
 END
 $$
-$template$, orisun.saving_function(p_boundary), v_boundary.events, v_boundary.number, p_boundary, v_boundary.positions, orisun.lock_class());
+$template$, orisun.saving_function(p_boundary, 'requests'), v_boundary.events, v_boundary.number, p_boundary, orisun.lock_class());
 END
 $compose$;
 -- +goose StatementEnd

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"testing"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/oexza/orisun/db"
 )
 
@@ -29,6 +31,40 @@ func read(t testing.TB, tx db.DBTX, boundary string, q question) []db.OrisunEven
 		t.Fatalf("read: %v", err)
 	}
 	return events
+}
+
+// readComposed reads with the statement that orisun.compose_page composes, if it does.
+func readComposed(t testing.TB, tx db.DBTX, boundary string, q question) (composed bool, ids []string) {
+	t.Helper()
+	params := db.ComposePageParams{Boundary: boundary, Bound: q.begin != nil, Descending: q.descending}
+	err := tx.QueryRow(t.Context(), `SELECT tag_criteria, tag_keys, tag_values FROM orisun.read_tags($1)`, criteriaJSON(t, q.criteria)).
+		Scan(&params.TagCriteria, &params.TagKeys, &params.TagValues)
+	if err != nil {
+		t.Fatal(err)
+	}
+	statement, err := db.New().ComposePage(t.Context(), tx, params)
+	if err != nil || statement == "" {
+		return false, nil
+	}
+	var transactionID, globalID, begin *int64
+	if q.begin != nil {
+		transactionID, globalID = &q.begin.transactionID, &q.begin.globalID
+	}
+	if err := tx.QueryRow(t.Context(), `SELECT orisun.page_begin($1, $2, $3, $4)`, transactionID, globalID, q.inclusive, q.descending).Scan(&begin); err != nil {
+		t.Fatal(err)
+	}
+	rows, err := tx.Query(t.Context(), statement, params.TagValues, q.count, transactionID, begin, transactionID, begin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	events, err := pgx.CollectRows(rows, pgx.RowToStructByPos[db.OrisunEvent])
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range events {
+		ids = append(ids, e.EventID)
+	}
+	return true, ids
 }
 
 func latest(t testing.TB, tx db.DBTX, boundary string, criteria []criterion) []db.OrisunLatestEvent {

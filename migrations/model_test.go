@@ -320,6 +320,23 @@ func TestSavesAndReadsAgreeWithASimpleModel(t *testing.T) {
 					rt.Fatalf("requests %+v\nanswers differ (-model +database):\n%s", requests, diff)
 				}
 			},
+			"save alone": func(rt *rapid.T) {
+				drawn := m.drawRequest(rt)
+				drawn.events = drawn.events[:1]
+				drawn.request.events = plain(drawn.events)
+				drawn.criteria = drawn.criteria[:min(len(drawn.criteria), 1)]
+				got, err := trySaveEvent(t.Context(), pool, boundary, drawn.request)
+				if err != nil {
+					rt.Fatalf("save: %v", err)
+				}
+				want := m.save([]drawnRequest{drawn})[0]
+				if got.Outcome == "event_id_reused" {
+					got.TransactionID, got.GlobalID = -1, -1
+				}
+				if diff := cmp.Diff(want, got); diff != "" {
+					rt.Fatalf("request %+v\nanswers differ (-model +database):\n%s", drawn.request, diff)
+				}
+			},
 			"read": func(rt *rapid.T) {
 				q := question{
 					criteria:   rapid.SliceOfN(drawTags, 0, 3).Draw(rt, "criteria"),
@@ -337,6 +354,11 @@ func TestSavesAndReadsAgreeWithASimpleModel(t *testing.T) {
 				}
 				if diff := cmp.Diff(m.read(q), got); diff != "" {
 					rt.Fatalf("question %+v begin %v\nanswers differ (-model +database):\n%s", q, q.begin, diff)
+				}
+				if composed, ids := readComposed(t, pool, boundary, q); composed {
+					if diff := cmp.Diff(got, ids); diff != "" {
+						rt.Fatalf("question %+v begin %v\nanswers differ (-function +composed statement):\n%s", q, q.begin, diff)
+					}
 				}
 			},
 			"latest": func(rt *rapid.T) {

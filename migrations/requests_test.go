@@ -2,7 +2,11 @@ package migrations_test
 
 import (
 	"context"
+	"slices"
+	"strings"
 	"testing"
+
+	"github.com/jackc/pgx/v5"
 
 	"github.com/oexza/orisun/db"
 )
@@ -60,4 +64,28 @@ func trySave(ctx context.Context, tx db.DBTX, boundary string, requests ...reque
 		}
 	}
 	return db.New().SaveRequests(ctx, tx, params)
+}
+
+// trySaveEvent saves a request of one event and at most one criterion as the server does when it comes alone.
+func trySaveEvent(ctx context.Context, tx db.DBTX, boundary string, r request) (result db.OrisunSaveResult, err error) {
+	functions, err := db.New().SavingFunctions(ctx, tx, boundary)
+	if err != nil {
+		return result, err
+	}
+	var keys, values []string // nil: no criterion
+	for _, c := range r.criteria {
+		keys, values = []string{}, []string{}
+		c = slices.Clone(c)
+		slices.SortStableFunc(c, func(a, b tag) int { return strings.Compare(a.Key, b.Key) })
+		for _, tag := range c {
+			keys, values = append(keys, tag.Key), append(values, tag.Value)
+		}
+	}
+	e := r.events[0]
+	rows, err := tx.Query(ctx, `SELECT * FROM `+functions.Event+`($1, $2, $3, $4, $5, $6, $7, '{}')`,
+		r.expected.transactionID, r.expected.globalID, keys, values, e.id, e.eventType, e.data)
+	if err != nil {
+		return result, err
+	}
+	return pgx.CollectExactlyOneRow(rows, pgx.RowToStructByPos[db.OrisunSaveResult])
 }

@@ -27,87 +27,131 @@ func moved(id string, accounts ...string) event {
 	return event{id, "MoneyMoved", "{" + strings.Join(data, ",") + "}"}
 }
 
-// race lets c1 save inside an open transaction, starts c2's save, sees that it waits, and only then commits c1's.
-func race(t *testing.T, first, second request) (winner, loser db.OrisunSaveResult) {
-	t.Helper()
-	pool := pgtest.New(t)
-	pgtest.Boundary(t, pool, "bank")
-	c1, c2 := acquire(t, pool), acquire(t, pool)
+// A way is how a request is saved: among others, or alone.
+type way struct {
+	name string
+	save func(context.Context, db.DBTX, request) (db.OrisunSaveResult, error)
+}
 
-	tx, err := c1.Begin(t.Context())
-	if err != nil {
-		t.Fatal(err)
+var ways = []way{
+	{"alone", func(ctx context.Context, tx db.DBTX, r request) (db.OrisunSaveResult, error) {
+		return trySaveEvent(ctx, tx, "bank", r)
+	}},
+	{"among others", func(ctx context.Context, tx db.DBTX, r request) (result db.OrisunSaveResult, err error) {
+		results, err := trySave(ctx, tx, "bank", r)
+		if err == nil {
+			result = results[0]
+		}
+		return result, err
+	}},
+}
+
+// race lets c1 save inside an open transaction, starts c2's save, sees that it waits, and only then commits c1's. So in each combination of ways.
+func race(t *testing.T, first, second request, check func(t *testing.T, winner, loser db.OrisunSaveResult)) {
+	t.Helper()
+	for _, of1 := range ways {
+		for _, of2 := range ways {
+			t.Run(of1.name+", then "+of2.name, func(t *testing.T) {
+				pool := pgtest.New(t)
+				pgtest.Boundary(t, pool, "bank")
+				mustIndex(t, pool, "bank", textIndex("account", "account"))
+				c1, c2 := acquire(t, pool), acquire(t, pool)
+
+				tx, err := c1.Begin(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				winner, err := of1.save(t.Context(), tx, first)
+				if err != nil {
+					t.Fatal(err)
+				}
+				type answer struct {
+					result db.OrisunSaveResult
+					err    error
+				}
+				answers := make(chan answer, 1)
+				go func() {
+					result, err := of2.save(t.Context(), c2, second)
+					answers <- answer{result, err}
+				}()
+				waitUntilBlocked(t, pool, c2.PgConn().PID())
+				if err := tx.Commit(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				a := <-answers
+				if a.err != nil {
+					t.Fatal(a.err)
+				}
+				check(t, winner, a.result)
+			})
+		}
 	}
-	winner = save(t, tx, "bank", first)[0]
-	type answer struct {
-		results []db.OrisunSaveResult
-		err     error
-	}
-	answers := make(chan answer, 1)
-	go func() {
-		results, err := trySave(t.Context(), c2, "bank", second)
-		answers <- answer{results, err}
-	}()
-	waitUntilBlocked(t, pool, c2.PgConn().PID())
-	if err := tx.Commit(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	a := <-answers
-	if a.err != nil {
-		t.Fatal(a.err)
-	}
-	return winner, a.results[0]
 }
 
 func TestOverlappingAppendsWithTheSameCriteriaHaveOneWinner(t *testing.T) {
-	first, second := race(t,
+	race(t,
 		request{none, account("alice"), []event{moved("a", "alice")}},
-		request{none, account("alice"), []event{moved("b", "alice")}})
-	if first.Outcome != "saved" || second.Outcome != "context_changed" {
-		t.Fatalf("got %s, then %s; want one winner", first.Outcome, second.Outcome)
-	}
-	if second.TransactionID != 1 || second.GlobalID != 0 {
-		t.Errorf("the loser is told {%d,%d}, want the winner's position {1,0}", second.TransactionID, second.GlobalID)
-	}
+		request{none, account("alice"), []event{moved("b", "alice")}},
+		func(t *testing.T, first, second db.OrisunSaveResult) {
+			t.Helper()
+			if first.Outcome != "saved" || second.Outcome != "context_changed" {
+				t.Fatalf("got %s, then %s; want one winner", first.Outcome, second.Outcome)
+			}
+			if second.TransactionID != 1 || second.GlobalID != 0 {
+				t.Errorf("the loser is told {%d,%d}, want the winner's position {1,0}", second.TransactionID, second.GlobalID)
+			}
+		})
 }
 
 func TestOverlappingAppendsWhoseCriteriaDifferButShareAnEventHaveOneWinner(t *testing.T) {
-	first, second := race(t,
+	race(t,
 		request{none, account("alice"), []event{moved("a", "alice", "bob")}},
-		request{none, []criterion{{{"other", "bob"}, {"event_type", "MoneyMoved"}}}, []event{moved("b", "carol", "bob")}})
-	if first.Outcome != "saved" || second.Outcome != "context_changed" {
-		t.Fatalf("got %s, then %s; want one winner", first.Outcome, second.Outcome)
-	}
+		request{none, []criterion{{{"other", "bob"}, {"event_type", "MoneyMoved"}}}, []event{moved("b", "carol", "bob")}},
+		func(t *testing.T, first, second db.OrisunSaveResult) {
+			t.Helper()
+			if first.Outcome != "saved" || second.Outcome != "context_changed" {
+				t.Fatalf("got %s, then %s; want one winner", first.Outcome, second.Outcome)
+			}
+		})
 }
 
 func TestOverlappingAppendsThatShareNothingBothWin(t *testing.T) {
-	first, second := race(t,
+	race(t,
 		request{none, account("alice"), []event{moved("a", "alice")}},
-		request{none, account("bob"), []event{moved("b", "bob")}})
-	if first.Outcome != "saved" || second.Outcome != "saved" {
-		t.Fatalf("got %s, then %s; want both saved", first.Outcome, second.Outcome)
-	}
-	if first.GlobalID != 0 || second.GlobalID != 1 {
-		t.Errorf("positions %d and %d, want 0 and 1: in the order of commits", first.GlobalID, second.GlobalID)
-	}
+		request{none, account("bob"), []event{moved("b", "bob")}},
+		func(t *testing.T, first, second db.OrisunSaveResult) {
+			t.Helper()
+			if first.Outcome != "saved" || second.Outcome != "saved" {
+				t.Fatalf("got %s, then %s; want both saved", first.Outcome, second.Outcome)
+			}
+			if first.GlobalID != 0 || second.GlobalID != 1 {
+				t.Errorf("positions %d and %d, want 0 and 1: in the order of commits", first.GlobalID, second.GlobalID)
+			}
+		})
 }
 
 func TestAnUnconditionalAppendChangesTheContextOfAConditionalOne(t *testing.T) {
-	first, second := race(t,
+	race(t,
 		request{none, nil, []event{moved("a", "alice")}},
-		request{none, account("alice"), []event{moved("b", "alice")}})
-	if first.Outcome != "saved" || second.Outcome != "context_changed" {
-		t.Fatalf("got %s, then %s; want the conditional one to lose", first.Outcome, second.Outcome)
-	}
+		request{none, account("alice"), []event{moved("b", "alice")}},
+		func(t *testing.T, first, second db.OrisunSaveResult) {
+			t.Helper()
+			if first.Outcome != "saved" || second.Outcome != "context_changed" {
+				t.Fatalf("got %s, then %s; want the conditional one to lose", first.Outcome, second.Outcome)
+			}
+		})
 }
 
 func TestAnUnconditionalAppendNeverLoses(t *testing.T) {
-	first, second := race(t,
+	race(t,
 		request{none, account("alice"), []event{moved("a", "alice")}},
-		request{position{77, 5}, nil, []event{moved("b", "alice")}})
-	if first.Outcome != "saved" || second.Outcome != "saved" {
-		t.Fatalf("got %s, then %s; want both saved", first.Outcome, second.Outcome)
-	}
+		request{position{77, 5}, nil, []event{moved("b", "alice")}},
+		func(t *testing.T, first, second db.OrisunSaveResult) {
+			t.Helper()
+			if first.Outcome != "saved" || second.Outcome != "saved" {
+				t.Fatalf("got %s, then %s; want both saved", first.Outcome, second.Outcome)
+			}
+		})
 }
 
 func TestARolledBackSaveLeavesNoGapAndNoConflict(t *testing.T) {
@@ -165,8 +209,17 @@ func TestASaveUnderAnotherIsolationLevelIsRefused(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, err = trySave(t.Context(), tx, "bank", request{none, nil, []event{moved("a", "alice")}})
-		wantState(t, err, "OR005")
+		for _, w := range ways {
+			savepoint, err := tx.Begin(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = w.save(t.Context(), savepoint, request{none, nil, []event{moved("a", "alice")}})
+			wantState(t, err, "OR005")
+			if err := savepoint.Rollback(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
 		if err := tx.Rollback(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -275,6 +328,45 @@ func TestAnInsertByHandDrawsPositionsUnderTheLock(t *testing.T) {
 		got = append(got, fmt.Sprintf("%s{%d,%d}", e.EventID, e.TransactionID, e.GlobalID))
 	}
 	if want := []string{"a{1,0}", "h1{2,1}", "h2{3,2}", "b{4,3}"}; !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
+func TestInsertsByHandGoOnWhereTheTableEnds(t *testing.T) {
+	pool := pgtest.New(t)
+	pgtest.Boundary(t, pool, "bank")
+	byHand := func(conn db.DBTX, columns, values string) {
+		t.Helper()
+		if _, err := conn.Exec(t.Context(), `INSERT INTO public.bank_orisun_es_event (event_type, data, `+columns+`) VALUES ('Hand', '{}', `+values+`)`); err != nil {
+			t.Fatal(err)
+		}
+	}
+	transaction := func(end func(pgx.Tx, context.Context) error, do func(pgx.Tx)) {
+		t.Helper()
+		tx, err := pool.Begin(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		do(tx)
+		if err := end(tx, t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	transaction(pgx.Tx.Rollback, func(tx pgx.Tx) { byHand(tx, "event_id", "'gone'") })
+	transaction(pgx.Tx.Commit, func(tx pgx.Tx) {
+		byHand(tx, "event_id", "'h1'")
+		save(t, tx, "bank", request{none, nil, []event{moved("a", "alice"), moved("b", "bob")}})
+		byHand(tx, "event_id", "'h2'")
+	})
+	transaction(pgx.Tx.Commit, func(tx pgx.Tx) {
+		byHand(tx, "event_id, global_id, transaction_id", "'h3', 10, 11")
+		byHand(tx, "event_id", "'h4'")
+	})
+	var got []string
+	for _, e := range read(t, pool, "bank", question{count: 10}) {
+		got = append(got, fmt.Sprintf("%s{%d,%d}", e.EventID, e.TransactionID, e.GlobalID))
+	}
+	if want := []string{"h1{1,0}", "a{3,1}", "b{3,2}", "h2{4,3}", "h3{11,10}", "h4{12,11}"}; !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}
 }

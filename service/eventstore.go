@@ -55,9 +55,11 @@ type EventStore struct {
 	config  Config
 	queries *db.Queries
 	saves   *groupcommit.Group[*orisunpb.SaveEventsRequest, db.OrisunSaveResult]
-	saving  sync.Map // by boundary, the statement that calls its saving function
+	saving  sync.Map // by boundary, its savingStatements
 	advice  *adviser
 	pages   *pageTurns
+
+	statements *pageStatements
 
 	shortage shortage
 }
@@ -67,7 +69,7 @@ func NewEventStore(config Config) *EventStore {
 	if config.Log == nil {
 		config.Log = slog.New(slog.DiscardHandler)
 	}
-	store := &EventStore{config: config, queries: db.New(), pages: newPageTurns(), shortage: shortage{log: config.Log}}
+	store := &EventStore{config: config, queries: db.New(), pages: newPageTurns(), statements: newPageStatements(), shortage: shortage{log: config.Log}}
 	store.advice = newAdviser(func(ctx context.Context, boundary string, keys []string) (bool, error) {
 		return store.queries.IsServed(ctx, config.Read, db.IsServedParams{Boundary: boundary, Keys: keys})
 	}, config.Log, time.Now)

@@ -26,11 +26,7 @@ var flushOptions = groupcommit.Options[*orisunpb.SaveEventsRequest]{
 
 // flush saves the requests of a batch in one transaction and one round trip.
 func (s *EventStore) flush(ctx context.Context, boundary string, batch []*orisunpb.SaveEventsRequest) ([]db.OrisunSaveResult, error) {
-	params := db.SaveRequestsParams{Boundary: boundary}
-	for _, in := range batch {
-		appendRequest(&params, in)
-	}
-	results, err := s.saveRequests(ctx, params)
+	results, err := s.saveRequests(ctx, boundary, batch)
 	if _, exists := s.saving.Load(boundary); exists { // names that callers make up are not kept
 		s.shortage.flushed(boundary, err)
 	}

@@ -74,10 +74,9 @@ type pageReader struct {
 func (p *pageReader) read(ctx context.Context, params db.GetEventsParams) error {
 	query, cancel := context.WithCancel(ctx) // which ends the query
 	defer cancel()
-	rows, err := p.store.config.Read.Query(query, db.GetEvents, params.Boundary, params.TagCriteria, params.TagKeys, params.TagValues, params.TransactionID, params.GlobalID,
-		params.Inclusive, params.Descending, params.Count)
+	rows, shape, err := p.store.queryPage(query, params)
 	if err != nil {
-		return toStatus(ctx, err)
+		return toStatus(ctx, p.store.forgetPage(shape, err))
 	}
 	defer rows.Close()
 	for ; rows.Next(); p.events++ {
@@ -89,7 +88,7 @@ func (p *pageReader) read(ctx context.Context, params db.GetEventsParams) error 
 			return pageTooLarge(limit, fmt.Sprintf("ask with count at most %d", max(p.events, 1)))
 		}
 	}
-	return toStatus(ctx, rows.Err())
+	return toStatus(ctx, p.store.forgetPage(shape, rows.Err()))
 }
 
 // pageParams checks a question, whose fields' paths begin with prefix, and puts it as orisun.get_events takes it.

@@ -2,6 +2,7 @@ package service_test
 
 import (
 	"fmt"
+	"math"
 	"strings"
 	"testing"
 	"time"
@@ -67,6 +68,8 @@ func TestPagesBeginWhereTheyAreAskedTo(t *testing.T) {
 		"a pair below its save":         {&orisunpb.GetEventsRequest{FromPosition: at(6, 0)}, "d e f"},
 		"beyond the last":               {&orisunpb.GetEventsRequest{AfterPosition: at(6, 5)}, ""},
 		"far beyond":                    {&orisunpb.GetEventsRequest{FromPosition: at(1<<62, 1<<62)}, ""},
+		"after all that can be":         {&orisunpb.GetEventsRequest{AfterPosition: at(math.MaxInt64, math.MaxInt64)}, ""},
+		"back after all that can be":    {&orisunpb.GetEventsRequest{AfterPosition: at(math.MaxInt64, math.MaxInt64), Direction: desc, Count: 1}, "f"},
 		"back from far beyond":          {&orisunpb.GetEventsRequest{FromPosition: at(1<<62, 1<<62), Direction: desc, Count: 1}, "f"},
 		"by criterion":                  {&orisunpb.GetEventsRequest{Query: &orisunpb.Query{Criteria: tagged("save", "ab")}}, "a b"},
 		"by criterion with two tags":    {&orisunpb.GetEventsRequest{Query: &orisunpb.Query{Criteria: tagged("save", "ab", "id", "b")}}, "b"},
@@ -79,15 +82,53 @@ func TestPagesBeginWhereTheyAreAskedTo(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			c.request.Boundary = boundary
-			page, err := store.GetEvents(t.Context(), c.request)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if got := ids(page); got != c.want {
-				t.Errorf("got %q, want %q", got, c.want)
+			for range 3 { // by the function, by a statement that was just composed, by one that is kept
+				page, err := store.GetEvents(t.Context(), c.request)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if got := ids(page); got != c.want {
+					t.Errorf("got %q, want %q", got, c.want)
+				}
 			}
 		})
 	}
+}
+
+// TestAKeptQuestionOutlivesItsIndexAndItsTable: an index that is dropped changes no answer, and a table that comes back, as by a restore, is found at once.
+func TestAKeptQuestionOutlivesItsIndexAndItsTable(t *testing.T) {
+	store, pool := dial(t)
+	seed(t, store)
+	if _, err := store.CreateIndex(t.Context(), textIndex("save", "save")); err != nil {
+		t.Fatal(err)
+	}
+	ask := func() (string, error) {
+		page, err := store.GetEvents(t.Context(), &orisunpb.GetEventsRequest{Boundary: boundary, Query: &orisunpb.Query{Criteria: tagged("save", "def")}})
+		return ids(page), err
+	}
+	want := func() {
+		t.Helper()
+		for range 3 {
+			if got, err := ask(); err != nil || got != "d e f" {
+				t.Fatalf("got %q (%v), want d e f", got, err)
+			}
+		}
+	}
+	execute := func(statement string) {
+		t.Helper()
+		if _, err := pool.Exec(t.Context(), statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want()
+	execute("DROP INDEX public." + boundary + "_save_idx")
+	want()
+	execute("ALTER TABLE public." + boundary + "_orisun_es_event RENAME TO away")
+	if got, err := ask(); err == nil {
+		t.Fatalf("got %q from a table that is gone", got)
+	}
+	execute("ALTER TABLE public.away RENAME TO " + boundary + "_orisun_es_event")
+	want()
 }
 
 func TestBadQuestionsAreToldWhatIsWrong(t *testing.T) {

@@ -50,15 +50,34 @@ func TestPagesWaitForTheirTurnInOrder(t *testing.T) {
 		begun := time.Now()
 		fill(t, p)
 		fill(t, p) // as those before end by themselves
-		if waited := time.Since(begun); cap(p.turns) == 1 && waited != turnLasts {
-			t.Errorf("a page that takes its time kept another waiting for %v, want %v", waited, turnLasts)
+		if waited := time.Since(begun); cap(p.turns) == 1 && waited != (1+restLasts)*turnLasts {
+			t.Errorf("a page that takes its time kept another waiting for %v, want %v and the rest after it", waited, turnLasts)
 		}
 		done[0]() // a turn is given back once
-		time.Sleep(turnLasts)
+		time.Sleep((1 + restLasts) * turnLasts)
 		synctest.Wait()
 		if len(p.turns) != 0 {
 			t.Errorf("%d turns are taken after all have ended", len(p.turns))
 		}
+	})
+}
+
+// TestATurnBesideSavesIsFollowedByARest, as long as the turn was times restLasts.
+func TestATurnBesideSavesIsFollowedByARest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPageTurns()
+		p.noteSave()
+		const took = 10 * time.Millisecond
+		for _, done := range fill(t, p) {
+			defer done() // more than once does no harm
+			time.AfterFunc(took, done)
+		}
+		begun := time.Now()
+		fill(t, p)
+		if waited := time.Since(begun); waited != (1+restLasts)*took {
+			t.Errorf("the next turn came after %v, want %v", waited, (1+restLasts)*took)
+		}
+		time.Sleep((1 + restLasts) * turnLasts)
 	})
 }
 
@@ -84,8 +103,13 @@ func TestNobodyTakesTurnsForLongAfterSaves(t *testing.T) {
 		}
 		time.Sleep(time.Second)
 		p.noteSave()
+		time.Sleep(time.Minute)
 		if !p.wanted() {
 			t.Error("turns are not wanted beside a save")
+		}
+		p.noteSaved()
+		if !p.wanted() {
+			t.Error("turns are not wanted between two saves")
 		}
 		time.Sleep(savingLasts)
 		if p.wanted() {

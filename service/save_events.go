@@ -28,6 +28,7 @@ func (s *EventStore) SaveEvents(ctx context.Context, in *orisunpb.SaveEventsRequ
 		return nil, err
 	}
 	s.pages.noteSave()
+	defer s.pages.noteSaved()
 	result, err := s.saves.Do(ctx, in.GetBoundary(), in)
 	if err != nil {
 		return nil, toStatus(ctx, err)
@@ -91,10 +92,7 @@ func (s *EventStore) checkEvents(v *violations, boundary string, events []*orisu
 
 // appendRequest adds a checked request to the arrays of a call. Criteria and requests count from 1, as SQL does.
 func appendRequest(params *db.SaveRequestsParams, in *orisunpb.SaveEventsRequest) {
-	expected := in.GetQuery().GetExpectedPosition()
-	if expected == nil {
-		expected = &orisunpb.Position{TransactionId: -1, GlobalId: -1}
-	}
+	expected := expectedPosition(in)
 	params.ExpectedTransactionIds = append(params.ExpectedTransactionIds, expected.GetTransactionId())
 	params.ExpectedGlobalIds = append(params.ExpectedGlobalIds, expected.GetGlobalId())
 	request := int32(len(params.ExpectedGlobalIds))
@@ -115,12 +113,23 @@ func appendRequest(params *db.SaveRequestsParams, in *orisunpb.SaveEventsRequest
 		params.EventIds = append(params.EventIds, event.GetEventId())
 		params.EventTypes = append(params.EventTypes, event.GetEventType())
 		params.Data = append(params.Data, event.GetData())
-		metadata := event.GetMetadata()
-		if metadata == "" {
-			metadata = "{}"
-		}
-		params.Metadata = append(params.Metadata, metadata)
+		params.Metadata = append(params.Metadata, metadataOf(event))
 	}
+}
+
+// expectedPosition is that of a request; where it has none, that of no event.
+func expectedPosition(in *orisunpb.SaveEventsRequest) *orisunpb.Position {
+	if expected := in.GetQuery().GetExpectedPosition(); expected != nil {
+		return expected
+	}
+	return &orisunpb.Position{TransactionId: -1, GlobalId: -1}
+}
+
+func metadataOf(event *orisunpb.EventToSave) string {
+	if metadata := event.GetMetadata(); metadata != "" {
+		return metadata
+	}
+	return "{}"
 }
 
 func answerSave(in *orisunpb.SaveEventsRequest, result db.OrisunSaveResult) (*orisunpb.WriteResult, error) {
@@ -150,10 +159,7 @@ func answerSave(in *orisunpb.SaveEventsRequest, result db.OrisunSaveResult) (*or
 }
 
 func contextChanged(in *orisunpb.SaveEventsRequest, actual *orisunpb.Position) error {
-	expected := in.GetQuery().GetExpectedPosition()
-	if expected == nil {
-		expected = &orisunpb.Position{TransactionId: -1, GlobalId: -1}
-	}
+	expected := expectedPosition(in)
 	message := fmt.Sprintf("the context changed: an event that matches lies at position {%d,%d}, after the expected {%d,%d}; read the context again and decide again",
 		actual.GetTransactionId(), actual.GetGlobalId(), expected.GetTransactionId(), expected.GetGlobalId())
 	if actual.GetGlobalId() < 0 {

@@ -14,5 +14,6 @@ SELECT * FROM orisun.save_requests(
     p_metadata                 => @metadata::jsonb[]
 );
 
--- name: SavingFunction :one
-SELECT orisun.saving_function(p_boundary => @boundary::text)::text AS name;
+-- name: SavingFunctions :one
+SELECT orisun.saving_function(p_boundary => @boundary::text, p_of => 'requests')::text AS requests,
+       orisun.saving_function(p_boundary => @boundary::text, p_of => 'event')::text AS event;

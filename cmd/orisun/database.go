@@ -121,13 +121,16 @@ func newPool(ctx context.Context, pg PGConfig, open, idle int32, more ...func(*p
 	return pgxpool.NewWithConfig(ctx, config)
 }
 
-// planForSaving is what a session that calls saving functions has to set: orisun.compose_saving says so.
-func planForSaving(config *pgxpool.Config) {
+// planOverEvents is what a session sets that asks an event table without one of the functions that do so themselves: orisun.compose_saving says why. Kept plans
+// may stem from when the table was empty.
+func planOverEvents(config *pgxpool.Config) {
 	params := config.ConnConfig.RuntimeParams
 	params["plan_cache_mode"] = "force_generic_plan"
 	for _, method := range []string{"enable_seqscan", "enable_bitmapscan", "enable_sort"} {
 		params[method] = "off"
 	}
+	// Shapes of criteria come from clients, and each is a statement of its own.
+	config.ConnConfig.StatementCacheCapacity = 128
 }
 
 // waitForDatabase does what needs PostgreSQL until it is done, or returns why waiting does not help. What it does may be done again.

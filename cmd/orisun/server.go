@@ -82,18 +82,18 @@ func (s *Server) Run(ctx context.Context) (err error) {
 		defer func() { err = errors.Join(err, s.stop(own.Stop)) }()
 	}
 
-	write, err := newPool(ctx, s.config.PG, s.config.PG.WriteMaxOpen, s.config.PG.WriteMaxIdle, telemetry.traceQueries, planForSaving)
+	write, err := newPool(ctx, s.config.PG, s.config.PG.WriteMaxOpen, s.config.PG.WriteMaxIdle, telemetry.traceQueries, planOverEvents)
 	if err != nil {
 		return err
 	}
 	defer write.Close()
-	read, err := newPool(ctx, s.config.PG, s.config.PG.ReadMaxOpen, s.config.PG.ReadMaxIdle, telemetry.traceQueries)
+	read, err := newPool(ctx, s.config.PG, s.config.PG.ReadMaxOpen, s.config.PG.ReadMaxIdle, telemetry.traceQueries, planOverEvents)
 	if err != nil {
 		return err
 	}
 	defer read.Close()
 	// The publisher's alone: no question, however long it takes, holds up the outbox.
-	outbox, err := newPool(ctx, s.config.PG, s.config.PG.AdminMaxOpen, s.config.PG.AdminMaxIdle, telemetry.traceQueries)
+	outbox, err := newPool(ctx, s.config.PG, s.config.PG.AdminMaxOpen, s.config.PG.AdminMaxIdle, telemetry.traceQueries, planOverEvents)
 	if err != nil {
 		return err
 	}

@@ -14,25 +14,29 @@ import (
 type mutation struct {
 	about string
 	tags  string // for the server's build
-	// replace are expressions in the boundary's saving function, and what they become.
-	replace [][2]string
-	after   string // a statement
+	// Expressions, and what they become, in what saves the requests of a boundary, and in what composes the function that saves an event: servers that
+	// start do that anew.
+	requests, event [][2]string
+	after           string // a statement
 }
+
+// lockAnew takes the lock and looks where the table ends now.
+const lockAnew = `
+	PERFORM orisun.lock_positions((SELECT b.number FROM orisun.boundary b WHERE b.name = '` + boundary + `'));
+	v_next := (SELECT coalesce(max(e.global_id) + 1, 0) FROM public.` + boundary + `_orisun_es_event e);
+	`
 
 var mutations = map[string]mutation{
 	"lock": {
-		about: "the boundary's lock is taken for the insertion alone, after the context was checked",
-		replace: [][2]string{
-			{`pg_advisory_xact_lock\(\d+, \d+\), `, ""},
-			{`IF v_accepted > 0 THEN`, `IF v_accepted > 0 THEN
-				PERFORM orisun.lock_positions((SELECT b.number FROM orisun.boundary b WHERE b.name = '` + boundary + `'));
-				v_next := (SELECT coalesce(max(e.global_id) + 1, 0) FROM public.` + boundary + `_orisun_es_event e);`},
-		},
+		about:    "the boundary's lock is taken for the insertion alone, after the context was checked",
+		requests: [][2]string{{`pg_advisory_xact_lock\(\d+, \d+\), `, ""}, {`IF v_accepted > 0 THEN`, `IF v_accepted > 0 THEN` + lockAnew}},
+		event:    [][2]string{{`pg_advisory_xact_lock\([^)]*\), `, ""}, {`INSERT INTO`, lockAnew + `INSERT INTO`}},
 	},
 	"duplicates": {
-		about:   "nobody looks whether an event_id is stored already, and it need not be unique",
-		replace: [][2]string{{`IF v_known <> '{}' THEN`, "v_known := '{}'; IF v_known <> '{}' THEN"}},
-		after:   `ALTER TABLE public.` + boundary + `_orisun_es_event DROP CONSTRAINT ` + boundary + `_orisun_es_event_event_id_key`,
+		about:    "nobody looks whether an event_id is stored already, and it need not be unique",
+		requests: [][2]string{{`IF v_known <> '{}' THEN`, "v_known := '{}'; IF v_known <> '{}' THEN"}},
+		event:    [][2]string{{`e\.event_id = p_event_id`, "false"}},
+		after:    `ALTER TABLE public.` + boundary + `_orisun_es_event DROP CONSTRAINT ` + boundary + `_orisun_es_event_event_id_key`,
 	},
 	"fence": {
 		about: "the publisher expects nothing of the stream's end",
@@ -44,27 +48,38 @@ func mutationNames() string { return strings.Join(slices.Sorted(maps.Keys(mutati
 
 // apply changes the database. What it replaces must be there, so that a mutation that no longer fits fails.
 func (m mutation) apply(ctx context.Context, c *cluster) error {
-	if m.replace != nil {
-		var source string
-		err := c.admin.QueryRow(ctx, `SELECT pg_get_functiondef(orisun.saving_function($1)::regproc)`, boundary).Scan(&source)
-		if err != nil {
-			return fmt.Errorf("read the saving function: %w", err)
-		}
-		for _, r := range m.replace {
-			what := regexp.MustCompile(r[0])
-			if len(what.FindAllString(source, -1)) != 1 {
-				return fmt.Errorf("mutate: %s does not stand exactly once in\n%s", r[0], source)
+	if m.requests != nil {
+		statements := []string{"", "", fmt.Sprintf(`DO $$ BEGIN EXECUTE orisun.compose_event_saving('%s'); END $$`, boundary), m.after}
+		for i, of := range []struct {
+			function string
+			replace  [][2]string
+		}{{`orisun.saving_function('` + boundary + `', 'requests')`, m.requests}, {`'orisun.compose_event_saving'`, m.event}} {
+			var source string
+			if err := c.admin.QueryRow(ctx, `SELECT pg_get_functiondef(`+of.function+`::regproc)`).Scan(&source); err != nil {
+				return fmt.Errorf("read %s: %w", of.function, err)
 			}
-			source = what.ReplaceAllLiteralString(source, r[1])
+			var err error
+			if statements[i], err = replaceEach(source, of.replace); err != nil {
+				return err
+			}
 		}
-		if _, err := c.admin.Exec(ctx, source); err != nil {
-			return fmt.Errorf("mutate: %w", err)
-		}
-	}
-	if m.after != "" {
-		if _, err := c.admin.Exec(ctx, m.after); err != nil {
-			return fmt.Errorf("mutate: %w", err)
+		for _, statement := range statements {
+			if _, err := c.admin.Exec(ctx, statement); err != nil {
+				return fmt.Errorf("mutate: %w", err)
+			}
 		}
 	}
 	return nil
+}
+
+// replaceEach replaces expressions, of which each must match exactly once.
+func replaceEach(source string, replace [][2]string) (string, error) {
+	for _, r := range replace {
+		what := regexp.MustCompile(r[0])
+		if len(what.FindAllString(source, -1)) != 1 {
+			return "", fmt.Errorf("mutate: %s does not stand exactly once in\n%s", r[0], source)
+		}
+		source = what.ReplaceAllLiteralString(source, r[1])
+	}
+	return source, nil
 }

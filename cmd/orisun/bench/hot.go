@@ -51,22 +51,22 @@ func startHot(ctx context.Context, s *session, _ *measurement, clients int) (*lo
 	}, nil
 }
 
-// save tries once. Who loses reads the context again, which is not part of the request.
+// save tries once. Whoever won or lost reads the context again, as for a command a decision is made from what is there; it is not part of the request.
 func (r *rival) save(ctx context.Context, _ time.Time) outcome {
 	if r.since.IsZero() {
 		r.since = time.Now()
 	}
 	r.author.write(r.events[0], r.context)
-	result, err := r.store.SaveEvents(ctx, conditional(r.boundary, r.context, r.last, r.events))
+	_, err := r.store.SaveEvents(ctx, conditional(r.boundary, r.context, r.last, r.events))
 	ended := time.Now()
 	r.longest = max(r.longest, ended.Sub(r.since))
-	if err == nil {
-		r.last, r.since = result.GetLogPosition(), ended
-		return outcome{events: 1, ended: ended}
-	}
 	last, readErr := newest(ctx, r.store, r.boundary, about(r.context))
 	if readErr == nil {
 		r.last = last
+	}
+	if err == nil {
+		r.since = ended
+		return outcome{events: 1, ended: ended, err: readErr}
 	}
 	if status.Code(err) != codes.AlreadyExists {
 		return outcome{err: err}
