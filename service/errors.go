@@ -101,6 +101,12 @@ func toStatus(ctx context.Context, err error) error {
 	}
 }
 
+// isGone tells that PostgreSQL does not find what a statement names: tables and functions of a boundary may be dropped and made again, as by a restore.
+func isGone(err error) bool {
+	var refused *pgconn.PgError
+	return errors.As(err, &refused) && slices.Contains([]string{"42P01", "42883", "3F000"}, refused.Code) // undefined table, function, schema
+}
+
 func fromSQLState(rule sqlState, cause *pgconn.PgError) error {
 	switch {
 	case cause.Code == diskFull:

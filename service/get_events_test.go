@@ -212,6 +212,17 @@ func TestTheLatestOfEachCriterionAndWhatASaveOnThemExpects(t *testing.T) {
 	if p := got.GetContextPosition(); p.GetTransactionId() != 6 || p.GetGlobalId() != 5 {
 		t.Errorf("context position %v, want {6,5}", p)
 	}
+	for _, c := range []struct {
+		criterion []*orisunpb.Criterion
+		want      string
+		at        *orisunpb.Position
+	}{{tagged("save", "ab"), "b", at(2, 1)}, {tagged(), "f", at(6, 5)}, {tagged("id", "missing"), "", at(-1, -1)}} {
+		for range 3 { // one criterion is a page, which is asked for in other ways when it is asked for again
+			if got := ask(c.criterion); got.GetResults()[0].GetEvent().GetEventId() != c.want || !proto.Equal(got.GetContextPosition(), c.at) {
+				t.Errorf("of %v alone: %v, want %q at %v", c.criterion, got, c.want, c.at)
+			}
+		}
+	}
 }
 
 // A page is encoded from PostgreSQL's binary rows, the latest event is not: both must tell the same.

@@ -3,6 +3,8 @@ package service
 import (
 	"context"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/oexza/orisun/db"
 	orisunpb "github.com/oexza/orisun/proto"
 )
@@ -19,25 +21,23 @@ func (s *EventStore) GetLatestByCriteria(ctx context.Context, in *orisunpb.GetLa
 	if err := v.err(); err != nil {
 		return nil, err
 	}
-	criteria, err := encodeCriteria(in.GetCriteria())
-	if err != nil {
-		return nil, internal(err)
-	}
-
 	answer := &orisunpb.GetLatestByCriteriaResponse{ContextPosition: &orisunpb.Position{TransactionId: -1, GlobalId: -1}}
 	for _, criterion := range in.GetCriteria() {
 		answer.Results = append(answer.Results, &orisunpb.LatestCriterionResult{Criterion: criterion})
 	}
 	query, cancel := context.WithCancel(ctx)
 	defer cancel()
-	rows, err := s.config.Read.Query(query, db.GetLatestByCriteria, in.GetBoundary(), criteria)
+	rows, shape, numbered, err := s.queryLatest(query, in)
 	if err != nil {
-		return nil, toStatus(ctx, err)
+		return nil, toStatus(ctx, s.forgetPage(shape, err))
 	}
 	defer rows.Close()
+	criterion, more := 1, []any(nil)
+	if numbered {
+		more = []any{&criterion}
+	}
 	for size := 0; rows.Next(); {
-		var criterion int
-		event, err := scanEvent(rows, &criterion)
+		event, err := scanEvent(rows, more...)
 		if err != nil {
 			return nil, toStatus(ctx, err)
 		}
@@ -51,8 +51,25 @@ func (s *EventStore) GetLatestByCriteria(ctx context.Context, in *orisunpb.GetLa
 		}
 	}
 	if err := rows.Err(); err != nil {
-		return nil, toStatus(ctx, err)
+		return nil, toStatus(ctx, s.forgetPage(shape, err))
 	}
 	s.advice.note(ctx, in.GetBoundary(), in.GetCriteria())
 	return answer, nil
+}
+
+// queryLatest asks for the latest events. numbered tells whether the last column is the number of an event's criterion; where it does not, there is but one:
+// its latest event is a page of one, from the end. shape is what forgetPage takes.
+func (s *EventStore) queryLatest(ctx context.Context, in *orisunpb.GetLatestByCriteriaRequest) (rows pgx.Rows, shape string, numbered bool, err error) {
+	if len(in.GetCriteria()) == 1 {
+		page := db.GetEventsParams{Boundary: in.GetBoundary(), Inclusive: true, Descending: true, Count: 1}
+		page.TagCriteria, page.TagKeys, page.TagValues = tagArrays(in.GetCriteria())
+		rows, shape, err = s.queryPage(ctx, page)
+		return rows, shape, false, err
+	}
+	criteria, err := encodeCriteria(in.GetCriteria())
+	if err != nil {
+		return nil, "", true, err
+	}
+	rows, err = s.config.Read.Query(ctx, db.GetLatestByCriteria, in.GetBoundary(), criteria)
+	return rows, "", true, err
 }

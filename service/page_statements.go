@@ -2,14 +2,12 @@ package service
 
 import (
 	"context"
-	"errors"
 	"math"
 	"strconv"
 	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/oexza/orisun/db"
 )
@@ -82,9 +80,7 @@ func (s *EventStore) pageStatement(ctx context.Context, shape string, params db.
 
 // forgetPage forgets the statement of a shape whose table is gone, as after a restore.
 func (s *EventStore) forgetPage(shape string, err error) error {
-	const undefinedTable, invalidSchemaName = "42P01", "3F000"
-	var refused *pgconn.PgError
-	if errors.As(err, &refused) && (refused.Code == undefinedTable || refused.Code == invalidSchemaName) {
+	if isGone(err) {
 		s.statements.kept.Remove(shape)
 	}
 	return err

@@ -2,12 +2,10 @@ package service
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/oexza/orisun/db"
 	orisunpb "github.com/oexza/orisun/proto"
@@ -86,9 +84,7 @@ func eventArguments(in *orisunpb.SaveEventsRequest) []any {
 
 // forgetSaving forgets a boundary's functions when they do not exist.
 func (s *EventStore) forgetSaving(boundary string, err error) error {
-	const undefinedFunction, invalidSchemaName = "42883", "3F000"
-	var refused *pgconn.PgError
-	if errors.As(err, &refused) && (refused.Code == undefinedFunction || refused.Code == invalidSchemaName) {
+	if isGone(err) {
 		s.saving.Delete(boundary)
 	}
 	return err
