@@ -15,8 +15,8 @@ const (
 	savingLasts = 20 * time.Millisecond
 	// turnLasts bounds how long a page that takes its time, as without an index, keeps the others waiting.
 	turnLasts = 50 * time.Millisecond
-	// restLasts is how many times as long as a turn took nobody has the next one: so pages get a third of what the turns would.
-	restLasts = 2
+	// restLasts is how many times as long as a turn took nobody has the next one: so pages get a quarter of what turns alone would give them.
+	restLasts = 3
 )
 
 // pageTurns makes large pages give way to saves. A page of 1,000 events takes as much of the processors as several saves, and whoever reads page
