@@ -4,12 +4,20 @@ CREATE FUNCTION orisun.finish_indexing(p_boundary text) RETURNS void
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+    v_saving text;
 BEGIN
     IF NOT orisun.lock_indexes(p_boundary) THEN
         RETURN;
     END IF;
     DELETE FROM orisun.boundary_index i WHERE i.boundary = p_boundary AND to_regclass(i.relation) IS NULL;
-    EXECUTE orisun.compose_event_saving(p_boundary);
+    -- To replace a function that another transaction is replacing is an error, and to replace it at all lets each session plan anew.
+    PERFORM FROM orisun.boundary b WHERE b.name = p_boundary FOR NO KEY UPDATE;
+    v_saving := orisun.compose_event_saving(p_boundary);
+    IF NOT EXISTS (SELECT FROM pg_proc p
+                    WHERE p.oid = to_regproc(orisun.saving_function(p_boundary, 'event')) AND strpos(v_saving, quote_literal(p.prosrc)) > 0) THEN
+        EXECUTE v_saving;
+    END IF;
     PERFORM pg_advisory_unlock(orisun.index_class(), (orisun.find_boundary(p_boundary)).number);
 END
 $$;

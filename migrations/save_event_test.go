@@ -68,3 +68,56 @@ func TestASaveAloneIsAnsweredAsOneAmongOthers(t *testing.T) {
 		})
 	}
 }
+
+// TestServersThatStartTogetherKnowTheIndexes: each looks at the boundary's indexes and makes the function that saves an event anew where it has to, which two
+// may not do at once.
+func TestServersThatStartTogetherKnowTheIndexes(t *testing.T) {
+	pool := pgtest.New(t)
+	pgtest.Boundary(t, pool, "bank")
+	mustIndex(t, pool, "bank", textIndex("account", "account"))
+	source := func() (oid uint32, row, body string) {
+		t.Helper()
+		err := pool.QueryRow(t.Context(), `SELECT oid, xmin::text, prosrc FROM pg_proc WHERE oid = orisun.saving_function('bank', 'event')::regproc`).Scan(&oid, &row, &body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return oid, row, body
+	}
+	oid, row, body := source()
+	finish := func() error {
+		_, err := pool.Exec(t.Context(), `SELECT orisun.finish_indexing('bank')`)
+		return err
+	}
+	if err := finish(); err != nil {
+		t.Fatal(err)
+	}
+	if _, again, _ := source(); again != row {
+		t.Error("the function was replaced by itself")
+	}
+
+	// As after a restore: what it knows is none of the indexes that there are.
+	mustExecPool(t, pool, fmt.Sprintf(`UPDATE pg_proc SET prosrc = 'BEGIN RETURN NULL; END' WHERE oid = %d`, oid))
+	first, second := acquire(t, pool), acquire(t, pool)
+	tx, err := first.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tx.Exec(t.Context(), `SELECT orisun.finish_indexing('bank')`); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() {
+		_, err := second.Exec(t.Context(), `SELECT orisun.finish_indexing('bank')`)
+		done <- err
+	}()
+	waitUntilBlocked(t, pool, second.PgConn().PID())
+	if err := tx.Commit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-done; err != nil {
+		t.Errorf("the second one: %v", err)
+	}
+	if _, _, again := source(); again != body {
+		t.Errorf("the function is\n%s\nwant\n%s", again, body)
+	}
+}

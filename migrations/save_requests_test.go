@@ -434,7 +434,7 @@ func waitUntilBlocked(t *testing.T, pool *pgxpool.Pool, pid uint32) {
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	for blocked := false; !blocked; {
-		err := pool.QueryRow(ctx, "SELECT EXISTS (SELECT FROM pg_locks WHERE pid = $1 AND locktype = 'advisory' AND NOT granted)", int32(pid)).Scan(&blocked)
+		err := pool.QueryRow(ctx, "SELECT EXISTS (SELECT FROM pg_locks WHERE pid = $1 AND NOT granted)", int32(pid)).Scan(&blocked)
 		if err != nil {
 			t.Fatalf("backend %d does not wait for a lock: %v", pid, err)
 		}

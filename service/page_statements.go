@@ -13,8 +13,10 @@ import (
 )
 
 const (
-	// maxPageStatements bounds how many shapes of questions are remembered, of a few hundred bytes each: shapes come from clients.
+	// maxPageStatements and maxShapeBytes bound what is remembered, as shapes come from clients: a statement is a few times as long as its shape, so
+	// that is some megabytes at most. A criterion with two tags takes about 30 bytes.
 	maxPageStatements = 1024
+	maxShapeBytes     = 1024
 	// pageStatementLasts is after what time the indexes are looked at again: what is kept counts on one that was dropped since, and knows
 	// none that was made.
 	pageStatementLasts = time.Second
@@ -27,8 +29,9 @@ type pageStatements struct {
 }
 
 type pageStatement struct {
-	text  string // empty: not composed yet
-	since time.Time
+	text     string // empty: not composed yet or, if it is, dependent on values
+	composed bool
+	since    time.Time
 }
 
 func newPageStatements() *pageStatements {
@@ -42,7 +45,12 @@ func newPageStatements() *pageStatements {
 // queryPage runs a question. shape is what forgetPage takes.
 func (s *EventStore) queryPage(ctx context.Context, params db.GetEventsParams) (rows pgx.Rows, shape string, err error) {
 	shape = shapeOf(params)
-	statement, err := s.pageStatement(ctx, shape, params)
+	statement, err := s.statements.find(shape, func() (string, error) {
+		return s.queries.ComposePage(ctx, s.config.Read, db.ComposePageParams{
+			Boundary: params.Boundary, TagCriteria: params.TagCriteria, TagKeys: params.TagKeys, TagValues: params.TagValues,
+			Bound: params.TransactionID != nil, Descending: params.Descending,
+		})
+	})
 	if err != nil {
 		return nil, shape, err
 	}
@@ -56,25 +64,27 @@ func (s *EventStore) queryPage(ctx context.Context, params db.GetEventsParams) (
 	return rows, shape, err
 }
 
-// pageStatement is the statement for a shape, or none.
-func (s *EventStore) pageStatement(ctx context.Context, shape string, params db.GetEventsParams) (string, error) {
-	kept, known := s.statements.kept.Get(shape)
+// find is the statement for a shape, or none.
+func (p *pageStatements) find(shape string, compose func() (string, error)) (string, error) {
+	if len(shape) > maxShapeBytes {
+		return "", nil
+	}
+	kept, known := p.kept.Get(shape)
 	switch fresh := known && time.Since(kept.since) < pageStatementLasts; {
 	case !fresh:
-		s.statements.kept.Add(shape, pageStatement{since: time.Now()})
+		p.kept.Add(shape, pageStatement{since: time.Now()})
 		return "", nil
-	case kept.text != "":
+	case kept.composed:
 		return kept.text, nil
 	}
-	text, err := s.queries.ComposePage(ctx, s.config.Read, db.ComposePageParams{
-		Boundary: params.Boundary, TagCriteria: params.TagCriteria, TagKeys: params.TagKeys, TagValues: params.TagValues,
-		Bound: params.TransactionID != nil, Descending: params.Descending,
-	})
-	if err != nil || text == "" {
+	text, err := compose()
+	if err != nil {
 		return "", err
 	}
-	text = "-- name: GetEvents :many\n" + text
-	s.statements.kept.Add(shape, pageStatement{text, time.Now()})
+	if text != "" {
+		text = "-- name: GetEvents :many\n" + text
+	}
+	p.kept.Add(shape, pageStatement{text, true, time.Now()})
 	return text, nil
 }
 
