@@ -17,9 +17,9 @@ import (
 const (
 	// outboxPoll is how often an outbox looks for events that no hint told of.
 	outboxPoll = time.Second
-	// pageEvery is the least time between two questions to PostgreSQL that follow hints: saves that come faster share one. Where each of many
-	// small saves asked by itself, the outbox would take a third of what the machine can save.
-	pageEvery = 3 * time.Millisecond
+	// pageEvery is the least time between two questions to PostgreSQL that follow hints: saves that come faster share one. Longer, and who saves one event
+	// after the other finds each delivered that much later; without it the outbox would take a part of what many small saves need of the machine.
+	pageEvery = time.Millisecond
 	// checkpointEvery is the least time between two checkpoints, so that they do not double the writes of PostgreSQL under many small saves.
 	checkpointEvery = 100 * time.Millisecond
 	// tendEvery is how often a stream is looked at: whether it can get the copies that it lacks, and whether messages in its midst are lost.
