@@ -7,10 +7,15 @@ AS $compose$
 DECLARE
     v_boundary record := orisun.find_boundary(p_boundary);
     v_indexes  orisun.boundary_index[] := orisun.find_indexes(p_boundary);
-    v_counted  oid[] := '{}';
-    v_shapes   text[] := '{}';
-    v_checks   text := '';
     v_shape    record;
+    v_shapes   text := '';
+    v_insert   text := format($sql$
+            INSERT INTO %1$s (global_id, transaction_id, date_created, event_id, event_type, data, metadata)
+            SELECT l.next, l.next + 1, clock_timestamp(), p_event_id, p_event_type, p_data, p_metadata
+              FROM (SELECT coalesce((SELECT e.global_id + 1 FROM %1$s e ORDER BY e.global_id DESC LIMIT 1), 0)) AS l(next)
+             WHERE NOT EXISTS (SELECT FROM %1$s e WHERE e.event_id = p_event_id ORDER BY e.event_id LIMIT 1)$sql$, v_boundary.events);
+    v_answer   text := $sql$
+            RETURNING 1, 'saved', transaction_id, global_id INTO v_result;$sql$;
 BEGIN
     FOR v_shape IN
         SELECT DISTINCT ON (k.keys) k.keys, c.chosen
@@ -20,18 +25,14 @@ BEGIN
          WHERE NOT EXISTS (SELECT FROM unnest(c.chosen) d WHERE d.depends_on_values)
          ORDER BY k.keys
     LOOP
-        v_shapes := v_shapes || v_shape.keys::text;
-        v_counted := v_counted || ARRAY(SELECT to_regclass(i.relation)::oid FROM unnest(v_shape.chosen) i);
-        v_checks := v_checks || format($check$
-    ELSIF p_tag_keys = %1$L THEN
-        SELECT e.transaction_id, e.global_id INTO v_result.transaction_id, v_result.global_id
-          FROM %2$s e
-         WHERE (e.transaction_id, e.global_id) > (v_transaction_id, v_global_id) AND %3$s AND %4$s
-         ORDER BY e.transaction_id DESC, e.global_id DESC LIMIT 1;$check$,
-            v_shape.keys, v_boundary.events, orisun.criterion_predicate(v_shape.keys, 'p_tag_values', 0),
-            orisun.index_predicate(v_shape.chosen, v_shape.keys, 'p_tag_values', 0));
+        v_shapes := v_shapes || format($sql$
+        ELSIF p_tag_keys = %L THEN$sql$, v_shape.keys) || v_insert || format($sql$
+               AND (v_anew OR (SELECT e.transaction_id FROM %1$s e WHERE e.global_id = p_expected_global_id ORDER BY e.global_id LIMIT 1) = p_expected_transaction_id)
+               AND NOT EXISTS (SELECT FROM %1$s e
+                                WHERE (e.transaction_id, e.global_id) > (v_transaction_id, v_global_id) AND %2$s AND %3$s
+                                ORDER BY e.transaction_id DESC, e.global_id DESC LIMIT 1)$sql$,
+            v_boundary.events, orisun.criterion_predicate(v_shape.keys, 'p_tag_values', 0), orisun.index_predicate(v_shape.chosen, v_shape.keys, 'p_tag_values', 0)) || v_answer;
     END LOOP;
-    v_counted := ARRAY(SELECT DISTINCT c.index FROM unnest(v_counted) AS c(index) ORDER BY c.index);
 
     RETURN format($template$
 CREATE OR REPLACE FUNCTION %s(
@@ -48,60 +49,39 @@ LANGUAGE plpgsql VOLATILE
 AS %L
 $template$, orisun.saving_function(p_boundary, 'event'), format($body$
 DECLARE
-    v_anew           boolean := p_tag_keys IS NULL OR (p_expected_transaction_id, p_expected_global_id) IN ((-1, -1), (0, 0)); -- expects no event
+    v_anew           boolean := (p_expected_transaction_id, p_expected_global_id) IN ((-1, -1), (0, 0)); -- expects no event
     v_transaction_id bigint  := CASE WHEN v_anew THEN -1 ELSE p_expected_transaction_id END;
     v_global_id      bigint  := CASE WHEN v_anew THEN -1 ELSE p_expected_global_id END;
-    v_plain          boolean := p_tag_keys IS NULL OR p_tag_keys::text = ANY (%6$L::text[]);
-    v_next           bigint;
+    v_released       text;
     v_result         orisun.save_result;
 BEGIN
-    IF v_plain THEN
-        IF current_setting('transaction_isolation') <> 'read committed' THEN
-            PERFORM orisun.lock_positions(%1$s); -- which tells why not
-        END IF;
+    IF current_setting('transaction_isolation') = 'read committed' THEN
         PERFORM pg_advisory_xact_lock(%2$s, %1$s), set_config('orisun.locked_boundary', '%1$s', true);
-        SELECT coalesce((SELECT e.global_id + 1 FROM %3$s e ORDER BY e.global_id DESC LIMIT 1), 0),
-               NOT EXISTS (SELECT FROM %3$s e WHERE e.event_id = p_event_id ORDER BY e.event_id LIMIT 1)
-               AND (v_anew OR (SELECT e.transaction_id FROM %3$s e WHERE e.global_id = p_expected_global_id ORDER BY e.global_id LIMIT 1) = p_expected_transaction_id)
-               AND (p_tag_keys IS NULL OR %5$s = (SELECT count(*) FROM pg_catalog.pg_index x WHERE x.indexrelid = ANY (%4$L::oid[]) AND x.indisvalid))
-          INTO v_next, v_plain;
+        IF p_tag_keys IS NULL THEN%3$s%4$s
+        END IF;
+        v_released := set_config('orisun.locked_boundary', '', true); -- costs less than PERFORM
     END IF;
-    IF v_plain IS NOT TRUE THEN
+    IF v_result.request IS NULL THEN
         SELECT r.* INTO v_result
-          FROM %7$s(ARRAY[p_expected_transaction_id], ARRAY[p_expected_global_id],
+          FROM %5$s(ARRAY[p_expected_transaction_id], ARRAY[p_expected_global_id],
                     CASE WHEN p_tag_keys IS NULL THEN '{}' ELSE ARRAY[1] END, array_fill(1, ARRAY[coalesce(cardinality(p_tag_keys), 0)]),
                     coalesce(p_tag_keys, '{}'), coalesce(p_tag_values, '{}'),
                     ARRAY[1], ARRAY[p_event_id], ARRAY[p_event_type], ARRAY[p_data], ARRAY[p_metadata]) r;
-        RETURN v_result;
     END IF;
-
-    IF p_tag_keys IS NULL THEN%8$s
-    END IF;
-    v_result.request := 1;
-    IF v_result.global_id IS NOT NULL THEN
-        v_result.outcome := 'context_changed';
-        RETURN v_result;
-    END IF;
-    INSERT INTO %3$s (global_id, transaction_id, date_created, event_id, event_type, data, metadata)
-    VALUES (v_next, v_next + 1, clock_timestamp(), p_event_id, p_event_type, p_data, p_metadata);
-    PERFORM set_config('orisun.locked_boundary', '', true);
-    v_result.outcome := 'saved';
-    v_result.transaction_id := v_next + 1;
-    v_result.global_id := v_next;
     RETURN v_result;
 END
-$body$, v_boundary.number, orisun.lock_class(), v_boundary.events, v_counted, cardinality(v_counted), v_shapes, orisun.saving_function(p_boundary, 'requests'),
-        ' NULL;' || v_checks));
+$body$, v_boundary.number, orisun.lock_class(), v_insert || v_answer, v_shapes, orisun.saving_function(p_boundary, 'requests')));
 END
 $compose$;
 -- +goose StatementEnd
 
 COMMENT ON FUNCTION orisun.compose_event_saving(text) IS $$The CREATE FUNCTION of a boundary's own {schema}.{boundary}_orisun_save_event: a save that comes alone, of one event with at most one criterion, at a third of
-what the boundary's save_requests takes for it. It does itself what is plain: a new event_id, an expected position that exists, and no criterion (p_tag_keys
-is NULL) or the very fields of indexes that serve all values, in the order of their bytes. All else it hands on.
+what the boundary's save_requests takes for it. It does itself what is plain: a save that succeeds, without a criterion (p_tag_keys is NULL) or with the very
+fields of indexes that serve all values, in the order of their bytes. All else it hands on, and so do saves that do not succeed: what to answer is known in
+one place.
 
-The indexes are those of when it was made. orisun.finish_indexing makes it anew when they changed; until then, and after a restore, one that is not there
-any more is noticed. Settings as for orisun.compose_saving.$$;
+The indexes are those of when it was made, and orisun.finish_indexing makes it anew when they changed. One that is gone without that makes its saves slow, not wrong. Settings as for
+orisun.compose_saving.$$;
 
 -- +goose Down
 SELECT orisun.refuse_down_while_events_exist();

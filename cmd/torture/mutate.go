@@ -30,7 +30,7 @@ var mutations = map[string]mutation{
 	"lock": {
 		about:    "the boundary's lock is taken for the insertion alone, after the context was checked",
 		requests: [][2]string{{`pg_advisory_xact_lock\(\d+, \d+\), `, ""}, {`IF v_accepted > 0 THEN`, `IF v_accepted > 0 THEN` + lockAnew}},
-		event:    [][2]string{{`pg_advisory_xact_lock\([^)]*\), `, ""}, {`INSERT INTO`, lockAnew + `INSERT INTO`}},
+		event:    [][2]string{{`current_setting\('transaction_isolation'\) = 'read committed'`, "false"}}, // so it hands on
 	},
 	"duplicates": {
 		about:    "nobody looks whether an event_id is stored already, and it need not be unique",
@@ -48,26 +48,35 @@ func mutationNames() string { return strings.Join(slices.Sorted(maps.Keys(mutati
 
 // apply changes the database. What it replaces must be there, so that a mutation that no longer fits fails.
 func (m mutation) apply(ctx context.Context, c *cluster) error {
-	if m.requests != nil {
-		statements := []string{"", "", fmt.Sprintf(`DO $$ BEGIN EXECUTE orisun.compose_event_saving('%s'); END $$`, boundary), m.after}
-		for i, of := range []struct {
-			function string
-			replace  [][2]string
-		}{{`orisun.saving_function('` + boundary + `', 'requests')`, m.requests}, {`'orisun.compose_event_saving'`, m.event}} {
-			var source string
-			if err := c.admin.QueryRow(ctx, `SELECT pg_get_functiondef(`+of.function+`::regproc)`).Scan(&source); err != nil {
-				return fmt.Errorf("read %s: %w", of.function, err)
-			}
-			var err error
-			if statements[i], err = replaceEach(source, of.replace); err != nil {
-				return err
-			}
+	if m.requests == nil {
+		return nil
+	}
+	if err := c.replaceIn(ctx, `orisun.saving_function('`+boundary+`', 'requests')`, m.requests); err != nil {
+		return err
+	}
+	if err := c.replaceIn(ctx, `'orisun.compose_event_saving'`, m.event); err != nil {
+		return err
+	}
+	for _, statement := range []string{`DO $$ BEGIN EXECUTE orisun.compose_event_saving('` + boundary + `'); END $$`, m.after} {
+		if _, err := c.admin.Exec(ctx, statement); err != nil {
+			return fmt.Errorf("mutate: %w", err)
 		}
-		for _, statement := range statements {
-			if _, err := c.admin.Exec(ctx, statement); err != nil {
-				return fmt.Errorf("mutate: %w", err)
-			}
-		}
+	}
+	return nil
+}
+
+// replaceIn replaces expressions in a function, whose name is what an SQL expression tells.
+func (c *cluster) replaceIn(ctx context.Context, function string, replace [][2]string) error {
+	var source string
+	if err := c.admin.QueryRow(ctx, `SELECT pg_get_functiondef(`+function+`::regproc)`).Scan(&source); err != nil {
+		return fmt.Errorf("read %s: %w", function, err)
+	}
+	source, err := replaceEach(source, replace)
+	if err != nil {
+		return err
+	}
+	if _, err := c.admin.Exec(ctx, source); err != nil {
+		return fmt.Errorf("mutate %s: %w", function, err)
 	}
 	return nil
 }
