@@ -11,8 +11,9 @@ const (
 	// DefaultMaxRequests shares the cost of a flush among so many that what is left is that of the requests themselves,
 	// and keeps the first of them from waiting long for the last.
 	DefaultMaxRequests = 512
-	// DefaultMaxItems is the size of a large import's request, so that a batch of many takes no longer than such a one.
-	DefaultMaxItems = 10_000
+	// DefaultMaxItems is how many make what a transaction costs by itself small beside them. More would keep those behind it waiting, and make what it holds
+	// visible later.
+	DefaultMaxItems = 1_000
 	// DefaultMaxBytes is twice the 4 MiB that gRPC receives unless told otherwise, so that any such request fits in company.
 	DefaultMaxBytes = 8 << 20
 	// DefaultMaxQueue is eight full batches: whoever would wait for more flushes than that had better try later.
