@@ -2,15 +2,19 @@
 
 package publisher
 
-import "github.com/nats-io/nats.go/jetstream"
+import (
+	"strconv"
 
-// fence is what JetStream must hold for a line's next message to be taken. In a stream with copies it is the sequence alone: a copy that caught up
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// fence tells in a message's header what JetStream must hold for the line's next message to be taken. In a stream with copies it is the sequence alone: a copy that caught up
 // does not know the last message's id (as of NATS 2.15), and would give up on a message that expects it. (The tag unfenced builds a publisher without it, with which
 // cmd/torture shows that its checks notice.)
-func (l *line) fence() []jetstream.PublishOpt {
-	options := []jetstream.PublishOpt{jetstream.WithExpectLastSequence(l.sequence)}
+func (l *line) fence(header nats.Header) {
+	header.Set(jetstream.ExpectedLastSeqHeader, strconv.FormatUint(l.sequence, 10))
 	if l.sent != l.taken && !l.copied {
-		options = append(options, jetstream.WithExpectLastMsgID(messageID(l.boundary, l.sent.globalID)))
+		header.Set(jetstream.ExpectedLastMsgIDHeader, messageID(l.boundary, l.sent.globalID))
 	}
-	return options
 }

@@ -19,6 +19,11 @@ const (
 	maxInFlight      = 1024
 	maxBytesInFlight = 8 << 20
 
+	// askEvery and askBytes are how many messages, and bytes of them, share an acknowledgement at most: a sixteenth and an eighth of what may be in flight, so
+	// that JetStream always has more to do while one is under way.
+	askEvery = 64
+	askBytes = 1 << 20
+
 	// ackLimit is when an acknowledgement counts as lost.
 	ackLimit = 5 * time.Second
 
@@ -31,6 +36,9 @@ const (
 // must have, and each but the first the id of that message, so that JetStream refuses it, and all after it, when anything was lost or got in
 // between. Neither would do alone: after a foreign message that took the place of the first one, the second one's sequence fits; and where
 // the last messages were deleted, their ids are still the last ones that JetStream knows.
+//
+// So an acknowledgement tells of all messages before it, too, and is asked for with the last of some: with the last of a page, and with the first of the line, since
+// JetStream says why it does not take that one, and of those after it only that it did not take the one before.
 type line struct {
 	js       jetstream.JetStream
 	boundary string
@@ -46,18 +54,27 @@ type line struct {
 	sequence uint64   // that it has, or will have, in the stream
 	settled  position // of the last event acknowledged
 	flights  []flight
-	bytes    int // of the flights
+	last     flight // no acknowledgement of it is asked for yet
+	count    int    // of the messages in flight
+	bytes    int    // of them
 	look     *time.Timer
 	broken   error // why nothing more can be sent: the stream's end has to be looked up again
 }
 
-// flight is a message that is not yet acknowledged.
+// flight is messages of which one acknowledgement tells, that of the last one.
 type flight struct {
-	at       position
-	sequence uint64
-	size     int
+	at       position // of the last one
+	sequence uint64   // that it will have in the stream
+	count    int
+	bytes    int
+	spans    []trace.Span // of those that somebody samples
 	ack      jetstream.PubAckFuture
-	span     trace.Span // nil where nobody samples
+}
+
+func (f *flight) published(err error) {
+	for _, span := range f.spans {
+		published(span, err)
+	}
 }
 
 func newLine(held context.Context, js jetstream.JetStream, o *outbox, end streamEnd) *line {
@@ -70,8 +87,8 @@ func newLine(held context.Context, js jetstream.JetStream, o *outbox, end stream
 	}
 }
 
-// send publishes an event after the last one. It waits only while too much is in flight.
-func (l *line) send(event *orisunpb.Event) error {
+// send publishes an event after the last one, and asks for an acknowledgement if it has to. It waits only while too much is in flight.
+func (l *line) send(event *orisunpb.Event, ask bool) error {
 	message := Encode(l.boundary, l.source, event, l.sent.globalID)
 	span := l.publishing(event, message)
 	if size := sizeOf(message); size > l.limit || size-len(message.Data) > maxHeaderBytes {
@@ -82,7 +99,15 @@ func (l *line) send(event *orisunpb.Event) error {
 		published(span, err)
 		return err
 	}
-	ack, err := l.js.PublishMsgAsync(message, append(l.fence(), jetstream.WithRetryAttempts(0))...)
+	f := &l.last
+	ask = ask || l.sent == l.taken || f.count+1 >= askEvery || f.bytes+size >= askBytes
+	l.fence(message.Header)
+	var err error
+	if ask {
+		f.ack, err = l.js.PublishMsgAsync(message, jetstream.WithRetryAttempts(0))
+	} else {
+		err = l.js.Conn().PublishMsg(message)
+	}
 	if err != nil {
 		l.broken = fmt.Errorf("publish event %d: %w", event.GetPosition().GetGlobalId(), err)
 		published(span, err)
@@ -90,27 +115,38 @@ func (l *line) send(event *orisunpb.Event) error {
 	}
 	l.sent = positionOf(event.GetPosition())
 	l.sequence++
+	l.count++
 	l.bytes += size
-	l.flights = append(l.flights, flight{at: l.sent, sequence: l.sequence, size: size, ack: ack, span: span})
+	f.at, f.sequence = l.sent, l.sequence
+	f.count++
+	f.bytes += size
+	if span != nil {
+		f.spans = append(f.spans, span)
+	}
+	if ask {
+		l.flights = append(l.flights, *f)
+		*f = flight{}
+	}
 	return nil
 }
 
 // settle waits for acknowledgements, the oldest first, until at most so many bytes, and less than maxInFlight messages, are in flight;
-// 0 waits for all. When it fails once, the line is broken.
+// 0 waits for all that were asked for. When it fails once, the line is broken.
 func (l *line) settle(bytes int) error {
 	if l.held.Err() != nil && l.broken == nil {
 		l.broken = context.Cause(l.held)
 	}
-	for l.broken == nil && len(l.flights) > 0 && (l.bytes > bytes || len(l.flights) >= maxInFlight) {
+	for l.broken == nil && len(l.flights) > 0 && (l.bytes > bytes || l.count >= maxInFlight) {
 		oldest := l.flights[0]
 		err := l.await(oldest)
-		published(oldest.span, err)
+		oldest.published(err)
 		if err != nil {
-			l.broken = fmt.Errorf("publish event %d: %w", oldest.at.globalID, err)
+			l.broken = fmt.Errorf("publish up to event %d: %w", oldest.at.globalID, err)
 			break
 		}
 		l.settled = oldest.at
-		l.bytes -= oldest.size
+		l.count -= oldest.count
+		l.bytes -= oldest.bytes
 		l.flights[0] = flight{}
 		l.flights = l.flights[1:]
 	}

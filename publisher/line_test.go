@@ -42,13 +42,20 @@ func startJetStream(t *testing.T) (*nats.Conn, jetstream.JetStream) {
 	return conn, js
 }
 
-// sendEvent sends the event of a global_id.
-func sendEvent(t *testing.T, l *line, globalID int64) {
+// sendEvents sends those of so many global_ids from one on, as a page.
+func sendEvents(t *testing.T, l *line, from, count int64) {
+	t.Helper()
+	for i := from; i < from+count; i++ {
+		sendEvent(t, l, i, i == from+count-1)
+	}
+}
+
+func sendEvent(t *testing.T, l *line, globalID int64, ask bool) {
 	t.Helper()
 	err := l.send(&orisunpb.Event{
 		EventId: fmt.Sprint(globalID), EventType: "T", Data: "{}", Metadata: "{}",
 		Position: &orisunpb.Position{TransactionId: globalID + 1, GlobalId: globalID}, DateCreated: timestamppb.New(time.Now()),
-	})
+	}, ask)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -56,7 +63,7 @@ func sendEvent(t *testing.T, l *line, globalID int64) {
 
 func TestAMessageThatGotInBetweenStopsTheLine(t *testing.T) {
 	conn, js := startJetStream(t)
-	for place := range int64(3) {
+	for _, place := range []int64{0, 1, 2, 100} { // the last one among those that share an acknowledgement
 		t.Run(fmt.Sprint("before event ", place), func(t *testing.T) {
 			boundary := fmt.Sprint("orders", place)
 			o := newOutbox(Config{NATS: conn}, boundary, slog.New(slog.DiscardHandler))
@@ -65,22 +72,22 @@ func TestAMessageThatGotInBetweenStopsTheLine(t *testing.T) {
 				t.Fatal(err)
 			}
 			l := newLine(t.Context(), js, o, streamEnd{at: beginning})
-			for i := range int64(5) {
+			for i := range place + 5 {
 				if i == place {
 					if err := conn.Publish(Subject(boundary, "Foreign"), []byte("{}")); err != nil {
 						t.Fatal(err)
 					}
 				}
-				sendEvent(t, l, i)
+				sendEvent(t, l, i, i == place+4)
 			}
-			if err := l.settle(0); err == nil || l.settled.globalID != place-1 {
+			if err := l.settle(0); err == nil || l.settled.globalID >= place {
 				t.Errorf("settled up to %d, %v", l.settled.globalID, err)
 			}
 			info, err := stream.Info(t.Context())
 			if err != nil || info.State.Msgs != uint64(place+1) {
 				t.Errorf("the stream has %d messages, want %d events and the foreign one (%v)", info.State.Msgs, place, err)
 			}
-			if err := l.send(&orisunpb.Event{}); err == nil {
+			if err := l.send(&orisunpb.Event{}, true); err == nil {
 				t.Error("a broken line sends")
 			}
 		})
@@ -97,9 +104,7 @@ func TestAMessageTakenForADuplicateStopsTheLine(t *testing.T) {
 		t.Fatal(err)
 	}
 	first := newLine(t.Context(), js, o, streamEnd{at: beginning})
-	for i := range int64(10) {
-		sendEvent(t, first, i)
-	}
+	sendEvents(t, first, 0, 10)
 	if err := first.settle(0); err != nil {
 		t.Fatal(err)
 	}
@@ -110,9 +115,7 @@ func TestAMessageTakenForADuplicateStopsTheLine(t *testing.T) {
 	}
 
 	second := newLine(t.Context(), js, o, streamEnd{at: position{7, 6}, sequence: 10})
-	for i := int64(7); i < 15; i++ {
-		sendEvent(t, second, i)
-	}
+	sendEvents(t, second, 7, 8)
 	if err := second.settle(0); err == nil {
 		t.Error("nobody notices")
 	}
@@ -134,14 +137,14 @@ func TestALineNoticesThatItsStreamIsGoneThoughAFeedListens(t *testing.T) {
 	held, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	l := newLine(held, js, o, streamEnd{at: beginning})
-	sendEvent(t, l, 0)
+	sendEvent(t, l, 0, true)
 	if err := l.settle(0); err != nil {
 		t.Fatal(err)
 	}
 	if err := js.DeleteStream(t.Context(), StreamName("orders")); err != nil {
 		t.Fatal(err)
 	}
-	sendEvent(t, l, 1)
+	sendEvent(t, l, 1, true)
 	if err := l.settle(0); !errors.Is(err, jetstream.ErrStreamNotFound) {
 		t.Errorf("the line says %v", err)
 	}

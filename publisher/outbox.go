@@ -242,8 +242,8 @@ func (o *outbox) publish(ctx context.Context, lease *Lease) (progress bool, err 
 const nextEvents = "-- name: NextEvents :many\n" +
 	"SELECT global_id, transaction_id, date_created, event_id, event_type, data, metadata FROM %s WHERE global_id > $1 ORDER BY global_id LIMIT $2"
 
-// page publishes the next events of the boundary's table. It tells whether there may be more; if not, it has waited for all acknowledgements. One event
-// at a time is in memory, beside those in flight.
+// page publishes the next events of the boundary's table. It tells whether there may be more; if not, it has waited for all acknowledgements. Two events
+// at a time are in memory, beside those in flight.
 func (o *outbox) page(ctx context.Context, table string, line *line) (more bool, err error) {
 	query, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -253,11 +253,21 @@ func (o *outbox) page(ctx context.Context, table string, line *line) (more bool,
 		return false, err
 	}
 	read := 0
+	var last *orisunpb.Event // read and not sent: after the page's end, its acknowledgement is that of all
 	for err == nil && rows.Next() {
 		var event *orisunpb.Event
-		if event, err = scanEvent(rows); err == nil {
-			read++
-			err = line.send(event)
+		if event, err = scanEvent(rows); err != nil {
+			break
+		}
+		read++
+		if last != nil {
+			err = line.send(last, false)
+		}
+		last = event
+	}
+	if last != nil && line.broken == nil {
+		if sent := line.send(last, true); err == nil {
+			err = sent
 		}
 	}
 	if err != nil {

@@ -2,7 +2,7 @@
 
 package publisher
 
-import "github.com/nats-io/nats.go/jetstream"
+import "github.com/nats-io/nats.go"
 
 // fence expects nothing: what cmd/torture must notice.
-func (l *line) fence() []jetstream.PublishOpt { return nil }
+func (l *line) fence(nats.Header) {}
