@@ -56,6 +56,7 @@ type EventStore struct {
 	queries *db.Queries
 	saves   *groupcommit.Group[*orisunpb.SaveEventsRequest, db.OrisunSaveResult]
 	saving  sync.Map // by boundary, its savingStatements
+	losers  *losers
 	advice  *adviser
 	pages   *pageTurns
 
@@ -69,7 +70,7 @@ func NewEventStore(config Config) *EventStore {
 	if config.Log == nil {
 		config.Log = slog.New(slog.DiscardHandler)
 	}
-	store := &EventStore{config: config, queries: db.New(), pages: newPageTurns(), statements: newPageStatements(), shortage: shortage{log: config.Log}}
+	store := &EventStore{config: config, queries: db.New(), losers: newLosers(), pages: newPageTurns(), statements: newPageStatements(), shortage: shortage{log: config.Log}}
 	store.advice = newAdviser(func(ctx context.Context, boundary string, keys []string) (bool, error) {
 		return store.queries.IsServed(ctx, config.Read, db.IsServedParams{Boundary: boundary, Keys: keys})
 	}, config.Log, time.Now)

@@ -26,7 +26,7 @@ var flushOptions = groupcommit.Options[*orisunpb.SaveEventsRequest]{
 
 // flush saves the requests of a batch in one transaction and one round trip.
 func (s *EventStore) flush(ctx context.Context, boundary string, batch []*orisunpb.SaveEventsRequest) ([]db.OrisunSaveResult, error) {
-	results, err := s.saveRequests(ctx, boundary, batch)
+	results, err := s.saveInTurn(ctx, boundary, batch)
 	if _, exists := s.saving.Load(boundary); exists { // names that callers make up are not kept
 		s.shortage.flushed(boundary, err)
 	}
@@ -34,6 +34,29 @@ func (s *EventStore) flush(ctx context.Context, boundary string, batch []*orisun
 		s.config.Saved(boundary)
 	}
 	return results, err
+}
+
+// saveInTurn saves the requests of those first who lost before.
+func (s *EventStore) saveInTurn(ctx context.Context, boundary string, batch []*orisunpb.SaveEventsRequest) ([]db.OrisunSaveResult, error) {
+	sorted, stood := batch, []int(nil)
+	if len(batch) > 1 && s.losers.any() {
+		sorted, stood = s.losers.first(batch)
+	}
+	results, err := s.saveRequests(ctx, boundary, sorted)
+	if err != nil || len(results) != len(batch) {
+		return results, err
+	}
+	for i, in := range sorted {
+		s.losers.note(in, results[i].Outcome)
+	}
+	if stood == nil {
+		return results, nil
+	}
+	asTheyCame := make([]db.OrisunSaveResult, len(results))
+	for i, result := range results {
+		asTheyCame[stood[i]] = result
+	}
+	return asTheyCame, nil
 }
 
 // isPoison tells that PostgreSQL refuses what one of the requests holds: a data exception, a constraint, a limit.

@@ -52,11 +52,14 @@ func startHot(ctx context.Context, s *session, _ *measurement, clients int) (*lo
 }
 
 // save tries once. Whoever won or lost reads the context again, as for a command a decision is made from what is there; it is not part of the request.
+// A command keeps its event's id until it wins, as it may.
 func (r *rival) save(ctx context.Context, _ time.Time) outcome {
 	if r.since.IsZero() {
 		r.since = time.Now()
 	}
-	r.author.write(r.events[0], r.context)
+	if r.events[0].GetEventId() == "" {
+		r.author.write(r.events[0], r.context)
+	}
 	_, err := r.store.SaveEvents(ctx, conditional(r.boundary, r.context, r.last, r.events))
 	ended := time.Now()
 	r.longest = max(r.longest, ended.Sub(r.since))
@@ -65,7 +68,7 @@ func (r *rival) save(ctx context.Context, _ time.Time) outcome {
 		r.last = last
 	}
 	if err == nil {
-		r.since = ended
+		r.since, r.events[0] = ended, &orisunpb.EventToSave{}
 		return outcome{events: 1, ended: ended, err: readErr}
 	}
 	if status.Code(err) != codes.AlreadyExists {
