@@ -3,6 +3,7 @@ package service
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
@@ -41,7 +42,7 @@ func (s *EventStore) checkSave(in *orisunpb.SaveEventsRequest) error {
 	v.boundary(in.GetBoundary())
 	v.criteria("query.criteria", in.GetQuery().GetCriteria())
 	v.criteria("query.subset_query.criteria", in.GetQuery().GetSubsetQuery().GetCriteria())
-	if n := len(in.GetQuery().GetCriteria()) + len(in.GetQuery().GetSubsetQuery().GetCriteria()); len(v) == 0 && n > maxCriteria {
+	if n := len(contextOf(in)); len(v) == 0 && n > maxCriteria {
 		v.add("query", "has %d criteria in criteria and subset_query together, at most %d are allowed", n, maxCriteria)
 	}
 	switch n := len(in.GetEvents()); {
@@ -97,15 +98,13 @@ func appendRequest(params *db.SaveRequestsParams, in *orisunpb.SaveEventsRequest
 	params.ExpectedGlobalIds = append(params.ExpectedGlobalIds, expected.GetGlobalId())
 	request := int32(len(params.ExpectedGlobalIds))
 
-	for _, criteria := range [][]*orisunpb.Criterion{in.GetQuery().GetCriteria(), in.GetQuery().GetSubsetQuery().GetCriteria()} {
-		for _, criterion := range criteria {
-			params.CriterionRequests = append(params.CriterionRequests, request)
-			number := int32(len(params.CriterionRequests))
-			for _, tag := range criterion.GetTags() {
-				params.TagCriteria = append(params.TagCriteria, number)
-				params.TagKeys = append(params.TagKeys, tag.GetKey())
-				params.TagValues = append(params.TagValues, tag.GetValue())
-			}
+	for _, criterion := range contextOf(in) {
+		params.CriterionRequests = append(params.CriterionRequests, request)
+		number := int32(len(params.CriterionRequests))
+		for _, tag := range criterion.GetTags() {
+			params.TagCriteria = append(params.TagCriteria, number)
+			params.TagKeys = append(params.TagKeys, tag.GetKey())
+			params.TagValues = append(params.TagValues, tag.GetValue())
 		}
 	}
 	for _, event := range in.GetEvents() {
@@ -115,6 +114,15 @@ func appendRequest(params *db.SaveRequestsParams, in *orisunpb.SaveEventsRequest
 		params.Data = append(params.Data, event.GetData())
 		params.Metadata = append(params.Metadata, metadataOf(event))
 	}
+}
+
+// contextOf is the criteria of a request's context: the wire has two places for them.
+func contextOf(in *orisunpb.SaveEventsRequest) []*orisunpb.Criterion {
+	criteria, more := in.GetQuery().GetCriteria(), in.GetQuery().GetSubsetQuery().GetCriteria()
+	if len(criteria) == 0 {
+		return more
+	}
+	return slices.Concat(criteria, more)
 }
 
 // expectedPosition is that of a request; where it has none, that of no event.

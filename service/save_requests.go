@@ -63,13 +63,13 @@ func (s *EventStore) savingStatements(ctx context.Context, boundary string) (sav
 
 // isPlain tells what the saving function of one event takes.
 func isPlain(in *orisunpb.SaveEventsRequest) bool {
-	return len(in.GetEvents()) == 1 && len(in.GetQuery().GetCriteria())+len(in.GetQuery().GetSubsetQuery().GetCriteria()) <= 1
+	return len(in.GetEvents()) == 1 && len(contextOf(in)) <= 1
 }
 
 // eventArguments are those of the saving function of one event.
 func eventArguments(in *orisunpb.SaveEventsRequest) []any {
 	var keys, values []string // nil: there is no criterion
-	for _, criterion := range slices.Concat(in.GetQuery().GetCriteria(), in.GetQuery().GetSubsetQuery().GetCriteria()) {
+	for _, criterion := range contextOf(in) {
 		tags := slices.Clone(criterion.GetTags())
 		// The function knows the shapes of criteria by their keys in this order.
 		slices.SortStableFunc(tags, func(a, b *orisunpb.Tag) int { return strings.Compare(a.GetKey(), b.GetKey()) })

@@ -87,7 +87,7 @@ func newBenchCompareCommand() *cobra.Command {
 		Use:   "compare",
 		Short: "Compare this server with pgbench on the same PostgreSQL, in one run",
 		Long: `Compare this server with pgbench on the same PostgreSQL, in one run: start this binary with a PostgreSQL of its own in a temporary folder, seed it,
-run pgbench (single-row INSERTs into such a table with the same three indexes), every workload, authenticated Ping, and pgbench again.
+run pgbench (single-row INSERTs into such a table with the same three indexes), append-1, authenticated Ping, pgbench again, and the other workloads.
 What it prints are ratios, which mean the same on every machine, and the targets they are measured by; a missed target is no failure.
 
 Settings of the server in the environment (ORISUN_…) are in force, but for ports, credentials and places of data.`,

@@ -175,16 +175,16 @@ func Run(ctx context.Context, config Config) (Report, error) {
 	err = s.prepare(ctx)
 	report.Environment = s.environment
 	if err == nil {
-		report.Results, err = s.sweep(ctx)
+		report.Results, err = s.sweep(ctx, s.config.Workloads)
 	}
 	return report, errors.Join(err, s.close())
 }
 
 // sweep runs every workload with every number of clients, again and again.
-func (s *session) sweep(ctx context.Context) ([]Result, error) {
+func (s *session) sweep(ctx context.Context, workloads []string) ([]Result, error) {
 	var results []Result
 	for repeat := range s.config.Repeat {
-		for _, name := range s.config.Workloads {
+		for _, name := range workloads {
 			for _, clients := range s.config.Clients {
 				rows, err := s.point(ctx, name, clients, repeat+1)
 				if err != nil {

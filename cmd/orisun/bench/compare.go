@@ -70,7 +70,11 @@ func Compare(ctx context.Context, c Comparison) (report Report, ratios []Ratio, 
 	return report, ratios, writeDocs(c.Docs, report, ratios)
 }
 
-// runBoth runs pgbench, the sweep, Ping and pgbench again: what the machine does meanwhile by itself falls on both.
+// compared is the workload that is compared with pgbench and with Ping.
+const compared = "append-1"
+
+// runBoth runs pgbench, what is compared with it, Ping, pgbench again, and then the rest: what a machine does by itself changes within minutes, and should fall
+// on both sides of a ratio.
 func runBoth(ctx context.Context, server *server, dir string, config Config) (Report, error) {
 	report := Report{Settings: config.settings()}
 	s, err := open(ctx, config)
@@ -95,12 +99,21 @@ func (s *session) measureBoth(ctx context.Context, server *server, dir string, r
 		return fmt.Errorf("watch the outbox: %w", err)
 	}
 	s.rest = o.drain
+	first, others := []string{}, []string{}
+	for _, name := range s.config.Workloads {
+		if name == compared {
+			first = append(first, name)
+		} else {
+			others = append(others, name)
+		}
+	}
 	return o.during(ctx, func() error {
 		for _, measure := range []func() ([]Result, error){
 			func() ([]Result, error) { return s.yard(ctx, y, 1) },
-			func() ([]Result, error) { return s.sweep(ctx) },
+			func() ([]Result, error) { return s.sweep(ctx, first) },
 			func() ([]Result, error) { return s.ceiling(ctx) },
 			func() ([]Result, error) { return s.yard(ctx, y, 2) },
+			func() ([]Result, error) { return s.sweep(ctx, others) },
 		} {
 			rows, err := measure()
 			report.Results = append(report.Results, rows...)

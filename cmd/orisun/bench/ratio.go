@@ -61,7 +61,7 @@ func compareRatios(report Report) []Ratio {
 	}
 
 	clients := func(n int) string { return count(n, "client") }
-	save := func(clients int) quantity { return all.of("append-1", AuthToken, clients, perSecond) }
+	save := func(clients int) quantity { return all.of(compared, AuthToken, clients, perSecond) }
 	for _, t := range []struct {
 		clients, connections int
 		target               float64
@@ -70,8 +70,8 @@ func compareRatios(report Report) []Ratio {
 			save(t.clients).over(all.of(pgbench, "", t.connections, perSecond)), t.target, false)
 	}
 	ping := all.of("ping", AuthToken, busiest, perSecond)
-	p50 := all.of("append-1", AuthToken, busiest, func(r Result) float64 { return r.P50 })
-	p99 := all.of("append-1", AuthToken, busiest, func(r Result) float64 { return r.P99 })
+	p50 := all.of(compared, AuthToken, busiest, func(r Result) float64 { return r.P50 })
+	p99 := all.of(compared, AuthToken, busiest, func(r Result) float64 { return r.P99 })
 	add("conditional 1-event saves / authenticated Ping, 256 clients", "×", save(busiest).over(ping), 0.5, false)
 	add("p99 / p50 of conditional 1-event saves, 256 clients", "×", p99.over(p50), 4, true)
 	add("conditional reads of 10 events, 16 clients", "requests/s", all.of("read-10", AuthToken, 16, perSecond), 4500, false)
