@@ -38,7 +38,8 @@ const (
 // the last messages were deleted, their ids are still the last ones that JetStream knows.
 //
 // So an acknowledgement tells of all messages before it, too, and is asked for with the last of some: with the last of a page, and with the first of the line, since
-// JetStream says why it does not take that one, and of those after it only that it did not take the one before.
+// JetStream says why it does not take that one, and of those after it only that it did not take the one before. In a stream with copies messages name the
+// sequence alone (see fence): there a foreign one in the place of one of ours would fit before the next, so each is asked for.
 type line struct {
 	js       jetstream.JetStream
 	boundary string
@@ -100,7 +101,7 @@ func (l *line) send(event *orisunpb.Event, ask bool) error {
 		return err
 	}
 	f := &l.last
-	ask = ask || l.sent == l.taken || f.count+1 >= askEvery || f.bytes+size >= askBytes
+	ask = ask || l.copied || l.sent == l.taken || f.count+1 >= askEvery || f.bytes+size >= askBytes
 	l.fence(message.Header)
 	var err error
 	if ask {
