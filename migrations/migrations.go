@@ -111,7 +111,8 @@ func with(ctx context.Context, config *pgx.ConnConfig, table string, do func(*go
 	return do(provider)
 }
 
-// checkTable compares schema and version table in one snapshot: the first migration makes both in one transaction.
+// checkTable compares schema and version table in one snapshot: the first migration makes both in one transaction. So it asks pg_namespace: to_regnamespace may
+// answer what its session knew a moment before the snapshot, and take another server's migration that ends just then for another application's.
 func checkTable(ctx context.Context, database *sql.DB, table string) error {
 	var schema, versioned bool
 	err := database.QueryRowContext(ctx, `SELECT to_regnamespace('orisun') IS NOT NULL, to_regclass($1) IS NOT NULL`, table).Scan(&schema, &versioned)
@@ -121,7 +122,7 @@ func checkTable(ctx context.Context, database *sql.DB, table string) error {
 	if versioned {
 		// The name is the operator's own, and to_regclass has just resolved it.
 		err := database.QueryRowContext(ctx,
-			`SELECT to_regnamespace('orisun') IS NOT NULL, EXISTS (SELECT FROM `+table+` WHERE version_id > 0 AND is_applied)`).Scan(&schema, &versioned)
+			`SELECT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = 'orisun'), EXISTS (SELECT FROM `+table+` WHERE version_id > 0 AND is_applied)`).Scan(&schema, &versioned)
 		if err != nil {
 			return err
 		}
