@@ -88,15 +88,27 @@ func race(t *testing.T, first, second request, check func(t *testing.T, winner, 
 	}
 }
 
+func wantOneWinner(t *testing.T, first, second db.OrisunSaveResult) {
+	t.Helper()
+	if first.Outcome != "saved" || second.Outcome != "context_changed" {
+		t.Fatalf("got %s, then %s; want the first one saved and the second one told that its context changed", first.Outcome, second.Outcome)
+	}
+}
+
+func wantBothSaved(t *testing.T, first, second db.OrisunSaveResult) {
+	t.Helper()
+	if first.Outcome != "saved" || second.Outcome != "saved" {
+		t.Fatalf("got %s, then %s; want both saved", first.Outcome, second.Outcome)
+	}
+}
+
 func TestOverlappingAppendsWithTheSameCriteriaHaveOneWinner(t *testing.T) {
 	race(t,
 		request{none, account("alice"), []event{moved("a", "alice")}},
 		request{none, account("alice"), []event{moved("b", "alice")}},
 		func(t *testing.T, first, second db.OrisunSaveResult) {
 			t.Helper()
-			if first.Outcome != "saved" || second.Outcome != "context_changed" {
-				t.Fatalf("got %s, then %s; want one winner", first.Outcome, second.Outcome)
-			}
+			wantOneWinner(t, first, second)
 			if second.TransactionID != 1 || second.GlobalID != 0 {
 				t.Errorf("the loser is told {%d,%d}, want the winner's position {1,0}", second.TransactionID, second.GlobalID)
 			}
@@ -107,12 +119,7 @@ func TestOverlappingAppendsWhoseCriteriaDifferButShareAnEventHaveOneWinner(t *te
 	race(t,
 		request{none, account("alice"), []event{moved("a", "alice", "bob")}},
 		request{none, []criterion{{{"other", "bob"}, {"event_type", "MoneyMoved"}}}, []event{moved("b", "carol", "bob")}},
-		func(t *testing.T, first, second db.OrisunSaveResult) {
-			t.Helper()
-			if first.Outcome != "saved" || second.Outcome != "context_changed" {
-				t.Fatalf("got %s, then %s; want one winner", first.Outcome, second.Outcome)
-			}
-		})
+		wantOneWinner)
 }
 
 func TestOverlappingAppendsThatShareNothingBothWin(t *testing.T) {
@@ -121,9 +128,7 @@ func TestOverlappingAppendsThatShareNothingBothWin(t *testing.T) {
 		request{none, account("bob"), []event{moved("b", "bob")}},
 		func(t *testing.T, first, second db.OrisunSaveResult) {
 			t.Helper()
-			if first.Outcome != "saved" || second.Outcome != "saved" {
-				t.Fatalf("got %s, then %s; want both saved", first.Outcome, second.Outcome)
-			}
+			wantBothSaved(t, first, second)
 			if first.GlobalID != 0 || second.GlobalID != 1 {
 				t.Errorf("positions %d and %d, want 0 and 1: in the order of commits", first.GlobalID, second.GlobalID)
 			}
@@ -134,24 +139,14 @@ func TestAnUnconditionalAppendChangesTheContextOfAConditionalOne(t *testing.T) {
 	race(t,
 		request{none, nil, []event{moved("a", "alice")}},
 		request{none, account("alice"), []event{moved("b", "alice")}},
-		func(t *testing.T, first, second db.OrisunSaveResult) {
-			t.Helper()
-			if first.Outcome != "saved" || second.Outcome != "context_changed" {
-				t.Fatalf("got %s, then %s; want the conditional one to lose", first.Outcome, second.Outcome)
-			}
-		})
+		wantOneWinner)
 }
 
 func TestAnUnconditionalAppendNeverLoses(t *testing.T) {
 	race(t,
 		request{none, account("alice"), []event{moved("a", "alice")}},
 		request{position{77, 5}, nil, []event{moved("b", "alice")}},
-		func(t *testing.T, first, second db.OrisunSaveResult) {
-			t.Helper()
-			if first.Outcome != "saved" || second.Outcome != "saved" {
-				t.Fatalf("got %s, then %s; want both saved", first.Outcome, second.Outcome)
-			}
-		})
+		wantBothSaved)
 }
 
 func TestARolledBackSaveLeavesNoGapAndNoConflict(t *testing.T) {
