@@ -89,10 +89,15 @@ func order(id string) *orisunpb.SaveEventsRequest {
 	return &orisunpb.SaveEventsRequest{Boundary: "orders", Events: []*orisunpb.EventToSave{{EventId: id, EventType: "OrderPlaced", Data: `{}`}}}
 }
 
-// dialStreams looks into the JetStream of the node with this NATS port.
+// dialStreams looks into the JetStream of the node whose NATS has this port.
 func dialStreams(t *testing.T, port int) natsjs.JetStream {
 	t.Helper()
-	conn, err := nats.Connect("nats://127.0.0.1:"+strconv.Itoa(port), nats.UserInfo("admin", "changeit"))
+	return dialStreamsAt(t, "127.0.0.1:"+strconv.Itoa(port))
+}
+
+func dialStreamsAt(t *testing.T, address string) natsjs.JetStream {
+	t.Helper()
+	conn, err := nats.Connect("nats://"+address, nats.UserInfo("admin", "changeit"))
 	if err != nil {
 		t.Fatal(err)
 	}

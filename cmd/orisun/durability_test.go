@@ -8,7 +8,6 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"google.golang.org/protobuf/proto"
 
@@ -86,15 +85,7 @@ func compareStream(t *testing.T, store orisunpb.EventStoreClient, server *proces
 	if address == nil {
 		t.Fatalf("the log does not tell where NATS listens:\n%s", server.logged())
 	}
-	conn, err := nats.Connect("nats://"+address[1], nats.UserInfo("admin", "changeit"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(conn.Close)
-	streams, err := jetstream.New(conn)
-	if err != nil {
-		t.Fatal(err)
-	}
+	streams := dialStreamsAt(t, address[1])
 	consumer, err := streams.OrderedConsumer(t.Context(), publisher.StreamName("orisun_test_1"), jetstream.OrderedConsumerConfig{})
 	if err != nil {
 		t.Fatal(err)

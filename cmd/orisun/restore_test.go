@@ -10,7 +10,6 @@ import (
 	"testing"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/oexza/orisun/migrations/pgtest"
@@ -115,15 +114,7 @@ func subscribeNamed(ctx context.Context, t *testing.T, server *process, after *o
 // compareOutbox waits until the stream ends with the last of so many events, and fails unless it is an unbroken end of the log.
 func compareOutbox(t *testing.T, port int, events int64) {
 	t.Helper()
-	conn, err := nats.Connect("nats://127.0.0.1:"+strconv.Itoa(port), nats.UserInfo("admin", "changeit"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	js, err := jetstream.New(conn)
-	if err != nil {
-		t.Fatal(err)
-	}
+	js := dialStreams(t, port)
 	stream := publisher.StreamName("orisun_test_1")
 	// Until the publisher has looked, a kept stream is as it was.
 	waitFor(t, func() bool {
