@@ -171,7 +171,7 @@ func (a *Authenticator) authenticate(ctx context.Context, token, authorization, 
 		case ring.fresh(claimed, now):
 			return user.identity, token, nil
 		default:
-			return user.identity, ring.issue(user.login, now), nil
+			return user.identity, ring.issue(user, now), nil
 		}
 	}
 	if authorization == "" && a.certificates != CertificateOff {
@@ -179,7 +179,7 @@ func (a *Authenticator) authenticate(ctx context.Context, token, authorization, 
 		if err != nil {
 			return Identity{}, "", err
 		}
-		return user.identity, ring.issue(user.login, now), nil
+		return user.identity, ring.issue(user, now), nil
 	}
 	given, ok := parseBasic(authorization)
 	if !ok {
@@ -189,7 +189,7 @@ func (a *Authenticator) authenticate(ctx context.Context, token, authorization, 
 	if err != nil {
 		return Identity{}, "", err
 	}
-	return user.identity, ring.issue(user.login, now), nil
+	return user.identity, ring.issue(user, now), nil
 }
 
 // byCertificate returns whom the connection's client certificate stands for.

@@ -260,6 +260,30 @@ func TestTokenSlidesAndExpires(t *testing.T) {
 	})
 }
 
+func TestAPasswordWithEveryCallGetsTheSameTokenWhileItIsNew(t *testing.T) {
+	const ttl = time.Hour
+	synctest.Test(t, func(t *testing.T) {
+		authenticator, err := auth.New(newDirectory(t, randomKey(), admin), adminBoundary, ttl)
+		if err != nil {
+			t.Fatal(err)
+		}
+		first := issue(t, authenticator, basic("admin:changeit"))
+		time.Sleep(ttl / 100)
+		if issue(t, authenticator, basic("admin:changeit")) != first {
+			t.Error("another one in the first hundredth of its life")
+		}
+		time.Sleep(time.Nanosecond)
+		second := issue(t, authenticator, basic("admin:changeit"))
+		if second == first {
+			t.Error("the same one later on")
+		}
+		time.Sleep(ttl - time.Nanosecond)
+		if _, err := call(authenticator, "x-auth-token", second); err != nil {
+			t.Errorf("the later one does not have a whole life: %v", err)
+		}
+	})
+}
+
 // Callers share what computes signatures; a mix-up would let the wrong ones in and keep the right ones out.
 func TestConcurrentCallersDoNotDisturbEachOther(t *testing.T) {
 	authenticator := newAuthenticator(t, admin, randomKey())

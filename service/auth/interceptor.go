@@ -96,7 +96,7 @@ func (a *Authenticator) fromMetadata(ctx context.Context) (Identity, metadata.MD
 	if err != nil {
 		return Identity{}, nil, err
 	}
-	return caller, metadata.Pairs(tokenHeader, token), nil
+	return caller, metadata.MD{tokenHeader: {token}}, nil
 }
 
 func first(ctx context.Context, key string) string {

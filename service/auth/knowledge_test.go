@@ -53,6 +53,22 @@ func TestAChangeIsInForceOnEveryNodeWhenItIsSettled(t *testing.T) {
 	})
 }
 
+// Else who sends the password with every call would get the token from before the change, which lets nobody in.
+func TestATokenFromBeforeAChangeIsNotIssuedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		joe := auth.Credentials{Username: "joe", Password: "s3cret"}
+		users := newDirectory(t, randomKey(), joe)
+		node := newNode(t, users)
+		issue(t, node, basic("joe:s3cret"))
+		users.remove("joe")
+		users.add(t, joe, auth.RoleUser)
+		settled(t, node)
+		if _, err := call(node, "x-auth-token", issue(t, node, basic("joe:s3cret"))); err != nil {
+			t.Errorf("the token of the user whose roles changed: %v", err)
+		}
+	})
+}
+
 // A login takes a while, and those that come meanwhile with the same credentials wait for it: not when the user was looked up before a change.
 func TestALoginFromBeforeAChangeLetsNobodyInAfterIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

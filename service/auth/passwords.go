@@ -2,7 +2,6 @@ package auth
 
 import (
 	"context"
-	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
 	"strconv"
@@ -53,7 +52,7 @@ type mac [sha256.Size]byte
 // passwords verifies passwords, one at a time.
 type passwords struct {
 	directory Directory
-	key       [sha256.Size]byte // of macs
+	secret    *secret // of macs
 	guesses   *guesses
 	queue     *queue
 	turn      chan struct{}
@@ -62,18 +61,15 @@ type passwords struct {
 }
 
 func newPasswords(directory Directory) (*passwords, error) {
-	p := &passwords{directory: directory, guesses: newGuesses(), queue: newQueue(), turn: make(chan struct{}, 1)}
-	if _, err := rand.Read(p.key[:]); err != nil {
+	key := make([]byte, sha256.Size)
+	if _, err := rand.Read(key); err != nil {
 		return nil, err
 	}
-	return p, nil
+	return &passwords{directory: directory, secret: newSecret(key), guesses: newGuesses(), queue: newQueue(), turn: make(chan struct{}, 1)}, nil
 }
 
 func (p *passwords) mac(given Credentials) (m mac) {
-	h := hmac.New(sha256.New, p.key[:])
-	h.Write(strconv.AppendInt(nil, int64(len(given.Username)), 10)) // a hash.Hash never returns an error
-	h.Write([]byte(":" + given.Username + given.Password))
-	h.Sum(m[:0])
+	p.secret.sign(m[:0], []byte(strconv.Itoa(len(given.Username))+":"+given.Username+given.Password))
 	return m
 }
 

@@ -22,6 +22,7 @@ type user struct {
 	identity Identity
 	version  int64
 	shown    atomic.Pointer[mac] // the credentials that were found right last
+	issued   atomic.Pointer[issued]
 }
 
 // hasShown tells whether these credentials were found right before, for the password that the user still has.
@@ -107,13 +108,14 @@ func (u *users) remember(login *db.OrisunLogin, version int64, shown mac) *user 
 	return known
 }
 
-// put keeps a user, and what it has shown as long as it is valid.
+// put keeps a user, and what it has shown and was issued as long as that is valid.
 func (u *users) put(login *db.OrisunLogin, version int64) *user {
 	known := &user{login: login, identity: identify(login), version: version}
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if before := u.ids[login.UserID]; before != nil && before.login.Epoch == login.Epoch {
 		known.shown.Store(before.shown.Load())
+		known.issued.Store(before.issued.Load())
 	}
 	if len(u.ids) >= maxUsers {
 		clear(u.ids)
