@@ -218,8 +218,13 @@ func (o *outbox) publish(ctx context.Context, lease *Lease) (progress bool, err 
 		if more {
 			continue
 		}
+		var due <-chan time.Time // where the checkpoint is behind: by it others know how far the outbox is
+		if o.noted.before(line.settled) {
+			due = time.After(time.Until(o.due))
+		}
 		select {
 		case <-o.hinted:
+		case <-due:
 		case <-poll.C:
 		case <-tend.C:
 			// Neither changes where the stream ends; what comes of a failure is seen with the next event.

@@ -51,6 +51,32 @@ func TestRowsInsertedByHandAreFound(t *testing.T) {
 	w.isPublished(0)
 }
 
+// By the checkpoint others know how far the outbox is: one that comes with the next poll tells of a second that the outbox was not behind.
+func TestTheCheckpointFollowsTheStreamWithoutAPoll(t *testing.T) {
+	w := newWorld(t)
+	n := w.startNode()
+	var last int64 = -1
+	round := func() time.Duration {
+		begin := time.Now()
+		for range 2 { // when the second one is published, a checkpoint was but just noted
+			last++
+			w.save(fmt.Sprint(last))
+			n.Hint(boundary)
+			w.reaches(last)
+		}
+		eventually(t, "the checkpoint", func() (bool, error) { return w.checkpoint() == last, nil })
+		return time.Since(begin)
+	}
+	round() // polls come each second: one that had to wait for it leaves the next a whole one
+	fastest := time.Hour
+	for range 4 {
+		fastest = min(fastest, round())
+	}
+	if fastest > 700*time.Millisecond {
+		t.Errorf("the fastest of four checkpoints took %v", fastest)
+	}
+}
+
 // Without hints an event waits half a second on average for a poll: twenty in a row take ten.
 func TestAHintPublishesAtOnce(t *testing.T) {
 	for _, who := range []string{"the leader", "a standby"} {
