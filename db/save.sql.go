@@ -81,17 +81,17 @@ func (q *Queries) SaveRequests(ctx context.Context, db DBTX, arg SaveRequestsPar
 
 const SavingFunctions = `-- name: SavingFunctions :one
 SELECT orisun.saving_function(p_boundary => $1::text, p_of => 'requests')::text AS requests,
-       orisun.saving_function(p_boundary => $1::text, p_of => 'event')::text AS event
+       orisun.saving_function(p_boundary => $1::text, p_of => 'plain')::text AS plain
 `
 
 type SavingFunctionsRow struct {
 	Requests string
-	Event    string
+	Plain    string
 }
 
 func (q *Queries) SavingFunctions(ctx context.Context, db DBTX, boundary string) (SavingFunctionsRow, error) {
 	row := db.QueryRow(ctx, SavingFunctions, boundary)
 	var i SavingFunctionsRow
-	err := row.Scan(&i.Requests, &i.Event)
+	err := row.Scan(&i.Requests, &i.Plain)
 	return i, err
 }

@@ -51,7 +51,7 @@ BEGIN
                        v_boundary.schema_name, v_boundary.name || '_orisun_last_published_event_position',
                        v_boundary.schema_name, v_boundary.name || '_projector_checkpoint');
         EXECUTE format('DROP FUNCTION %I.%I, %I.%I', v_boundary.schema_name, v_boundary.name || '_orisun_save_requests',
-                       v_boundary.schema_name, v_boundary.name || '_orisun_save_event');
+                       v_boundary.schema_name, v_boundary.name || '_orisun_save_plain');
     END LOOP;
     DELETE FROM orisun.boundary;
 END

@@ -17,7 +17,7 @@ $$;
 -- +goose StatementEnd
 
 COMMENT ON FUNCTION orisun.saving_function(text, text) IS $$The name of a boundary's own save_requests, which takes all that orisun.save_requests takes but the boundary (p_of is requests; see orisun.compose_saving),
-or of its save_event (p_of is event; see orisun.compose_event_saving). Raises OR001 when there is no such boundary.$$;
+or of its save_plain (p_of is plain; see orisun.compose_plain_saving). Raises OR001 when there is no such boundary.$$;
 
 -- +goose Down
 SELECT orisun.refuse_down_while_events_exist();

@@ -50,7 +50,7 @@ BEGIN
     EXECUTE format('COMMENT ON TABLE %s IS %L', v_events,
                    format('The events of boundary %s. Save with orisun.insert_events_with_consistency, ask with orisun.get_matching_events.', p_boundary.name));
     EXECUTE orisun.compose_saving(p_boundary.name);
-    EXECUTE orisun.compose_event_saving(p_boundary.name);
+    EXECUTE orisun.compose_plain_saving(p_boundary.name);
     IF v_adopt THEN
         PERFORM orisun.check_positions(v_events::regclass);
         EXECUTE format('SELECT max(e.global_id) FROM %s e', v_events) INTO v_last;

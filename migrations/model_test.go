@@ -1,6 +1,7 @@
 package migrations_test
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -208,6 +209,30 @@ func (m *model) drawRequest(t *rapid.T) drawnRequest {
 	return r
 }
 
+// plainKeys are what an index on texts may have in the tests.
+var plainKeys = [][]string{{"a"}, {"a", "b"}, {"event_type"}}
+
+// drawPlain is requests of one event each, whose contexts have the same keys.
+func (m *model) drawPlain(t *rapid.T) []drawnRequest {
+	keys := rapid.SampledFrom(append([][]string{nil, {}, {"a", "a"}}, plainKeys...)).Draw(t, "keys")
+	drawn := make([]drawnRequest, rapid.IntRange(1, 5).Draw(t, "requests"))
+	for i := range drawn {
+		r := m.drawRequest(t)
+		r.events = r.events[:1]
+		r.request.events = plain(r.events)
+		r.criteria = nil
+		if keys != nil {
+			c := criterion{}
+			for _, key := range keys {
+				c = append(c, tag{key, drawValue.Draw(t, "value")})
+			}
+			r.criteria = []criterion{c}
+		}
+		drawn[i] = r
+	}
+	return drawn
+}
+
 // drawRepeated is a stored save again, whole or with its first event missing.
 func (m *model) drawRepeated(t *rapid.T) drawnRequest {
 	of := rapid.SampledFrom(m.events).Draw(t, "save").at.transactionID
@@ -298,44 +323,36 @@ func TestSavesAndReadsAgreeWithASimpleModel(t *testing.T) {
 		boundary := fmt.Sprintf("model_%d", boundaries)
 		pgtest.Boundary(t, pool, boundary)
 		m := &model{}
+		check := func(rt *rapid.T, try func(context.Context, db.DBTX, string, ...request) ([]db.OrisunSaveResult, error), drawn []drawnRequest) {
+			rt.Helper()
+			requests := make([]request, len(drawn))
+			for i := range drawn {
+				requests[i] = drawn[i].request
+			}
+			got, err := try(t.Context(), pool, boundary, requests...)
+			if err != nil {
+				rt.Fatalf("save: %v", err)
+			}
+			want := m.save(drawn)
+			for i := range got {
+				if got[i].Outcome == "event_id_reused" {
+					got[i].TransactionID, got[i].GlobalID = -1, -1 // which of several is told is nobody's promise
+				}
+			}
+			if diff := cmp.Diff(want, got); diff != "" {
+				rt.Fatalf("requests %+v\nanswers differ (-model +database):\n%s", requests, diff)
+			}
+		}
 		rt.Repeat(map[string]func(*rapid.T){
 			"save": func(rt *rapid.T) {
 				drawn := make([]drawnRequest, rapid.IntRange(1, 5).Draw(rt, "requests"))
-				requests := make([]request, len(drawn))
 				for i := range drawn {
 					drawn[i] = m.drawRequest(rt)
-					requests[i] = drawn[i].request
 				}
-				got, err := trySave(t.Context(), pool, boundary, requests...)
-				if err != nil {
-					rt.Fatalf("save: %v", err)
-				}
-				want := m.save(drawn)
-				for i := range got {
-					if got[i].Outcome == "event_id_reused" {
-						got[i].TransactionID, got[i].GlobalID = -1, -1 // which of several is told is nobody's promise
-					}
-				}
-				if diff := cmp.Diff(want, got); diff != "" {
-					rt.Fatalf("requests %+v\nanswers differ (-model +database):\n%s", requests, diff)
-				}
+				check(rt, trySave, drawn)
 			},
-			"save alone": func(rt *rapid.T) {
-				drawn := m.drawRequest(rt)
-				drawn.events = drawn.events[:1]
-				drawn.request.events = plain(drawn.events)
-				drawn.criteria = drawn.criteria[:min(len(drawn.criteria), 1)]
-				got, err := trySaveEvent(t.Context(), pool, boundary, drawn.request)
-				if err != nil {
-					rt.Fatalf("save: %v", err)
-				}
-				want := m.save([]drawnRequest{drawn})[0]
-				if got.Outcome == "event_id_reused" {
-					got.TransactionID, got.GlobalID = -1, -1
-				}
-				if diff := cmp.Diff(want, got); diff != "" {
-					rt.Fatalf("request %+v\nanswers differ (-model +database):\n%s", drawn.request, diff)
-				}
+			"save plain": func(rt *rapid.T) {
+				check(rt, trySavePlain, m.drawPlain(rt))
 			},
 			"read": func(rt *rapid.T) {
 				q := question{
@@ -391,6 +408,16 @@ func TestSavesAndReadsAgreeWithASimpleModel(t *testing.T) {
 				})
 				if diff := cmp.Diff(m.follow(criteria, after), got); diff != "" {
 					rt.Fatalf("criteria %+v after %v\nfollowed events differ (-model +database):\n%s", criteria, after, diff)
+				}
+			},
+			"index what plain saves have": func(rt *rapid.T) {
+				ix := index{name: "plain"}
+				for _, key := range rapid.SampledFrom(plainKeys).Draw(rt, "keys") {
+					ix.name += "_" + key
+					ix.fields = append(ix.fields, field{key, "TEXT"})
+				}
+				if err := createIndex(t.Context(), pool, boundary, ix); err != nil && !hasState(err, "OR010") {
+					rt.Fatalf("create index: %v", err)
 				}
 			},
 			"create index": func(rt *rapid.T) {

@@ -66,26 +66,34 @@ func trySave(ctx context.Context, tx db.DBTX, boundary string, requests ...reque
 	return db.New().SaveRequests(ctx, tx, params)
 }
 
-// trySaveEvent saves a request of one event and at most one criterion as the server does when it comes alone.
-func trySaveEvent(ctx context.Context, tx db.DBTX, boundary string, r request) (result db.OrisunSaveResult, err error) {
+// trySavePlain saves requests of one event each as the server does when their contexts have the same keys: none of them a criterion, or each one.
+func trySavePlain(ctx context.Context, tx db.DBTX, boundary string, requests ...request) ([]db.OrisunSaveResult, error) {
 	functions, err := db.New().SavingFunctions(ctx, tx, boundary)
 	if err != nil {
-		return result, err
+		return nil, err
 	}
+	var params db.SaveRequestsParams
 	var keys, values []string // nil: no criterion
-	for _, c := range r.criteria {
-		keys, values = []string{}, []string{}
-		c = slices.Clone(c)
-		slices.SortStableFunc(c, func(a, b tag) int { return strings.Compare(a.Key, b.Key) })
-		for _, tag := range c {
-			keys, values = append(keys, tag.Key), append(values, tag.Value)
+	for _, r := range requests {
+		params.ExpectedTransactionIds = append(params.ExpectedTransactionIds, r.expected.transactionID)
+		params.ExpectedGlobalIds = append(params.ExpectedGlobalIds, r.expected.globalID)
+		for _, c := range r.criteria {
+			keys = []string{}
+			c = slices.Clone(c)
+			slices.SortStableFunc(c, func(a, b tag) int { return strings.Compare(a.Key, b.Key) })
+			for _, tag := range c {
+				keys, values = append(keys, tag.Key), append(values, tag.Value)
+			}
 		}
+		params.EventIds = append(params.EventIds, r.events[0].id)
+		params.EventTypes = append(params.EventTypes, r.events[0].eventType)
+		params.Data = append(params.Data, r.events[0].data)
+		params.Metadata = append(params.Metadata, "{}")
 	}
-	e := r.events[0]
-	rows, err := tx.Query(ctx, `SELECT * FROM `+functions.Event+`($1, $2, $3, $4, $5, $6, $7, '{}')`,
-		r.expected.transactionID, r.expected.globalID, keys, values, e.id, e.eventType, e.data)
+	rows, err := tx.Query(ctx, `SELECT * FROM `+functions.Plain+`($1, $2, $3, $4, $5, $6, $7, $8)`,
+		params.ExpectedTransactionIds, params.ExpectedGlobalIds, keys, values, params.EventIds, params.EventTypes, params.Data, params.Metadata)
 	if err != nil {
-		return result, err
+		return nil, err
 	}
-	return pgx.CollectExactlyOneRow(rows, pgx.RowToStructByPos[db.OrisunSaveResult])
+	return pgx.CollectRows(rows, pgx.RowToStructByPos[db.OrisunSaveResult])
 }

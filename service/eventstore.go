@@ -55,7 +55,7 @@ type EventStore struct {
 	config  Config
 	queries *db.Queries
 	saves   *groupcommit.Group[*orisunpb.SaveEventsRequest, db.OrisunSaveResult]
-	saving  sync.Map // by boundary, its savingStatements
+	saving  sync.Map // by boundary, its *savingStatements
 	losers  *losers
 	advice  *adviser
 	pages   *pageTurns

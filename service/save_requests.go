@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"github.com/jackc/pgx/v5"
 
@@ -12,7 +13,11 @@ import (
 )
 
 // savingStatements call a boundary's own saving functions.
-type savingStatements struct{ requests, event string }
+type savingStatements struct {
+	requests, plain string
+	// contested tells that one of the last flush's saves did not succeed: the next ones will hardly be plain, and to find that out doubles what they take.
+	contested atomic.Bool
+}
 
 // saveRequests is orisun.save_requests, without the way through it: each boundary has saving functions of its own, and to find that
 // out at every flush takes a fifth of a save's time. Their names never change; where they are gone, as after a restore, they are asked for anew.
@@ -22,8 +27,12 @@ func (s *EventStore) saveRequests(ctx context.Context, boundary string, batch []
 		return nil, err
 	}
 	var rows pgx.Rows
-	if len(batch) == 1 && isPlain(batch[0]) {
-		rows, err = s.config.Write.Query(ctx, statements.event, eventArguments(batch[0])...)
+	var arguments []any
+	if !statements.contested.Load() {
+		arguments = plainArguments(batch)
+	}
+	if arguments != nil {
+		rows, err = s.config.Write.Query(ctx, statements.plain, arguments...)
 	} else {
 		var params db.SaveRequestsParams
 		for _, in := range batch {
@@ -37,49 +46,67 @@ func (s *EventStore) saveRequests(ctx context.Context, boundary string, batch []
 	}
 	results := make([]db.OrisunSaveResult, 0, len(batch))
 	var result db.OrisunSaveResult
+	contested := false
 	_, err = pgx.ForEachRow(rows, []any{&result.Request, &result.Outcome, &result.TransactionID, &result.GlobalID}, func() error {
 		results = append(results, result)
+		contested = contested || result.Outcome != outcomeSaved
 		return nil
 	})
+	statements.contested.Store(contested)
 	return results, s.forgetSaving(boundary, err)
 }
 
-func (s *EventStore) savingStatements(ctx context.Context, boundary string) (savingStatements, error) {
+func (s *EventStore) savingStatements(ctx context.Context, boundary string) (*savingStatements, error) {
 	if known, ok := s.saving.Load(boundary); ok {
-		return known.(savingStatements), nil
+		return known.(*savingStatements), nil
 	}
 	functions, err := s.queries.SavingFunctions(ctx, s.config.Write, boundary)
 	if err != nil {
-		return savingStatements{}, err
+		return nil, err
 	}
 	const columns = "SELECT request, outcome, transaction_id, global_id FROM "
-	statements := savingStatements{
+	statements := &savingStatements{
 		requests: "-- name: SaveRequests :many\n" + columns + functions.Requests + "($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
-		event:    "-- name: SaveEvent :one\n" + columns + functions.Event + "($1, $2, $3, $4, $5, $6, $7, $8)",
+		plain:    "-- name: SavePlain :many\n" + columns + functions.Plain + "($1, $2, $3, $4, $5, $6, $7, $8)",
 	}
 	s.saving.Store(boundary, statements)
 	return statements, nil
 }
 
-// isPlain tells what the saving function of one event takes.
-func isPlain(in *orisunpb.SaveEventsRequest) bool {
-	return len(in.GetEvents()) == 1 && len(contextOf(in)) <= 1
-}
-
-// eventArguments are those of the saving function of one event.
-func eventArguments(in *orisunpb.SaveEventsRequest) []any {
+// plainArguments are those of a boundary's function of plain saves: of one event each, all without a criterion or each with one of the same keys. There are none
+// for other saves.
+func plainArguments(batch []*orisunpb.SaveEventsRequest) []any {
+	n := len(batch)
+	transactionIDs, globalIDs := make([]int64, n), make([]int64, n)
+	ids, types, data, metadata := make([]string, n), make([]string, n), make([]string, n), make([]string, n)
 	var keys, values []string // nil: there is no criterion
-	for _, criterion := range contextOf(in) {
-		tags := slices.Clone(criterion.GetTags())
-		// The function knows the shapes of criteria by their keys in this order.
-		slices.SortStableFunc(tags, func(a, b *orisunpb.Tag) int { return strings.Compare(a.GetKey(), b.GetKey()) })
-		keys, values = make([]string, 0, len(tags)), make([]string, 0, len(tags))
-		for _, tag := range tags {
-			keys, values = append(keys, tag.GetKey()), append(values, tag.GetValue())
+	for i, in := range batch {
+		criteria := contextOf(in)
+		if len(in.GetEvents()) != 1 || len(criteria) > 1 || i > 0 && len(criteria) == 1 != (keys != nil) {
+			return nil
 		}
+		for _, criterion := range criteria {
+			tags := slices.Clone(criterion.GetTags())
+			// The function knows the shapes of criteria by their keys in this order.
+			slices.SortStableFunc(tags, func(a, b *orisunpb.Tag) int { return strings.Compare(a.GetKey(), b.GetKey()) })
+			if i == 0 {
+				keys, values = make([]string, len(tags)), make([]string, 0, n*len(tags))
+				for j, tag := range tags {
+					keys[j] = tag.GetKey()
+				}
+			}
+			if !slices.EqualFunc(keys, tags, func(key string, tag *orisunpb.Tag) bool { return key == tag.GetKey() }) {
+				return nil
+			}
+			for _, tag := range tags {
+				values = append(values, tag.GetValue())
+			}
+		}
+		expected, event := expectedPosition(in), in.GetEvents()[0]
+		transactionIDs[i], globalIDs[i] = expected.GetTransactionId(), expected.GetGlobalId()
+		ids[i], types[i], data[i], metadata[i] = event.GetEventId(), event.GetEventType(), event.GetData(), metadataOf(event)
 	}
-	expected, event := expectedPosition(in), in.GetEvents()[0]
-	return []any{expected.GetTransactionId(), expected.GetGlobalId(), keys, values, event.GetEventId(), event.GetEventType(), event.GetData(), metadataOf(event)}
+	return []any{transactionIDs, globalIDs, keys, values, ids, types, data, metadata}
 }
 
 // forgetSaving forgets a boundary's functions when they do not exist.

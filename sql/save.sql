@@ -16,4 +16,4 @@ SELECT * FROM orisun.save_requests(
 
 -- name: SavingFunctions :one
 SELECT orisun.saving_function(p_boundary => @boundary::text, p_of => 'requests')::text AS requests,
-       orisun.saving_function(p_boundary => @boundary::text, p_of => 'event')::text AS event;
+       orisun.saving_function(p_boundary => @boundary::text, p_of => 'plain')::text AS plain;

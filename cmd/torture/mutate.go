@@ -14,9 +14,9 @@ import (
 type mutation struct {
 	about string
 	tags  string // for the server's build
-	// Expressions, and what they become, in what saves the requests of a boundary, and in what composes the function that saves an event: servers that
-	// start do that anew.
-	requests, event [][2]string
+	// Expressions, and what they become, in what saves the requests of a boundary, and in what composes its function of plain saves: servers that start do
+	// that anew.
+	requests, plain [][2]string
 	after           string // a statement
 }
 
@@ -30,12 +30,12 @@ var mutations = map[string]mutation{
 	"lock": {
 		about:    "the boundary's lock is taken for the insertion alone, after the context was checked",
 		requests: [][2]string{{`pg_advisory_xact_lock\(\d+, \d+\), `, ""}, {`IF v_accepted > 0 THEN`, `IF v_accepted > 0 THEN` + lockAnew}},
-		event:    [][2]string{{`current_setting\('transaction_isolation'\) = 'read committed'`, "false"}}, // so it hands on
+		plain:    [][2]string{{`current_setting\('transaction_isolation'\) = 'read committed'`, "false"}}, // so it hands on
 	},
 	"duplicates": {
 		about:    "nobody looks whether an event_id is stored already, and it need not be unique",
 		requests: [][2]string{{`IF v_known <> '{}' THEN`, "v_known := '{}'; IF v_known <> '{}' THEN"}},
-		event:    [][2]string{{`e\.event_id = p_event_id`, "false"}},
+		plain:    [][2]string{{`e\.event_id = n\.event_id`, "false"}},
 		after:    `ALTER TABLE public.` + boundary + `_orisun_es_event DROP CONSTRAINT ` + boundary + `_orisun_es_event_event_id_key`,
 	},
 	"fence": {
@@ -54,10 +54,10 @@ func (m mutation) apply(ctx context.Context, c *cluster) error {
 	if err := c.replaceIn(ctx, `orisun.saving_function('`+boundary+`', 'requests')`, m.requests); err != nil {
 		return err
 	}
-	if err := c.replaceIn(ctx, `'orisun.compose_event_saving'`, m.event); err != nil {
+	if err := c.replaceIn(ctx, `'orisun.compose_plain_saving'`, m.plain); err != nil {
 		return err
 	}
-	for _, statement := range []string{`DO $$ BEGIN EXECUTE orisun.compose_event_saving('` + boundary + `'); END $$`, m.after} {
+	for _, statement := range []string{`DO $$ BEGIN EXECUTE orisun.compose_plain_saving('` + boundary + `'); END $$`, m.after} {
 		if _, err := c.admin.Exec(ctx, statement); err != nil {
 			return fmt.Errorf("mutate: %w", err)
 		}

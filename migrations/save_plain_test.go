@@ -2,14 +2,15 @@ package migrations_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/oexza/orisun/migrations/pgtest"
 )
 
-// TestASaveAloneIsAnsweredAsOneAmongOthers, and where it succeeds and an index has the very fields of its criterion, without the statements that saves of any
+// TestAPlainSaveIsAnsweredAsOneOfAnyKind, and where it succeeds and an index has the very fields of its criterion, without the statements that saves of any
 // shape compose.
-func TestASaveAloneIsAnsweredAsOneAmongOthers(t *testing.T) {
+func TestAPlainSaveIsAnsweredAsOneOfAnyKind(t *testing.T) {
 	const from, to = "account", "other"
 	oneField, twoFields := account("alice"), []criterion{{{to, "bob"}, {from, "alice"}}}
 	for _, w := range ways {
@@ -40,7 +41,7 @@ func TestASaveAloneIsAnsweredAsOneAmongOthers(t *testing.T) {
 			if err := session.QueryRow(t.Context(), `SELECT coalesce(current_setting('orisun.kept_statements', true), '')`).Scan(&kept); err != nil {
 				t.Fatal(err)
 			}
-			if alone := kept == ""; alone != (w.name == "alone") {
+			if static := kept == ""; static != (w.name == "plain") {
 				t.Errorf("composed statements: %q", kept)
 			}
 
@@ -70,7 +71,75 @@ func TestASaveAloneIsAnsweredAsOneAmongOthers(t *testing.T) {
 	}
 }
 
-// TestServersThatStartTogetherKnowTheIndexes: each looks at the boundary's indexes and makes the function that saves an event anew where it has to, which two
+// TestPlainSavesThatComeTogether has saves of which one stands in the way of another, or nothing does.
+func TestPlainSavesThatComeTogether(t *testing.T) {
+	const from, to = "account", "other"
+	pair := func(a, b string) []criterion { return []criterion{{{from, a}, {to, b}}} }
+	for _, w := range ways {
+		t.Run(w.name, func(t *testing.T) {
+			pool := pgtest.New(t)
+			pgtest.Boundary(t, pool, "bank")
+			mustIndex(t, pool, "bank", textIndex("account", from))
+			mustIndex(t, pool, "bank", textIndex("pair", from, to))
+			mustIndex(t, pool, "bank", textIndex("type", "event_type"))
+			session := acquire(t, pool)
+			save(t, session, "bank", request{none, nil, []event{moved("1st", "alice"), moved("2nd", "alice")}})
+			for _, c := range []struct {
+				name     string
+				requests []request
+				want     string
+			}{
+				{"no criterion", []request{
+					{none, nil, []event{moved("a", "alice")}}, {position{77, 99}, nil, []event{moved("b", "alice")}},
+				}, "saved {3,2} saved {4,3}"},
+				{"contexts of their own", []request{
+					{position{4, 3}, account("alice"), []event{moved("c", "alice")}}, {none, account("bob"), []event{moved("d", "bob")}},
+					{position{0, 0}, account("carol"), []event{moved("e", "dave")}},
+				}, "saved {5,4} saved {6,5} saved {7,6}"},
+				{"an event in the context of a later one", []request{
+					{none, account("erin"), []event{moved("f", "frank")}}, {none, account("frank"), []event{moved("g", "frank")}}, {none, account("gail"), []event{moved("h", "gail")}},
+				}, "saved {8,7} context_changed {8,7} saved {9,8}"},
+				{"an event in the context of an earlier one", []request{
+					{none, account("heidi"), []event{moved("i", "ivan")}}, {none, account("judy"), []event{moved("j", "heidi")}},
+				}, "saved {10,9} saved {11,10}"},
+				{"two fields, in turn", []request{
+					{none, pair("x", "y"), []event{moved("k", "y", "x")}}, {none, pair("y", "y"), []event{moved("l", "y", "y")}}, {none, pair("y", "x"), []event{moved("m", "z")}},
+				}, "saved {12,11} saved {13,12} context_changed {12,11}"},
+				{"an event type", []request{
+					{position{13, 12}, []criterion{{{"event_type", "MoneyMoved"}}}, []event{moved("n", "a")}}, {none, []criterion{{{"event_type", "Other"}}}, []event{moved("o", "b")}},
+				}, "saved {14,13} saved {15,14}"},
+				{"the type of an earlier one", []request{
+					{none, []criterion{{{"event_type", "Other"}}}, []event{{"p", "New", "{}"}}}, {none, []criterion{{{"event_type", "New"}}}, []event{moved("q", "b")}},
+				}, "saved {16,15} context_changed {16,15}"},
+				{"a position where no event is", []request{
+					{position{77, 99}, account("kim"), []event{moved("r", "kim")}}, {none, account("leo"), []event{moved("s", "leo")}},
+				}, "context_changed {-1,-1} saved {17,16}"},
+				{"a position in the midst of a save", []request{
+					{position{2, 0}, account("alice"), []event{moved("t", "alice")}}, {none, account("mia"), []event{moved("u", "mia")}},
+				}, "context_changed {5,4} saved {18,17}"},
+				{"a save again", []request{
+					{none, account("mia"), []event{moved("u", "mia")}}, {none, account("nina"), []event{moved("v", "nina")}},
+				}, "repeated {18,17} saved {19,18}"},
+				{"one save twice", []request{
+					{none, account("olga"), []event{moved("w", "olga")}}, {none, account("olga"), []event{moved("w", "olga")}},
+				}, "saved {20,19} repeated {20,19}"},
+			} {
+				results, err := w.saves(t.Context(), session, "bank", c.requests...)
+				var got []string
+				for i, r := range results {
+					if got = append(got, fmt.Sprintf("%s {%d,%d}", r.Outcome, r.TransactionID, r.GlobalID)); r.Request != int32(i+1) {
+						t.Errorf("%s: answer %d is that of request %d", c.name, i+1, r.Request)
+					}
+				}
+				if text := strings.Join(got, " "); err != nil || text != c.want {
+					t.Errorf("%s: got %s (%v), want %s", c.name, text, err, c.want)
+				}
+			}
+		})
+	}
+}
+
+// TestServersThatStartTogetherKnowTheIndexes: each looks at the boundary's indexes and makes the function of plain saves anew where it has to, which two
 // may not do at once.
 func TestServersThatStartTogetherKnowTheIndexes(t *testing.T) {
 	pool := pgtest.New(t)
@@ -78,7 +147,7 @@ func TestServersThatStartTogetherKnowTheIndexes(t *testing.T) {
 	mustIndex(t, pool, "bank", textIndex("account", "account"))
 	source := func() (oid uint32, row, body string) {
 		t.Helper()
-		err := pool.QueryRow(t.Context(), `SELECT oid, xmin::text, prosrc FROM pg_proc WHERE oid = orisun.saving_function('bank', 'event')::regproc`).Scan(&oid, &row, &body)
+		err := pool.QueryRow(t.Context(), `SELECT oid, xmin::text, prosrc FROM pg_proc WHERE oid = orisun.saving_function('bank', 'plain')::regproc`).Scan(&oid, &row, &body)
 		if err != nil {
 			t.Fatal(err)
 		}
