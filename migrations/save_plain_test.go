@@ -83,7 +83,7 @@ func TestPlainSavesThatComeTogether(t *testing.T) {
 			mustIndex(t, pool, "bank", textIndex("pair", from, to))
 			mustIndex(t, pool, "bank", textIndex("type", "event_type"))
 			session := acquire(t, pool)
-			save(t, session, "bank", request{none, nil, []event{moved("1st", "alice"), moved("2nd", "alice")}})
+			save(t, session, "bank", request{none, nil, []event{moved("1st", "zoe"), moved("2nd", "zoe")}})
 			for _, c := range []struct {
 				name     string
 				requests []request
@@ -115,14 +115,20 @@ func TestPlainSavesThatComeTogether(t *testing.T) {
 					{position{77, 99}, account("kim"), []event{moved("r", "kim")}}, {none, account("leo"), []event{moved("s", "leo")}},
 				}, "context_changed {-1,-1} saved {17,16}"},
 				{"a position in the midst of a save", []request{
-					{position{2, 0}, account("alice"), []event{moved("t", "alice")}}, {none, account("mia"), []event{moved("u", "mia")}},
-				}, "context_changed {5,4} saved {18,17}"},
+					{position{2, 0}, account("zoe"), []event{moved("t", "zoe")}}, {none, account("mia"), []event{moved("u", "mia")}},
+				}, "context_changed {2,1} saved {18,17}"},
 				{"a save again", []request{
 					{none, account("mia"), []event{moved("u", "mia")}}, {none, account("nina"), []event{moved("v", "nina")}},
 				}, "repeated {18,17} saved {19,18}"},
+				{"a save again that nothing else is in the way of", []request{
+					{none, nil, []event{moved("a", "alice")}}, {none, nil, []event{moved("x", "alice")}},
+				}, "repeated {3,2} saved {20,19}"},
+				{"a context of two fields that has an event", []request{
+					{none, pair("y", "z"), []event{moved("y", "pat")}}, {none, pair("y", "x"), []event{moved("z", "pat")}},
+				}, "saved {21,20} context_changed {12,11}"},
 				{"one save twice", []request{
 					{none, account("olga"), []event{moved("w", "olga")}}, {none, account("olga"), []event{moved("w", "olga")}},
-				}, "saved {20,19} repeated {20,19}"},
+				}, "saved {22,21} repeated {22,21}"},
 			} {
 				results, err := w.saves(t.Context(), session, "bank", c.requests...)
 				var got []string
