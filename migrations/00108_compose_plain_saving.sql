@@ -10,14 +10,15 @@ DECLARE
     v_shape    record;
     v_values   text;
     v_shapes   text := '';
-    -- Whoever is first in the way keeps all of them from being saved. Where the table ended tells an answer its request.
+    -- Whoever is first in the way keeps all of them from being saved. EXISTS would lose its order, or become a join, by which a kept plan from when the table
+    -- was empty reads all of it. Where the table ended tells an answer its request.
     v_insert   text := format($sql$
             RETURN QUERY
             INSERT INTO %1$s AS t (global_id, transaction_id, date_created, event_id, event_type, data, metadata)
             SELECT l.next + n.request - 1, l.next + n.request, l.now, n.event_id, n.event_type, n.data, n.metadata
               FROM (SELECT coalesce((SELECT e.global_id + 1 FROM %1$s e ORDER BY e.global_id DESC LIMIT 1), 0), clock_timestamp()
                      WHERE NOT EXISTS (SELECT FROM unnest(p_event_ids) AS n(event_id)
-                                        WHERE EXISTS (SELECT FROM %1$s e WHERE e.event_id = n.event_id ORDER BY e.event_id LIMIT 1))
+                                        WHERE (SELECT true FROM %1$s e WHERE e.event_id = n.event_id ORDER BY e.event_id LIMIT 1))
                        AND (v_requests = 1 OR (SELECT count(DISTINCT n.event_id) = v_requests FROM unnest(p_event_ids) AS n(event_id)))$sql$, v_boundary.events);
     v_answer   text := format($sql$) AS l(next, now)
              CROSS JOIN unnest(p_event_ids, p_event_types, p_data, p_metadata) WITH ORDINALITY AS n(event_id, event_type, data, metadata, request)
@@ -40,10 +41,10 @@ BEGIN
                            SELECT FROM unnest(p_expected_transaction_ids, p_expected_global_ids) WITH ORDINALITY AS r(transaction_id, global_id, request)
                             CROSS JOIN LATERAL (SELECT (r.transaction_id, r.global_id) IN ((-1, -1), (0, 0)) AS anew, %4$s AS vals) c
                             WHERE NOT c.anew AND (SELECT e.transaction_id FROM %1$s e WHERE e.global_id = r.global_id ORDER BY e.global_id LIMIT 1) IS DISTINCT FROM r.transaction_id
-                               OR EXISTS (SELECT FROM %1$s e
-                                           WHERE (e.transaction_id, e.global_id) > (CASE WHEN c.anew THEN -1 ELSE r.transaction_id END, CASE WHEN c.anew THEN -1 ELSE r.global_id END)
-                                             AND %2$s AND %3$s
-                                           ORDER BY e.transaction_id DESC, e.global_id DESC LIMIT 1))
+                               OR (SELECT true FROM %1$s e
+                                    WHERE (e.transaction_id, e.global_id) > (CASE WHEN c.anew THEN -1 ELSE r.transaction_id END, CASE WHEN c.anew THEN -1 ELSE r.global_id END)
+                                      AND %2$s AND %3$s
+                                    ORDER BY e.transaction_id DESC, e.global_id DESC LIMIT 1))
                        AND (v_requests = 1 OR NOT EXISTS (
                            SELECT FROM (SELECT %4$s AS vals, r.request AS watching, NULL AS touching FROM generate_series(1, v_requests) AS r(request)
                                         UNION ALL
