@@ -8,7 +8,8 @@ DECLARE
     v_boundary record := orisun.find_boundary(p_boundary);
     v_indexes  orisun.boundary_index[] := orisun.find_indexes(p_boundary);
     v_shape    record;
-    v_values   text;
+    v_wanted   text; -- the values of a request's criterion
+    v_given    text; -- what an event has for its keys
     v_shapes   text := '';
     -- Whoever is first in the way keeps all of them from being saved. EXISTS would lose its order, or become a join, by which a kept plan from when the table
     -- was empty reads all of it. Where the table ended tells an answer its request.
@@ -33,8 +34,10 @@ BEGIN
          WHERE NOT EXISTS (SELECT FROM unnest(c.chosen) d WHERE d.depends_on_values)
          ORDER BY k.keys
     LOOP
-        v_values := (SELECT format('ARRAY[%s]', string_agg(format('p_tag_values[(r.request - 1) * %s + %s]', cardinality(v_shape.keys), i.tag), ', ' ORDER BY i.tag))
-                       FROM generate_series(1, cardinality(v_shape.keys)) AS i(tag));
+        SELECT format('ARRAY[%s]', string_agg(format('p_tag_values[(r.request - 1) * %s + %s]', cardinality(v_shape.keys), k.tag), ', ' ORDER BY k.tag)),
+               format('ARRAY[%s]', string_agg(CASE WHEN k.key = 'event_type' THEN 'n.event_type' ELSE format('n.data ->> %L', k.key) END, ', ' ORDER BY k.tag))
+          INTO v_wanted, v_given
+          FROM unnest(v_shape.keys) WITH ORDINALITY AS k(key, tag);
         v_shapes := v_shapes || format($sql$
         ELSIF p_tag_keys = %L THEN$sql$, v_shape.keys) || v_insert || format($sql$
                        AND NOT EXISTS (
@@ -48,11 +51,11 @@ BEGIN
                        AND (v_requests = 1 OR NOT EXISTS (
                            SELECT FROM (SELECT %4$s AS vals, r.request AS watching, NULL AS touching FROM generate_series(1, v_requests) AS r(request)
                                         UNION ALL
-                                        SELECT orisun.tag_values(n.event_type, n.data, %5$L), NULL, n.request
+                                        SELECT %5$s, NULL, n.request
                                           FROM unnest(p_event_types, p_data) WITH ORDINALITY AS n(event_type, data, request)) g
                             GROUP BY g.vals
                            HAVING max(g.watching) > min(g.touching)))$sql$,
-            v_boundary.events, orisun.criterion_predicate(v_shape.keys, 'c.vals', 0), orisun.index_predicate(v_shape.chosen, v_shape.keys, 'c.vals', 0), v_values, v_shape.keys) || v_answer;
+            v_boundary.events, orisun.criterion_predicate(v_shape.keys, 'c.vals', 0), orisun.index_predicate(v_shape.chosen, v_shape.keys, 'c.vals', 0), v_wanted, v_given) || v_answer;
     END LOOP;
 
     RETURN format($template$
