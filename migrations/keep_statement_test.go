@@ -7,8 +7,16 @@ import (
 	"github.com/oexza/orisun/migrations/pgtest"
 )
 
-// A plan that is kept may be as old as the boundary: made while it was empty, when no index looked better than another.
-func TestPlansKeptSinceTheTableWasEmptyTouchNoMoreThanFreshOnes(t *testing.T) {
+// A plan that is kept may be as old as the boundary: made while it was empty, when no index looked better than another, or held one event or some hundred, when to read
+// all of it looked best.
+func TestPlansKeptSinceTheTableWasSmallTouchNoMoreThanFreshOnes(t *testing.T) {
+	for _, small := range []int{0, 1, 300} {
+		t.Run(fmt.Sprint(small, " events"), func(t *testing.T) { testKeptPlans(t, small) })
+	}
+}
+
+func testKeptPlans(t *testing.T, small int) {
+	t.Helper()
 	pool := pgtest.New(t)
 	pgtest.Boundary(t, pool, "bank")
 	mustExecPool(t, pool, `ALTER TABLE public.bank_orisun_es_event SET (autovacuum_enabled = off)`)
@@ -23,6 +31,10 @@ func TestPlansKeptSinceTheTableWasEmptyTouchNoMoreThanFreshOnes(t *testing.T) {
 	statements := map[string]func() string{
 		"a save":            func() string { return conditionalSave(last, "account", "a1") },
 		"an unindexed save": func() string { return conditionalSave(last, "note", "a1") },
+		"plain saves": func() string {
+			return fmt.Sprintf(`SELECT * FROM public.bank_orisun_save_plain('{%d, -1}', '{%d, -1}', '{account}', '{a1, b1}', '{x, y}', '{T, T}',
+				ARRAY['{"account": "a1"}', '{"account": "b1"}']::jsonb[], '{"{}", "{}"}')`, last.transactionID, last.globalID)
+		},
 		"a page": func() string {
 			return fmt.Sprintf(`SELECT * FROM orisun.get_matching_events('bank', '[]', %d, %d, p_count => 10)`, last.transactionID-100, last.globalID-100)
 		},
@@ -37,15 +49,23 @@ func TestPlansKeptSinceTheTableWasEmptyTouchNoMoreThanFreshOnes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	mustExec(t, conn.Conn(), `SET LOCAL plan_cache_mode = force_generic_plan; SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; SET LOCAL enable_sort = off`)
+	insert := func(until int) {
+		first := int(last.globalID) + 1
+		mustExec(t, conn.Conn(), fmt.Sprintf(`INSERT INTO public.bank_orisun_es_event (global_id, transaction_id, event_id, event_type, data)
+			SELECT g, g + 1, 'e' || g, 'T', jsonb_build_object('account', 'a' || g %% 100) FROM generate_series(%d, %d) g`, first, until-1))
+		last = position{int64(until), int64(until) - 1}
+	}
+	if small > 0 {
+		insert(small)
+		mustExec(t, conn.Conn(), `ANALYZE public.bank_orisun_es_event`)
+	}
 	for range 10 { // more often than PostgreSQL hesitates to keep a plan
 		for _, statement := range statements {
 			touched(t, tx, statement())
 		}
 	}
-	const events = 20_000
-	mustExec(t, conn.Conn(), fmt.Sprintf(`INSERT INTO public.bank_orisun_es_event (global_id, transaction_id, event_id, event_type, data)
-		SELECT g, g + 1, 'e' || g, 'T', jsonb_build_object('account', 'a' || g %% 100) FROM generate_series(0, %d) g`, events-1))
-	last = position{events, events - 1}
+	insert(20_000)
 	const most = 150 // a save checks, inserts into a handful of indexes and reads the catalogue; the table has several hundred pages
 	for name, statement := range statements {
 		if n := touched(t, tx, statement()); n > most {
