@@ -23,17 +23,18 @@ type workload struct {
 // pageReaders are the readers of append-beside-readers.
 const pageReaders = 4
 
+// workloads are measured in this order: what reads the seeded events comes before what multiplies them, which PostgreSQL vacuums for a while after.
 var workloads = []workload{
 	{name: "append-1", about: "saves of 1 event, each expecting the last position of its context", rows: []string{""}, start: appends(1, true)},
 	{
 		name: "append-beside-readers", about: "append-1 beside 4 clients that read pages; /readers is what those do",
 		rows: []string{"", "/readers"}, reads: true, start: startAppendBesideReaders,
 	},
+	{name: "read-10", about: "the newest 10 events of a context", rows: []string{""}, reads: true, start: startRead},
+	{name: "page", about: "pages of 1,000 events, forwards", rows: []string{""}, reads: true, start: startPage},
 	{name: "append-1-unconditional", about: "saves of 1 event without a context", rows: []string{""}, start: appends(1, false)},
 	{name: "append-100", about: "saves of 100 events of one context, each expecting its last position", rows: []string{""}, start: appends(100, true)},
 	{name: "append-100-unconditional", about: "saves of 100 events without a context", rows: []string{""}, start: appends(100, false)},
-	{name: "read-10", about: "the newest 10 events of a context", rows: []string{""}, reads: true, start: startRead},
-	{name: "page", about: "pages of 1,000 events, forwards", rows: []string{""}, reads: true, start: startPage},
 	{
 		name: "latency", about: "append-1, from the time when a save is due to when a subscriber has it; /saves is the saves themselves",
 		rows: []string{"", "/saves"}, start: startLatency,
