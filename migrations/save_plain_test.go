@@ -93,7 +93,8 @@ func TestPlainSavesThatComeTogether(t *testing.T) {
 					{none, nil, []event{moved("a", "alice")}}, {position{77, 99}, nil, []event{moved("b", "alice")}},
 				}, "saved {3,2} saved {4,3}"},
 				{"contexts of their own", []request{
-					{position{4, 3}, account("alice"), []event{moved("c", "alice")}}, {none, account("bob"), []event{moved("d", "bob")}},
+					{position{4, 3}, account("alice"), []event{moved("c", "alice")}},
+					{none, account("bob"), []event{moved("d", "bob")}},
 					{position{0, 0}, account("carol"), []event{moved("e", "dave")}},
 				}, "saved {5,4} saved {6,5} saved {7,6}"},
 				{"an event in the context of a later one", []request{
