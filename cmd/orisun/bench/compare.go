@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strings"
 )
 
 // Comparison is one run that anyone can repeat: the server and pgbench on the same PostgreSQL, on this machine.
@@ -70,10 +71,14 @@ func Compare(ctx context.Context, c Comparison) (report Report, ratios []Ratio, 
 	return report, ratios, writeDocs(c.Docs, report, ratios)
 }
 
-// compared is the workload that is compared with pgbench and with Ping.
-const compared = "append-1"
+const (
+	// compared is the workload that is compared with pgbench, with Ping, and with what it is beside readers.
+	compared = "append-1"
+	// besideReaders is that.
+	besideReaders = "append-beside-readers"
+)
 
-// runBoth runs pgbench, what is compared with it, Ping, pgbench again, and then the rest: what a machine does by itself changes within minutes, and should fall
+// runBoth runs pgbench, what is compared with it, alone and beside readers in turns, Ping, pgbench again, and then the rest: what a machine does by itself changes within minutes, and should fall
 // on both sides of a ratio.
 func runBoth(ctx context.Context, server *server, dir string, config Config) (Report, error) {
 	report := Report{Settings: config.settings()}
@@ -101,7 +106,7 @@ func (s *session) measureBoth(ctx context.Context, server *server, dir string, r
 	s.rest = o.drain
 	first, others := []string{}, []string{}
 	for _, name := range s.config.Workloads {
-		if name == compared {
+		if name == compared || name == besideReaders {
 			first = append(first, name)
 		} else {
 			others = append(others, name)
@@ -110,7 +115,7 @@ func (s *session) measureBoth(ctx context.Context, server *server, dir string, r
 	return o.during(ctx, func() error {
 		for _, measure := range []func() ([]Result, error){
 			func() ([]Result, error) { return s.yard(ctx, y, 1) },
-			func() ([]Result, error) { return s.sweep(ctx, first) },
+			func() ([]Result, error) { return s.turns(ctx, first) },
 			func() ([]Result, error) { return s.ceiling(ctx) },
 			func() ([]Result, error) { return s.yard(ctx, y, 2) },
 			func() ([]Result, error) { return s.sweep(ctx, others) },
@@ -124,6 +129,30 @@ func (s *session) measureBoth(ctx context.Context, server *server, dir string, r
 		report.Outbox = o.report()
 		return nil
 	})
+}
+
+// turns runs the workloads one after the other with each number of clients, since they are compared with one another. The rows of one stand together.
+func (s *session) turns(ctx context.Context, workloads []string) (results []Result, err error) {
+	all := s.config.Clients
+	defer func() { s.config.Clients = all }()
+	for _, clients := range all {
+		s.config.Clients = []int{clients}
+		rows, err := s.sweep(ctx, workloads)
+		results = append(results, rows...)
+		if err != nil {
+			return results, err
+		}
+	}
+	slices.SortStableFunc(results, func(a, b Result) int {
+		return slices.Index(workloads, workloadOf(a)) - slices.Index(workloads, workloadOf(b))
+	})
+	return results, nil
+}
+
+// workloadOf is the name of the workload that a row is of.
+func workloadOf(row Result) string {
+	name, _, _ := strings.Cut(row.Workload, "/")
+	return name
 }
 
 // yard runs pgbench with every number of connections.

@@ -76,7 +76,7 @@ func compareRatios(report Report) []Ratio {
 	add("p99 / p50 of conditional 1-event saves, 256 clients", "×", p99.over(p50), 4, true)
 	add("conditional reads of 10 events, 16 clients", "requests/s", all.of("read-10", AuthToken, 16, perSecond), 4500, false)
 	add("page reads of 1,000 events, 16 clients", "events/s", all.of("page", AuthToken, 16, events), 220_000, false)
-	beside := func(clients int) quantity { return all.of("append-beside-readers", AuthToken, clients, perSecond) }
+	beside := func(clients int) quantity { return all.of(besideReaders, AuthToken, clients, perSecond) }
 	add("saves beside 4 page readers, 1 client", "requests/s", beside(1), 280, false)
 	for _, n := range []int{1, 16, 64, 256} {
 		add("saves beside 4 page readers / saves alone, "+clients(n), "×", beside(n).over(save(n)), 0.7, false)

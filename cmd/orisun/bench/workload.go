@@ -27,7 +27,7 @@ const pageReaders = 4
 var workloads = []workload{
 	{name: "append-1", about: "saves of 1 event, each expecting the last position of its context", rows: []string{""}, start: appends(1, true)},
 	{
-		name: "append-beside-readers", about: "append-1 beside 4 clients that read pages; /readers is what those do",
+		name: besideReaders, about: "append-1 beside 4 clients that read pages; /readers is what those do",
 		rows: []string{"", "/readers"}, reads: true, start: startAppendBesideReaders,
 	},
 	{name: "read-10", about: "the newest 10 events of a context", rows: []string{""}, reads: true, start: startRead},
