@@ -80,11 +80,14 @@ const retryAfter = 500 * time.Millisecond
 // toStatus turns the error of a query into the one that the caller sees.
 func toStatus(ctx context.Context, err error) error {
 	var pgError *pgconn.PgError
+	var known interface{ GRPCStatus() *status.Status }
 	switch {
 	case err == nil:
 		return nil
 	case ctx.Err() != nil:
 		return &statusError{status: status.FromContextError(context.Cause(ctx)), cause: err} // what it waited for
+	case errors.As(err, &known):
+		return err
 	case errors.As(err, &pgError):
 		if rule, found := findSQLState(pgError.Code); found {
 			return fromSQLState(rule, pgError)

@@ -61,6 +61,7 @@ type EventStore struct {
 	pages   *pageTurns
 
 	statements *pageStatements
+	groups     *pageGroups
 
 	shortage shortage
 }
@@ -75,6 +76,7 @@ func NewEventStore(config Config) *EventStore {
 		return store.queries.IsServed(ctx, config.Read, db.IsServedParams{Boundary: boundary, Keys: keys})
 	}, config.Log, time.Now)
 	instruments, err := newInstruments(config.Telemetry)
+	store.groups = newPageGroups(config.Read, store.statements.noteSlow, instruments.traceGroup)
 	options := flushOptions
 	options.Observe, options.Trace = instruments.observe, instruments.trace
 	store.saves = groupcommit.NewGroup(options, instruments.counted(store.flush))

@@ -42,7 +42,7 @@ func (s *EventStore) GetEvents(ctx context.Context, in *orisunpb.GetEventsReques
 // readPage reads a page in wire form. While there are saves, a large one is read in two parts, of which the second waits for its turn: what is
 // before or after a position never changes, so the parts are what the whole would have been, or have more at its end.
 func (s *EventStore) readPage(ctx context.Context, params db.GetEventsParams) ([]byte, error) {
-	page := pageReader{store: s, bytes: make([]byte, 0, smallPageBytes)}
+	page := pageReader{store: s}
 	rest := params
 	if params.Count > smallPage && s.pages.wanted() {
 		params.Count = smallPage
@@ -56,8 +56,8 @@ func (s *EventStore) readPage(ctx context.Context, params db.GetEventsParams) ([
 		return nil, toStatus(ctx, err)
 	}
 	defer done()
-	transactionID, globalID := page.last.TransactionId, page.last.GlobalId
-	rest.Inclusive, rest.TransactionID, rest.GlobalID = false, &transactionID, &globalID
+	last := page.last
+	rest.Inclusive, rest.TransactionID, rest.GlobalID = false, &last.transactionID, &last.globalID
 	err = page.read(ctx, rest)
 	return page.bytes, err
 }
@@ -67,28 +67,51 @@ type pageReader struct {
 	store  *EventStore
 	bytes  []byte
 	events int
-	last   orisunpb.Position // of the last event
+	last   position // of the last event
 }
 
-// read appends what a question finds. A page is cut off by its bytes while it is read: its events together may be larger than the memory.
+// read appends what a question finds. A small page is asked for together with others.
 func (p *pageReader) read(ctx context.Context, params db.GetEventsParams) error {
+	question, err := p.store.pageQuestion(ctx, params)
+	switch {
+	case err != nil:
+	case p.bytes == nil && question.quick && params.Count <= smallPage:
+		err = p.store.groups.read(ctx, question, p)
+	default:
+		err = p.ask(ctx, question)
+	}
+	return toStatus(ctx, p.store.forgetPage(question.shape, err))
+}
+
+// ask appends what PostgreSQL answers.
+func (p *pageReader) ask(ctx context.Context, question pageQuestion) error {
 	query, cancel := context.WithCancel(ctx) // which ends the query
 	defer cancel()
-	rows, shape, err := p.store.queryPage(query, params)
+	rows, err := p.store.config.Read.Query(query, question.statement, question.arguments...)
 	if err != nil {
-		return toStatus(ctx, p.store.forgetPage(shape, err))
+		return err
 	}
 	defer rows.Close()
+	if err = p.collect(rows); err != nil {
+		cancel() // rather than reading to the end what is of no use
+	}
+	return err
+}
+
+// collect appends rows. A page is cut off by its bytes while it is read: its events together may be larger than the memory.
+func (p *pageReader) collect(rows pgx.Rows) (err error) {
+	if p.bytes == nil {
+		p.bytes = make([]byte, 0, smallPageBytes)
+	}
 	for ; rows.Next(); p.events++ {
 		if p.bytes, err = appendEvent(p.bytes, rows, &p.last); err != nil {
-			return internal(err)
+			return err
 		}
 		if limit := p.store.config.MaxPageBytes; len(p.bytes) > limit {
-			cancel()
 			return pageTooLarge(limit, fmt.Sprintf("ask with count at most %d", max(p.events, 1)))
 		}
 	}
-	return toStatus(ctx, p.store.forgetPage(shape, rows.Err()))
+	return rows.Err()
 }
 
 // pageParams checks a question, whose fields' paths begin with prefix, and puts it as orisun.get_events takes it.

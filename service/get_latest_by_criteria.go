@@ -63,8 +63,11 @@ func (s *EventStore) queryLatest(ctx context.Context, in *orisunpb.GetLatestByCr
 	if len(in.GetCriteria()) == 1 {
 		page := db.GetEventsParams{Boundary: in.GetBoundary(), Inclusive: true, Descending: true, Count: 1}
 		page.TagCriteria, page.TagKeys, page.TagValues = tagArrays(in.GetCriteria())
-		rows, shape, err = s.queryPage(ctx, page)
-		return rows, shape, false, err
+		question, err := s.pageQuestion(ctx, page)
+		if err == nil {
+			rows, err = s.config.Read.Query(ctx, question.statement, question.arguments...)
+		}
+		return rows, question.shape, false, err
 	}
 	criteria, err := encodeCriteria(in.GetCriteria())
 	if err != nil {

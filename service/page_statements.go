@@ -7,7 +7,6 @@ import (
 	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
-	"github.com/jackc/pgx/v5"
 
 	"github.com/oexza/orisun/db"
 )
@@ -31,7 +30,16 @@ type pageStatements struct {
 type pageStatement struct {
 	text     string // empty: not composed yet or, if it is, dependent on values
 	composed bool
+	slow     bool // others do not wait for it
 	since    time.Time
+}
+
+// pageQuestion is how PostgreSQL is asked for a page.
+type pageQuestion struct {
+	shape     string // what forgetPage takes
+	statement string
+	arguments []any
+	quick     bool // as far as is known
 }
 
 func newPageStatements() *pageStatements {
@@ -42,50 +50,63 @@ func newPageStatements() *pageStatements {
 	return &pageStatements{kept}
 }
 
-// queryPage runs a question. shape is what forgetPage takes.
-func (s *EventStore) queryPage(ctx context.Context, params db.GetEventsParams) (rows pgx.Rows, shape string, err error) {
-	shape = shapeOf(params)
-	statement, err := s.statements.find(shape, func() (string, error) {
+// pageQuestion puts a question as PostgreSQL takes it. Its shape is set also where there is an error.
+func (s *EventStore) pageQuestion(ctx context.Context, params db.GetEventsParams) (pageQuestion, error) {
+	question := pageQuestion{shape: shapeOf(params)}
+	kept, err := s.statements.find(question.shape, func() (string, error) {
 		return s.queries.ComposePage(ctx, s.config.Read, db.ComposePageParams{
 			Boundary: params.Boundary, TagCriteria: params.TagCriteria, TagKeys: params.TagKeys, TagValues: params.TagValues,
 			Bound: params.TransactionID != nil, Descending: params.Descending,
 		})
 	})
 	if err != nil {
-		return nil, shape, err
+		return question, err
 	}
-	if statement == "" {
-		rows, err = s.config.Read.Query(ctx, db.GetEvents, params.Boundary, params.TagCriteria, params.TagKeys, params.TagValues, params.TransactionID, params.GlobalID,
-			params.Inclusive, params.Descending, params.Count)
-		return rows, shape, err
+	if kept.text == "" {
+		question.statement = db.GetEvents
+		question.arguments = []any{
+			params.Boundary, params.TagCriteria, params.TagKeys, params.TagValues, params.TransactionID, params.GlobalID,
+			params.Inclusive, params.Descending, params.Count,
+		}
+		return question, nil
 	}
 	begin := pageBegin(params)
-	rows, err = s.config.Read.Query(ctx, statement, params.TagValues, params.Count, params.TransactionID, begin, params.TransactionID, begin)
-	return rows, shape, err
+	question.statement, question.quick = kept.text, !kept.slow
+	question.arguments = []any{params.TagValues, params.Count, params.TransactionID, begin, params.TransactionID, begin}
+	return question, nil
 }
 
-// find is the statement for a shape, or none.
-func (p *pageStatements) find(shape string, compose func() (string, error)) (string, error) {
+// find is the statement for a shape, or one without a text.
+func (p *pageStatements) find(shape string, compose func() (string, error)) (pageStatement, error) {
 	if len(shape) > maxShapeBytes {
-		return "", nil
+		return pageStatement{}, nil
 	}
 	kept, known := p.kept.Get(shape)
 	switch fresh := known && time.Since(kept.since) < pageStatementLasts; {
 	case !fresh:
 		p.kept.Add(shape, pageStatement{since: time.Now()})
-		return "", nil
+		return pageStatement{}, nil
 	case kept.composed:
-		return kept.text, nil
+		return kept, nil
 	}
 	text, err := compose()
 	if err != nil {
-		return "", err
+		return pageStatement{}, err
 	}
 	if text != "" {
 		text = "-- name: GetEvents :many\n" + text
 	}
-	p.kept.Add(shape, pageStatement{text, true, time.Now()})
-	return text, nil
+	kept = pageStatement{text: text, composed: true, since: time.Now()}
+	p.kept.Add(shape, kept)
+	return kept, nil
+}
+
+// noteSlow tells that a page of a shape took long.
+func (p *pageStatements) noteSlow(shape string) {
+	if kept, known := p.kept.Get(shape); known {
+		kept.slow = true
+		p.kept.Add(shape, kept)
+	}
 }
 
 // forgetPage forgets the statement of a shape whose table is gone, as after a restore.

@@ -16,11 +16,11 @@ func TestAStatementIsComposedOnceForAShapeThatComesAgain(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			p, composed := newPageStatements(), 0
 			ask := func() string {
-				text, err := p.find("shape", func() (string, error) { composed++; return answer, nil })
+				found, err := p.find("shape", func() (string, error) { composed++; return answer, nil })
 				if err != nil {
 					t.Fatal(err)
 				}
-				return text
+				return found.text
 			}
 			for range 2 {
 				if before := composed; ask() != "" || composed != before {
@@ -49,8 +49,8 @@ func TestNoStatementIsKeptOfWhatFailsOrIsLong(t *testing.T) {
 	}
 	long := shapeOf(db.GetEventsParams{TagCriteria: []int32{1}, TagKeys: []string{strings.Repeat("k", maxShapeBytes)}})
 	for range 3 {
-		if text, err := p.find(long, func() (string, error) { return "SELECT", nil }); text != "" || err != nil || p.kept.Contains(long) {
-			t.Errorf("got %q (%v) for a shape of %d bytes", text, err, len(long))
+		if found, err := p.find(long, func() (string, error) { return "SELECT", nil }); found.text != "" || err != nil || p.kept.Contains(long) {
+			t.Errorf("got %q (%v) for a shape of %d bytes", found.text, err, len(long))
 		}
 	}
 }
