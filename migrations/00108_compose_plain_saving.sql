@@ -12,7 +12,7 @@ DECLARE
     v_given    text; -- what an event has for its keys
     v_shapes   text := '';
     -- Whoever is first in the way keeps all of them from being saved. EXISTS would lose its order, or become a join, by which a kept plan from when the table
-    -- was empty reads all of it. Where the table ended tells an answer its request.
+    -- held one event reads all of it. Where the table ended tells an answer its request.
     v_insert   text := format($sql$
             RETURN QUERY
             INSERT INTO %1$s AS t (global_id, transaction_id, date_created, event_id, event_type, data, metadata)

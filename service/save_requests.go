@@ -76,37 +76,52 @@ func (s *EventStore) savingStatements(ctx context.Context, boundary string) (*sa
 // plainArguments are those of a boundary's function of plain saves: of one event each, all without a criterion or each with one of the same keys. There are none
 // for other saves.
 func plainArguments(batch []*orisunpb.SaveEventsRequest) []any {
+	keys, values, plain := plainContexts(batch)
+	if !plain {
+		return nil
+	}
 	n := len(batch)
 	transactionIDs, globalIDs := make([]int64, n), make([]int64, n)
 	ids, types, data, metadata := make([]string, n), make([]string, n), make([]string, n), make([]string, n)
-	var keys, values []string // nil: there is no criterion
 	for i, in := range batch {
-		criteria := contextOf(in)
-		if len(in.GetEvents()) != 1 || len(criteria) > 1 || i > 0 && len(criteria) == 1 != (keys != nil) {
-			return nil
-		}
-		for _, criterion := range criteria {
-			tags := slices.Clone(criterion.GetTags())
-			// The function knows the shapes of criteria by their keys in this order.
-			slices.SortStableFunc(tags, func(a, b *orisunpb.Tag) int { return strings.Compare(a.GetKey(), b.GetKey()) })
-			if i == 0 {
-				keys, values = make([]string, len(tags)), make([]string, 0, n*len(tags))
-				for j, tag := range tags {
-					keys[j] = tag.GetKey()
-				}
-			}
-			if !slices.EqualFunc(keys, tags, func(key string, tag *orisunpb.Tag) bool { return key == tag.GetKey() }) {
-				return nil
-			}
-			for _, tag := range tags {
-				values = append(values, tag.GetValue())
-			}
-		}
 		expected, event := expectedPosition(in), in.GetEvents()[0]
 		transactionIDs[i], globalIDs[i] = expected.GetTransactionId(), expected.GetGlobalId()
 		ids[i], types[i], data[i], metadata[i] = event.GetEventId(), event.GetEventType(), event.GetData(), metadataOf(event)
 	}
 	return []any{transactionIDs, globalIDs, keys, values, ids, types, data, metadata}
+}
+
+// plainContexts are the keys that the criterion of every save has, nil where none has a criterion, and the values of one save after those of the other.
+func plainContexts(batch []*orisunpb.SaveEventsRequest) (keys, values []string, plain bool) {
+	for i, in := range batch {
+		criteria := contextOf(in)
+		if len(in.GetEvents()) != 1 || len(criteria) > 1 || i > 0 && len(criteria) == 1 != (keys != nil) {
+			return nil, nil, false
+		}
+		for _, criterion := range criteria {
+			tags := sortedTags(criterion)
+			if i == 0 {
+				keys, values = make([]string, len(tags)), make([]string, 0, len(batch)*len(tags))
+				for j, tag := range tags {
+					keys[j] = tag.GetKey()
+				}
+			}
+			if !slices.EqualFunc(keys, tags, func(key string, tag *orisunpb.Tag) bool { return key == tag.GetKey() }) {
+				return nil, nil, false
+			}
+			for _, tag := range tags {
+				values = append(values, tag.GetValue())
+			}
+		}
+	}
+	return keys, values, true
+}
+
+// sortedTags are a criterion's by their keys, in which order the function of plain saves knows its shape.
+func sortedTags(criterion *orisunpb.Criterion) []*orisunpb.Tag {
+	tags := slices.Clone(criterion.GetTags())
+	slices.SortStableFunc(tags, func(a, b *orisunpb.Tag) int { return strings.Compare(a.GetKey(), b.GetKey()) })
+	return tags
 }
 
 // forgetSaving forgets a boundary's functions when they do not exist.

@@ -78,8 +78,8 @@ const (
 	besideReaders = "append-beside-readers"
 )
 
-// runBoth runs pgbench, what is compared with it, alone and beside readers in turns, Ping, pgbench again, and then the rest: what a machine does by itself changes within minutes, and should fall
-// on both sides of a ratio.
+// runBoth runs pgbench, what is compared with it, alone and beside readers in turns, Ping, pgbench again, and then the rest: what a
+// machine does by itself changes within minutes, and should fall on both sides of a ratio.
 func runBoth(ctx context.Context, server *server, dir string, config Config) (Report, error) {
 	report := Report{Settings: config.settings()}
 	s, err := open(ctx, config)
