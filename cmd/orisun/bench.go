@@ -62,6 +62,7 @@ The exit code is 1 when a request failed. A conflict in the workload hot is no f
 		if err := config.Validate(); err != nil {
 			return usageError{err}
 		}
+		growHeap(loadGrowth)
 		if err := server.prepare(); err != nil {
 			return err
 		}
@@ -107,6 +108,7 @@ Settings of the server in the environment (ORISUN_…) are in force, but for por
 		if err := comparison.Config.Validate(); err != nil {
 			return usageError{err}
 		}
+		growHeap(loadGrowth)
 		program, err := os.Executable()
 		if err != nil {
 			return err
