@@ -152,6 +152,9 @@ func TestANewOwnerGoesOnWhereTheStreamEnds(t *testing.T) {
 				config.MaxMsgs, config.Subjects = 1000, append(config.Subjects, "foreign")
 			})
 		},
+		"none of its subjects": func(w *world) {
+			w.changeStream(func(config *jetstream.StreamConfig) { config.Subjects = []string{"foreign"} })
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)

@@ -1,6 +1,7 @@
 package publisher
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -105,7 +106,7 @@ func (o *outbox) remake(ctx context.Context, js jetstream.JetStream, after posit
 	}
 	o.remade = true
 	o.log.Log(ctx, level, "making the stream anew", "stream", StreamName(o.boundary), "after", after.globalID, "error", why)
-	if err := js.DeleteStream(ctx, StreamName(o.boundary)); err != nil {
+	if err := js.DeleteStream(ctx, StreamName(o.boundary)); err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
 		return streamEnd{}, fmt.Errorf("delete the stream: %w", err)
 	}
 	stream, err := o.createStream(ctx, js, after)
@@ -204,6 +205,9 @@ func (o *outbox) lastEvent(ctx context.Context, at position) (*db.OrisunEvent, e
 // more. A new one begins after the event at start.
 func (o *outbox) openStream(ctx context.Context, js jetstream.JetStream, start position) (jetstream.Stream, error) {
 	stream, err := js.Stream(ctx, StreamName(o.boundary))
+	if err == nil {
+		err = o.isKnown(ctx, js)
+	}
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		return o.createStream(ctx, js, start)
 	}
@@ -232,6 +236,23 @@ func (o *outbox) openStream(ctx context.Context, js jetstream.JetStream, start p
 		return nil, err
 	}
 	return o.createStream(ctx, js, start)
+}
+
+// isKnown makes sure that the stream is one that JetStream's leader knows; else the error is ErrStreamNotFound. What a stream is like is also told by a
+// node that remembers it from before a majority of the nodes lost their stores, and nobody ever stores or reads anything there. Which streams there are
+// is told by the leader alone.
+func (o *outbox) isKnown(ctx context.Context, js jetstream.JetStream) error {
+	_, err := js.StreamNameBySubject(ctx, Subjects(o.boundary))
+	if !errors.Is(err, jetstream.ErrStreamNotFound) {
+		return err
+	}
+	names := js.StreamNames(ctx) // of all: it may have been given other subjects
+	for name := range names.Name() {
+		if name == StreamName(o.boundary) {
+			err = nil
+		}
+	}
+	return cmp.Or(names.Err(), err)
 }
 
 // tend gives the stream the copies that it lacks, and closes its holes.
