@@ -13,8 +13,7 @@ const (
 	// heapGrowth is how far the heap may grow, in percent of what is in use, before garbage is collected. What is in use is small, a few
 	// tens of megabytes: Go's default would collect dozens of times a second under load.
 	heapGrowth, defaultGrowth = 400, 100
-	// loadGrowth is that of the load generator, whose garbage would otherwise take a fifth of its time, of a machine that it shares with what it measures. Its
-	// heap, of some ten megabytes, stays below a hundred.
+	// loadGrowth is that of the load generator, whose garbage would otherwise take a fifth of its time, of a machine that it shares with what it measures.
 	loadGrowth = 800
 	// memoryLimit is where collecting more often begins to take precedence, in bytes.
 	memoryLimit = 320 << 20
@@ -28,16 +27,16 @@ const (
 // tuneMemory sets how the garbage collector works, where Go's own GOGC and GOMEMLIMIT leave it at the defaults. Until ctx ends, it collects
 // garbage that is not worth waiting for.
 func tuneMemory(ctx context.Context) {
-	if debug.SetMemoryLimit(-1) == math.MaxInt64 {
-		debug.SetMemoryLimit(memoryLimit)
-	}
 	if growHeap(heapGrowth) {
 		go collect(ctx)
 	}
 }
 
-// growHeap lets the heap grow by so many percent before garbage is collected, unless GOGC says how far.
+// growHeap lets the heap grow by so many percent before garbage is collected, unless GOGC says how far, and to memoryLimit, unless GOMEMLIMIT does.
 func growHeap(percent int) (grows bool) {
+	if debug.SetMemoryLimit(-1) == math.MaxInt64 {
+		debug.SetMemoryLimit(memoryLimit)
+	}
 	set := debug.SetGCPercent(percent)
 	if set != defaultGrowth {
 		debug.SetGCPercent(set)
