@@ -106,12 +106,9 @@ func (o *outbox) remake(ctx context.Context, js jetstream.JetStream, after posit
 	}
 	o.remade = true
 	o.log.Log(ctx, level, "making the stream anew", "stream", StreamName(o.boundary), "after", after.globalID, "error", why)
-	if err := js.DeleteStream(ctx, StreamName(o.boundary)); err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
-		return streamEnd{}, fmt.Errorf("delete the stream: %w", err)
-	}
-	stream, err := o.createStream(ctx, js, after)
+	stream, err := o.replaceStream(ctx, js, after)
 	if err != nil {
-		return streamEnd{}, fmt.Errorf("make the stream anew: %w", err)
+		return streamEnd{}, err
 	}
 	return streamEnd{at: after, sequence: stream.CachedInfo().State.LastSeq}, nil
 }
@@ -232,10 +229,19 @@ func (o *outbox) openStream(ctx context.Context, js jetstream.JetStream, start p
 	}
 	// It has another storage, or is sealed. It is but a copy.
 	o.log.Warn("the stream cannot be configured as it should be; making it anew", "stream", StreamName(o.boundary), "error", err)
-	if err := js.DeleteStream(ctx, StreamName(o.boundary)); err != nil {
-		return nil, err
+	return o.replaceStream(ctx, js, start)
+}
+
+// replaceStream makes a stream in the place of the one that is there, unless that is gone already.
+func (o *outbox) replaceStream(ctx context.Context, js jetstream.JetStream, start position) (jetstream.Stream, error) {
+	if err := js.DeleteStream(ctx, StreamName(o.boundary)); err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
+		return nil, fmt.Errorf("delete the stream: %w", err)
 	}
-	return o.createStream(ctx, js, start)
+	stream, err := o.createStream(ctx, js, start)
+	if err != nil {
+		return nil, fmt.Errorf("make the stream anew: %w", err)
+	}
+	return stream, nil
 }
 
 // isKnown makes sure that the stream is one that JetStream's leader knows; else the error is ErrStreamNotFound. What a stream is like is also told by a

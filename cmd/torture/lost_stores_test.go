@@ -14,6 +14,16 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
+// loseStores kills nodes and deletes their JetStream stores; all are down when it returns.
+func loseStores(t *testing.T, nodes []*node) {
+	t.Helper()
+	for _, n := range nodes {
+		if err := errors.Join(n.end(syscall.SIGKILL), os.RemoveAll(n.storeDir())); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // TestStoresLostOnAMajorityAreMadeAnew deletes the JetStream stores of two nodes of three while they are down: what the third one knows of the
 // streams is a minority's opinion. JetStream may leave that node out, and then the guide's way (docs/cluster.md) brings it back: subscribers do not
 // wait for it.
@@ -24,11 +34,7 @@ func TestStoresLostOnAMajorityAreMadeAnew(t *testing.T) {
 	save(t, c.nodes[0], "before")
 	receive(t, ids, "before")
 	wantStreamEqualsLog(t, c)
-	for _, n := range c.nodes[1:] {
-		if err := errors.Join(n.end(syscall.SIGKILL), os.RemoveAll(n.storeDir())); err != nil {
-			t.Fatal(err)
-		}
-	}
+	loseStores(t, c.nodes[1:])
 	for _, n := range c.nodes[1:] {
 		if err := errors.Join(n.start(), n.awaitServing(t.Context())); err != nil {
 			t.Fatal(err)
@@ -79,11 +85,7 @@ func TestAStreamThatOnlyItsOwnerRemembersIsMadeAnew(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, other := range others {
-		if err := errors.Join(other.end(syscall.SIGKILL), os.RemoveAll(other.storeDir())); err != nil {
-			t.Fatal(err)
-		}
-	}
+	loseStores(t, others)
 	for _, other := range others {
 		if err := other.start(); err != nil {
 			t.Fatal(err)
