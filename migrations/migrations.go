@@ -1,8 +1,10 @@
 // Package migrations is what a DBA runs: the goose files of this folder, which make schema orisun and everything in it.
 // The server applies the very same files when it starts, so `goose up` by hand and a server's start leave the same database.
 //
-// Rules: a file holds one object; a released file is frozen, a changed function is a new file with its whole new body; a
-// migration goes down only while no boundary holds an event.
+// Each file is a chapter, named like the file in sql/ that calls its functions, to be read from top to bottom. The last one
+// holds the grants and the only guard for going down: the schema goes only while no boundary holds an event. After the first
+// release a file is frozen, and a changed function is a new file with its whole new body. Numbers begin at 201, since databases
+// that were made before the chapters have versions up to 130.
 //
 // Failure modes: several servers that start at once wait for each other under goose's session lock, and one of them
 // migrates. A version table that belongs to another application is recognised and refused (ErrForeignTable), since
