@@ -534,9 +534,9 @@ type EventToSave struct {
 	EventId string `protobuf:"bytes,1,opt,name=event_id,json=eventId,proto3" json:"event_id,omitempty"`
 	// 1 to 256 bytes.
 	EventType string `protobuf:"bytes,2,opt,name=event_type,json=eventType,proto3" json:"event_type,omitempty"`
-	// A JSON object.
+	// A JSON object. Empty and null count as {}.
 	Data string `protobuf:"bytes,3,opt,name=data,proto3" json:"data,omitempty"`
-	// A JSON object, or empty for {}.
+	// A JSON object. Empty and null count as {}.
 	Metadata      string `protobuf:"bytes,4,opt,name=metadata,proto3" json:"metadata,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -693,9 +693,9 @@ type SaveQuery struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The last event that the decision saw; absent, {-1,-1} and {0,0} mean that it saw none.
 	ExpectedPosition *Position `protobuf:"bytes,1,opt,name=expected_position,json=expectedPosition,proto3" json:"expected_position,omitempty"`
-	// Adds its criteria to `criteria`.
+	// Adds its criteria to `criteria`. Where it is present without criteria, the context is the whole boundary.
 	SubsetQuery *Query `protobuf:"bytes,2,opt,name=subset_query,json=subsetQuery,proto3" json:"subset_query,omitempty"`
-	// What the decision looked at. Without any, the save is unconditional.
+	// What the decision looked at. Without criteria and subset_query the save is unconditional.
 	Criteria      []*Criterion `protobuf:"bytes,100,rep,name=criteria,proto3" json:"criteria,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

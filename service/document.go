@@ -35,6 +35,8 @@ const (
 	// maxPooledDocument is the largest buffer kept for later documents. Events seldom come near it: it is the default of
 	// ORISUN_NATS_MAX_PAYLOAD.
 	maxPooledDocument = 1 << 20
+
+	jsonSpace = " \t\r\n"
 )
 
 // documentReader is a JSON decoder and the buffer that it reads in place.

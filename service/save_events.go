@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
@@ -25,6 +26,7 @@ const (
 // boundary, ALREADY_EXISTS (CONTEXT_CHANGED), FAILED_PRECONDITION (EVENT_ID_REUSED), RESOURCE_EXHAUSTED with RetryInfo when
 // too many saves wait, UNAVAILABLE. While PostgreSQL is away the save waits for as long as the caller does.
 func (s *EventStore) SaveEvents(ctx context.Context, in *orisunpb.SaveEventsRequest) (*orisunpb.WriteResult, error) {
+	fillEmptyDocuments(in.GetEvents())
 	if err := s.checkSave(in); err != nil {
 		return nil, err
 	}
@@ -35,6 +37,17 @@ func (s *EventStore) SaveEvents(ctx context.Context, in *orisunpb.SaveEventsRequ
 		return nil, toStatus(ctx, err)
 	}
 	return answerSave(in, result)
+}
+
+// fillEmptyDocuments makes {} of data and metadata that are empty or null: some clients send that for none.
+func fillEmptyDocuments(events []*orisunpb.EventToSave) {
+	for _, event := range events {
+		for _, document := range []*string{&event.Data, &event.Metadata} {
+			if text := strings.Trim(*document, jsonSpace); text == "" || text == "null" {
+				*document = "{}"
+			}
+		}
+	}
 }
 
 func (s *EventStore) checkSave(in *orisunpb.SaveEventsRequest) error {
@@ -75,14 +88,12 @@ func (s *EventStore) checkEvents(v *violations, boundary string, events []*orisu
 		if err != nil {
 			v.add(path("data"), "%v", err)
 		}
-		metadata := len("{}")
-		if event.GetMetadata() != "" {
-			if metadata, err = checkDocument(event.GetMetadata()); err != nil {
-				v.add(path("metadata"), "%v", err)
-			}
-			if metadata > maxMetadataBytes {
-				v.add(path("metadata"), "has %d bytes as PostgreSQL prints it, at most %d are allowed: it is published as a header", metadata, maxMetadataBytes)
-			}
+		metadata, err := checkDocument(event.GetMetadata())
+		if err != nil {
+			v.add(path("metadata"), "%v", err)
+		}
+		if metadata > maxMetadataBytes {
+			v.add(path("metadata"), "has %d bytes as PostgreSQL prints it, at most %d are allowed: it is published as a header", metadata, maxMetadataBytes)
 		}
 		if size := s.config.MessageSize(boundary, event.GetEventId(), event.GetEventType(), data, metadata); size > s.config.MaxMessageBytes {
 			v.add(path("data"), "makes the event %d bytes when it is published, with headers and numbers in full; at most %d are allowed (ORISUN_NATS_MAX_PAYLOAD)",
@@ -112,17 +123,26 @@ func appendRequest(params *db.SaveRequestsParams, in *orisunpb.SaveEventsRequest
 		params.EventIds = append(params.EventIds, event.GetEventId())
 		params.EventTypes = append(params.EventTypes, event.GetEventType())
 		params.Data = append(params.Data, event.GetData())
-		params.Metadata = append(params.Metadata, metadataOf(event))
+		params.Metadata = append(params.Metadata, event.GetMetadata())
 	}
 }
 
-// contextOf is the criteria of a request's context: the wire has two places for them.
+// wholeBoundary is one criterion without tags: it matches every event.
+var wholeBoundary = []*orisunpb.Criterion{{}}
+
+// contextOf is the criteria of a request's context: the wire has two places for them. A query that is there without criteria matches every event.
 func contextOf(in *orisunpb.SaveEventsRequest) []*orisunpb.Criterion {
-	criteria, more := in.GetQuery().GetCriteria(), in.GetQuery().GetSubsetQuery().GetCriteria()
-	if len(criteria) == 0 {
-		return more
+	criteria, subset := in.GetQuery().GetCriteria(), in.GetQuery().GetSubsetQuery()
+	switch {
+	case subset == nil:
+		return criteria
+	case len(subset.GetCriteria()) == 0:
+		return wholeBoundary
+	case len(criteria) == 0:
+		return subset.GetCriteria()
+	default:
+		return slices.Concat(criteria, subset.GetCriteria())
 	}
-	return slices.Concat(criteria, more)
 }
 
 // expectedPosition is that of a request; where it has none, that of no event.
@@ -131,13 +151,6 @@ func expectedPosition(in *orisunpb.SaveEventsRequest) *orisunpb.Position {
 		return expected
 	}
 	return &orisunpb.Position{TransactionId: -1, GlobalId: -1}
-}
-
-func metadataOf(event *orisunpb.EventToSave) string {
-	if metadata := event.GetMetadata(); metadata != "" {
-		return metadata
-	}
-	return "{}"
 }
 
 func answerSave(in *orisunpb.SaveEventsRequest, result db.OrisunSaveResult) (*orisunpb.WriteResult, error) {
@@ -168,12 +181,14 @@ func answerSave(in *orisunpb.SaveEventsRequest, result db.OrisunSaveResult) (*or
 
 func contextChanged(in *orisunpb.SaveEventsRequest, actual *orisunpb.Position) error {
 	expected := expectedPosition(in)
-	message := fmt.Sprintf("the context changed: an event that matches lies at position {%d,%d}, after the expected {%d,%d}; read the context again and decide again",
+	reason := fmt.Sprintf("an event that matches lies at position {%d,%d}, after the expected {%d,%d}",
 		actual.GetTransactionId(), actual.GetGlobalId(), expected.GetTransactionId(), expected.GetGlobalId())
 	if actual.GetGlobalId() < 0 {
-		message = fmt.Sprintf("the context changed: the expected position {%d,%d} is that of no stored event; read the context again and decide again",
-			expected.GetTransactionId(), expected.GetGlobalId())
+		reason = fmt.Sprintf("the expected position {%d,%d} is that of no stored event", expected.GetTransactionId(), expected.GetGlobalId())
 	}
+	// Clients that exist recognise a conflict by this beginning, and read the two numbers.
+	message := fmt.Sprintf("OptimisticConcurrencyException (AlreadyExists): Expected %d, Actual %d: the context changed: %s; read the context again and decide again",
+		max(0, expected.GetTransactionId()), max(0, actual.GetTransactionId()), reason)
 	return withDetails(codes.AlreadyExists, message, &errdetails.ErrorInfo{Reason: reasonContextChanged, Domain: domain, Metadata: map[string]string{
 		"boundary":                in.GetBoundary(),
 		"expected_transaction_id": strconv.FormatInt(expected.GetTransactionId(), 10),

@@ -1,7 +1,9 @@
 package service_test
 
 import (
+	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -53,6 +55,124 @@ func TestALostContextTellsExpectedAndActualPosition(t *testing.T) {
 	}
 	if err := save("b", at(1, 0)); err != nil {
 		t.Errorf("a save that saw alice's event: %v", err)
+	}
+}
+
+// Clients that exist recognise a conflict by the text of its status alone.
+func TestTheTextOfAConflictIsWhatClientsLookFor(t *testing.T) {
+	store, _ := dial(t)
+	save := func(query *orisunpb.SaveQuery, ids ...string) error {
+		request := &orisunpb.SaveEventsRequest{Boundary: boundary, Query: query}
+		for _, id := range ids {
+			request.Events = append(request.Events, event(id, `{"account": "alice"}`))
+		}
+		_, err := store.SaveEvents(t.Context(), request)
+		return err
+	}
+	if err := errors.Join(save(nil, "a", "b", "c"), save(nil, "d")); err != nil {
+		t.Fatal(err)
+	}
+	java := regexp.MustCompile(`Expected\s+(\d+),\s+Actual\s+(\d+)`)
+	for name, c := range map[string]struct {
+		expected         *orisunpb.Position
+		criteria         []*orisunpb.Criterion
+		wantOld, wantNew string
+	}{
+		"a later event":           {at(3, 2), tagged("account", "alice"), "3", "4"},
+		"no event was expected":   {at(-1, -1), tagged("account", "alice"), "0", "4"},
+		"nothing was expected":    {nil, tagged("account", "alice"), "0", "4"},
+		"the position of nothing": {at(123, 456), tagged("account", "alice"), "123", "0"},
+		"a negative position":     {at(-7, 5), tagged("account", "alice"), "0", "0"},
+		"the whole boundary":      {at(3, 2), []*orisunpb.Criterion{{}}, "3", "4"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			err := save(&orisunpb.SaveQuery{ExpectedPosition: c.expected, Criteria: c.criteria}, "new")
+			wantReason(t, err, codes.AlreadyExists, "CONTEXT_CHANGED")
+			text := status.Convert(err).Message()
+			if want := fmt.Sprintf("OptimisticConcurrencyException (AlreadyExists): Expected %s, Actual %s: ", c.wantOld, c.wantNew); !strings.HasPrefix(text, want) {
+				t.Errorf("the text is %q, want %q at its beginning", text, want)
+			}
+			if found := java.FindStringSubmatch(text); len(found) != 3 || found[1] != c.wantOld || found[2] != c.wantNew {
+				t.Errorf("the Java client finds %q in %q", found, text)
+			}
+		})
+	}
+}
+
+func TestAQueryWithoutCriteriaIsTheWholeBoundary(t *testing.T) {
+	everything := &orisunpb.Query{}
+	many := make([]*orisunpb.Criterion, 256)
+	for i := range many {
+		many[i] = tagged("account", fmt.Sprint(i))[0]
+	}
+	for name, c := range map[string]struct {
+		query *orisunpb.SaveQuery
+		want  codes.Code
+	}{
+		"no query":                           {nil, codes.OK},
+		"an empty query":                     {&orisunpb.SaveQuery{}, codes.OK},
+		"an expected position alone":         {&orisunpb.SaveQuery{ExpectedPosition: at(-1, -1)}, codes.OK},
+		"subset_query, absent position":      {&orisunpb.SaveQuery{SubsetQuery: everything}, codes.AlreadyExists},
+		"subset_query, no event expected":    {&orisunpb.SaveQuery{ExpectedPosition: at(-1, -1), SubsetQuery: everything}, codes.AlreadyExists},
+		"subset_query, an old position":      {&orisunpb.SaveQuery{ExpectedPosition: at(1, 0), SubsetQuery: everything}, codes.AlreadyExists},
+		"subset_query, the last position":    {&orisunpb.SaveQuery{ExpectedPosition: at(2, 1), SubsetQuery: everything}, codes.OK},
+		"beside criteria that nothing meets": {&orisunpb.SaveQuery{Criteria: tagged("account", "bob"), SubsetQuery: everything}, codes.AlreadyExists},
+		"beside as many criteria as may be":  {&orisunpb.SaveQuery{ExpectedPosition: at(1, 0), Criteria: many, SubsetQuery: everything}, codes.AlreadyExists},
+		"a criterion without tags":           {&orisunpb.SaveQuery{Criteria: []*orisunpb.Criterion{{}}}, codes.AlreadyExists},
+	} {
+		t.Run(name, func(t *testing.T) {
+			store, pool := dial(t)
+			for _, id := range []string{"a", "b"} {
+				if _, err := store.SaveEvents(t.Context(), &orisunpb.SaveEventsRequest{Boundary: boundary, Events: []*orisunpb.EventToSave{event(id, `{"account": "alice"}`)}}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for _, events := range [][]*orisunpb.EventToSave{{event("one", `{}`)}, {event("first", `{}`), event("second", `{}`)}} { // two ways into SQL
+				_, err := store.SaveEvents(t.Context(), &orisunpb.SaveEventsRequest{Boundary: boundary, Query: c.query, Events: events})
+				if status.Code(err) != c.want {
+					t.Errorf("%d events: %v, want %v", len(events), err, c.want)
+				}
+				if c.want == codes.OK {
+					break // the boundary is another one now
+				}
+			}
+			if n := count(t, pool); (n > 2) != (c.want == codes.OK) {
+				t.Errorf("%d events are stored", n)
+			}
+		})
+	}
+}
+
+func TestDataAndMetadataThatAreEmptyOrNullAreAnEmptyObject(t *testing.T) {
+	store, _ := dial(t)
+	documents := []string{"", "null", " null\n", " ", "{}"}
+	var events []*orisunpb.EventToSave
+	for i, document := range documents {
+		events = append(events, &orisunpb.EventToSave{EventId: fmt.Sprint(i), EventType: "T", Data: document, Metadata: document})
+	}
+	first, err := store.SaveEvents(t.Context(), &orisunpb.SaveEventsRequest{Boundary: boundary, Events: events})
+	if err != nil {
+		t.Fatal(err)
+	}
+	alone := &orisunpb.EventToSave{EventId: "alone", EventType: "T", Data: "null"} // saves of one event have a way of their own into SQL
+	if _, err := store.SaveEvents(t.Context(), &orisunpb.SaveEventsRequest{Boundary: boundary, Events: []*orisunpb.EventToSave{alone}}); err != nil {
+		t.Fatal(err)
+	}
+	page, err := store.GetEvents(t.Context(), &orisunpb.GetEventsRequest{Boundary: boundary})
+	if err != nil || len(page.GetEvents()) != len(documents)+1 {
+		t.Fatalf("%d events are stored: %v", len(page.GetEvents()), err)
+	}
+	for _, stored := range page.GetEvents() {
+		if stored.GetData() != "{}" || stored.GetMetadata() != "{}" {
+			t.Errorf("event %s has the data %q and the metadata %q", stored.GetEventId(), stored.GetData(), stored.GetMetadata())
+		}
+	}
+	for i := range events { // the same save, spelled in another way
+		events[i].Data, events[i].Metadata = "{}", ""
+	}
+	again, err := store.SaveEvents(t.Context(), &orisunpb.SaveEventsRequest{Boundary: boundary, Events: events})
+	if err != nil || again.GetLogPosition().GetGlobalId() != first.GetLogPosition().GetGlobalId() {
+		t.Errorf("a retry: %v, %v, want the position %v", again, err, first.GetLogPosition())
 	}
 }
 
@@ -134,7 +254,6 @@ func TestBadSavesAreToldWhatIsWrongAndStoreNothing(t *testing.T) {
 			&orisunpb.SaveEventsRequest{Boundary: boundary, Events: []*orisunpb.EventToSave{event("a", `{}`), event("b", `{}`), event("a", `{}`)}},
 			codes.InvalidArgument, "events[2].event_id",
 		},
-		"no data":                   {data(``), codes.InvalidArgument, "events[0].data"},
 		"not JSON":                  {data(`{"a": }`), codes.InvalidArgument, "events[0].data"},
 		"a JSON array":              {data(`[1]`), codes.InvalidArgument, "events[0].data"},
 		"a JSON string":             {data(`"a"`), codes.InvalidArgument, "events[0].data"},

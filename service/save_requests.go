@@ -86,7 +86,7 @@ func plainArguments(batch []*orisunpb.SaveEventsRequest) []any {
 	for i, in := range batch {
 		expected, event := expectedPosition(in), in.GetEvents()[0]
 		transactionIDs[i], globalIDs[i] = expected.GetTransactionId(), expected.GetGlobalId()
-		ids[i], types[i], data[i], metadata[i] = event.GetEventId(), event.GetEventType(), event.GetData(), metadataOf(event)
+		ids[i], types[i], data[i], metadata[i] = event.GetEventId(), event.GetEventType(), event.GetData(), event.GetMetadata()
 	}
 	return []any{transactionIDs, globalIDs, keys, values, ids, types, data, metadata}
 }

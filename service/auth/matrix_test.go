@@ -186,6 +186,7 @@ func TestNoRoleReachesBeyondItsPurpose(t *testing.T) {
 	everyRole := []string{"admin", "operations", "user", "read:orisun_admin", "write:orisun_admin", "admin:orisun_admin"}
 	users.add(t, auth.Credentials{Username: "everything", Password: "s3cret"}, everyRole...)
 	users.add(t, auth.Credentials{Username: "but admin", Password: "s3cret"}, everyRole[1:]...)
+	users.add(t, auth.Credentials{Username: "but operations", Password: "s3cret"}, everyRole[2:]...)
 	users.add(t, auth.Credentials{Username: "foreign", Password: "s3cret"}, "read", "superuser", "Admin", ":", "read:", "admin:orders:x")
 	node := newNode(t, users)
 	token := func(username string) string { return issue(t, node, basic(username+":s3cret")) }
@@ -195,10 +196,11 @@ func TestNoRoleReachesBeyondItsPurpose(t *testing.T) {
 	}
 	for _, c := range []struct{ user, method, boundary string }{
 		{"everything", "/orisun.EventStore/SaveEvents", adminBoundary}, // an event of a user would be forged
-		{"but admin", "/orisun.EventStore/GetEvents", adminBoundary},
-		{"but admin", "/orisun.EventStore/GetLatestByCriteria", adminBoundary},
-		{"but admin", "/orisun.EventStore/CatchUpSubscribeToEvents", adminBoundary},
-		{"but admin", "/orisun.EventStore/Explain", adminBoundary},
+		{"but operations", "/orisun.EventStore/GetEvents", adminBoundary},
+		{"but operations", "/orisun.EventStore/GetLatestByCriteria", adminBoundary},
+		{"but operations", "/orisun.EventStore/CatchUpSubscribeToEvents", adminBoundary},
+		{"but operations", "/orisun.EventStore/Explain", adminBoundary},
+		{"but admin", "/orisun.EventStore/SaveEvents", adminBoundary},
 		{"but admin", "/orisun.EventStore/CreateIndex", adminBoundary},
 		{"but admin", "/orisun.Admin/CreateUser", ""},
 		{"but admin", "/orisun.Admin/ChangeUserRoles", ""},
@@ -245,7 +247,9 @@ func TestTheErrorNamesTheRightThatIsMissing(t *testing.T) {
 	}{
 		{"/orisun.EventStore/SaveEvents", &orisunpb.SaveEventsRequest{Boundary: "orders"}, []string{`"joe"`, "save events", `"orders"`, "write:orders"}},
 		{"/orisun.EventStore/SaveEvents", &orisunpb.SaveEventsRequest{Boundary: adminBoundary}, []string{"nobody"}},
-		{"/orisun.EventStore/GetEvents", &orisunpb.GetEventsRequest{Boundary: adminBoundary}, []string{"read events", "role admin has it"}},
+		{"/orisun.EventStore/GetEvents", &orisunpb.GetEventsRequest{Boundary: adminBoundary}, []string{"read events", "these roles have it: admin, operations"}},
+		{"/orisun.EventStore/CreateIndex", &orisunpb.CreateIndexRequest{Boundary: adminBoundary}, []string{"indexes", "role admin has it"}},
+		{"/orisun.Admin/GetEventCount", &orisunpb.GetEventCountRequest{Boundary: adminBoundary}, []string{"these roles have it: admin, operations"}},
 		{"/orisun.Admin/CreateUser", &orisunpb.CreateUserRequest{}, []string{"administer users", "role admin has it"}},
 		{"/orisun.Admin/ListBoundaries", &orisunpb.ListBoundariesRequest{}, []string{"inspect", "admin, operations"}},
 	} {

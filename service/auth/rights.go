@@ -87,19 +87,20 @@ func (a *Authenticator) May(caller Identity, right Right, boundary string) error
 }
 
 func (a *Authenticator) denied(caller Identity, right Right, boundary string) error {
-	where, way := "", "role admin has it"
+	where := ""
 	details := &errdetails.ErrorInfo{Reason: "RIGHT_MISSING", Domain: "orisun", Metadata: map[string]string{"right": string(right)}}
 	if boundary != "" {
 		where = fmt.Sprintf(" in boundary %q", boundary)
 		details.Metadata["boundary"] = boundary
 	}
-	switch {
-	case right == Administer:
-	case right == Write && boundary == a.adminBoundary:
+	way := ""
+	switch roles := holders(right, boundary, a.adminBoundary); len(roles) {
+	case 0:
 		way = "nobody has it: its events are saved by the RPCs about users and boundaries"
-	case boundary == a.adminBoundary && right != Inspect:
+	case 1:
+		way = "role " + roles[0] + " has it"
 	default:
-		way = "these roles have it: " + strings.Join(holders(right, boundary), ", ")
+		way = "these roles have it: " + strings.Join(roles, ", ")
 	}
 	s := status.New(codes.PermissionDenied, fmt.Sprintf("user %q has no right to %s%s; %s", caller.Username, right, where, way))
 	if detailed, err := s.WithDetails(details); err == nil {

@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// The roles without a boundary. RoleAdmin may do everything that anybody may; RoleOperations inspects, saves and reads every boundary
-// but the admin's; RoleUser saves and reads every boundary but the admin's.
+// The roles without a boundary. RoleAdmin may do everything that anybody may; RoleOperations inspects and reads every boundary, and saves
+// in every one but the admin's; RoleUser saves and reads every boundary but the admin's.
 const (
 	RoleAdmin      = "admin"
 	RoleOperations = "operations"
@@ -84,7 +84,7 @@ func (g grants) allow(right Right, boundary, adminBoundary string) bool {
 	case Anyone:
 		return true
 	case Read:
-		return g.admin || !isAdmins && (g.operations || g.user || scoped.read)
+		return g.admin || g.operations || !isAdmins && (g.user || scoped.read)
 	case Write:
 		return !isAdmins && (g.admin || g.operations || g.user || scoped.write)
 	case Index:
@@ -97,14 +97,14 @@ func (g grants) allow(right Right, boundary, adminBoundary string) bool {
 	return false
 }
 
-// holders are the roles that hold a right in a boundary other than the admin's, for people.
-func holders(right Right, boundary string) (roles []string) {
+// holders are the roles that hold a right in a boundary, or of the server where that is empty, for people.
+func holders(right Right, boundary, adminBoundary string) (roles []string) {
 	candidates := []string{RoleAdmin, RoleOperations, RoleUser}
 	if boundary != "" {
 		candidates = append(candidates, scopeRead+":"+boundary, scopeWrite+":"+boundary, scopeAdmin+":"+boundary)
 	}
 	for _, role := range candidates {
-		if grantsOf([]string{role}).allow(right, boundary, "\x00") {
+		if grantsOf([]string{role}).allow(right, boundary, adminBoundary) {
 			roles = append(roles, role)
 		}
 	}
