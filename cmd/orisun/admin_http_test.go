@@ -129,6 +129,8 @@ func TestACheckThatDoesNotAnswerKeepsNothingElseFromBeingTold(t *testing.T) {
 			{"good", true, ask},
 		}
 		r.isOpen = func(ctx context.Context) (bool, error) { return true, ask(ctx) }
+		r.look(t.Context(), newDrainingHealth())
+		r.enter("")
 		answer := r.ask(t.Context())
 		if told := strings.Join(answer.Warnings, "; "); !answer.Ready || answer.Checks["silent"].OK || !answer.Checks["good"].OK || !strings.Contains(told, "has the default password") {
 			t.Errorf("%+v", answer)

@@ -8,6 +8,8 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+
+	orisunpb "github.com/oexza/orisun/proto"
 )
 
 // lastWatch is how long a client that watches the server's health has to be told of its end. A stream that stays open would hold up the drain.
@@ -22,7 +24,20 @@ type drainingHealth struct {
 }
 
 func newDrainingHealth() *drainingHealth {
-	return &drainingHealth{Server: health.NewServer(), draining: make(chan struct{})}
+	h := &drainingHealth{Server: health.NewServer(), draining: make(chan struct{})}
+	h.SetServing(true)
+	return h
+}
+
+// SetServing reports the server, and each of its services, as serving or not. Clients ask for either.
+func (h *drainingHealth) SetServing(serving bool) {
+	status := healthpb.HealthCheckResponse_NOT_SERVING
+	if serving {
+		status = healthpb.HealthCheckResponse_SERVING
+	}
+	for _, service := range []string{"", orisunpb.EventStore_ServiceDesc.ServiceName, orisunpb.Admin_ServiceDesc.ServiceName} {
+		h.SetServingStatus(service, status)
+	}
 }
 
 // Shutdown says NOT_SERVING from now on, and ends the watchers' streams after lastWatch.

@@ -17,17 +17,7 @@ import (
 // TestAnImmediateRestartOfPostgreSQLUnderLoadIsAPause ends PostgreSQL as a crash does and starts it again, twice, under 64 writers.
 func TestAnImmediateRestartOfPostgreSQLUnderLoadIsAPause(t *testing.T) {
 	data := t.TempDir()
-	start := func(port int) *postgres.Server {
-		database, err := postgres.Start(t.Context(), postgres.Config{
-			DataDir: data + "/pg", Port: port, User: "postgres", Password: "postgres", Database: "orisun", Durable: true,
-			Settings: map[string]string{"max_connections": "50"}, Logger: slog.New(slog.DiscardHandler),
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return database
-	}
-	database := start(0)
+	database := startPostgreSQL(t, data, 0)
 	port := database.Port()
 	t.Cleanup(func() {
 		if err := database.Stop(context.Background()); err != nil {
@@ -71,7 +61,7 @@ func TestAnImmediateRestartOfPostgreSQLUnderLoadIsAPause(t *testing.T) {
 		if err := database.Stop(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		database = start(port)
+		database = startPostgreSQL(t, data, port)
 	}
 	goal := saved.Load() + 300
 	waitFor(t, func() bool { return saved.Load() > goal || t.Failed() })
@@ -81,4 +71,17 @@ func TestAnImmediateRestartOfPostgreSQLUnderLoadIsAPause(t *testing.T) {
 	if n := len(acks.positions); int64(n) != saved.Load() {
 		t.Errorf("%d saves were acknowledged, %d ids noted", saved.Load(), n)
 	}
+}
+
+// startPostgreSQL starts one that is not the server's own. The caller stops it.
+func startPostgreSQL(t *testing.T, data string, port int) *postgres.Server {
+	t.Helper()
+	database, err := postgres.Start(t.Context(), postgres.Config{
+		DataDir: data + "/pg", Port: port, User: "postgres", Password: "postgres", Database: "orisun", Durable: true,
+		Settings: map[string]string{"max_connections": "50"}, Logger: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return database
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"maps"
 	"net/http"
 	"sync"
 	"sync/atomic"
@@ -13,21 +14,27 @@ import (
 )
 
 const (
-	// readinessLimit is how long a check may take: half of what probes usually wait.
-	readinessLimit = 2 * time.Second
-	// readinessAge is for how long an answer holds, so that whoever asks often costs PostgreSQL nothing.
+	// readinessPeriod is how often the required checks run, readinessLimit how long a check may take. Together they are less than two seconds, the
+	// time in which /readyz and gRPC health notice that PostgreSQL stopped.
+	readinessPeriod = 500 * time.Millisecond
+	readinessLimit  = time.Second
+	// readinessAge is how long the results of the other checks are cached, so that frequent probes cost PostgreSQL nothing.
 	readinessAge = time.Second
+	// schemaAge is how long a schema that was found up to date counts as such: the check takes a connection of its own.
+	schemaAge = 10 * time.Second
 )
 
-// readiness is what /readyz says. Ready means that saves and questions are answered. JetStream is no part of that: while it is away
-// subscribers read from PostgreSQL and what is saved waits in the outbox, so a node without it is told of, and stays in service. So does one
-// whose saves PostgreSQL has no room for: questions are answered, and another node would fare no better.
+// readiness is what /readyz and gRPC health report. Ready means that saves and queries are answered: the required checks, which run all the
+// time, decide that for both. JetStream is not required: while it is away, subscribers read from PostgreSQL and saved events wait in the
+// outbox, so the node is reported and stays in service. So is a node whose saves PostgreSQL has no room for: it answers queries, and another
+// node would not do better.
 type readiness struct {
 	config *Config
 
 	phase atomic.Pointer[string] // why calls are not answered; empty when they are
+	vital atomic.Pointer[readinessAnswer]
 
-	mu     sync.Mutex
+	mu     sync.Mutex // guards the cached results of the checks that are not required
 	checks []readinessCheck
 	known  readinessAnswer
 	asked  time.Time
@@ -40,6 +47,9 @@ type readinessCheck struct {
 	required bool
 	check    func(context.Context) error
 }
+
+// serving is gRPC health.
+type serving interface{ SetServing(serving bool) }
 
 type readinessAnswer struct {
 	Ready    bool                     `json:"ready"`
@@ -56,23 +66,23 @@ type readinessPart struct {
 
 func newReadiness(config *Config) *readiness {
 	r := &readiness{config: config}
+	r.vital.Store(&readinessAnswer{Ready: true})
 	r.enter("starting")
 	return r
 }
 
 func (r *readiness) enter(phase string) { r.phase.Store(&phase) }
 
-// ready says that calls are answered, and what that rests on.
-func (r *readiness) ready(pool *pgxpool.Pool, streams *streaming, callers *callers, shortage func() error) {
+// restOn sets what the answers to calls rest on. Checks and logins share pool, so that queries cannot keep them waiting.
+func (r *readiness) restOn(pool *pgxpool.Pool, streams *streaming, callers *callers, shortage func() error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	defer r.enter("")
 	r.asked = time.Time{}
 	r.checks = []readinessCheck{
 		{"postgresql", true, pool.Ping},
-		{"migrations", true, func(ctx context.Context) error {
+		{"migrations", true, cachedFor(schemaAge, func(ctx context.Context) error {
 			return migrations.Check(ctx, pool.Config().ConnConfig, r.config.PG.MigrationsTable)
-		}},
+		})},
 		{"saves", false, func(context.Context) error { return shortage() }},
 		{"jetstream", false, streams.check},
 	}
@@ -80,14 +90,54 @@ func (r *readiness) ready(pool *pgxpool.Pool, streams *streaming, callers *calle
 	r.unsafe = func(ctx context.Context) ([]string, error) { return unsafeSettings(ctx, pool) }
 }
 
-// draining says that calls are not taken any more.
+// cachedFor repeats a check that succeeded only after some time.
+func cachedFor(age time.Duration, check func(context.Context) error) func(context.Context) error {
+	var succeeded time.Time
+	return func(ctx context.Context) error {
+		if time.Since(succeeded) < age {
+			return nil
+		}
+		err := check(ctx)
+		if err == nil {
+			succeeded = time.Now()
+		}
+		return err
+	}
+}
+
+// draining reports that the server takes no more calls.
 func (r *readiness) draining() { r.enter("draining") }
+
+// ready reports that calls are answered, with the results of the required checks; watch goes on with these until ctx ends.
+func (r *readiness) ready(ctx context.Context, health serving) (watch func()) {
+	r.look(ctx, health)
+	r.enter("")
+	return func() {
+		tick := time.NewTicker(readinessPeriod)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+				r.look(ctx, health)
+			case <-ctx.Done():
+				return
+			}
+		}
+	}
+}
+
+// look runs the required checks. What they find is what gRPC health and /readyz report.
+func (r *readiness) look(ctx context.Context, health serving) {
+	answer := r.run(ctx, true)
+	if ctx.Err() != nil {
+		return // the checks ended with it
+	}
+	r.vital.Store(&answer)
+	health.SetServing(answer.Ready)
+}
 
 func (r *readiness) serve(w http.ResponseWriter, request *http.Request) {
 	answer := r.ask(request.Context())
-	phase := *r.phase.Load()
-	answer.Ready = answer.Ready && phase == ""
-	answer.Serving = readinessPart{OK: phase == "", Required: true, Reason: phase}
 	status := http.StatusOK
 	if !answer.Ready {
 		status = http.StatusServiceUnavailable
@@ -95,28 +145,57 @@ func (r *readiness) serve(w http.ResponseWriter, request *http.Request) {
 	answerJSON(w, status, answer)
 }
 
-// ask looks at what calls rest on, anew where the last look is older than readinessAge. One looks, the others wait for it.
+// ask joins the latest results of the required checks with the other checks, which run again where their results are older than readinessAge. One request runs them, the
+// others wait for it.
 func (r *readiness) ask(ctx context.Context) readinessAnswer {
+	answer := r.other(ctx)
+	vital, phase := r.vital.Load(), *r.phase.Load()
+	answer.Checks = maps.Clone(answer.Checks)
+	maps.Copy(answer.Checks, vital.Checks)
+	answer.Ready = vital.Ready && phase == ""
+	answer.Serving = readinessPart{OK: phase == "", Required: true, Reason: phase}
+	return answer
+}
+
+func (r *readiness) other(ctx context.Context) readinessAnswer {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if time.Since(r.asked) < readinessAge {
 		return r.known
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), readinessLimit) // the answer is for others, too
+	ctx = context.WithoutCancel(ctx) // the answer is for others, too
+	var warnings []string
+	var looking sync.WaitGroup
+	looking.Go(func() {
+		ctx, cancel := context.WithTimeout(ctx, readinessLimit)
+		defer cancel()
+		warnings = r.warnings(ctx)
+	})
+	r.known = r.run(ctx, false)
+	looking.Wait()
+	r.known.Warnings, r.asked = warnings, time.Now()
+	return r.known
+}
+
+// run runs the checks that are required, or the others, all at once: none uses up the time of another.
+func (r *readiness) run(ctx context.Context, required bool) readinessAnswer {
+	ctx, cancel := context.WithTimeout(ctx, readinessLimit)
 	defer cancel()
 	answer := readinessAnswer{Ready: true, Checks: map[string]readinessPart{}}
 	parts := make([]readinessPart, len(r.checks))
-	var looking sync.WaitGroup // at all at once: none uses up the time of another
-	looking.Go(func() { answer.Warnings = r.warnings(ctx) })
+	var looking sync.WaitGroup
 	for i, check := range r.checks {
-		looking.Go(func() { parts[i] = check.look(ctx) })
+		if check.required == required {
+			looking.Go(func() { parts[i] = check.look(ctx) })
+		}
 	}
 	looking.Wait()
 	for i, check := range r.checks {
-		answer.Checks[check.name] = parts[i]
-		answer.Ready = answer.Ready && (parts[i].OK || !check.required)
+		if check.required == required {
+			answer.Checks[check.name] = parts[i]
+			answer.Ready = answer.Ready && parts[i].OK
+		}
 	}
-	r.known, r.asked = answer, time.Now()
 	return answer
 }
 

@@ -181,7 +181,12 @@ func (s *Server) Run(ctx context.Context) (err error) {
 	}
 	defer servers.overHTTP.Stop()
 	admin.answer(calls)
-	admin.readiness.ready(read, streams, s.callers, store.Shortage)
+	admin.readiness.restOn(directory, streams, s.callers, store.Shortage)
+	watching, endWatch := context.WithCancel(ctx)
+	var watch sync.WaitGroup
+	watch.Go(admin.readiness.ready(watching, healthy))
+	defer watch.Wait()
+	defer endWatch()
 	return s.serve(ctx, servers.listening, admin, healthy, endSubscriptions, listener, own)
 }
 

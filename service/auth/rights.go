@@ -93,7 +93,7 @@ func (a *Authenticator) denied(caller Identity, right Right, boundary string) er
 		where = fmt.Sprintf(" in boundary %q", boundary)
 		details.Metadata["boundary"] = boundary
 	}
-	way := ""
+	var way string
 	switch roles := holders(right, boundary, a.adminBoundary); len(roles) {
 	case 0:
 		way = "nobody has it: its events are saved by the RPCs about users and boundaries"
