@@ -6,6 +6,8 @@ package db
 
 import (
 	"time"
+
+	"github.com/jackc/pgx/v5/pgtype"
 )
 
 // The shape of what orisun.get_auth_state returns. It holds no rows.
@@ -174,6 +176,15 @@ type OrisunSaveResult struct {
 	Outcome       string
 	TransactionID int64
 	GlobalID      int64
+}
+
+// The store's identity, one row. Every message that a node publishes names store_id, and nodes of different stores never join one NATS cluster.
+type OrisunStore struct {
+	Singleton bool
+	StoreID   pgtype.UUID
+	// The database for which store_id was made: PostgreSQL's system_identifier and the database's oid. In a copy they differ, and the copy gets an identity of its own.
+	DatabaseID string
+	CreatedAt  time.Time
 }
 
 // The secrets with which the servers sign the tokens of those who logged in. All nodes take tokens under any of them, and sign with the latest.

@@ -15,7 +15,7 @@ const (
 	waitingBytes    = 4 << 20
 )
 
-var errForeignEvent = errors.New("an event is published that PostgreSQL does not have: it is not of this database")
+var errForeignEvent = errors.New("an event is published that PostgreSQL does not have")
 
 // consume listens to what is published of the boundary until ctx ends.
 func (b *followed) consume(ctx context.Context) {
@@ -77,23 +77,35 @@ func (b *followed) listen(ctx context.Context, ready func()) (err error) {
 	}
 }
 
-// take puts a message's event into the ring. One that does not follow the ring's end is believed when PostgreSQL has its position.
+// take puts a message's event into the ring, when the message is of this store and PostgreSQL has the event's position.
 func (b *followed) take(ctx context.Context, message *nats.Msg) error {
+	if !comesFrom(message.Header, b.source) {
+		b.warnOfForeign(ctx, message)
+		return nil
+	}
 	event, previous, err := Decode(message.Header, message.Data)
 	if err != nil {
 		return fmt.Errorf("message on %s: %w", message.Subject, err)
 	}
 	e := newEntry(event)
 	e.published = publishedIn(message.Header)
-	if !b.connects(e, previous) {
-		last, err := b.lastPosition(ctx)
-		if err != nil {
-			return err
-		}
-		if last.before(e.at) {
-			return errForeignEvent
-		}
+	committed, err := b.isCommitted(ctx, e.at)
+	if err != nil {
+		return err
+	}
+	if !committed {
+		return errForeignEvent
 	}
 	b.add(e, previous)
 	return nil
+}
+
+// warnOfForeign logs the first message that is not of this store.
+func (b *followed) warnOfForeign(ctx context.Context, message *nats.Msg) {
+	if b.foreign {
+		return
+	}
+	b.foreign = true
+	b.log.WarnContext(ctx, "a message that this store did not publish is left out, as are those to come", "subject", message.Subject,
+		"source", message.Header.Get(headerSource), "expected", b.source)
 }

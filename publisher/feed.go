@@ -22,6 +22,8 @@ type FeedConfig struct {
 	Pool *pgxpool.Pool
 	// NATS brings what is published; nil means that nothing is, so that everything is read from PostgreSQL.
 	NATS *nats.Conn
+	// StoreID is the store whose messages are believed. Others are left out.
+	StoreID string
 	// RingEvents and RingBytes bound the ring of a boundary: 65,536 events and 16 MiB.
 	RingEvents, RingBytes int
 	// PageEvents and PageBytes bound what a subscriber holds in memory while its client reads: 512 events and 128 KiB, or one larger event.
@@ -65,6 +67,16 @@ func (f *Feed) Hint(boundary string) {
 	f.mu.Unlock()
 	if b != nil {
 		b.hint()
+	}
+}
+
+// Committed says that PostgreSQL has a boundary's events up to a position, so that the feed need not look when NATS brings them. It never waits.
+func (f *Feed) Committed(boundary string, at *orisunpb.Position) {
+	f.mu.Lock()
+	b := f.boundaries[boundary]
+	f.mu.Unlock()
+	if b != nil {
+		b.commits(positionOf(at))
 	}
 }
 

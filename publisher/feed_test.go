@@ -15,6 +15,7 @@ import (
 	"github.com/nats-io/nats.go"
 	natsjs "github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/goleak"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/oexza/orisun/cmd/orisun/jetstream"
 	"github.com/oexza/orisun/db"
@@ -24,6 +25,8 @@ import (
 
 const feedBoundary = "bank"
 
+var feedSource = Source("test", feedBoundary)
+
 // store is a boundary in PostgreSQL and its stream, with a hand-driven publisher: these tests choose what the stream brings and what not.
 type store struct {
 	t      testing.TB
@@ -31,6 +34,8 @@ type store struct {
 	server *jetstream.Server
 	js     natsjs.JetStream
 	saved  []*orisunpb.Event
+
+	published func(*orisunpb.Event) // of each event before it is published; nil: nothing
 }
 
 func newStore(t testing.TB) *store {
@@ -95,7 +100,10 @@ func (s *store) save(n int) {
 func (s *store) publish(from, to int) {
 	s.t.Helper()
 	for i := from; i < to; i++ {
-		s.send(Encode(feedBoundary, "/test", s.saved[i], int64(i-1)))
+		if s.published != nil {
+			s.published(s.saved[i])
+		}
+		s.send(Encode(feedBoundary, feedSource, s.saved[i], int64(i-1)))
 	}
 }
 
@@ -114,7 +122,7 @@ func (s *store) saveAndPublish(n int) {
 }
 
 func (s *store) feed(config FeedConfig) *Feed {
-	config.Pool, config.NATS = s.pool, s.js.Conn()
+	config.Pool, config.NATS, config.StoreID = s.pool, s.js.Conn(), "test"
 	return NewFeed(config)
 }
 
@@ -268,6 +276,7 @@ func TestACaughtUpSubscriberAsksPostgresNothing(t *testing.T) {
 	s := newStore(t)
 	s.saveAndPublish(1)
 	f := s.feed(FeedConfig{PollInterval: time.Hour})
+	s.published = func(e *orisunpb.Event) { f.Committed(feedBoundary, e.GetPosition()) } // as the publisher of the same node does
 	var subscribers []*following
 	for range 20 {
 		subscribers = append(subscribers, follow(t, f, fromFirst, nil, nil))
@@ -320,7 +329,7 @@ func TestWhatTheStreamLosesIsReadFromPostgres(t *testing.T) {
 		},
 		"the data of an event too large for it": func(s *store) {
 			s.save(1)
-			stub := Encode(feedBoundary, "/test", s.saved[len(s.saved)-1], int64(len(s.saved)-2))
+			stub := Encode(feedBoundary, feedSource, s.saved[len(s.saved)-1], int64(len(s.saved)-2))
 			Truncate(stub)
 			s.send(stub)
 		},
@@ -397,19 +406,43 @@ func TestAHintSparesThePollWhereThereIsNoStream(t *testing.T) {
 
 func TestAnEventThatPostgresDoesNotHaveIsNotBelieved(t *testing.T) {
 	s := newStore(t)
-	foreign := &orisunpb.Event{EventId: "x", EventType: "X", Data: `{"n": 1}`, Metadata: "{}", Position: &orisunpb.Position{TransactionId: 101, GlobalId: 100}}
 	f := s.feed(FeedConfig{})
+	foreign := func(at int64) *orisunpb.Event {
+		return &orisunpb.Event{EventId: "x", EventType: "X", Data: `{"n": 1}`, Metadata: "{}", Position: &orisunpb.Position{TransactionId: at + 1, GlobalId: at}}
+	}
 	resuming := follow(t, f, &orisunpb.Position{TransactionId: 100, GlobalId: 99}, nil, nil)
 	sub := follow(t, f, fromFirst, nil, nil)
 	for range 3 {
 		s.saveAndPublish(10)
 		sub.wants(s.saved)
 		s.awaitRing(f)
-		s.send(Encode(feedBoundary, "/elsewhere", foreign, 99))
+		s.send(Encode(feedBoundary, feedSource, foreign(100), 99))
+		next := int64(len(s.saved))
+		s.send(Encode(feedBoundary, feedSource, foreign(next), next-1)) // it follows the ring's end
 	}
 	s.save(10)
 	sub.wants(s.saved)
 	resuming.wants(nil)
+}
+
+func TestAMessageOfAnotherStoreIsLeftOutAndDisturbsNothing(t *testing.T) {
+	s := newStore(t)
+	f := s.feed(FeedConfig{PollInterval: time.Hour})
+	sub := follow(t, f, fromFirst, nil, nil)
+	for range 3 {
+		s.saveAndPublish(10)
+		sub.wants(s.saved)
+		s.awaitRing(f)
+		// At the next position, which PostgreSQL has by the time that the message comes, and before the message of the event that stands there.
+		s.save(1)
+		last := len(s.saved) - 1
+		foreign := proto.CloneOf(s.saved[last])
+		foreign.EventId, foreign.Data = "x", `{"n": -1}`
+		s.send(Encode(feedBoundary, Source("another", feedBoundary), foreign, int64(last-1)))
+		s.publish(last, last+1)
+		sub.wants(s.saved)
+		s.awaitRing(f)
+	}
 }
 
 func TestASlowSubscriberGetsEverythingAndHoldsNobodyUp(t *testing.T) {

@@ -15,16 +15,20 @@ import (
 type followed struct {
 	config FeedConfig
 	name   string
+	source string // of the boundary's messages
 	log    *slog.Logger
 	counts *feedCounts
 
-	subscribers int // guarded by the Feed's mutex
+	foreign     bool // a message of another store was logged; consume's alone
+	subscribers int  // guarded by the Feed's mutex
 	cancel      context.CancelFunc
 	running     sync.WaitGroup
 	hints       chan struct{} // of room for one: several hints are one
 
 	mu   sync.RWMutex
 	ring ring
+	// committed is a position up to which PostgreSQL is known to have events.
+	committed position
 	// overdue is a position that PostgreSQL has and NATS did not bring in time.
 	overdue position
 	// streaming says that NATS brings events, as far as known.
@@ -38,9 +42,9 @@ type followed struct {
 func newFollowed(config FeedConfig, name string, counts *feedCounts) *followed {
 	ctx, cancel := context.WithCancel(context.Background())
 	b := &followed{
-		config: config, name: name, log: config.Log.With("boundary", name), counts: counts,
+		config: config, name: name, source: Source(config.StoreID, name), log: config.Log.With("boundary", name), counts: counts,
 		cancel: cancel, hints: make(chan struct{}, 1),
-		ring: newRing(config.RingEvents, config.RingBytes), overdue: beginning, changed: make(chan struct{}),
+		ring: newRing(config.RingEvents, config.RingBytes), committed: beginning, overdue: beginning, changed: make(chan struct{}),
 	}
 	b.running.Go(func() { b.poll(ctx) })
 	if config.NATS != nil {
@@ -110,11 +114,25 @@ func (b *followed) begin(last position) {
 	}
 }
 
-// connects tells whether an event follows the ring's end, or is not after it.
-func (b *followed) connects(e *entry, previous int64) bool {
+// commits notes that PostgreSQL has events up to a position.
+func (b *followed) commits(at position) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.committed.before(at) {
+		b.committed = at
+	}
+}
+
+// isCommitted reports whether PostgreSQL has a position. It reads the last one only where that is not known.
+func (b *followed) isCommitted(ctx context.Context, at position) (bool, error) {
 	b.mu.RLock()
-	defer b.mu.RUnlock()
-	return previous == b.ring.end.globalID || !b.ring.end.before(e.at)
+	known := !b.committed.before(at)
+	b.mu.RUnlock()
+	if known {
+		return true, nil
+	}
+	last, err := b.lastPosition(ctx)
+	return err == nil && !last.before(at), err
 }
 
 func (b *followed) setStreaming(streaming bool) {
@@ -189,7 +207,12 @@ func (b *followed) lastPosition(ctx context.Context) (position, error) {
 	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
 	defer cancel()
 	last, err := db.New().GetLastPosition(ctx, b.config.Pool, b.name)
-	return position{last.TransactionID, last.GlobalID}, err
+	if err != nil {
+		return beginning, err
+	}
+	at := position{last.TransactionID, last.GlobalID}
+	b.commits(at)
+	return at, nil
 }
 
 // lookTimeout is how long a look at PostgreSQL's last position may take, waiting for a connection included.

@@ -80,7 +80,7 @@ func (f *flight) published(err error) {
 
 func newLine(held context.Context, js jetstream.JetStream, o *outbox, end streamEnd) *line {
 	return &line{
-		js: js, boundary: o.boundary, source: o.config.Source + "/" + o.boundary,
+		js: js, boundary: o.boundary, source: o.source,
 		limit: messageLimit(o.config.NATS.MaxPayload(), o.config.Stream.MaxBytes), held: held,
 		copied: o.config.Stream.Replicas > 1, traces: &o.traces, tracer: o.config.Tracer,
 		look:  time.NewTimer(goneAfter),

@@ -32,6 +32,7 @@ const (
 type outbox struct {
 	config   Config
 	boundary string
+	source   string // of the boundary's messages
 	log      *slog.Logger
 	hinted   chan struct{}
 
@@ -57,7 +58,7 @@ type outbox struct {
 
 func newOutbox(config Config, boundary string, log *slog.Logger) *outbox {
 	return &outbox{
-		config: config, boundary: boundary, log: log.With("boundary", boundary),
+		config: config, boundary: boundary, source: Source(config.StoreID, boundary), log: log.With("boundary", boundary),
 		hinted: make(chan struct{}, 1), batch: config.BatchSize,
 	}
 }
@@ -265,6 +266,9 @@ func (o *outbox) page(ctx context.Context, table string, line *line) (more bool,
 			break
 		}
 		read++
+		if o.config.Committed != nil {
+			o.config.Committed(o.boundary, event.GetPosition())
+		}
 		if last != nil {
 			err = line.send(last, false)
 		}

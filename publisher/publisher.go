@@ -18,8 +18,16 @@ import (
 	orisunpb "github.com/oexza/orisun/proto"
 )
 
-// hintPrefix and a boundary make the subject on which nodes tell each other that something was committed.
+// hintPrefix, the store and a boundary make the subject on which nodes tell each other that something was committed.
 const hintPrefix = "orisun.hints."
+
+// boundarySubject is a subject of one store and one boundary, or of all boundaries ("*").
+func boundarySubject(prefix, storeID, boundary string) string {
+	return prefix + storeID + "." + boundary
+}
+
+// boundaryOf is the boundary of a boundarySubject: its last token.
+func boundaryOf(subject string) string { return subject[strings.LastIndexByte(subject, '.')+1:] }
 
 // ErrUnknownBoundary says that this publisher has not seen a boundary yet: it is not in the registry, or only since a moment ago.
 var ErrUnknownBoundary = errors.New("the publisher does not know the boundary")
@@ -36,14 +44,17 @@ type Config struct {
 	// NATS is a connection with all rights, and of its own: the acknowledgements of everything published come back on it.
 	NATS *nats.Conn
 
-	// Source names this store in the CloudEvents source of every message, which is Source/boundary: a URI reference, the same on all nodes.
-	Source string
+	// StoreID names this store in every message, the same on all nodes.
+	StoreID string
 
 	// BatchSize is how many events are read with one query.
 	BatchSize int
 
 	// Hinted is told of each boundary in which another node committed something that no stream may tell of. It must not block. Nil: nobody is.
 	Hinted func(boundary string)
+
+	// Committed receives the position of each event that is about to be published, as PostgreSQL has it. It must not block. Nil: it goes nowhere.
+	Committed func(boundary string, at *orisunpb.Position)
 
 	// Stream is how much JetStream keeps.
 	Stream StreamLimits
@@ -90,8 +101,8 @@ func New(config Config) *Publisher {
 // Run publishes until ctx ends; then it waits for what is on its way, notes how far it came and gives up its leases. Nothing that happens to
 // PostgreSQL or to JetStream ends it before.
 func (p *Publisher) Run(ctx context.Context) error {
-	hints, err := p.config.NATS.Subscribe(hintPrefix+"*", func(hint *nats.Msg) {
-		boundary := strings.TrimPrefix(hint.Subject, hintPrefix)
+	hints, err := p.config.NATS.Subscribe(boundarySubject(hintPrefix, p.config.StoreID, "*"), func(hint *nats.Msg) {
+		boundary := boundaryOf(hint.Subject)
 		p.wake(boundary)
 		if p.config.Hinted != nil {
 			p.config.Hinted(boundary)
@@ -100,7 +111,7 @@ func (p *Publisher) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("subscribe to hints: %w", err)
 	}
-	traces, err := p.config.NATS.Subscribe(tracePrefix+"*", p.hearTrace)
+	traces, err := p.config.NATS.Subscribe(boundarySubject(tracePrefix, p.config.StoreID, "*"), p.hearTrace)
 	if err != nil {
 		return fmt.Errorf("subscribe to traces: %w", err)
 	}
@@ -156,7 +167,7 @@ func (p *Publisher) Hint(boundary string) {
 	if status := o.look(); status.Leads && status.Trouble == nil {
 		return
 	}
-	if err := p.config.NATS.Publish(hintPrefix+boundary, nil); err != nil {
+	if err := p.config.NATS.Publish(boundarySubject(hintPrefix, p.config.StoreID, boundary), nil); err != nil {
 		p.log.Debug("hint not sent; the poll will find the events", "boundary", boundary, "error", err)
 	}
 }

@@ -242,6 +242,11 @@ func TestAStreamThatIsNoCopyOfTheLogIsMadeAnew(t *testing.T) {
 			}
 			w.save("b")
 		},
+		"a stream of another store with the same events": func(w *world) {
+			w.storeID = "copy"
+			w.moveCheckpoint(24)
+			w.save("b")
+		},
 		"another storage": func(w *world) {
 			js, err := jetstream.New(connect(w.t, w.nats))
 			if err != nil {
@@ -320,7 +325,7 @@ func TestWithoutPostgreSQLThePublisherSaysSoAndWaits(t *testing.T) {
 	}
 	leases := publisher.NewLeases(w.pool.Config().ConnConfig, logTo(t))
 	p := publisher.New(publisher.Config{
-		Leases: leases, Database: w.pool, NATS: conn, Source: "/orisun", BatchSize: 10, Logger: logTo(t),
+		Leases: leases, Database: w.pool, NATS: conn, StoreID: "test", BatchSize: 10, Logger: logTo(t),
 	})
 	t.Cleanup(inBackground(t, p.Run))
 	eventually(t, "the trouble shows", func() (bool, error) {

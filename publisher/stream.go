@@ -97,6 +97,12 @@ func Encode(boundary, source string, event *orisunpb.Event, previous int64) *nat
 	}
 }
 
+// Source is the CloudEvents source of a boundary's events: a URI reference that names the store, the same on all of its nodes.
+func Source(storeID, boundary string) string { return "/orisun/" + storeID + "/" + boundary }
+
+// comesFrom reports whether a message has this source.
+func comesFrom(header nats.Header, source string) bool { return header.Get(headerSource) == source }
+
 // Decode reads what Encode made. The event's data is empty exactly when the message is a stub (see Truncate): then its metadata is missing
 // as well, and PostgreSQL has both. An error says which header is missing or malformed: the message is not one of ours.
 func Decode(header nats.Header, data []byte) (event *orisunpb.Event, previous int64, err error) {

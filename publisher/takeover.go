@@ -43,7 +43,7 @@ const maxSilent = 2
 //
 //   - It has messages, and the last one is an event that PostgreSQL has at that very place: it goes on after that event, be it ahead of the
 //     checkpoint (the last owner died before it moved it) or behind it (JetStream lost the latest messages).
-//   - It has messages, and the last one is no such event (PostgreSQL was restored from an older backup, or somebody else published into
+//   - It has messages, and the last one is no such event (PostgreSQL was restored from an older backup, or another store published into
 //     it): it is deleted and made anew.
 //   - It is empty (new, purged, or all its messages have aged out): it goes on after the checkpoint.
 //   - It is any of these, but stored nothing of what the last lines sent: its files are broken, which JetStream notices once and never mends. It
@@ -164,6 +164,9 @@ var errNoCopy = errors.New("the stream is no copy of this boundary's log")
 
 // locate is the position of a message's event. The error is errNoCopy where that is not an event of this log.
 func (o *outbox) locate(ctx context.Context, message *jetstream.RawStreamMsg) (position, error) {
+	if !comesFrom(message.Header, o.source) {
+		return beginning, fmt.Errorf("%w: its last message comes from %q, this boundary's come from %q", errNoCopy, message.Header.Get(headerSource), o.source)
+	}
 	claimed, _, err := Decode(message.Header, message.Data)
 	if err != nil {
 		return beginning, fmt.Errorf("%w: %w", errNoCopy, err)

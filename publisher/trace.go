@@ -24,7 +24,7 @@ import (
 const (
 	headerTraceParent = "ce-traceparent"
 
-	// tracePrefix and a boundary make the subject on which a node tells the publishing one of a trace.
+	// tracePrefix, the store and a boundary make the subject on which a node tells the publishing one of a trace.
 	tracePrefix = "orisun.traces."
 
 	// maxTraces is how many saves of a boundary are remembered: more than are published in the moment between a commit and its publication.
@@ -95,14 +95,14 @@ func (p *Publisher) Traced(boundary string, transactionID int64, span trace.Span
 		return
 	}
 	text := strconv.FormatInt(transactionID, 10) + " " + traceParent(span)
-	if err := p.config.NATS.Publish(tracePrefix+boundary, []byte(text)); err != nil {
+	if err := p.config.NATS.Publish(boundarySubject(tracePrefix, p.config.StoreID, boundary), []byte(text)); err != nil {
 		p.log.Debug("trace not told to the publishing node", "boundary", boundary, "error", err)
 	}
 }
 
 // hearTrace is told what Traced tells on another node.
 func (p *Publisher) hearTrace(message *nats.Msg) {
-	o := p.find(strings.TrimPrefix(message.Subject, tracePrefix))
+	o := p.find(boundaryOf(message.Subject))
 	number, parent, _ := strings.Cut(string(message.Data), " ")
 	transactionID, err := strconv.ParseInt(number, 10, 64)
 	if span := parseTraceParent(parent); o != nil && o.look().Leads && err == nil && span.IsValid() {

@@ -69,16 +69,17 @@ type world struct {
 	nats *embedded.Server
 	dir  string // of NATS
 
-	limits publisher.StreamLimits
-	batch  int
-	config jetstream.StreamConfig // of a stream that was deleted
+	storeID string
+	limits  publisher.StreamLimits
+	batch   int
+	config  jetstream.StreamConfig // of a stream that was deleted
 }
 
 const boundary = "orders"
 
 func newWorld(t testing.TB) *world {
 	t.Helper()
-	w := &world{t: t, pool: pgtest.New(t), dir: t.TempDir(), batch: 100}
+	w := &world{t: t, pool: pgtest.New(t), dir: t.TempDir(), batch: 100, storeID: "test"}
 	pgtest.Boundary(t, w.pool, boundary)
 	w.nats = startNATS(t, w.dir)
 	return w
@@ -218,7 +219,7 @@ func (w *world) startNode() *node {
 	}
 	leases := publisher.NewLeases(w.pool.Config().ConnConfig, logTo(w.t))
 	n := &node{nats: conn, Publisher: publisher.New(publisher.Config{
-		Leases: leases, Database: w.pool, NATS: conn, Source: "/orisun", BatchSize: w.batch,
+		Leases: leases, Database: w.pool, NATS: conn, StoreID: w.storeID, BatchSize: w.batch,
 		Stream: w.limits, Logger: logTo(w.t),
 	})}
 	stopLeases := inBackground(w.t, leases.Run)

@@ -22,7 +22,7 @@ const requestHeaderLimit = 10 * time.Second
 // adminHTTP is what ORISUN_ADMIN_PORT serves, from the first moment of a start to the end of a drain:
 //
 //	GET  /healthz        200 while the process answers at all
-//	GET  /readyz         200 while calls are answered, else 503; JSON with reasons
+//	GET  /readyz         200 while calls are answered, else 503; JSON, with reasons for authenticated callers
 //	GET  /metrics        for Prometheus
 //	GET  /openapi.json   what can be called by HTTP
 //	POST /orisun.EventStore/SaveEvents and so on: every RPC, with the credentials, the errors and the interceptors of gRPC (http_calls.go)

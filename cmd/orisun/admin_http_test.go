@@ -82,6 +82,22 @@ func TestReadinessTellsWhatIsWrongAndHealthThatTheProcessLives(t *testing.T) {
 		t.Errorf("warnings %q: the tests' PostgreSQL has no fsync, and the password is the default one", warnings)
 	}
 
+	for name, header := range map[string][]string{
+		"no credentials": {"Authorization", ""}, "a wrong password": {"Authorization", "Basic YWRtaW46d3Jvbmc="}, "a forged token": {"Authorization", "", "X-Auth-Token", "forged"},
+	} {
+		status, text := ask(t, http.MethodGet, "http://"+server.http+"/readyz", "", header...)
+		var shown map[string]any
+		if err := json.Unmarshal([]byte(text), &shown); err != nil {
+			t.Fatalf("%v in %s", err, text)
+		}
+		if status != http.StatusOK || shown["ready"] != true || len(shown) != 2 || shown["details"] == nil {
+			t.Errorf("%s: %d %s, want 200, that it is ready and why there are no details", name, status, text)
+		}
+	}
+	if status, text := ask(t, http.MethodGet, "http://"+server.http+"/readyz", "", "Authorization", "", "X-Auth-Token", tokenOf(t, server)); status != http.StatusOK || !strings.Contains(text, `"postgresql"`) {
+		t.Errorf("by a token: %d %s", status, text)
+	}
+
 	allow := func(allowed bool) { // connections to the database of this test
 		t.Helper()
 		other := config.Copy()
@@ -109,6 +125,9 @@ func TestReadinessTellsWhatIsWrongAndHealthThatTheProcessLives(t *testing.T) {
 		status, answer = readyz(t, server)
 		return status == http.StatusServiceUnavailable && !answer.Ready && !answer.Checks["postgresql"].OK && answer.Checks["postgresql"].Reason != ""
 	})
+	if status, text := ask(t, http.MethodGet, "http://"+server.http+"/readyz", "", "Authorization", ""); status != http.StatusServiceUnavailable || strings.Contains(text, "postgresql") {
+		t.Errorf("a probe without credentials while PostgreSQL is away: %d %s", status, text)
+	}
 	if status, text := ask(t, http.MethodGet, "http://"+server.http+"/healthz", ""); status != http.StatusOK || !strings.Contains(text, `"ok"`) {
 		t.Errorf("health while PostgreSQL is away: %d %s", status, text)
 	}

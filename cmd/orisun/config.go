@@ -8,7 +8,6 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"net/netip"
 	"net/url"
 	"regexp"
 	"slices"
@@ -103,6 +102,10 @@ type NATSConfig struct {
 	ServerName       string        `env:"ORISUN_NATS_SERVER_NAME" default:"orisun-nats-2" notempty:"true" desc:"NATS server name; distinct for each node of a cluster"`
 	Host             string        `env:"ORISUN_NATS_HOST" default:"127.0.0.1" desc:"Address the NATS server listens on; empty is all"`
 	Port             int           `env:"ORISUN_NATS_PORT" default:"4224" min:"0" max:"65535" desc:"NATS server port; 0 is any free port"`
+	TLSEnabled       bool          `env:"ORISUN_NATS_TLS_ENABLED" default:"false" desc:"Enable TLS for NATS: clients verify the server, and the nodes of a cluster each other"`
+	TLSCertFile      string        `env:"ORISUN_NATS_TLS_CERT_FILE" default:"/etc/orisun/tls/server.crt" desc:"Certificate file of NATS; a node of a cluster shows it to the others as server and as client"`
+	TLSKeyFile       string        `env:"ORISUN_NATS_TLS_KEY_FILE" default:"/etc/orisun/tls/server.key" desc:"Private key file of NATS"`
+	TLSCAFile        string        `env:"ORISUN_NATS_TLS_CA_FILE" default:"/etc/orisun/tls/ca.crt" desc:"CA certificate that signs the certificates of a cluster's nodes"`
 	MaxPayload       int32         `env:"ORISUN_NATS_MAX_PAYLOAD" default:"1048576" min:"4096" max:"67108864" desc:"Maximum NATS message payload size in bytes"`
 	StoreDir         string        `env:"ORISUN_NATS_STORE_DIR" default:"./data/orisun/nats" notempty:"true" desc:"NATS storage directory"`
 	StreamReplicas   int           `env:"ORISUN_NATS_STREAM_REPLICAS" default:"0" min:"0" max:"5" desc:"Copies of each boundary's stream; 0 is 3 in a cluster, else 1"`
@@ -114,7 +117,7 @@ type NATSConfig struct {
 	ClusterHost      string        `env:"ORISUN_NATS_CLUSTER_HOST" default:"0.0.0.0" desc:"NATS cluster host"`
 	ClusterPort      int           `env:"ORISUN_NATS_CLUSTER_PORT" default:"6222" min:"0" max:"65535" desc:"NATS cluster port; 0 is any free port"`
 	ClusterUsername  string        `env:"ORISUN_NATS_CLUSTER_USERNAME" default:"nats" desc:"NATS cluster username"`
-	ClusterPassword  string        `env:"ORISUN_NATS_CLUSTER_PASSWORD" default:"password@1" secret:"true" desc:"NATS cluster password"`
+	ClusterPassword  string        `env:"ORISUN_NATS_CLUSTER_PASSWORD" default:"password@1" secret:"true" desc:"NATS cluster password, the same on all nodes; a cluster does not start with the default"`
 	ClusterAdvertise string        `env:"ORISUN_NATS_CLUSTER_ADVERTISE" desc:"host:port at which the other nodes reach this one, where that is not what it listens on; empty is what it listens on"`
 	ClusterTimeout   time.Duration `env:"ORISUN_NATS_CLUSTER_TIMEOUT" default:"1800s" min:"1ms" max:"24h" desc:"NATS cluster operation timeout: how long a node recovers its streams at its start before it gives up"`
 	ClusterRoutes    Routes        `env:"ORISUN_NATS_CLUSTER_ROUTES" default:"nats://0.0.0.0:6223,nats://0.0.0.0:6224" secret:"userinfo" desc:"Comma-separated cluster routes, each nats://host:port"`
@@ -374,7 +377,7 @@ func (r *reading) checkSchemas() Schemas {
 // defaultClusterPassword is what ORISUN_NATS_CLUSTER_PASSWORD is when nobody sets it.
 const defaultClusterPassword = "password@1"
 
-// checkTogether rejects settings that are fine alone and wrong with another, and warns of what is only unlikely.
+// checkTogether rejects settings that are fine alone and wrong with another.
 func (r *reading) checkTogether() {
 	c := r.config
 	otelHost, otelPort, otelErr := net.SplitHostPort(c.OTEL.Endpoint)
@@ -420,6 +423,26 @@ func (r *reading) checkTogether() {
 			"must name the other nodes when ORISUN_NATS_CLUSTER_ENABLED is true",
 		},
 		{
+			c.NATS.ClusterEnabled && c.NATS.ClusterPassword == defaultClusterPassword, "ORISUN_NATS_CLUSTER_PASSWORD",
+			"must not be the default when ORISUN_NATS_CLUSTER_ENABLED is true, since whoever knows it can join as a node and read every boundary: set another one, the same on all nodes",
+		},
+		{
+			c.NATS.ClusterEnabled && c.PG.Embedded(), "ORISUN_PG_HOST",
+			"must name the database that all nodes share when ORISUN_NATS_CLUSTER_ENABLED is true: a PostgreSQL of its own would make this node another store",
+		},
+		{
+			c.NATS.TLSEnabled && c.NATS.TLSCertFile == "", "ORISUN_NATS_TLS_CERT_FILE",
+			"must not be empty when ORISUN_NATS_TLS_ENABLED is true",
+		},
+		{
+			c.NATS.TLSEnabled && c.NATS.TLSKeyFile == "", "ORISUN_NATS_TLS_KEY_FILE",
+			"must not be empty when ORISUN_NATS_TLS_ENABLED is true",
+		},
+		{
+			c.NATS.TLSEnabled && c.NATS.ClusterEnabled && c.NATS.TLSCAFile == "", "ORISUN_NATS_TLS_CA_FILE",
+			"must not be empty when ORISUN_NATS_TLS_ENABLED and ORISUN_NATS_CLUSTER_ENABLED are true: nodes verify each other with it",
+		},
+		{
 			c.OTEL.Enabled && (otelErr != nil || otelHost == "" || otelPort == ""), "ORISUN_OTEL_ENDPOINT",
 			"must be host:port, without a scheme, when ORISUN_OTEL_ENABLED is true",
 		},
@@ -427,11 +450,5 @@ func (r *reading) checkTogether() {
 		if rule.broken && r.valid(rule.env) {
 			r.reject(rule.env, "%s", rule.allowed)
 		}
-	}
-	if c.NATS.ClusterEnabled && c.PG.Embedded() {
-		r.warnings = append(r.warnings, "ORISUN_NATS_CLUSTER_ENABLED is true and ORISUN_PG_HOST is empty: this node runs a PostgreSQL of its own, so nodes share events only if the others' ORISUN_PG_HOST names it")
-	}
-	if host, err := netip.ParseAddr(c.NATS.ClusterHost); c.NATS.ClusterEnabled && c.NATS.ClusterPassword == defaultClusterPassword && (err != nil || !host.IsLoopback()) {
-		r.warnings = append(r.warnings, "ORISUN_NATS_CLUSTER_PASSWORD is the default one, which everybody knows: whoever reaches ORISUN_NATS_CLUSTER_PORT can join as a node and read every boundary's stream; set it, the same on all nodes")
 	}
 }

@@ -29,6 +29,11 @@ const databaseWait = time.Minute
 // of milliseconds: closed as soon as it is idle, it would learn anew for every few questions.
 const spareTime = 10 * time.Second
 
+// defaultDatabasePassword is what ORISUN_PG_PASSWORD is when nobody sets it.
+const defaultDatabasePassword = "postgres"
+
+const warnDefaultDatabasePassword = "the server's own PostgreSQL has the default password, so any user of this machine can read and change every event: set ORISUN_PG_PASSWORD; a start puts it in force"
+
 // startPostgres starts the PostgreSQL of our own, and points the configuration at its socket.
 func (s *Server) startPostgres(ctx context.Context) (*postgres.Server, error) {
 	pg := s.config.PG
@@ -178,6 +183,22 @@ func (s *Server) migrate(ctx context.Context) error {
 		s.log.Info("applied migrations", "count", len(applied), "version", applied[len(applied)-1])
 	}
 	return nil
+}
+
+// claimStore is the store's identity, a new one where the database is a copy.
+func (s *Server) claimStore(ctx context.Context, pool *pgxpool.Pool) (string, error) {
+	store, err := db.New().ClaimStore(ctx, pool)
+	if err != nil {
+		return "", fmt.Errorf("claim the store: %w", err)
+	}
+	switch store.PreviousID {
+	case store.StoreID:
+	case "":
+		s.log.Info("the store has got an identity", "store", store.StoreID)
+	default:
+		s.log.Warn("this database is a copy of another store: it has got an identity and keys of its own, and all tokens are void", "store", store.StoreID, "copy_of", store.PreviousID)
+	}
+	return store.StoreID, nil
 }
 
 // initializeBoundaries makes the configured boundaries where they do not exist.

@@ -41,7 +41,7 @@ func TestEveryPortThatIsTakenIsNamedInOneLine(t *testing.T) {
 	for _, variable := range []string{"ORISUN_GRPC_PORT", "ORISUN_ADMIN_PORT", "ORISUN_PPROF_PORT", "ORISUN_NATS_PORT", "ORISUN_NATS_CLUSTER_PORT"} {
 		env := append(outside(config), "ORISUN_PPROF_ENABLED=true", "ORISUN_PPROF_PORT=0", variable+"="+port)
 		if variable == "ORISUN_NATS_CLUSTER_PORT" {
-			env = append(env, "ORISUN_NATS_CLUSTER_ENABLED=true", "ORISUN_NATS_CLUSTER_HOST=127.0.0.1", "ORISUN_NATS_CLUSTER_ROUTES=nats://127.0.0.1:1")
+			env = append(env, "ORISUN_NATS_CLUSTER_ENABLED=true", "ORISUN_NATS_CLUSTER_PASSWORD=own", "ORISUN_NATS_CLUSTER_HOST=127.0.0.1", "ORISUN_NATS_CLUSTER_ROUTES=nats://127.0.0.1:1")
 		}
 		code, output := runToEnd(t, environment(t.TempDir(), env...))
 		lines := problems(output)

@@ -2,13 +2,19 @@ package main
 
 import (
 	"context"
+	"errors"
 	"maps"
+	"net"
 	"net/http"
+	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/oexza/orisun/migrations"
 )
@@ -34,12 +40,15 @@ type readiness struct {
 	phase atomic.Pointer[string] // why calls are not answered; empty when they are
 	vital atomic.Pointer[readinessAnswer]
 
-	mu     sync.Mutex // guards the cached results of the checks that are not required
-	checks []readinessCheck
-	known  readinessAnswer
-	asked  time.Time
-	unsafe func(context.Context) ([]string, error)
-	isOpen func(context.Context) (bool, error)
+	callers atomic.Pointer[callers] // nil until calls are answered
+
+	mu       sync.Mutex // guards what follows, the cached results of the checks that are not required among it
+	standing []string   // warnings that hold as long as the server runs
+	checks   []readinessCheck
+	known    readinessAnswer
+	asked    time.Time
+	unsafe   func(context.Context) ([]string, error)
+	isOpen   func(context.Context) (bool, error)
 }
 
 type readinessCheck struct {
@@ -51,6 +60,13 @@ type readinessCheck struct {
 // serving is gRPC health.
 type serving interface{ SetServing(serving bool) }
 
+// readinessStatus is the answer for callers who are not authenticated.
+type readinessStatus struct {
+	Ready   bool   `json:"ready"`
+	Details string `json:"details,omitempty"` // why there are none
+}
+
+// readinessAnswer is the answer for the others.
 type readinessAnswer struct {
 	Ready    bool                     `json:"ready"`
 	Serving  readinessPart            `json:"serving"`
@@ -86,6 +102,7 @@ func (r *readiness) restOn(pool *pgxpool.Pool, streams *streaming, callers *call
 		{"saves", false, func(context.Context) error { return shortage() }},
 		{"jetstream", false, streams.check},
 	}
+	r.callers.Store(callers)
 	r.isOpen = callers.defaultPasswordIsOpen
 	r.unsafe = func(ctx context.Context) ([]string, error) { return unsafeSettings(ctx, pool) }
 }
@@ -103,6 +120,13 @@ func cachedFor(age time.Duration, check func(context.Context) error) func(contex
 		}
 		return err
 	}
+}
+
+// warn adds a warning that holds as long as the server runs.
+func (r *readiness) warn(text string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.standing = append(r.standing, text)
 }
 
 // draining reports that the server takes no more calls.
@@ -137,12 +161,59 @@ func (r *readiness) look(ctx context.Context, health serving) {
 }
 
 func (r *readiness) serve(w http.ResponseWriter, request *http.Request) {
+	var hidden error
+	var looking sync.WaitGroup // both take their time while PostgreSQL is away
+	looking.Go(func() { hidden = r.authenticate(request) })
 	answer := r.ask(request.Context())
+	looking.Wait()
 	status := http.StatusOK
 	if !answer.Ready {
 		status = http.StatusServiceUnavailable
 	}
+	if hidden != nil {
+		answerJSON(w, status, readinessStatus{Ready: answer.Ready, Details: hidden.Error()})
+		return
+	}
 	answerJSON(w, status, answer)
+}
+
+var (
+	errNoCredentials    = errors.New("for authenticated callers only")
+	errNotChecked       = errors.New("the credentials cannot be checked now; the server's log has the details")
+	errWrongCredentials = errors.New("the credentials are wrong or expired")
+)
+
+// authenticate returns nil where the caller may see the details. While PostgreSQL is away, callers count whom this node let in before: that is when
+// details are wanted. Wrong credentials change nothing else, since a password that was changed must not take the node out.
+func (r *readiness) authenticate(request *http.Request) error {
+	token, authorization := request.Header.Get("X-Auth-Token"), request.Header.Get("Authorization")
+	if token == "" && authorization == "" {
+		return errNoCredentials
+	}
+	callers := r.callers.Load()
+	if callers == nil {
+		return errNotChecked
+	}
+	from, err := netip.ParseAddrPort(request.RemoteAddr)
+	if err != nil {
+		return errNotChecked
+	}
+	ctx, cancel := context.WithTimeout(request.Context(), readinessLimit)
+	defer cancel()
+	_, err = callers.auth.Authenticate(ctx, token, authorization, net.TCPAddrFromAddrPort(from))
+	switch status.Code(err) {
+	case codes.OK:
+		return nil
+	case codes.Unauthenticated:
+		return errWrongCredentials
+	case codes.ResourceExhausted: // too many wrong passwords
+		return errNotChecked
+	default:
+		if callers.auth.Remembers(token, authorization) {
+			return nil
+		}
+		return errNotChecked
+	}
 }
 
 // ask joins the latest results of the required checks with the other checks, which run again where their results are older than readinessAge. One request runs them, the
@@ -208,7 +279,8 @@ func (c readinessCheck) look(ctx context.Context) readinessPart {
 }
 
 // warnings are what may cost events, or lets strangers in.
-func (r *readiness) warnings(ctx context.Context) (warnings []string) {
+func (r *readiness) warnings(ctx context.Context) []string {
+	warnings := slices.Clone(r.standing)
 	if r.unsafe != nil {
 		settings, err := r.unsafe(ctx)
 		for _, setting := range settings {

@@ -80,6 +80,10 @@ func (s *Server) Run(ctx context.Context) (err error) {
 			return err
 		}
 		defer func() { err = errors.Join(err, s.stop(own.Stop)) }()
+		if s.config.PG.Password == defaultDatabasePassword {
+			s.log.Warn(warnDefaultDatabasePassword, "user", s.config.PG.User, "database", s.config.PG.Name)
+			admin.readiness.warn(warnDefaultDatabasePassword)
+		}
 	}
 
 	write, err := newPool(ctx, s.config.PG, s.config.PG.WriteMaxOpen, s.config.PG.WriteMaxIdle, telemetry.traceQueries, planOverEvents)
@@ -113,12 +117,22 @@ func (s *Server) Run(ctx context.Context) (err error) {
 		return err
 	}
 
+	var storeID string
+	err = s.step("claim the store", func() error {
+		return s.waitForDatabase(ctx, func(ctx context.Context) (err error) {
+			storeID, err = s.claimStore(ctx, write)
+			return err
+		})
+	})
+	if err != nil {
+		return err
+	}
 	if s.callers, err = newCallers(s.config, directory, s.address, s.adminAddress); err != nil {
 		return err
 	}
 	var streams *streaming
 	err = s.step("start NATS", func() (err error) {
-		streams, err = s.startStreaming(ctx, outbox, read, telemetry)
+		streams, err = s.startStreaming(ctx, storeID, outbox, read, telemetry)
 		return err
 	})
 	if err != nil {
@@ -133,7 +147,7 @@ func (s *Server) Run(ctx context.Context) (err error) {
 	build := readBuildInfo()
 	store := service.NewEventStore(service.Config{
 		Write: write, Read: read,
-		MessageSize:       messageSize,
+		MessageSize:       messageSize(storeID),
 		MaxMessageBytes:   publisher.MaxMessageSize(int(s.config.NATS.MaxPayload)),
 		MaxPageBytes:      s.config.GRPC.MaxSendMessageSize,
 		Saved:             streams.hint,
@@ -191,8 +205,10 @@ func (s *Server) Run(ctx context.Context) (err error) {
 }
 
 // messageSize is what an event takes at most when it is published.
-func messageSize(boundary, eventID, eventType string, data, metadata int) int {
-	return publisher.MessageSize(boundary, eventSource+"/"+boundary, eventID, eventType, data, metadata)
+func messageSize(storeID string) func(boundary, eventID, eventType string, data, metadata int) int {
+	return func(boundary, eventID, eventType string, data, metadata int) int {
+		return publisher.MessageSize(boundary, publisher.Source(storeID, boundary), eventID, eventType, data, metadata)
+	}
 }
 
 // prepareDatabase leaves a PostgreSQL that has what this binary needs.

@@ -13,9 +13,6 @@ import (
 	"github.com/oexza/orisun/publisher"
 )
 
-// eventSource names this store in the CloudEvents source of what it publishes: every node of a cluster says the same.
-const eventSource = "/orisun"
-
 // streaming is what brings events from PostgreSQL to subscribers: NATS in this process, the leases, the publisher and the feed.
 type streaming struct {
 	nats      *jetstream.Server
@@ -30,11 +27,14 @@ type streaming struct {
 }
 
 // startStreaming starts NATS and begins to publish. What began is ended again when a later part fails.
-func (s *Server) startStreaming(ctx context.Context, outbox, read *pgxpool.Pool, telemetry *telemetry) (_ *streaming, err error) {
+func (s *Server) startStreaming(ctx context.Context, storeID string, outbox, read *pgxpool.Pool, telemetry *telemetry) (_ *streaming, err error) {
 	config := s.config.NATS
 	var started streaming
-	started.nats, err = jetstream.Start(ctx, s.jetStreamConfig())
+	embedded, err := s.jetStreamConfig(storeID)
 	if err != nil {
+		return nil, err
+	}
+	if started.nats, err = jetstream.Start(ctx, embedded); err != nil {
 		return nil, err
 	}
 	defer func() {
@@ -54,19 +54,20 @@ func (s *Server) startStreaming(ctx context.Context, outbox, read *pgxpool.Pool,
 		return nil, err
 	}
 	started.leases = publisher.NewLeases(database, s.log)
-	started.feed = publisher.NewFeed(publisher.FeedConfig{Pool: read, NATS: started.conns[1], Tracer: telemetry.tracer(), Log: s.log})
+	started.feed = publisher.NewFeed(publisher.FeedConfig{Pool: read, NATS: started.conns[1], StoreID: storeID, Tracer: telemetry.tracer(), Log: s.log})
 	started.publisher = publisher.New(publisher.Config{
 		Leases:    started.leases,
 		Database:  outbox,
 		NATS:      started.conns[0],
-		Source:    eventSource,
+		StoreID:   storeID,
 		BatchSize: s.config.Publisher.BatchSize,
 		Stream: publisher.StreamLimits{
 			Replicas: config.Replicas(), MaxBytes: int64(config.StreamMaxBytes), MaxAge: config.StreamMaxAge, MaxMessages: int64(config.StreamMaxMsgs),
 		},
-		Hinted: started.feed.Hint,
-		Tracer: telemetry.tracer(),
-		Logger: s.log,
+		Hinted:    started.feed.Hint,
+		Committed: started.feed.Committed,
+		Tracer:    telemetry.tracer(),
+		Logger:    s.log,
 	})
 	started.users = publisher.NewProjector(started.leases, s.config.Admin.Boundary, "users", projectUsers(s.config.Admin.Boundary), s.log)
 	if err := errors.Join(started.publisher.Instrument(telemetry.meter()), started.feed.Instrument(telemetry.meter())); err != nil {
@@ -123,18 +124,23 @@ func (s *streaming) disconnect() error {
 	return s.nats.Shutdown()
 }
 
-func (s *Server) jetStreamConfig() jetstream.Config {
+func (s *Server) jetStreamConfig(storeID string) (jetstream.Config, error) {
 	config := s.config.NATS
+	clients, routes, err := newNATSTLS(config, s.log)
+	if err != nil {
+		return jetstream.Config{}, err
+	}
 	started := jetstream.Config{
 		ServerName: config.ServerName, Host: config.Host, Port: config.Port,
 		LogIn:      s.callers.logInByNATS,
+		TLS:        clients,
 		MaxPayload: config.MaxPayload, StoreDir: config.StoreDir, Logger: s.log,
 	}
 	if config.ClusterEnabled {
 		started.Cluster = &jetstream.ClusterConfig{
-			Name: config.ClusterName, Host: config.ClusterHost, Port: config.ClusterPort, Advertise: config.ClusterAdvertise,
+			Name: config.ClusterName, StoreID: storeID, TLS: routes, Host: config.ClusterHost, Port: config.ClusterPort, Advertise: config.ClusterAdvertise,
 			User: config.ClusterUsername, Password: config.ClusterPassword, Routes: config.ClusterRoutes, StartTimeout: config.ClusterTimeout,
 		}
 	}
-	return started
+	return started, nil
 }

@@ -100,7 +100,7 @@ func (n *node) startPublisher(log *slog.Logger) {
 		n.t.Fatal(err)
 	}
 	p := publisher.New(publisher.Config{
-		Leases: n.leases, Database: n.pool, NATS: conn, Source: "/orisun", BatchSize: 1000, Logger: log,
+		Leases: n.leases, Database: n.pool, NATS: conn, StoreID: "test", BatchSize: 1000, Logger: log,
 	})
 	n.publisher.Store(p)
 	ctx, cancel := context.WithCancel(context.Background())
@@ -126,9 +126,9 @@ func (n *node) serve(config *Config, log *slog.Logger) {
 	serving, drain := context.WithCancel(context.Background())
 	n.drain = drain
 	n.store = service.NewEventStore(service.Config{
-		Write: n.pool, Read: n.pool, MessageSize: messageSize, MaxMessageBytes: 1 << 20, MaxPageBytes: config.GRPC.MaxSendMessageSize, Info: &orisunpb.GetServerInfoResponse{},
+		Write: n.pool, Read: n.pool, MessageSize: messageSize("test"), MaxMessageBytes: 1 << 20, MaxPageBytes: config.GRPC.MaxSendMessageSize, Info: &orisunpb.GetServerInfoResponse{},
 		Saved:             func(boundary string) { n.publisher.Load().Hint(boundary) },
-		Feed:              publisher.NewFeed(publisher.FeedConfig{Pool: n.pool, NATS: n.js.Conn(), Log: log}),
+		Feed:              publisher.NewFeed(publisher.FeedConfig{Pool: n.pool, NATS: n.js.Conn(), StoreID: "test", Log: log}),
 		AcquireSubscriber: acquireSubscriber(n.leases),
 		Serving:           serving,
 	})

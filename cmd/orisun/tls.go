@@ -40,6 +40,37 @@ func newCertificates(config GRPCConfig, log *slog.Logger) (*certificates, error)
 	return certificates, certificates.reload()
 }
 
+// newNATSTLS is TLS for the port of NATS's clients and, in a cluster, for the routes between nodes, where both sides show and verify certificates. Without
+// TLS both are nil.
+func newNATSTLS(config NATSConfig, log *slog.Logger) (clients, routes *tls.Config, err error) {
+	if !config.TLSEnabled {
+		return nil, nil, nil
+	}
+	files := []certificateFile{
+		{"ORISUN_NATS_TLS_CERT_FILE", config.TLSCertFile},
+		{"ORISUN_NATS_TLS_KEY_FILE", config.TLSKeyFile},
+	}
+	if config.ClusterEnabled {
+		files = append(files, certificateFile{"ORISUN_NATS_TLS_CA_FILE", config.TLSCAFile})
+	}
+	certificates := &certificates{files: files, log: log}
+	if err := certificates.reload(); err != nil {
+		return nil, nil, err
+	}
+	clients = &tls.Config{MinVersion: tls.VersionTLS12, GetConfigForClient: certificates.forNATSClient}
+	if config.ClusterEnabled {
+		routes = &tls.Config{
+			MinVersion: tls.VersionTLS12,
+			// What a node does as the server of a route.
+			GetConfigForClient: certificates.forClient,
+			// And as its client. NATS copies this configuration, so the authorities are those of the start.
+			GetClientCertificate: certificates.ofClient,
+			RootCAs:              certificates.current.ClientCAs,
+		}
+	}
+	return clients, routes, nil
+}
+
 // certificateFile is a file in PEM form and the variable that names it.
 type certificateFile struct{ variable, path string }
 
@@ -76,6 +107,26 @@ func (c *certificates) forHTTP(hello *tls.ClientHelloInfo) (*tls.Config, error) 
 		config.ClientAuth = tls.VerifyClientCertIfGiven
 	}
 	return config, nil
+}
+
+// forNATSClient is forClient for those who show a password in place of a certificate.
+func (c *certificates) forNATSClient(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+	config, err := c.forClient(hello)
+	if err != nil {
+		return nil, err
+	}
+	config = config.Clone()
+	config.ClientAuth, config.ClientCAs = tls.NoClientCert, nil
+	return config, nil
+}
+
+// ofClient is the certificate that a node shows to another one.
+func (c *certificates) ofClient(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+	config, err := c.forClient(nil)
+	if err != nil {
+		return nil, err
+	}
+	return &config.Certificates[0], nil
 }
 
 // reload takes over what the files hold. It tells once that they cannot be used, and nothing more until they change again.

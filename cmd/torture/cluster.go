@@ -36,6 +36,9 @@ type cluster struct {
 	toPostgres []*proxy   // of each node
 	routes     [][]*proxy // from each node to each other one; nil to itself
 
+	ours, theirs *authority // of the nodes' certificates, and one that no node trusts
+	foreign      *foreign
+
 	// admin is a pool that goes to PostgreSQL directly.
 	admin *pgxpool.Pool
 }
@@ -59,6 +62,12 @@ func startCluster(ctx context.Context, config clusterConfig) (_ *cluster, err er
 			err = errors.Join(err, c.close())
 		}
 	}()
+	if c.ours, err = newAuthority("ours"); err != nil {
+		return nil, err
+	}
+	if c.theirs, err = newAuthority("theirs"); err != nil {
+		return nil, err
+	}
 	if c.clock, err = newClock(ctx, config.dir); err != nil {
 		return nil, err
 	}
@@ -100,28 +109,32 @@ func startCluster(ctx context.Context, config clusterConfig) (_ *cluster, err er
 				return nil, err
 			}
 		}
-		n.env = append(c.environment(i, routePorts[i], closed[i]), "ORISUN_GRPC_PORT="+strconv.Itoa(n.grpcPort), "ORISUN_NATS_PORT="+strconv.Itoa(n.natsPort))
+		var routes []string
+		for _, route := range c.routes[i] {
+			if route != nil {
+				routes = append(routes, "nats://127.0.0.1:"+strconv.Itoa(route.port()))
+			}
+		}
+		n.env = append(c.environment(n.name, database, c.toPostgres[i].port(), routePorts[i], closed[i], routes),
+			"ORISUN_GRPC_PORT="+strconv.Itoa(n.grpcPort), "ORISUN_NATS_PORT="+strconv.Itoa(n.natsPort))
+		if err := c.secure(n); err != nil {
+			return nil, err
+		}
 		n.env = append(n.env, config.env...)
 		if err := n.dial(); err != nil {
 			return nil, err
 		}
 		c.nodes = append(c.nodes, n)
 	}
-	return c, nil
+	return c, c.makeForeign(ctx, config.binary, routePorts)
 }
 
 // environment is that of a node. It advertises a port on which nobody listens, so that the others reach it by their proxies alone.
-func (c *cluster) environment(i, routePort, closedPort int) []string {
+func (c *cluster) environment(name, database string, pgPort, routePort, closedPort int, routes []string) []string {
 	n := strconv.Itoa
-	var routes []string
-	for _, route := range c.routes[i] {
-		if route != nil {
-			routes = append(routes, "nats://127.0.0.1:"+n(route.port()))
-		}
-	}
 	return []string{
 		"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"), //nolint:forbidigo // what a child needs of ours
-		"ORISUN_PG_HOST=127.0.0.1", "ORISUN_PG_PORT=" + n(c.toPostgres[i].port()),
+		"ORISUN_PG_HOST=127.0.0.1", "ORISUN_PG_PORT=" + n(pgPort),
 		"ORISUN_PG_USER=postgres", "ORISUN_PG_PASSWORD=" + password, "ORISUN_PG_NAME=" + database,
 		"ORISUN_PG_SCHEMAS=" + boundary + ":public,orisun_admin:admin",
 		`ORISUN_BOUNDARIES=[{"name":"` + boundary + `","description":""},{"name":"orisun_admin","description":""}]`,
@@ -130,7 +143,7 @@ func (c *cluster) environment(i, routePort, closedPort int) []string {
 		"ORISUN_NATS_CLUSTER_USERNAME=routes", "ORISUN_NATS_CLUSTER_PASSWORD=secret",
 		"ORISUN_NATS_CLUSTER_PORT=" + n(routePort), "ORISUN_NATS_CLUSTER_ADVERTISE=127.0.0.1:" + n(closedPort),
 		"ORISUN_NATS_CLUSTER_ROUTES=" + strings.Join(routes, ","),
-		"ORISUN_NATS_SERVER_NAME=node-" + n(i+1), "ORISUN_NATS_STORE_DIR=nats", "ORISUN_SHUTDOWN_TIMEOUT=10s",
+		"ORISUN_NATS_SERVER_NAME=" + name, "ORISUN_NATS_STORE_DIR=nats", "ORISUN_SHUTDOWN_TIMEOUT=10s",
 	}
 }
 
@@ -156,10 +169,21 @@ func (c *cluster) startPostgres(ctx context.Context, binDir string) (err error) 
 		Env:      c.clock.environment(),
 		Logger:   slog.New(slog.DiscardHandler),
 	})
-	if err == nil {
-		c.pgPort = c.pg.Port()
+	if err != nil {
+		return err
 	}
-	return err
+	c.pgPort = c.pg.Port()
+	return c.promote(ctx)
+}
+
+// promote makes the role a superuser, as who runs PostgreSQL for several nodes may have it.
+func (c *cluster) promote(ctx context.Context) error {
+	conn, err := pgx.Connect(ctx, fmt.Sprintf("host=%s port=%d user=%s dbname=%s sslmode=disable", c.pg.Host(), c.pgPort, c.pg.Superuser(), database))
+	if err != nil {
+		return err
+	}
+	_, err = conn.Exec(ctx, "ALTER ROLE postgres SUPERUSER")
+	return errors.Join(err, conn.Close(ctx))
 }
 
 // crashPostgres ends PostgreSQL as a crash does.
@@ -203,6 +227,7 @@ func (c *cluster) close() (err error) {
 			err = errors.Join(err, n.conn.Close())
 		}
 	}
+	err = errors.Join(err, c.foreign.close())
 	if c.admin != nil {
 		c.admin.Close()
 	}

@@ -83,7 +83,7 @@ func receive(t *testing.T, ids <-chan arrival, want string) time.Duration {
 // streamInfo is what a node's NATS says of the boundary's stream, or nil.
 func streamInfo(t *testing.T, n *node) *jetstream.StreamInfo {
 	t.Helper()
-	conn, err := nats.Connect("nats://127.0.0.1:"+strconv.Itoa(n.natsPort), nats.UserInfo("admin", "changeit"))
+	conn, err := nats.Connect("nats://127.0.0.1:"+strconv.Itoa(n.natsPort), nats.UserInfo("admin", "changeit"), nats.RootCAs(n.tlsDir()+"/ca.crt"))
 	if err != nil {
 		return nil
 	}

@@ -38,6 +38,8 @@ var catalogue = []fault{
 	{"hold back a node's traffic with PostgreSQL", 500 * time.Millisecond, 10 * time.Second, true, freezePostgres},
 	{"cut a node from the other nodes", 500 * time.Millisecond, 8 * time.Second, true, cutRoutes},
 	{"hold back a node's traffic with the other nodes", 500 * time.Millisecond, 10 * time.Second, true, freezeRoutes},
+	{"give a node a certificate that the others do not trust", time.Second, 6 * time.Second, true, mistrust},
+	{"let a node of another store join", 2 * time.Second, 6 * time.Second, false, joinForeign},
 	{"set PostgreSQL's clock", time.Second, 8 * time.Second, false, jumpClock},
 	{"leave a transaction open", 2 * time.Second, 10 * time.Second, false, leaveTransactionOpen},
 	{"insert by hand and commit late", 200 * time.Millisecond, 2 * time.Second, false, insertLate},

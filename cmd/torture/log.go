@@ -131,7 +131,7 @@ func compareStream(messages []*nats.Msg, log []*orisunpb.Event) error {
 
 // readStream reads the boundary's stream as any NATS client does.
 func readStream(ctx context.Context, n *node) (messages []*nats.Msg, err error) {
-	conn, err := nats.Connect("nats://127.0.0.1:"+strconv.Itoa(n.natsPort), nats.UserInfo("admin", "changeit"))
+	conn, err := nats.Connect("nats://127.0.0.1:"+strconv.Itoa(n.natsPort), nats.UserInfo("admin", "changeit"), nats.RootCAs(n.tlsDir()+"/ca.crt"))
 	if err != nil {
 		return nil, err
 	}

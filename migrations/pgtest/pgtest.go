@@ -87,6 +87,12 @@ func Clone(t testing.TB) *pgx.ConnConfig {
 	return create(t, template)
 }
 
+// Copy returns how to connect to a copy of another test's database, to which nothing is connected.
+func Copy(t testing.TB, original *pgx.ConnConfig) *pgx.ConnConfig {
+	t.Helper()
+	return create(t, pgx.Identifier{original.Database}.Sanitize())
+}
+
 // Boundary makes a boundary in a database, in schema public.
 func Boundary(t testing.TB, pool *pgxpool.Pool, name string) {
 	t.Helper()
@@ -145,10 +151,22 @@ func startServer() (*postgres.Server, error) {
 		Settings: map[string]string{"max_connections": "200"},
 		Logger:   slog.New(slog.DiscardHandler),
 	})
-	if err == nil {
-		running.Store(server)
+	if err != nil {
+		return nil, err
 	}
-	return server, err
+	running.Store(server)
+	return server, promote(server)
+}
+
+// promote makes the tests' role a superuser: they make roles, and look at what a server's role may not.
+func promote(server *postgres.Server) error {
+	ctx := context.Background()
+	conn, err := pgx.Connect(ctx, fmt.Sprintf("host=%s port=%d user=%s dbname=postgres sslmode=disable", server.Host(), server.Port(), server.Superuser()))
+	if err != nil {
+		return err
+	}
+	_, err = conn.Exec(ctx, "ALTER ROLE postgres SUPERUSER")
+	return errors.Join(err, conn.Close(ctx))
 }
 
 func migrateTemplate() error {

@@ -253,6 +253,28 @@ func (a *Authenticator) LogIn(ctx context.Context, given Credentials, from net.A
 	return user.identity, nil
 }
 
+// Authenticate returns who calls by another way than gRPC, by a token or by the value of an authorization header; either may be empty. The errors are
+// LogIn's.
+func (a *Authenticator) Authenticate(ctx context.Context, token, authorization string, from net.Addr) (Identity, error) {
+	caller, _, err := a.authenticate(ctx, token, authorization, hostOf(from))
+	return caller, err
+}
+
+// Remembers reports, without PostgreSQL, whether this node let in these credentials before. They may be void by now.
+func (a *Authenticator) Remembers(token, authorization string) bool {
+	if ring := a.keys.latest.Load(); ring != nil {
+		if _, ok := ring.open(token, time.Now()); ok {
+			return true
+		}
+	}
+	given, ok := parseBasic(authorization)
+	if !ok {
+		return false
+	}
+	user := a.users.named(given.Username)
+	return user != nil && user.hasShown(a.passwords.mac(given))
+}
+
 // IsCurrent returns nil where a caller who was let in before would be let in again, and may do the same; UNAUTHENTICATED where it would not.
 func (a *Authenticator) IsCurrent(ctx context.Context, caller Identity) error {
 	state, err := a.state.get(ctx)

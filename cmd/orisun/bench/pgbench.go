@@ -54,18 +54,21 @@ func newYardstick(ctx context.Context, s *server, dir string, config Config) (_ 
 		}
 	}
 	y := &yardstick{server: s, script: filepath.Join(dir, "pgbench.sql")}
-	if y.program, err = findPgbench(ctx, conn); err != nil {
+	if y.program, err = findPgbench(s); err != nil {
 		return nil, err
 	}
 	return y, os.WriteFile(y.script, []byte(insert+"VALUES "+values+";\n"), 0o600)
 }
 
-// findPgbench takes the one beside the server's other programs, else the one in PATH.
-func findPgbench(ctx context.Context, conn *pgx.Conn) (string, error) {
-	var dir string
-	if err := conn.QueryRow(ctx, `SELECT setting FROM pg_catalog.pg_config WHERE name = 'BINDIR'`).Scan(&dir); err != nil {
+// findPgbench takes the one beside the server's other programs, else the one in PATH. Where those are, PostgreSQL says in its data directory: the line
+// begins with its own program, and each argument has quotes around it.
+func findPgbench(s *server) (string, error) {
+	line, err := os.ReadFile(filepath.Join(s.command.Dir, "pg", "cluster", "postmaster.opts"))
+	if err != nil {
 		return "", err
 	}
+	postgres, _, _ := strings.Cut(string(line), ` "`)
+	dir := filepath.Dir(postgres)
 	beside := filepath.Join(dir, pgbench)
 	if _, err := os.Stat(beside); err == nil {
 		return beside, nil

@@ -15,6 +15,7 @@
 //     delivery subject is of the client's choosing, and NATS does not check it, nor who listens to whose inbox. So there is one kind of guest,
 //     and LogIn lets in only those who may read every boundary. What stands in a stream is not the truth, PostgreSQL is;
 //     the publisher makes a stream anew that holds a foreign message at its end.
+//   - A cluster serves one store: a server whose routes lead to another store does not start, and one that starts all the same is refused by the others.
 //   - NATS installs no signal handlers and never ends the process. What it says goes to the Logger: warnings and errors as such, the rest at
 //     level debug.
 //
@@ -30,6 +31,7 @@ package jetstream
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -38,8 +40,12 @@ import (
 	"time"
 )
 
-// ErrLocked says that another living process owns the store directory.
-var ErrLocked = errors.New("another server owns the NATS store directory")
+var (
+	// ErrLocked says that another living process owns the store directory.
+	ErrLocked = errors.New("another server owns the NATS store directory")
+	// ErrAnotherStore says that the routes lead to servers of another store only.
+	ErrAnotherStore = errors.New("the NATS cluster serves another store")
+)
 
 // LogIn tells whether these credentials let somebody in who connects from an address, within NATS's two seconds for it (ctx ends with them).
 type LogIn func(ctx context.Context, username, password string, from net.Addr) (Stay, bool)
@@ -59,6 +65,8 @@ type Config struct {
 	// LogIn says who may come in by TCP; nil is nobody.
 	LogIn LogIn
 
+	// TLS is the server's side of TLS for those who come by TCP; nil is none.
+	TLS *tls.Config
 	// MaxPayload is the most bytes of a message, headers and data together.
 	MaxPayload int32
 
@@ -74,7 +82,9 @@ type Config struct {
 
 // ClusterConfig is how servers find each other. User and Password are for the routes between them and the same on all.
 type ClusterConfig struct {
-	Name           string
+	Name string
+	// StoreID is the store that the cluster serves. NATS lets no server join that has another one, as it becomes a part of the cluster's name there.
+	StoreID        string
 	Host           string
 	Port           int // 0 is any free one
 	User, Password string
@@ -83,6 +93,8 @@ type ClusterConfig struct {
 	// Advertise is the host:port at which the others reach this one; empty is what it listens on. A start does not wait for the others.
 	Advertise string
 
+	// TLS is for both sides of routes: it has to verify servers and clients. nil is none.
+	TLS *tls.Config
 	// StartTimeout bounds the start, in which streams are recovered from the store directory. 0 is two minutes.
 	StartTimeout time.Duration
 }

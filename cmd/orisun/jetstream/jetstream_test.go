@@ -3,10 +3,8 @@ package jetstream_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -321,39 +319,8 @@ func TestWhyItDoesNotStart(t *testing.T) {
 // A hint of one node reaches the others.
 func TestNodesOfAClusterHearEachOther(t *testing.T) {
 	ports := freePorts(t, 2)
-	var servers []*embedded.Server
-	for i := range 2 {
-		cfg := config(t)
-		cfg.ServerName = fmt.Sprint("node-", i)
-		cfg.Cluster = &embedded.ClusterConfig{
-			Name: "c", Host: "127.0.0.1", Port: ports[i], User: "route", Password: "secret",
-			Routes: []*url.URL{{Scheme: "nats", User: url.UserPassword("route", "secret"), Host: fmt.Sprint("127.0.0.1:", ports[1-i])}},
-		}
-		servers = append(servers, start(t, cfg))
-	}
-	hearing, err := servers[1].Connect("test")
-	if err != nil {
-		t.Fatal(err)
-	}
-	heard, err := hearing.SubscribeSync("orisun.hints.*")
-	if err != nil {
-		t.Fatal(err)
-	}
-	telling, err := servers[0].Connect("test")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for deadline := time.Now().Add(30 * time.Second); ; {
-		if err := telling.Publish("orisun.hints.orders", nil); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := heard.NextMsg(100 * time.Millisecond); err == nil {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatal("nothing heard")
-		}
-	}
+	one := start(t, member(t, "one", "s", ports[0], ports[1]))
+	hears(t, start(t, member(t, "two", "s", ports[1], ports[0])), one)
 }
 
 func freePorts(t *testing.T, n int) []int {

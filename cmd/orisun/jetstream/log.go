@@ -24,6 +24,7 @@ type logger struct {
 	fatal   atomic.Pointer[error]
 	started atomic.Bool  // then nobody asks for failure any more
 	noRoom  atomic.Int64 // when NATS last said that there is none, in Unix nanoseconds
+	foreign atomic.Int64 // and when it last refused a node of another store
 
 	connections *rate.Limiter
 	unlogged    atomic.Int64
@@ -36,7 +37,7 @@ func newLogger(log *slog.Logger, dir string) *logger {
 // tell is for what somebody should know of. What a client does wrong is no error of the server.
 func (l *logger) tell(level slog.Level, format string, args ...any) {
 	text := fmt.Sprintf(format, args...)
-	if l.tellsNoRoom(text) {
+	if l.tellsNoRoom(text) || l.tellsForeign(text) {
 		return
 	}
 	ofClient := strings.Contains(text, " - cid:")
@@ -58,17 +59,38 @@ func (l *logger) tell(level slog.Level, format string, args ...any) {
 	l.log.Log(context.Background(), level, "NATS: "+text, attributes...)
 }
 
-// noRoomEvery is how long NATS must not have spoken of a full disk for the log to tell of one again. It speaks of it several times every few seconds.
-const noRoomEvery = time.Minute
+// silence is how long NATS must not have repeated something for the log to have it again. NATS repeats a full disk, and a node that it refuses,
+// every few seconds.
+const silence = time.Minute
+
+// repeats reports whether NATS says again what it said last at that time.
+func (l *logger) repeats(last *atomic.Int64, text string) bool {
+	now := time.Now().UnixNano()
+	if then := last.Swap(now); time.Duration(now-then) >= silence {
+		return false
+	}
+	l.log.Debug("NATS: " + text)
+	return true
+}
+
+// tellsForeign reports whether NATS refused a route to a node of another cluster name, which for us is another store.
+func (l *logger) tellsForeign(text string) bool {
+	if !strings.Contains(text, "cluster name ") || !strings.Contains(text, " does not match ") {
+		return false
+	}
+	if !l.repeats(&l.foreign, text) {
+		l.log.Error("NATS: a node of another store, or of a cluster of another name, is kept out; a cluster's name ends with its store: "+
+			"find the node with this cluster's routes (ORISUN_NATS_CLUSTER_ROUTES) and another database (ORISUN_PG_*)", "error", text)
+	}
+	return true
+}
 
 // tellsNoRoom tells whether NATS speaks of a full disk, of which the log says one line.
 func (l *logger) tellsNoRoom(text string) bool {
 	if !strings.Contains(text, "no space left on device") {
 		return false
 	}
-	now := time.Now().UnixNano()
-	if last := l.noRoom.Swap(now); time.Duration(now-last) < noRoomEvery {
-		l.log.Debug("NATS: " + text)
+	if l.repeats(&l.noRoom, text) {
 		return true
 	}
 	l.log.Error("NATS: the disk of the store directory (ORISUN_NATS_STORE_DIR) is full; what is saved waits to be published, subscribers read from PostgreSQL: make room",

@@ -43,8 +43,8 @@ type Server struct {
 	sessions []*nats.Conn
 }
 
-// Start runs a server and returns when it takes connections and JetStream is there. ctx bounds the start, not the server's life. The error
-// to tell apart is ErrLocked; after any error nothing is left running.
+// Start runs a server and returns when it takes connections and JetStream is there. ctx bounds the start, not the server's life. The errors
+// to tell apart are ErrLocked and ErrAnotherStore; after any error nothing is left running.
 func Start(ctx context.Context, cfg Config) (*Server, error) {
 	if err := cfg.check(); err != nil {
 		return nil, fmt.Errorf("NATS: %w", err)
@@ -62,6 +62,9 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 	s := &Server{log: cfg.Logger, dir: dir, access: newAccess(cfg.LogIn), watched: make(chan struct{})}
 	if s.lock, err = lock(dir); err != nil {
 		return nil, fmt.Errorf("NATS: lock the store directory %s (ORISUN_NATS_STORE_DIR): %w", dir, err)
+	}
+	if err := cfg.Cluster.checkStore(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("NATS: %w", err), s.Shutdown())
 	}
 	if err := s.run(ctx, cfg.options(dir, s.access), cfg.startLimit()); err != nil {
 		ports := fmt.Sprintf("ORISUN_NATS_PORT %d", cfg.Port)
@@ -92,9 +95,12 @@ func (cfg Config) options(dir string, access *access) *server.Options {
 		DisableJetStreamBanner:     true,
 		CustomClientAuthentication: access,
 	}
+	if cfg.TLS != nil {
+		options.TLS, options.TLSConfig = true, cfg.TLS
+	}
 	if c := cfg.Cluster; c != nil {
 		options.Cluster = server.ClusterOpts{
-			Name: c.Name, Host: c.Host, Port: anyPort(c.Port), Username: c.User, Password: c.Password, Advertise: c.Advertise,
+			Name: c.fullName(), Host: c.Host, Port: anyPort(c.Port), Username: c.User, Password: c.Password, Advertise: c.Advertise, TLSConfig: c.TLS,
 		}
 		options.Routes = c.routes()
 	}

@@ -41,9 +41,9 @@ func TestAFailedStartSaysTheWayOutAndLeavesTheClusterToTheNext(t *testing.T) {
 			func(cfg *Config, _ context.CancelFunc) { cfg.Settings = map[string]string{"max_connections": "lots"} },
 			[]string{`invalid value for parameter "max_connections": "lots"`, filepath.Join(right.DataDir, "postgres.log")},
 		},
-		"another role than the cluster's": {
+		"another role than the database's owner": {
 			func(cfg *Config, _ context.CancelFunc) { cfg.User = "stranger" },
-			[]string{`the role "stranger" cannot log in`, "ORISUN_PG_USER"},
+			[]string{`belongs to the role "postgres"`, "ORISUN_PG_USER"},
 		},
 		"another major version than the cluster's": {
 			func(cfg *Config, _ context.CancelFunc) { cfg.BinDir = fakeServer(t, "99.1") },

@@ -24,8 +24,7 @@ func (s *Server) clusterExists() (bool, error) {
 
 // initdb makes the cluster beside its place and renames it when it is whole, so that a start that is cut short leaves no half cluster.
 //
-// The superuser has no password yet, and TCP lets nobody in without one: createDatabase sets it, on this start as on every other, so
-// that no file ever holds it. The locale C sorts by bytes, which is the same on every machine and after every upgrade of libc.
+// The superuser has no password, so TCP does not let it in. The locale C sorts by bytes, which is the same on every machine and after every upgrade of libc.
 func (s *Server) initdb(ctx context.Context) ([]any, error) {
 	unfinished := s.cluster() + ".new"
 	if err := os.RemoveAll(unfinished); err != nil {
@@ -38,7 +37,7 @@ func (s *Server) initdb(ctx context.Context) ([]any, error) {
 		return nil, err
 	}
 	args := []string{
-		"-D", unfinished, "-U", s.cfg.User, "--auth-local=trust", "--auth-host=scram-sha-256",
+		"-D", unfinished, "-U", superuser, "--auth-local=trust", "--auth-host=scram-sha-256",
 		"--locale=C", "-E", "UTF8", "--data-checksums",
 	}
 	if !s.cfg.Durable {

@@ -17,6 +17,9 @@
 //   - Two ways in. The Unix socket asks no password, and the mode of run/ lets in nobody but the account and root: it is for our
 //     own connections. TCP listens on 127.0.0.1 alone and asks for the configured password (scram-sha-256): it is for psql.
 //     Every start makes the role's password what the configuration says.
+//   - The configured role is no superuser: it owns its database and may create others. A superuser runs programs as PostgreSQL's account
+//     (COPY FROM PROGRAM), and any user of the machine may know a password. The superuser, orisun_superuser, has none, so it comes in by the socket only.
+//   - A cluster that an earlier version made, whose configured role is the superuser, is converted by the start (convert.go).
 //   - PostgreSQL refuses to run as root. Started by root it runs as the owner of cluster/, else as "postgres", else as "nobody".
 //     Where a directory above Config.DataDir is closed to that account it gets, on Linux, a capability that leads through, which lets
 //     PostgreSQL's superuser read every file of the machine; a warning says so.
@@ -40,6 +43,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 )
 
@@ -64,8 +68,7 @@ type Config struct {
 	// Port is the TCP port on 127.0.0.1; 0 picks a free one. It may differ between starts.
 	Port int
 
-	// User is the superuser that initdb makes. It cannot be changed by configuration once the cluster exists. initdb makes none
-	// whose name begins with pg_ or holds any of " $ ' \
+	// User is the role that owns Database. It is no superuser, and may create databases. The database's owner cannot be changed by configuration.
 	User string
 
 	// Password is what User logs in with by TCP. Empty lets nobody in by TCP.
@@ -87,6 +90,13 @@ type Config struct {
 	// Logger receives one line for each step of a start, with its duration. Nil means slog.Default().
 	Logger *slog.Logger
 }
+
+// superuser is the role that initdb makes. heir and converter exist while a cluster is converted.
+const (
+	superuser = "orisun_superuser"
+	heir      = "orisun_heir"
+	converter = "orisun_converter"
+)
 
 // maxNameBytes is PostgreSQL's NAMEDATALEN less the final zero byte.
 const maxNameBytes = 63
@@ -112,8 +122,8 @@ func (cfg Config) check() error {
 			refuse("%s is %q: PostgreSQL's names cannot hold a zero byte", name.field, name.value)
 		}
 	}
-	if strings.ContainsAny(cfg.User, `"$'\`) {
-		refuse("User (ORISUN_PG_USER) is %q: initdb can make no role whose name holds any of \" $ ' \\", cfg.User)
+	if strings.HasPrefix(cfg.User, "pg_") || slices.Contains([]string{superuser, heir, converter, "public", "none"}, cfg.User) {
+		refuse("User (ORISUN_PG_USER) is %q: this name is reserved, choose another one", cfg.User)
 	}
 	if strings.ContainsRune(cfg.Password, 0) {
 		refuse("Password (ORISUN_PG_PASSWORD) holds a zero byte: PostgreSQL cannot take it")

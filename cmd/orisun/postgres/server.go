@@ -34,6 +34,9 @@ type Server struct {
 // PostgreSQL's clients. No password is asked there.
 func (s *Server) Host() string { return s.sockets }
 
+// Superuser returns the role that may do everything. It logs in by the Unix socket only.
+func (s *Server) Superuser() string { return superuser }
+
 // Port returns the TCP port on 127.0.0.1, which is in the socket's name as well.
 func (s *Server) Port() int { return s.port }
 

@@ -15,6 +15,7 @@ func Start(context.Context, Config) (*Server, error) {
 
 func (*Server) Host() string               { return "" }
 func (*Server) Port() int                  { return 0 }
+func (*Server) Superuser() string          { return "" }
 func (*Server) PID() int                   { return 0 }
 func (*Server) Done() <-chan struct{}      { return nil }
 func (*Server) Err() error                 { return nil }

@@ -183,12 +183,38 @@ func TestEveryMistakeInTheConfigurationIsNamedAtOnce(t *testing.T) {
 		t.Fatal("got no error")
 	}
 	for _, want := range []string{
-		"DataDir is empty", "Port (ORISUN_PG_PORT) is 65536", "User (ORISUN_PG_USER)", "64 bytes", `any of " $ ' \`,
+		"DataDir is empty", "Port (ORISUN_PG_PORT) is 65536", "User (ORISUN_PG_USER)", "64 bytes",
 		"Database (ORISUN_PG_NAME)", "Password (ORISUN_PG_PASSWORD)", `Settings["FSYNC"]`, `Settings["port"]`,
 	} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("the error does not say %q:\n%v", want, err)
 		}
+	}
+}
+
+func TestANameThatIsNotFreeForTheConfiguredRoleIsRefused(t *testing.T) {
+	t.Parallel()
+	for _, user := range []string{superuser, heir, converter, "pg_monitor", "public", "none"} {
+		cfg := config(t, emptyDir(t))
+		cfg.User = user
+		if _, err := Start(t.Context(), cfg); err == nil || !strings.Contains(err.Error(), "ORISUN_PG_USER") || !strings.Contains(err.Error(), "reserved") {
+			t.Errorf("%s: got %v", user, err)
+		}
+	}
+}
+
+func TestTheOwnerOfADatabaseStays(t *testing.T) {
+	t.Parallel()
+	cfg := config(t, stoppedCluster(t))
+	cfg.User = "another"
+	if _, err := Start(t.Context(), cfg); err == nil || !strings.Contains(err.Error(), `belongs to the role "postgres"`) || !strings.Contains(err.Error(), "ORISUN_PG_USER") {
+		t.Errorf("another role than the owner: %v", err)
+	}
+	cfg.Database = "mine" // one of its own
+	s := start(t, cfg)
+	execute(t, s, "CREATE TABLE public.made ()")
+	if err := logIn(t, s, cfg.Password); err != nil {
+		t.Error(err)
 	}
 }
 

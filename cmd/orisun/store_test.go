@@ -1,0 +1,128 @@
+package main
+
+import (
+	"fmt"
+	"net/url"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
+
+	"github.com/oexza/orisun/migrations/pgtest"
+	orisunpb "github.com/oexza/orisun/proto"
+)
+
+// clustered is the environment of a node of a cluster with the default name.
+func clustered(t *testing.T, config *pgx.ConnConfig, name string, port int, routes ...int) []string {
+	t.Helper()
+	var urls []string
+	for _, route := range routes {
+		urls = append(urls, (&url.URL{Scheme: "nats", Host: "127.0.0.1:" + strconv.Itoa(route)}).String())
+	}
+	return environment(t.TempDir(), append(outside(config), "ORISUN_NATS_SERVER_NAME="+name,
+		"ORISUN_NATS_CLUSTER_ENABLED=true", "ORISUN_NATS_CLUSTER_PASSWORD=secret", "ORISUN_NATS_CLUSTER_HOST=127.0.0.1",
+		"ORISUN_NATS_CLUSTER_PORT="+strconv.Itoa(port), "ORISUN_NATS_CLUSTER_ROUTES="+strings.Join(urls, ","))...)
+}
+
+// storeOf is the identity that a database has.
+func storeOf(t *testing.T, config *pgx.ConnConfig) (id string) {
+	t.Helper()
+	conn, err := pgx.ConnectConfig(t.Context(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := conn.QueryRow(t.Context(), "SELECT store_id::text FROM orisun.store").Scan(&id); err != nil {
+		t.Fatal(err)
+	}
+	if err := conn.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return id
+}
+
+func TestANodeRefusesAClusterThatServesAnotherStore(t *testing.T) {
+	one, another, ports := pgtest.Clone(t), pgtest.Clone(t), []int{freePort(t), freePort(t)}
+	launch(t, clustered(t, one, "one", ports[0], ports[1]))
+	code, output := runToEnd(t, clustered(t, another, "another", ports[1], ports[0]))
+	lines := problems(output)
+	last := lines[len(lines)-1]
+	if code != exitFailed {
+		t.Errorf("exit code %d, want %d", code, exitFailed)
+	}
+	for _, want := range []string{"the NATS cluster serves another store", storeOf(t, one), storeOf(t, another), "ORISUN_NATS_CLUSTER_ROUTES", "ORISUN_PG_NAME"} {
+		if !strings.Contains(last, want) {
+			t.Errorf("the error does not say %q:\n%s", want, last)
+		}
+	}
+}
+
+// The other node starts first, when nothing says yet that the cluster will serve another store.
+func TestNodesOfTwoStoresNeverShareEvents(t *testing.T) {
+	one, another, ports := pgtest.Clone(t), pgtest.Clone(t), []int{freePort(t), freePort(t)}
+	nodes := []*process{
+		launch(t, clustered(t, another, "another", ports[1], ports[0])),
+		launch(t, clustered(t, one, "one", ports[0], 1)),
+	}
+	waitFor(t, func() bool {
+		return strings.Contains(nodes[0].logged(), "is kept out") && strings.Contains(nodes[1].logged(), "is kept out")
+	})
+	for i, node := range nodes {
+		events := subscribe(t, connect(t, node.address), &orisunpb.CatchUpSubscribeToEventStoreRequest{Boundary: "orisun_test_1", AfterPosition: start})
+		for j, writer := range nodes { // the other one's events come first
+			for n := range 3 {
+				id := fmt.Sprintf("%d-%d-%d", i, j, n)
+				_, err := connect(t, writer.address).SaveEvents(t.Context(), &orisunpb.SaveEventsRequest{
+					Boundary: "orisun_test_1", Events: []*orisunpb.EventToSave{{EventId: id, EventType: "T", Data: `{}`}},
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		page, err := connect(t, node.address).GetEvents(t.Context(), &orisunpb.GetEventsRequest{Boundary: "orisun_test_1"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		events.wants(page.GetEvents())
+	}
+}
+
+func TestATokenOfTheOriginalIsVoidInACopy(t *testing.T) {
+	config := pgtest.Clone(t)
+	original := launch(t, environment(t.TempDir(), outside(config)...))
+	token := tokenOf(t, original)
+	if err := pingWith(t, original, token); err != nil {
+		t.Fatalf("the original refuses its own token: %v", err)
+	}
+	original.stop(t, syscall.SIGTERM)
+	copied := launch(t, environment(t.TempDir(), outside(pgtest.Copy(t, config))...))
+	if err := pingWith(t, copied, token); err == nil {
+		t.Error("the copy takes a token of the original")
+	}
+	if !strings.Contains(copied.logged(), "this database is a copy of another store") {
+		t.Errorf("the log does not say that the database is a copy:\n%s", copied.logged())
+	}
+	again := launch(t, environment(t.TempDir(), outside(config)...))
+	if err := pingWith(t, again, token); err != nil {
+		t.Errorf("after a restart, the original refuses its own token: %v", err)
+	}
+}
+
+func tokenOf(t *testing.T, server *process) string {
+	t.Helper()
+	var header metadata.MD
+	if _, err := connect(t, server.address).Ping(t.Context(), &orisunpb.PingRequest{}, grpc.Header(&header)); err != nil {
+		t.Fatal(err)
+	}
+	return header.Get("x-auth-token")[0]
+}
+
+func pingWith(t *testing.T, server *process, token string) error {
+	t.Helper()
+	_, err := orisunpb.NewEventStoreClient(dial(t, server.address)).Ping(metadata.AppendToOutgoingContext(t.Context(), "x-auth-token", token), &orisunpb.PingRequest{})
+	return err
+}
