@@ -19,26 +19,30 @@ const defaultBenchBoundary = "orisun_test_1"
 
 func newBenchCommand() *cobra.Command {
 	command := &cobra.Command{
-		Use:   "bench",
-		Short: "Put load on a server and tell how fast it is",
-		Long: `Put load on a server and tell how fast it is: throughput, latency, and how many requests failed. It works with every server of this protocol.
-It saves events into the boundary, which stay there: choose one that is for tests.
+		Use:   "bench [COMMAND]",
+		Short: "Put load on a server and show how fast it is",
+		Long: `Put load on a server and show how fast it is: throughput, latency, and how many
+requests failed. It works with every server of this protocol. It saves events
+into the boundary, which stay there: choose one that is for tests.
 
 Workloads:
 ` + bench.AboutWorkloads() + `
-Throughput counts what ended within the window after the warm-up. Latency counts what was due within it; with --rate requests are due at
-fixed times and latency counts from there, so that a server that stalls cannot hide it.
+Throughput counts what ended within the window after the warm-up. Latency counts
+what was due within it; with --rate requests are due at fixed times and latency
+counts from there, so that a server that stalls cannot hide it.
 
-The exit code is 1 when a request failed. A conflict in the workload hot is no failure.`,
+The exit code is 1 when a request failed. A conflict in the workload hot is no
+failure.`,
 		Example: `  orisun bench
-  orisun bench --workload append-1,read-10 --clients 16 --create-index --pg postgres://postgres:postgres@localhost:5434/orisun
-  orisun bench --workload append-1 --clients 64 --rate 2000 --duration 30s --out json`,
+  orisun bench --workload append-1,read-10 --clients 16 --create-index \
+    --pg postgres://postgres:postgres@localhost:5434/orisun
+  orisun bench --workload append-1 --clients 64 --rate 2000 --duration 30s`,
 		Args: cobra.NoArgs,
 	}
 	config := bench.Config{Progress: os.Stderr}
 	var out, csvFile string
 	flags := command.Flags()
-	server := addConnectionFlags(flags)
+	server := addServerFlags(flags)
 	addLoadFlags(flags, &config, []string{"append-1"})
 	flags.Float64Var(&config.Rate, "rate", 0, "open loop: requests due per second, of all clients together; 0 is the closed loop")
 	flags.StringVar(&config.Boundary, "boundary", defaultBenchBoundary, "boundary to save into and read from")
@@ -48,7 +52,6 @@ The exit code is 1 when a request failed. A conflict in the workload hot is no f
 	flags.StringVar(&config.FsyncDir, "fsync-dir", "", "directory to measure the time of an fsync in")
 	flags.StringVar(&out, "out", "table", "what to print: table, csv or json")
 	flags.StringVar(&csvFile, "csv", "", "file to write the results to as CSV, too")
-	hideServerFlags(command)
 
 	command.RunE = func(command *cobra.Command, _ []string) error {
 		write, found := map[string]func(bench.Report, io.Writer) error{
@@ -63,7 +66,7 @@ The exit code is 1 when a request failed. A conflict in the workload hot is no f
 			return usageError{err}
 		}
 		growHeap(loadGrowth)
-		if err := server.prepare(); err != nil {
+		if err := server.prepare(command.Context()); err != nil {
 			return err
 		}
 		config.Dial = server.open
@@ -86,14 +89,18 @@ The exit code is 1 when a request failed. A conflict in the workload hot is no f
 func newBenchCompareCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "compare",
-		Short: "Compare this server with pgbench on the same PostgreSQL, in one run",
-		Long: `Compare this server with pgbench on the same PostgreSQL, in one run: start this binary with a PostgreSQL of its own in a temporary folder, seed it,
-run pgbench (single-row INSERTs into such a table with the same three indexes), append-1, authenticated Ping, pgbench again, and the other workloads.
-What it prints are ratios, which mean the same on every machine, and the targets they are measured by; a missed target is no failure.
+		Short: "Compare this server with pgbench on the same PostgreSQL",
+		Long: `Compare this server with pgbench on the same PostgreSQL, in one run: start this
+binary with a PostgreSQL of its own in a temporary folder, seed it, run pgbench
+(single-row INSERTs into such a table with the same three indexes), append-1,
+authenticated Ping, pgbench again, and the other workloads. The printed ratios
+mean the same on every machine. A missed target is no failure.
 
-Settings of the server in the environment (ORISUN_…) are in force, but for ports, credentials and places of data.`,
+Settings of the server in the environment (ORISUN_…) are in force, but for
+ports, credentials and places of data.`,
 		Example: `  orisun bench compare --docs docs
-  orisun bench compare --duration 1s --warm-up 0s --clients 1,16 --seed-events 5000 --contexts 500`,
+  orisun bench compare --duration 1s --warm-up 0s --clients 1,16 \
+    --seed-events 5000 --contexts 500`,
 		Args: cobra.NoArgs,
 	}
 	comparison := bench.Comparison{Config: bench.Config{Auth: bench.AuthToken, Boundary: defaultBenchBoundary, Progress: os.Stderr}}
@@ -102,7 +109,6 @@ Settings of the server in the environment (ORISUN_…) are in force, but for por
 	flags.Lookup("workload").DefValue = "all"
 	flags.StringVar(&comparison.Dir, "dir", "", "directory on the disk to measure, where the data lie meanwhile (default the system's for temporary files)")
 	flags.StringVar(&comparison.Docs, "docs", "", "folder to write benchmarks/compare.csv, benchmarks/compare.svg and a section of benchmarks.md in")
-	hideServerFlags(command)
 
 	command.RunE = func(command *cobra.Command, _ []string) error {
 		if err := comparison.Config.Validate(); err != nil {

@@ -15,16 +15,18 @@ import (
 	"strings"
 	"time"
 
-	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	"google.golang.org/genproto/googleapis/rpc/code"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/status"
+
+	orisunpb "github.com/oexza/orisun/proto"
 )
 
 // What a client command uses when nobody says otherwise: a server with its defaults, on this machine.
@@ -34,6 +36,9 @@ const (
 	defaultUser     = "admin"
 	defaultPassword = "changeit"
 )
+
+// connectTimeout is how long an attempt to connect takes at most.
+const connectTimeout = 20 * time.Second
 
 // connection is where a client command finds the server, and as whom it comes. A flag wins over ORISUN_URL, that over
 // ORISUN_ADMIN_USERNAME and ORISUN_ADMIN_PASSWORD, those over the defaults. A password is never an argument, which others on this machine could see.
@@ -45,32 +50,78 @@ type connection struct {
 	caCert         string
 	cert, key      string
 	unverified     bool
+	timeout        time.Duration
 }
 
+// addConnectionFlags adds the flags of a command that calls a server.
 func addConnectionFlags(flags *pflag.FlagSet) *connection {
-	c := &connection{}
-	flags.StringVar(&c.server, "server", "", "host:port of the server (default ORISUN_URL, then "+defaultServer+")")
-	flags.StringVar(&c.user, "user", "", "username (default ORISUN_URL, then ORISUN_ADMIN_USERNAME, then "+defaultUser+")")
-	flags.BoolVar(&c.ask, "ask-password", false, "ask for the password without showing it or, where standard input is no terminal, read it from its first line (default ORISUN_URL, then ORISUN_ADMIN_PASSWORD)")
-	flags.BoolVar(&c.tls, "tls", false, "use TLS; ORISUN_URL with grpcs:// does too")
-	flags.StringVar(&c.caCert, "cacert", "", "PEM file with the authorities to trust instead of the system's; implies --tls")
-	flags.StringVar(&c.cert, "cert", "", "PEM file with a client certificate; implies --tls")
-	flags.BoolVar(&c.unverified, "insecure", false, "believe any certificate of the server's, for tests; implies --tls")
-	flags.StringVar(&c.key, "key", "", "PEM file with the key of --cert")
+	c := addServerFlags(flags)
+	group(flags, groupConnection, func() {
+		flags.DurationVar(&c.timeout, "timeout", 0, "give up after this `TIME`, such as 10s; 0 is never")
+	})
 	return c
 }
 
-// hideServerFlags leaves the server's settings, which every command inherits, out of a client command's help.
-func hideServerFlags(command *cobra.Command) {
-	command.SetHelpFunc(func(command *cobra.Command, args []string) {
-		command.InheritedFlags().VisitAll(func(flag *pflag.Flag) { flag.Hidden = true })
-		command.Root().HelpFunc()(command, args)
+// addServerFlags adds the flags that say where the server is, and who comes.
+func addServerFlags(flags *pflag.FlagSet) *connection {
+	c := &connection{}
+	group(flags, groupConnection, func() {
+		flags.StringVar(&c.server, "server", "", "`HOST[:PORT]` of the server (default: ORISUN_URL, then "+defaultServer+")")
+		flags.StringVar(&c.user, "user", "", "`NAME` of the user (default: ORISUN_URL, then ORISUN_ADMIN_USERNAME, then "+defaultUser+")")
+		flags.BoolVar(&c.ask, "ask-password", false,
+			"ask for the password, or read it from the first line of standard input where that is no terminal (default: ORISUN_URL, then ORISUN_ADMIN_PASSWORD)")
+		flags.BoolVar(&c.tls, "tls", false, "use TLS, as grpcs:// in ORISUN_URL does")
+		flags.StringVar(&c.caCert, "cacert", "", "`FILE` with the authorities, in PEM form, to trust instead of the system's; implies --tls")
+		flags.StringVar(&c.cert, "cert", "", "`FILE` with a client certificate in PEM form; implies --tls")
+		flags.StringVar(&c.key, "key", "", "`FILE` with the key of --cert in PEM form")
+		flags.BoolVar(&c.unverified, "insecure", false, "accept any certificate of the server, for tests; implies --tls")
+	})
+	return c
+}
+
+// withEventStore calls the server's EventStore. Errors of calls are made ones for people.
+func withEventStore(ctx context.Context, server *connection, do func(context.Context, orisunpb.EventStoreClient) error) error {
+	return server.call(ctx, func(ctx context.Context, conn *grpc.ClientConn) error {
+		return do(ctx, orisunpb.NewEventStoreClient(conn))
 	})
 }
 
+// withAdmin calls the server's Admin. Errors of calls are made ones for people.
+func withAdmin(ctx context.Context, server *connection, do func(context.Context, orisunpb.AdminClient) error) error {
+	return server.call(ctx, func(ctx context.Context, conn *grpc.ClientConn) error { return do(ctx, orisunpb.NewAdminClient(conn)) })
+}
+
+// call runs do with a connection, for --timeout at most.
+func (c *connection) call(ctx context.Context, do func(context.Context, *grpc.ClientConn) error) (err error) {
+	conn, err := c.dial(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, conn.Close()) }()
+	limited := ctx
+	if c.timeout > 0 {
+		var cancel context.CancelFunc
+		limited, cancel = context.WithTimeout(ctx, c.timeout)
+		defer cancel()
+	}
+	err = do(limited, conn)
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil && status.Code(err) == codes.Canceled:
+		return errors.New("interrupted before the server answered: a change may have been made")
+	case limited.Err() != nil && status.Code(err) == codes.DeadlineExceeded:
+		return &callError{
+			text: fmt.Sprintf("no answer within --timeout %s from %s: a change may have been made", c.timeout, c.server),
+			code: codes.Unavailable,
+		}
+	}
+	return c.forPeople(err)
+}
+
 // dial returns a connection that is made with the first call. Its errors are usageErrors.
-func (c *connection) dial() (*grpc.ClientConn, error) {
-	if err := c.prepare(); err != nil {
+func (c *connection) dial(ctx context.Context) (*grpc.ClientConn, error) {
+	if err := c.prepare(ctx); err != nil {
 		return nil, err
 	}
 	return c.open(grpc.WithPerRPCCredentials(basicAuth{c.user, c.password}))
@@ -90,16 +141,20 @@ func (c *connection) open(more ...grpc.DialOption) (*grpc.ClientConn, error) {
 		grpc.WithTransportCredentials(transport),
 		grpc.WithUserAgent("orisun/" + readBuildInfo().version),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 30 * time.Second, Timeout: 10 * time.Second}),
+		grpc.WithConnectParams(grpc.ConnectParams{
+			Backoff:           backoff.Config{BaseDelay: firstPause, Multiplier: 2, Jitter: 0.2, MaxDelay: maxPause},
+			MinConnectTimeout: connectTimeout,
+		}),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(math.MaxInt32)), // how large an answer may be is the server's matter
 	}, more...)...)
 }
 
 // prepare completes the connection by the environment and, once, by the password that was asked for.
-func (c *connection) prepare() (err error) {
+func (c *connection) prepare(ctx context.Context) (err error) {
 	if err := c.complete(os.LookupEnv); err != nil || !c.ask {
 		return err
 	}
-	c.password, err = readPassword(os.Stdin, os.Stderr, c.user)
+	c.password, err = readPassword(ctx, os.Stdin, os.Stderr, c.user)
 	c.ask = err != nil
 	return err
 }
@@ -185,7 +240,7 @@ func (b basicAuth) GetRequestMetadata(context.Context, ...string) (map[string]st
 // RequireTransportSecurity is false: whether TLS is used is the caller's choice, as it is with the server.
 func (basicAuth) RequireTransportSecurity() bool { return false }
 
-// callError is what a server answered, for people; code and reason decide on the exit code.
+// callError is the error of a call, for people; code and reason decide on the exit code.
 type callError struct {
 	text   string
 	code   codes.Code
@@ -206,30 +261,41 @@ func (e *callError) exitCode() int {
 	}
 }
 
-// explain turns the error of a call into one for people: the code, the reason, each field that is wrong.
-func explain(err error) error {
+// forPeople turns the error of a call into one for people: what is wrong, with the code, the reason and each field that is wrong.
+func (c *connection) forPeople(err error) error {
 	s, ok := status.FromError(err)
 	if !ok {
 		return err
 	}
 	failed := &callError{code: s.Code()}
-	text := code.Code(s.Code()).String()
+	name := code.Code(s.Code()).String()
 	var fields []string
 	for _, detail := range s.Details() {
 		switch detail := detail.(type) {
 		case *errdetails.ErrorInfo:
 			failed.reason = detail.GetReason()
-			text += " (" + failed.reason + ")"
+			name += " (" + failed.reason + ")"
 		case *errdetails.BadRequest:
 			for _, violation := range detail.GetFieldViolations() {
 				fields = append(fields, violation.GetField()+": "+violation.GetDescription())
 			}
 		}
 	}
-	if len(fields) == 0 {
-		failed.text = text + ": " + s.Message()
-	} else {
-		failed.text = text + "\n  " + strings.Join(fields, "\n  ")
+	switch {
+	case s.Code() == codes.Unauthenticated:
+		failed.text = fmt.Sprintf("%s: wrong password, or no such user: %s does not let %s in. Give the password with --ask-password, or in ORISUN_URL or ORISUN_ADMIN_PASSWORD",
+			name, c.server, oneLine(c.user))
+	case isUnreachable(s):
+		failed.text = fmt.Sprintf("%s: no server answers at %s (%s). Name another one with --server or ORISUN_URL", name, c.server, s.Message())
+	case len(fields) > 0:
+		failed.text = name + "\n  " + strings.Join(fields, "\n  ")
+	default:
+		failed.text = name + ": " + s.Message()
 	}
 	return failed
+}
+
+// isUnreachable tells an UNAVAILABLE of this side from one that a server answered: gRPC begins the former in this way.
+func isUnreachable(s *status.Status) bool {
+	return s.Code() == codes.Unavailable && (strings.HasPrefix(s.Message(), "connection error:") || strings.HasPrefix(s.Message(), "name resolver error:"))
 }

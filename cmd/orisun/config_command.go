@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -23,13 +22,15 @@ func (f *flagText) Type() string          { return f.kind }
 
 // addConfigFlags adds --config and a flag for every setting: --pg-port for ORISUN_PG_PORT.
 func addConfigFlags(flags *pflag.FlagSet) {
-	flags.String(configFlag, "", "YAML file with settings; ORISUN_PG_PORT is pg.port there")
-	for _, f := range fieldsOf(&Config{}) {
-		flag := flags.VarPF(&flagText{f.defaultText, f.kind()}, f.flag, "", f.usage())
-		if f.kind() == "bool" {
-			flag.NoOptDefVal = "true"
+	flags.String(configFlag, "", "YAML `FILE` with settings; ORISUN_PG_PORT is pg.port there")
+	group(flags, groupSettings, func() {
+		for _, f := range fieldsOf(&Config{}) {
+			flag := flags.VarPF(&flagText{f.defaultText, f.kind()}, f.flag, "", f.usage())
+			if f.kind() == "bool" {
+				flag.NoOptDefVal = "true"
+			}
 		}
-	}
+	})
 }
 
 // usage is the description with what is allowed.
@@ -46,9 +47,10 @@ func newConfigCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "config",
 		Short: "Show every setting, its value in force and where it comes from",
-		Long: `Show every setting, its value in force and where it comes from: the default, the file, the environment or a flag.
-Secrets are masked. The exit code is 2 when the configuration is not valid.`,
-		Args: noArgs,
+		Long: `Show every setting, its value in force and where it comes from: the default, the
+file, the environment or a flag. Secrets are masked. The exit code is 2 when the
+configuration is not valid.`,
+		Args: cobra.NoArgs,
 		RunE: func(command *cobra.Command, _ []string) error {
 			if markdown {
 				return writeConfigMarkdown(command.OutOrStdout())
@@ -69,8 +71,8 @@ Secrets are masked. The exit code is 2 when the configuration is not valid.`,
 			return r.err()
 		},
 	}
-	command.Flags().BoolVar(&markdown, "markdown", false, "print the documentation of the settings instead, without any value in force")
-	command.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	command.Flags().BoolVar(&markdown, "markdown", false, "print the settings' documentation instead")
+	addJSONFlag(command.Flags(), &asJSON)
 	command.MarkFlagsMutuallyExclusive("markdown", "json")
 	return command
 }
@@ -106,14 +108,12 @@ func writeConfigJSON(out io.Writer, settings []*setting) error {
 		Secret      bool   `json:"secret"`
 		Description string `json:"description"`
 	}
-	rows := make([]row, len(settings))
-	for i, s := range settings {
-		rows[i] = row{s.env, "--" + s.flag, s.key, s.shown(), s.from, s.tag.Get("secret") == "true", s.usage()}
+	for _, s := range settings {
+		if err := writeJSON(out, row{s.env, "--" + s.flag, s.key, s.shown(), s.from, s.tag.Get("secret") == "true", s.usage()}); err != nil {
+			return err
+		}
 	}
-	encoder := json.NewEncoder(out)
-	encoder.SetEscapeHTML(false)
-	encoder.SetIndent("", "  ")
-	return encoder.Encode(rows)
+	return nil
 }
 
 // writeConfigMarkdown writes docs/configuration.md, which depends on the tags of Config alone.

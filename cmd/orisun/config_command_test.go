@@ -134,8 +134,12 @@ func TestConfigAsJSONHasEveryVariable(t *testing.T) {
 		t.Fatal(err)
 	}
 	var rows []map[string]any
-	if err := json.Unmarshal([]byte(output), &rows); err != nil {
-		t.Fatal(err)
+	for line := range strings.Lines(output) {
+		var row map[string]any
+		if err := json.Unmarshal([]byte(line), &row); err != nil {
+			t.Fatal(err)
+		}
+		rows = append(rows, row)
 	}
 	if len(rows) != len(variables) {
 		t.Errorf("%d rows, want %d", len(rows), len(variables))

@@ -14,7 +14,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/agnivade/levenshtein"
 	"github.com/knadh/koanf/parsers/yaml"
 	"github.com/knadh/koanf/providers/confmap"
 	"github.com/knadh/koanf/providers/env/v2"
@@ -22,6 +21,8 @@ import (
 	"github.com/knadh/koanf/providers/posflag"
 	"github.com/knadh/koanf/v2"
 	"github.com/spf13/pflag"
+
+	"github.com/oexza/orisun/service/nearest"
 )
 
 const (
@@ -347,16 +348,18 @@ func (r *reading) unknownKey(key string, value any) {
 	r.unknown("key in the file", key, func(s *setting) string { return s.key })
 }
 
-// unknown warns with the name that was probably meant: that at the smallest distance, if that is at most two fifths of the name.
+// unknown warns with the name that was probably meant.
 func (r *reading) unknown(what, name string, nameOf func(*setting) string) {
 	plain := func(name string) string {
 		return strings.NewReplacer(".", "_", "-", "_").Replace(strings.TrimPrefix(strings.ToUpper(name), envPrefix))
 	}
-	distance := func(s *setting) int { return levenshtein.ComputeDistance(plain(name), plain(s.env)) }
-	nearest := slices.MinFunc(r.settings, func(a, b *setting) int { return cmp.Compare(distance(a), distance(b)) })
+	names := make([]string, len(r.settings))
+	for i, s := range r.settings {
+		names[i] = plain(s.env)
+	}
 	advice := "orisun config lists all"
-	if 5*distance(nearest) <= 2*len(plain(name)) {
-		advice = "did you mean " + nameOf(nearest) + "?"
+	if near, found := nearest.Name(plain(name), names); found {
+		advice = "did you mean " + nameOf(r.settings[slices.Index(names, near)]) + "?"
 	}
 	r.warnings = append(r.warnings, fmt.Sprintf("unknown %s %q: %s", what, name, advice))
 }

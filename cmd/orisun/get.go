@@ -1,86 +1,106 @@
 package main
 
 import (
-	"fmt"
-	"io"
-	"text/tabwriter"
+	"context"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	orisunpb "github.com/oexza/orisun/proto"
 )
 
+const (
+	defaultCount = 100
+	// allCount is the page size of --all.
+	allCount = 1000
+)
+
+// pageFlags are those that select a page of events.
+type pageFlags struct {
+	criteria   *criteria
+	after      positionFlag
+	descending bool
+	count      uint32
+}
+
+func addPageFlags(flags *pflag.FlagSet) *pageFlags {
+	p := &pageFlags{criteria: addCriteriaFlags(flags, "the events"), after: positionFlag{words: map[string]*orisunpb.Position{"start": beforeFirst()}}}
+	flags.Var(&p.after, "after", "begin after this `POSITION`, such as 42/41, or start (default: the beginning; with --desc the end)")
+	flags.BoolVar(&p.descending, "desc", false, "from the end back")
+	flags.Uint32Var(&p.count, "count", defaultCount, "events of the page, at most 10,000")
+	return p
+}
+
+func (p *pageFlags) request(boundary string) *orisunpb.GetEventsRequest {
+	request := &orisunpb.GetEventsRequest{Boundary: boundary, Count: p.count, AfterPosition: p.after.position, Query: &orisunpb.Query{Criteria: p.criteria.list}}
+	if p.descending {
+		request.Direction = orisunpb.Direction_DESC
+	}
+	return request
+}
+
 func newGetCommand() *cobra.Command {
-	var criteria alternatives
-	var after string
-	var descending, asJSON bool
-	var count uint32
+	var asJSON, all bool
 	command := &cobra.Command{
 		Use:   "get BOUNDARY [--where KEY=VALUE]...",
-		Short: "Print a page of a boundary's events",
-		Long: `Print a page of a boundary's events, in the order of their positions. The position of the last one, given to --after, asks for the next page.
+		Short: "Print a page of a boundary's events, or all of them",
+		Long: `Print a page of a boundary's events, in the order of their positions. The
+position of the last one, given to --after, selects the next page; --all prints
+one page after the other, to the end.
 
 With --json an event is a JSON object on a line, which orisun save reads.`,
 		Example: `  orisun get orders
-  orisun get orders --where user_id=alice --or --where user_id=bob --desc --count 10
-  orisun get orders --after 42/41 --json | jq .data`,
+  orisun get orders --where user_id=7 --or --where user_id=8 --desc --count 10
+  orisun get orders --after 42/41 --json | jq .data
+  orisun get orders --all --json > orders.jsonl`,
 		Args: exactly("BOUNDARY"),
 	}
 	flags := command.Flags()
-	flags.Var(whereFlag{&criteria}, "where", "key=value: a tag of the criterion; event_type is the type; several must all hold")
-	flags.Var(orFlag{&criteria}, "or", "begin another criterion")
-	flags.Lookup("or").NoOptDefVal = "true"
-	flags.StringVar(&after, "after", "", "where the page begins, after the position TX/GID; if none is given, at the beginning, or with --desc at the end")
-	flags.BoolVar(&descending, "desc", false, "from the end back")
-	flags.Uint32Var(&count, "count", 100, "events of the page, at most 10,000")
-	flags.BoolVar(&asJSON, "json", false, "print one JSON object a line")
+	page := addPageFlags(flags)
+	flags.BoolVar(&all, "all", false, "print all pages instead of one")
+	command.MarkFlagsMutuallyExclusive("all", "count")
+	addJSONFlag(flags, &asJSON)
 	server := addConnectionFlags(flags)
-	hideServerFlags(command)
+	completeBoundary(command, server)
 	command.RunE = func(command *cobra.Command, args []string) error {
-		question := &orisunpb.GetEventsRequest{Boundary: args[0], Count: count, Query: &orisunpb.Query{Criteria: criteria.list}}
-		if descending {
-			question.Direction = orisunpb.Direction_DESC
+		request := page.request(args[0])
+		if all {
+			request.Count = allCount
 		}
-		if after != "" {
-			position, err := parseAfter(after)
-			if err != nil || position == nil {
-				return usageError{fmt.Errorf("--after is %q: it must be start or a position such as 42/41", after)}
+		out := newEventWriter(command.OutOrStdout(), asJSON)
+		return withEventStore(command.Context(), server, func(ctx context.Context, store orisunpb.EventStoreClient) error {
+			if all {
+				return getAll(ctx, store, request, out)
 			}
-			question.AfterPosition = position
-		}
-		return withEventStore(server, func(store orisunpb.EventStoreClient) error {
-			page, err := store.GetEvents(command.Context(), question)
+			page, err := store.GetEvents(ctx, request)
 			if err != nil {
-				return explain(err)
+				return err
 			}
-			return writeEvents(command.OutOrStdout(), page.GetEvents(), asJSON)
+			return out.write(page.GetEvents())
 		})
 	}
 	return command
 }
 
-func writeEvents(out io.Writer, events []*orisunpb.Event, asJSON bool) error {
-	if asJSON {
-		for _, event := range events {
-			if err := writeEventJSON(out, event); err != nil {
-				return err
-			}
+// getAll writes one page after the other. Where events are too large for a page of this size, the page gets smaller.
+func getAll(ctx context.Context, store orisunpb.EventStoreClient, request *orisunpb.GetEventsRequest, out *eventWriter) error {
+	for {
+		page, err := store.GetEvents(ctx, request)
+		if status.Code(err) == codes.ResourceExhausted && request.GetCount() > 1 {
+			request.Count /= 2
+			continue
 		}
-		return nil
-	}
-	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	if _, err := fmt.Fprintln(table, "POSITION\tTIME\tTYPE\tID\tDATA"); err != nil {
-		return err
-	}
-	for _, event := range events {
-		if _, err := fmt.Fprintln(table, eventRow(event)); err != nil {
+		if err != nil {
 			return err
 		}
+		if err := out.write(page.GetEvents()); err != nil {
+			return err
+		}
+		if len(page.GetEvents()) < int(request.GetCount()) {
+			return nil
+		}
+		request.AfterPosition = page.GetEvents()[len(page.GetEvents())-1].GetPosition()
 	}
-	return table.Flush()
-}
-
-func eventRow(event *orisunpb.Event) string {
-	return fmt.Sprintf("%s\t%s\t%s\t%s\t%s", formatPosition(event.GetPosition()), event.GetDateCreated().AsTime().Format("2006-01-02T15:04:05.000Z"),
-		printable(event.GetEventType()), printable(event.GetEventId()), printable(event.GetData()))
 }

@@ -6,115 +6,115 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
-	"slices"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/encoding/protojson"
 
 	orisunpb "github.com/oexza/orisun/proto"
+	"github.com/oexza/orisun/service/nearest"
 )
 
 func newIndexCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "index",
-		Short: "Create, drop and list a boundary's indexes, and tell which are missing",
+		Short: "Create, drop and list a boundary's indexes, and advise on them",
 	}
 	command.AddCommand(newIndexCreateCommand(), newIndexDropCommand(), newIndexListCommand(), newIndexAdviseCommand())
 	return command
 }
 
-// withEventStore gives a command the client of the server that its flags name.
-func withEventStore(server *connection, do func(orisunpb.EventStoreClient) error) (err error) {
-	conn, err := server.dial()
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, conn.Close()) }()
-	return do(orisunpb.NewEventStoreClient(conn))
-}
-
-// exactly refuses any other number of arguments than the ones named.
-func exactly(names ...string) cobra.PositionalArgs {
-	return func(command *cobra.Command, args []string) error {
-		if len(args) != len(names) || slices.Contains(args, "") {
-			return usageError{fmt.Errorf("%s needs %s, such as: %s", command.CommandPath(), strings.Join(names, " and "), strings.TrimSpace(strings.SplitN(command.Example, "\n", 2)[0]))}
-		}
-		return nil
-	}
-}
-
 func newIndexCreateCommand() *cobra.Command {
-	var fields, where []string
+	request := &orisunpb.CreateIndexRequest{}
 	var either bool
 	command := &cobra.Command{
 		Use:   "create BOUNDARY NAME --field KEY[:TYPE]...",
 		Short: "Create an index and wait until it is ready",
-		Long: `Create an index and wait until it is ready. Saves go on meanwhile; an interrupted build leaves nothing.
+		Long: `Create an index and wait until it is ready. Saves go on meanwhile, and an
+interrupted build leaves nothing.
 
-It serves criteria that have a tag for each of its fields. With --where it holds only the events for which these conditions hold, and serves only
-criteria that fulfil them. The types NUMERIC, BOOLEAN and TIMESTAMPTZ serve those tags whose value is one.`,
+It serves criteria that have a tag for each of its fields. With --where it holds
+only the events for which these conditions hold, and serves only criteria that
+fulfil them. The types NUMERIC, BOOLEAN and TIMESTAMPTZ serve those tags whose
+value is one.`,
 		Example: `  orisun index create orders user_id --field user_id
   orisun index create orders category_priority --field category --field priority
-  orisun index create orders placed_amount --field amount:NUMERIC --where eventType=OrderPlaced`,
+  orisun index create orders placed_amount --field amount:NUMERIC \
+    --where event_type=OrderPlaced`,
 		Args: exactly("BOUNDARY", "NAME"),
 	}
 	flags := command.Flags()
-	flags.StringArrayVar(&fields, "field", nil, "a field, as the key of a tag (event_type is the type), and its type: TEXT (the default), NUMERIC, BOOLEAN or TIMESTAMPTZ")
-	flags.StringArrayVar(&where, "where", nil, "a condition such as eventType=OrderPlaced or amount>=10; several must all hold")
+	flags.Func("field", "a `KEY[:TYPE]`: the key of a tag (event_type is the type) and TEXT (the default), NUMERIC, BOOLEAN or TIMESTAMPTZ", func(text string) error {
+		field, err := parseField(text)
+		request.Fields = append(request.Fields, field)
+		return err
+	})
+	flags.Func("where", "a `CONDITION` such as event_type=OrderPlaced or amount>=10; several must all hold", func(text string) error {
+		condition, err := parseCondition(text)
+		request.Conditions = append(request.Conditions, condition)
+		return err
+	})
 	flags.BoolVar(&either, "any", false, "of several conditions, one suffices")
 	server := addConnectionFlags(flags)
-	hideServerFlags(command)
+	completeBoundary(command, server)
 	command.RunE = func(command *cobra.Command, args []string) error {
-		request := &orisunpb.CreateIndexRequest{Boundary: args[0], Name: args[1]}
-		for _, text := range fields {
-			request.Fields = append(request.Fields, parseField(text))
-		}
-		for _, text := range where {
-			condition, err := parseCondition(text)
-			if err != nil {
-				return usageError{err}
-			}
-			request.Conditions = append(request.Conditions, condition)
-		}
+		request.Boundary, request.Name = args[0], args[1]
 		if either {
 			request.ConditionCombinator = orisunpb.ConditionCombinator_OR
 		}
-		return withEventStore(server, func(store orisunpb.EventStoreClient) error {
-			return createIndex(command.Context(), store, request, newProgress(command.ErrOrStderr()))
+		return withEventStore(command.Context(), server, func(ctx context.Context, store orisunpb.EventStoreClient) error {
+			return createIndex(ctx, store, request, newProgress(command.ErrOrStderr()))
 		})
 	}
 	return command
 }
 
-// parseField reads KEY[:TYPE]; what stands behind the last colon is a type only if it is the name of one.
-func parseField(text string) *orisunpb.IndexField {
-	if at := strings.LastIndexByte(text, ':'); at > 0 {
-		if kind, found := orisunpb.ValueType_value[strings.ToUpper(text[at+1:])]; found {
-			return &orisunpb.IndexField{JsonKey: text[:at], ValueType: orisunpb.ValueType(kind)}
-		}
+// otherTypes are names of types elsewhere, and what they are here.
+var otherTypes = map[string]string{
+	"STRING": "TEXT", "VARCHAR": "TEXT", "UUID": "TEXT",
+	"INT": "NUMERIC", "INTEGER": "NUMERIC", "BIGINT": "NUMERIC", "NUMBER": "NUMERIC", "DECIMAL": "NUMERIC", "FLOAT": "NUMERIC", "DOUBLE": "NUMERIC",
+	"BOOL": "BOOLEAN", "TIMESTAMP": "TIMESTAMPTZ", "DATETIME": "TIMESTAMPTZ", "DATE": "TIMESTAMPTZ", "TIME": "TIMESTAMPTZ",
+}
+
+// parseField reads KEY[:TYPE]. What stands behind the last colon is a type: a key that holds a colon needs one.
+func parseField(text string) (*orisunpb.IndexField, error) {
+	at := strings.LastIndexByte(text, ':')
+	if at < 0 {
+		return &orisunpb.IndexField{JsonKey: text}, refuseSpaces(text, "", "")
 	}
-	return &orisunpb.IndexField{JsonKey: text}
+	key, name := text[:at], strings.ToUpper(text[at+1:])
+	if kind, found := orisunpb.ValueType_value[name]; found {
+		return &orisunpb.IndexField{JsonKey: key, ValueType: orisunpb.ValueType(kind)}, refuseSpaces(key, ":", name)
+	}
+	types := []string{"TEXT", "NUMERIC", "BOOLEAN", "TIMESTAMPTZ"}
+	meant, found := otherTypes[name]
+	if !found {
+		meant, found = nearest.Name(name, types)
+	}
+	if !found {
+		meant = "TEXT"
+	}
+	return nil, fmt.Errorf("the type %q is none of %s: write %s:%s, or %s:TEXT if the key itself holds the colon", text[at+1:], strings.Join(types, ", "), key, meant, text)
 }
 
 func parseCondition(text string) (*orisunpb.IndexCondition, error) {
 	at := strings.IndexAny(text, "=<>")
 	if at <= 0 {
-		return nil, fmt.Errorf("--where is %q: it must be a key, one of = > < >= <= and a value, such as amount>=10", text)
+		return nil, errors.New("it must be a key, one of = > < >= <= and a value, such as amount>=10")
 	}
 	operator := text[at : at+1]
 	if operator != "=" && strings.HasPrefix(text[at+1:], "=") {
 		operator = text[at : at+2]
 	}
-	return &orisunpb.IndexCondition{Key: text[:at], Operator: operator, Value: text[at+len(operator):]}, nil
+	condition := &orisunpb.IndexCondition{Key: text[:at], Operator: operator, Value: text[at+len(operator):]}
+	return condition, refuseSpaces(condition.GetKey(), operator, condition.GetValue())
 }
 
-// progressPoll is how often a build is asked how far it is.
+// progressPoll is how often the progress of a build is read.
 const progressPoll = 300 * time.Millisecond
 
 // createIndex waits for the index and shows how far it is.
@@ -134,7 +134,7 @@ func createIndex(ctx context.Context, store orisunpb.EventStoreClient, request *
 				return errors.New("interrupted: the server gives the build up and removes what there is of it")
 			}
 			if err != nil {
-				return explain(err)
+				return err
 			}
 			progress.write(fmt.Sprintf("index %s of boundary %s is ready after %s\n", request.GetName(), request.GetBoundary(), time.Since(start).Round(time.Millisecond)))
 			return progress.err
@@ -148,7 +148,7 @@ func createIndex(ctx context.Context, store orisunpb.EventStoreClient, request *
 			case err == nil:
 				at := got.GetIndex().GetProgress()
 				progress.show(fmt.Sprintf("%s %d%%", cmp.Or(at.GetPhase(), "beginning"), at.GetPercent()))
-			} // another error is that of CreateIndex, too, which tells it
+			} // another error is that of CreateIndex, too, which reports it
 		}
 	}
 }
@@ -196,57 +196,65 @@ func (p *progress) write(text string) {
 
 func newIndexDropCommand() *cobra.Command {
 	command := &cobra.Command{
-		Use:     "drop BOUNDARY NAME",
-		Short:   "Drop an index; what it served is answered all the same, more slowly",
-		Example: `  orisun index drop orders user_id`,
-		Args:    exactly("BOUNDARY", "NAME"),
+		Use:        "drop BOUNDARY NAME",
+		Short:      "Drop an index; queries that used it get slower",
+		Example:    `  orisun index drop orders user_id`,
+		SuggestFor: []string{"delete", "remove", "rm"},
+		Args:       exactly("BOUNDARY", "NAME"),
 	}
 	server := addConnectionFlags(command.Flags())
-	hideServerFlags(command)
+	completeArguments(command, server, boundaryNames, indexNames)
 	command.RunE = func(command *cobra.Command, args []string) error {
-		return withEventStore(server, func(store orisunpb.EventStoreClient) error {
-			if _, err := store.DropIndex(command.Context(), &orisunpb.DropIndexRequest{Boundary: args[0], Name: args[1]}); err != nil {
-				return explain(err)
-			}
-			return nil
-		})
-	}
-	return command
-}
-
-// newIndexListing is a command that shows something of ListIndexes.
-func newIndexListing(command *cobra.Command, write func(io.Writer, string, *orisunpb.ListIndexesResponse) error) *cobra.Command {
-	var asJSON bool
-	command.Args = exactly("BOUNDARY")
-	command.Flags().BoolVar(&asJSON, "json", false, "print the server's answer as JSON")
-	server := addConnectionFlags(command.Flags())
-	hideServerFlags(command)
-	command.RunE = func(command *cobra.Command, args []string) error {
-		return withEventStore(server, func(store orisunpb.EventStoreClient) error {
-			list, err := store.ListIndexes(command.Context(), &orisunpb.ListIndexesRequest{Boundary: args[0]})
-			if err != nil {
-				return explain(err)
-			}
-			if asJSON {
-				_, err := fmt.Fprintln(command.OutOrStdout(), protojson.Format(list))
+		return withEventStore(command.Context(), server, func(ctx context.Context, store orisunpb.EventStoreClient) error {
+			if _, err := store.DropIndex(ctx, &orisunpb.DropIndexRequest{Boundary: args[0], Name: args[1]}); err != nil {
 				return err
 			}
-			return write(command.OutOrStdout(), args[0], list)
+			_, err := fmt.Fprintf(command.OutOrStdout(), "dropped index %s of boundary %s\n", args[1], args[0])
+			return err
 		})
 	}
 	return command
 }
 
 func newIndexListCommand() *cobra.Command {
-	return newIndexListing(&cobra.Command{
+	var asJSON bool
+	command := &cobra.Command{
 		Use:     "list BOUNDARY",
 		Short:   "List a boundary's indexes and how much they are used",
 		Example: `  orisun index list orders`,
-	}, writeIndexes)
+		Args:    exactly("BOUNDARY"),
+	}
+	addJSONFlag(command.Flags(), &asJSON)
+	server := addConnectionFlags(command.Flags())
+	completeBoundary(command, server)
+	command.RunE = func(command *cobra.Command, args []string) error {
+		return withEventStore(command.Context(), server, func(ctx context.Context, store orisunpb.EventStoreClient) error {
+			list, err := store.ListIndexes(ctx, &orisunpb.ListIndexesRequest{Boundary: args[0]})
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return writeIndexesJSON(command.OutOrStdout(), list)
+			}
+			return writeIndexes(command.OutOrStdout(), list)
+		})
+	}
+	return command
 }
 
-func writeIndexes(out io.Writer, _ string, list *orisunpb.ListIndexesResponse) error {
-	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+// writeIndexesJSON writes each index with its usage.
+func writeIndexesJSON(out io.Writer, list *orisunpb.ListIndexesResponse) error {
+	for i, index := range list.GetIndexes() {
+		object := messageJSON(index)
+		maps.Copy(object, messageJSON(list.GetUsage()[i]))
+		if err := writeJSON(out, object); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func writeIndexes(out io.Writer, list *orisunpb.ListIndexesResponse) error {
 	text := "NAME\tFIELDS\tCONDITIONS\tSTATE\tUSED\tSIZE\n"
 	for i, index := range list.GetIndexes() {
 		fields := make([]string, len(index.GetFields()))
@@ -265,14 +273,12 @@ func writeIndexes(out io.Writer, _ string, list *orisunpb.ListIndexesResponse) e
 		text += fmt.Sprintf("%s\t%s\t%s\t%s\t%d\t%s\n", index.GetName(), oneLine(strings.Join(fields, ", ")),
 			oneLine(cmp.Or(strings.Join(conditions, " "+index.GetConditionCombinator().String()+" "), "-")), state, usage.GetScans(), formatBytes(usage.GetSizeBytes()))
 	}
-	if _, err := io.WriteString(table, text); err != nil {
-		return err
-	}
-	return table.Flush()
+	return writeTable(out, text)
 }
 
+// formatField is what parseField reads.
 func formatField(field *orisunpb.IndexField) string {
-	if field.GetValueType() == orisunpb.ValueType_TEXT {
+	if field.GetValueType() == orisunpb.ValueType_TEXT && !strings.Contains(field.GetJsonKey(), ":") {
 		return field.GetJsonKey()
 	}
 	return field.GetJsonKey() + ":" + field.GetValueType().String()
@@ -288,50 +294,4 @@ func formatBytes(n int64) string {
 		}
 	}
 	return fmt.Sprintf("%d B", n)
-}
-
-func newIndexAdviseCommand() *cobra.Command {
-	return newIndexListing(&cobra.Command{
-		Use:   "advise BOUNDARY",
-		Short: "Tell which indexes are missing, and which nobody uses, with the commands to copy",
-		Long: `Tell which indexes are missing, and which nobody uses, with the commands to copy.
-
-Missing is what criteria asked for, since this node started, that no index serves: all events are read for them. Unused is what PostgreSQL has not
-used since its statistics were reset; every save pays for it.`,
-		Example: `  orisun index advise orders`,
-	}, writeAdvice)
-}
-
-func writeAdvice(out io.Writer, boundary string, list *orisunpb.ListIndexesResponse) error {
-	var text strings.Builder
-	for _, advice := range list.GetAdvice() {
-		fmt.Fprintf(&text, "# no index for criteria on %s: asked %d times since %s\n", oneLine(strings.Join(advice.GetKeys(), ", ")), advice.GetCount(),
-			advice.GetSince().AsTime().Format(time.DateTime))
-		command := "orisun index create " + quoteShell(boundary) + " " + advice.GetCreate().GetName()
-		for _, field := range advice.GetCreate().GetFields() {
-			command += " --field " + quoteShell(formatField(field))
-		}
-		text.WriteString(command + "\n")
-	}
-	for _, usage := range list.GetUsage() {
-		if usage.GetScans() == 0 {
-			fmt.Fprintf(&text, "# index %s (%s) was not used since PostgreSQL's statistics were reset\norisun index drop %s %[1]s\n",
-				usage.GetName(), formatBytes(usage.GetSizeBytes()), quoteShell(boundary))
-		}
-	}
-	if text.Len() == 0 {
-		text.WriteString("# every criterion that this node was asked for has an index, and every index is used\n")
-	}
-	_, err := io.WriteString(out, text.String())
-	return err
-}
-
-// quoteShell makes one word of a text, for people to copy.
-func quoteShell(text string) string {
-	if text != "" && strings.IndexFunc(text, func(r rune) bool {
-		return !strings.ContainsRune("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.:/", r)
-	}) < 0 {
-		return text
-	}
-	return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'"
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"regexp"
 	"strings"
 	"sync"
@@ -11,7 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5"
-	"github.com/spf13/cobra"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/oexza/orisun/migrations/pgtest"
 	orisunpb "github.com/oexza/orisun/proto"
@@ -35,13 +36,13 @@ func (o *output) String() string {
 	return o.text.String()
 }
 
-func runClient(ctx context.Context, out *output, args ...string) error {
-	root := &cobra.Command{Use: "orisun", SilenceUsage: true, SilenceErrors: true}
-	root.AddCommand(newIndexCommand(), newBoundaryCommand(), newExplainCommand())
+// runClient runs a command line as main does, within the test.
+func runClient(ctx context.Context, out io.Writer, args ...string) error {
+	root := newRootCommand()
 	root.SetArgs(args)
 	root.SetOut(out)
 	root.SetErr(out)
-	return root.ExecuteContext(ctx)
+	return execute(ctx, root)
 }
 
 func TestIndexesFromTheCommandLine(t *testing.T) {
@@ -97,15 +98,17 @@ func TestIndexesFromTheCommandLine(t *testing.T) {
 		"note=x  \"  ",
 		"missing=1  none: orisun_test_1_orisun_es_event_pkey  0  20  …",
 		"3 events, …, planned in …, run in …")
-	if got := run("index", "list", b, "--json"); !strings.Contains(got, `"jsonKey"`) {
+	if got := run("index", "list", b, "--json"); strings.Count(got, "\n") != 2 || !strings.Contains(got, `"fields":[{"json_key":"writer","value_type":"TEXT"}]`) ||
+		!strings.Contains(got, `"state":"READY"`) || !strings.Contains(got, `"scans":0`) {
 		t.Errorf("list --json: %s", got)
+	}
+	if got := run("explain", b, "--where", "writer=w", "--json"); !strings.Contains(got, `"scans":[{"buffers":`) || !strings.Contains(got, `"plan":{"Plan":{`) {
+		t.Errorf("explain --json: %s", got)
 	}
 	if got := run("explain", b, "--where", "writer=w", "--plan"); !strings.Contains(got, `"Node Type"`) {
 		t.Errorf("explain --plan: %s", got)
 	}
-	if got := run("index", "drop", b, "writer"); got != "" {
-		t.Errorf("drop: %s", got)
-	}
+	want([]string{"index", "drop", b, "writer"}, "dropped index writer of boundary orisun_test_1")
 }
 
 func TestAnInterruptedBuildShowsHowFarItWasAndIsGone(t *testing.T) {
@@ -153,13 +156,15 @@ func TestWrongIndexCommandsSayWhatTheyNeed(t *testing.T) {
 		{"index list", true, "orisun index list orders"},
 		{"explain", true, "orisun explain orders"},
 		{"index create orders x --field a --where amount", true, "amount>=10"},
-		{"explain orders --after now", true, "42/41"},
+		{"explain orders --after now", true, `--after is "now": it must be start or a position such as 42/41`},
 		{"index create nowhere x --field a", false, "NOT_FOUND"},
 		{"index create orisun_test_1 x", false, "fields: has 0 fields"},
 		{"index drop orisun_test_1 x", false, "has no index"},
 		{"explain orders --where a=1 --count 10001", false, "get_events.count"},
-		{"explain orders --or", false, "between two --where"},
-		{"explain orders --where a", false, "key=value"},
+		{"explain orders --or", true, "between two --where"},
+		{"explain orders --where a", true, "KEY=VALUE"},
+		{"index create orders x --field n:INT", true, `--field is "n:INT": the type "INT" is none of TEXT, NUMERIC, BOOLEAN, TIMESTAMPTZ: write n:NUMERIC, or n:INT:TEXT if the key itself`},
+		{"index create orders x --field n:bolean", true, "write n:BOOLEAN"},
 	} {
 		err := runClient(t.Context(), &output{}, append(strings.Fields(c.args), "--server", n.address)...)
 		var misused usageError
@@ -171,16 +176,33 @@ func TestWrongIndexCommandsSayWhatTheyNeed(t *testing.T) {
 
 func TestConditionsAndFieldsAreReadAsTheyAreWritten(t *testing.T) {
 	for text, want := range map[string][3]string{
-		"a=b": {"a", "=", "b"}, "a==b": {"a", "=", "=b"}, "a>=10": {"a", ">=", "10"}, "a<=": {"a", "<=", ""}, "a<b": {"a", "<", "b"}, "a>=b=c": {"a", ">=", "b=c"}, "ключ> 1": {"ключ", ">", " 1"},
+		"a=b": {"a", "=", "b"}, "a==b": {"a", "=", "=b"}, "a>=10": {"a", ">=", "10"}, "a<=": {"a", "<=", ""}, "a<b": {"a", "<", "b"}, "a>=b=c": {"a", ">=", "b=c"}, "ключ>1 2": {"ключ", ">", "1 2"},
 	} {
 		got, err := parseCondition(text)
 		if err != nil || [3]string{got.GetKey(), got.GetOperator(), got.GetValue()} != want {
 			t.Errorf("%q is %v, %v", text, got, err)
 		}
 	}
-	for text, want := range map[string]string{"a": "a:TEXT", "a:NUMERIC": "a:NUMERIC", "a:b:boolean": "a:b:BOOLEAN", "a:b": "a:b:TEXT", "a:": "a::TEXT", ":TEXT": ":TEXT:TEXT"} {
-		if got := parseField(text); got.GetJsonKey()+":"+got.GetValueType().String() != want {
-			t.Errorf("%q is %v", text, got)
+	for _, text := range []string{"a =b", "a= b", " a=b", "a=b\t"} {
+		if got, err := parseCondition(text); err == nil || !strings.Contains(err.Error(), `write "a=b"`) {
+			t.Errorf("the condition %q is %v, %v", text, got, err)
+		}
+		if got, err := parseTag(text); err == nil || !strings.Contains(err.Error(), `write "a=b"`) {
+			t.Errorf("the tag %q is %v, %v", text, got, err)
+		}
+	}
+	for text, want := range map[string]string{"a": "a TEXT", "a:NUMERIC": "a NUMERIC", "a:b:boolean": "a:b BOOLEAN", "a::text": "a: TEXT", ":TEXT": " TEXT"} {
+		got, err := parseField(text)
+		if err != nil || got.GetJsonKey()+" "+got.GetValueType().String() != want {
+			t.Errorf("%q is %v, %v", text, got, err)
+		}
+		if again, err := parseField(formatField(got)); err != nil || !proto.Equal(again, got) {
+			t.Errorf("%v is printed as %s, which is %v, %v", got, formatField(got), again, err)
+		}
+	}
+	for _, text := range []string{"a:b", "a:", "foo:INT", "a:NUMERIC ", "a :NUMERIC", " a"} {
+		if got, err := parseField(text); err == nil || !strings.Contains(err.Error(), "write ") {
+			t.Errorf("%q is %v, %v", text, got, err)
 		}
 	}
 }

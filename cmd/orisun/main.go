@@ -34,52 +34,52 @@ func run(args []string) int {
 
 	command := newRootCommand()
 	command.SetArgs(args)
-	err := command.ExecuteContext(ctx)
-	if err == nil {
-		return 0
+	err := execute(ctx, command)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "orisun:", err)
 	}
-	fmt.Fprintln(os.Stderr, "orisun:", err)
+	return exitCode(err)
+}
+
+func exitCode(err error) int {
 	var misconfigured *configError
 	var misused usageError
-	if errors.As(err, &misconfigured) || errors.As(err, &misused) {
-		return exitMisconfigured
-	}
 	var answered *callError
-	if errors.As(err, &answered) {
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &misconfigured) || errors.As(err, &misused):
+		return exitMisconfigured
+	case errors.As(err, &answered):
 		return answered.exitCode()
 	}
 	return exitFailed
 }
 
-// usageError is a command line that cobra cannot read.
-type usageError struct{ error }
-
-// noArgs refuses what cobra would take for a failure of the command.
-func noArgs(command *cobra.Command, args []string) error {
-	if err := cobra.NoArgs(command, args); err != nil {
-		return usageError{err}
-	}
-	return nil
-}
-
 func newRootCommand() *cobra.Command {
 	root := &cobra.Command{
-		Use:   "orisun",
-		Short: "Orisun, the event store with batteries included. Without a subcommand it serves.",
-		Long: `Orisun, the event store with batteries included. Without a subcommand it serves, until it is interrupted: the first signal drains, a second one ends it at once.
+		Use:   "orisun [COMMAND]",
+		Short: "Orisun, the event store with batteries included",
+		Long: `Orisun, the event store with batteries included. Without a command it serves
+until it is interrupted: the first signal drains, a second one ends it at once.
 
-Exit codes: 0 done, 1 failed, 2 the configuration or the command line is wrong, 3 nothing was saved because the context changed (read it and decide again),
+Exit codes: 0 done, 1 failed, 2 the configuration or the command line is wrong,
+3 nothing was saved because the context changed (read it and decide again),
 4 the server does not answer (try again).`,
-		Args:          noArgs,
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		RunE:          serve,
 	}
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	var showVersion bool
+	root.Flags().BoolVar(&showVersion, "version", false, "print version, commit and date of this build")
 	addConfigFlags(root.Flags())
-	config := newConfigCommand()
-	addConfigFlags(config.Flags())
-	root.AddCommand(newSaveCommand(), newGetCommand(), newLatestCommand(), newMigrateCommand())
-	root.AddCommand(config, newTailCommand(), newIndexCommand(), newBoundaryCommand(), newUserCommand(), newExplainCommand(), newBenchCommand(), newVersionCommand())
+	root.RunE = func(command *cobra.Command, args []string) error {
+		if showVersion {
+			return writeVersion(command.OutOrStdout())
+		}
+		return serve(command, args)
+	}
+	root.AddCommand(newSaveCommand(), newGetCommand(), newLatestCommand(), newTailCommand(), newCountCommand(), newExplainCommand())
+	root.AddCommand(newIndexCommand(), newBoundaryCommand(), newUserCommand())
+	root.AddCommand(newConfigCommand(), newMigrateCommand(), newBenchCommand(), newVersionCommand())
 	return root
 }

@@ -15,15 +15,18 @@ func newMigrateCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "migrate",
 		Short: "Bring the schema up to date, as the server does when it starts",
-		Long: `Bring the schema up to date, as the server does when it starts unless ORISUN_PG_AUTO_MIGRATE is false. It may be run beside servers, and by several at once: one
-migrates, the others wait. With --check nothing is changed, and the exit code is 1 when something is missing.
+		Long: `Bring the schema up to date, as the server does when it starts unless
+ORISUN_PG_AUTO_MIGRATE is false. It may run beside servers, and several at once:
+one migrates, the others wait. With --check nothing is changed, and the exit
+code is 1 when something is missing.
 
-The database is that of the configuration. Without ORISUN_PG_HOST it is the server's own PostgreSQL, which is started for the time being.`,
+The database is that of the configuration. Without ORISUN_PG_HOST it is the
+server's own PostgreSQL, which is started for the time being.`,
 		Example: `  ORISUN_PG_HOST=db.example.com orisun migrate --check`,
-		Args:    noArgs,
+		Args:    cobra.NoArgs,
 	}
 	addConfigFlags(command.Flags())
-	command.Flags().BoolVar(&check, "check", false, "only tell whether something is missing")
+	command.Flags().BoolVar(&check, "check", false, "only check whether something is missing")
 	command.RunE = func(command *cobra.Command, _ []string) (err error) {
 		config, _, err := loadConfig(command.Flags(), os.Environ())
 		if err != nil {

@@ -1,29 +1,25 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
-	"strings"
-	"syscall"
 
 	"golang.org/x/term"
 )
 
 // readNewPassword asks twice in a terminal, and reads one line elsewhere.
-func readNewPassword(in io.Reader, out io.Writer) (string, error) {
+func readNewPassword(ctx context.Context, in io.Reader, out io.Writer) (string, error) {
 	terminal, ok := asTerminal(in)
 	if !ok {
-		return readPasswordLine(bufio.NewReader(in), "the new password")
+		return readPasswordLine(ctx, in, "the new password")
 	}
 	var given [2]string
 	for i, prompt := range []string{"New password: ", "Once more: "} {
 		var err error
-		if given[i], err = readHidden(terminal, out, prompt); err != nil {
+		if given[i], err = readHidden(ctx, terminal, out, prompt); err != nil {
 			return "", err
 		}
 	}
@@ -33,23 +29,16 @@ func readNewPassword(in io.Reader, out io.Writer) (string, error) {
 	return given[0], nil
 }
 
-// readPassword asks for somebody's present password in a terminal, and reads one line elsewhere, no byte more: the rest is for whoever reads next.
-func readPassword(in io.Reader, out io.Writer, user string) (string, error) {
+// readPassword asks for a user's present password in a terminal, and reads one line elsewhere, no byte more: the rest is for the next reader.
+func readPassword(ctx context.Context, in io.Reader, out io.Writer, user string) (string, error) {
 	if terminal, ok := asTerminal(in); ok {
-		return readHidden(terminal, out, "Password of "+oneLine(user)+": ")
+		return readHidden(ctx, terminal, out, "Password of "+oneLine(user)+": ")
 	}
-	return readPasswordLine(bytewise{in}, "the password of "+oneLine(user))
-}
-
-func asTerminal(in io.Reader) (*os.File, bool) {
-	file, ok := in.(*os.File)
-	return file, ok && term.IsTerminal(int(file.Fd()))
+	return readPasswordLine(ctx, in, "the password of "+oneLine(user))
 }
 
 // readHidden asks in a terminal that does not show the answer. The terminal is as it was when this returns, after an interrupt as well.
-func readHidden(terminal *os.File, out io.Writer, prompt string) (string, error) {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
+func readHidden(ctx context.Context, terminal *os.File, out io.Writer, prompt string) (string, error) {
 	fd := int(terminal.Fd())
 	before, err := term.GetState(fd)
 	if err != nil {
@@ -58,17 +47,9 @@ func readHidden(terminal *os.File, out io.Writer, prompt string) (string, error)
 	if _, err := io.WriteString(out, prompt); err != nil {
 		return "", err
 	}
-	var read []byte
-	ended := make(chan error, 1)
-	go func() {
-		var err error
-		read, err = term.ReadPassword(fd)
-		ended <- err
-	}()
-	select {
-	case err = <-ended:
-	case <-ctx.Done(): // nothing wakes who reads a terminal; the process ends
-		return "", errors.Join(errors.New("interrupted: nothing is changed"), term.Restore(fd, before))
+	read, err := interruptible(ctx, func() ([]byte, error) { return term.ReadPassword(fd) })
+	if errors.Is(err, errInterrupted) {
+		return "", errors.Join(err, term.Restore(fd, before))
 	}
 	if err != nil {
 		return "", fmt.Errorf("read the password from the terminal: %w", err)
@@ -77,32 +58,14 @@ func readHidden(terminal *os.File, out io.Writer, prompt string) (string, error)
 	return string(read), err
 }
 
-// readPasswordLine reads up to the end of a line.
-func readPasswordLine(in io.ByteReader, what string) (string, error) {
-	var line []byte
-	for {
-		char, err := in.ReadByte()
-		if err != nil && !errors.Is(err, io.EOF) {
-			return "", fmt.Errorf("read %s from standard input: %w", what, err)
-		}
-		if err != nil || char == '\n' {
-			break
-		}
-		line = append(line, char)
+// readPasswordLine reads a line of standard input that must not be empty.
+func readPasswordLine(ctx context.Context, in io.Reader, what string) (string, error) {
+	line, err := interruptible(ctx, func() (string, error) { return readLine(bytewise{in}) })
+	if err != nil {
+		return "", fmt.Errorf("read %s from standard input: %w", what, err)
 	}
-	text := strings.TrimRight(string(line), "\r")
-	if text == "" {
+	if line == "" {
 		return "", usageError{fmt.Errorf("a line of standard input must be %s", what)}
 	}
-	return text, nil
-}
-
-// bytewise reads no more than it is asked for.
-type bytewise struct{ io.Reader }
-
-// ReadByte implements io.ByteReader.
-func (b bytewise) ReadByte() (byte, error) {
-	var char [1]byte
-	_, err := io.ReadFull(b.Reader, char[:])
-	return char[0], err
+	return line, nil
 }

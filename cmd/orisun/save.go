@@ -3,11 +3,14 @@ package main
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -15,84 +18,149 @@ import (
 )
 
 func newSaveCommand() *cobra.Command {
-	var criteria alternatives
-	var expect, id, eventType, data, metadata string
+	var id, eventType, data, metadata string
 	var asJSON bool
+	expect := positionFlag{text: "none", words: map[string]*orisunpb.Position{"none": nil}}
 	command := &cobra.Command{
-		Use:   "save BOUNDARY [--type TYPE --data JSON]",
-		Short: "Save events, if what the decision rests on still holds",
-		Long: `Save events in one transaction: all of them or none. With --where the save is conditional: if an event that matches was stored after the
-position --expect, nothing is saved, and the exit code is 3.
+		Use:   "save BOUNDARY [--type TYPE [--data JSON]]",
+		Short: "Save events, if the context of the decision has not changed",
+		Long: `Save events in one transaction: all of them or none. With --where the save is
+conditional: if an event that matches was stored after the position --expect,
+nothing is saved, and the exit code is 3.
 
-Without --type the events come from the standard input, as JSON objects with event_id, event_type, data and metadata: what orisun get --json prints. Saving the same
-events again is safe.`,
+With --type it is one event. Its data are --data, else the standard input where
+that is no terminal, else {}. Without --type the events come from the standard
+input, as JSON objects with event_id, event_type, data and metadata: what orisun
+get --json prints. Saving events again under their ids is safe.`,
 		Example: `  orisun save orders --type OrderPlaced --data '{"order_id": "7"}'
-  orisun save banking --type MoneyTransferred --data '{"from": "alice"}' --expect 42/41 --where account_holder=alice --or --where account_holder=bob
-  orisun get orders --json | orisun save orders_copy`,
+  orisun save orders --type OrderPlaced < order.json
+  orisun save orders --type OrderPlaced --data @order.json
+  orisun save banking --type MoneyTransferred --data '{"from": "alice"}' \
+    --expect 42/41 --where account=alice --or --where account=bob
+  orisun get orders --all --json | orisun save orders_copy`,
 		Args: exactly("BOUNDARY"),
 	}
 	flags := command.Flags()
-	flags.StringVar(&eventType, "type", "", "the event's type")
-	flags.StringVar(&data, "data", "{}", "the event's data, a JSON object")
-	flags.StringVar(&metadata, "metadata", "{}", "the event's metadata, a JSON object")
-	flags.StringVar(&id, "id", "", "the event's id; a random one if none is given")
-	flags.Var(whereFlag{&criteria}, "where", "key=value: a tag of a criterion of the context; event_type is the type; several must all hold")
-	flags.Var(orFlag{&criteria}, "or", "begin another criterion")
-	flags.Lookup("or").NoOptDefVal = "true"
-	flags.StringVar(&expect, "expect", "none", "the last position that the decision saw, TX/GID, or none")
-	flags.BoolVar(&asJSON, "json", false, "print the position as JSON")
+	flags.StringVar(&eventType, "type", "", "the event's `TYPE`")
+	flags.StringVar(&data, "data", "", "the event's data, a `JSON` object; @FILE reads a file, - the standard input")
+	flags.StringVar(&metadata, "metadata", "{}", "the event's metadata, a `JSON` object; @FILE reads a file")
+	flags.StringVar(&id, "id", "", "the event's `ID` (default: a random one)")
+	decision := addCriteriaFlags(flags, "the context that must not have changed")
+	flags.Var(&expect, "expect", "with --where, the last `POSITION` that the decision saw, such as 42/41, or none")
+	addJSONFlag(flags, &asJSON)
 	server := addConnectionFlags(flags)
-	hideServerFlags(command)
-	command.RunE = func(command *cobra.Command, args []string) error {
-		request := &orisunpb.SaveEventsRequest{Boundary: args[0], Query: &orisunpb.SaveQuery{Criteria: criteria.list}}
-		if expect != "none" {
-			position, err := parseAfter(expect)
-			if err != nil || position == nil {
-				return usageError{fmt.Errorf("--expect is %q: it must be none or a position such as 42/41", expect)}
-			}
-			request.Query.ExpectedPosition = position
+	completeBoundary(command, server)
+	command.RunE = func(command *cobra.Command, args []string) (err error) {
+		if flags.Changed("expect") && len(decision.list) == 0 {
+			return usageError{errors.New("--expect needs --where: it is a position of the context that must not have changed, such as --where order_id=7")}
 		}
-		if eventType != "" {
-			request.Events = []*orisunpb.EventToSave{{EventId: cmp.Or(id, rand.Text()), EventType: eventType, Data: data, Metadata: metadata}}
-		} else {
+		request := &orisunpb.SaveEventsRequest{Boundary: args[0], Query: &orisunpb.SaveQuery{ExpectedPosition: expect.position, Criteria: decision.list}}
+		if err := server.prepare(command.Context()); err != nil { // a password comes before the events
+			return err
+		}
+		if eventType == "" {
 			if flags.Changed("data") || flags.Changed("metadata") || flags.Changed("id") {
-				return usageError{errors.New("--data, --metadata and --id are those of one event: give its --type too")}
+				return usageError{errors.New("--data, --metadata and --id are of one event: give its --type, too")}
 			}
-			var err error
-			if request.Events, err = readEvents(command.InOrStdin()); err != nil {
-				return usageError{err}
-			}
+			request.Events, err = readEvents(command)
+		} else {
+			event := &orisunpb.EventToSave{EventId: cmp.Or(id, rand.Text()), EventType: eventType}
+			event.Data, event.Metadata, err = readDocuments(command, data, metadata)
+			request.Events = []*orisunpb.EventToSave{event}
 		}
-		return withEventStore(server, func(store orisunpb.EventStoreClient) error {
-			saved, err := store.SaveEvents(command.Context(), request)
+		if err != nil {
+			return err
+		}
+		return withEventStore(command.Context(), server, func(ctx context.Context, store orisunpb.EventStoreClient) error {
+			saved, err := store.SaveEvents(ctx, request)
 			if err != nil {
-				return explain(err)
+				return err
 			}
 			if asJSON {
-				return writeOneJSON(command.OutOrStdout(), struct {
-					Position positionJSON `json:"position"`
-				}{toPositionJSON(saved.GetLogPosition())})
+				return writeJSON(command.OutOrStdout(), map[string]string{"position": formatPosition(saved.GetLogPosition())})
 			}
-			_, err = fmt.Fprintf(command.OutOrStdout(), "saved %d, the last one at %s\n", len(request.GetEvents()), formatPosition(saved.GetLogPosition()))
+			_, err = fmt.Fprintf(command.OutOrStdout(), "saved %s, the last one at %s\n", counted(len(request.GetEvents()), "event"), formatPosition(saved.GetLogPosition()))
 			return err
 		})
 	}
 	return command
 }
 
+// readDocuments are the data and metadata that --data and --metadata, or the standard input, give.
+func readDocuments(command *cobra.Command, data, metadata string) (dataText, metadataText string, err error) {
+	_, terminal := asTerminal(command.InOrStdin())
+	if data == "" && !terminal {
+		data = "-"
+	}
+	if dataText, err = readDocument(command, "--data", data); err != nil {
+		return "", "", err
+	}
+	if metadata == "-" {
+		return "", "", usageError{errors.New("--metadata is -: the standard input is for the data; @FILE reads a file")}
+	}
+	metadataText, err = readDocument(command, "--metadata", metadata)
+	return dataText, metadataText, err
+}
+
+func readDocument(command *cobra.Command, flag, value string) (string, error) {
+	text := []byte(value)
+	var err error
+	if file, isFile := strings.CutPrefix(value, "@"); isFile {
+		if text, err = os.ReadFile(file); err != nil {
+			return "", usageError{fmt.Errorf("%s: %w", flag, err)}
+		}
+	} else if value == "-" {
+		if text, err = readAll(command, "the event's data, a JSON object"); err != nil {
+			return "", err
+		}
+	}
+	if text = bytes.TrimSpace(text); len(text) == 0 {
+		return "{}", nil
+	}
+	return string(text), nil
+}
+
+// readAll reads the standard input, until an interrupt at most. In a terminal it says what it waits for.
+func readAll(command *cobra.Command, what string) ([]byte, error) {
+	in := command.InOrStdin()
+	if _, terminal := asTerminal(in); terminal {
+		if _, err := fmt.Fprintf(command.ErrOrStderr(), "reading %s; Ctrl-D ends, Ctrl-C saves nothing\n", what); err != nil {
+			return nil, err
+		}
+	}
+	return interruptible(command.Context(), func() ([]byte, error) { return io.ReadAll(in) })
+}
+
+// savedEvent is an event as save reads it and other commands print it.
+type savedEvent struct {
+	Position    json.RawMessage `json:"position"` // the new one is another
+	DateCreated json.RawMessage `json:"date_created"`
+	EventID     string          `json:"event_id"`
+	EventType   string          `json:"event_type"`
+	Data        json.RawMessage `json:"data"`
+	Metadata    json.RawMessage `json:"metadata"`
+}
+
 // readEvents reads JSON objects until the input ends. Data and metadata are objects, or texts that hold one; numbers stay as they are written.
-func readEvents(in io.Reader) ([]*orisunpb.EventToSave, error) {
-	decoder := json.NewDecoder(in)
+func readEvents(command *cobra.Command) ([]*orisunpb.EventToSave, error) {
+	text, err := readAll(command, "events, JSON objects with event_id, event_type, data and metadata")
+	if err != nil {
+		return nil, err
+	}
+	decoder := json.NewDecoder(bytes.NewReader(text))
 	decoder.DisallowUnknownFields()
 	var events []*orisunpb.EventToSave
 	for {
-		var event eventJSON
+		var event savedEvent
 		err := decoder.Decode(&event)
-		if errors.Is(err, io.EOF) {
+		if errors.Is(err, io.EOF) && len(events) > 0 {
 			return events, nil
 		}
+		if errors.Is(err, io.EOF) {
+			return nil, usageError{errors.New("the standard input holds no event: give JSON objects with event_id, event_type, data and metadata, or one event with --type and --data")}
+		}
 		if err != nil {
-			return nil, fmt.Errorf("event %d of the standard input: %w", len(events)+1, err)
+			return nil, usageError{fmt.Errorf("event %d of the standard input: %w", len(events)+1, err)}
 		}
 		events = append(events, &orisunpb.EventToSave{
 			EventId: cmp.Or(event.EventID, rand.Text()), EventType: event.EventType, Data: documentText(event.Data), Metadata: documentText(event.Metadata),

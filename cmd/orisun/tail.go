@@ -1,148 +1,159 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
-	"io"
-	"strconv"
-	"strings"
-	"unicode"
+	"time"
 
 	"github.com/spf13/cobra"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	orisunpb "github.com/oexza/orisun/proto"
 )
 
-func newTailCommand() *cobra.Command {
-	var after string
-	var where []string
-	var asJSON bool
-	command := &cobra.Command{
-		Use:   "tail BOUNDARY",
-		Short: "Print the events of a boundary as they come",
-		Long: `Print the events of a boundary as they come, until interrupted.
+// The pauses between attempts to connect again: each is twice as long as the one before.
+const (
+	firstPause = 200 * time.Millisecond
+	maxPause   = 5 * time.Second
+)
 
-A line shows an event's position (its transaction_id and global_id, as --after takes it), time in UTC, type, id and data. With --json
-it is one JSON object, with the metadata.`,
+func newTailCommand() *cobra.Command {
+	var asJSON bool
+	after := positionFlag{text: "now", words: map[string]*orisunpb.Position{"now": nil, "start": beforeFirst()}}
+	command := &cobra.Command{
+		Use:   "tail BOUNDARY [--where KEY=VALUE]...",
+		Short: "Print the events of a boundary as they come",
+		Long: `Print the events of a boundary as they come, until interrupted. When the server
+goes away, tail says so on standard error, connects again and resumes after the
+last event, for --timeout at most.
+
+A line shows an event's position, time in UTC, type, id and data. With --json it
+is one JSON object, with the metadata.`,
 		Example: `  orisun tail orders
-  orisun tail orders --after start --where event_type=OrderPlaced --where customer=alice
+  orisun tail orders --after start --where user_id=7 --or --where user_id=8
   orisun tail orders --after 42/41 --json | jq .data`,
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) != 1 || args[0] == "" {
-				return usageError{errors.New("tail needs the name of one boundary, such as: orisun tail orders")}
-			}
-			return nil
-		},
+		Args: exactly("BOUNDARY"),
 	}
 	flags := command.Flags()
-	flags.StringVar(&after, "after", "now", "where to begin: start, now, or after the position TX/GID")
-	flags.StringArrayVar(&where, "where", nil, "only events whose top-level field has this value, key=value; event_type is the type; several must all hold")
-	flags.BoolVar(&asJSON, "json", false, "print one JSON object a line")
+	criteria := addCriteriaFlags(flags, "the events")
+	flags.Var(&after, "after", "begin after this `POSITION`, such as 42/41, or start, or now")
+	addJSONFlag(flags, &asJSON)
 	server := addConnectionFlags(flags)
-	hideServerFlags(command)
+	completeBoundary(command, server)
 	command.RunE = func(command *cobra.Command, args []string) error {
-		request := &orisunpb.CatchUpSubscribeToEventStoreRequest{Boundary: args[0]}
-		var err error
-		if request.AfterPosition, err = parseAfter(after); err != nil {
-			return usageError{err}
+		request := &orisunpb.CatchUpSubscribeToEventStoreRequest{Boundary: args[0], AfterPosition: after.position}
+		if len(criteria.list) > 0 {
+			request.Query = &orisunpb.Query{Criteria: criteria.list}
 		}
-		if request.Query, err = parseWhere(where); err != nil {
-			return usageError{err}
-		}
-		write := writeEventLine
+		write := func(event *orisunpb.Event) error { return writeEventLine(command.OutOrStdout(), event) }
 		if asJSON {
-			write = writeEventJSON
+			write = func(event *orisunpb.Event) error { return writeMessages(command.OutOrStdout(), event) }
 		}
 		return tail(command, server, request, write)
 	}
 	return command
 }
 
-// tail prints until the command is interrupted, which is no error.
-func tail(command *cobra.Command, server *connection, request *orisunpb.CatchUpSubscribeToEventStoreRequest, write func(io.Writer, *orisunpb.Event) error) (err error) {
-	conn, err := server.dial()
+// tail prints until the command is interrupted, which is no error. --timeout limits how long the server may be away, not how long tail takes.
+func tail(command *cobra.Command, server *connection, request *orisunpb.CatchUpSubscribeToEventStoreRequest, write func(*orisunpb.Event) error) (err error) {
+	ctx := command.Context()
+	conn, err := server.dial(ctx)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, conn.Close()) }()
-	ctx := command.Context()
-	stream, err := orisunpb.NewEventStoreClient(conn).CatchUpSubscribeToEvents(ctx, request)
-	if err != nil {
-		return explain(err)
+	store := orisunpb.NewEventStoreClient(conn)
+	if request.AfterPosition == nil {
+		if request.AfterPosition, err = lastPosition(ctx, server.timeout, store, request.GetBoundary()); err != nil {
+			return server.forPeople(err)
+		}
 	}
-	var last *orisunpb.Position
-	for {
-		event, err := stream.Recv()
+	var begun, lost time.Time // when the last stream began, and when the server went away
+	pause := firstPause
+	for connected := false; ; {
+		err := follow(ctx, store, request, write, func() {
+			if !lost.IsZero() {
+				command.PrintErrf("orisun: connected again after %s\n", time.Since(lost).Round(time.Millisecond))
+			}
+			connected, begun = true, time.Now()
+		})
+		if !begun.IsZero() && time.Since(begun) >= pause { // one that ends at once was no end of the outage
+			pause, lost = firstPause, time.Time{}
+		}
+		last := formatPosition(request.GetAfterPosition())
 		switch {
 		case ctx.Err() != nil:
 			return nil
-		case err != nil && last != nil:
-			return fmt.Errorf("%w\ngo on with --after %s", explain(err), formatPosition(last))
-		case err != nil:
-			return explain(err)
+		case !connected:
+			return server.forPeople(err)
+		case !isTransient(err):
+			return fmt.Errorf("%w\ngo on with --after %s", server.forPeople(err), last)
+		case server.timeout > 0 && !lost.IsZero() && time.Since(lost) >= server.timeout:
+			return fmt.Errorf("%w\nno connection within --timeout %s: go on with --after %s", server.forPeople(err), server.timeout, last)
+		case !begun.IsZero():
+			command.PrintErrf("orisun: %v\norisun: connecting again, to go on after %s\n", server.forPeople(err), last)
 		}
-		if err := write(command.OutOrStdout(), event); err != nil {
+		if begun = (time.Time{}); lost.IsZero() {
+			lost = time.Now()
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(pause):
+			pause = min(2*pause, maxPause)
+		}
+	}
+}
+
+// lastPosition makes now a position, so that nothing that is stored while the server is away gets lost.
+func lastPosition(ctx context.Context, timeout time.Duration, store orisunpb.EventStoreClient, boundary string) (*orisunpb.Position, error) {
+	if timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, timeout)
+		defer cancel()
+	}
+	page, err := store.GetEvents(ctx, &orisunpb.GetEventsRequest{Boundary: boundary, Count: 1, Direction: orisunpb.Direction_DESC})
+	if err != nil || len(page.GetEvents()) == 0 {
+		return beforeFirst(), err
+	}
+	return page.GetEvents()[0].GetPosition(), nil
+}
+
+// follow writes events until the stream ends, always with an error, and moves the request's position with them. begun is called when the server
+// has taken the subscription.
+func follow(ctx context.Context, store orisunpb.EventStoreClient, request *orisunpb.CatchUpSubscribeToEventStoreRequest, write func(*orisunpb.Event) error, begun func()) error {
+	stream, err := store.CatchUpSubscribeToEvents(ctx, request)
+	if err != nil {
+		return err
+	}
+	if header, err := stream.Header(); err == nil && header != nil {
+		begun()
+	}
+	for {
+		event, err := stream.Recv()
+		if err != nil {
 			return err
 		}
-		last = event.GetPosition()
-	}
-}
-
-// parseAfter reads --after; now is no position at all.
-func parseAfter(text string) (*orisunpb.Position, error) {
-	switch text {
-	case "now":
-		return nil, nil
-	case "start":
-		return &orisunpb.Position{TransactionId: -1, GlobalId: -1}, nil
-	}
-	transactionID, globalID, found := strings.Cut(text, "/")
-	tx, txErr := strconv.ParseInt(transactionID, 10, 64)
-	gid, gidErr := strconv.ParseInt(globalID, 10, 64)
-	if !found || txErr != nil || gidErr != nil {
-		return nil, fmt.Errorf("--after is %q: it must be start, now or a position such as 42/41", text)
-	}
-	return &orisunpb.Position{TransactionId: tx, GlobalId: gid}, nil
-}
-
-func formatPosition(p *orisunpb.Position) string {
-	return fmt.Sprintf("%d/%d", p.GetTransactionId(), p.GetGlobalId())
-}
-
-// parseWhere makes one criterion of all --where; none is no query.
-func parseWhere(where []string) (*orisunpb.Query, error) {
-	if len(where) == 0 {
-		return nil, nil
-	}
-	criterion := &orisunpb.Criterion{}
-	for _, condition := range where {
-		key, value, found := strings.Cut(condition, "=")
-		if !found || key == "" {
-			return nil, fmt.Errorf("--where is %q: it must be key=value, such as event_type=OrderPlaced", condition)
+		if err := write(event); err != nil {
+			return err
 		}
-		criterion.Tags = append(criterion.Tags, &orisunpb.Tag{Key: key, Value: value})
+		request.AfterPosition = event.GetPosition()
 	}
-	return &orisunpb.Query{Criteria: []*orisunpb.Criterion{criterion}}, nil
 }
 
-func writeEventLine(out io.Writer, event *orisunpb.Event) error {
-	_, err := fmt.Fprintf(out, "%s  %s  %s  %s  %s\n", formatPosition(event.GetPosition()), event.GetDateCreated().AsTime().Format("2006-01-02T15:04:05.000Z"),
-		printable(event.GetEventType()), printable(event.GetEventId()), printable(event.GetData()))
-	return err
-}
-
-// printable escapes what speaks to the terminal instead of showing; an event's text is anybody's.
-func printable(text string) string {
-	if strings.IndexFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }) < 0 {
-		return text
+// isTransient tells that another attempt may succeed: the server is away, or says when to try again.
+func isTransient(err error) bool {
+	s, ok := status.FromError(err)
+	if !ok {
+		return false
 	}
-	var b strings.Builder
-	for _, r := range text {
-		if unicode.IsPrint(r) {
-			b.WriteRune(r)
-		} else {
-			b.WriteString(strings.Trim(strconv.QuoteRuneToASCII(r), "'"))
+	for _, detail := range s.Details() {
+		if _, retry := detail.(*errdetails.RetryInfo); retry {
+			return true
 		}
 	}
-	return b.String()
+	return s.Code() == codes.Unavailable
 }

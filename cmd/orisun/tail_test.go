@@ -4,9 +4,12 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
-	"errors"
 	"io"
+	"net/http"
+	"regexp"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -20,6 +23,7 @@ import (
 type tailing struct {
 	t         *testing.T
 	lines     *bufio.Scanner
+	said      output // on standard error
 	interrupt context.CancelFunc
 	ended     chan error
 }
@@ -29,13 +33,12 @@ func runTail(t *testing.T, args ...string) *tailing {
 	ctx, interrupt := context.WithCancel(context.Background())
 	reader, writer := io.Pipe()
 	run := &tailing{t: t, lines: bufio.NewScanner(reader), interrupt: interrupt, ended: make(chan error, 1)}
-	root := &cobra.Command{Use: "orisun", SilenceUsage: true, SilenceErrors: true}
-	root.AddCommand(newTailCommand())
+	root := newRootCommand()
 	root.SetArgs(append([]string{"tail"}, args...))
 	root.SetOut(writer)
+	root.SetErr(&run.said)
 	go func() {
-		err := root.ExecuteContext(ctx)
-		run.ended <- err
+		run.ended <- execute(ctx, root)
 		if err := writer.Close(); err != nil {
 			t.Error(err)
 		}
@@ -91,6 +94,7 @@ func TestTailBeginsWhereAskedAndShowsWhatMatches(t *testing.T) {
 		{[]string{"--after", "start", "--where", "odd=true"}, []string{"w-1", "w-3", "w-5"}},
 		{[]string{"--after", "start", "--where", "odd=true", "--where", "n=3"}, []string{"w-3"}},
 		{[]string{"--after=-1/-1", "--where", "event_type=Written", "--where", "n=5"}, []string{"w-5"}},
+		{[]string{"--after", "start", "--where", "n=1", "--or", "--where", "n=4"}, []string{"w-1", "w-4"}},
 	} {
 		run := runTail(t, append([]string{followedBoundary, "--server", n.address, "--json"}, c.args...)...)
 		var got []string
@@ -118,7 +122,7 @@ func TestTailPrintsJSONThatKeepsEveryDigit(t *testing.T) {
 		t.Fatal(err)
 	}
 	line := runTail(t, followedBoundary, "--server", n.address, "--json", "--after", "start").line()
-	for _, part := range []string{`"position":{"transaction_id":1,"global_id":0}`, `"event_id":"1"`, `"event_type":"T"`, `"metadata":{"by":"me"}`} {
+	for _, part := range []string{`"position":"1/0"`, `"event_id":"1"`, `"event_type":"T"`, `"metadata":{"by":"me"}`} {
 		if !strings.Contains(line, part) {
 			t.Errorf("%s\nlacks %s", line, part)
 		}
@@ -136,43 +140,79 @@ func TestTailSaysWhatIsWrong(t *testing.T) {
 		want string // part of the message
 		exit int
 	}{
-		{[]string{}, "the name of one boundary", exitMisconfigured},
-		{[]string{"a", "b"}, "the name of one boundary", exitMisconfigured},
+		{[]string{}, "tail needs BOUNDARY, such as: orisun tail orders", exitMisconfigured},
+		{[]string{"a", "b"}, "tail needs BOUNDARY, such as: orisun tail orders", exitMisconfigured},
 		{[]string{"a", "--after", "yesterday"}, `--after is "yesterday"`, exitMisconfigured},
 		{[]string{"a", "--after", "1/2/3"}, `--after is "1/2/3"`, exitMisconfigured},
 		{[]string{"a", "--where", "open"}, `--where is "open"`, exitMisconfigured},
+		{[]string{"a", "--where", "eventType = Num"}, `--where is "eventType = Num"`, exitMisconfigured},
 		{[]string{"a", "--cert", "c.pem"}, "--cert and --key", exitMisconfigured},
 		{[]string{"a", "--cacert", "/nowhere.pem"}, "--cacert", exitMisconfigured},
 		{[]string{"nowhere", server}, `NOT_FOUND: boundary 'nowhere' does not exist`, exitFailed},
 		{[]string{strings.Repeat("x", 27), server}, "INVALID_ARGUMENT\n  boundary: has 27 bytes", exitFailed},
-		{[]string{followedBoundary, server, "--user", "nobody"}, "UNAUTHENTICATED", exitFailed},
-		{[]string{followedBoundary, "--server", "127.0.0.1:1"}, "UNAVAILABLE", exitUnavailable},
+		{[]string{followedBoundary, server, "--user", "nobody"}, "UNAUTHENTICATED: wrong password, or no such user", exitFailed},
+		{[]string{followedBoundary, "--server", "127.0.0.1:1"}, "UNAVAILABLE: no server answers at 127.0.0.1:1", exitUnavailable},
+		{[]string{followedBoundary, "--server", "127.0.0.1:1", "--after", "start"}, "UNAVAILABLE", exitUnavailable},
 	} {
 		err := <-runTail(t, c.args...).ended
-		var misused usageError
-		exit := exitFailed
-		var answered *callError
-		if errors.As(err, &misused) {
-			exit = exitMisconfigured
-		} else if errors.As(err, &answered) {
-			exit = answered.exitCode()
-		}
+		exit := exitCode(err)
 		if err == nil || !strings.Contains(err.Error(), c.want) || exit != c.exit {
 			t.Errorf("tail %v ends with %v (exit code %d), want %q (%d)", c.args, err, exit, c.want, c.exit)
 		}
 	}
 }
 
-func TestTailThatIsCutOffSaysWhereToGoOn(t *testing.T) {
+func TestTailGivesUpAfterItsTimeoutAndSaysWhereToGoOn(t *testing.T) {
 	n := newNode(t, pgtest.Clone(t))
 	save(t, n.client(), "w", 0, 2)
-	run := runTail(t, followedBoundary, "--server", n.address, "--after", "start")
+	run := runTail(t, followedBoundary, "--server", n.address, "--after", "start", "--timeout", "1s")
 	run.line()
 	run.line()
 	n.drain()
 	err := <-run.ended
-	if err == nil || !strings.HasPrefix(err.Error(), "UNAVAILABLE: ") || !strings.HasSuffix(err.Error(), "go on with --after 2/1") {
+	if exitCode(err) != exitUnavailable || !strings.HasPrefix(err.Error(), "UNAVAILABLE: ") || !strings.HasSuffix(err.Error(), "within --timeout 1s: go on with --after 2/1") {
 		t.Errorf("tail ends with %v", err)
+	}
+}
+
+// Whether or not an event came before the server went away, tail prints those that were stored meanwhile, each once.
+func TestTailConnectsAgainAndMissesNothing(t *testing.T) {
+	config := pgtest.NewEmpty(t)
+	port := "ORISUN_GRPC_PORT=" + strconv.Itoa(freePort(t))
+	data := t.TempDir()
+	first := launch(t, environment(data, append(outside(config), port)...))
+	fresh, resumed := runTail(t, followedBoundary, "--server", first.address, "--where", "n=2"), runTail(t, followedBoundary, "--server", first.address, "--after", "start")
+	save(t, connect(t, first.address), "w", 0, 2)
+	resumed.line()
+	resumed.line()
+	waitFor(t, func() bool {
+		_, text := ask(t, http.MethodGet, "http://"+first.http+"/metrics", "")
+		return regexp.MustCompile(`(?m)^orisun_feed_subscribers\{.*orisun_boundary="orisun_test_1".*\} 2$`).MatchString(text)
+	})
+	first.stop(t, syscall.SIGTERM)
+	for _, run := range []*tailing{fresh, resumed} {
+		waitFor(t, func() bool { return strings.Contains(run.said.String(), "connecting again, to go on after ") })
+	}
+
+	// What is stored while the port is taken by nobody comes from another node.
+	other := launch(t, environment(t.TempDir(), append(outside(config), "ORISUN_NATS_SERVER_NAME=other")...))
+	save(t, connect(t, other.address), "w", 2, 1)
+	launch(t, environment(data, append(outside(config), port)...))
+	if got := fresh.line(); !strings.Contains(got, "  w-2  ") {
+		t.Errorf("the first event is %s, want w-2", got)
+	}
+	if got := resumed.line(); !strings.Contains(got, "  w-2  ") {
+		t.Errorf("the next event is %s, want w-2", got)
+	}
+	for _, run := range []*tailing{fresh, resumed} {
+		waitFor(t, func() bool { return strings.Contains(run.said.String(), "connected again after ") })
+		if said := run.said.String(); strings.Count(said, "connecting again") != 1 {
+			t.Errorf("tail said %q", said)
+		}
+		run.interrupt()
+		if err := <-run.ended; err != nil {
+			t.Errorf("an interrupt ends tail with %v", err)
+		}
 	}
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"fmt"
+	"io"
 	"runtime/debug"
 
 	"github.com/spf13/cobra"
@@ -34,26 +35,31 @@ func readBuildInfo() buildInfo {
 	return build
 }
 
+// writeVersion prints what orisun version and orisun --version do.
+func writeVersion(out io.Writer) error {
+	build := readBuildInfo()
+	_, err := fmt.Fprintf(out, "orisun %s commit %s built %s\n", cmp.Or(build.version, "unknown"), cmp.Or(build.commit, "unknown"), cmp.Or(build.date, "unknown"))
+	return err
+}
+
 func newVersionCommand() *cobra.Command {
 	var asJSON bool
 	command := &cobra.Command{
 		Use:   "version",
 		Short: "Print version, commit and date of this build",
-		Args:  noArgs,
+		Args:  cobra.NoArgs,
 		RunE: func(command *cobra.Command, _ []string) error {
-			build := readBuildInfo()
 			if asJSON {
-				return writeOneJSON(command.OutOrStdout(), struct {
+				build := readBuildInfo()
+				return writeJSON(command.OutOrStdout(), struct {
 					Version string `json:"version"`
 					Commit  string `json:"commit"`
 					Date    string `json:"date"`
 				}{build.version, build.commit, build.date})
 			}
-			_, err := fmt.Fprintf(command.OutOrStdout(), "orisun %s commit %s built %s\n",
-				cmp.Or(build.version, "unknown"), cmp.Or(build.commit, "unknown"), cmp.Or(build.date, "unknown"))
-			return err
+			return writeVersion(command.OutOrStdout())
 		},
 	}
-	command.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	addJSONFlag(command.Flags(), &asJSON)
 	return command
 }

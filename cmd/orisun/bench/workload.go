@@ -25,23 +25,23 @@ const pageReaders = 4
 
 // workloads are measured in this order: what reads the seeded events comes before what multiplies them, which PostgreSQL vacuums for a while after.
 var workloads = []workload{
-	{name: "append-1", about: "saves of 1 event, each expecting the last position of its context", rows: []string{""}, start: appends(1, true)},
+	{name: "append-1", about: "saves of 1 event, each under a context", rows: []string{""}, start: appends(1, true)},
 	{
-		name: besideReaders, about: "append-1 beside 4 clients that read pages; /readers is what those do",
+		name: besideReaders, about: "append-1 beside 4 readers of pages, /readers",
 		rows: []string{"", "/readers"}, reads: true, start: startAppendBesideReaders,
 	},
 	{name: "read-10", about: "the newest 10 events of a context", rows: []string{""}, reads: true, start: startRead},
 	{name: "page", about: "pages of 1,000 events, forwards", rows: []string{""}, reads: true, start: startPage},
 	{name: "append-1-unconditional", about: "saves of 1 event without a context", rows: []string{""}, start: appends(1, false)},
-	{name: "append-100", about: "saves of 100 events of one context, each expecting its last position", rows: []string{""}, start: appends(100, true)},
+	{name: "append-100", about: "saves of 100 events, each under a context", rows: []string{""}, start: appends(100, true)},
 	{name: "append-100-unconditional", about: "saves of 100 events without a context", rows: []string{""}, start: appends(100, false)},
 	{
-		name: "latency", about: "append-1, from the time when a save is due to when a subscriber has it; /saves is the saves themselves",
+		name: "latency", about: "append-1 until a subscriber has it; /saves: the save",
 		rows: []string{"", "/saves"}, start: startLatency,
 	},
 	{name: "ping", about: "authenticated Ping: what gRPC itself can do", rows: []string{""}, start: startPing},
 	{
-		name: "hot", about: "all clients save into one context; the row is of those who win, /losers of those told to read again",
+		name: "hot", about: "saves into one context; /losers had to read again",
 		rows: []string{"", "/losers"}, start: startHot,
 	},
 }
