@@ -54,10 +54,11 @@ lint: ## Look at Go, SQL and protocol without running them
 	$(call TOOL,buf) lint
 	$(call TOOL,buf) format --diff --exit-code
 
-generate: ## Make db/, proto/*.pb.go and docs/configuration.md anew from their sources
+generate: ## Generate db/, proto/*.pb.go, proto/comments.binpb and docs/configuration.md from their sources
 	rm -f db/*.go
 	$(call TOOL,sqlc) generate
 	$(call TOOL,buf) generate
+	$(call TOOL,buf) build --exclude-imports --as-file-descriptor-set -o proto/comments.binpb
 	$(GO) run -buildvcs=false ./cmd/orisun config --markdown > docs/configuration.md.new
 	mv docs/configuration.md.new docs/configuration.md
 

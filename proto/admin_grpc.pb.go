@@ -40,26 +40,33 @@ const (
 //
 // Admin manages boundaries, users and indexes.
 type AdminClient interface {
+	// CreateBoundary creates a boundary, or adopts one whose tables exist. The same definition again is a success, another one under the same name
+	// ALREADY_EXISTS.
 	CreateBoundary(ctx context.Context, in *CreateBoundaryRequest, opts ...grpc.CallOption) (*CreateBoundaryResponse, error)
+	// ListBoundaries lists the boundaries of the catalogue.
 	ListBoundaries(ctx context.Context, in *ListBoundariesRequest, opts ...grpc.CallOption) (*ListBoundariesResponse, error)
+	// GetBoundary returns the definition and the status of a boundary.
 	GetBoundary(ctx context.Context, in *GetBoundaryRequest, opts ...grpc.CallOption) (*GetBoundaryResponse, error)
-	// CreateUser answers when the user can log in on every node.
+	// CreateUser creates a user, and returns when the user can log in on every node.
 	CreateUser(ctx context.Context, in *CreateUserRequest, opts ...grpc.CallOption) (*CreateUserResponse, error)
-	// DeleteUser answers when the user is locked out on every node. The username is free again; one's own account cannot be deleted.
+	// DeleteUser deletes another user, and returns when the user is locked out on every node. The username is free again; one's own account cannot be deleted.
 	DeleteUser(ctx context.Context, in *DeleteUserRequest, opts ...grpc.CallOption) (*DeleteUserResponse, error)
-	// ChangePassword changes the caller's own password, and answers when the old one, and all tokens, are void on every node.
+	// ChangePassword changes the caller's own password, and returns when the old one, and all tokens, are void on every node.
 	ChangePassword(ctx context.Context, in *ChangePasswordRequest, opts ...grpc.CallOption) (*ChangePasswordResponse, error)
-	// ChangeUserRoles is this server's own, and no part of the original protocol.
+	// ChangeUserRoles replaces the roles of another user, and returns when they are in force on every node. It is no part of the
+	// original protocol.
 	ChangeUserRoles(ctx context.Context, in *ChangeUserRolesRequest, opts ...grpc.CallOption) (*ChangeUserRolesResponse, error)
+	// ListUsers lists the users with their roles.
 	ListUsers(ctx context.Context, in *ListUsersRequest, opts ...grpc.CallOption) (*ListUsersResponse, error)
-	// ValidateCredentials tells whether a password is right; success is false where it is not.
+	// ValidateCredentials checks a password; success is false where it is wrong.
 	ValidateCredentials(ctx context.Context, in *ValidateCredentialsRequest, opts ...grpc.CallOption) (*ValidateCredentialsResponse, error)
+	// GetUserCount counts the users.
 	GetUserCount(ctx context.Context, in *GetUserCountRequest, opts ...grpc.CallOption) (*GetUserCountResponse, error)
-	// GetEventCount is exact, however many there are.
+	// GetEventCount counts the events of a boundary exactly.
 	GetEventCount(ctx context.Context, in *GetEventCountRequest, opts ...grpc.CallOption) (*GetEventCountResponse, error)
-	// CreateIndex is EventStore/CreateIndex by another door.
+	// CreateIndex does the same as EventStore/CreateIndex.
 	CreateIndex(ctx context.Context, in *CreateIndexRequest, opts ...grpc.CallOption) (*CreateIndexResponse, error)
-	// DropIndex is EventStore/DropIndex by another door.
+	// DropIndex does the same as EventStore/DropIndex.
 	DropIndex(ctx context.Context, in *DropIndexRequest, opts ...grpc.CallOption) (*DropIndexResponse, error)
 }
 
@@ -207,26 +214,33 @@ func (c *adminClient) DropIndex(ctx context.Context, in *DropIndexRequest, opts 
 //
 // Admin manages boundaries, users and indexes.
 type AdminServer interface {
+	// CreateBoundary creates a boundary, or adopts one whose tables exist. The same definition again is a success, another one under the same name
+	// ALREADY_EXISTS.
 	CreateBoundary(context.Context, *CreateBoundaryRequest) (*CreateBoundaryResponse, error)
+	// ListBoundaries lists the boundaries of the catalogue.
 	ListBoundaries(context.Context, *ListBoundariesRequest) (*ListBoundariesResponse, error)
+	// GetBoundary returns the definition and the status of a boundary.
 	GetBoundary(context.Context, *GetBoundaryRequest) (*GetBoundaryResponse, error)
-	// CreateUser answers when the user can log in on every node.
+	// CreateUser creates a user, and returns when the user can log in on every node.
 	CreateUser(context.Context, *CreateUserRequest) (*CreateUserResponse, error)
-	// DeleteUser answers when the user is locked out on every node. The username is free again; one's own account cannot be deleted.
+	// DeleteUser deletes another user, and returns when the user is locked out on every node. The username is free again; one's own account cannot be deleted.
 	DeleteUser(context.Context, *DeleteUserRequest) (*DeleteUserResponse, error)
-	// ChangePassword changes the caller's own password, and answers when the old one, and all tokens, are void on every node.
+	// ChangePassword changes the caller's own password, and returns when the old one, and all tokens, are void on every node.
 	ChangePassword(context.Context, *ChangePasswordRequest) (*ChangePasswordResponse, error)
-	// ChangeUserRoles is this server's own, and no part of the original protocol.
+	// ChangeUserRoles replaces the roles of another user, and returns when they are in force on every node. It is no part of the
+	// original protocol.
 	ChangeUserRoles(context.Context, *ChangeUserRolesRequest) (*ChangeUserRolesResponse, error)
+	// ListUsers lists the users with their roles.
 	ListUsers(context.Context, *ListUsersRequest) (*ListUsersResponse, error)
-	// ValidateCredentials tells whether a password is right; success is false where it is not.
+	// ValidateCredentials checks a password; success is false where it is wrong.
 	ValidateCredentials(context.Context, *ValidateCredentialsRequest) (*ValidateCredentialsResponse, error)
+	// GetUserCount counts the users.
 	GetUserCount(context.Context, *GetUserCountRequest) (*GetUserCountResponse, error)
-	// GetEventCount is exact, however many there are.
+	// GetEventCount counts the events of a boundary exactly.
 	GetEventCount(context.Context, *GetEventCountRequest) (*GetEventCountResponse, error)
-	// CreateIndex is EventStore/CreateIndex by another door.
+	// CreateIndex does the same as EventStore/CreateIndex.
 	CreateIndex(context.Context, *CreateIndexRequest) (*CreateIndexResponse, error)
-	// DropIndex is EventStore/DropIndex by another door.
+	// DropIndex does the same as EventStore/DropIndex.
 	DropIndex(context.Context, *DropIndexRequest) (*DropIndexResponse, error)
 	mustEmbedUnimplementedAdminServer()
 }

@@ -5,7 +5,8 @@
 // source: eventstore.proto
 
 // The protocol of Orisun. Numbers are what clients that exist were generated from, names are what JSON and grpcurl use:
-// neither ever changes. A field that no existing client knows takes a number from 100 up.
+// neither ever changes. A field that no existing client knows takes a number from 100 up. Comments are published in /openapi.json;
+// one that begins with "Required." marks a field without which a request is refused.
 
 package orisunpb
 
@@ -383,7 +384,7 @@ func (x *Position) GetGlobalId() int64 {
 // match the event's type.
 type Tag struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// At most 256 bytes.
+	// Required. At most 256 bytes.
 	Key string `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
 	// At most 4,096 bytes.
 	Value         string `protobuf:"bytes,2,opt,name=value,proto3" json:"value,omitempty"`
@@ -530,9 +531,9 @@ func (x *Query) GetCriteria() []*Criterion {
 // EventToSave is an event before it has a position.
 type EventToSave struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Unique in the boundary, 1 to 256 bytes.
+	// Required. Unique in the boundary, 1 to 256 bytes.
 	EventId string `protobuf:"bytes,1,opt,name=event_id,json=eventId,proto3" json:"event_id,omitempty"`
-	// 1 to 256 bytes.
+	// Required. 1 to 256 bytes.
 	EventType string `protobuf:"bytes,2,opt,name=event_type,json=eventType,proto3" json:"event_type,omitempty"`
 	// A JSON object. Empty and null count as {}.
 	Data string `protobuf:"bytes,3,opt,name=data,proto3" json:"data,omitempty"`
@@ -602,13 +603,16 @@ func (x *EventToSave) GetMetadata() string {
 
 // Event is a stored event.
 type Event struct {
-	state     protoimpl.MessageState `protogen:"open.v1"`
-	EventId   string                 `protobuf:"bytes,1,opt,name=event_id,json=eventId,proto3" json:"event_id,omitempty"`
-	EventType string                 `protobuf:"bytes,2,opt,name=event_type,json=eventType,proto3" json:"event_type,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Unique in the boundary.
+	EventId string `protobuf:"bytes,1,opt,name=event_id,json=eventId,proto3" json:"event_id,omitempty"`
+	// What happened.
+	EventType string `protobuf:"bytes,2,opt,name=event_type,json=eventType,proto3" json:"event_type,omitempty"`
 	// A JSON object, as PostgreSQL prints it.
 	Data string `protobuf:"bytes,3,opt,name=data,proto3" json:"data,omitempty"`
 	// A JSON object, as PostgreSQL prints it.
-	Metadata string    `protobuf:"bytes,4,opt,name=metadata,proto3" json:"metadata,omitempty"`
+	Metadata string `protobuf:"bytes,4,opt,name=metadata,proto3" json:"metadata,omitempty"`
+	// Where it stands in the boundary.
 	Position *Position `protobuf:"bytes,6,opt,name=position,proto3" json:"position,omitempty"`
 	// When it was saved, by PostgreSQL's clock.
 	DateCreated   *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=date_created,json=dateCreated,proto3" json:"date_created,omitempty"`
@@ -753,10 +757,12 @@ func (x *SaveQuery) GetCriteria() []*Criterion {
 }
 
 type SaveEventsRequest struct {
-	state    protoimpl.MessageState `protogen:"open.v1"`
-	Boundary string                 `protobuf:"bytes,2,opt,name=boundary,proto3" json:"boundary,omitempty"`
-	Query    *SaveQuery             `protobuf:"bytes,3,opt,name=query,proto3" json:"query,omitempty"`
-	// 1 to 10,000.
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Required.
+	Boundary string `protobuf:"bytes,2,opt,name=boundary,proto3" json:"boundary,omitempty"`
+	// The condition of the save. Absent, the save is unconditional.
+	Query *SaveQuery `protobuf:"bytes,3,opt,name=query,proto3" json:"query,omitempty"`
+	// Required. 1 to 10,000.
 	Events        []*EventToSave `protobuf:"bytes,4,rep,name=events,proto3" json:"events,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -815,11 +821,12 @@ func (x *SaveEventsRequest) GetEvents() []*EventToSave {
 
 // WriteResult is the position of the save's last event; all of its fields speak of that one.
 type WriteResult struct {
-	state               protoimpl.MessageState `protogen:"open.v1"`
-	LogPosition         *Position              `protobuf:"bytes,1,opt,name=log_position,json=logPosition,proto3" json:"log_position,omitempty"`
-	NewGlobalId         int64                  `protobuf:"varint,100,opt,name=new_global_id,json=newGlobalId,proto3" json:"new_global_id,omitempty"`
-	LatestTransactionId int64                  `protobuf:"varint,101,opt,name=latest_transaction_id,json=latestTransactionId,proto3" json:"latest_transaction_id,omitempty"`
-	LatestGlobalId      int64                  `protobuf:"varint,102,opt,name=latest_global_id,json=latestGlobalId,proto3" json:"latest_global_id,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Where the last event of the save stands.
+	LogPosition         *Position `protobuf:"bytes,1,opt,name=log_position,json=logPosition,proto3" json:"log_position,omitempty"`
+	NewGlobalId         int64     `protobuf:"varint,100,opt,name=new_global_id,json=newGlobalId,proto3" json:"new_global_id,omitempty"`
+	LatestTransactionId int64     `protobuf:"varint,101,opt,name=latest_transaction_id,json=latestTransactionId,proto3" json:"latest_transaction_id,omitempty"`
+	LatestGlobalId      int64     `protobuf:"varint,102,opt,name=latest_global_id,json=latestGlobalId,proto3" json:"latest_global_id,omitempty"`
 	unknownFields       protoimpl.UnknownFields
 	sizeCache           protoimpl.SizeCache
 }
@@ -884,13 +891,16 @@ func (x *WriteResult) GetLatestGlobalId() int64 {
 
 type GetEventsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	Query *Query                 `protobuf:"bytes,1,opt,name=query,proto3" json:"query,omitempty"`
+	// Which events. Absent, all of them.
+	Query *Query `protobuf:"bytes,1,opt,name=query,proto3" json:"query,omitempty"`
 	// Where the page begins, that position included. It need not name a stored event.
 	FromPosition *Position `protobuf:"bytes,2,opt,name=from_position,json=fromPosition,proto3" json:"from_position,omitempty"`
 	// 0 means 1,000; at most 10,000.
-	Count     uint32    `protobuf:"varint,3,opt,name=count,proto3" json:"count,omitempty"`
+	Count uint32 `protobuf:"varint,3,opt,name=count,proto3" json:"count,omitempty"`
+	// Oldest first (ASC) or latest first (DESC).
 	Direction Direction `protobuf:"varint,4,opt,name=direction,proto3,enum=orisun.Direction" json:"direction,omitempty"`
-	Boundary  string    `protobuf:"bytes,5,opt,name=boundary,proto3" json:"boundary,omitempty"`
+	// Required.
+	Boundary string `protobuf:"bytes,5,opt,name=boundary,proto3" json:"boundary,omitempty"`
 	// Where the page begins, that position excluded. Not together with from_position.
 	AfterPosition *Position `protobuf:"bytes,100,opt,name=after_position,json=afterPosition,proto3" json:"after_position,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -970,8 +980,9 @@ func (x *GetEventsRequest) GetAfterPosition() *Position {
 }
 
 type GetEventsResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Events        []*Event               `protobuf:"bytes,1,rep,name=events,proto3" json:"events,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The page, in the order of the request.
+	Events        []*Event `protobuf:"bytes,1,rep,name=events,proto3" json:"events,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1014,9 +1025,10 @@ func (x *GetEventsResponse) GetEvents() []*Event {
 }
 
 type GetLatestByCriteriaRequest struct {
-	state    protoimpl.MessageState `protogen:"open.v1"`
-	Boundary string                 `protobuf:"bytes,1,opt,name=boundary,proto3" json:"boundary,omitempty"`
-	// 1 to 256.
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Required.
+	Boundary string `protobuf:"bytes,1,opt,name=boundary,proto3" json:"boundary,omitempty"`
+	// Required. 1 to 256.
 	Criteria      []*Criterion `protobuf:"bytes,2,rep,name=criteria,proto3" json:"criteria,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1067,8 +1079,9 @@ func (x *GetLatestByCriteriaRequest) GetCriteria() []*Criterion {
 }
 
 type LatestCriterionResult struct {
-	state     protoimpl.MessageState `protogen:"open.v1"`
-	Criterion *Criterion             `protobuf:"bytes,1,opt,name=criterion,proto3" json:"criterion,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As in the request.
+	Criterion *Criterion `protobuf:"bytes,1,opt,name=criterion,proto3" json:"criterion,omitempty"`
 	// Unset when nothing matches.
 	Event         *Event `protobuf:"bytes,2,opt,name=event,proto3" json:"event,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -1177,12 +1190,14 @@ type CatchUpSubscribeToEventStoreRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Absent means from now on; {-1,-1} from the first event.
 	AfterPosition *Position `protobuf:"bytes,1,opt,name=after_position,json=afterPosition,proto3" json:"after_position,omitempty"`
-	Query         *Query    `protobuf:"bytes,2,opt,name=query,proto3" json:"query,omitempty"`
+	// Which events. Absent, all of them.
+	Query *Query `protobuf:"bytes,2,opt,name=query,proto3" json:"query,omitempty"`
 	// Exclusive in the boundary while the subscription lasts.
 	SubscriberName string `protobuf:"bytes,3,opt,name=subscriber_name,json=subscriberName,proto3" json:"subscriber_name,omitempty"`
-	Boundary       string `protobuf:"bytes,4,opt,name=boundary,proto3" json:"boundary,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// Required.
+	Boundary      string `protobuf:"bytes,4,opt,name=boundary,proto3" json:"boundary,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *CatchUpSubscribeToEventStoreRequest) Reset() {
@@ -1439,8 +1454,9 @@ func (x *GetServerInfoResponse) GetCapabilities() []ServerCapability {
 // the same; only criteria with such values are not served by the index.
 type IndexField struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The key of a tag, 1 to 256 bytes; event_type and eventType mean the event's type, which is a TEXT.
-	JsonKey       string    `protobuf:"bytes,1,opt,name=json_key,json=jsonKey,proto3" json:"json_key,omitempty"`
+	// Required. The key of a tag, 1 to 256 bytes; event_type and eventType mean the event's type, which is a TEXT.
+	JsonKey string `protobuf:"bytes,1,opt,name=json_key,json=jsonKey,proto3" json:"json_key,omitempty"`
+	// How values are compared.
 	ValueType     ValueType `protobuf:"varint,2,opt,name=value_type,json=valueType,proto3,enum=orisun.ValueType" json:"value_type,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1493,8 +1509,9 @@ func (x *IndexField) GetValueType() ValueType {
 // IndexCondition restricts a partial index to the events it holds for.
 type IndexCondition struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	Key   string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
-	// One of = > < >= <=. The latter four compare numbers when value is one, else texts byte by byte.
+	// Required.
+	Key string `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	// Required. One of = > < >= <=. The latter four compare numbers when value is one, else texts byte by byte.
 	Operator string `protobuf:"bytes,2,opt,name=operator,proto3" json:"operator,omitempty"`
 	// At most 256 bytes. The keys and values of an index have at most 2,048 together.
 	Value         string `protobuf:"bytes,3,opt,name=value,proto3" json:"value,omitempty"`
@@ -1555,14 +1572,16 @@ func (x *IndexCondition) GetValue() string {
 
 // CreateIndexRequest defines an index. It serves criteria that have a tag for each of its fields, and fulfil its conditions.
 type CreateIndexRequest struct {
-	state    protoimpl.MessageState `protogen:"open.v1"`
-	Boundary string                 `protobuf:"bytes,1,opt,name=boundary,proto3" json:"boundary,omitempty"`
-	// The index is called {boundary}_{name}_idx in PostgreSQL, which may have 63 bytes: letters, digits, _ and -.
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Required.
+	Boundary string `protobuf:"bytes,1,opt,name=boundary,proto3" json:"boundary,omitempty"`
+	// Required. The index is called {boundary}_{name}_idx in PostgreSQL, which may have 63 bytes: letters, digits, _ and -.
 	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
-	// 1 to 5.
+	// Required. 1 to 5.
 	Fields []*IndexField `protobuf:"bytes,3,rep,name=fields,proto3" json:"fields,omitempty"`
 	// At most 8.
-	Conditions          []*IndexCondition   `protobuf:"bytes,4,rep,name=conditions,proto3" json:"conditions,omitempty"`
+	Conditions []*IndexCondition `protobuf:"bytes,4,rep,name=conditions,proto3" json:"conditions,omitempty"`
+	// Whether an event must fulfil all conditions (AND) or one (OR).
 	ConditionCombinator ConditionCombinator `protobuf:"varint,5,opt,name=condition_combinator,json=conditionCombinator,proto3,enum=orisun.ConditionCombinator" json:"condition_combinator,omitempty"`
 	unknownFields       protoimpl.UnknownFields
 	sizeCache           protoimpl.SizeCache
@@ -1670,9 +1689,11 @@ func (*CreateIndexResponse) Descriptor() ([]byte, []int) {
 }
 
 type DropIndexRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Boundary      string                 `protobuf:"bytes,1,opt,name=boundary,proto3" json:"boundary,omitempty"`
-	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Required.
+	Boundary string `protobuf:"bytes,1,opt,name=boundary,proto3" json:"boundary,omitempty"`
+	// Required.
+	Name          string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1897,8 +1918,9 @@ func (x *IndexProgress) GetPercent() uint32 {
 }
 
 type ListIndexesRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Boundary      string                 `protobuf:"bytes,1,opt,name=boundary,proto3" json:"boundary,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Required.
+	Boundary      string `protobuf:"bytes,1,opt,name=boundary,proto3" json:"boundary,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2137,9 +2159,11 @@ func (x *IndexUsage) GetSizeBytes() int64 {
 }
 
 type GetIndexRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Boundary      string                 `protobuf:"bytes,1,opt,name=boundary,proto3" json:"boundary,omitempty"`
-	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Required.
+	Boundary string `protobuf:"bytes,1,opt,name=boundary,proto3" json:"boundary,omitempty"`
+	// Required.
+	Name          string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2233,8 +2257,9 @@ func (x *GetIndexResponse) GetIndex() *IndexDefinition {
 }
 
 type ExplainRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	GetEvents     *GetEventsRequest      `protobuf:"bytes,100,opt,name=get_events,json=getEvents,proto3" json:"get_events,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Required.
+	GetEvents     *GetEventsRequest `protobuf:"bytes,100,opt,name=get_events,json=getEvents,proto3" json:"get_events,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }

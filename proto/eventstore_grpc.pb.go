@@ -5,7 +5,8 @@
 // source: eventstore.proto
 
 // The protocol of Orisun. Numbers are what clients that exist were generated from, names are what JSON and grpcurl use:
-// neither ever changes. A field that no existing client knows takes a number from 100 up.
+// neither ever changes. A field that no existing client knows takes a number from 100 up. Comments are published in /openapi.json;
+// one that begins with "Required." marks a field without which a request is refused.
 
 package orisunpb
 
@@ -39,35 +40,35 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// EventStore saves events, asks for them by content and follows them.
+// EventStore saves events, reads them by their content, and streams them.
 type EventStoreClient interface {
-	// SaveEvents appends a save, of one or more events, in one transaction, if its context still holds.
+	// SaveEvents stores one or more events in one transaction, if their context has not changed.
 	//
-	// With criteria it appends only if no stored event that matches them lies after expected_position; otherwise it answers
-	// ALREADY_EXISTS (reason CONTEXT_CHANGED) and stores nothing. Sending a save again is safe: a save whose event ids are all
-	// stored already with the same content answers the position it got the first time.
+	// With criteria it stores them only if no stored event that matches lies after expected_position; otherwise it returns
+	// ALREADY_EXISTS (reason CONTEXT_CHANGED) and stores nothing. Saves are idempotent: a retry with the same event ids and the
+	// same content returns the position of the first save.
 	SaveEvents(ctx context.Context, in *SaveEventsRequest, opts ...grpc.CallOption) (*WriteResult, error)
-	// GetEvents answers one page of a boundary's events, in the order of their positions.
+	// GetEvents returns one page of a boundary's events, in the order of their positions.
 	GetEvents(ctx context.Context, in *GetEventsRequest, opts ...grpc.CallOption) (*GetEventsResponse, error)
-	// GetLatestByCriteria answers the latest event for each criterion, all from one snapshot.
+	// GetLatestByCriteria returns the latest event for each criterion, all from one snapshot.
 	GetLatestByCriteria(ctx context.Context, in *GetLatestByCriteriaRequest, opts ...grpc.CallOption) (*GetLatestByCriteriaResponse, error)
 	// CatchUpSubscribeToEvents streams what is stored after a position, then what comes: in order, each event once.
 	CatchUpSubscribeToEvents(ctx context.Context, in *CatchUpSubscribeToEventStoreRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[Event], error)
-	// Ping answers when the server does.
+	// Ping returns nothing: the answer shows that the server works and that the credentials are right.
 	Ping(ctx context.Context, in *PingRequest, opts ...grpc.CallOption) (*PingResponse, error)
 	// GetServerInfo says what is running and what it can do.
 	GetServerInfo(ctx context.Context, in *GetServerInfoRequest, opts ...grpc.CallOption) (*GetServerInfoResponse, error)
-	// CreateIndex makes criteria on the given fields fast, and answers when the index is ready; saves go on meanwhile. The same
+	// CreateIndex makes criteria on the given fields fast, and returns when the index is ready; saves go on meanwhile. The same
 	// definition again is a success, another one under the same name ALREADY_EXISTS. A cancelled call leaves no index.
 	CreateIndex(ctx context.Context, in *CreateIndexRequest, opts ...grpc.CallOption) (*CreateIndexResponse, error)
 	// DropIndex removes an index made by CreateIndex.
 	DropIndex(ctx context.Context, in *DropIndexRequest, opts ...grpc.CallOption) (*DropIndexResponse, error)
 	// ListIndexes lists a boundary's indexes, how much they are used, and which are missing.
 	ListIndexes(ctx context.Context, in *ListIndexesRequest, opts ...grpc.CallOption) (*ListIndexesResponse, error)
-	// GetIndex answers one index's definition and state.
+	// GetIndex returns one index's definition and state.
 	GetIndex(ctx context.Context, in *GetIndexRequest, opts ...grpc.CallOption) (*GetIndexResponse, error)
-	// Explain runs a GetEvents, throws the page away and tells which index each criterion used and how much was read for it. It is
-	// this server's own, and no part of the original protocol.
+	// Explain runs a GetEvents and reports which index each criterion used and how much was read, in place of the page. It is no
+	// part of the original protocol.
 	Explain(ctx context.Context, in *ExplainRequest, opts ...grpc.CallOption) (*ExplainResponse, error)
 }
 
@@ -202,35 +203,35 @@ func (c *eventStoreClient) Explain(ctx context.Context, in *ExplainRequest, opts
 // All implementations must embed UnimplementedEventStoreServer
 // for forward compatibility.
 //
-// EventStore saves events, asks for them by content and follows them.
+// EventStore saves events, reads them by their content, and streams them.
 type EventStoreServer interface {
-	// SaveEvents appends a save, of one or more events, in one transaction, if its context still holds.
+	// SaveEvents stores one or more events in one transaction, if their context has not changed.
 	//
-	// With criteria it appends only if no stored event that matches them lies after expected_position; otherwise it answers
-	// ALREADY_EXISTS (reason CONTEXT_CHANGED) and stores nothing. Sending a save again is safe: a save whose event ids are all
-	// stored already with the same content answers the position it got the first time.
+	// With criteria it stores them only if no stored event that matches lies after expected_position; otherwise it returns
+	// ALREADY_EXISTS (reason CONTEXT_CHANGED) and stores nothing. Saves are idempotent: a retry with the same event ids and the
+	// same content returns the position of the first save.
 	SaveEvents(context.Context, *SaveEventsRequest) (*WriteResult, error)
-	// GetEvents answers one page of a boundary's events, in the order of their positions.
+	// GetEvents returns one page of a boundary's events, in the order of their positions.
 	GetEvents(context.Context, *GetEventsRequest) (*GetEventsResponse, error)
-	// GetLatestByCriteria answers the latest event for each criterion, all from one snapshot.
+	// GetLatestByCriteria returns the latest event for each criterion, all from one snapshot.
 	GetLatestByCriteria(context.Context, *GetLatestByCriteriaRequest) (*GetLatestByCriteriaResponse, error)
 	// CatchUpSubscribeToEvents streams what is stored after a position, then what comes: in order, each event once.
 	CatchUpSubscribeToEvents(*CatchUpSubscribeToEventStoreRequest, grpc.ServerStreamingServer[Event]) error
-	// Ping answers when the server does.
+	// Ping returns nothing: the answer shows that the server works and that the credentials are right.
 	Ping(context.Context, *PingRequest) (*PingResponse, error)
 	// GetServerInfo says what is running and what it can do.
 	GetServerInfo(context.Context, *GetServerInfoRequest) (*GetServerInfoResponse, error)
-	// CreateIndex makes criteria on the given fields fast, and answers when the index is ready; saves go on meanwhile. The same
+	// CreateIndex makes criteria on the given fields fast, and returns when the index is ready; saves go on meanwhile. The same
 	// definition again is a success, another one under the same name ALREADY_EXISTS. A cancelled call leaves no index.
 	CreateIndex(context.Context, *CreateIndexRequest) (*CreateIndexResponse, error)
 	// DropIndex removes an index made by CreateIndex.
 	DropIndex(context.Context, *DropIndexRequest) (*DropIndexResponse, error)
 	// ListIndexes lists a boundary's indexes, how much they are used, and which are missing.
 	ListIndexes(context.Context, *ListIndexesRequest) (*ListIndexesResponse, error)
-	// GetIndex answers one index's definition and state.
+	// GetIndex returns one index's definition and state.
 	GetIndex(context.Context, *GetIndexRequest) (*GetIndexResponse, error)
-	// Explain runs a GetEvents, throws the page away and tells which index each criterion used and how much was read for it. It is
-	// this server's own, and no part of the original protocol.
+	// Explain runs a GetEvents and reports which index each criterion used and how much was read, in place of the page. It is no
+	// part of the original protocol.
 	Explain(context.Context, *ExplainRequest) (*ExplainResponse, error)
 	mustEmbedUnimplementedEventStoreServer()
 }

@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/oexza/orisun/migrations/pgtest"
 	orisunpb "github.com/oexza/orisun/proto"
@@ -321,39 +320,4 @@ func sample(text, name, label string) string {
 		}
 	}
 	return ""
-}
-
-func TestTheOpenAPIDocumentDescribesEveryCall(t *testing.T) {
-	text, err := json.Marshal(openAPI())
-	if err != nil {
-		t.Fatal(err)
-	}
-	var document struct {
-		Paths      map[string]any
-		Components struct{ Schemas map[string]any }
-	}
-	if err := json.Unmarshal(text, &document); err != nil {
-		t.Fatal(err)
-	}
-	methods := 0
-	for _, file := range []protoreflect.FileDescriptor{orisunpb.File_eventstore_proto, orisunpb.File_admin_proto} {
-		for i := range file.Services().Len() {
-			service := file.Services().Get(i)
-			for j := range service.Methods().Len() {
-				methods++
-				if path := fmt.Sprintf("/%s/%s", service.FullName(), service.Methods().Get(j).Name()); document.Paths[path] == nil {
-					t.Errorf("%s is missing", path)
-				}
-			}
-		}
-	}
-	if len(document.Paths) != methods {
-		t.Errorf("%d paths for %d methods", len(document.Paths), methods)
-	}
-	for _, reference := range strings.Split(string(text), `"$ref":"`)[1:] {
-		name, _, _ := strings.Cut(strings.TrimPrefix(reference, "#/components/schemas/"), `"`)
-		if document.Components.Schemas[name] == nil {
-			t.Errorf("nothing is called %s", name)
-		}
-	}
 }

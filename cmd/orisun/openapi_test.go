@@ -1,0 +1,142 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/reflect/protoreflect"
+
+	orisunpb "github.com/oexza/orisun/proto"
+)
+
+type openAPIOperation struct {
+	OperationID, Summary, Description string
+	RequestBody                       struct {
+		Required bool
+		Content  map[string]struct {
+			Schema struct {
+				Ref string `json:"$ref"`
+			}
+		}
+	}
+}
+
+type openAPIDocument struct {
+	Paths      map[string]map[string]openAPIOperation
+	Components struct {
+		Schemas map[string]struct {
+			Required   []string
+			Properties map[string]struct{ Description string }
+		}
+	}
+}
+
+func TestTheOpenAPIDocumentDescribesEveryCall(t *testing.T) {
+	description, err := openAPI()
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := json.Marshal(description)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var document openAPIDocument
+	if err := json.Unmarshal(text, &document); err != nil {
+		t.Fatal(err)
+	}
+	ids := map[string]bool{}
+	for _, service := range services([]protoreflect.FileDescriptor{orisunpb.File_eventstore_proto, orisunpb.File_admin_proto}) {
+		for i := range service.Methods().Len() {
+			path := fmt.Sprintf("/%s/%s", service.FullName(), service.Methods().Get(i).Name())
+			operation, found := document.Paths[path]["post"]
+			if !found || operation.Summary == "" || operation.Description == "" || operation.OperationID == "" || ids[operation.OperationID] {
+				t.Errorf("%s is described by %+v: a summary, a description and an operationId of its own are needed", path, operation)
+			}
+			ids[operation.OperationID] = true
+		}
+	}
+	for _, reference := range strings.Split(string(text), `"$ref":"`)[1:] {
+		name, _, _ := strings.Cut(strings.TrimPrefix(reference, "#/components/schemas/"), `"`)
+		if _, found := document.Components.Schemas[name]; !found {
+			t.Errorf("nothing is called %s", name)
+		}
+	}
+	if text := document.Components.Schemas["SaveEventsRequest"].Properties["events"].Description; text != "1 to 10,000." {
+		t.Errorf("events of a save are described as %q", text)
+	}
+	if fields := document.Components.Schemas["GetEventsResponse"].Required; !slices.Equal(fields, []string{"events"}) {
+		t.Errorf("a page always has %q", fields)
+	}
+}
+
+// TestWhatTheOpenAPIDocumentRequiresIsWhatTheServerRefusesToMiss calls each RPC with an empty object.
+func TestWhatTheOpenAPIDocumentRequiresIsWhatTheServerRefusesToMiss(t *testing.T) {
+	server := launch(t, environment(t.TempDir()))
+	_, text := ask(t, http.MethodGet, "http://"+server.http+"/openapi.json", "")
+	var document openAPIDocument
+	if err := json.Unmarshal([]byte(text), &document); err != nil {
+		t.Fatal(err)
+	}
+	files, err := orisunpb.CommentedFiles()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, service := range services(files) {
+		for i := range service.Methods().Len() {
+			method := service.Methods().Get(i)
+			path := fmt.Sprintf("/%s/%s", service.FullName(), method.Name())
+			body := document.Paths[path]["post"].RequestBody
+			required := slices.Clone(document.Components.Schemas[string(method.Input().Name())].Required)
+			if body.Required != (len(required) > 0) {
+				t.Errorf("%s: its body is required: %t, its fields: %q", path, body.Required, required)
+			}
+			if method.IsStreamingServer() && len(required) == 0 {
+				continue // it would not end
+			}
+			status, answer := ask(t, http.MethodPost, "http://"+server.http+path, "{}")
+			refused := refusedFields(t, answer)
+			slices.Sort(required)
+			if !slices.Equal(refused, required) || (status == http.StatusBadRequest) != (len(required) > 0) {
+				t.Errorf("%s requires %q, and without them the answer is %d for %q: %s", path, required, status, refused, answer)
+			}
+		}
+	}
+}
+
+// refusedFields are the top-level fields, as JSON names them, that an answer finds wrong.
+func refusedFields(t *testing.T, answer string) (fields []string) {
+	t.Helper()
+	var failure struct {
+		Details []struct {
+			Type  string
+			Debug json.RawMessage
+		}
+	}
+	if err := json.Unmarshal([]byte(answer), &failure); err != nil {
+		t.Fatalf("%v in %s", err, answer)
+	}
+	for _, detail := range failure.Details {
+		var bad errdetails.BadRequest
+		if detail.Type != "google.rpc.BadRequest" || protojson.Unmarshal(detail.Debug, &bad) != nil {
+			continue
+		}
+		for _, violation := range bad.GetFieldViolations() {
+			field, _, _ := strings.Cut(violation.GetField(), ".")
+			words := strings.Split(field, "_")
+			for i, word := range words[1:] {
+				words[i+1] = strings.ToUpper(word[:1]) + word[1:]
+			}
+			if name := strings.Join(words, ""); !slices.Contains(fields, name) {
+				fields = append(fields, name)
+			}
+		}
+	}
+	slices.Sort(fields)
+	return fields
+}
