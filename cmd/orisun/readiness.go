@@ -102,6 +102,9 @@ func (r *readiness) restOn(pool *pgxpool.Pool, streams *streaming, callers *call
 		{"saves", false, func(context.Context) error { return shortage() }},
 		{"jetstream", false, streams.check},
 	}
+	if r.config.NATS.ClusterEnabled {
+		r.checks = append(r.checks, readinessCheck{"cluster", false, func(context.Context) error { return streams.nats.Missing() }})
+	}
 	r.callers.Store(callers)
 	r.isOpen = callers.defaultPasswordIsOpen
 	r.unsafe = func(ctx context.Context) ([]string, error) { return unsafeSettings(ctx, pool) }

@@ -28,3 +28,20 @@ func (s *Server) Check() error {
 	}
 	return nil
 }
+
+// Missing names the nodes of the cluster to which this one has no connection; nil is none.
+func (s *Server) Missing() error {
+	if s.peers == nil {
+		return nil
+	}
+	return s.peers.err()
+}
+
+// Stored is how many bytes and messages this server's streams have on disk.
+func (s *Server) Stored() (bytes, messages uint64, err error) {
+	info, err := s.nats.Jsz(nil)
+	if err != nil {
+		return 0, 0, fmt.Errorf("NATS: %w", err)
+	}
+	return info.Store, info.Messages, nil
+}

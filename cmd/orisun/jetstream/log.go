@@ -4,22 +4,29 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"regexp"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"golang.org/x/time/rate"
 )
 
-// lineBurst lines about connections are logged at once and then one in lineEvery: whoever can reach a port can cause them as fast as it likes.
 const (
-	lineBurst = 100
-	lineEvery = 100 * time.Millisecond
+	// lineBurst lines about clients are logged at once and then one in lineEvery: anything that reaches the port can cause them at any rate.
+	lineBurst = 20
+	lineEvery = time.Second
+	// repeatEvery is how often the same line is logged, numbers in it aside. NATS repeats some every second for as long as their cause lasts.
+	repeatEvery = time.Minute
+	// maxRepeated bounds the memory for that.
+	maxRepeated = 256
 )
 
 // logger hands what NATS says to slog, and keeps why it could not start: NATS tells that to its logger only.
 type logger struct {
 	log     *slog.Logger
+	peers   *peers // takes the errors of routes; may be nil
 	dir     string // of the store
 	fatal   atomic.Pointer[error]
 	started atomic.Bool  // then nobody asks for failure any more
@@ -28,26 +35,40 @@ type logger struct {
 
 	connections *rate.Limiter
 	unlogged    atomic.Int64
+
+	mu       sync.Mutex
+	repeated map[string]*repeated
+}
+
+// repeated is a line that was logged, and how often it came since.
+type repeated struct {
+	logged time.Time
+	since  int
 }
 
 func newLogger(log *slog.Logger, dir string) *logger {
-	return &logger{log: log, dir: dir, connections: rate.NewLimiter(rate.Every(lineEvery), lineBurst)}
+	return &logger{log: log, dir: dir, connections: rate.NewLimiter(rate.Every(lineEvery), lineBurst), repeated: map[string]*repeated{}}
 }
 
-// tell is for what somebody should know of. What a client does wrong is no error of the server.
+// tell is for what an operator should know. What a client does wrong is no error of the server.
 func (l *logger) tell(level slog.Level, format string, args ...any) {
 	text := fmt.Sprintf(format, args...)
-	if l.tellsNoRoom(text) || l.tellsForeign(text) {
-		return
+	switch {
+	case l.tellsNoRoom(text), l.tellsForeign(text):
+	case l.peers != nil && l.peers.noteError(text):
+		l.log.Debug("NATS: " + text)
+	case strings.Contains(text, " - cid:"):
+		l.tellOfClient(text)
+	default:
+		if again, due := l.isDue(text); due {
+			l.log.Log(context.Background(), level, "NATS: "+text, again...)
+		} else {
+			l.log.Debug("NATS: " + text)
+		}
 	}
-	ofClient := strings.Contains(text, " - cid:")
-	if !ofClient && !strings.Contains(text, " - rid:") {
-		l.log.Log(context.Background(), level, "NATS: "+text)
-		return
-	}
-	if ofClient {
-		level = slog.LevelWarn
-	}
+}
+
+func (l *logger) tellOfClient(text string) {
 	if !l.connections.Allow() {
 		l.unlogged.Add(1)
 		return
@@ -56,7 +77,29 @@ func (l *logger) tell(level slog.Level, format string, args ...any) {
 	if unlogged := l.unlogged.Swap(0); unlogged > 0 {
 		attributes = append(attributes, "unlogged", unlogged)
 	}
-	l.log.Log(context.Background(), level, "NATS: "+text, attributes...)
+	l.log.Warn("NATS: "+text, attributes...)
+}
+
+var numbers = regexp.MustCompile(`[0-9]+`)
+
+// isDue reports whether a line was not logged within repeatEvery; if it came meanwhile, the attributes say how often.
+func (l *logger) isDue(text string) (again []any, due bool) {
+	key := numbers.ReplaceAllString(text, "0")
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	before, found := l.repeated[key]
+	if found && time.Since(before.logged) < repeatEvery {
+		before.since++
+		return nil, false
+	}
+	if !found && len(l.repeated) >= maxRepeated {
+		clear(l.repeated)
+	}
+	l.repeated[key] = &repeated{logged: time.Now()}
+	if found && before.since > 0 {
+		again = []any{"repeated", before.since}
+	}
+	return again, true
 }
 
 // silence is how long NATS must not have repeated something for the log to have it again. NATS repeats a full disk, and a node that it refuses,

@@ -5,6 +5,8 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 )
 
 func TestStrangersAtThePortDoNotFillTheLog(t *testing.T) {
@@ -16,11 +18,96 @@ func TestStrangersAtThePortDoNotFillTheLog(t *testing.T) {
 	if lines := strings.Count(text.String(), "\n"); lines < lineBurst || lines > 2*lineBurst || strings.Contains(text.String(), "level=ERROR") {
 		t.Errorf("10,000 guesses are told in %d lines", lines)
 	}
-	text.Reset()
-	for range 2 * lineBurst {
-		log.Errorf("JetStream out of resources")
-	}
-	if lines := strings.Count(text.String(), "level=ERROR"); lines != 2*lineBurst {
-		t.Errorf("%d of %d lines about the server itself", lines, 2*lineBurst)
-	}
+}
+
+func TestWhatNATSRepeatsIsOneLineAMinute(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var text bytes.Buffer
+		log := newLogger(slog.New(slog.NewTextHandler(&text, nil)), t.TempDir())
+		for i := range 150 {
+			log.Errorf("127.0.0.1:6222 - rid:%d - Authorization Violation", i)
+			log.Warnf("JetStream cluster stream '$G > ORISUN_orders' has NO quorum, stalled")
+			<-time.After(time.Second) // the bubble's clock
+		}
+		if refused, stalled := strings.Count(text.String(), "Violation"), strings.Count(text.String(), "stalled"); refused != 3 || stalled != 3 {
+			t.Errorf("150 lines of each in 150 seconds are told in %d and %d:\n%s", refused, stalled, text.String())
+		}
+		if !strings.Contains(text.String(), "repeated=59") {
+			t.Errorf("how often is not told:\n%s", text.String())
+		}
+	})
+}
+
+func TestAMissingNodeIsOneLineAtItsBeginOneAMinuteAndOneAtItsEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var text bytes.Buffer
+		log := newLogger(slog.New(slog.NewTextHandler(&text, nil)), t.TempDir())
+		connected := []string{"node-2", "node-3"}
+		log.peers = newPeers(log.log, func() []string { return connected })
+		pass := func(seconds int, failing bool) (logged string) {
+			text.Reset()
+			for range seconds {
+				if failing {
+					for attempt := range 4 {
+						log.Errorf("Error trying to connect to route (attempt %v): %v", attempt, "dial tcp 192.0.2.3:6222: connect: connection refused")
+					}
+				}
+				log.peers.look()
+				<-time.After(time.Second) // the bubble's clock
+			}
+			return text.String()
+		}
+		check := func(when, logged string, lines int, parts ...string) {
+			t.Helper()
+			if n := strings.Count(logged, "\n"); n != lines {
+				t.Errorf("%s: %d lines, want %d:\n%s", when, n, lines, logged)
+			}
+			for _, part := range parts {
+				if !strings.Contains(logged, part) {
+					t.Errorf("%s: %q is not told:\n%s", when, part, logged)
+				}
+			}
+		}
+		check("all are there", pass(60, false), 0)
+		connected = connected[:1]
+		check("a short break", pass(2, true), 0)
+		connected = connected[:2]
+		check("after it", pass(20, false), 0)
+
+		connected = connected[:1]
+		check("one is dead", pass(10, true), 1, "level=WARN", "node=node-3", "connection refused")
+		if err := log.peers.err(); err == nil || !strings.Contains(err.Error(), "node-3 (for ") || !strings.Contains(err.Error(), "refused") {
+			t.Errorf("/readyz would say %v", err)
+		}
+		check("for three minutes", pass(180, true), 3, "still missing", "node-3 (for ")
+		connected = connected[:2]
+		check("it is back", pass(30, false), 1, "level=INFO", "connected again", "node=node-3", "missing_for=3m10s")
+		if err := log.peers.err(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestANodeThatNeverCameIsMissing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var text bytes.Buffer
+		log := newLogger(slog.New(slog.NewTextHandler(&text, nil)), t.TempDir())
+		log.peers = newPeers(log.log, func() []string { return []string{"node-2"} })
+		for range 30 {
+			log.Errorf("Error trying to connect to route (attempt %v): %v", 1, `lookup for host "node3": no such host`)
+			log.peers.look()
+			<-time.After(time.Second) // the bubble's clock
+		}
+		if strings.Count(text.String(), "\n") != 1 || !strings.Contains(text.String(), "no such host") || !strings.Contains(text.String(), "ORISUN_NATS_CLUSTER_ROUTES") {
+			t.Errorf("it is told:\n%s", text.String())
+		}
+		if err := log.peers.err(); err == nil || !strings.Contains(err.Error(), "not connected yet") {
+			t.Errorf("/readyz would say %v", err)
+		}
+		<-time.After(2 * routeErrorAge)
+		log.peers.look()
+		if strings.Count(text.String(), "\n") != 2 || !strings.Contains(text.String(), "level=INFO") {
+			t.Errorf("its coming is told:\n%s", text.String())
+		}
+	})
 }

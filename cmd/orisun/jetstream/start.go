@@ -30,11 +30,12 @@ type Server struct {
 	nats   *server.Server
 	dir    string // of the store
 	access *access
+	peers  *peers // nil where there is no cluster
 	log    *slog.Logger
 	lock   *os.File
 
 	unwatch context.CancelFunc
-	watched chan struct{} // closed when access is not watched any more
+	watched sync.WaitGroup // what ends with unwatch
 
 	stop     sync.Once
 	stopErr  error
@@ -59,7 +60,10 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("NATS: make the store directory (ORISUN_NATS_STORE_DIR): %w", err)
 	}
-	s := &Server{log: cfg.Logger, dir: dir, access: newAccess(cfg.LogIn), watched: make(chan struct{})}
+	s := &Server{log: cfg.Logger, dir: dir, access: newAccess(cfg.LogIn)}
+	if cfg.Cluster != nil {
+		s.peers = newPeers(cfg.Logger, func() []string { return routeNames(s.nats) })
+	}
 	if s.lock, err = lock(dir); err != nil {
 		return nil, fmt.Errorf("NATS: lock the store directory %s (ORISUN_NATS_STORE_DIR): %w", dir, err)
 	}
@@ -75,10 +79,10 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 	}
 	watching, unwatch := context.WithCancel(context.WithoutCancel(ctx))
 	s.unwatch = unwatch
-	go func() {
-		defer close(s.watched)
-		s.access.watch(watching, s.nats)
-	}()
+	s.watched.Go(func() { s.access.watch(watching, s.nats) })
+	if s.peers != nil {
+		s.watched.Go(func() { s.peers.watch(watching) })
+	}
 	s.log.Info("NATS: start", "address", s.Address().String(), "store", dir)
 	return s, nil
 }
@@ -103,6 +107,8 @@ func (cfg Config) options(dir string, access *access) *server.Options {
 			Name: c.fullName(), Host: c.Host, Port: anyPort(c.Port), Username: c.User, Password: c.Password, Advertise: c.Advertise, TLSConfig: c.TLS,
 		}
 		options.Routes = c.routes()
+		// peers reads all of them, and logs few.
+		options.ConnectErrorReports, options.ReconnectErrorReports = 1, 1
 	}
 	return options
 }
@@ -143,6 +149,7 @@ func (s *Server) run(ctx context.Context, options *server.Options, limit time.Du
 	}
 	s.nats = nats
 	log := newLogger(s.log, options.StoreDir)
+	log.peers = s.peers
 	nats.SetLoggerV2(log, false, false, false)
 	nats.Start() // it returns when the listener is there, or after a fatal error
 
@@ -198,7 +205,7 @@ func (s *Server) Shutdown() error {
 		s.mu.Unlock()
 		if s.unwatch != nil {
 			s.unwatch()
-			<-s.watched
+			s.watched.Wait()
 		}
 		if s.nats != nil {
 			s.nats.Shutdown()

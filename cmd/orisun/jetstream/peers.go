@@ -1,0 +1,199 @@
+package jetstream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+)
+
+const (
+	peerPoll = time.Second
+	// peerGrace is how long a node must be away, or a route fail, before it counts as missing. A start in any order stays silent.
+	peerGrace = 3 * time.Second
+	// peerReminder is how often the log repeats that nodes are missing.
+	peerReminder = time.Minute
+	// routeErrorAge is for how long an error of a route counts. NATS repeats it every second or two.
+	routeErrorAge = 10 * time.Second
+
+	// routeError is how NATS begins what it logs each time that it cannot connect to another node.
+	routeError = "Error trying to connect to route"
+	// unknownPeer stands for the nodes of configured routes that this one has not met since its start.
+	unknownPeer = ""
+)
+
+// peers reports the other nodes of a cluster that are missing: one line when a node is, one a minute while any is, one when it is back. NATS itself reports
+// every attempt to connect, four a second for each node.
+type peers struct {
+	log       *slog.Logger
+	connected func() []string // names of the nodes with a route to this one
+	now       func() time.Time
+
+	mu       sync.Mutex
+	away     map[string]time.Time // nodes that were connected, and since when they are not; zero while they are
+	failing  time.Time            // since when routes to nodes that were never met fail; zero while none does
+	failed   time.Time            // the last error of a route
+	cause    string               // and what it was
+	reported map[string]time.Time // missing nodes that the log has reported, and since when they are missing
+	reminded time.Time            // when the log last did
+}
+
+func newPeers(log *slog.Logger, connected func() []string) *peers {
+	return &peers{log: log, connected: connected, now: time.Now, away: map[string]time.Time{}, reported: map[string]time.Time{}}
+}
+
+// routeNames are the nodes to which NATS has routes.
+func routeNames(nats *server.Server) (names []string) {
+	routes, err := nats.Routez(nil)
+	if err != nil {
+		return nil
+	}
+	for _, route := range routes.Routes {
+		if route.RemoteName != "" && !slices.Contains(names, route.RemoteName) {
+			names = append(names, route.RemoteName)
+		}
+	}
+	return names
+}
+
+// noteError takes what NATS logs, and reports whether it is an error of a route.
+func (p *peers) noteError(text string) bool {
+	if !strings.HasPrefix(text, routeError) {
+		return false
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now := p.now()
+	if p.failing.IsZero() || now.Sub(p.failed) > routeErrorAge {
+		p.failing = now
+	}
+	p.failed = now
+	_, p.cause, _ = strings.Cut(text, "): ")
+	return true
+}
+
+func (p *peers) watch(ctx context.Context) {
+	tick := time.NewTicker(peerPoll)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			p.look()
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// look compares who is connected with who was, and logs what changed.
+func (p *peers) look() {
+	connected := p.connected()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now := p.now()
+	for name, since := range p.away {
+		if since.IsZero() && !slices.Contains(connected, name) {
+			p.away[name] = now
+		}
+	}
+	for _, name := range connected {
+		if !p.away[name].IsZero() {
+			p.failing, p.cause = time.Time{}, "" // the errors were its own; those of another node come again
+		}
+		p.away[name] = time.Time{}
+	}
+	missing := p.missing(now)
+	for name, since := range p.reported {
+		if _, still := missing[name]; !still {
+			delete(p.reported, name)
+			p.log.Info("NATS: "+title(name, "is connected again"), "node", name, "missing_for", now.Sub(since).Round(time.Second))
+		}
+	}
+	fresh := false
+	for _, name := range slices.Sorted(maps.Keys(missing)) {
+		if _, known := p.reported[name]; !known {
+			fresh = true
+			p.reported[name] = missing[name]
+			p.log.Warn("NATS: "+title(name, "is missing; this node goes on without it"), "node", name, "error", p.cause)
+		}
+	}
+	switch {
+	case fresh || len(missing) == 0:
+		p.reminded = now
+	case now.Sub(p.reminded) >= peerReminder:
+		p.reminded = now
+		p.log.Warn("NATS: nodes of the cluster are still missing", "nodes", p.describe(missing, now), "error", p.cause)
+	}
+}
+
+func title(name, what string) string {
+	if name == unknownPeer {
+		return "a node in ORISUN_NATS_CLUSTER_ROUTES " + what
+	}
+	return "a node of the cluster " + what
+}
+
+// missing are the nodes that are away for longer than peerGrace, and since when. A route that fails is that of one of them, if there are any; else of a node
+// that was never met.
+func (p *peers) missing(now time.Time) map[string]time.Time {
+	missing := map[string]time.Time{}
+	for name, since := range p.away {
+		if !since.IsZero() && now.Sub(since) >= peerGrace {
+			missing[name] = since
+		}
+	}
+	since, reported := p.reported[unknownPeer]
+	switch {
+	case p.failing.IsZero() || now.Sub(p.failed) > routeErrorAge:
+	case reported:
+		missing[unknownPeer] = since
+	case !p.isAnyAway() && now.Sub(p.failing) >= peerGrace:
+		missing[unknownPeer] = p.failing
+	}
+	return missing
+}
+
+func (p *peers) isAnyAway() bool {
+	for _, since := range p.away {
+		if !since.IsZero() {
+			return true
+		}
+	}
+	return false
+}
+
+func (p *peers) describe(missing map[string]time.Time, now time.Time) string {
+	var all []string
+	for _, name := range slices.Sorted(maps.Keys(missing)) {
+		since := now.Sub(missing[name]).Round(time.Second)
+		if name == unknownPeer {
+			all = append(all, fmt.Sprintf("one that has not connected yet (for %s)", since))
+		} else {
+			all = append(all, fmt.Sprintf("%s (for %s)", name, since))
+		}
+	}
+	return strings.Join(all, ", ")
+}
+
+// err names the missing nodes, nil is none.
+func (p *peers) err() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now := p.now()
+	missing := p.missing(now)
+	if len(missing) == 0 {
+		return nil
+	}
+	text := "missing: " + p.describe(missing, now)
+	if p.cause != "" {
+		text += ": " + p.cause
+	}
+	return errors.New(text)
+}
