@@ -28,7 +28,7 @@ func (b *followed) consume(ctx context.Context) {
 			told = false
 		})
 		b.setStreaming(false)
-		if !told && ctx.Err() == nil {
+		if !told && ctx.Err() == nil && !IsDisconnected(err) {
 			b.log.WarnContext(ctx, "no events by NATS; subscribers read from PostgreSQL", "error", err)
 			told = true
 		}

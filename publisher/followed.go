@@ -169,10 +169,10 @@ func (b *followed) poll(ctx context.Context) {
 		}
 		last, err := b.lastPosition(ctx)
 		if err != nil {
-			if ctx.Err() == nil && !failed {
-				b.log.WarnContext(ctx, "cannot look for events that the stream lacks; trying on", "error", err)
+			if ctx.Err() == nil && !failed && !IsDisconnected(err) {
+				b.log.WarnContext(ctx, "cannot look for events that the stream lacks; trying again", "error", err)
+				failed = true
 			}
-			failed = true
 			continue
 		}
 		failed = false

@@ -57,19 +57,29 @@ func NewLeases(config *pgx.ConnConfig, log *slog.Logger) *Leases {
 
 // Run keeps the connection until ctx ends, then closes it, which ends all leases. It connects again, for as long as it takes.
 func (l *Leases) Run(ctx context.Context) error {
-	down := false
+	var lost error       // why the last connection ended, until there is another one
+	var lostAt time.Time // when it did
+	var outageLogged bool
 	for backoff := newBackoff(); ctx.Err() == nil; pause(ctx, backoff) {
 		conn, err := l.connect(ctx)
-		if err == nil {
-			if down {
-				l.log.Info("lease connection is back")
+		switch {
+		case ctx.Err() != nil:
+		case err != nil && !outageLogged:
+			if lost == nil {
+				lostAt = time.Now()
 			}
-			backoff, down = newBackoff(), false
-			err = l.serve(ctx, conn)
+			l.log.Error("PostgreSQL cannot be reached, or refuses connections: saves, reads and publishing wait for it, and other nodes may take this one's locks",
+				"error", err, "lost", lost)
+			outageLogged = true
+		case err == nil && outageLogged:
+			l.log.Info("PostgreSQL answers again", "away", time.Since(lostAt))
+		case err == nil && lost != nil:
+			l.log.Warn("the connection that holds this node's locks broke, and there is another one; other nodes may have taken the locks meanwhile", "error", lost)
 		}
-		if !down && ctx.Err() == nil {
-			l.log.Warn("no lease connection; trying again", "error", err)
-			down = true
+		if err == nil {
+			backoff, outageLogged = newBackoff(), false
+			lost = l.serve(ctx, conn)
+			lostAt = time.Now()
 		}
 	}
 	return nil

@@ -49,6 +49,7 @@ type outbox struct {
 	silentSince time.Time // when the first of them did
 	silentEnd   position  // of the stream where they began
 	remade      bool      // since anything was published
+	warned      bool      // the log has that nothing is published
 
 	traces traces
 
@@ -92,22 +93,23 @@ func (o *outbox) reached(at position) {
 	})
 }
 
-// fails notes trouble, and logs it when it begins; what it becomes is detail.
+// fails notes trouble, and logs it when it begins; what it becomes is detail. Leases logs that PostgreSQL is away.
 func (o *outbox) fails(err error) {
-	if o.look().Trouble == nil {
+	if !o.warned && !IsDisconnected(err) {
 		o.log.Warn("cannot publish; trying again", "error", err)
+		o.warned = true
 	} else {
-		o.log.Debug("still cannot publish", "error", err)
+		o.log.Debug("cannot publish; trying again", "error", err)
 	}
 	o.change(func(s *Status) { s.Trouble = err })
 }
 
 // works notes that there is no trouble, and logs it when it ends.
 func (o *outbox) works() {
-	if o.look().Trouble != nil {
+	if o.warned {
 		o.log.Info("publishing again")
 	}
-	o.remade = false
+	o.warned, o.remade = false, false
 	o.change(func(s *Status) { s.Trouble = nil })
 }
 
@@ -168,7 +170,7 @@ func (o *outbox) lead(ctx context.Context, lease *Lease) {
 		pause(ctx, backoff)
 	}
 	if err := context.Cause(lease.Context()); err != nil {
-		o.log.Warn("lost the lock; another node may have it", "error", err)
+		o.log.Debug("lost the lock; another node may have it", "error", err) // Leases logs it for all boundaries
 	}
 }
 

@@ -21,6 +21,7 @@ type Projector struct {
 	boundary, name string
 	project        func(context.Context, db.DBTX) (int, error)
 	log            *slog.Logger
+	waits          bool // the log has that another node projects
 }
 
 // NewProjector returns a projector that does nothing before Run. project applies some of the next events in well below a second, on the
@@ -43,7 +44,7 @@ func (p *Projector) Run(ctx context.Context) error {
 		if ctx.Err() != nil || errors.Is(err, ErrLost) {
 			continue // with the next lease
 		}
-		if !failed {
+		if !failed && !IsDisconnected(err) {
 			p.log.Warn("cannot project; trying again", "error", err)
 			failed = true
 		}
@@ -54,10 +55,16 @@ func (p *Projector) Run(ctx context.Context) error {
 
 // lead projects as long as it has the lease and nothing fails, and tells works after each success.
 func (p *Projector) lead(ctx context.Context, works func()) error {
-	lease, err := p.leases.Acquire(ctx, p.boundary, "projector/"+p.name)
+	lease, err := p.leases.acquire(ctx, p.boundary, "projector/"+p.name, func(err error) {
+		if errors.Is(err, ErrHeld) && !p.waits {
+			p.log.Info("Failed to start user projection (likely due to lock contention)")
+			p.waits = true
+		}
+	})
 	if err != nil {
 		return err
 	}
+	p.waits = false
 	defer lease.Release()
 	poll := time.NewTicker(projectorPoll)
 	defer poll.Stop()

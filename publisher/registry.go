@@ -23,10 +23,11 @@ func (p *Publisher) followRegistry(ctx context.Context) {
 	defer poll.Stop()
 	for failed := false; ctx.Err() == nil; {
 		err := p.readRegistry(ctx)
-		if err != nil && !failed && ctx.Err() == nil {
+		if err != nil && !failed && ctx.Err() == nil && !IsDisconnected(err) {
 			p.log.Warn("cannot look for new boundaries; trying again", "error", err)
+			failed = true
 		}
-		failed = err != nil
+		failed = failed && err != nil
 		select {
 		case <-poll.C:
 		case <-ctx.Done():

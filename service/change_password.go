@@ -50,6 +50,7 @@ func (a *Admin) ChangePassword(ctx context.Context, in *orisunpb.ChangePasswordR
 	if err != nil {
 		return nil, err
 	}
+	a.store.logChange(ctx, "password changed", "user", caller.Username, "user_id", caller.UserID)
 	if err := a.callers.Settle(ctx); err != nil {
 		return nil, err
 	}

@@ -35,6 +35,7 @@ func (a *Admin) ChangeUserRoles(ctx context.Context, in *orisunpb.ChangeUserRole
 	if err != nil {
 		return nil, err
 	}
+	a.store.logChange(ctx, "roles changed", "user", user.Username, "user_id", user.UserID, "roles", user.Roles)
 	if err := a.callers.Settle(ctx); err != nil {
 		return nil, err
 	}

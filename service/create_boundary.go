@@ -32,6 +32,7 @@ func (a *Admin) CreateBoundary(ctx context.Context, in *orisunpb.CreateBoundaryR
 	}
 	config := a.store.config
 	caller, _ := auth.FromContext(ctx)
+	before, lookup := a.store.queries.GetBoundary(ctx, config.Read, in.GetName())
 	row, err := a.store.queries.CreateBoundary(ctx, config.Write, db.CreateBoundaryParams{
 		Boundary: in.GetName(), Schema: in.GetPlacement().GetNamespace(), Description: in.GetDescription(),
 		ExistedBeforeCatalog: in.GetExistedBeforeCatalog(), AdminBoundary: a.boundary, Actor: caller.Username,
@@ -45,6 +46,9 @@ func (a *Admin) CreateBoundary(ctx context.Context, in *orisunpb.CreateBoundaryR
 	if row.Status == boundaryFailed {
 		return nil, withDetails(codes.FailedPrecondition, "the boundary cannot be provisioned: "+row.LastError,
 			&errdetails.ErrorInfo{Reason: reasonBoundaryFailed, Domain: domain, Metadata: map[string]string{"boundary": row.Name}})
+	}
+	if lookup != nil || before.Status != row.Status {
+		a.store.logChange(ctx, "boundary created", "boundary", row.Name, "schema", row.SchemaName)
 	}
 	if config.BoundaryCreated != nil {
 		config.BoundaryCreated(row.Name)

@@ -31,11 +31,17 @@ func (s *EventStore) CreateIndex(ctx context.Context, in *orisunpb.CreateIndexRe
 		params.ConditionOperators = append(params.ConditionOperators, condition.GetOperator())
 		params.ConditionValues = append(params.ConditionValues, condition.GetValue())
 	}
+	exists := false
 	err := s.changeIndexes(ctx, in.GetBoundary(), func(ctx context.Context, tx db.DBTX) ([]string, error) {
-		return s.queries.CreateIndex(ctx, tx, params)
+		statements, err := s.queries.CreateIndex(ctx, tx, params)
+		exists = err == nil && len(statements) == 0
+		return statements, err
 	})
 	if err != nil {
 		return nil, err
+	}
+	if !exists {
+		s.logChange(ctx, "index created", "boundary", in.GetBoundary(), "index", in.GetName(), "fields", params.FieldKeys)
 	}
 	return &orisunpb.CreateIndexResponse{}, nil
 }

@@ -34,5 +34,6 @@ func (a *Admin) CreateUser(ctx context.Context, in *orisunpb.CreateUserRequest) 
 	if err != nil {
 		return nil, err
 	}
+	a.store.logChange(ctx, "user created", "user", user.Username, "user_id", user.UserID, "roles", user.Roles)
 	return &orisunpb.CreateUserResponse{User: toAdminUser(user)}, nil
 }

@@ -2,7 +2,9 @@ package service
 
 import (
 	"context"
+	"errors"
 
+	"github.com/jackc/pgx/v5"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -24,12 +26,18 @@ func (a *Admin) DeleteUser(ctx context.Context, in *orisunpb.DeleteUserRequest) 
 	if caller, _ := auth.FromContext(ctx); caller.UserID == in.GetUserId() {
 		return nil, status.Error(codes.FailedPrecondition, "nobody deletes the own account: another admin has to do it")
 	}
-	err := a.changeUser(ctx, func(ctx context.Context) error {
+	userID := in.GetUserId()
+	deleted, err := a.store.queries.FindLogin(ctx, a.store.config.Read, db.FindLoginParams{Boundary: a.boundary, UserID: &userID})
+	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+		return nil, toStatus(ctx, err)
+	}
+	err = a.changeUser(ctx, func(ctx context.Context) error {
 		return a.store.queries.DeleteUser(ctx, a.store.config.Write, db.DeleteUserParams{Boundary: a.boundary, UserID: in.GetUserId(), Metadata: actor(ctx)})
 	})
 	if err != nil {
 		return nil, err
 	}
+	a.store.logChange(ctx, "user deleted", "user", deleted.Username, "user_id", userID)
 	if err := a.callers.Settle(ctx); err != nil {
 		return nil, err
 	}

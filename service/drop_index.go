@@ -24,5 +24,6 @@ func (s *EventStore) DropIndex(ctx context.Context, in *orisunpb.DropIndexReques
 	if err != nil {
 		return nil, err
 	}
+	s.logChange(ctx, "index dropped", "boundary", in.GetBoundary(), "index", in.GetName())
 	return &orisunpb.DropIndexResponse{}, nil
 }

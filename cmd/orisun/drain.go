@@ -19,15 +19,22 @@ const (
 	drainPoll = 100 * time.Millisecond
 )
 
-// grpcServer is a gRPC server that knows how many calls other than streams are in flight.
+// grpcServer is a gRPC server that knows how many calls and streams are in flight.
 type grpcServer struct {
 	*grpc.Server
 	calls *calls
+	ends  *callLog
 	log   *slog.Logger
 }
 
-// calls counts unary calls in flight.
-type calls struct{ inFlight atomic.Int64 }
+// calls counts unary calls in flight, and streams. Those by HTTP are among them.
+type calls struct{ inFlight, streams atomic.Int64 }
+
+func (c *calls) countStream(service any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+	c.streams.Add(1)
+	defer c.streams.Add(-1)
+	return handler(service, stream)
+}
 
 func (c *calls) count(ctx context.Context, request any, _ *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
 	c.inFlight.Add(1)

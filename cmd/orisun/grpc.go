@@ -41,7 +41,7 @@ func newGRPCServers(config *Config, store *service.EventStore, callers *callers,
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: leastPingInterval, PermitWithoutStream: true}),
 		grpc.InTapHandle(ends.tap(callers.auth.Tap)),
 		grpc.ChainUnaryInterceptor(observed.unary, unary.count, ends.unary, recovery.UnaryServerInterceptor(recoverPanic(log)), callers.auth.UnaryInterceptor),
-		grpc.ChainStreamInterceptor(observed.stream, ends.stream, recovery.StreamServerInterceptor(recoverPanic(log)), callers.auth.StreamInterceptor),
+		grpc.ChainStreamInterceptor(observed.stream, unary.countStream, ends.stream, recovery.StreamServerInterceptor(recoverPanic(log)), callers.auth.StreamInterceptor),
 	}
 	if config.GRPC.TLSEnabled {
 		secured, err := newTransportCredentials(config.GRPC, log)
@@ -50,7 +50,7 @@ func newGRPCServers(config *Config, store *service.EventStore, callers *callers,
 		}
 		options = append(options, grpc.Creds(secured))
 	}
-	servers := &grpcServers{&grpcServer{grpc.NewServer(options...), &unary, log}, grpc.NewServer(options...)}
+	servers := &grpcServers{&grpcServer{grpc.NewServer(options...), &unary, ends, log}, grpc.NewServer(options...)}
 	for _, server := range []*grpc.Server{servers.listening.Server, servers.overHTTP} {
 		orisunpb.RegisterEventStoreServer(server, store)
 		orisunpb.RegisterAdminServer(server, callers.admin)

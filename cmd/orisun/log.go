@@ -18,6 +18,8 @@ import (
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 	"google.golang.org/grpc/tap"
+
+	"github.com/oexza/orisun/publisher"
 )
 
 // newLogger writes text for people at a terminal, and JSON for machines elsewhere. Durations have their unit in both.
@@ -34,16 +36,17 @@ func newLogger(out *os.File, level slog.Level) *slog.Logger {
 	return slog.New(slog.NewJSONHandler(out, options))
 }
 
-// warningBurst warnings of a code are logged at once and then one in warningEvery: whoever can reach the server can cause them as fast as it likes.
+// warningBurst warnings of a code are logged at once and then one in warningEvery: anything that reaches the server can cause them at any rate.
 const (
-	warningBurst = 100
-	warningEvery = 100 * time.Millisecond
+	warningBurst = 20
+	warningEvery = time.Second
 )
 
 // callLog notes how calls ended. It costs nothing where the level of that end is not logged. Warnings that are too many are counted,
 // and the next one of their code says how many.
 type callLog struct {
 	log      *slog.Logger
+	draining atomic.Bool // then it is known why calls are UNAVAILABLE
 	limits   [codes.Unauthenticated + 1]*rate.Limiter
 	unlogged [codes.Unauthenticated + 1]atomic.Int64
 }
@@ -84,7 +87,7 @@ func (l *callLog) tap(handle tap.ServerInHandle) tap.ServerInHandle {
 
 func (l *callLog) ended(ctx context.Context, method string, start time.Time, err error) {
 	code := status.Code(err)
-	level := levelOf(code)
+	level := l.levelOf(ctx, code, err)
 	if !l.log.Enabled(ctx, level) {
 		return
 	}
@@ -107,6 +110,12 @@ func (l *callLog) ended(ctx context.Context, method string, start time.Time, err
 	if span := trace.SpanContextFromContext(ctx); span.HasTraceID() {
 		attributes = append(attributes, slog.String("trace_id", span.TraceID().String()))
 	}
+	message := "gRPC call"
+	var login interface{ ClaimedUser() string }
+	if errors.As(err, &login) {
+		message = "login failed"
+		attributes = append(attributes, slog.String("user", login.ClaimedUser()))
+	}
 	if err != nil {
 		message := status.Convert(err).Message()
 		attributes = append(attributes, slog.String("error", message))
@@ -117,16 +126,27 @@ func (l *callLog) ended(ctx context.Context, method string, start time.Time, err
 	if unlogged > 0 {
 		attributes = append(attributes, slog.Int64("unlogged", unlogged))
 	}
-	l.log.LogAttrs(ctx, level, "gRPC call", attributes...)
+	l.log.LogAttrs(ctx, level, message, attributes...)
 }
 
 // levelOf ranks the ends of calls: what is the server's fault is an error, what an operator may want to look at a warning,
-// and what a caller is told and can act on is detail.
-func levelOf(code codes.Code) slog.Level {
+// and what a caller sees and can act on is detail. So are an expired deadline of the caller's, and what the log has one line about for all calls: that
+// PostgreSQL is away (publisher.Leases), and that the server drains.
+func (l *callLog) levelOf(ctx context.Context, code codes.Code, err error) slog.Level {
 	switch code {
 	case codes.Internal, codes.Unknown, codes.DataLoss:
 		return slog.LevelError
-	case codes.Unavailable, codes.ResourceExhausted, codes.DeadlineExceeded, codes.Unauthenticated, codes.PermissionDenied:
+	case codes.DeadlineExceeded:
+		if ctx.Err() != nil {
+			return slog.LevelDebug
+		}
+		return slog.LevelWarn
+	case codes.Unavailable:
+		if l.draining.Load() || publisher.IsDisconnected(errors.Unwrap(err)) {
+			return slog.LevelDebug
+		}
+		return slog.LevelWarn
+	case codes.ResourceExhausted, codes.Unauthenticated, codes.PermissionDenied:
 		return slog.LevelWarn
 	default:
 		return slog.LevelDebug

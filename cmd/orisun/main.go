@@ -7,7 +7,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"os/signal"
 	"syscall"
@@ -36,7 +35,7 @@ func run(args []string) int {
 	command.SetArgs(args)
 	err := execute(ctx, command)
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "orisun:", err)
+		writeFailure(err)
 	}
 	return exitCode(err)
 }

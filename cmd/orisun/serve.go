@@ -1,14 +1,25 @@
 package main
 
 import (
+	"errors"
+	"fmt"
+	"log/slog"
 	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
 	"go.opentelemetry.io/otel"
+	"golang.org/x/term"
 )
 
 func serve(command *cobra.Command, _ []string) error {
+	if err := serveConfigured(command); err != nil {
+		return serverError{err}
+	}
+	return nil
+}
+
+func serveConfigured(command *cobra.Command) error {
 	config, warnings, err := loadConfig(command.Flags(), os.Environ())
 	if err != nil {
 		return err
@@ -24,6 +35,21 @@ func serve(command *cobra.Command, _ []string) error {
 		return lineError{err}
 	}
 	return nil
+}
+
+// serverError is why the server did not start, or ended.
+type serverError struct{ error }
+
+func (e serverError) Unwrap() error { return e.error }
+
+// writeFailure prints why a command failed: for the server as a line of its log, where that is JSON.
+func writeFailure(err error) {
+	var server serverError
+	if errors.As(err, &server) && !term.IsTerminal(int(os.Stderr.Fd())) {
+		newLogger(os.Stderr, slog.LevelError).Error("the server ends", "error", lineError{err}.Error())
+		return
+	}
+	fmt.Fprintln(os.Stderr, "orisun:", err)
 }
 
 // lineError says all that went wrong in one line, as logs have it.

@@ -30,6 +30,13 @@ type Server struct {
 	address      net.Addr
 	adminAddress net.Addr
 	callers      *callers
+	drained      drained
+}
+
+// drained is what there was to drain when the server began to end, for the log's last line.
+type drained struct {
+	since          time.Time // zero before
+	calls, streams int64
 }
 
 // NewServer returns a server that is not running yet. It keeps config.
@@ -48,6 +55,12 @@ func (s *Server) AdminAddress() net.Addr { return s.adminAddress }
 
 // Run serves until ctx ends, then drains. Its error is why it could not start or go on; ending by ctx is none.
 func (s *Server) Run(ctx context.Context) (err error) {
+	defer func() {
+		if err == nil {
+			s.log.Info("stopped: calls, streams, publisher, NATS and connections to PostgreSQL have ended", "calls_finished", s.drained.calls,
+				"streams_ended", s.drained.streams, "took", time.Since(s.drained.since))
+		}
+	}()
 	// What follows a failure under way to readiness is undone by the deferred calls, in the opposite order.
 	listener, err := listen(ctx, s.config.GRPC.Host, s.config.GRPC.Port)
 	if err != nil {
@@ -239,7 +252,8 @@ func (s *Server) serve(ctx context.Context, server *grpcServer, admin *adminHTTP
 	limit := s.config.Shutdown.Timeout
 	select {
 	case <-ctx.Done():
-		s.log.Info("draining", "timeout", s.config.Shutdown.Timeout)
+		s.drained = drained{time.Now(), server.calls.inFlight.Load(), server.calls.streams.Load()}
+		s.log.Info("draining", "calls", s.drained.calls, "streams", s.drained.streams, "timeout", s.config.Shutdown.Timeout)
 	case ended = <-served:
 		return fmt.Errorf("serve gRPC: %w", ended)
 	case err := <-admin.served:
@@ -249,6 +263,7 @@ func (s *Server) serve(ctx context.Context, server *grpcServer, admin *adminHTTP
 		ended = fmt.Errorf("our own PostgreSQL ended: %w", own.Err())
 		limit = min(limit, streamGrace) // nothing answers the calls in flight
 	}
+	server.ends.draining.Store(true)
 	healthy.Shutdown()
 	admin.readiness.draining()
 	endSubscriptions()

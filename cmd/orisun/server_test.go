@@ -29,12 +29,23 @@ import (
 func TestThreeServersStartAtOnceOnAnEmptyDatabase(t *testing.T) {
 	database := outside(pgtest.NewEmpty(t))
 	addresses := make([]string, 3)
+	servers := make([]*process, 3)
 	var starting sync.WaitGroup
 	for i := range addresses {
 		env := environment(t.TempDir(), append(database, fmt.Sprintf("ORISUN_NATS_SERVER_NAME=node-%d", i))...)
-		starting.Go(func() { addresses[i] = launch(t, env).address })
+		starting.Go(func() {
+			servers[i] = launch(t, env)
+			addresses[i] = servers[i].address
+		})
 	}
 	starting.Wait()
+	waitFor(t, func() bool { // one projects the users, the others say once that they wait
+		waiting := 0
+		for _, server := range servers {
+			waiting += strings.Count(server.logged(), "Failed to start user projection (likely due to lock contention)")
+		}
+		return waiting == 2
+	})
 	for i, address := range addresses {
 		_, err := connect(t, address).SaveEvents(t.Context(), &orisunpb.SaveEventsRequest{
 			Boundary: "orisun_test_1", Events: []*orisunpb.EventToSave{{EventId: strconv.Itoa(i), EventType: "T", Data: `{}`}},

@@ -245,7 +245,7 @@ func TestAStoppedNodeLosesItsLeasesAndPublishesNothingStale(t *testing.T) {
 	if err := stopped.signal(syscall.SIGCONT); err != nil {
 		t.Fatal(err)
 	}
-	within(t, 10*time.Second, "noticed", func() bool { return logs(t, stopped, "lost the lock; another node may have it") })
+	within(t, 10*time.Second, "noticed", func() bool { return logs(t, stopped, "the connection that holds this node's locks broke") })
 	within(t, 20*time.Second, "standing by", func() bool {
 		return logs(t, stopped, "Failed to acquire lock for boundary: "+boundary)
 	})

@@ -87,9 +87,15 @@ func (p *passwords) refuse(given Credentials, address string) error {
 	return nil
 }
 
-// verify returns whose credentials these are, by what is no older than the version. Those that come several times at once, under the same version, are
-// verified once: an answer to who asked under an older one may be of a user who is gone, or had another password.
+// verify returns whose credentials these are, by what is no older than the version. Its error names the user, for the log.
 func (p *passwords) verify(ctx context.Context, version int64, given Credentials, address string) (*db.OrisunLogin, error) {
+	login, err := p.share(ctx, version, given, address)
+	return login, ofUser(err, given.Username)
+}
+
+// share verifies credentials. Those that come several times at once, under the same version, are
+// verified once: an answer to who asked under an older one may be of a user who is gone, or had another password.
+func (p *passwords) share(ctx context.Context, version int64, given Credentials, address string) (*db.OrisunLogin, error) {
 	if err := p.guesses.admit(ctx, address, given.Username); err != nil {
 		return nil, err
 	}

@@ -18,7 +18,7 @@ func (a *Authenticator) Tap(ctx context.Context, call *tap.Info) (context.Contex
 	if !ok || a.mayBeKnown(firstIn(call.Header, tokenHeader), given) {
 		return ctx, nil
 	}
-	return ctx, a.passwords.refuse(given, addressOf(ctx))
+	return ctx, ofUser(a.passwords.refuse(given, addressOf(ctx)), given.Username)
 }
 
 // mayBeKnown tells whether a token, or credentials, may be those of somebody whom this node knows; false only where they are not.

@@ -1,0 +1,36 @@
+package auth
+
+import (
+	"strings"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// maxLoggedName is how much of a username that a caller sent is logged, in bytes.
+const maxLoggedName = 256
+
+// loginError is the error of a failed login, and the user that the caller claimed to be. The caller sees the status alone.
+type loginError struct {
+	error
+	username string
+}
+
+// ofUser adds the claimed user to the error of a login that was refused.
+func ofUser(err error, username string) error {
+	switch status.Code(err) {
+	case codes.Unauthenticated, codes.ResourceExhausted:
+		if len(username) > maxLoggedName {
+			username = username[:maxLoggedName] + "…"
+		}
+		return loginError{err, strings.ToValidUTF8(username, "?")}
+	default:
+		return err
+	}
+}
+
+// GRPCStatus is what the caller sees.
+func (e loginError) GRPCStatus() *status.Status { return status.Convert(e.error) }
+
+// ClaimedUser is the username that was sent, for the log.
+func (e loginError) ClaimedUser() string { return e.username }
