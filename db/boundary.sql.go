@@ -80,6 +80,17 @@ func (q *Queries) GetBoundary(ctx context.Context, db DBTX, boundary string) (Or
 	return i, err
 }
 
+const GetBoundarySize = `-- name: GetBoundarySize :one
+SELECT orisun.get_boundary_size(p_boundary => $1::text)::bigint AS bytes
+`
+
+func (q *Queries) GetBoundarySize(ctx context.Context, db DBTX, boundary string) (int64, error) {
+	row := db.QueryRow(ctx, GetBoundarySize, boundary)
+	var bytes int64
+	err := row.Scan(&bytes)
+	return bytes, err
+}
+
 const InitializeBoundaryTables = `-- name: InitializeBoundaryTables :exec
 SELECT orisun.initialize_boundary_tables(p_boundary => $1::text, p_schema => $2::text, p_description => $3::text)
 `

@@ -157,7 +157,17 @@ $$;
 
 COMMENT ON FUNCTION orisun.get_boundary(text) IS $$One boundary of orisun.list_boundaries. Raises OR001 when there is none of this name.$$;
 
+-- +goose StatementBegin
+CREATE FUNCTION orisun.get_boundary_size(p_boundary text) RETURNS bigint
+LANGUAGE sql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$ SELECT pg_total_relation_size(orisun.find_boundary_table(p_boundary, '_orisun_es_event')) $$;
+-- +goose StatementEnd
+
+COMMENT ON FUNCTION orisun.get_boundary_size(text) IS $$The bytes on disk of a boundary's event table with its indexes. Raises OR001 for an unknown boundary.$$;
+
 -- +goose Down
+DROP FUNCTION orisun.get_boundary_size(text);
 DROP FUNCTION orisun.get_boundary(text);
 DROP FUNCTION orisun.list_boundaries();
 DROP FUNCTION orisun.find_boundary_table(text, text);

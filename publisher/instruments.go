@@ -23,15 +23,18 @@ func ofBoundary(boundary string, more ...attribute.KeyValue) metric.MeasurementO
 	return metric.WithAttributes(append(more, boundaryKey.String(boundary))...)
 }
 
-// Instrument has every boundary's outbox looked at whenever somebody collects metrics: how many events wait to be published and for how long
-// the oldest of them does, both asked of PostgreSQL, and whether this node publishes.
+// Instrument measures every boundary when metrics are collected: events and bytes in PostgreSQL, how many events wait to be published and for how long
+// the oldest of them does, and whether this node publishes.
 func (p *Publisher) Instrument(meter metric.Meter) error {
 	events, eventsErr := meter.Int64ObservableGauge("orisun.outbox.lag.events", metric.WithUnit("{event}"),
 		metric.WithDescription("Events that wait to be published, whoever publishes them"))
 	age, ageErr := meter.Float64ObservableGauge("orisun.outbox.lag.duration", metric.WithUnit("s"),
 		metric.WithDescription("How long the oldest event that waits to be published has waited"))
+	stored, storedErr := meter.Int64ObservableGauge("orisun.boundary.events", metric.WithUnit("{event}"), metric.WithDescription("Events in the boundary"))
+	size, sizeErr := meter.Int64ObservableGauge("orisun.boundary.size", metric.WithUnit("By"),
+		metric.WithDescription("What the boundary's event table takes on PostgreSQL's disk, with its indexes"))
 	leads, leadsErr := meter.Int64ObservableGauge("orisun.outbox.leads", metric.WithDescription("1 where this node publishes the boundary"))
-	if err := errors.Join(eventsErr, ageErr, leadsErr); err != nil {
+	if err := errors.Join(eventsErr, ageErr, leadsErr, storedErr, sizeErr); err != nil {
 		return err
 	}
 	_, err := meter.RegisterCallback(func(ctx context.Context, to metric.Observer) (err error) {
@@ -44,16 +47,20 @@ func (p *Publisher) Instrument(meter metric.Meter) error {
 				leading = 1
 			}
 			to.ObserveInt64(leads, leading, of)
+			last, lastErr := db.New().GetLastPosition(ctx, o.config.Database, o.boundary)
+			bytes, sizeErr := db.New().GetBoundarySize(ctx, o.config.Database, o.boundary)
 			lag, oldest, lagErr := o.lag(ctx)
-			if lagErr != nil {
-				err = errors.Join(err, lagErr)
+			if failed := errors.Join(lastErr, sizeErr, lagErr); failed != nil {
+				err = errors.Join(err, failed)
 				continue
 			}
+			to.ObserveInt64(stored, last.GlobalID+1, of) // positions count from 0 without gaps
+			to.ObserveInt64(size, bytes, of)
 			to.ObserveInt64(events, lag, of)
 			to.ObserveFloat64(age, oldest.Seconds(), of)
 		}
 		return err
-	}, events, age, leads)
+	}, events, age, leads, stored, size)
 	return err
 }
 

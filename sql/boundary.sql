@@ -16,3 +16,6 @@ SELECT * FROM orisun.list_boundaries();
 
 -- name: GetBoundary :one
 SELECT * FROM orisun.get_boundary(p_boundary => @boundary::text);
+
+-- name: GetBoundarySize :one
+SELECT orisun.get_boundary_size(p_boundary => @boundary::text)::bigint AS bytes;

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -294,15 +295,27 @@ func TestPrometheusGetsTheMetricsOfWhatHappens(t *testing.T) {
 		{"orisun_unindexed_shapes", `orisun_boundary="orisun_test_1"`, "1"},
 		{"orisun_unindexed_criteria_total", `orisun_boundary="orisun_test_1"`, "1"},
 		{"rpc_server_call_duration_seconds_count", `rpc_method="orisun.EventStore/SaveEvents"`, "3"},
+		{"rpc_server_call_duration_seconds_bucket", `rpc_method="orisun.EventStore/SaveEvents",rpc_response_status_code="OK",rpc_system_name="grpc",le="0.0001"`, "0"},
+		{"orisun_boundary_events", `orisun_boundary="orisun_test_1"`, "3"},
+		{"orisun_build_info", `version="v0.0.1-test"`, "1"},
+		{"orisun_postgresql_up", "", "1"},
 	} {
 		if got := sample(text, want[0], want[1]); got != want[2] {
 			t.Errorf("%s{%s} is %q, want %s", want[0], want[1], got, want[2])
 		}
 	}
-	for _, name := range []string{"db_client_operation_duration_seconds_count", "orisun_feed_deliveries_total", "go_goroutines", "target_info"} {
+	for _, name := range []string{"db_client_operation_duration_seconds_count", "orisun_feed_deliveries_total", "go_goroutines", "target_info", "orisun_jetstream_messages"} {
 		if sample(text, name, "") == "" {
 			t.Errorf("there is no %s", name)
 		}
+	}
+	for _, name := range []string{"orisun_boundary_size_bytes", "orisun_jetstream_size_bytes"} {
+		if bytes, err := strconv.ParseFloat(sample(text, name, ""), 64); err != nil || bytes < 100 {
+			t.Errorf("%s is %q", name, sample(text, name, ""))
+		}
+	}
+	if strings.Contains(text, "otel_scope_") {
+		t.Error("series have labels of the scope")
 	}
 	if t.Failed() {
 		t.Log(text)

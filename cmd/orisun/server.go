@@ -209,6 +209,9 @@ func (s *Server) Run(ctx context.Context) (err error) {
 	defer servers.overHTTP.Stop()
 	admin.answer(calls)
 	admin.readiness.restOn(directory, streams, s.callers, store.Shortage)
+	if err := telemetry.watchNode(admin.readiness, streams.nats); err != nil {
+		return fmt.Errorf("metrics of the node: %w", err)
+	}
 	watching, endWatch := context.WithCancel(ctx)
 	var watch sync.WaitGroup
 	watch.Go(admin.readiness.ready(watching, healthy))

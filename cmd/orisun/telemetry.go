@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"strings"
 	"time"
 
@@ -23,6 +24,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 	"go.opentelemetry.io/otel/trace/noop"
 
+	"github.com/oexza/orisun/cmd/orisun/jetstream"
 	"github.com/oexza/orisun/service"
 )
 
@@ -47,10 +49,10 @@ func startTelemetry(ctx context.Context, config OTELConfig, node string, log *sl
 	about := resource.NewWithAttributes(semconv.SchemaURL,
 		semconv.ServiceName(config.ServiceName), semconv.ServiceVersion(build.version), semconv.ServiceInstanceID(node))
 	t := &telemetry{tracers: noop.NewTracerProvider(), tracing: func() bool { return false }, registry: prometheus.NewRegistry(), log: log}
-	if err := errors.Join(t.registry.Register(collectors.NewGoCollector()), t.registry.Register(collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))); err != nil {
+	if err := errors.Join(t.registry.Register(buildInfoMetric(build)), t.registry.Register(collectors.NewGoCollector()), t.registry.Register(collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))); err != nil {
 		return nil, fmt.Errorf("metrics: %w", err)
 	}
-	exporter, err := otelprometheus.New(otelprometheus.WithRegisterer(t.registry))
+	exporter, err := otelprometheus.New(otelprometheus.WithRegisterer(t.registry), otelprometheus.WithoutScopeInfo())
 	if err != nil {
 		return nil, fmt.Errorf("metrics: %w", err)
 	}
@@ -99,6 +101,39 @@ func (t *telemetry) stop(ctx context.Context) error {
 		t.log.Warn("the last spans may not have been sent", "error", err)
 	}
 	return nil
+}
+
+// buildInfoMetric is 1, and its labels say what runs.
+func buildInfoMetric(build buildInfo) prometheus.Collector {
+	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "orisun_build_info", Help: "1; the labels are this build's version, commit and date, and the version of Go",
+		ConstLabels: prometheus.Labels{"version": build.version, "commit": build.commit, "date": build.date, "goversion": runtime.Version()},
+	}, func() float64 { return 1 })
+}
+
+// watchNode measures whether PostgreSQL answers, as /readyz says it, and how much JetStream stores on this node.
+func (t *telemetry) watchNode(ready *readiness, nats *jetstream.Server) error {
+	up, upErr := t.meter().Int64ObservableGauge("orisun.postgresql.up", metric.WithDescription("1 while PostgreSQL answers this node, else 0; /readyz has the reason"))
+	size, sizeErr := t.meter().Int64ObservableGauge("orisun.jetstream.size", metric.WithUnit("By"), metric.WithDescription("What JetStream stores on this node's disk"))
+	messages, messagesErr := t.meter().Int64ObservableGauge("orisun.jetstream.messages", metric.WithUnit("{message}"), metric.WithDescription("Messages in this node's streams"))
+	if err := errors.Join(upErr, sizeErr, messagesErr); err != nil {
+		return err
+	}
+	_, err := t.meter().RegisterCallback(func(_ context.Context, to metric.Observer) error {
+		answers := int64(0)
+		if ready.vital.Load().Checks["postgresql"].OK {
+			answers = 1
+		}
+		to.ObserveInt64(up, answers)
+		bytes, count, err := nats.Stored()
+		if err != nil {
+			return err
+		}
+		to.ObserveInt64(size, int64(bytes))
+		to.ObserveInt64(messages, int64(count))
+		return nil
+	}, up, size, messages)
+	return err
 }
 
 // ofCalls measures and traces calls.
