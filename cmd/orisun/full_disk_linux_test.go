@@ -127,7 +127,7 @@ func TestAFullDiskThatEndsOurOwnPostgreSQLIsToldInALineAndLosesNothing(t *testin
 		t.Helper()
 		lines := problems(log)
 		last := lines[len(lines)-1]
-		if !strings.HasPrefix(last, "orisun: ") || !strings.Contains(last, "No space left on device") || !strings.Contains(last, disk.dir+"/pg/postgres.log") {
+		if !strings.Contains(last, `"level":"ERROR","msg":"the server ends"`) || !strings.Contains(last, "No space left on device") || !strings.Contains(last, disk.dir+"/pg/postgres.log") {
 			t.Errorf("%s says\n%s", what, strings.Join(lines, ""))
 		}
 	}

@@ -55,6 +55,12 @@ func writeFailure(err error) {
 // lineError says all that went wrong in one line, as logs have it.
 type lineError struct{ error }
 
-func (e lineError) Error() string { return strings.ReplaceAll(e.error.Error(), "\n", "; ") }
+func (e lineError) Error() string {
+	lines := strings.Split(e.error.Error(), "\n")
+	for i, line := range lines {
+		lines[i] = strings.TrimSpace(line)
+	}
+	return strings.ReplaceAll(strings.Join(lines, "; "), ":; ", ": ")
+}
 
 func (e lineError) Unwrap() error { return e.error }
