@@ -25,6 +25,8 @@ const (
 
 	// routeError is how NATS begins what it logs each time that it cannot connect to another node.
 	routeError = "Error trying to connect to route"
+	// handshakeError is what it logs where a proxy takes the connection, and closes it for want of the node behind it.
+	handshakeError = "TLS route handshake error: "
 	// unknownPeer stands for the nodes of configured routes that this one has not met since its start.
 	unknownPeer = ""
 )
@@ -65,6 +67,12 @@ func routeNames(nats *server.Server) (names []string) {
 
 // noteError takes what NATS logs, and reports whether it is an error of a route.
 func (p *peers) noteError(text string) bool {
+	if _, cause, found := strings.Cut(text, handshakeError); found && (cause == "EOF" || strings.HasSuffix(cause, "connection reset by peer")) {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.cause = "the connection ended before its TLS handshake: " + cause
+		return true
+	}
 	if !strings.HasPrefix(text, routeError) {
 		return false
 	}
