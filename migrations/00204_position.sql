@@ -21,24 +21,32 @@ COMMENT ON FUNCTION orisun.lock_positions(integer) IS $$Holds the boundary's loc
 reader never sees a position before all smaller ones. Raises OR005 outside READ COMMITTED.$$;
 
 -- +goose StatementBegin
-CREATE FUNCTION orisun.lock_positions_on_insert() RETURNS trigger
+CREATE FUNCTION orisun.draw_position(p_number integer) RETURNS bigint
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    v_events text := format('%I.%I', TG_TABLE_SCHEMA, TG_TABLE_NAME);
-    v_last   bigint;
+    v_boundary  record;
+    v_global_id bigint;
 BEGIN
-    PERFORM orisun.lock_positions(TG_ARGV[0]::integer);
-    EXECUTE format('SELECT max(e.global_id) FROM %s e', v_events) INTO v_last;
-    PERFORM setval(pg_get_serial_sequence(v_events, 'global_id'), coalesce(v_last, 0), v_last IS NOT NULL);
-    RETURN NULL;
+    SELECT b.schema_name, b.name INTO v_boundary FROM orisun.boundary b WHERE b.number = p_number AND b.status = 'ACTIVE';
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'no boundary has the number %, so the row has no position', p_number
+            USING ERRCODE = 'OR001',
+                  HINT = 'The table was a boundary''s once: adopt it with orisun.create_boundary (existed_before_catalog).';
+    END IF;
+    PERFORM orisun.lock_positions(p_number);
+    -- A volatile function sees the rows that the INSERT which calls it has stored so far.
+    EXECUTE format('SELECT coalesce((SELECT e.global_id + 1 FROM %I.%I e ORDER BY e.global_id DESC LIMIT 1), 0)',
+                   v_boundary.schema_name, v_boundary.name || '_orisun_es_event') INTO v_global_id;
+    RETURN setval(format('%I.%I', v_boundary.schema_name, v_boundary.name || '_orisun_es_event_global_id_seq'), v_global_id);
 END
 $$;
 -- +goose StatementEnd
 
-COMMENT ON FUNCTION orisun.lock_positions_on_insert() IS $$The statement trigger of every event table: an INSERT by hand, too, draws its positions under the boundary's lock. Its rows take them
-from the sequence, which is set to where the table ends: saves go by the table alone.$$;
+COMMENT ON FUNCTION orisun.draw_position(integer) IS $$The default of every event table's global_id: a row inserted by hand gets the next position, under the boundary's lock. Positions come
+from the table, as those of saves do, so rollbacks and rows that ON CONFLICT skips leave no gap. The sequence only carries the position to the default of transaction_id.
+Saves give positions themselves and never call it. Raises OR005 outside READ COMMITTED.$$;
 
 CREATE TABLE orisun.event_position (
     transaction_id bigint NOT NULL,
@@ -68,5 +76,5 @@ Whoever sees it sees all events before it as well.$$;
 -- +goose Down
 DROP FUNCTION orisun.get_last_position(text);
 DROP TABLE orisun.event_position;
-DROP FUNCTION orisun.lock_positions_on_insert();
+DROP FUNCTION orisun.draw_position(integer);
 DROP FUNCTION orisun.lock_positions(integer);

@@ -87,7 +87,6 @@ DECLARE
     v_checkpoints text := format('%I.%I', p_boundary.schema_name, p_boundary.name || '_projector_checkpoint');
     v_adopt       boolean := p_boundary.existed_before_catalog;
     v_create      text := CASE WHEN v_adopt THEN 'IF NOT EXISTS' ELSE '' END;
-    v_last        bigint;
 BEGIN
     IF v_adopt AND to_regclass(v_events) IS NULL THEN
         RAISE EXCEPTION 'table % does not exist', v_events
@@ -113,24 +112,16 @@ BEGIN
 
     EXECUTE format('CREATE SEQUENCE %s %s AS bigint MINVALUE 0 START 0', v_create, v_sequence);
     EXECUTE format('ALTER SEQUENCE %s AS bigint MINVALUE 0 START 0 OWNED BY %s.global_id', v_sequence, v_events);
-    -- For rows inserted by hand, each a save of its own: defaults are computed in the order of the columns, global_id first.
-    EXECUTE format('ALTER TABLE %s ALTER COLUMN global_id SET DEFAULT nextval(%L), ALTER COLUMN transaction_id SET DEFAULT currval(%L) + 1',
-                   v_events, v_sequence, v_sequence);
-    -- An adopted table may come from another database, where the boundary had another number.
-    IF v_adopt THEN
-        EXECUTE format('DROP TRIGGER IF EXISTS lock_positions ON %s', v_events);
-    END IF;
-    EXECUTE format('CREATE TRIGGER lock_positions BEFORE INSERT ON %s FOR EACH STATEMENT '
-                   'WHEN (current_setting(''orisun.locked_boundary'', true) IS DISTINCT FROM %L) EXECUTE FUNCTION orisun.lock_positions_on_insert(%s)',
-                   v_events, p_boundary.number, p_boundary.number);
+    -- For rows inserted by hand, each a save of its own: defaults are computed in the order of the columns, global_id first. An adopted table
+    -- may come from another database, where the boundary had another number.
+    EXECUTE format('ALTER TABLE %s ALTER COLUMN global_id SET DEFAULT orisun.draw_position(%s), ALTER COLUMN transaction_id SET DEFAULT currval(%L) + 1',
+                   v_events, p_boundary.number, v_sequence);
     EXECUTE format('COMMENT ON TABLE %s IS %L', v_events,
                    format('The events of boundary %s. Save with orisun.insert_events_with_consistency, ask with orisun.get_matching_events.', p_boundary.name));
     EXECUTE orisun.compose_saving(p_boundary.name);
     EXECUTE orisun.compose_plain_saving(p_boundary.name);
     IF v_adopt THEN
         PERFORM orisun.check_positions(v_events::regclass);
-        EXECUTE format('SELECT max(e.global_id) FROM %s e', v_events) INTO v_last;
-        PERFORM setval(v_sequence::regclass, coalesce(v_last, 0), v_last IS NOT NULL);
     END IF;
 END
 $$;

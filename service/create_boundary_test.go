@@ -254,7 +254,7 @@ func TestTablesThatAreThereAreAdoptedOnlyWhenAskedFor(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	// As after a restore of schema sales alone: another boundary has the number that the trigger names.
+	// As after a restore of schema sales alone: another boundary has the number that the default of global_id names.
 	c.execute(t, `DELETE FROM orisun.boundary WHERE name = 'orders'`, `DROP TABLE sales.orders_projector_checkpoint`, `ALTER SEQUENCE sales.orders_orisun_es_event_global_id_seq RESTART`)
 
 	_, err := c.create(t, "orders", "sales", "", false)
@@ -268,10 +268,10 @@ func TestTablesThatAreThereAreAdoptedOnlyWhenAskedFor(t *testing.T) {
 	if err != nil || position.GetGlobalId() != 3 || position.GetTransactionId() != 4 {
 		t.Errorf("the next save has position %v, %v; want {4,3}", position, err)
 	}
-	var locks, want string
-	if err := c.pool.QueryRow(t.Context(), `SELECT pg_get_triggerdef(g.oid), format('lock_positions_on_insert(''%s'')', b.number) FROM pg_trigger g, orisun.boundary b
-		WHERE g.tgrelid = 'sales.orders_orisun_es_event'::regclass AND b.name = 'orders'`).Scan(&locks, &want); err != nil || !strings.Contains(locks, want) {
-		t.Errorf("an INSERT by hand runs %s, %v; want %s", locks, err, want)
+	var draws, want string
+	if err := c.pool.QueryRow(t.Context(), `SELECT pg_get_expr(d.adbin, d.adrelid), format('orisun.draw_position(%s)', b.number) FROM pg_attrdef d, orisun.boundary b
+		WHERE d.adrelid = 'sales.orders_orisun_es_event'::regclass AND d.adnum = 1 AND b.name = 'orders'`).Scan(&draws, &want); err != nil || draws != want {
+		t.Errorf("an INSERT by hand draws its position from %s, %v; want %s", draws, err, want)
 	}
 }
 
