@@ -27,6 +27,7 @@ packages: ## Build static binaries for linux, darwin and windows on amd64 and ar
 test: ## Run all tests with the race detector, on a real PostgreSQL
 	@.ci/postgres $(PG) >/dev/null
 	@.ci/cc
+	@.ci/pgbouncer
 	$(PG_BIN) $(call TOOL,gotestsum) --format pkgname-and-test-fails --format-hide-empty-pkg -- -race -timeout 20m $(TESTS)
 
 bench-compare: build ## Compare with pgbench on the same PostgreSQL (takes minutes; BENCH="--dir /on/the/disk/to/measure" adds flags); writes docs/benchmarks*

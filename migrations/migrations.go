@@ -22,6 +22,8 @@ import (
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
 	"github.com/pressly/goose/v3/lock"
+
+	"github.com/oexza/orisun/db/pgsession"
 )
 
 //go:embed *.sql
@@ -93,8 +95,7 @@ func versions(ctx context.Context, p *goose.Provider) (current, target int64, er
 
 func with(ctx context.Context, config *pgx.ConnConfig, table string, do func(*goose.Provider) error) (err error) {
 	config = config.Copy()
-	// A role called orisun would otherwise find its tables in our schema, by "$user".
-	config.RuntimeParams["search_path"] = "public"
+	pgsession.Prepare(config) // among others, a role called orisun would find its tables in our schema, by "$user"
 	database := stdlib.OpenDB(*config)
 	defer func() { err = errors.Join(err, database.Close()) }()
 

@@ -12,6 +12,7 @@ import (
 	"github.com/sethvargo/go-retry"
 
 	"github.com/oexza/orisun/db"
+	"github.com/oexza/orisun/db/pgsession"
 )
 
 // PublisherLease is the name under which the publisher of a boundary holds its lease.
@@ -48,9 +49,7 @@ type Leases struct {
 // NewLeases returns leases on a connection that Run will make with a copy of config, and with settings of our own.
 func NewLeases(config *pgx.ConnConfig, log *slog.Logger) *Leases {
 	config = config.Copy()
-	for name, value := range sessionSettings {
-		config.RuntimeParams[name] = value
-	}
+	pgsession.Prepare(config, pgsession.Leases)
 	config.ConnectTimeout = statementLimit
 	return &Leases{config: config, log: log, changed: make(chan struct{})}
 }

@@ -21,23 +21,9 @@ const (
 	// are counted, and no clocks compared, as PostgreSQL's may jump; a node that was stopped itself has looked at nothing meanwhile.
 	silentLooks = 5
 	// statementLimit is when a statement that does not answer means that the connection is dead. PostgreSQL gives up before
-	// (statement_timeout below), so that a statement which merely waits for a lock is an error of that statement alone.
+	// (pgsession.Leases), so that a statement which merely waits for a lock is an error of that statement alone.
 	statementLimit = 3 * time.Second
 )
-
-// sessionSettings are what a lease connection asks of PostgreSQL.
-var sessionSettings = map[string]string{
-	"application_name":  "orisun leases",
-	"statement_timeout": "2000",
-	"lock_timeout":      "100", // a checkpoint that somebody has locked is not worth the others' time
-	// A checkpoint that a crash of PostgreSQL takes back costs a look at the stream, not an event: it need not wait for the disk.
-	"synchronous_commit": "off",
-	// PostgreSQL notices a machine that vanished without a word, and frees its locks, within about five seconds. No effect on sockets.
-	"tcp_keepalives_idle":     "2",
-	"tcp_keepalives_interval": "1",
-	"tcp_keepalives_count":    "3",
-	"tcp_user_timeout":        "5000",
-}
 
 // session is one life of the lease connection.
 type session struct {

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"github.com/oexza/orisun/db"
+	"github.com/oexza/orisun/db/pgsession"
 )
 
 const (
@@ -142,8 +143,7 @@ func (s *EventStore) lockIndexes(ctx context.Context, conn *pgx.Conn, boundary s
 // may, and holds the right to do so as long as the session lasts.
 func (s *EventStore) withIndexSession(ctx context.Context, do func(*pgx.Conn) error) error {
 	config := s.config.Write.Config().ConnConfig.Copy()
-	config.RuntimeParams["statement_timeout"] = "0"
-	config.RuntimeParams["lock_timeout"] = "0"
+	pgsession.Prepare(config) // without the pool's limits
 	conn, err := pgx.ConnectConfig(ctx, config)
 	if err != nil {
 		return err

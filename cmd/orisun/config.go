@@ -54,10 +54,16 @@ type PGConfig struct {
 	Schemas          Schemas       `env:"ORISUN_PG_SCHEMAS" default:"orisun_test_1:public,orisun_test_2:test2,orisun_admin:admin" desc:"Comma-separated boundary:schema mappings"`
 	WriteMaxOpen     int32         `env:"ORISUN_PG_WRITE_MAX_OPEN_CONNS" default:"10" min:"1" max:"10000" desc:"Write pool max open connections"`
 	WriteMaxIdle     int32         `env:"ORISUN_PG_WRITE_MAX_IDLE_CONNS" default:"3" min:"0" max:"10000" desc:"Write pool max idle connections, never more than the open ones"`
+	WriteMaxLifetime time.Duration `env:"ORISUN_PG_WRITE_CONN_MAX_LIFETIME" default:"1h" min:"1s" max:"8760h" desc:"Write pool: time after which a connection is replaced by a new one, as rotated passwords and proxies need it"`
+	WriteMaxIdleTime time.Duration `env:"ORISUN_PG_WRITE_CONN_MAX_IDLE_TIME" default:"10s" min:"1s" max:"24h" desc:"Write pool: time after which an unused connection is closed, unless it is one of the max idle ones"`
 	ReadMaxOpen      int32         `env:"ORISUN_PG_READ_MAX_OPEN_CONNS" default:"10" min:"1" max:"10000" desc:"Read pool max open connections"`
 	ReadMaxIdle      int32         `env:"ORISUN_PG_READ_MAX_IDLE_CONNS" default:"5" min:"0" max:"10000" desc:"Read pool max idle connections, never more than the open ones"`
+	ReadMaxLifetime  time.Duration `env:"ORISUN_PG_READ_CONN_MAX_LIFETIME" default:"1h" min:"1s" max:"8760h" desc:"Read pool: time after which a connection is replaced by a new one, as rotated passwords and proxies need it"`
+	ReadMaxIdleTime  time.Duration `env:"ORISUN_PG_READ_CONN_MAX_IDLE_TIME" default:"10s" min:"1s" max:"24h" desc:"Read pool: time after which an unused connection is closed, unless it is one of the max idle ones"`
 	AdminMaxOpen     int32         `env:"ORISUN_PG_ADMIN_MAX_OPEN_CONNS" default:"5" min:"1" max:"10000" desc:"Admin pool max open connections"`
 	AdminMaxIdle     int32         `env:"ORISUN_PG_ADMIN_MAX_IDLE_CONNS" default:"1" min:"0" max:"10000" desc:"Admin pool max idle connections, never more than the open ones"`
+	AdminMaxLifetime time.Duration `env:"ORISUN_PG_ADMIN_CONN_MAX_LIFETIME" default:"1h" min:"1s" max:"8760h" desc:"Admin pool: time after which a connection is replaced by a new one, as rotated passwords and proxies need it"`
+	AdminMaxIdleTime time.Duration `env:"ORISUN_PG_ADMIN_CONN_MAX_IDLE_TIME" default:"10s" min:"1s" max:"24h" desc:"Admin pool: time after which an unused connection is closed, unless it is one of the max idle ones"`
 	StatementTimeout time.Duration `env:"ORISUN_PG_STATEMENT_TIMEOUT" default:"30s" min:"1ms" max:"24h" desc:"Time after which PostgreSQL cancels a statement of the server"`
 	AutoMigrate      bool          `env:"ORISUN_PG_AUTO_MIGRATE" default:"true" desc:"Apply migrations at start; if false, the server refuses to start on an older schema"`
 	MigrationsTable  string        `env:"ORISUN_PG_MIGRATIONS_TABLE" default:"public.goose_db_version" desc:"Table, with its schema, in which goose notes the migrations applied"`

@@ -19,15 +19,36 @@ import (
 
 	"github.com/oexza/orisun/cmd/orisun/postgres"
 	"github.com/oexza/orisun/db"
+	"github.com/oexza/orisun/db/pgsession"
 	"github.com/oexza/orisun/migrations"
 )
 
 // databaseWait is how long the server waits at its start for a PostgreSQL that does not answer yet.
 const databaseWait = time.Minute
 
-// spareTime is how long a pool keeps a connection that nobody uses beyond those it is to keep. What a session learns, plans above all, takes it tens
-// of milliseconds: closed as soon as it is idle, it would learn anew for every few questions.
-const spareTime = 10 * time.Second
+// poolLimits bound a pool. It keeps at most maxIdle connections that were unused for maxIdleTime: what a session learns, plans above all, takes it
+// tens of milliseconds, so that time is not too short. No connection is used beyond maxLifetime.
+type poolLimits struct {
+	maxOpen, maxIdle         int32
+	maxLifetime, maxIdleTime time.Duration
+}
+
+func (c PGConfig) writePool() poolLimits {
+	return poolLimits{c.WriteMaxOpen, c.WriteMaxIdle, c.WriteMaxLifetime, c.WriteMaxIdleTime}
+}
+
+func (c PGConfig) readPool() poolLimits {
+	return poolLimits{c.ReadMaxOpen, c.ReadMaxIdle, c.ReadMaxLifetime, c.ReadMaxIdleTime}
+}
+
+// directoryPool has few connections: users are looked up seldom, as nodes remember them.
+func (c PGConfig) directoryPool() poolLimits {
+	return poolLimits{directoryConnections, 1, c.AdminMaxLifetime, c.AdminMaxIdleTime}
+}
+
+func (c PGConfig) adminPool() poolLimits {
+	return poolLimits{c.AdminMaxOpen, c.AdminMaxIdle, c.AdminMaxLifetime, c.AdminMaxIdleTime}
+}
 
 // defaultDatabasePassword is what ORISUN_PG_PASSWORD is when nobody sets it.
 const defaultDatabasePassword = "postgres"
@@ -68,26 +89,19 @@ func connString(pg PGConfig) string {
 		"dbname=" + quote(pg.Name),
 		"sslmode=" + quote(pg.SSLMode),
 		"application_name=orisun",
+		"connect_timeout=5",
 	}
-	return strings.Join(append(parts, networkSettings...), " ")
+	return strings.Join(parts, " ")
 }
 
-// networkSettings decide how long a host that does not answer, or that vanished without a word, is waited for: by us, and by PostgreSQL, which
-// frees the locks of a client that is gone. They have no effect on Unix sockets.
-var networkSettings = []string{
-	"connect_timeout=5",
-	// Of several hosts the one that takes writes, which a standby does not: nothing is ever decided on what a standby knows.
-	"target_session_attrs=read-write",
-	"tcp_keepalives_idle=5", "tcp_keepalives_interval=1", "tcp_keepalives_count=5", "tcp_user_timeout=10000",
-}
-
-// databaseConfig is how to connect.
+// databaseConfig is how to connect: of several hosts to the primary, since nothing is ever decided on what a standby knows. See package pgsession.
 func databaseConfig(pg PGConfig) (*pgx.ConnConfig, error) {
 	config, err := pgx.ParseConfig(connString(pg))
 	if err != nil {
 		return nil, fmt.Errorf("ORISUN_PG_*: %w", err)
 	}
 	config.DialFunc = newDialer().DialContext
+	pgsession.Prepare(config)
 	return config, nil
 }
 
@@ -100,42 +114,30 @@ func newDialer() *net.Dialer {
 	}
 }
 
-// newPool opens a pool of at most open connections that keeps at most idle of them when nobody has used them for spareTime; more adds to its configuration.
-func newPool(ctx context.Context, pg PGConfig, open, idle int32, more ...func(*pgxpool.Config)) (*pgxpool.Pool, error) {
+// newPool opens a pool of our sessions, which cancel statements after ORISUN_PG_STATEMENT_TIMEOUT; settings are more that they set.
+func newPool(ctx context.Context, pg PGConfig, limits poolLimits, traced func(*pgxpool.Config), settings ...pgsession.Settings) (*pgxpool.Pool, error) {
 	config, err := pgxpool.ParseConfig(connString(pg))
 	if err != nil {
 		return nil, fmt.Errorf("ORISUN_PG_*: %w", err)
 	}
 	config.ConnConfig.DialFunc = newDialer().DialContext
-	params := config.ConnConfig.RuntimeParams
-	params["jit"] = "off"
-	params["search_path"] = "pg_catalog"
-	params["statement_timeout"] = strconv.FormatInt(pg.StatementTimeout.Milliseconds(), 10)
-	config.MaxConns, config.MinConns = open, min(idle, open)
-	config.MaxConnIdleTime, config.HealthCheckPeriod = spareTime, spareTime/2
-	if idle == 0 {
+	// Shapes of criteria come from clients, and each is a statement of its own.
+	config.ConnConfig.StatementCacheCapacity = 128
+	pgsession.Prepare(config.ConnConfig, append(settings, pgsession.StatementTimeout(pg.StatementTimeout))...)
+	config.MaxConns, config.MinConns = limits.maxOpen, min(limits.maxIdle, limits.maxOpen)
+	config.MaxConnLifetime, config.MaxConnIdleTime = limits.maxLifetime, limits.maxIdleTime
+	config.HealthCheckPeriod = min(limits.maxIdleTime, limits.maxLifetime, time.Minute) / 2
+	if limits.maxIdle == 0 {
 		config.AfterRelease = func(*pgx.Conn) bool { return false } // whoever wants none kept gets it, at its price
 	}
 	config.AfterConnect = func(_ context.Context, conn *pgx.Conn) error {
 		conn.TypeMap().RegisterType(&pgtype.Type{Name: "timestamptz", OID: pgtype.TimestamptzOID, Codec: &pgtype.TimestamptzCodec{ScanLocation: time.UTC}})
 		return nil
 	}
-	for _, add := range more {
-		add(config)
+	if traced != nil {
+		traced(config)
 	}
 	return pgxpool.NewWithConfig(ctx, config)
-}
-
-// planOverEvents is what a session sets that asks an event table without one of the functions that do so themselves: orisun.compose_saving says why. Kept plans
-// may stem from when the table was empty.
-func planOverEvents(config *pgxpool.Config) {
-	params := config.ConnConfig.RuntimeParams
-	params["plan_cache_mode"] = "force_generic_plan"
-	for _, method := range []string{"enable_seqscan", "enable_bitmapscan", "enable_sort"} {
-		params[method] = "off"
-	}
-	// Shapes of criteria come from clients, and each is a statement of its own.
-	config.ConnConfig.StatementCacheCapacity = 128
 }
 
 // waitForDatabase does what needs PostgreSQL until it is done, or returns why waiting does not help. What it does may be done again.
@@ -157,12 +159,16 @@ func (s *Server) waitForDatabase(ctx context.Context, do func(context.Context) e
 
 // mayPass tells what time heals: nobody listens yet, PostgreSQL is starting or going, its connections are taken, or only standbys are there so far.
 func mayPass(err error) bool {
+	var unfit *pgsession.Unfit
+	if errors.As(err, &unfit) {
+		return false
+	}
 	var refused *pgconn.PgError
 	if errors.As(err, &refused) {
 		return slices.ContainsFunc([]string{"57P", "08", "53300"}, func(class string) bool { return strings.HasPrefix(refused.Code, class) })
 	}
 	var network net.Error
-	return errors.As(err, &network) || errors.Is(err, pgconn.ErrReadOnlyConnection) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
+	return errors.As(err, &network) || errors.Is(err, pgconn.ErrStandbyConnection) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
 		pgconn.SafeToRetry(err)
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/oexza/orisun/cmd/orisun/postgres"
+	"github.com/oexza/orisun/db/pgsession"
 	orisunpb "github.com/oexza/orisun/proto"
 	"github.com/oexza/orisun/publisher"
 	"github.com/oexza/orisun/service"
@@ -99,24 +100,24 @@ func (s *Server) Run(ctx context.Context) (err error) {
 		}
 	}
 
-	write, err := newPool(ctx, s.config.PG, s.config.PG.WriteMaxOpen, s.config.PG.WriteMaxIdle, telemetry.traceQueries, planOverEvents)
+	write, err := newPool(ctx, s.config.PG, s.config.PG.writePool(), telemetry.traceQueries, pgsession.Planning)
 	if err != nil {
 		return err
 	}
 	defer write.Close()
-	read, err := newPool(ctx, s.config.PG, s.config.PG.ReadMaxOpen, s.config.PG.ReadMaxIdle, telemetry.traceQueries, planOverEvents)
+	read, err := newPool(ctx, s.config.PG, s.config.PG.readPool(), telemetry.traceQueries, pgsession.Planning)
 	if err != nil {
 		return err
 	}
 	defer read.Close()
 	// The publisher's alone: no question, however long it takes, holds up the outbox.
-	outbox, err := newPool(ctx, s.config.PG, s.config.PG.AdminMaxOpen, s.config.PG.AdminMaxIdle, telemetry.traceQueries, planOverEvents)
+	outbox, err := newPool(ctx, s.config.PG, s.config.PG.adminPool(), telemetry.traceQueries, pgsession.Planning)
 	if err != nil {
 		return err
 	}
 	defer outbox.Close()
 	// And that of who may call, which every call needs to know.
-	directory, err := newPool(ctx, s.config.PG, directoryConnections, 1, telemetry.traceQueries)
+	directory, err := newPool(ctx, s.config.PG, s.config.PG.directoryPool(), telemetry.traceQueries)
 	if err != nil {
 		return err
 	}
@@ -230,7 +231,14 @@ func messageSize(storeID string) func(boundary, eventID, eventType string, data,
 // prepareDatabase leaves a PostgreSQL that has what this binary needs.
 func (s *Server) prepareDatabase(ctx context.Context, pool *pgxpool.Pool) error {
 	pg := s.config.PG
-	err := s.step("connect to PostgreSQL", func() error { return s.waitForDatabase(ctx, pool.Ping) })
+	err := s.step("connect to PostgreSQL", func() error {
+		return s.waitForDatabase(ctx, func(ctx context.Context) error {
+			if err := pgsession.CheckPooling(ctx, pool.Config().ConnConfig); err != nil {
+				return err
+			}
+			return pool.Ping(ctx)
+		})
+	})
 	if err != nil {
 		return fmt.Errorf("PostgreSQL at %s, port %d, database %s, user %s: %w", pg.Host, pg.Port, pg.Name, pg.User, err)
 	}

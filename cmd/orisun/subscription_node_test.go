@@ -53,7 +53,7 @@ func newNode(t testing.TB, database *pgx.ConnConfig) *node {
 	log := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelError}))
 
 	// What is started last ends first.
-	if n.pool, err = newPool(t.Context(), config.PG, config.PG.ReadMaxOpen, config.PG.ReadMaxIdle); err != nil {
+	if n.pool, err = newPool(t.Context(), config.PG, config.PG.readPool(), nil); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(n.pool.Close)
