@@ -56,6 +56,23 @@ func (q *Queries) CreateBoundary(ctx context.Context, db DBTX, arg CreateBoundar
 	return i, err
 }
 
+const DropBoundary = `-- name: DropBoundary :one
+SELECT orisun.drop_boundary(p_boundary => $1::text, p_admin_boundary => $2::text, p_actor => $3::text)::bigint AS events
+`
+
+type DropBoundaryParams struct {
+	Boundary      string
+	AdminBoundary string
+	Actor         string
+}
+
+func (q *Queries) DropBoundary(ctx context.Context, db DBTX, arg DropBoundaryParams) (int64, error) {
+	row := db.QueryRow(ctx, DropBoundary, arg.Boundary, arg.AdminBoundary, arg.Actor)
+	var events int64
+	err := row.Scan(&events)
+	return events, err
+}
+
 const GetBoundary = `-- name: GetBoundary :one
 SELECT name, number, schema_name, description, created_at, status, last_error, existed_before_catalog, definition_transaction_id, definition_global_id, status_transaction_id, status_global_id FROM orisun.get_boundary(p_boundary => $1::text)
 `

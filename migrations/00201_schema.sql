@@ -16,6 +16,7 @@ Errors raised by these functions have SQLSTATEs of the class OR, with JSON in DE
   OR009  unknown index
   OR010  an index of that name exists already with another definition, or its name is that of another relation
   OR011  another session makes or drops an index of the boundary
+  OR012  the boundary cannot be deleted
   OR020  unknown user
   OR021  the username is taken$$;
 

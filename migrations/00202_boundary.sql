@@ -31,7 +31,7 @@ DECLARE
     v_boundary record;
     v_found    boolean;
 BEGIN
-    FOR v_boundary IN SELECT b.name, b.schema_name FROM orisun.boundary b WHERE b.status = 'ACTIVE' ORDER BY b.name LOOP
+    FOR v_boundary IN SELECT b.name, b.schema_name FROM orisun.list_boundaries() b WHERE b.status = 'ACTIVE' ORDER BY b.name LOOP
         EXECUTE format('SELECT EXISTS (SELECT FROM %I.%I)', v_boundary.schema_name, v_boundary.name || '_orisun_es_event') INTO v_found;
         IF v_found THEN
             RAISE EXCEPTION 'boundary "%" holds events', v_boundary.name
@@ -133,13 +133,38 @@ COMMENT ON FUNCTION orisun.find_boundary_table(text, text) IS $$One of a boundar
 SELECT orisun.find_boundary_table('orders', '_orisun_last_published_event_position')$$;
 
 -- +goose StatementBegin
-CREATE FUNCTION orisun.list_boundaries() RETURNS SETOF orisun.boundary
+CREATE FUNCTION orisun.has_events_table(p_boundary orisun.boundary) RETURNS boolean
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp
-AS $$ SELECT b.* FROM orisun.boundary b ORDER BY b.name $$;
+AS $$
+    SELECT EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+                    WHERE n.nspname = p_boundary.schema_name AND c.relname = p_boundary.name || '_orisun_es_event')
+$$;
 -- +goose StatementEnd
 
-COMMENT ON FUNCTION orisun.list_boundaries() IS $$All boundaries by name, configured ones, created ones and failed ones.$$;
+COMMENT ON FUNCTION orisun.has_events_table(orisun.boundary) IS $$Whether the table with a boundary's events is there: it may have been dropped by hand, with its schema for example.$$;
+
+-- +goose StatementBegin
+CREATE FUNCTION orisun.list_boundaries() RETURNS SETOF orisun.boundary
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    v_boundary orisun.boundary;
+BEGIN
+    FOR v_boundary IN SELECT b.* FROM orisun.boundary b ORDER BY b.name LOOP
+        IF v_boundary.status = 'ACTIVE' AND NOT orisun.has_events_table(v_boundary) THEN
+            v_boundary.status := 'FAILED';
+            v_boundary.last_error := format('table %I.%I is missing: restore it, create the boundary again, or delete it',
+                                            v_boundary.schema_name, v_boundary.name || '_orisun_es_event');
+        END IF;
+        RETURN NEXT v_boundary;
+    END LOOP;
+END
+$$;
+-- +goose StatementEnd
+
+COMMENT ON FUNCTION orisun.list_boundaries() IS $$All boundaries by name, configured ones, created ones and failed ones. One whose table is missing is FAILED, too.$$;
 
 -- +goose StatementBegin
 CREATE FUNCTION orisun.get_boundary(p_boundary text) RETURNS SETOF orisun.boundary
@@ -147,7 +172,7 @@ LANGUAGE plpgsql STABLE ROWS 1
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    RETURN QUERY SELECT b.* FROM orisun.boundary b WHERE b.name = p_boundary;
+    RETURN QUERY SELECT b.* FROM orisun.list_boundaries() b WHERE b.name = p_boundary;
     IF NOT FOUND THEN
         PERFORM orisun.find_boundary(p_boundary);
     END IF;
@@ -170,6 +195,7 @@ COMMENT ON FUNCTION orisun.get_boundary_size(text) IS $$The bytes on disk of a b
 DROP FUNCTION orisun.get_boundary_size(text);
 DROP FUNCTION orisun.get_boundary(text);
 DROP FUNCTION orisun.list_boundaries();
+DROP FUNCTION orisun.has_events_table(orisun.boundary);
 DROP FUNCTION orisun.find_boundary_table(text, text);
 DROP FUNCTION orisun.find_boundary(text);
 DROP FUNCTION orisun.check_boundary_names(text, text);

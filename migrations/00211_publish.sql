@@ -36,9 +36,11 @@ LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    v_number integer := (orisun.find_boundary(p_boundary)).number;
+    v_number integer := (SELECT b.number FROM orisun.boundary b WHERE b.name = p_boundary);
 BEGIN
-    IF p_name = 'publisher' THEN
+    IF v_number IS NULL THEN
+        RETURN false;
+    ELSIF p_name = 'publisher' THEN
         RETURN pg_advisory_unlock(orisun.lease_class(), v_number);
     END IF;
     RETURN pg_advisory_unlock(hashtextextended(p_name, v_number));
@@ -46,8 +48,8 @@ END
 $$;
 -- +goose StatementEnd
 
-COMMENT ON FUNCTION orisun.release_lease(text, text) IS $$Gives up a lease that orisun.try_lease gave to this session. False, and a warning, when the session does not hold it. Raises
-OR001 for an unknown boundary.$$;
+COMMENT ON FUNCTION orisun.release_lease(text, text) IS $$Gives up a lease that orisun.try_lease gave to this session. False, and a warning, when the session does not hold it. False as well when the boundary
+was deleted: its number is never used again, so the lock, which lasts as long as the session, keeps nothing from others.$$;
 
 -- +goose StatementBegin
 CREATE FUNCTION orisun.watch_leases(p_silent text[]) RETURNS SETOF text

@@ -131,6 +131,35 @@ COMMENT ON FUNCTION orisun.make_boundary_tables(orisun.boundary) IS $$Makes the 
 there, where existed_before_catalog says so: their shape and positions must be those of a boundary. Nobody writes to them meanwhile. Raises OR006.$$;
 
 -- +goose StatementBegin
+CREATE FUNCTION orisun.drop_boundary_tables(p_boundary orisun.boundary) RETURNS void
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    v_function regprocedure;
+BEGIN
+    EXECUTE format('DROP TABLE IF EXISTS %1$I.%2$I, %1$I.%3$I, %1$I.%4$I', p_boundary.schema_name, p_boundary.name || '_orisun_es_event',
+                   p_boundary.name || '_orisun_last_published_event_position', p_boundary.name || '_projector_checkpoint');
+    -- Another boundary's name may begin with this one's.
+    FOR v_function IN
+        SELECT p.oid::regprocedure
+          FROM pg_proc p
+          JOIN pg_namespace n ON n.oid = p.pronamespace
+         WHERE n.nspname = p_boundary.schema_name AND starts_with(p.proname, p_boundary.name || '_orisun_')
+           AND NOT EXISTS (SELECT FROM orisun.boundary o
+                            WHERE o.schema_name = p_boundary.schema_name AND length(o.name) > length(p_boundary.name)
+                              AND starts_with(p.proname, o.name || '_orisun_'))
+    LOOP
+        EXECUTE format('DROP FUNCTION %s', v_function);
+    END LOOP;
+    DELETE FROM orisun.boundary_index i WHERE i.boundary = p_boundary.name;
+END
+$$;
+-- +goose StatementEnd
+
+COMMENT ON FUNCTION orisun.drop_boundary_tables(orisun.boundary) IS $$Drops a boundary's tables, with all events, and its functions and indexes, as far as they are there. Its row in the registry stays.$$;
+
+-- +goose StatementBegin
 CREATE FUNCTION orisun.initialize_boundary_tables(p_boundary text, p_schema text, p_description text DEFAULT '') RETURNS void
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
@@ -186,6 +215,10 @@ BEGIN
     PERFORM orisun.lock_positions(0);
 
     SELECT b.* INTO v_boundary FROM orisun.boundary b WHERE b.name = p_boundary AND b.status = 'ACTIVE';
+    IF v_boundary.name IS NOT NULL AND NOT orisun.has_events_table(v_boundary) THEN
+        PERFORM orisun.drop_boundary_tables(v_boundary); -- what is left of it
+        v_boundary := NULL;
+    END IF;
     IF (v_boundary.schema_name, v_boundary.description, v_boundary.existed_before_catalog) = (p_schema, p_description, p_existed_before_catalog) THEN
         RETURN NEXT v_boundary;
         RETURN;
@@ -236,7 +269,7 @@ $$;
 COMMENT ON FUNCTION orisun.create_boundary(text, text, text, boolean, text, text) IS $$Creates a boundary, with its schema where that is missing, and tells the admin boundary's log who did it, all in one transaction:
 events BoundaryDefined, then BoundaryActivated or BoundaryFailed. With p_existed_before_catalog it takes over the tables that are there.
 
-The same definition again changes nothing and answers the boundary that there is. A boundary that could not be provisioned is FAILED, with last_error: it
+The same definition again changes nothing and answers the boundary that there is. Where its table was dropped by hand, it is created again, empty. A boundary that could not be provisioned is FAILED, with last_error: it
 may be created again, with this definition or another one. What time heals (locks, disk space, a lost connection) is raised and leaves nothing.
 
 Raises OR002 for a name, OR006 for a boundary that exists with another definition, OR001 for an unknown admin boundary.
@@ -248,21 +281,17 @@ DROP FUNCTION orisun.create_boundary(text, text, text, boolean, text, text);
 -- +goose StatementBegin
 DO $$
 DECLARE
-    v_boundary record;
+    v_boundary orisun.boundary;
 BEGIN
-    FOR v_boundary IN SELECT b.name, b.schema_name FROM orisun.boundary b WHERE b.status = 'ACTIVE' LOOP
-        EXECUTE format('DROP TABLE %I.%I, %I.%I, %I.%I',
-                       v_boundary.schema_name, v_boundary.name || '_orisun_es_event',
-                       v_boundary.schema_name, v_boundary.name || '_orisun_last_published_event_position',
-                       v_boundary.schema_name, v_boundary.name || '_projector_checkpoint');
-        EXECUTE format('DROP FUNCTION %I.%I, %I.%I', v_boundary.schema_name, v_boundary.name || '_orisun_save_requests',
-                       v_boundary.schema_name, v_boundary.name || '_orisun_save_plain');
+    FOR v_boundary IN SELECT b.* FROM orisun.boundary b WHERE b.status = 'ACTIVE' LOOP
+        PERFORM orisun.drop_boundary_tables(v_boundary);
     END LOOP;
     DELETE FROM orisun.boundary;
 END
 $$;
 -- +goose StatementEnd
 DROP FUNCTION orisun.initialize_boundary_tables(text, text, text);
+DROP FUNCTION orisun.drop_boundary_tables(orisun.boundary);
 DROP FUNCTION orisun.make_boundary_tables(orisun.boundary);
 DROP FUNCTION orisun.register_boundary(text, text, text, boolean);
 DROP FUNCTION orisun.check_positions(regclass);

@@ -520,6 +520,105 @@ func (x *GetBoundaryResponse) GetBoundary() *BoundaryInfo {
 	return nil
 }
 
+type DeleteBoundaryRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Required.
+	Name string `protobuf:"bytes,100,opt,name=name,proto3" json:"name,omitempty"`
+	// Required. The name again: what is deleted cannot be brought back.
+	ConfirmName   string `protobuf:"bytes,101,opt,name=confirm_name,json=confirmName,proto3" json:"confirm_name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteBoundaryRequest) Reset() {
+	*x = DeleteBoundaryRequest{}
+	mi := &file_admin_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteBoundaryRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteBoundaryRequest) ProtoMessage() {}
+
+func (x *DeleteBoundaryRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteBoundaryRequest.ProtoReflect.Descriptor instead.
+func (*DeleteBoundaryRequest) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *DeleteBoundaryRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *DeleteBoundaryRequest) GetConfirmName() string {
+	if x != nil {
+		return x.ConfirmName
+	}
+	return ""
+}
+
+type DeleteBoundaryResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How many events the boundary had.
+	Events        int64 `protobuf:"varint,100,opt,name=events,proto3" json:"events,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteBoundaryResponse) Reset() {
+	*x = DeleteBoundaryResponse{}
+	mi := &file_admin_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteBoundaryResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteBoundaryResponse) ProtoMessage() {}
+
+func (x *DeleteBoundaryResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteBoundaryResponse.ProtoReflect.Descriptor instead.
+func (*DeleteBoundaryResponse) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *DeleteBoundaryResponse) GetEvents() int64 {
+	if x != nil {
+		return x.Events
+	}
+	return 0
+}
+
 type AdminUser struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	UserId        string                 `protobuf:"bytes,1,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
@@ -534,7 +633,7 @@ type AdminUser struct {
 
 func (x *AdminUser) Reset() {
 	*x = AdminUser{}
-	mi := &file_admin_proto_msgTypes[8]
+	mi := &file_admin_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -546,7 +645,7 @@ func (x *AdminUser) String() string {
 func (*AdminUser) ProtoMessage() {}
 
 func (x *AdminUser) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[8]
+	mi := &file_admin_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -559,7 +658,7 @@ func (x *AdminUser) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdminUser.ProtoReflect.Descriptor instead.
 func (*AdminUser) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{8}
+	return file_admin_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *AdminUser) GetUserId() string {
@@ -620,7 +719,7 @@ type CreateUserRequest struct {
 
 func (x *CreateUserRequest) Reset() {
 	*x = CreateUserRequest{}
-	mi := &file_admin_proto_msgTypes[9]
+	mi := &file_admin_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -632,7 +731,7 @@ func (x *CreateUserRequest) String() string {
 func (*CreateUserRequest) ProtoMessage() {}
 
 func (x *CreateUserRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[9]
+	mi := &file_admin_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -645,7 +744,7 @@ func (x *CreateUserRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateUserRequest.ProtoReflect.Descriptor instead.
 func (*CreateUserRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{9}
+	return file_admin_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *CreateUserRequest) GetName() string {
@@ -685,7 +784,7 @@ type CreateUserResponse struct {
 
 func (x *CreateUserResponse) Reset() {
 	*x = CreateUserResponse{}
-	mi := &file_admin_proto_msgTypes[10]
+	mi := &file_admin_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -697,7 +796,7 @@ func (x *CreateUserResponse) String() string {
 func (*CreateUserResponse) ProtoMessage() {}
 
 func (x *CreateUserResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[10]
+	mi := &file_admin_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -710,7 +809,7 @@ func (x *CreateUserResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateUserResponse.ProtoReflect.Descriptor instead.
 func (*CreateUserResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{10}
+	return file_admin_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *CreateUserResponse) GetUser() *AdminUser {
@@ -730,7 +829,7 @@ type DeleteUserRequest struct {
 
 func (x *DeleteUserRequest) Reset() {
 	*x = DeleteUserRequest{}
-	mi := &file_admin_proto_msgTypes[11]
+	mi := &file_admin_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -742,7 +841,7 @@ func (x *DeleteUserRequest) String() string {
 func (*DeleteUserRequest) ProtoMessage() {}
 
 func (x *DeleteUserRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[11]
+	mi := &file_admin_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -755,7 +854,7 @@ func (x *DeleteUserRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteUserRequest.ProtoReflect.Descriptor instead.
 func (*DeleteUserRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{11}
+	return file_admin_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *DeleteUserRequest) GetUserId() string {
@@ -774,7 +873,7 @@ type DeleteUserResponse struct {
 
 func (x *DeleteUserResponse) Reset() {
 	*x = DeleteUserResponse{}
-	mi := &file_admin_proto_msgTypes[12]
+	mi := &file_admin_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -786,7 +885,7 @@ func (x *DeleteUserResponse) String() string {
 func (*DeleteUserResponse) ProtoMessage() {}
 
 func (x *DeleteUserResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[12]
+	mi := &file_admin_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -799,7 +898,7 @@ func (x *DeleteUserResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteUserResponse.ProtoReflect.Descriptor instead.
 func (*DeleteUserResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{12}
+	return file_admin_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *DeleteUserResponse) GetSuccess() bool {
@@ -823,7 +922,7 @@ type ChangePasswordRequest struct {
 
 func (x *ChangePasswordRequest) Reset() {
 	*x = ChangePasswordRequest{}
-	mi := &file_admin_proto_msgTypes[13]
+	mi := &file_admin_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -835,7 +934,7 @@ func (x *ChangePasswordRequest) String() string {
 func (*ChangePasswordRequest) ProtoMessage() {}
 
 func (x *ChangePasswordRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[13]
+	mi := &file_admin_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -848,7 +947,7 @@ func (x *ChangePasswordRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangePasswordRequest.ProtoReflect.Descriptor instead.
 func (*ChangePasswordRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{13}
+	return file_admin_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ChangePasswordRequest) GetUserId() string {
@@ -881,7 +980,7 @@ type ChangePasswordResponse struct {
 
 func (x *ChangePasswordResponse) Reset() {
 	*x = ChangePasswordResponse{}
-	mi := &file_admin_proto_msgTypes[14]
+	mi := &file_admin_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -893,7 +992,7 @@ func (x *ChangePasswordResponse) String() string {
 func (*ChangePasswordResponse) ProtoMessage() {}
 
 func (x *ChangePasswordResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[14]
+	mi := &file_admin_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -906,7 +1005,7 @@ func (x *ChangePasswordResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangePasswordResponse.ProtoReflect.Descriptor instead.
 func (*ChangePasswordResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{14}
+	return file_admin_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ChangePasswordResponse) GetSuccess() bool {
@@ -928,7 +1027,7 @@ type ChangeUserRolesRequest struct {
 
 func (x *ChangeUserRolesRequest) Reset() {
 	*x = ChangeUserRolesRequest{}
-	mi := &file_admin_proto_msgTypes[15]
+	mi := &file_admin_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -940,7 +1039,7 @@ func (x *ChangeUserRolesRequest) String() string {
 func (*ChangeUserRolesRequest) ProtoMessage() {}
 
 func (x *ChangeUserRolesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[15]
+	mi := &file_admin_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -953,7 +1052,7 @@ func (x *ChangeUserRolesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangeUserRolesRequest.ProtoReflect.Descriptor instead.
 func (*ChangeUserRolesRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{15}
+	return file_admin_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ChangeUserRolesRequest) GetUserId() string {
@@ -979,7 +1078,7 @@ type ChangeUserRolesResponse struct {
 
 func (x *ChangeUserRolesResponse) Reset() {
 	*x = ChangeUserRolesResponse{}
-	mi := &file_admin_proto_msgTypes[16]
+	mi := &file_admin_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -991,7 +1090,7 @@ func (x *ChangeUserRolesResponse) String() string {
 func (*ChangeUserRolesResponse) ProtoMessage() {}
 
 func (x *ChangeUserRolesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[16]
+	mi := &file_admin_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1004,7 +1103,7 @@ func (x *ChangeUserRolesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangeUserRolesResponse.ProtoReflect.Descriptor instead.
 func (*ChangeUserRolesResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{16}
+	return file_admin_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ChangeUserRolesResponse) GetUser() *AdminUser {
@@ -1022,7 +1121,7 @@ type ListUsersRequest struct {
 
 func (x *ListUsersRequest) Reset() {
 	*x = ListUsersRequest{}
-	mi := &file_admin_proto_msgTypes[17]
+	mi := &file_admin_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1034,7 +1133,7 @@ func (x *ListUsersRequest) String() string {
 func (*ListUsersRequest) ProtoMessage() {}
 
 func (x *ListUsersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[17]
+	mi := &file_admin_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1047,7 +1146,7 @@ func (x *ListUsersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListUsersRequest.ProtoReflect.Descriptor instead.
 func (*ListUsersRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{17}
+	return file_admin_proto_rawDescGZIP(), []int{19}
 }
 
 type ListUsersResponse struct {
@@ -1059,7 +1158,7 @@ type ListUsersResponse struct {
 
 func (x *ListUsersResponse) Reset() {
 	*x = ListUsersResponse{}
-	mi := &file_admin_proto_msgTypes[18]
+	mi := &file_admin_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1071,7 +1170,7 @@ func (x *ListUsersResponse) String() string {
 func (*ListUsersResponse) ProtoMessage() {}
 
 func (x *ListUsersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[18]
+	mi := &file_admin_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1084,7 +1183,7 @@ func (x *ListUsersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListUsersResponse.ProtoReflect.Descriptor instead.
 func (*ListUsersResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{18}
+	return file_admin_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ListUsersResponse) GetUsers() []*AdminUser {
@@ -1106,7 +1205,7 @@ type ValidateCredentialsRequest struct {
 
 func (x *ValidateCredentialsRequest) Reset() {
 	*x = ValidateCredentialsRequest{}
-	mi := &file_admin_proto_msgTypes[19]
+	mi := &file_admin_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1118,7 +1217,7 @@ func (x *ValidateCredentialsRequest) String() string {
 func (*ValidateCredentialsRequest) ProtoMessage() {}
 
 func (x *ValidateCredentialsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[19]
+	mi := &file_admin_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1131,7 +1230,7 @@ func (x *ValidateCredentialsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ValidateCredentialsRequest.ProtoReflect.Descriptor instead.
 func (*ValidateCredentialsRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{19}
+	return file_admin_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ValidateCredentialsRequest) GetUsername() string {
@@ -1159,7 +1258,7 @@ type ValidateCredentialsResponse struct {
 
 func (x *ValidateCredentialsResponse) Reset() {
 	*x = ValidateCredentialsResponse{}
-	mi := &file_admin_proto_msgTypes[20]
+	mi := &file_admin_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1171,7 +1270,7 @@ func (x *ValidateCredentialsResponse) String() string {
 func (*ValidateCredentialsResponse) ProtoMessage() {}
 
 func (x *ValidateCredentialsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[20]
+	mi := &file_admin_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1184,7 +1283,7 @@ func (x *ValidateCredentialsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ValidateCredentialsResponse.ProtoReflect.Descriptor instead.
 func (*ValidateCredentialsResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{20}
+	return file_admin_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ValidateCredentialsResponse) GetSuccess() bool {
@@ -1209,7 +1308,7 @@ type GetUserCountRequest struct {
 
 func (x *GetUserCountRequest) Reset() {
 	*x = GetUserCountRequest{}
-	mi := &file_admin_proto_msgTypes[21]
+	mi := &file_admin_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1221,7 +1320,7 @@ func (x *GetUserCountRequest) String() string {
 func (*GetUserCountRequest) ProtoMessage() {}
 
 func (x *GetUserCountRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[21]
+	mi := &file_admin_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1234,7 +1333,7 @@ func (x *GetUserCountRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetUserCountRequest.ProtoReflect.Descriptor instead.
 func (*GetUserCountRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{21}
+	return file_admin_proto_rawDescGZIP(), []int{23}
 }
 
 type GetUserCountResponse struct {
@@ -1246,7 +1345,7 @@ type GetUserCountResponse struct {
 
 func (x *GetUserCountResponse) Reset() {
 	*x = GetUserCountResponse{}
-	mi := &file_admin_proto_msgTypes[22]
+	mi := &file_admin_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1258,7 +1357,7 @@ func (x *GetUserCountResponse) String() string {
 func (*GetUserCountResponse) ProtoMessage() {}
 
 func (x *GetUserCountResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[22]
+	mi := &file_admin_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1271,7 +1370,7 @@ func (x *GetUserCountResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetUserCountResponse.ProtoReflect.Descriptor instead.
 func (*GetUserCountResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{22}
+	return file_admin_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *GetUserCountResponse) GetCount() int64 {
@@ -1291,7 +1390,7 @@ type GetEventCountRequest struct {
 
 func (x *GetEventCountRequest) Reset() {
 	*x = GetEventCountRequest{}
-	mi := &file_admin_proto_msgTypes[23]
+	mi := &file_admin_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1303,7 +1402,7 @@ func (x *GetEventCountRequest) String() string {
 func (*GetEventCountRequest) ProtoMessage() {}
 
 func (x *GetEventCountRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[23]
+	mi := &file_admin_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1316,7 +1415,7 @@ func (x *GetEventCountRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetEventCountRequest.ProtoReflect.Descriptor instead.
 func (*GetEventCountRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{23}
+	return file_admin_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *GetEventCountRequest) GetBoundary() string {
@@ -1335,7 +1434,7 @@ type GetEventCountResponse struct {
 
 func (x *GetEventCountResponse) Reset() {
 	*x = GetEventCountResponse{}
-	mi := &file_admin_proto_msgTypes[24]
+	mi := &file_admin_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1347,7 +1446,7 @@ func (x *GetEventCountResponse) String() string {
 func (*GetEventCountResponse) ProtoMessage() {}
 
 func (x *GetEventCountResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[24]
+	mi := &file_admin_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1360,7 +1459,7 @@ func (x *GetEventCountResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetEventCountResponse.ProtoReflect.Descriptor instead.
 func (*GetEventCountResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{24}
+	return file_admin_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *GetEventCountResponse) GetCount() int64 {
@@ -1403,7 +1502,12 @@ const file_admin_proto_rawDesc = "" +
 	"\x12GetBoundaryRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\"G\n" +
 	"\x13GetBoundaryResponse\x120\n" +
-	"\bboundary\x18\x01 \x01(\v2\x14.orisun.BoundaryInfoR\bboundary\"\xe0\x01\n" +
+	"\bboundary\x18\x01 \x01(\v2\x14.orisun.BoundaryInfoR\bboundary\"N\n" +
+	"\x15DeleteBoundaryRequest\x12\x12\n" +
+	"\x04name\x18d \x01(\tR\x04name\x12!\n" +
+	"\fconfirm_name\x18e \x01(\tR\vconfirmName\"0\n" +
+	"\x16DeleteBoundaryResponse\x12\x16\n" +
+	"\x06events\x18d \x01(\x03R\x06events\"\xe0\x01\n" +
 	"\tAdminUser\x12\x17\n" +
 	"\auser_id\x18\x01 \x01(\tR\x06userId\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x1a\n" +
@@ -1455,11 +1559,12 @@ const file_admin_proto_rawDesc = "" +
 	"%BOUNDARY_LIFECYCLE_STATUS_UNSPECIFIED\x10\x00\x12*\n" +
 	"&BOUNDARY_LIFECYCLE_STATUS_PROVISIONING\x10\x01\x12$\n" +
 	" BOUNDARY_LIFECYCLE_STATUS_ACTIVE\x10\x02\x12$\n" +
-	" BOUNDARY_LIFECYCLE_STATUS_FAILED\x10\x032\xe5\a\n" +
+	" BOUNDARY_LIFECYCLE_STATUS_FAILED\x10\x032\xb6\b\n" +
 	"\x05Admin\x12O\n" +
 	"\x0eCreateBoundary\x12\x1d.orisun.CreateBoundaryRequest\x1a\x1e.orisun.CreateBoundaryResponse\x12O\n" +
 	"\x0eListBoundaries\x12\x1d.orisun.ListBoundariesRequest\x1a\x1e.orisun.ListBoundariesResponse\x12F\n" +
-	"\vGetBoundary\x12\x1a.orisun.GetBoundaryRequest\x1a\x1b.orisun.GetBoundaryResponse\x12C\n" +
+	"\vGetBoundary\x12\x1a.orisun.GetBoundaryRequest\x1a\x1b.orisun.GetBoundaryResponse\x12O\n" +
+	"\x0eDeleteBoundary\x12\x1d.orisun.DeleteBoundaryRequest\x1a\x1e.orisun.DeleteBoundaryResponse\x12C\n" +
 	"\n" +
 	"CreateUser\x12\x19.orisun.CreateUserRequest\x1a\x1a.orisun.CreateUserResponse\x12C\n" +
 	"\n" +
@@ -1486,7 +1591,7 @@ func file_admin_proto_rawDescGZIP() []byte {
 }
 
 var file_admin_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
+var file_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
 var file_admin_proto_goTypes = []any{
 	(BoundaryLifecycleStatus)(0),        // 0: orisun.BoundaryLifecycleStatus
 	(*BoundaryPlacementInput)(nil),      // 1: orisun.BoundaryPlacementInput
@@ -1497,73 +1602,77 @@ var file_admin_proto_goTypes = []any{
 	(*ListBoundariesResponse)(nil),      // 6: orisun.ListBoundariesResponse
 	(*GetBoundaryRequest)(nil),          // 7: orisun.GetBoundaryRequest
 	(*GetBoundaryResponse)(nil),         // 8: orisun.GetBoundaryResponse
-	(*AdminUser)(nil),                   // 9: orisun.AdminUser
-	(*CreateUserRequest)(nil),           // 10: orisun.CreateUserRequest
-	(*CreateUserResponse)(nil),          // 11: orisun.CreateUserResponse
-	(*DeleteUserRequest)(nil),           // 12: orisun.DeleteUserRequest
-	(*DeleteUserResponse)(nil),          // 13: orisun.DeleteUserResponse
-	(*ChangePasswordRequest)(nil),       // 14: orisun.ChangePasswordRequest
-	(*ChangePasswordResponse)(nil),      // 15: orisun.ChangePasswordResponse
-	(*ChangeUserRolesRequest)(nil),      // 16: orisun.ChangeUserRolesRequest
-	(*ChangeUserRolesResponse)(nil),     // 17: orisun.ChangeUserRolesResponse
-	(*ListUsersRequest)(nil),            // 18: orisun.ListUsersRequest
-	(*ListUsersResponse)(nil),           // 19: orisun.ListUsersResponse
-	(*ValidateCredentialsRequest)(nil),  // 20: orisun.ValidateCredentialsRequest
-	(*ValidateCredentialsResponse)(nil), // 21: orisun.ValidateCredentialsResponse
-	(*GetUserCountRequest)(nil),         // 22: orisun.GetUserCountRequest
-	(*GetUserCountResponse)(nil),        // 23: orisun.GetUserCountResponse
-	(*GetEventCountRequest)(nil),        // 24: orisun.GetEventCountRequest
-	(*GetEventCountResponse)(nil),       // 25: orisun.GetEventCountResponse
-	(*Position)(nil),                    // 26: orisun.Position
-	(*timestamppb.Timestamp)(nil),       // 27: google.protobuf.Timestamp
-	(*CreateIndexRequest)(nil),          // 28: orisun.CreateIndexRequest
-	(*DropIndexRequest)(nil),            // 29: orisun.DropIndexRequest
-	(*CreateIndexResponse)(nil),         // 30: orisun.CreateIndexResponse
-	(*DropIndexResponse)(nil),           // 31: orisun.DropIndexResponse
+	(*DeleteBoundaryRequest)(nil),       // 9: orisun.DeleteBoundaryRequest
+	(*DeleteBoundaryResponse)(nil),      // 10: orisun.DeleteBoundaryResponse
+	(*AdminUser)(nil),                   // 11: orisun.AdminUser
+	(*CreateUserRequest)(nil),           // 12: orisun.CreateUserRequest
+	(*CreateUserResponse)(nil),          // 13: orisun.CreateUserResponse
+	(*DeleteUserRequest)(nil),           // 14: orisun.DeleteUserRequest
+	(*DeleteUserResponse)(nil),          // 15: orisun.DeleteUserResponse
+	(*ChangePasswordRequest)(nil),       // 16: orisun.ChangePasswordRequest
+	(*ChangePasswordResponse)(nil),      // 17: orisun.ChangePasswordResponse
+	(*ChangeUserRolesRequest)(nil),      // 18: orisun.ChangeUserRolesRequest
+	(*ChangeUserRolesResponse)(nil),     // 19: orisun.ChangeUserRolesResponse
+	(*ListUsersRequest)(nil),            // 20: orisun.ListUsersRequest
+	(*ListUsersResponse)(nil),           // 21: orisun.ListUsersResponse
+	(*ValidateCredentialsRequest)(nil),  // 22: orisun.ValidateCredentialsRequest
+	(*ValidateCredentialsResponse)(nil), // 23: orisun.ValidateCredentialsResponse
+	(*GetUserCountRequest)(nil),         // 24: orisun.GetUserCountRequest
+	(*GetUserCountResponse)(nil),        // 25: orisun.GetUserCountResponse
+	(*GetEventCountRequest)(nil),        // 26: orisun.GetEventCountRequest
+	(*GetEventCountResponse)(nil),       // 27: orisun.GetEventCountResponse
+	(*Position)(nil),                    // 28: orisun.Position
+	(*timestamppb.Timestamp)(nil),       // 29: google.protobuf.Timestamp
+	(*CreateIndexRequest)(nil),          // 30: orisun.CreateIndexRequest
+	(*DropIndexRequest)(nil),            // 31: orisun.DropIndexRequest
+	(*CreateIndexResponse)(nil),         // 32: orisun.CreateIndexResponse
+	(*DropIndexResponse)(nil),           // 33: orisun.DropIndexResponse
 }
 var file_admin_proto_depIdxs = []int32{
 	1,  // 0: orisun.BoundaryInfo.placement:type_name -> orisun.BoundaryPlacementInput
 	0,  // 1: orisun.BoundaryInfo.status:type_name -> orisun.BoundaryLifecycleStatus
-	26, // 2: orisun.BoundaryInfo.definition_position:type_name -> orisun.Position
-	26, // 3: orisun.BoundaryInfo.status_position:type_name -> orisun.Position
+	28, // 2: orisun.BoundaryInfo.definition_position:type_name -> orisun.Position
+	28, // 3: orisun.BoundaryInfo.status_position:type_name -> orisun.Position
 	1,  // 4: orisun.CreateBoundaryRequest.placement:type_name -> orisun.BoundaryPlacementInput
 	2,  // 5: orisun.CreateBoundaryResponse.boundary:type_name -> orisun.BoundaryInfo
 	2,  // 6: orisun.ListBoundariesResponse.boundaries:type_name -> orisun.BoundaryInfo
 	2,  // 7: orisun.GetBoundaryResponse.boundary:type_name -> orisun.BoundaryInfo
-	27, // 8: orisun.AdminUser.created_at:type_name -> google.protobuf.Timestamp
-	27, // 9: orisun.AdminUser.updated_at:type_name -> google.protobuf.Timestamp
-	9,  // 10: orisun.CreateUserResponse.user:type_name -> orisun.AdminUser
-	9,  // 11: orisun.ChangeUserRolesResponse.user:type_name -> orisun.AdminUser
-	9,  // 12: orisun.ListUsersResponse.users:type_name -> orisun.AdminUser
-	9,  // 13: orisun.ValidateCredentialsResponse.user:type_name -> orisun.AdminUser
+	29, // 8: orisun.AdminUser.created_at:type_name -> google.protobuf.Timestamp
+	29, // 9: orisun.AdminUser.updated_at:type_name -> google.protobuf.Timestamp
+	11, // 10: orisun.CreateUserResponse.user:type_name -> orisun.AdminUser
+	11, // 11: orisun.ChangeUserRolesResponse.user:type_name -> orisun.AdminUser
+	11, // 12: orisun.ListUsersResponse.users:type_name -> orisun.AdminUser
+	11, // 13: orisun.ValidateCredentialsResponse.user:type_name -> orisun.AdminUser
 	3,  // 14: orisun.Admin.CreateBoundary:input_type -> orisun.CreateBoundaryRequest
 	5,  // 15: orisun.Admin.ListBoundaries:input_type -> orisun.ListBoundariesRequest
 	7,  // 16: orisun.Admin.GetBoundary:input_type -> orisun.GetBoundaryRequest
-	10, // 17: orisun.Admin.CreateUser:input_type -> orisun.CreateUserRequest
-	12, // 18: orisun.Admin.DeleteUser:input_type -> orisun.DeleteUserRequest
-	14, // 19: orisun.Admin.ChangePassword:input_type -> orisun.ChangePasswordRequest
-	16, // 20: orisun.Admin.ChangeUserRoles:input_type -> orisun.ChangeUserRolesRequest
-	18, // 21: orisun.Admin.ListUsers:input_type -> orisun.ListUsersRequest
-	20, // 22: orisun.Admin.ValidateCredentials:input_type -> orisun.ValidateCredentialsRequest
-	22, // 23: orisun.Admin.GetUserCount:input_type -> orisun.GetUserCountRequest
-	24, // 24: orisun.Admin.GetEventCount:input_type -> orisun.GetEventCountRequest
-	28, // 25: orisun.Admin.CreateIndex:input_type -> orisun.CreateIndexRequest
-	29, // 26: orisun.Admin.DropIndex:input_type -> orisun.DropIndexRequest
-	4,  // 27: orisun.Admin.CreateBoundary:output_type -> orisun.CreateBoundaryResponse
-	6,  // 28: orisun.Admin.ListBoundaries:output_type -> orisun.ListBoundariesResponse
-	8,  // 29: orisun.Admin.GetBoundary:output_type -> orisun.GetBoundaryResponse
-	11, // 30: orisun.Admin.CreateUser:output_type -> orisun.CreateUserResponse
-	13, // 31: orisun.Admin.DeleteUser:output_type -> orisun.DeleteUserResponse
-	15, // 32: orisun.Admin.ChangePassword:output_type -> orisun.ChangePasswordResponse
-	17, // 33: orisun.Admin.ChangeUserRoles:output_type -> orisun.ChangeUserRolesResponse
-	19, // 34: orisun.Admin.ListUsers:output_type -> orisun.ListUsersResponse
-	21, // 35: orisun.Admin.ValidateCredentials:output_type -> orisun.ValidateCredentialsResponse
-	23, // 36: orisun.Admin.GetUserCount:output_type -> orisun.GetUserCountResponse
-	25, // 37: orisun.Admin.GetEventCount:output_type -> orisun.GetEventCountResponse
-	30, // 38: orisun.Admin.CreateIndex:output_type -> orisun.CreateIndexResponse
-	31, // 39: orisun.Admin.DropIndex:output_type -> orisun.DropIndexResponse
-	27, // [27:40] is the sub-list for method output_type
-	14, // [14:27] is the sub-list for method input_type
+	9,  // 17: orisun.Admin.DeleteBoundary:input_type -> orisun.DeleteBoundaryRequest
+	12, // 18: orisun.Admin.CreateUser:input_type -> orisun.CreateUserRequest
+	14, // 19: orisun.Admin.DeleteUser:input_type -> orisun.DeleteUserRequest
+	16, // 20: orisun.Admin.ChangePassword:input_type -> orisun.ChangePasswordRequest
+	18, // 21: orisun.Admin.ChangeUserRoles:input_type -> orisun.ChangeUserRolesRequest
+	20, // 22: orisun.Admin.ListUsers:input_type -> orisun.ListUsersRequest
+	22, // 23: orisun.Admin.ValidateCredentials:input_type -> orisun.ValidateCredentialsRequest
+	24, // 24: orisun.Admin.GetUserCount:input_type -> orisun.GetUserCountRequest
+	26, // 25: orisun.Admin.GetEventCount:input_type -> orisun.GetEventCountRequest
+	30, // 26: orisun.Admin.CreateIndex:input_type -> orisun.CreateIndexRequest
+	31, // 27: orisun.Admin.DropIndex:input_type -> orisun.DropIndexRequest
+	4,  // 28: orisun.Admin.CreateBoundary:output_type -> orisun.CreateBoundaryResponse
+	6,  // 29: orisun.Admin.ListBoundaries:output_type -> orisun.ListBoundariesResponse
+	8,  // 30: orisun.Admin.GetBoundary:output_type -> orisun.GetBoundaryResponse
+	10, // 31: orisun.Admin.DeleteBoundary:output_type -> orisun.DeleteBoundaryResponse
+	13, // 32: orisun.Admin.CreateUser:output_type -> orisun.CreateUserResponse
+	15, // 33: orisun.Admin.DeleteUser:output_type -> orisun.DeleteUserResponse
+	17, // 34: orisun.Admin.ChangePassword:output_type -> orisun.ChangePasswordResponse
+	19, // 35: orisun.Admin.ChangeUserRoles:output_type -> orisun.ChangeUserRolesResponse
+	21, // 36: orisun.Admin.ListUsers:output_type -> orisun.ListUsersResponse
+	23, // 37: orisun.Admin.ValidateCredentials:output_type -> orisun.ValidateCredentialsResponse
+	25, // 38: orisun.Admin.GetUserCount:output_type -> orisun.GetUserCountResponse
+	27, // 39: orisun.Admin.GetEventCount:output_type -> orisun.GetEventCountResponse
+	32, // 40: orisun.Admin.CreateIndex:output_type -> orisun.CreateIndexResponse
+	33, // 41: orisun.Admin.DropIndex:output_type -> orisun.DropIndexResponse
+	28, // [28:42] is the sub-list for method output_type
+	14, // [14:28] is the sub-list for method input_type
 	14, // [14:14] is the sub-list for extension type_name
 	14, // [14:14] is the sub-list for extension extendee
 	0,  // [0:14] is the sub-list for field type_name
@@ -1581,7 +1690,7 @@ func file_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_admin_proto_rawDesc), len(file_admin_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   25,
+			NumMessages:   27,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -22,6 +22,7 @@ const (
 	Admin_CreateBoundary_FullMethodName      = "/orisun.Admin/CreateBoundary"
 	Admin_ListBoundaries_FullMethodName      = "/orisun.Admin/ListBoundaries"
 	Admin_GetBoundary_FullMethodName         = "/orisun.Admin/GetBoundary"
+	Admin_DeleteBoundary_FullMethodName      = "/orisun.Admin/DeleteBoundary"
 	Admin_CreateUser_FullMethodName          = "/orisun.Admin/CreateUser"
 	Admin_DeleteUser_FullMethodName          = "/orisun.Admin/DeleteUser"
 	Admin_ChangePassword_FullMethodName      = "/orisun.Admin/ChangePassword"
@@ -47,6 +48,8 @@ type AdminClient interface {
 	ListBoundaries(ctx context.Context, in *ListBoundariesRequest, opts ...grpc.CallOption) (*ListBoundariesResponse, error)
 	// GetBoundary returns the definition and the status of a boundary.
 	GetBoundary(ctx context.Context, in *GetBoundaryRequest, opts ...grpc.CallOption) (*GetBoundaryResponse, error)
+	// DeleteBoundary deletes a boundary with all of its events, on every node. It is this server's own, and no part of the original protocol.
+	DeleteBoundary(ctx context.Context, in *DeleteBoundaryRequest, opts ...grpc.CallOption) (*DeleteBoundaryResponse, error)
 	// CreateUser creates a user, and returns when the user can log in on every node.
 	CreateUser(ctx context.Context, in *CreateUserRequest, opts ...grpc.CallOption) (*CreateUserResponse, error)
 	// DeleteUser deletes another user, and returns when the user is locked out on every node. The username is free again; one's own account cannot be deleted.
@@ -102,6 +105,16 @@ func (c *adminClient) GetBoundary(ctx context.Context, in *GetBoundaryRequest, o
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(GetBoundaryResponse)
 	err := c.cc.Invoke(ctx, Admin_GetBoundary_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *adminClient) DeleteBoundary(ctx context.Context, in *DeleteBoundaryRequest, opts ...grpc.CallOption) (*DeleteBoundaryResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(DeleteBoundaryResponse)
+	err := c.cc.Invoke(ctx, Admin_DeleteBoundary_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -221,6 +234,8 @@ type AdminServer interface {
 	ListBoundaries(context.Context, *ListBoundariesRequest) (*ListBoundariesResponse, error)
 	// GetBoundary returns the definition and the status of a boundary.
 	GetBoundary(context.Context, *GetBoundaryRequest) (*GetBoundaryResponse, error)
+	// DeleteBoundary deletes a boundary with all of its events, on every node. It is this server's own, and no part of the original protocol.
+	DeleteBoundary(context.Context, *DeleteBoundaryRequest) (*DeleteBoundaryResponse, error)
 	// CreateUser creates a user, and returns when the user can log in on every node.
 	CreateUser(context.Context, *CreateUserRequest) (*CreateUserResponse, error)
 	// DeleteUser deletes another user, and returns when the user is locked out on every node. The username is free again; one's own account cannot be deleted.
@@ -260,6 +275,9 @@ func (UnimplementedAdminServer) ListBoundaries(context.Context, *ListBoundariesR
 }
 func (UnimplementedAdminServer) GetBoundary(context.Context, *GetBoundaryRequest) (*GetBoundaryResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetBoundary not implemented")
+}
+func (UnimplementedAdminServer) DeleteBoundary(context.Context, *DeleteBoundaryRequest) (*DeleteBoundaryResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method DeleteBoundary not implemented")
 }
 func (UnimplementedAdminServer) CreateUser(context.Context, *CreateUserRequest) (*CreateUserResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method CreateUser not implemented")
@@ -362,6 +380,24 @@ func _Admin_GetBoundary_Handler(srv interface{}, ctx context.Context, dec func(i
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(AdminServer).GetBoundary(ctx, req.(*GetBoundaryRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Admin_DeleteBoundary_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(DeleteBoundaryRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServer).DeleteBoundary(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Admin_DeleteBoundary_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServer).DeleteBoundary(ctx, req.(*DeleteBoundaryRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -564,6 +600,10 @@ var Admin_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "GetBoundary",
 			Handler:    _Admin_GetBoundary_Handler,
+		},
+		{
+			MethodName: "DeleteBoundary",
+			Handler:    _Admin_DeleteBoundary_Handler,
 		},
 		{
 			MethodName: "CreateUser",

@@ -15,6 +15,8 @@ import (
 	"github.com/nats-io/nats.go"
 	natsjs "github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/goleak"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/oexza/orisun/cmd/orisun/jetstream"
@@ -519,5 +521,36 @@ func TestFollowEndsWithWhyItEnds(t *testing.T) {
 	err = f.Follow(t.Context(), "unknown", fromFirst, nil, nil)
 	if state := sqlState(err); state != "OR001" {
 		t.Errorf("an unknown boundary: %v", err)
+	}
+}
+
+func TestSubscribersOfALogThatIsGoneAreEnded(t *testing.T) {
+	s := newStore(t)
+	pgtest.Boundary(t, s.pool, "admin")
+	ended := func(do string) error {
+		t.Helper()
+		s.saved = storedEvents(t, s.pool, feedBoundary)
+		s.saveAndPublish(3)
+		got := make(chan struct{}, 3)
+		end := make(chan error, 1)
+		f := s.feed(FeedConfig{})
+		go func() {
+			end <- f.Follow(t.Context(), feedBoundary, fromFirst, nil, func(*orisunpb.Event) error { got <- struct{}{}; return nil })
+		}()
+		for range 3 {
+			<-got
+		}
+		s.awaitRing(f)
+		if _, err := s.pool.Exec(t.Context(), do); err != nil {
+			t.Fatal(err)
+		}
+		return <-end
+	}
+	const drop = `SELECT orisun.drop_boundary('bank', 'admin', 'alice')`
+	if err := ended(drop + `; SELECT orisun.initialize_boundary_tables('bank', 'public')`); status.Code(err) != codes.Aborted {
+		t.Errorf("deleted and created again: %v", err)
+	}
+	if err := ended(drop); sqlState(err) != "OR001" {
+		t.Errorf("deleted: %v", err)
 	}
 }

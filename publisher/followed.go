@@ -1,11 +1,18 @@
 package publisher
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/oexza/orisun/db"
 )
@@ -31,6 +38,8 @@ type followed struct {
 	committed position
 	// overdue is a position that PostgreSQL has and NATS did not bring in time.
 	overdue position
+	// gone is why no more events come: the boundary was deleted, or its log is another one. It never becomes nil again.
+	gone error
 	// streaming says that NATS brings events, as far as known.
 	streaming bool
 	// changed is closed, and replaced, when the ring's end or overdue moves while somebody waits.
@@ -60,22 +69,25 @@ func (b *followed) close() {
 }
 
 // next is the entry after a cursor; or a channel for wait, which the caller then owes; or neither: PostgreSQL is to be asked. caughtUp says
-// that PostgreSQL had nothing after the cursor.
-func (b *followed) next(cursor position, caughtUp bool) (e *entry, changed <-chan struct{}) {
+// that PostgreSQL had nothing after the cursor. The error is why there will be nothing.
+func (b *followed) next(cursor position, caughtUp bool) (e *entry, changed <-chan struct{}, err error) {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
+	if b.gone != nil {
+		return nil, nil, b.gone
+	}
 	if b.ring.holds(cursor) {
 		if e := b.ring.after(cursor); e != nil {
-			return e, nil
+			return e, nil, nil
 		}
 	}
 	// What NATS brings in order has reached a cursor in the ring, or is on its way.
 	live := b.streaming && b.ring.end != beginning
 	if !caughtUp && !live || cursor.before(b.ring.end) || cursor.before(b.overdue) {
-		return nil, nil
+		return nil, nil, nil
 	}
 	b.waiting.Add(1)
-	return nil, b.changed
+	return nil, b.changed, nil
 }
 
 func (b *followed) wait(ctx context.Context, changed <-chan struct{}) {
@@ -168,6 +180,12 @@ func (b *followed) poll(ctx context.Context) {
 			continue
 		}
 		last, err := b.lastPosition(ctx)
+		switch {
+		case isGone(err):
+			b.end(err)
+		case err == nil && last.before(end):
+			b.end(errShorter)
+		}
 		if err != nil {
 			if ctx.Err() == nil && !failed && !IsDisconnected(err) {
 				b.log.WarnContext(ctx, "cannot look for events that the stream lacks; trying again", "error", err)
@@ -179,6 +197,24 @@ func (b *followed) poll(ctx context.Context) {
 		end = b.compare(seen, last, end)
 		seen = last
 	}
+}
+
+// end ends all who follow the boundary.
+func (b *followed) end(why error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.gone = cmp.Or(b.gone, why)
+	b.wake()
+}
+
+// errShorter ends subscriptions to a log whose end moved back: what comes next is at positions that they have passed.
+var errShorter = status.Error(codes.Aborted, "the boundary's log is shorter than it was: the boundary was deleted and created again, or PostgreSQL was restored from a backup; "+
+	"subscribe again, after the last event of the new log that was processed")
+
+// isGone says that PostgreSQL does not know the boundary, or lacks its tables.
+func isGone(err error) bool {
+	var refused *pgconn.PgError
+	return errors.As(err, &refused) && slices.Contains([]string{"OR001", "42P01", "42883", "3F000"}, refused.Code)
 }
 
 // compare lets subscribers read what PostgreSQL had at the look before and the ring lacks still; where NATS brings nothing there is nothing to

@@ -36,6 +36,10 @@ type outbox struct {
 	log      *slog.Logger
 	hinted   chan struct{}
 
+	stop    context.CancelFunc // ends run; nil before it began
+	stopped chan struct{}      // closed when run has ended
+	since   time.Time          // when the boundary was created, as the registry says; zero before the first look
+
 	js    jetstream.JetStream // nil before the first line
 	batch int                 // events to read with the next query
 	told  bool                // that somebody else holds the lease
@@ -60,7 +64,7 @@ type outbox struct {
 func newOutbox(config Config, boundary string, log *slog.Logger) *outbox {
 	return &outbox{
 		config: config, boundary: boundary, source: Source(config.StoreID, boundary), log: log.With("boundary", boundary),
-		hinted: make(chan struct{}, 1), batch: config.BatchSize,
+		hinted: make(chan struct{}, 1), stopped: make(chan struct{}), batch: config.BatchSize,
 	}
 }
 

@@ -152,8 +152,37 @@ func (p *Publisher) Add(boundary string) {
 
 // start runs under the lock.
 func (p *Publisher) start(o *outbox) {
+	ctx, stop := context.WithCancel(p.ctx)
+	o.stop = stop
+	p.running.Go(func() {
+		defer close(o.stopped)
+		defer stop()
+		o.run(ctx)
+	})
+}
+
+// Remove makes the publisher forget a boundary that was deleted, and deletes its stream, which is but a copy: sooner than the registry's poll would.
+func (p *Publisher) Remove(boundary string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	o := p.outboxes[boundary]
+	if o == nil || o.stop == nil || p.ended {
+		return
+	}
+	delete(p.outboxes, boundary)
+	o.stop()
 	ctx := p.ctx
-	p.running.Go(func() { o.run(ctx) })
+	p.running.Go(func() {
+		<-o.stopped
+		for backoff := newBackoff(); ctx.Err() == nil && p.find(boundary) == nil; pause(ctx, backoff) {
+			err := o.deleteStream(ctx)
+			if err == nil {
+				o.log.Info("the boundary is gone: no longer published, its stream is deleted", "stream", StreamName(boundary))
+				return
+			}
+			o.log.Debug("stream not deleted; trying again", "error", err)
+		}
+	})
 }
 
 // Hint tells that something was committed in a boundary, so that it is published now and not at the next poll. It never blocks; hints

@@ -17,7 +17,7 @@ const (
 	activeBoundary = "ACTIVE"
 )
 
-// followRegistry adds every boundary of the registry, whichever node creates it, until ctx ends.
+// followRegistry adds every boundary of the registry, and removes those that are gone, whichever node creates or deletes them, until ctx ends.
 func (p *Publisher) followRegistry(ctx context.Context) {
 	poll := time.NewTicker(registryPoll)
 	defer poll.Stop()
@@ -42,10 +42,39 @@ func (p *Publisher) readRegistry(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	created := make(map[string]time.Time, len(boundaries))
 	for _, boundary := range boundaries {
 		if boundary.Status == activeBoundary {
-			p.Add(boundary.Name)
+			created[boundary.Name] = boundary.CreatedAt
 		}
 	}
+	for _, boundary := range p.outdated(created) {
+		p.Remove(boundary)
+	}
+	for boundary, since := range created {
+		p.Add(boundary)
+		p.note(boundary, since)
+	}
 	return nil
+}
+
+// outdated are the boundaries that were in the registry and are gone, or were created again: their events begin anew.
+func (p *Publisher) outdated(created map[string]time.Time) (names []string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for name, o := range p.outboxes {
+		if since, exists := created[name]; !o.since.IsZero() && (!exists || !since.Equal(o.since)) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// note keeps when a boundary was created.
+func (p *Publisher) note(boundary string, since time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if o := p.outboxes[boundary]; o != nil {
+		o.since = since
+	}
 }

@@ -23,8 +23,10 @@ type subscriber struct {
 
 // step moves the cursor on: through an event of the ring, or a page of PostgreSQL, or it waits until there may be either.
 func (s *subscriber) step(ctx context.Context) error {
-	e, changed := s.boundary.next(s.cursor, s.caughtUp)
+	e, changed, err := s.boundary.next(s.cursor, s.caughtUp)
 	switch {
+	case err != nil:
+		return err
 	case changed != nil:
 		s.idle = false
 		s.boundary.wait(ctx, changed)

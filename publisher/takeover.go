@@ -247,6 +247,18 @@ func (o *outbox) replaceStream(ctx context.Context, js jetstream.JetStream, star
 	return stream, nil
 }
 
+// deleteStream deletes the stream of a boundary that is gone. Another node may have been first.
+func (o *outbox) deleteStream(ctx context.Context) error {
+	js, err := jetstream.New(o.config.NATS, jetstream.WithDefaultTimeout(apiLimit))
+	if err != nil {
+		return err
+	}
+	if err := js.DeleteStream(ctx, StreamName(o.boundary)); !errors.Is(err, jetstream.ErrStreamNotFound) {
+		return err
+	}
+	return nil
+}
+
 // isKnown makes sure that the stream is one that JetStream's leader knows; else the error is ErrStreamNotFound. What a stream is like is also told by a
 // node that remembers it from before a majority of the nodes lost their stores, and nobody ever stores or reads anything there. Which streams there are
 // is told by the leader alone.

@@ -28,8 +28,8 @@ type catalog struct {
 	store *service.EventStore
 	pool  *pgxpool.Pool
 
-	mu      sync.Mutex
-	created []string
+	mu               sync.Mutex
+	created, deleted []string
 }
 
 func newCatalog(t *testing.T) *catalog {
@@ -40,6 +40,8 @@ func newCatalog(t *testing.T) *catalog {
 		Write: c.pool, Read: c.pool, MaxPageBytes: maxPageBytes,
 		MessageSize:     func(string, string, string, int, int) int { return 0 },
 		BoundaryCreated: func(name string) { c.mu.Lock(); defer c.mu.Unlock(); c.created = append(c.created, name) },
+		BoundaryDeleted: func(name string) { c.mu.Lock(); defer c.mu.Unlock(); c.deleted = append(c.deleted, name) },
+		Configured:      func(name string) bool { return name == "configured" || name == actsBoundary },
 	})
 	t.Cleanup(func() {
 		if err := c.store.Close(context.Background()); err != nil {

@@ -27,6 +27,10 @@ const (
 	reasonContextChanged = "CONTEXT_CHANGED"
 	reasonEventIDReused  = "EVENT_ID_REUSED"
 	reasonBoundaryFailed = "BOUNDARY_FAILED"
+	// reasonBoundaryMissing: PostgreSQL lacks the boundary's tables or functions.
+	reasonBoundaryMissing = "BOUNDARY_TABLES_MISSING"
+	// reasonBoundaryConfigured: this node's configuration names the boundary.
+	reasonBoundaryConfigured = "BOUNDARY_CONFIGURED"
 )
 
 type detail = protoadapt.MessageV1
@@ -35,23 +39,26 @@ type detail = protoadapt.MessageV1
 // raised by the functions of schema orisun; the comment on that schema lists them. Where safe is set, PostgreSQL's own
 // text goes to the caller, because it speaks of the caller's data and of nothing else.
 var sqlStates = []sqlState{
-	{"OR001", codes.NotFound, true},         // unknown boundary
-	{"OR002", codes.InvalidArgument, true},  // invalid name
-	{"OR006", codes.AlreadyExists, true},    // the boundary has another definition
-	{"OR009", codes.NotFound, true},         // unknown index
-	{"OR010", codes.AlreadyExists, true},    // the index's name is taken
-	{"OR020", codes.NotFound, true},         // unknown user
-	{"OR021", codes.AlreadyExists, true},    // the username is taken
-	{"22", codes.InvalidArgument, true},     // data exception: JSON, numbers, encodings
-	{"23", codes.InvalidArgument, false},    // a constraint of the event table
-	{"54", codes.InvalidArgument, true},     // program limit: nesting beyond the stack, an index entry too large
-	{"57014", codes.DeadlineExceeded, true}, // statement timeout
-	{"57", codes.Unavailable, false},        // shutdown, recovery, crash
-	{"08", codes.Unavailable, false},        // connection exception
-	{"53", codes.Unavailable, false},        // insufficient resources: connections, disk, memory
-	{"25006", codes.Unavailable, false},     // read-only: a standby
-	{"40", codes.Unavailable, false},        // serialization failure, deadlock
-	{"55P03", codes.Unavailable, false},     // lock not available
+	{"OR001", codes.NotFound, true},           // unknown boundary
+	{"OR002", codes.InvalidArgument, true},    // invalid name
+	{"OR006", codes.AlreadyExists, true},      // the boundary has another definition
+	{"OR009", codes.NotFound, true},           // unknown index
+	{"OR010", codes.AlreadyExists, true},      // the index's name is taken
+	{"OR011", codes.FailedPrecondition, true}, // an index is made or dropped
+	{"OR012", codes.FailedPrecondition, true}, // the boundary cannot be deleted
+	{"OR020", codes.NotFound, true},           // unknown user
+	{"OR021", codes.AlreadyExists, true},      // the username is taken
+	{"2BP01", codes.FailedPrecondition, true}, // something of others depends on the boundary's tables
+	{"22", codes.InvalidArgument, true},       // data exception: JSON, numbers, encodings
+	{"23", codes.InvalidArgument, false},      // a constraint of the event table
+	{"54", codes.InvalidArgument, true},       // program limit: nesting beyond the stack, an index entry too large
+	{"57014", codes.DeadlineExceeded, true},   // statement timeout
+	{"57", codes.Unavailable, false},          // shutdown, recovery, crash
+	{"08", codes.Unavailable, false},          // connection exception
+	{"53", codes.Unavailable, false},          // insufficient resources: connections, disk, memory
+	{"25006", codes.Unavailable, false},       // read-only: a standby
+	{"40", codes.Unavailable, false},          // serialization failure, deadlock
+	{"55P03", codes.Unavailable, false},       // lock not available
 }
 
 type sqlState struct {
@@ -88,6 +95,8 @@ func toStatus(ctx context.Context, err error) error {
 		return &statusError{status: status.FromContextError(context.Cause(ctx)), cause: err} // what it waited for
 	case errors.As(err, &known):
 		return err
+	case isGone(err):
+		return boundaryMissing(err)
 	case errors.As(err, &pgError):
 		if rule, found := findSQLState(pgError.Code); found {
 			return fromSQLState(rule, pgError)
@@ -108,6 +117,19 @@ func toStatus(ctx context.Context, err error) error {
 func isGone(err error) bool {
 	var refused *pgconn.PgError
 	return errors.As(err, &refused) && slices.Contains([]string{"42P01", "42883", "3F000"}, refused.Code) // undefined table, function, schema
+}
+
+// boundaryMissing answers a call on a boundary whose schema or tables were dropped by hand.
+func boundaryMissing(cause error) error {
+	var refused *pgconn.PgError
+	errors.As(cause, &refused)
+	s, err := status.New(codes.NotFound, "PostgreSQL lacks what the boundary needs: "+refused.Message+
+		"; restore it, create the boundary again (CreateBoundary), or delete it (DeleteBoundary)").
+		WithDetails(&errdetails.ErrorInfo{Reason: reasonBoundaryMissing, Domain: domain})
+	if err != nil {
+		return internal(err)
+	}
+	return &statusError{status: s, cause: cause}
 }
 
 func fromSQLState(rule sqlState, cause *pgconn.PgError) error {

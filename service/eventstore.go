@@ -34,6 +34,10 @@ type Config struct {
 	Saved func(boundary string)
 	// BoundaryCreated is told of every boundary that was created here, after its commit; it must not block. nil: nobody is.
 	BoundaryCreated func(boundary string)
+	// BoundaryDeleted is called with each boundary that was deleted here, after its commit; it must not block. nil: not called.
+	BoundaryDeleted func(boundary string)
+	// Configured says whether this node's configuration names a boundary, so that its next start would create it. nil: none.
+	Configured func(boundary string) bool
 	// Feed is where subscriptions get their events. nil: CatchUpSubscribeToEvents is UNIMPLEMENTED.
 	Feed Feed
 	// AcquireSubscriber makes a subscriber_name exclusive. Needed with Feed.

@@ -42,7 +42,7 @@ func (s *EventStore) CleanIndexes(ctx context.Context) error {
 		err := s.withIndexSession(limited, func(conn *pgx.Conn) error { return s.cleanIndexes(limited, conn, boundary) })
 		expired := limited.Err() != nil && ctx.Err() == nil
 		cancel()
-		if expired {
+		if expired || isGone(err) {
 			s.warnUnclean(boundary, err)
 		} else if err != nil {
 			return fmt.Errorf("clean the indexes of boundary %s: %w", boundary, err)

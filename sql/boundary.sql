@@ -19,3 +19,6 @@ SELECT * FROM orisun.get_boundary(p_boundary => @boundary::text);
 
 -- name: GetBoundarySize :one
 SELECT orisun.get_boundary_size(p_boundary => @boundary::text)::bigint AS bytes;
+
+-- name: DropBoundary :one
+SELECT orisun.drop_boundary(p_boundary => @boundary::text, p_admin_boundary => @admin_boundary::text, p_actor => @actor::text)::bigint AS events;

@@ -16,9 +16,9 @@ import (
 func newBoundaryCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "boundary",
-		Short: "Create boundaries and list them",
+		Short: "Create boundaries, list and delete them",
 	}
-	command.AddCommand(newBoundaryCreateCommand(), newBoundaryListCommand(), newBoundaryGetCommand())
+	command.AddCommand(newBoundaryCreateCommand(), newBoundaryListCommand(), newBoundaryGetCommand(), newBoundaryDeleteCommand())
 	return command
 }
 
@@ -101,6 +101,45 @@ func newBoundaryGetCommand() *cobra.Command {
 				return err
 			}
 			return writeBoundaries(command.OutOrStdout(), asJSON, got.GetBoundary())
+		})
+	}
+	return command
+}
+
+func newBoundaryDeleteCommand() *cobra.Command {
+	var again string
+	command := &cobra.Command{
+		Use:   "delete BOUNDARY",
+		Short: "Delete a boundary with all of its events",
+		Long: `Delete a boundary with all of its events, tables, indexes and its stream, on every node. Nothing of it can be brought back but from a backup. Its PostgreSQL schema
+stays. The name is typed twice: as the argument, and when it is asked for or with --confirm.
+
+A boundary of the configuration is refused, since the next start would create it again: remove it from ORISUN_BOUNDARIES and ORISUN_PG_SCHEMAS first.`,
+		Example: `  orisun boundary delete orders
+  orisun boundary delete orders --confirm orders`,
+		Args: exactly("BOUNDARY"),
+	}
+	command.Flags().StringVar(&again, "confirm", "", "the name again, instead of being asked for it")
+	server := addConnectionFlags(command.Flags())
+	command.RunE = func(command *cobra.Command, args []string) error {
+		if !command.Flags().Changed("confirm") {
+			fmt.Fprintf(command.ErrOrStderr(), "This deletes all events of boundary %s. Type its name again: ", oneLine(args[0]))
+			line, err := interruptible(command.Context(), func() (string, error) { return readLine(bytewise{command.InOrStdin()}) })
+			if err != nil {
+				return err
+			}
+			again = strings.TrimSpace(line)
+		}
+		if again != args[0] {
+			return usageError{fmt.Errorf("%q is not %q: nothing is deleted", again, args[0])}
+		}
+		return withAdmin(command.Context(), server, func(ctx context.Context, admin orisunpb.AdminClient) error {
+			deleted, err := admin.DeleteBoundary(ctx, &orisunpb.DeleteBoundaryRequest{Name: args[0], ConfirmName: again})
+			if err != nil {
+				return err
+			}
+			_, err = fmt.Fprintf(command.OutOrStdout(), "deleted boundary %s with %d events\n", args[0], deleted.GetEvents())
+			return err
 		})
 	}
 	return command

@@ -10,6 +10,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	natsjs "github.com/nats-io/nats.go/jetstream"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/oexza/orisun/migrations/pgtest"
 	orisunpb "github.com/oexza/orisun/proto"
@@ -139,5 +141,50 @@ func TestWrongBoundaryCommandsSayWhatTheyNeed(t *testing.T) {
 		if err := runClient(t.Context(), &output{}, arguments...); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("orisun boundary %s: %v, want %q", args, err, want)
 		}
+	}
+}
+
+func TestABoundaryIsDeletedWithItsStreamAndSubscriptions(t *testing.T) {
+	server := launch(t, environment(t.TempDir()))
+	remove := func(args ...string) (string, error) {
+		t.Helper()
+		var out output
+		err := runClient(t.Context(), &out, append([]string{"boundary", "delete", "--server", server.address}, args...)...)
+		return out.String(), err
+	}
+	var out output
+	if err := runClient(t.Context(), &out, "boundary", "create", "orders", "--schema", "sales", "--server", server.address); err != nil {
+		t.Fatal(err)
+	}
+	store := connect(t, server.address)
+	if _, err := store.SaveEvents(t.Context(), order("1")); err != nil {
+		t.Fatal(err)
+	}
+	subscription, err := store.CatchUpSubscribeToEvents(t.Context(), &orisunpb.CatchUpSubscribeToEventStoreRequest{Boundary: "orders", SubscriberName: "s", AfterPosition: &orisunpb.Position{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := subscription.Recv(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := remove("orders", "--confirm", "order"); err == nil || !strings.Contains(err.Error(), "nothing is deleted") {
+		t.Errorf("the wrong name: %v", err)
+	}
+	if _, err := remove("orisun_test_1", "--confirm", "orisun_test_1"); err == nil || !strings.Contains(err.Error(), "BOUNDARY_CONFIGURED") {
+		t.Errorf("a boundary of the configuration: %v", err)
+	}
+	said, err := remove("orders", "--confirm", "orders")
+	if err != nil || !strings.Contains(said, "deleted boundary orders with 1 events") {
+		t.Fatalf("%s, %v", said, err)
+	}
+	if _, err := subscription.Recv(); status.Code(err) != codes.NotFound {
+		t.Errorf("the subscription ends with %v", err)
+	}
+	waitFor(t, func() bool { return strings.Contains(server.logged(), "its stream is deleted") })
+	if log := server.logged(); strings.Contains(log, `"level":"ERROR"`) || strings.Contains(log, "lost the lock") {
+		t.Errorf("the log complains:\n%s", log)
+	}
+	if _, err := store.SaveEvents(t.Context(), order("2")); status.Code(err) != codes.NotFound {
+		t.Errorf("a save afterwards: %v", err)
 	}
 }

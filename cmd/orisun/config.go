@@ -43,6 +43,11 @@ type Config struct {
 	Boundaries Boundaries `env:"ORISUN_BOUNDARIES" default:"[{\"name\":\"orisun_test_1\",\"description\":\"boundary1\"},{\"name\":\"orisun_test_2\",\"description\":\"boundary2\"},{\"name\":\"orisun_admin\",\"description\":\"admin boundary\"}]" desc:"JSON array of boundary definitions; when only ORISUN_PG_SCHEMAS is given, the boundaries it names"`
 }
 
+// names says whether a boundary is one of Boundaries.
+func (c *Config) names(boundary string) bool {
+	return slices.ContainsFunc(c.Boundaries, func(b Boundary) bool { return b.Name == boundary })
+}
+
 // PGConfig is where the events are. Host tells the two ways of running apart: see Embedded.
 type PGConfig struct {
 	Host             string        `env:"ORISUN_PG_HOST" secret:"userinfo" desc:"PostgreSQL host; several, with commas between them, are a primary and its standbys: the server uses the one that takes writes; when empty, the server runs a PostgreSQL of its own, reachable at localhost:ORISUN_PG_PORT"`

@@ -166,6 +166,8 @@ func (s *Server) Run(ctx context.Context) (err error) {
 		MaxPageBytes:      s.config.GRPC.MaxSendMessageSize,
 		Saved:             streams.hint,
 		BoundaryCreated:   streams.publisher.Add,
+		BoundaryDeleted:   streams.publisher.Remove,
+		Configured:        s.config.names,
 		Feed:              streams.feed,
 		AcquireSubscriber: acquireSubscriber(streams.leases),
 		Serving:           serving,

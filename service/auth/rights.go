@@ -43,6 +43,7 @@ var rights = map[string]Right{
 	"/orisun.Admin/CreateIndex":         Index,
 	"/orisun.Admin/DropIndex":           Index,
 	"/orisun.Admin/CreateBoundary":      Administer,
+	"/orisun.Admin/DeleteBoundary":      Administer,
 	"/orisun.Admin/ListBoundaries":      Inspect,
 	"/orisun.Admin/GetBoundary":         Inspect,
 	"/orisun.Admin/GetEventCount":       Inspect,

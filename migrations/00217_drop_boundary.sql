@@ -1,0 +1,55 @@
+-- +goose Up
+-- +goose StatementBegin
+CREATE FUNCTION orisun.drop_boundary(p_boundary text, p_admin_boundary text, p_actor text) RETURNS bigint
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    v_boundary orisun.boundary;
+    v_events   bigint := 0;
+BEGIN
+    PERFORM orisun.lock_positions(0);
+    SELECT b.* INTO v_boundary FROM orisun.boundary b WHERE b.name = p_boundary;
+    IF NOT FOUND THEN
+        PERFORM orisun.find_boundary(p_boundary); -- which says so
+    ELSIF p_boundary = p_admin_boundary THEN
+        RAISE EXCEPTION 'boundary % holds the users and is not deleted', quote_literal(p_boundary)
+            USING ERRCODE = 'OR012',
+                  DETAIL = jsonb_build_object('boundary', p_boundary)::text,
+                  HINT = 'Delete users one by one; to begin from nothing, use a new database.';
+    ELSIF NOT pg_try_advisory_xact_lock(orisun.index_class(), v_boundary.number) THEN
+        RAISE EXCEPTION 'another session makes or drops an index of boundary %', quote_literal(p_boundary)
+            USING ERRCODE = 'OR011', HINT = 'Wait until it is done.';
+    END IF;
+    -- Saves in flight end first, later ones find no boundary.
+    PERFORM orisun.lock_positions(v_boundary.number);
+    IF orisun.has_events_table(v_boundary) THEN
+        EXECUTE format('SELECT coalesce(max(e.global_id) + 1, 0) FROM %I.%I e', v_boundary.schema_name, v_boundary.name || '_orisun_es_event') INTO v_events;
+    END IF;
+    PERFORM orisun.drop_boundary_tables(v_boundary);
+    DELETE FROM orisun.boundary b WHERE b.name = p_boundary;
+    PERFORM orisun.save_requests(
+        p_boundary => p_admin_boundary,
+        p_expected_transaction_ids => '{-1}', p_expected_global_ids => '{-1}',
+        p_criterion_requests => '{}', p_tag_criteria => '{}', p_tag_keys => '{}', p_tag_values => '{}',
+        p_event_requests => '{1}',
+        p_event_ids => ARRAY[gen_random_uuid()]::text[],
+        p_event_types => '{BoundaryDeleted}',
+        p_data => ARRAY[jsonb_build_object('boundary', p_boundary, 'events', v_events,
+                                           'placement', jsonb_build_object('backend', 'postgres', 'namespace', v_boundary.schema_name))],
+        p_metadata => ARRAY[jsonb_build_object('actor', p_actor)]);
+    RETURN v_events;
+END
+$$;
+-- +goose StatementEnd
+
+COMMENT ON FUNCTION orisun.drop_boundary(text, text, text) IS $$Deletes a boundary with all of its events, tables, functions and indexes, and returns how many events it had. The schema stays. The admin
+boundary's log gets BoundaryDeleted with the actor, in the same transaction. Servers stop to publish it within a second, end its subscriptions and delete its stream.
+A boundary whose tables are gone already is removed from the registry. One that a server's configuration names is created again, empty, at that server's next start.
+
+Raises OR001 for an unknown boundary, OR012 for the admin boundary, OR011 while an index is made or dropped.
+
+  SELECT orisun.drop_boundary('orders', 'orisun_admin', current_user)$$;
+
+-- +goose Down
+DROP FUNCTION orisun.drop_boundary(text, text, text);
