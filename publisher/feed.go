@@ -70,7 +70,8 @@ func (f *Feed) Hint(boundary string) {
 	}
 }
 
-// Committed says that PostgreSQL has a boundary's events up to a position, so that the feed need not look when NATS brings them. It never waits.
+// Committed says that PostgreSQL has a boundary's events up to a position, so that the feed need not look when NATS
+// brings them. It never waits.
 func (f *Feed) Committed(boundary string, at *orisunpb.Position) {
 	f.mu.Lock()
 	b := f.boundaries[boundary]

@@ -435,7 +435,8 @@ func TestAMessageOfAnotherStoreIsLeftOutAndDisturbsNothing(t *testing.T) {
 		s.saveAndPublish(10)
 		sub.wants(s.saved)
 		s.awaitRing(f)
-		// At the next position, which PostgreSQL has by the time that the message comes, and before the message of the event that stands there.
+		// At the next position, which PostgreSQL has by the time that the message comes, and before the message of the
+		// event that stands there.
 		s.save(1)
 		last := len(s.saved) - 1
 		foreign := proto.CloneOf(s.saved[last])

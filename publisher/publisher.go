@@ -53,7 +53,8 @@ type Config struct {
 	// Hinted is told of each boundary in which another node committed something that no stream may tell of. It must not block. Nil: nobody is.
 	Hinted func(boundary string)
 
-	// Committed receives the position of each event that is about to be published, as PostgreSQL has it. It must not block. Nil: it goes nowhere.
+	// Committed receives the position of each event that is about to be published, as PostgreSQL has it. It must not
+	// block. Nil: it goes nowhere.
 	Committed func(boundary string, at *orisunpb.Position)
 
 	// Stream is how much JetStream keeps.

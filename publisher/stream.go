@@ -97,7 +97,8 @@ func Encode(boundary, source string, event *orisunpb.Event, previous int64) *nat
 	}
 }
 
-// Source is the CloudEvents source of a boundary's events: a URI reference that names the store, the same on all of its nodes.
+// Source is the CloudEvents source of a boundary's events: a URI reference that names the store, the same on all of its
+// nodes.
 func Source(storeID, boundary string) string { return "/orisun/" + storeID + "/" + boundary }
 
 // comesFrom reports whether a message has this source.

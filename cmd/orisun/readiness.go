@@ -186,8 +186,9 @@ var (
 	errWrongCredentials = errors.New("the credentials are wrong or expired")
 )
 
-// authenticate returns nil where the caller may see the details. While PostgreSQL is away, callers count whom this node let in before: that is when
-// details are wanted. Wrong credentials change nothing else, since a password that was changed must not take the node out.
+// authenticate returns nil where the caller may see the details. While PostgreSQL is away, callers count whom this node
+// let in before: that is when details are wanted. Wrong credentials change nothing else, since a password that was
+// changed must not take the node out.
 func (r *readiness) authenticate(request *http.Request) error {
 	token, authorization := request.Header.Get("X-Auth-Token"), request.Header.Get("Authorization")
 	if token == "" && authorization == "" {

@@ -70,24 +70,31 @@ func TestNodesOfTwoStoresNeverShareEvents(t *testing.T) {
 	waitFor(t, func() bool {
 		return strings.Contains(nodes[0].logged(), "is kept out") && strings.Contains(nodes[1].logged(), "is kept out")
 	})
-	for i, node := range nodes {
-		events := subscribe(t, connect(t, node.address), &orisunpb.CatchUpSubscribeToEventStoreRequest{Boundary: "orisun_test_1", AfterPosition: start})
-		for j, writer := range nodes { // the other one's events come first
+	for i, boundary := range []string{"orisun_test_1", "orisun_test_2"} {
+		node, other := connect(t, nodes[i].address), connect(t, nodes[1-i].address)
+		request := &orisunpb.CatchUpSubscribeToEventStoreRequest{Boundary: boundary, AfterPosition: start}
+		own, foreign := subscribe(t, node, request), subscribe(t, other, request)
+		// The other node's come first: at the positions that come next here, too.
+		for _, writer := range []orisunpb.EventStoreClient{other, node} {
+			var last string
 			for n := range 3 {
-				id := fmt.Sprintf("%d-%d-%d", i, j, n)
-				_, err := connect(t, writer.address).SaveEvents(t.Context(), &orisunpb.SaveEventsRequest{
-					Boundary: "orisun_test_1", Events: []*orisunpb.EventToSave{{EventId: id, EventType: "T", Data: `{}`}},
+				last = fmt.Sprintf("%d-%t-%d", i, writer == node, n)
+				_, err := writer.SaveEvents(t.Context(), &orisunpb.SaveEventsRequest{
+					Boundary: boundary, Events: []*orisunpb.EventToSave{{EventId: last, EventType: "T", Data: `{}`}},
 				})
 				if err != nil {
 					t.Fatal(err)
 				}
 			}
+			if writer == other {
+				foreign.reaches(last)
+			}
 		}
-		page, err := connect(t, node.address).GetEvents(t.Context(), &orisunpb.GetEventsRequest{Boundary: "orisun_test_1"})
+		page, err := node.GetEvents(t.Context(), &orisunpb.GetEventsRequest{Boundary: boundary})
 		if err != nil {
 			t.Fatal(err)
 		}
-		events.wants(page.GetEvents())
+		own.wants(page.GetEvents())
 	}
 }
 

@@ -40,8 +40,8 @@ func newCertificates(config GRPCConfig, log *slog.Logger) (*certificates, error)
 	return certificates, certificates.reload()
 }
 
-// newNATSTLS is TLS for the port of NATS's clients and, in a cluster, for the routes between nodes, where both sides show and verify certificates. Without
-// TLS both are nil.
+// newNATSTLS is TLS for the port of NATS's clients and, in a cluster, for the routes between nodes, where both sides
+// show and verify certificates. Without TLS both are nil.
 func newNATSTLS(config NATSConfig, log *slog.Logger) (clients, routes *tls.Config, err error) {
 	if !config.TLSEnabled {
 		return nil, nil, nil

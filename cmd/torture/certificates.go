@@ -39,7 +39,8 @@ func newAuthority(name string) (*authority, error) {
 	return a, err
 }
 
-// certify puts a certificate of a node on this machine, and its key, into a folder, in the place of those that are there.
+// certify puts a certificate of a node on this machine, and its key, into a folder, in the place of those that are
+// there.
 func (a *authority) certify(dir string) error {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

@@ -2,8 +2,8 @@ package main
 
 import "testing"
 
-// A node of another store with the right routes, password and certificate ends at its start where it finds the cluster. Where it finds it later, it is kept
-// out, and serves its own store.
+// A node of another store with the right routes, password and certificate ends at its start where it finds the cluster.
+// Where it finds it later, it is kept out, and serves its own store.
 func TestANodeOfAnotherStoreChangesNothing(t *testing.T) {
 	c := serving(t)
 	f := &faults{c: c}
@@ -33,7 +33,8 @@ func TestANodeOfAnotherStoreChangesNothing(t *testing.T) {
 	}
 }
 
-// Routes that TLS refuses are routes that are cut: what the others publish reaches nobody there by NATS, and all is well when the certificate is right again.
+// Routes that TLS refuses are routes that are cut: what the others publish reaches nobody there by NATS, and all is
+// well when the certificate is right again.
 func TestANodeWithACertificateThatNobodyTrustsServesOnAndComesBack(t *testing.T) {
 	c := serving(t)
 	heal, err := mistrust(t.Context(), &faults{c: c}, 2)

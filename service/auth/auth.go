@@ -253,8 +253,8 @@ func (a *Authenticator) LogIn(ctx context.Context, given Credentials, from net.A
 	return user.identity, nil
 }
 
-// Authenticate returns who calls by another way than gRPC, by a token or by the value of an authorization header; either may be empty. The errors are
-// LogIn's.
+// Authenticate returns who calls by another way than gRPC, by a token or by the value of an authorization header;
+// either may be empty. The errors are LogIn's.
 func (a *Authenticator) Authenticate(ctx context.Context, token, authorization string, from net.Addr) (Identity, error) {
 	caller, _, err := a.authenticate(ctx, token, authorization, hostOf(from))
 	return caller, err

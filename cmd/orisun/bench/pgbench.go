@@ -60,8 +60,8 @@ func newYardstick(ctx context.Context, s *server, dir string, config Config) (_ 
 	return y, os.WriteFile(y.script, []byte(insert+"VALUES "+values+";\n"), 0o600)
 }
 
-// findPgbench takes the one beside the server's other programs, else the one in PATH. Where those are, PostgreSQL says in its data directory: the line
-// begins with its own program, and each argument has quotes around it.
+// findPgbench takes the one beside the server's other programs, else the one in PATH. Where those are, PostgreSQL says
+// in its data directory: the line begins with its own program, and each argument has quotes around it.
 func findPgbench(s *server) (string, error) {
 	line, err := os.ReadFile(filepath.Join(s.command.Dir, "pg", "cluster", "postmaster.opts"))
 	if err != nil {

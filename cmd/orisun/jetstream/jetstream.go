@@ -83,7 +83,8 @@ type Config struct {
 // ClusterConfig is how servers find each other. User and Password are for the routes between them and the same on all.
 type ClusterConfig struct {
 	Name string
-	// StoreID is the store that the cluster serves. NATS lets no server join that has another one, as it becomes a part of the cluster's name there.
+	// StoreID is the store that the cluster serves. NATS lets no server join that has another one, as it becomes a part
+	// of the cluster's name there.
 	StoreID        string
 	Host           string
 	Port           int // 0 is any free one

@@ -102,8 +102,8 @@ func (l *logger) isDue(text string) (again []any, due bool) {
 	return again, true
 }
 
-// silence is how long NATS must not have repeated something for the log to have it again. NATS repeats a full disk, and a node that it refuses,
-// every few seconds.
+// silence is how long NATS must not have repeated something for the log to have it again. NATS repeats a full disk, and
+// a node that it refuses, every few seconds.
 const silence = time.Minute
 
 // repeats reports whether NATS says again what it said last at that time.

@@ -44,8 +44,8 @@ type Server struct {
 	sessions []*nats.Conn
 }
 
-// Start runs a server and returns when it takes connections and JetStream is there. ctx bounds the start, not the server's life. The errors
-// to tell apart are ErrLocked and ErrAnotherStore; after any error nothing is left running.
+// Start runs a server and returns when it takes connections and JetStream is there. ctx bounds the start, not the
+// server's life. The errors to tell apart are ErrLocked and ErrAnotherStore; after any error nothing is left running.
 func Start(ctx context.Context, cfg Config) (*Server, error) {
 	if err := cfg.check(); err != nil {
 		return nil, fmt.Errorf("NATS: %w", err)

@@ -20,8 +20,8 @@ const routeTimeout = 2 * time.Second
 // fullName is the cluster's name as NATS has it. NATS refuses routes between clusters of different names.
 func (c *ClusterConfig) fullName() string { return c.Name + "-" + c.StoreID }
 
-// checkStore fails where the servers that listen at the routes serve another store, and none of them serves this one. Servers that do not answer
-// are left to NATS.
+// checkStore fails where the servers that listen at the routes serve another store, and none of them serves this one.
+// Servers that do not answer are left to NATS.
 func (c *ClusterConfig) checkStore(ctx context.Context) error {
 	if c == nil {
 		return nil

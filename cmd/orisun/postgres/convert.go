@@ -10,8 +10,9 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// convert takes the superuser's rights from the configured role of a cluster that an earlier version made. PostgreSQL cannot do that to the role that
-// initdb made, so that role is renamed, and another one gets its name and everything that people made with it.
+// convert takes the superuser's rights from the configured role of a cluster that an earlier version made. PostgreSQL
+// cannot do that to the role that initdb made, so that role is renamed, and another one gets its name and everything
+// that people made with it.
 //
 // A conversion that is cut short is taken up by the next start: nothing is renamed before everything has its new owner.
 func (s *Server) convert(ctx context.Context) (err error) {
@@ -101,12 +102,13 @@ func executeAll(ctx context.Context, tx pgx.Tx, statements ...string) error {
 	return nil
 }
 
-// databasesOfInitdbsRole composes what gives the databases that people made to the heir. The first oid that initdb does not use is 16384.
+// databasesOfInitdbsRole composes what gives the databases that people made to the heir. The first oid that initdb does
+// not use is 16384.
 const databasesOfInitdbsRole = `
 	SELECT format('ALTER DATABASE %I OWNER TO ` + heir + `', d.datname) FROM pg_database d WHERE d.datdba = 10 AND d.oid >= 16384`
 
-// objectsOfInitdbsRole composes the same for all that is in a database, but for members of extensions and what belongs to another object. Schema
-// public is initdb's, and the configured role's to use.
+// objectsOfInitdbsRole composes the same for all that is in a database, but for members of extensions and what belongs
+// to another object. Schema public is initdb's, and the configured role's to use.
 const objectsOfInitdbsRole = `
 	WITH owned (classid, objid) AS (
 		SELECT 'pg_namespace'::regclass, oid FROM pg_namespace WHERE nspowner = 10 AND (oid >= 16384 OR nspname = 'public')

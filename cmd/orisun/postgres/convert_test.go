@@ -14,8 +14,8 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// oldCluster is a data directory as earlier versions made it: the configured role is initdb's superuser, and owns everything. made are statements in its
-// database.
+// oldCluster is a data directory as earlier versions made it: the configured role is initdb's superuser, and owns
+// everything. made are statements in its database.
 func oldCluster(t *testing.T, cfg Config, made ...string) {
 	t.Helper()
 	s := &Server{cfg: cfg, log: cfg.Logger, anyPort: freePort}

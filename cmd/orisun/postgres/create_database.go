@@ -11,7 +11,8 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// createDatabase makes the role and the database what the configuration says, over the socket. SQL composes the statements, so quoting is SQL's own.
+// createDatabase makes the role and the database what the configuration says, over the socket. SQL composes the
+// statements, so quoting is SQL's own.
 func (s *Server) createDatabase(ctx context.Context) (found []any, err error) {
 	conn, err := s.connect(ctx, superuser, "postgres")
 	if isUnknownRole(err) {
@@ -70,8 +71,8 @@ func (s *Server) ownSchemaPublic(ctx context.Context) error {
 	})
 }
 
-// connect opens a connection of a superuser whose statements PostgreSQL does not log, as one holds the password. All that pgx may have
-// taken from our own PG* variables is replaced.
+// connect opens a connection of a superuser whose statements PostgreSQL does not log, as one holds the password. All
+// that pgx may have taken from our own PG* variables is replaced.
 func (s *Server) connect(ctx context.Context, user, database string) (*pgx.Conn, error) {
 	config, err := pgx.ParseConfig("host=/ port=5432 sslmode=disable")
 	if err != nil {

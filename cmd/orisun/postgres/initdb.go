@@ -24,7 +24,8 @@ func (s *Server) clusterExists() (bool, error) {
 
 // initdb makes the cluster beside its place and renames it when it is whole, so that a start that is cut short leaves no half cluster.
 //
-// The superuser has no password, so TCP does not let it in. The locale C sorts by bytes, which is the same on every machine and after every upgrade of libc.
+// The superuser has no password, so TCP does not let it in. The locale C sorts by bytes, which is the same on every
+// machine and after every upgrade of libc.
 func (s *Server) initdb(ctx context.Context) ([]any, error) {
 	unfinished := s.cluster() + ".new"
 	if err := os.RemoveAll(unfinished); err != nil {

@@ -68,7 +68,8 @@ type Config struct {
 	// Port is the TCP port on 127.0.0.1; 0 picks a free one. It may differ between starts.
 	Port int
 
-	// User is the role that owns Database. It is no superuser, and may create databases. The database's owner cannot be changed by configuration.
+	// User is the role that owns Database. It is no superuser, and may create databases. The database's owner cannot be
+	// changed by configuration.
 	User string
 
 	// Password is what User logs in with by TCP. Empty lets nobody in by TCP.
