@@ -28,6 +28,8 @@ type Config struct {
 	// prints them; MaxMessageBytes is how much of that JetStream carries.
 	MessageSize     func(boundary, eventID, eventType string, data, metadata int) int
 	MaxMessageBytes int
+	// MaxSaveBytes is the most that the events of a save may take as PostgreSQL prints them. 0: any number.
+	MaxSaveBytes int
 	// MaxPageBytes is the most that an answer may take on the wire: the gRPC send limit.
 	MaxPageBytes int
 	// Saved is told of every boundary that got new events, after their commit; it must not block. nil: nobody is.
@@ -58,7 +60,7 @@ type EventStore struct {
 
 	config  Config
 	queries *db.Queries
-	saves   *groupcommit.Group[*orisunpb.SaveEventsRequest, db.OrisunSaveResult]
+	saves   *groupcommit.Group[checkedSave, db.OrisunSaveResult]
 	saving  sync.Map // by boundary, its *savingStatements
 	losers  *losers
 	advice  *adviser
@@ -83,7 +85,7 @@ func NewEventStore(config Config) *EventStore {
 	store.groups = newPageGroups(config.Read, store.statements.noteSlow, instruments.traceGroup)
 	options := flushOptions
 	options.Observe, options.Trace = instruments.observe, instruments.trace
-	store.saves = groupcommit.NewGroup(options, instruments.counted(store.flush))
+	store.saves = groupcommit.NewGroup(options, requestsOf(instruments.counted(store.flush)))
 	if err = errors.Join(err, instruments.watch(store.saves.Queued, store.advice)); err != nil {
 		config.Log.Error("metrics are incomplete", "error", err)
 	}

@@ -17,11 +17,26 @@ import (
 
 // flushOptions bound what one transaction of a boundary takes and what waits behind it. A flush that PostgreSQL's restart, failover
 // or a cut connection interrupts is sent again, since event ids make that safe: to clients it is a pause.
-var flushOptions = groupcommit.Options[*orisunpb.SaveEventsRequest]{
-	Size:         func(in *orisunpb.SaveEventsRequest) (items, bytes int) { return len(in.GetEvents()), proto.Size(in) },
+var flushOptions = groupcommit.Options[checkedSave]{
+	Size: func(save checkedSave) (items, bytes int) {
+		return len(save.request.GetEvents()), max(proto.Size(save.request), save.printed)
+	},
 	IsPoison:     isPoison,
 	IsTransient:  isTransient,
 	MaxTransient: time.Minute,
+}
+
+// requestsOf lets a flush of requests take checked saves.
+func requestsOf(
+	flush func(context.Context, string, []*orisunpb.SaveEventsRequest) ([]db.OrisunSaveResult, error),
+) func(context.Context, string, []checkedSave) ([]db.OrisunSaveResult, error) {
+	return func(ctx context.Context, boundary string, checked []checkedSave) ([]db.OrisunSaveResult, error) {
+		batch := make([]*orisunpb.SaveEventsRequest, len(checked))
+		for i, save := range checked {
+			batch[i] = save.request
+		}
+		return flush(ctx, boundary, batch)
+	}
 }
 
 // flush saves the requests of a batch in one transaction and one round trip.

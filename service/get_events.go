@@ -14,6 +14,7 @@ import (
 
 	"github.com/oexza/orisun/db"
 	orisunpb "github.com/oexza/orisun/proto"
+	"github.com/oexza/orisun/service/inflight"
 )
 
 // smallPageBytes is what a page of ten events takes; a larger one grows from there.
@@ -29,8 +30,12 @@ func (s *EventStore) GetEvents(ctx context.Context, in *orisunpb.GetEventsReques
 		return nil, err
 	}
 	page, err := s.readPage(ctx, params)
-	if err != nil {
-		return nil, err
+	for err != nil {
+		page = nil // the memory of what was read is free while this call waits
+		if !inflight.FromContext(ctx).Again(ctx, err) {
+			return nil, err
+		}
+		page, err = s.readPage(ctx, params)
 	}
 	s.advice.note(ctx, in.GetBoundary(), in.GetQuery().GetCriteria())
 	// On the wire a field that is set and one that is kept as unknown are the same bytes: the events are encoded once, where they are read.
@@ -42,7 +47,7 @@ func (s *EventStore) GetEvents(ctx context.Context, in *orisunpb.GetEventsReques
 // readPage reads a page in wire form. While there are saves, a large one is read in two parts, of which the second waits for its turn: what is
 // before or after a position never changes, so the parts are what the whole would have been, or have more at its end.
 func (s *EventStore) readPage(ctx context.Context, params db.GetEventsParams) ([]byte, error) {
-	page := pageReader{store: s}
+	page := pageReader{store: s, call: inflight.FromContext(ctx)}
 	rest := params
 	if params.Count > smallPage && s.pages.wanted() {
 		params.Count = smallPage
@@ -65,6 +70,7 @@ func (s *EventStore) readPage(ctx context.Context, params db.GetEventsParams) ([
 // pageReader collects the events of a page.
 type pageReader struct {
 	store  *EventStore
+	call   *inflight.Call // which counts the bytes
 	bytes  []byte
 	events int
 	last   position // of the last event
@@ -104,7 +110,11 @@ func (p *pageReader) collect(rows pgx.Rows) (err error) {
 		p.bytes = make([]byte, 0, smallPageBytes)
 	}
 	for ; rows.Next(); p.events++ {
+		held := cap(p.bytes)
 		if p.bytes, err = appendEvent(p.bytes, rows, &p.last); err != nil {
+			return err
+		}
+		if err = p.call.Grow(cap(p.bytes) - held); err != nil {
 			return err
 		}
 		if limit := p.store.config.MaxPageBytes; len(p.bytes) > limit {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/oexza/orisun/db"
 	orisunpb "github.com/oexza/orisun/proto"
+	"github.com/oexza/orisun/service/inflight"
 )
 
 // GetLatestByCriteria answers the latest event of each criterion, all of one snapshot, and the position that a save which
@@ -44,6 +45,10 @@ func (s *EventStore) GetLatestByCriteria(ctx context.Context, in *orisunpb.GetLa
 		if size += eventSize(event); size > s.config.MaxPageBytes {
 			cancel()
 			return nil, pageTooLarge(s.config.MaxPageBytes, "ask for fewer criteria at once")
+		}
+		if err := inflight.FromContext(ctx).Grow(eventSize(event)); err != nil {
+			cancel()
+			return nil, err
 		}
 		answer.Results[criterion-1].Event = event
 		if event.GetPosition().GetGlobalId() > answer.GetContextPosition().GetGlobalId() {

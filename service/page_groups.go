@@ -67,7 +67,7 @@ func (g *pageGroups) read(ctx context.Context, question pageQuestion, page *page
 		g.mu.Unlock()
 		return g.lead(ctx, question, page)
 	}
-	asked := &groupedPage{question, trace.SpanFromContext(ctx), pageReader{store: page.store}, make(chan error, 1)}
+	asked := &groupedPage{question, trace.SpanFromContext(ctx), pageReader{store: page.store, call: page.call}, make(chan error, 1)}
 	g.waiting = append(g.waiting, asked)
 	g.mu.Unlock()
 

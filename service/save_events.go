@@ -27,12 +27,13 @@ const (
 // too many saves wait, UNAVAILABLE. While PostgreSQL is away the save waits for as long as the caller does.
 func (s *EventStore) SaveEvents(ctx context.Context, in *orisunpb.SaveEventsRequest) (*orisunpb.WriteResult, error) {
 	fillEmptyDocuments(in.GetEvents())
-	if err := s.checkSave(in); err != nil {
+	printed, err := s.checkSave(in)
+	if err != nil {
 		return nil, err
 	}
 	s.pages.noteSave()
 	defer s.pages.noteSaved()
-	result, err := s.saves.Do(ctx, in.GetBoundary(), in)
+	result, err := s.saves.Do(ctx, in.GetBoundary(), checkedSave{in, printed})
 	if err != nil {
 		return nil, toStatus(ctx, err)
 	}
@@ -50,7 +51,14 @@ func fillEmptyDocuments(events []*orisunpb.EventToSave) {
 	}
 }
 
-func (s *EventStore) checkSave(in *orisunpb.SaveEventsRequest) error {
+// checkedSave is a save whose request holds nothing that is refused.
+type checkedSave struct {
+	request *orisunpb.SaveEventsRequest
+	printed int // the bytes of its events as PostgreSQL prints them
+}
+
+// checkSave returns how many bytes the events of a save have as PostgreSQL prints them.
+func (s *EventStore) checkSave(in *orisunpb.SaveEventsRequest) (printed int, err error) {
 	var v violations
 	v.boundary(in.GetBoundary())
 	v.criteria("query.criteria", in.GetQuery().GetCriteria())
@@ -64,12 +72,16 @@ func (s *EventStore) checkSave(in *orisunpb.SaveEventsRequest) error {
 	case n > maxEventsPerSave:
 		v.add("events", "has %d events, at most %d are allowed in a save", n, maxEventsPerSave)
 	default:
-		s.checkEvents(&v, in.GetBoundary(), in.GetEvents())
+		printed = s.checkEvents(&v, in.GetBoundary(), in.GetEvents())
 	}
-	return v.err()
+	// A number takes a few bytes in a request and up to 131,072 where PostgreSQL prints it.
+	if most := s.config.MaxSaveBytes; most > 0 && printed > most {
+		v.add("events", "have %d bytes as PostgreSQL prints them, with numbers in full; at most %d are allowed in a save (ORISUN_GRPC_MAX_RECEIVE_MESSAGE_SIZE)", printed, most)
+	}
+	return printed, v.err()
 }
 
-func (s *EventStore) checkEvents(v *violations, boundary string, events []*orisunpb.EventToSave) {
+func (s *EventStore) checkEvents(v *violations, boundary string, events []*orisunpb.EventToSave) (printed int) {
 	first := map[string]int{}
 	for i, event := range events {
 		path := func(field string) string { return fmt.Sprintf("events[%d].%s", i, field) }
@@ -99,7 +111,9 @@ func (s *EventStore) checkEvents(v *violations, boundary string, events []*orisu
 			v.add(path("data"), "makes the event %d bytes when it is published, with headers and numbers in full; at most %d are allowed (ORISUN_NATS_MAX_PAYLOAD)",
 				size, s.config.MaxMessageBytes)
 		}
+		printed += data + metadata
 	}
+	return printed
 }
 
 // appendRequest adds a checked request to the arrays of a call. Criteria and requests count from 1, as SQL does.

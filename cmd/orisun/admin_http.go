@@ -19,6 +19,9 @@ import (
 // requestHeaderLimit is how long a client may take to send the header of a request: who is slower holds a connection for nothing.
 const requestHeaderLimit = 10 * time.Second
 
+// idleLimit is how long a connection stays open without a request.
+const idleLimit = 2 * time.Minute
+
 // adminHTTP is what ORISUN_ADMIN_PORT serves, from the first moment of a start to the end of a drain:
 //
 //	GET  /healthz        200 while the process answers at all
@@ -74,8 +77,11 @@ func startAdminHTTP(ctx context.Context, config *Config, telemetry *telemetry, l
 	routes.HandleFunc("GET /openapi.json", serveOpenAPI)
 	routes.HandleFunc("/", a.call)
 	a.server = &http.Server{
-		Handler:           http.NewCrossOriginProtection().Handler(routes),
+		Handler:           guard(http.NewCrossOriginProtection().Handler(routes), listener.Addr(), config),
 		ReadHeaderTimeout: requestHeaderLimit,
+		ReadTimeout:       config.Admin.ReadTimeout,
+		IdleTimeout:       idleLimit,
+		MaxHeaderBytes:    maxHeaderBytes,
 		ErrorLog:          stdlog.New(httpRefusals{a.refusals}, "", 0),
 		Protocols:         new(http.Protocols),
 	}
@@ -109,7 +115,7 @@ func (a *adminHTTP) call(w http.ResponseWriter, r *http.Request) {
 	calls := a.calls.Load()
 	ctx, end := context.WithCancel(r.Context())
 	defer end()
-	leave, entered := a.enter(&openCall{streams: calls != nil && calls.streaming[r.URL.Path], end: end, connection: http.NewResponseController(w)})
+	leave, entered := a.enter(&openCall{streams: calls != nil && calls.methods[r.URL.Path].streams, end: end, connection: http.NewResponseController(w)})
 	if !entered {
 		writeError(w, http.StatusServiceUnavailable, "unavailable", "the server is shutting down; try again, with another node if there is one")
 		return

@@ -86,6 +86,10 @@ type AdminConfig struct {
 	Password string `env:"ORISUN_ADMIN_PASSWORD" default:"changeit" notempty:"true" secret:"true" desc:"Default admin password"`
 	Host     string `env:"ORISUN_ADMIN_HOST" desc:"Address the admin HTTP service listens on; empty is all"`
 	Port     int    `env:"ORISUN_ADMIN_PORT" default:"8991" min:"0" max:"65535" desc:"Admin HTTP service port; 0 is any free port"`
+
+	AllowedHosts string        `env:"ORISUN_ADMIN_ALLOWED_HOSTS" default:"localhost" desc:"Names by which requests may call the admin HTTP service while it listens on loopback only, with commas between them; addresses are always allowed"`
+	ReadTimeout  time.Duration `env:"ORISUN_ADMIN_READ_TIMEOUT" default:"60s" min:"1ms" max:"24h" desc:"Time that a client of the admin HTTP service has to send a request"`
+	WriteTimeout time.Duration `env:"ORISUN_ADMIN_WRITE_TIMEOUT" default:"120s" min:"1ms" max:"24h" desc:"Time in which a call by HTTP is answered and its client has read the answer, unless that is a stream"`
 }
 
 // GRPCConfig is the gRPC server. Sizes are bytes and end at what an int32 holds; gRPC raises a keep-alive below 1s to 1s.
@@ -97,6 +101,8 @@ type GRPCConfig struct {
 	KeepAliveTime         time.Duration `env:"ORISUN_GRPC_KEEP_ALIVE_TIME" default:"30s" min:"1s" max:"24h" desc:"gRPC keep-alive interval"`
 	KeepAliveTimeout      time.Duration `env:"ORISUN_GRPC_KEEP_ALIVE_TIMEOUT" default:"5s" min:"1ms" max:"24h" desc:"gRPC keep-alive timeout"`
 	MaxConcurrentStreams  uint32        `env:"ORISUN_GRPC_MAX_CONCURRENT_STREAMS" default:"10000" min:"1" max:"2147483647" desc:"Max concurrent gRPC streams of a connection"`
+	MaxConcurrentCalls    int           `env:"ORISUN_GRPC_MAX_CONCURRENT_CALLS" default:"1000" min:"1" max:"1000000" desc:"Calls of a gRPC connection that are under way at once, subscriptions apart; further ones wait"`
+	MaxBytesInFlight      int           `env:"ORISUN_GRPC_MAX_BYTES_IN_FLIGHT" default:"201326592" min:"1048576" max:"1099511627776" desc:"Bytes of requests and answers that all calls together hold; one caller holds at most as many as are left to the others. The default is 192MB"`
 	MaxReceiveMessageSize int           `env:"ORISUN_GRPC_MAX_RECEIVE_MESSAGE_SIZE" default:"67108864" min:"1024" max:"2147483647" desc:"Max receive message size in bytes; the default is 64MB"`
 	MaxSendMessageSize    int           `env:"ORISUN_GRPC_MAX_SEND_MESSAGE_SIZE" default:"67108864" min:"1024" max:"2147483647" desc:"Max send message size in bytes; the default is 64MB"`
 	TLSEnabled            bool          `env:"ORISUN_GRPC_TLS_ENABLED" default:"false" desc:"Enable TLS for gRPC"`

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -22,9 +23,15 @@ const (
 // grpcServer is a gRPC server that knows how many calls and streams are in flight.
 type grpcServer struct {
 	*grpc.Server
-	calls *calls
-	ends  *callLog
-	log   *slog.Logger
+	calls       *calls
+	connections *connections
+	ends        *callLog
+	log         *slog.Logger
+}
+
+// Serve serves a listener until the server ends.
+func (s *grpcServer) Serve(listener net.Listener) error {
+	return s.Server.Serve(s.connections.on(listener))
 }
 
 // calls counts unary calls in flight, and streams. Those by HTTP are among them.

@@ -6,14 +6,19 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/status"
 
 	orisunpb "github.com/oexza/orisun/proto"
 )
 
 // lastWatch is how long a client that watches the server's health has to be told of its end. A stream that stays open would hold up the drain.
 const lastWatch = 200 * time.Millisecond
+
+// maxHealthName is the longest name of a service in a health check, in bytes: the health service keeps it for each watch.
+const maxHealthName = 256
 
 // drainingHealth is gRPC's health service whose watchers hear NOT_SERVING when the server drains, and whose streams then end.
 type drainingHealth struct {
@@ -48,8 +53,26 @@ func (h *drainingHealth) Shutdown() {
 	})
 }
 
+// Check implements the health service.
+func (h *drainingHealth) Check(ctx context.Context, in *healthpb.HealthCheckRequest) (*healthpb.HealthCheckResponse, error) {
+	if err := checkHealthName(in); err != nil {
+		return nil, err
+	}
+	return h.Server.Check(ctx, in)
+}
+
+func checkHealthName(in *healthpb.HealthCheckRequest) error {
+	if n := len(in.GetService()); n > maxHealthName {
+		return status.Errorf(codes.InvalidArgument, "service: has %d bytes, at most %d are allowed", n, maxHealthName)
+	}
+	return nil
+}
+
 // Watch implements the health service.
 func (h *drainingHealth) Watch(in *healthpb.HealthCheckRequest, stream healthpb.Health_WatchServer) error {
+	if err := checkHealthName(in); err != nil {
+		return err
+	}
 	ctx, end := context.WithCancel(stream.Context())
 	defer end()
 	go func() {

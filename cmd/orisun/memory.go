@@ -22,6 +22,10 @@ const (
 	collectEvery = 250 * time.Millisecond
 	collectFrom  = 4 << 20
 	lightLoad    = 16 << 20
+	// What was in use may become garbage while nothing is allocated, as the unread answers of a connection that is gone. So a heap of that many bytes
+	// is collected again after that time, and so much that is free goes back to the system: Go keeps what a heap may grow by.
+	recollectFrom  = 48 << 20
+	recollectEvery = 5 * time.Second
 )
 
 // tuneMemory sets how the garbage collector works, where Go's own GOGC and GOMEMLIMIT leave it at the defaults. Until ctx ends, it collects
@@ -45,9 +49,10 @@ func growHeap(percent int) (grows bool) {
 }
 
 func collect(ctx context.Context) {
-	heap := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}, {Name: "/gc/heap/live:bytes"}, {Name: "/gc/heap/allocs:bytes"}}
+	heap := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}, {Name: "/gc/heap/live:bytes"}, {Name: "/gc/heap/allocs:bytes"}, {Name: "/memory/classes/heap/free:bytes"}}
 	ticker := time.NewTicker(collectEvery)
 	defer ticker.Stop()
+	collected := time.Now()
 	for before := uint64(0); ; before = heap[2].Value.Uint64() {
 		select {
 		case <-ticker.C:
@@ -56,7 +61,14 @@ func collect(ctx context.Context) {
 		}
 		metrics.Read(heap)
 		isLight := heap[2].Value.Uint64()-before < lightLoad
-		if isLight && heap[0].Value.Uint64() > heap[1].Value.Uint64()+collectFrom {
+		hasGarbage := heap[0].Value.Uint64() > heap[1].Value.Uint64()+collectFrom
+		isLarge := heap[0].Value.Uint64()+heap[3].Value.Uint64() > recollectFrom
+		switch {
+		case !isLight:
+		case isLarge && time.Since(collected) > recollectEvery:
+			debug.FreeOSMemory()
+			collected = time.Now()
+		case hasGarbage:
 			runtime.GC()
 		}
 	}

@@ -163,6 +163,7 @@ func (s *Server) Run(ctx context.Context) (err error) {
 		Write: write, Read: read,
 		MessageSize:       messageSize(storeID),
 		MaxMessageBytes:   publisher.MaxMessageSize(int(s.config.NATS.MaxPayload)),
+		MaxSaveBytes:      s.config.GRPC.MaxReceiveMessageSize,
 		MaxPageBytes:      s.config.GRPC.MaxSendMessageSize,
 		Saved:             streams.hint,
 		BoundaryCreated:   streams.publisher.Add,
@@ -205,7 +206,7 @@ func (s *Server) Run(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.stop(store.Close)) }()
-	calls, err := newHTTPCalls(servers.overHTTP, s.config.GRPC)
+	calls, err := newHTTPCalls(servers.overHTTP, servers.door, s.config)
 	if err != nil {
 		return fmt.Errorf("calls by HTTP: %w", err)
 	}

@@ -2,6 +2,8 @@ package auth
 
 import (
 	"context"
+	"net/http"
+	"strconv"
 	"strings"
 
 	"google.golang.org/grpc"
@@ -14,10 +16,11 @@ const (
 	authorizationHeader = "authorization"
 )
 
-// UnaryInterceptor is a grpc.UnaryServerInterceptor that lets authenticated callers do what they may, with their identity in the context.
-func (a *Authenticator) UnaryInterceptor(ctx context.Context, request any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
-	if isOpen(info.FullMethod) {
-		return handler(ctx, request)
+// Admit returns a context with the caller's identity, for a call whose request is not received yet, and puts the token into the header of the
+// answer. Once the request is there, Authorize says whether the caller may make it.
+func (a *Authenticator) Admit(ctx context.Context, method string) (context.Context, error) {
+	if IsOpen(method) {
+		return ctx, nil
 	}
 	caller, header, err := a.fromMetadata(ctx)
 	if err != nil {
@@ -26,17 +29,58 @@ func (a *Authenticator) UnaryInterceptor(ctx context.Context, request any, info 
 	if err := grpc.SetHeader(ctx, header); err != nil {
 		return nil, unsent(ctx, err)
 	}
-	if err := a.authorize(caller, info.FullMethod, request); err != nil {
+	return NewContext(ctx, caller), nil
+}
+
+// Authorize returns nil where the caller of a context may make this request, else PERMISSION_DENIED with the right that is missing.
+func (a *Authenticator) Authorize(ctx context.Context, method string, request any) error {
+	if IsOpen(method) {
+		return nil
+	}
+	caller, ok := FromContext(ctx)
+	if !ok {
+		return errUnauthenticated
+	}
+	return a.authorize(caller, method, request)
+}
+
+// UnaryInterceptor is a grpc.UnaryServerInterceptor that does both, for a server that receives requests before it looks at the caller.
+func (a *Authenticator) UnaryInterceptor(ctx context.Context, request any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+	ctx, err := a.Admit(ctx, info.FullMethod)
+	if err != nil {
 		return nil, err
 	}
-	return handler(NewContext(ctx, caller), request)
+	if err := a.Authorize(ctx, info.FullMethod, request); err != nil {
+		return nil, err
+	}
+	return handler(ctx, request)
+}
+
+// AdmitHTTP returns a context with the identity of who makes a request by HTTP, whose address and certificate are the context's peer.
+func (a *Authenticator) AdmitHTTP(ctx context.Context, method string, header http.Header) (context.Context, error) {
+	if IsOpen(method) {
+		return ctx, nil
+	}
+	caller, _, err := a.authenticate(ctx, header.Get(tokenHeader), header.Get(authorizationHeader), addressOf(ctx))
+	if err != nil {
+		return nil, err
+	}
+	return NewContext(ctx, caller), nil
+}
+
+// CallerOf names the caller of a context, for people: a user or, where a call needs no credentials, an address.
+func CallerOf(ctx context.Context) string {
+	if caller, ok := FromContext(ctx); ok {
+		return "user " + strconv.Quote(caller.Username)
+	}
+	return "address " + addressOf(ctx)
 }
 
 // StreamInterceptor is a grpc.StreamServerInterceptor that lets authenticated callers do what they may, with their identity in the context. The
 // boundary stands in the first message, and whether the caller still may is looked at before each message that goes out: a
 // subscription ends with its user, its password or its roles.
 func (a *Authenticator) StreamInterceptor(service any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
-	if isOpen(info.FullMethod) {
+	if IsOpen(info.FullMethod) {
 		return handler(service, stream)
 	}
 	caller, header, err := a.fromMetadata(stream.Context())
@@ -85,8 +129,8 @@ func (s *authorizedStream) SendMsg(message any) error {
 	return s.ServerStream.SendMsg(message)
 }
 
-// isOpen tells whether a method needs no credentials.
-func isOpen(fullMethod string) bool {
+// IsOpen tells whether a method needs no credentials.
+func IsOpen(fullMethod string) bool {
 	return strings.HasPrefix(fullMethod, "/grpc.health.v1.Health/") || strings.HasPrefix(fullMethod, "/grpc.reflection.")
 }
 

@@ -1,0 +1,97 @@
+package main
+
+import (
+	"bufio"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/oexza/orisun/migrations/pgtest"
+)
+
+func TestAForeignHostIsRefusedOnLoopbackOnly(t *testing.T) {
+	loopback, everywhere := &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)}, &net.TCPAddr{IP: net.IPv4zero}
+	config := mustLoad(t, nil)
+	config.Admin.AllowedHosts = "localhost, Orisun.test"
+	for _, c := range []struct {
+		listens net.Addr
+		host    string
+		status  int
+	}{
+		{loopback, "evil.example:8991", http.StatusForbidden},
+		{loopback, "127.0.0.1.evil.example", http.StatusForbidden},
+		{loopback, "", http.StatusForbidden},
+		{loopback, "localhost:8991", http.StatusOK},
+		{loopback, "orisun.TEST", http.StatusOK},
+		{loopback, "127.0.0.1:8991", http.StatusOK},
+		{loopback, "[::1]:8991", http.StatusOK},
+		{loopback, "[::1]", http.StatusOK},
+		{everywhere, "orders.example", http.StatusOK},
+	} {
+		answered := httptest.NewRecorder()
+		request := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/healthz", nil)
+		request.Host = c.host
+		guard(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) }), c.listens, config).ServeHTTP(answered, request)
+		if answered.Code != c.status || c.status == http.StatusForbidden && !strings.Contains(answered.Body.String(), "ORISUN_ADMIN_ALLOWED_HOSTS") {
+			t.Errorf("host %q at %v: %d %s", c.host, c.listens, answered.Code, answered.Body)
+		}
+	}
+}
+
+func TestAPageInABrowserDoesNotReachTheServerByAName(t *testing.T) {
+	server := launch(t, environment(t.TempDir(), append(outside(pgtest.Clone(t)), "ORISUN_ADMIN_READ_TIMEOUT=1s")...))
+	url := "http://" + server.http + "/orisun.Admin/ListUsers"
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, strings.NewReader("{}"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Host = "rebound.example:8991"
+	request.SetBasicAuth("admin", "changeit")
+	request.Header.Set("Content-Type", "application/json")
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := response.Body.Close(); err != nil {
+		t.Error(err)
+	}
+	if response.StatusCode != http.StatusForbidden {
+		t.Errorf("a foreign name: %d", response.StatusCode)
+	}
+	for header, want := range map[string]string{
+		"X-Content-Type-Options": "nosniff", "X-Frame-Options": "DENY", "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+		"Referrer-Policy": "no-referrer", "Cross-Origin-Resource-Policy": "same-origin",
+	} {
+		if got := response.Header.Get(header); got != want {
+			t.Errorf("%s is %q, not %q", header, got, want)
+		}
+	}
+
+	// A client that sends its body byte by byte is cut.
+	conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", server.http)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := conn.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	const head = "POST /orisun.EventStore/Ping HTTP/1.1\r\nHost: localhost\r\nAuthorization: Basic YWRtaW46Y2hhbmdlaXQ=\r\n" +
+		"Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{"
+	if _, err := conn.Write([]byte(head)); err != nil {
+		t.Fatal(err)
+	}
+	answer, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		t.Fatalf("a client that sends no more gets no answer: %v", err)
+	}
+	if err := answer.Body.Close(); err != nil {
+		t.Error(err)
+	}
+	if answer.StatusCode != http.StatusBadRequest {
+		t.Errorf("a client that sends no more: %d", answer.StatusCode)
+	}
+}

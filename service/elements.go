@@ -1,0 +1,178 @@
+package service
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/go-json-experiment/json/jsontext"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/reflect/protoreflect"
+)
+
+// elements is how often the repeated fields of a request occur, counted on its wire form. Two bytes of wire become an object of a hundred, so
+// whoever unmarshals first has spent the memory before a limit is checked.
+type elements map[protoreflect.FieldDescriptor]int
+
+// maxElements is what a request may have of each repeated field. A field that is not listed may occur defaultElements times.
+var maxElements = map[protoreflect.FullName]int{
+	"orisun.SaveEventsRequest.events": maxEventsPerSave,
+	"orisun.Criterion.tags":           maxCriteria * maxTags,
+}
+
+const defaultElements = 1024
+
+// CheckElements counts the elements of a message in protobuf's wire form. The error is INVALID_ARGUMENT for a field with too many. It leaves to
+// Unmarshal what is no message.
+func CheckElements(message protoreflect.MessageDescriptor, wire []byte) error {
+	counted := elements{}
+	if err := counted.countWire(message, wire); err != nil {
+		return status.Errorf(codes.InvalidArgument, "the request is not a %s: %v", message.Name(), err)
+	}
+	return counted.check()
+}
+
+// CheckJSONElements is CheckElements for a message in JSON.
+func CheckJSONElements(message protoreflect.MessageDescriptor, text []byte) error {
+	counted := elements{}
+	decoder := jsontext.NewDecoder(bytes.NewBuffer(text), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+	if err := counted.countJSON(message, decoder); err != nil {
+		return counted.check() // up to where it is not JSON, or not that of the message; protojson stops there, too
+	}
+	return counted.check()
+}
+
+func (e elements) check() error {
+	var v violations
+	for field, n := range e {
+		most, listed := maxElements[field.FullName()]
+		if !listed {
+			most = defaultElements
+		}
+		if n > most {
+			v.add(string(field.Name()), "has %d elements in the request, at most %d are allowed", n, most)
+		}
+	}
+	slices.SortFunc(v, func(a, b *errdetails.BadRequest_FieldViolation) int {
+		return strings.Compare(a.GetField(), b.GetField())
+	})
+	return v.err()
+}
+
+// repeats tells which messages have repeated fields, in themselves or further down: the others are not looked into.
+var repeats sync.Map // protoreflect.FullName → bool
+
+func hasElements(message protoreflect.MessageDescriptor) bool {
+	if known, found := repeats.Load(message.FullName()); found {
+		return known.(bool)
+	}
+	found := false
+	for i := range message.Fields().Len() {
+		field := message.Fields().Get(i)
+		found = found || field.IsList() || field.Message() != nil && field.Message() != message && hasElements(field.Message())
+	}
+	repeats.Store(message.FullName(), found)
+	return found
+}
+
+func (e elements) countWire(message protoreflect.MessageDescriptor, wire []byte) error {
+	if !hasElements(message) {
+		return nil
+	}
+	for len(wire) > 0 {
+		number, kind, n := protowire.ConsumeTag(wire)
+		if n < 0 {
+			return protowire.ParseError(n)
+		}
+		wire = wire[n:]
+		length := protowire.ConsumeFieldValue(number, kind, wire)
+		if length < 0 {
+			return protowire.ParseError(length)
+		}
+		field := message.Fields().ByNumber(number)
+		if field != nil && field.IsList() {
+			e[field]++
+			if kind == protowire.BytesType && field.IsPacked() {
+				e[field] += length // at least as many as its numbers
+			}
+		}
+		if field != nil && field.Message() != nil && kind == protowire.BytesType {
+			value, _ := protowire.ConsumeBytes(wire)
+			if err := e.countWire(field.Message(), value); err != nil {
+				return err
+			}
+		}
+		wire = wire[length:]
+	}
+	return nil
+}
+
+// errNotThatMessage says that JSON is not that of the message: protojson says why.
+var errNotThatMessage = errors.New("not the JSON of this message")
+
+// countJSON counts the elements of the message that the decoder comes to next.
+func (e elements) countJSON(message protoreflect.MessageDescriptor, decoder *jsontext.Decoder) error {
+	if decoder.PeekKind() != jsontext.KindBeginObject {
+		return skipJSON(decoder)
+	}
+	if _, err := decoder.ReadToken(); err != nil {
+		return err
+	}
+	for decoder.PeekKind() == jsontext.KindString {
+		name, err := decoder.ReadToken()
+		if err != nil {
+			return err
+		}
+		field := message.Fields().ByJSONName(name.String())
+		if field == nil {
+			field = message.Fields().ByTextName(name.String())
+		}
+		if err := e.countField(field, decoder); err != nil {
+			return err
+		}
+	}
+	_, err := decoder.ReadToken()
+	return err
+}
+
+func (e elements) countField(field protoreflect.FieldDescriptor, decoder *jsontext.Decoder) error {
+	switch {
+	case field == nil: // protojson refuses it before it reads its value
+		return errNotThatMessage
+	case field.IsList() && decoder.PeekKind() == jsontext.KindBeginArray:
+		if _, err := decoder.ReadToken(); err != nil {
+			return err
+		}
+		for decoder.PeekKind() != jsontext.KindEndArray {
+			e[field]++
+			if err := e.countValue(field, decoder); err != nil {
+				return err
+			}
+		}
+		_, err := decoder.ReadToken()
+		return err
+	default:
+		return e.countValue(field, decoder)
+	}
+}
+
+func (e elements) countValue(field protoreflect.FieldDescriptor, decoder *jsontext.Decoder) error {
+	if field.Message() != nil && hasElements(field.Message()) {
+		return e.countJSON(field.Message(), decoder)
+	}
+	return skipJSON(decoder)
+}
+
+func skipJSON(decoder *jsontext.Decoder) error {
+	err := decoder.SkipValue()
+	if errors.Is(err, io.EOF) {
+		return io.ErrUnexpectedEOF
+	}
+	return err
+}
