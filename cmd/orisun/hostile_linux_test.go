@@ -214,6 +214,7 @@ func TestPagesThatNobodyReadsAreBoundedAndGoWithTheirConnection(t *testing.T) {
 				t.Errorf("the neighbour: %v", err)
 			}
 		}
+		waitFor(t, func() bool { return strings.Contains(server.logged(), "ORISUN_GRPC_MAX_BYTES_IN_FLIGHT") }) // one page found no room
 	})
 	if err := hostile.Close(); err != nil {
 		t.Error(err)
