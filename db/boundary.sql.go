@@ -73,6 +73,30 @@ func (q *Queries) DropBoundary(ctx context.Context, db DBTX, arg DropBoundaryPar
 	return events, err
 }
 
+const FindOpenSchemas = `-- name: FindOpenSchemas :many
+SELECT orisun.find_open_schemas()::text AS schema_name
+`
+
+func (q *Queries) FindOpenSchemas(ctx context.Context, db DBTX) ([]string, error) {
+	rows, err := db.Query(ctx, FindOpenSchemas)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []string
+	for rows.Next() {
+		var schema_name string
+		if err := rows.Scan(&schema_name); err != nil {
+			return nil, err
+		}
+		items = append(items, schema_name)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const GetBoundary = `-- name: GetBoundary :one
 SELECT name, number, schema_name, description, created_at, status, last_error, existed_before_catalog, definition_transaction_id, definition_global_id, status_transaction_id, status_global_id FROM orisun.get_boundary(p_boundary => $1::text)
 `

@@ -123,6 +123,9 @@ func checkTable(ctx context.Context, database *sql.DB, table string) error {
 		return err
 	}
 	if versioned {
+		if err := checkOwner(ctx, database, table); err != nil {
+			return err
+		}
 		// The name is the operator's own, and to_regclass has just resolved it.
 		err := database.QueryRowContext(ctx,
 			`SELECT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = 'orisun'), EXISTS (SELECT FROM `+table+` WHERE version_id > 0 AND is_applied)`).Scan(&schema, &versioned)
@@ -138,4 +141,26 @@ func checkTable(ctx context.Context, database *sql.DB, table string) error {
 		return fmt.Errorf("%w: schema orisun exists, but %s notes no version; set ORISUN_PG_MIGRATIONS_TABLE to the table that goose used", ErrForeignTable, table)
 	}
 	return nil
+}
+
+// checkOwner refuses a version table of a role that has nothing to do with the schema: where PUBLIC may create in the table's schema, any role could
+// plant it, and its triggers would run with our rights.
+func checkOwner(ctx context.Context, database *sql.DB, table string) error {
+	var owner string
+	var trusted bool
+	err := database.QueryRowContext(ctx, `
+		SELECT o.rolname, o.rolsuper OR o.rolname = current_user OR o.oid = d.datdba
+		       OR EXISTS (SELECT FROM pg_catalog.pg_namespace n WHERE n.nspname = 'orisun' AND n.nspowner = o.oid)
+		  FROM pg_catalog.pg_class c
+		  JOIN pg_catalog.pg_roles o ON o.oid = c.relowner
+		  JOIN pg_catalog.pg_database d ON d.datname = current_database()
+		 WHERE c.oid = to_regclass($1)`, table).Scan(&owner, &trusted)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil // gone since it was looked up
+	}
+	if err == nil && !trusted {
+		err = fmt.Errorf("%w: %s belongs to the role %s, which is neither this one nor the owner of the database or of schema orisun; drop the table if you do not know it",
+			ErrForeignTable, table, owner)
+	}
+	return err
 }

@@ -48,6 +48,7 @@ var sqlStates = []sqlState{
 	{"OR012", codes.FailedPrecondition, true}, // the boundary cannot be deleted
 	{"OR020", codes.NotFound, true},           // unknown user
 	{"OR021", codes.AlreadyExists, true},      // the username is taken
+	{"42501", codes.FailedPrecondition, true}, // the server's role lacks a right, which the text names
 	{"2BP01", codes.FailedPrecondition, true}, // something of others depends on the boundary's tables
 	{"22", codes.InvalidArgument, true},       // data exception: JSON, numbers, encodings
 	{"23", codes.InvalidArgument, false},      // a constraint of the event table
@@ -77,6 +78,9 @@ func findSQLState(code string) (sqlState, bool) {
 	}
 	return sqlStates[i], true
 }
+
+// rightMissing is PostgreSQL's state for a role that may not do something.
+const rightMissing = "42501"
 
 // diskFull is PostgreSQL's state for that.
 const diskFull = "53100"
@@ -138,6 +142,8 @@ func fromSQLState(rule sqlState, cause *pgconn.PgError) error {
 		return retryLater(codes.Unavailable, "PostgreSQL's disk is full; try again when there is room", cause)
 	case rule.transient():
 		return unavailable(cause)
+	case cause.Code == rightMissing:
+		return &statusError{status: status.New(rule.code, "PostgreSQL refuses the server's role: "+cause.Message+"; grant it that right"), cause: cause}
 	case rule.safe:
 		return &statusError{status: status.New(rule.code, cause.Message), cause: cause}
 	default:

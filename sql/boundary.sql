@@ -22,3 +22,6 @@ SELECT orisun.get_boundary_size(p_boundary => @boundary::text)::bigint AS bytes;
 
 -- name: DropBoundary :one
 SELECT orisun.drop_boundary(p_boundary => @boundary::text, p_admin_boundary => @admin_boundary::text, p_actor => @actor::text)::bigint AS events;
+
+-- name: FindOpenSchemas :many
+SELECT orisun.find_open_schemas()::text AS schema_name;

@@ -26,3 +26,15 @@ func (s *Server) warnOfUnsafeSettings(ctx context.Context, pool *pgxpool.Pool) e
 	}
 	return err
 }
+
+// warnOfOpenSchemas warns of each boundary's schema in which every role may create objects.
+func (s *Server) warnOfOpenSchemas(ctx context.Context, pool *pgxpool.Pool) error {
+	schemas, err := db.New().FindOpenSchemas(ctx, pool)
+	if err != nil {
+		return fmt.Errorf("look at the rights on schemas: %w", err)
+	}
+	for _, schema := range schemas {
+		s.log.Warn("every role may create objects in a boundary's schema: REVOKE CREATE ON SCHEMA … FROM PUBLIC", "schema", schema)
+	}
+	return nil
+}

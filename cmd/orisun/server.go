@@ -252,7 +252,9 @@ func (s *Server) prepareDatabase(ctx context.Context, pool *pgxpool.Pool) error 
 	if err := s.step("initialize boundaries", func() error { return s.waitForDatabase(ctx, initialize) }); err != nil {
 		return err
 	}
-	return s.waitForDatabase(ctx, func(ctx context.Context) error { return s.warnOfUnsafeSettings(ctx, pool) })
+	return s.waitForDatabase(ctx, func(ctx context.Context) error {
+		return errors.Join(s.warnOfUnsafeSettings(ctx, pool), s.warnOfOpenSchemas(ctx, pool))
+	})
 }
 
 // serve answers calls until ctx ends or something that it stands on does.
