@@ -60,8 +60,12 @@ func TestAStoreKeepsItsIdentityHoweverManyNodesClaimIt(t *testing.T) {
 
 func TestACopyOfADatabaseHasAnIdentityAndTokenKeysOfItsOwn(t *testing.T) {
 	for name, copied := range map[string]func(t *testing.T, original *pgx.ConnConfig) *pgx.ConnConfig{
-		"from a template": func(t *testing.T, original *pgx.ConnConfig) *pgx.ConnConfig { return pgtest.Copy(t, original) },
+		"from a template": func(t *testing.T, original *pgx.ConnConfig) *pgx.ConnConfig {
+			t.Helper()
+			return pgtest.Copy(t, original)
+		},
 		"renewed by hand": func(t *testing.T, original *pgx.ConnConfig) *pgx.ConnConfig {
+			t.Helper()
 			mustExec(t, connect(t, original), "SELECT orisun.renew_store()")
 			return original
 		},
