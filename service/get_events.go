@@ -31,7 +31,7 @@ func (s *EventStore) GetEvents(ctx context.Context, in *orisunpb.GetEventsReques
 	}
 	page, err := s.readPage(ctx, params)
 	for err != nil {
-		page = nil // the memory of what was read is free while this call waits
+		// What was read so far is garbage while this call waits: nothing below the loop uses it.
 		if !inflight.FromContext(ctx).Again(ctx, err) {
 			return nil, err
 		}

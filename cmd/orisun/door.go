@@ -55,7 +55,6 @@ func (w doorway) RegisterService(described *grpc.ServiceDesc, service any) {
 // method is a unary method whose request is received once its interceptors have let the call pass.
 func (d *door) method(name string, method grpc.MethodDesc) grpc.MethodDesc {
 	info := &grpc.UnaryServerInfo{FullMethod: name}
-	//nolint:revive // gRPC wants the context second
 	handle := func(service any, ctx context.Context, _ func(any) error, _ grpc.UnaryServerInterceptor) (any, error) {
 		call := newCallContext(ctx)
 		defer call.end()

@@ -191,7 +191,7 @@ func (c *httpCalls) unlimited(w http.ResponseWriter) {
 
 // stream speaks Connect's streaming protocol in the place of a client that does not: the request becomes one envelope, envelopes become lines.
 func (c *httpCalls) stream(w http.ResponseWriter, r *http.Request, body []byte) {
-	envelope := endian.BigEndian.AppendUint32([]byte{0}, uint32(len(body))) //nolint:gosec // the limit is an int32
+	envelope := endian.BigEndian.AppendUint32([]byte{0}, uint32(len(body)))
 	out := &lines{to: w, flush: http.NewResponseController(w), header: make(http.Header), kind: ndjsonType}
 	if strings.Contains(r.Header.Get("Accept"), serverSentType) {
 		out.kind = serverSentType

@@ -72,7 +72,7 @@ func readBody(r *http.Request, kind string, call *inflight.Call, limit int) ([]b
 	if err != nil {
 		return nil, err
 	}
-	return append(endian.BigEndian.AppendUint32([]byte{body[0] &^ compressedFlag}, uint32(len(message))), message...), nil //nolint:gosec // limit is an int32
+	return append(endian.BigEndian.AppendUint32([]byte{body[0] &^ compressedFlag}, uint32(len(message))), message...), nil
 }
 
 func decompressed(encoding string, body io.Reader, call *inflight.Call, limit int) ([]byte, error) {

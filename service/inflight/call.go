@@ -50,14 +50,14 @@ func (c *Call) Receive(ctx context.Context, bytes int) error {
 	return nil
 }
 
-// noRoom is the refusal of an answer that grows beyond its caller's share.
-type noRoom struct {
+// noRoomError is the refusal of an answer that grows beyond its caller's share.
+type noRoomError struct {
 	error
 	held int64 // by the call
 }
 
 // GRPCStatus is what the caller sees.
-func (n *noRoom) GRPCStatus() *status.Status { return status.Convert(n.error) }
+func (n *noRoomError) GRPCStatus() *status.Status { return status.Convert(n.error) }
 
 // Grow counts bytes of an answer that is built, or of a request that is decompressed. It does not wait, since the call may hold what others wait for:
 // whoever built the answer returns what it took, and builds it again if Again says so.
@@ -77,7 +77,7 @@ func (c *Call) Grow(bytes int) error {
 	}
 	more -= c.expected
 	if !c.budget.fits(c.account, more, 1) {
-		return &noRoom{c.budget.refusal(c.account, more), c.held + more}
+		return &noRoomError{c.budget.refusal(c.account, more), c.held + more}
 	}
 	c.expected = 0
 	c.budget.take(c.account, more)
@@ -88,7 +88,7 @@ func (c *Call) Grow(bytes int) error {
 // Again tells whether an answer that was refused with err can be built again: it returns what the call took for it, and waits for room for one that is
 // several times as large.
 func (c *Call) Again(ctx context.Context, err error) bool {
-	var refused *noRoom
+	var refused *noRoomError
 	if c == nil || !errors.As(err, &refused) {
 		return false
 	}
