@@ -20,6 +20,8 @@ type FeedConfig struct {
 	// Pool is where subscribers read what the ring does not hold. A page takes a connection for as long as its query runs, never while
 	// it is delivered.
 	Pool *pgxpool.Pool
+	// Share waits until the caller of ctx may use one more connection of Pool to read from a boundary, until leave. Nil: at once.
+	Share func(ctx context.Context, boundary string) (leave func(), err error)
 	// NATS brings what is published; nil means that nothing is, so that everything is read from PostgreSQL.
 	NATS *nats.Conn
 	// StoreID is the store whose messages are believed. Others are left out.
@@ -55,6 +57,9 @@ func NewFeed(config FeedConfig) *Feed {
 	config.PageBytes = cmp.Or(config.PageBytes, 128<<10)
 	config.PollInterval = cmp.Or(config.PollInterval, 500*time.Millisecond)
 	config.Tracer = orNoTracer(config.Tracer)
+	if config.Share == nil {
+		config.Share = func(context.Context, string) (func(), error) { return func() {}, nil }
+	}
 	config.Log = cmp.Or(config.Log, slog.New(slog.DiscardHandler))
 	return &Feed{config: config, boundaries: make(map[string]*followed), counts: make(map[string]*feedCounts)}
 }

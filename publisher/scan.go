@@ -49,6 +49,11 @@ func (s *scan) page(ctx context.Context, after position) (events []*orisunpb.Eve
 }
 
 func (s *scan) ask(ctx context.Context, after position) (events []*orisunpb.Event, end position, err error) {
+	leave, err := s.feed.config.Share(ctx, s.boundary)
+	if err != nil {
+		return nil, after, err
+	}
+	defer leave()
 	conn, err := s.feed.config.Pool.Acquire(ctx)
 	if err != nil {
 		return nil, after, err

@@ -23,6 +23,10 @@ const (
 	maxAdvice = 50
 	// shapeRecheck is how often it is asked anew whether an index serves a shape: other nodes, and people with psql, make and drop indexes too.
 	shapeRecheck = 30 * time.Second
+	// slowLasts is for how long a shape counts as slow after the check of a save was.
+	slowLasts = 30 * time.Second
+	// askLimit is how long a save waits to learn whether an index serves its context.
+	askLimit = time.Second
 )
 
 // adviser counts the criteria that no index serves. A shape is the set of a criterion's keys: it decides what an index must have. Whether
@@ -47,6 +51,7 @@ type shapeUse struct {
 	since    atomic.Int64
 	count    atomic.Int64
 	ever     atomic.Int64
+	slow     atomic.Int64 // until when, in ns
 }
 
 func newAdviser(isServed func(context.Context, string, []string) (bool, error), log *slog.Logger, now func() time.Time) *adviser {
@@ -75,6 +80,40 @@ func (a *adviser) note(ctx context.Context, boundary string, criteria []*orisunp
 		if use.unserved.Load() {
 			use.count.Add(1)
 			use.ever.Add(1)
+		}
+	}
+}
+
+// isSlow says whether one of a save's criteria is known to have no index, or to be slow in spite of one: a typed or partial index serves some values
+// only. Unlike note it counts nothing.
+func (a *adviser) isSlow(ctx context.Context, boundary string, criteria []*orisunpb.Criterion) bool {
+	now := a.now()
+	for _, criterion := range criteria {
+		use := a.use(shape{boundary, shapeKeys(criterion.GetTags())})
+		if use == nil {
+			continue
+		}
+		if asked := use.asked.Load(); now.UnixNano()-asked >= int64(shapeRecheck) && use.asked.CompareAndSwap(asked, now.UnixNano()) {
+			limited, cancel := context.WithTimeout(ctx, askLimit)
+			err := a.ask(limited, use)
+			cancel()
+			if err != nil {
+				a.log.Debug("whether an index serves a save's context is not known", "boundary", boundary, "keys", use.list(), "error", err)
+			}
+		}
+		if use.unserved.Load() || use.slow.Load() > now.UnixNano() {
+			return true
+		}
+	}
+	return false
+}
+
+// noteSlow has saves with these criteria count as slow for a while.
+func (a *adviser) noteSlow(boundary string, criteria []*orisunpb.Criterion) {
+	until := a.now().Add(slowLasts).UnixNano()
+	for _, criterion := range criteria {
+		if use := a.use(shape{boundary, shapeKeys(criterion.GetTags())}); use != nil {
+			use.slow.Store(until)
 		}
 	}
 }

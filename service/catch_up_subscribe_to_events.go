@@ -75,7 +75,7 @@ func (s *EventStore) CatchUpSubscribeToEvents(in *orisunpb.CatchUpSubscribeToEve
 func (s *EventStore) subscribe(ctx context.Context, end context.CancelCauseFunc,
 	in *orisunpb.CatchUpSubscribeToEventStoreRequest, stream grpc.ServerStreamingServer[orisunpb.Event],
 ) error {
-	last, err := s.queries.GetLastPosition(ctx, s.config.Read, in.GetBoundary())
+	last, err := s.lastPosition(ctx, in.GetBoundary())
 	if err != nil {
 		return err
 	}

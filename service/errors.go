@@ -151,12 +151,28 @@ func fromSQLState(rule sqlState, cause *pgconn.PgError) error {
 	}
 }
 
-// isDisconnected tells that PostgreSQL could not be reached, or that the connection ended under way.
+// IsTransient says whether the same statement may succeed later: PostgreSQL was not reached, restarts, has no room or no connection left, or ended the
+// transaction for the sake of another one. This is the only list of such errors.
+func IsTransient(err error) bool {
+	var refused *pgconn.PgError
+	if errors.As(err, &refused) {
+		rule, found := findSQLState(refused.Code)
+		return found && rule.transient()
+	}
+	return isInterrupted(err)
+}
+
+// isInterrupted says whether the network or PostgreSQL's end cut a statement or an attempt to connect, or only a standby was reached.
+func isInterrupted(err error) bool {
+	var network net.Error
+	return errors.As(err, &network) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) ||
+		errors.Is(err, pgconn.ErrReadOnlyConnection) || errors.Is(err, pgconn.ErrStandbyConnection) || pgconn.SafeToRetry(err)
+}
+
+// isDisconnected says whether there is no connection to PostgreSQL, for a reason that may pass or not.
 func isDisconnected(err error) bool {
 	var connect *pgconn.ConnectError
-	var network net.Error
-	return errors.As(err, &connect) || errors.As(err, &network) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
-		errors.Is(err, net.ErrClosed) || pgconn.SafeToRetry(err)
+	return errors.As(err, &connect) || isInterrupted(err)
 }
 
 func unavailable(cause error) error {

@@ -19,7 +19,7 @@ func TestACallerIsToldOfAFullDisk(t *testing.T) {
 	if details := told.Details(); len(details) != 1 || details[0].(*errdetails.RetryInfo).GetRetryDelay().AsDuration() != retryAfter {
 		t.Errorf("details: %v", details)
 	}
-	if !isTransient(full) {
+	if !IsTransient(full) {
 		t.Error("a save is not sent again")
 	}
 }

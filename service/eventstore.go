@@ -22,8 +22,10 @@ import (
 
 // Config is what an EventStore needs.
 type Config struct {
-	// Write is where saves run, Read where questions do.
+	// Write is where saves run, Read where reads do.
 	Write, Read *pgxpool.Pool
+	// ReadShare divides Read among those that use it. nil: it is used by this EventStore alone.
+	ReadShare *ReadShare
 	// MessageSize is what an event takes at most when it is published, of which data and metadata have that many bytes as PostgreSQL
 	// prints them; MaxMessageBytes is how much of that JetStream carries.
 	MessageSize     func(boundary, eventID, eventType string, data, metadata int) int
@@ -69,6 +71,11 @@ type EventStore struct {
 	statements *pageStatements
 	groups     *pageGroups
 
+	reads       *ReadShare
+	lanes       *writeLanes
+	builds      *slots // changes of indexes
+	checkBudget time.Duration
+
 	shortage shortage
 }
 
@@ -78,6 +85,10 @@ func NewEventStore(config Config) *EventStore {
 		config.Log = slog.New(slog.DiscardHandler)
 	}
 	store := &EventStore{config: config, queries: db.New(), losers: newLosers(), pages: newPageTurns(), statements: newPageStatements(), shortage: shortage{log: config.Log}}
+	if store.reads = config.ReadShare; store.reads == nil {
+		store.reads = NewReadShare(int(config.Read.Config().MaxConns))
+	}
+	store.lanes, store.builds, store.checkBudget = newWriteLanes(int(config.Write.Config().MaxConns)), newSlots(maxBuilds, maxWaitingBuilds), checkBudget
 	store.advice = newAdviser(func(ctx context.Context, boundary string, keys []string) (bool, error) {
 		return store.queries.IsServed(ctx, config.Read, db.IsServedParams{Boundary: boundary, Keys: keys})
 	}, config.Log, time.Now)

@@ -24,12 +24,14 @@ func (s *EventStore) Explain(ctx context.Context, in *orisunpb.ExplainRequest) (
 	if err != nil {
 		return nil, internal(err)
 	}
-	text, err := s.queries.ExplainMatchingEvents(ctx, s.config.Read, db.ExplainMatchingEventsParams{
-		Boundary: params.Boundary, Criteria: criteria, TransactionID: params.TransactionID, GlobalID: params.GlobalID,
-		Inclusive: params.Inclusive, Descending: params.Descending, Count: params.Count,
+	text, err := reading(ctx, s, params.Boundary, func(tx db.DBTX) (string, error) {
+		return s.queries.ExplainMatchingEvents(ctx, tx, db.ExplainMatchingEventsParams{
+			Boundary: params.Boundary, Criteria: criteria, TransactionID: params.TransactionID, GlobalID: params.GlobalID,
+			Inclusive: params.Inclusive, Descending: params.Descending, Count: params.Count,
+		})
 	})
 	if err != nil {
-		return nil, toStatus(ctx, err)
+		return nil, err
 	}
 	var explained struct {
 		Events      int64

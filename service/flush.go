@@ -4,10 +4,8 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"strings"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgconn"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/oexza/orisun/db"
@@ -15,14 +13,17 @@ import (
 	"github.com/oexza/orisun/service/groupcommit"
 )
 
+// checkBudget is how long a flush may take in which saves are checked together. Then it is cancelled and split, and a save that is alone at last
+// is checked ahead: outside of the others' flush and of the boundary's lock.
+const checkBudget = 2 * time.Second
+
 // flushOptions bound what one transaction of a boundary takes and what waits behind it. A flush that PostgreSQL's restart, failover
 // or a cut connection interrupts is sent again, since event ids make that safe: to clients it is a pause.
 var flushOptions = groupcommit.Options[checkedSave]{
 	Size: func(save checkedSave) (items, bytes int) {
 		return len(save.request.GetEvents()), max(proto.Size(save.request), save.printed)
 	},
-	IsPoison:     isPoison,
-	IsTransient:  isTransient,
+	IsTransient:  IsTransient,
 	MaxTransient: time.Minute,
 }
 
@@ -41,12 +42,31 @@ func requestsOf(
 
 // flush saves the requests of a batch in one transaction and one round trip.
 func (s *EventStore) flush(ctx context.Context, boundary string, batch []*orisunpb.SaveEventsRequest) ([]db.OrisunSaveResult, error) {
-	results, err := s.saveInTurn(ctx, boundary, batch)
-	if _, exists := s.saving.Load(boundary); exists { // names that callers make up are not kept
+	_, exists := s.saving.Load(boundary) // names that callers make up are not kept
+	var results []db.OrisunSaveResult
+	err := s.lanes.run(ctx, boundary, exists, func(ctx context.Context) (err error) {
+		results, err = s.saveWithinBudget(ctx, boundary, batch)
+		return err
+	})
+	if exists {
 		s.shortage.flushed(boundary, err)
 	}
 	if err == nil && s.config.Saved != nil && slices.ContainsFunc(results, func(r db.OrisunSaveResult) bool { return r.Outcome == outcomeSaved }) {
 		s.config.Saved(boundary)
+	}
+	return results, err
+}
+
+// saveWithinBudget limits the time of a flush. The statement timeout alone limits a single save that has no check, or whose check was made ahead.
+func (s *EventStore) saveWithinBudget(ctx context.Context, boundary string, batch []*orisunpb.SaveEventsRequest) ([]db.OrisunSaveResult, error) {
+	if len(batch) == 1 && (isCheckedAhead(ctx) || len(contextOf(batch[0])) == 0) {
+		return s.saveInTurn(ctx, boundary, batch)
+	}
+	limited, cancel := context.WithTimeoutCause(ctx, s.checkBudget, errSlowCheck)
+	defer cancel()
+	results, err := s.saveInTurn(limited, boundary, batch)
+	if err != nil && ctx.Err() == nil && errors.Is(context.Cause(limited), errSlowCheck) {
+		return nil, errSlowCheck
 	}
 	return results, err
 }
@@ -72,22 +92,4 @@ func (s *EventStore) saveInTurn(ctx context.Context, boundary string, batch []*o
 		asTheyCame[stood[i]] = result
 	}
 	return asTheyCame, nil
-}
-
-// isPoison tells that PostgreSQL refuses what one of the requests holds: a data exception, a constraint, a limit.
-func isPoison(err error) bool {
-	var refused *pgconn.PgError
-	return errors.As(err, &refused) && slices.ContainsFunc([]string{"22", "23", "54"}, func(class string) bool {
-		return strings.HasPrefix(refused.Code, class)
-	})
-}
-
-// isTransient tells that the same flush may succeed later: the status would be UNAVAILABLE.
-func isTransient(err error) bool {
-	var refused *pgconn.PgError
-	if errors.As(err, &refused) {
-		rule, found := findSQLState(refused.Code)
-		return found && rule.transient()
-	}
-	return isDisconnected(err)
 }

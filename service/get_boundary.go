@@ -3,6 +3,7 @@ package service
 import (
 	"context"
 
+	"github.com/oexza/orisun/db"
 	orisunpb "github.com/oexza/orisun/proto"
 )
 
@@ -13,9 +14,9 @@ func (a *Admin) GetBoundary(ctx context.Context, in *orisunpb.GetBoundaryRequest
 	if err := v.err(); err != nil {
 		return nil, err
 	}
-	row, err := a.store.queries.GetBoundary(ctx, a.store.config.Read, in.GetName())
+	row, err := reading(ctx, a.store, in.GetName(), func(tx db.DBTX) (db.OrisunBoundary, error) { return a.store.queries.GetBoundary(ctx, tx, in.GetName()) })
 	if err != nil {
-		return nil, toStatus(ctx, err)
+		return nil, err
 	}
 	return &orisunpb.GetBoundaryResponse{Boundary: boundaryInfo(row)}, nil
 }

@@ -15,9 +15,9 @@ func (a *Admin) GetEventCount(ctx context.Context, in *orisunpb.GetEventCountReq
 	if err := v.err(); err != nil {
 		return nil, err
 	}
-	last, err := a.store.queries.GetLastPosition(ctx, a.store.config.Read, in.GetBoundary())
+	last, err := a.store.lastPosition(ctx, in.GetBoundary())
 	if err != nil {
-		return nil, toStatus(ctx, err)
+		return nil, err
 	}
 	return &orisunpb.GetEventCountResponse{Count: last.GlobalID + 1}, nil
 }

@@ -29,6 +29,11 @@ func (s *EventStore) GetEvents(ctx context.Context, in *orisunpb.GetEventsReques
 	if err != nil {
 		return nil, err
 	}
+	leave, err := s.reads.Enter(ctx, in.GetBoundary())
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
 	page, err := s.readPage(ctx, params)
 	for err != nil {
 		// What was read so far is garbage while this call waits: nothing below the loop uses it.

@@ -19,9 +19,9 @@ func (s *EventStore) GetIndex(ctx context.Context, in *orisunpb.GetIndexRequest)
 	if err := v.err(); err != nil {
 		return nil, err
 	}
-	rows, err := s.queries.ListIndexes(ctx, s.config.Read, in.GetBoundary())
+	rows, err := s.listIndexes(ctx, in.GetBoundary())
 	if err != nil {
-		return nil, toStatus(ctx, err)
+		return nil, err
 	}
 	for _, row := range rows {
 		if row.Name == in.GetName() {

@@ -26,6 +26,11 @@ func (s *EventStore) GetLatestByCriteria(ctx context.Context, in *orisunpb.GetLa
 	for _, criterion := range in.GetCriteria() {
 		answer.Results = append(answer.Results, &orisunpb.LatestCriterionResult{Criterion: criterion})
 	}
+	leave, err := s.reads.Enter(ctx, in.GetBoundary())
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
 	query, cancel := context.WithCancel(ctx)
 	defer cancel()
 	rows, shape, numbered, err := s.queryLatest(query, in)

@@ -3,14 +3,15 @@ package service
 import (
 	"context"
 
+	"github.com/oexza/orisun/db"
 	orisunpb "github.com/oexza/orisun/proto"
 )
 
 // GetUserCount counts the users who are not deleted. Errors: UNAVAILABLE.
 func (a *Admin) GetUserCount(ctx context.Context, _ *orisunpb.GetUserCountRequest) (*orisunpb.GetUserCountResponse, error) {
-	count, err := a.store.queries.CountUsers(ctx, a.store.config.Read, a.boundary)
+	count, err := reading(ctx, a.store, a.boundary, func(tx db.DBTX) (int64, error) { return a.store.queries.CountUsers(ctx, tx, a.boundary) })
 	if err != nil {
-		return nil, toStatus(ctx, err)
+		return nil, err
 	}
 	return &orisunpb.GetUserCountResponse{Count: count}, nil
 }

@@ -24,6 +24,10 @@ const (
 	// cleanTimeout is how long a change that failed may clean up after itself, beyond the end of its call. What it leaves is removed
 	// by the next change of the boundary's indexes and at the next start.
 	cleanTimeout = 30 * time.Second
+	// maxBuilds is how many changes of indexes a node makes at a time, each on a connection of its own and no two in one boundary.
+	maxBuilds = 2
+	// maxWaitingBuilds is how many more may wait for each boundary.
+	maxWaitingBuilds = 8
 )
 
 // errIndexDraining ends a build when the server drains.
@@ -62,7 +66,12 @@ func (s *EventStore) changeIndexes(ctx context.Context, boundary string, change 
 	if s.config.Serving != nil {
 		defer context.AfterFunc(s.config.Serving, func() { end(errIndexDraining) })()
 	}
-	err := s.withIndexSession(running, func(conn *pgx.Conn) error {
+	leave, err := s.enterBuilds(running, boundary)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	err = s.withIndexSession(running, func(conn *pgx.Conn) error {
 		statements, err := change(running, conn)
 		for hasState(err, stateIndexesLocked) {
 			if err = s.lockIndexes(running, conn, boundary); err == nil {
@@ -81,8 +90,24 @@ func (s *EventStore) changeIndexes(ctx context.Context, boundary string, change 
 	if !isRefused(err) {
 		s.cleanAfter(ctx, boundary)
 	}
+	return endedBuild(running, err)
+}
+
+// enterBuilds waits until this node changes no other index of the boundary, and fewer than maxBuilds in all.
+func (s *EventStore) enterBuilds(running context.Context, boundary string) (leave func(), err error) {
+	leave, err = s.builds.enter(running, claim{boundary, 1})
+	var full slotsFullError
+	if errors.As(err, &full) {
+		return nil, retryLater(codes.ResourceExhausted, fmt.Sprintf(
+			"%d changes of indexes wait already in boundary %q: a node makes one at a time of a boundary, and %d in all; try again when they are done", full.waiting, boundary, maxBuilds), err)
+	}
+	return leave, endedBuild(running, err)
+}
+
+// endedBuild is the status of a change's error; where the server drains, that is why.
+func endedBuild(running context.Context, err error) error {
 	var draining *statusError
-	if errors.As(context.Cause(running), &draining) {
+	if err != nil && errors.As(context.Cause(running), &draining) {
 		return draining
 	}
 	return toStatus(running, err)

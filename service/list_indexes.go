@@ -15,9 +15,9 @@ func (s *EventStore) ListIndexes(ctx context.Context, in *orisunpb.ListIndexesRe
 	if err := v.err(); err != nil {
 		return nil, err
 	}
-	rows, err := s.queries.ListIndexes(ctx, s.config.Read, in.GetBoundary())
+	rows, err := s.listIndexes(ctx, in.GetBoundary())
 	if err != nil {
-		return nil, toStatus(ctx, err)
+		return nil, err
 	}
 	answer := &orisunpb.ListIndexesResponse{}
 	taken := map[string]bool{}
@@ -30,6 +30,10 @@ func (s *EventStore) ListIndexes(ctx context.Context, in *orisunpb.ListIndexesRe
 		return nil, toStatus(ctx, err)
 	}
 	return answer, nil
+}
+
+func (s *EventStore) listIndexes(ctx context.Context, boundary string) ([]db.OrisunListedIndex, error) {
+	return reading(ctx, s, boundary, func(tx db.DBTX) ([]db.OrisunListedIndex, error) { return s.queries.ListIndexes(ctx, tx, boundary) })
 }
 
 func indexDefinition(row db.OrisunListedIndex) *orisunpb.IndexDefinition {

@@ -3,14 +3,17 @@ package service
 import (
 	"context"
 
+	"github.com/oexza/orisun/db"
 	orisunpb "github.com/oexza/orisun/proto"
 )
 
 // ListUsers lists all users who are not deleted, by username. Errors: UNAVAILABLE.
 func (a *Admin) ListUsers(ctx context.Context, _ *orisunpb.ListUsersRequest) (*orisunpb.ListUsersResponse, error) {
-	users, err := a.store.queries.ListUsers(ctx, a.store.config.Read, a.boundary)
+	users, err := reading(ctx, a.store, a.boundary, func(tx db.DBTX) ([]db.OrisunUserAccount, error) {
+		return a.store.queries.ListUsers(ctx, tx, a.boundary)
+	})
 	if err != nil {
-		return nil, toStatus(ctx, err)
+		return nil, err
 	}
 	answer := &orisunpb.ListUsersResponse{Users: make([]*orisunpb.AdminUser, len(users))}
 	for i, user := range users {

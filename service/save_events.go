@@ -33,7 +33,7 @@ func (s *EventStore) SaveEvents(ctx context.Context, in *orisunpb.SaveEventsRequ
 	}
 	s.pages.noteSave()
 	defer s.pages.noteSaved()
-	result, err := s.saves.Do(ctx, in.GetBoundary(), checkedSave{in, printed})
+	result, err := s.save(ctx, checkedSave{in, printed})
 	if err != nil {
 		return nil, toStatus(ctx, err)
 	}

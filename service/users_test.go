@@ -256,7 +256,8 @@ func TestOfManyNodesThatStartAtOnceOneCreatesTheFirstAdmin(t *testing.T) {
 }
 
 func TestABootstrapPasswordThatIsTooWeakIsRefused(t *testing.T) {
-	store := service.NewEventStore(service.Config{Write: userDatabase(t)})
+	pool := userDatabase(t)
+	store := service.NewEventStore(service.Config{Write: pool, Read: pool})
 	defer func() {
 		if err := store.Close(context.Background()); err != nil {
 			t.Error(err)

@@ -2,17 +2,13 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"net"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/sethvargo/go-retry"
@@ -21,6 +17,7 @@ import (
 	"github.com/oexza/orisun/db"
 	"github.com/oexza/orisun/db/pgsession"
 	"github.com/oexza/orisun/migrations"
+	"github.com/oexza/orisun/service"
 )
 
 // databaseWait is how long the server waits at its start for a PostgreSQL that does not answer yet.
@@ -72,10 +69,10 @@ func (s *Server) startPostgres(ctx context.Context) (*postgres.Server, error) {
 	return server, nil
 }
 
-// embeddedConnections is what our pools may open, and room for people with psql.
+// embeddedConnections is what our pools may open, and room for people with psql, for the leases, the changes of indexes and the migrations.
 func embeddedConnections(pg PGConfig) int {
 	const others = 20
-	return int(pg.WriteMaxOpen+pg.ReadMaxOpen+pg.AdminMaxOpen+directoryConnections) + others
+	return int(pg.WriteMaxOpen+pg.ReadMaxOpen+pg.AdminMaxOpen+directoryConnections+probeConnections) + others
 }
 
 // connString is the configuration in PostgreSQL's keyword form.
@@ -146,7 +143,7 @@ func (s *Server) waitForDatabase(ctx context.Context, do func(context.Context) e
 	backoff := retry.WithMaxDuration(databaseWait, retry.WithCappedDuration(2*time.Second, retry.NewFibonacci(100*time.Millisecond)))
 	return retry.Do(ctx, backoff, func(ctx context.Context) error {
 		err := do(ctx)
-		if err == nil || !mayPass(err) {
+		if err == nil || !service.IsTransient(err) {
 			return err
 		}
 		if !told {
@@ -155,21 +152,6 @@ func (s *Server) waitForDatabase(ctx context.Context, do func(context.Context) e
 		}
 		return retry.RetryableError(err)
 	})
-}
-
-// mayPass tells what time heals: nobody listens yet, PostgreSQL is starting or going, its connections are taken, or only standbys are there so far.
-func mayPass(err error) bool {
-	var unfit *pgsession.Unfit
-	if errors.As(err, &unfit) {
-		return false
-	}
-	var refused *pgconn.PgError
-	if errors.As(err, &refused) {
-		return slices.ContainsFunc([]string{"57P", "08", "53300"}, func(class string) bool { return strings.HasPrefix(refused.Code, class) })
-	}
-	var network net.Error
-	return errors.As(err, &network) || errors.Is(err, pgconn.ErrStandbyConnection) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
-		pgconn.SafeToRetry(err)
 }
 
 // migrate brings the schema up to date, or checks that it is.

@@ -28,6 +28,8 @@ const (
 	readinessAge = time.Second
 	// schemaAge is how long a schema that was found up to date counts as such: the check takes a connection of its own.
 	schemaAge = 10 * time.Second
+	// probeConnections are those of readiness: no caller uses them.
+	probeConnections = 1
 )
 
 // readiness is what /readyz and gRPC health report. Ready means that saves and queries are answered: the required checks, which run all the

@@ -122,6 +122,13 @@ func (s *Server) Run(ctx context.Context) (err error) {
 		return err
 	}
 	defer directory.Close()
+	// Neither do reads and logins make the server look as if it were not ready.
+	probe, err := newPool(ctx, s.config.PG, probeConnections, 1, telemetry.traceQueries)
+	if err != nil {
+		return err
+	}
+	defer probe.Close()
+	share := service.NewReadShare(int(s.config.PG.ReadMaxOpen))
 	err = errors.Join(telemetry.watchPool("write", write), telemetry.watchPool("read", read), telemetry.watchPool("outbox", outbox),
 		telemetry.watchPool("directory", directory))
 	if err != nil {
@@ -146,7 +153,7 @@ func (s *Server) Run(ctx context.Context) (err error) {
 	}
 	var streams *streaming
 	err = s.step("start NATS", func() (err error) {
-		streams, err = s.startStreaming(ctx, storeID, outbox, read, telemetry)
+		streams, err = s.startStreaming(ctx, storeID, outbox, read, share, telemetry)
 		return err
 	})
 	if err != nil {
@@ -160,7 +167,7 @@ func (s *Server) Run(ctx context.Context) (err error) {
 	defer endSubscriptions()
 	build := readBuildInfo()
 	store := service.NewEventStore(service.Config{
-		Write: write, Read: read,
+		Write: write, Read: read, ReadShare: share,
 		MessageSize:       messageSize(storeID),
 		MaxMessageBytes:   publisher.MaxMessageSize(int(s.config.NATS.MaxPayload)),
 		MaxSaveBytes:      s.config.GRPC.MaxReceiveMessageSize,
@@ -212,7 +219,7 @@ func (s *Server) Run(ctx context.Context) (err error) {
 	}
 	defer servers.overHTTP.Stop()
 	admin.answer(calls)
-	admin.readiness.restOn(directory, streams, s.callers, store.Shortage)
+	admin.readiness.restOn(probe, streams, s.callers, store.Shortage)
 	if err := telemetry.watchNode(admin.readiness, streams.nats); err != nil {
 		return fmt.Errorf("metrics of the node: %w", err)
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/oexza/orisun/cmd/orisun/jetstream"
 	"github.com/oexza/orisun/publisher"
+	"github.com/oexza/orisun/service"
 )
 
 // streaming is what brings events from PostgreSQL to subscribers: NATS in this process, the leases, the publisher and the feed.
@@ -27,7 +28,7 @@ type streaming struct {
 }
 
 // startStreaming starts NATS and begins to publish. What began is ended again when a later part fails.
-func (s *Server) startStreaming(ctx context.Context, storeID string, outbox, read *pgxpool.Pool, telemetry *telemetry) (_ *streaming, err error) {
+func (s *Server) startStreaming(ctx context.Context, storeID string, outbox, read *pgxpool.Pool, share *service.ReadShare, telemetry *telemetry) (_ *streaming, err error) {
 	config := s.config.NATS
 	var started streaming
 	embedded, err := s.jetStreamConfig(storeID)
@@ -54,7 +55,7 @@ func (s *Server) startStreaming(ctx context.Context, storeID string, outbox, rea
 		return nil, err
 	}
 	started.leases = publisher.NewLeases(database, s.log)
-	started.feed = publisher.NewFeed(publisher.FeedConfig{Pool: read, NATS: started.conns[1], StoreID: storeID, Tracer: telemetry.tracer(), Log: s.log})
+	started.feed = publisher.NewFeed(publisher.FeedConfig{Pool: read, Share: share.Enter, NATS: started.conns[1], StoreID: storeID, Tracer: telemetry.tracer(), Log: s.log})
 	started.publisher = publisher.New(publisher.Config{
 		Leases:    started.leases,
 		Database:  outbox,

@@ -33,7 +33,7 @@ type Batcher[Request, Result any] struct {
 
 // New makes a Batcher, at rest. flush gets 1 to MaxRequests requests and answers a result for each, in their order. It must
 // return soon after its context ended, must not keep batch once it has returned, and must bear that a request is sent
-// again after a failure that IsTransient or IsPoison accepts.
+// again after it failed.
 func New[Request, Result any](options Options[Request], flush func(ctx context.Context, batch []Request) ([]Result, error)) *Batcher[Request, Result] {
 	return &Batcher[Request, Result]{options: options.withDefaults(), flush: flush}
 }

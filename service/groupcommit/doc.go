@@ -11,7 +11,7 @@
 //	 ▼                                                               ▼
 //	queued ── first in, first out; the flush before has ended ──► taken ◄──────────────┐
 //	 │                                                               │                 │ transient: all, after a delay
-//	 │ its context ends                                              │ flush           │ poison: in halves, in order
+//	 │ its context ends                                              │ flush           │ any other failure: in halves
 //	 ▼                                                               ▼                 │
 //	gone, never sent             gone, perhaps done ◄──────────── sending ─────────────┘
 //	                                          its context ends       │
@@ -35,13 +35,14 @@
 //   - A caller's context ends while its request is sent: it is told at once with context.Cause, whether the request is
 //     done is unknown, the flush goes on for the others. A caller that is alone in its flush returns when the flush does,
 //     which is why a flush must return soon after its context ended.
-//   - The flush fails with what IsPoison accepts: its halves are sent one after the other, until the culprit stands
-//     alone, and only its caller gets the error. A batch with k culprits costs about 2k·log2(n) flushes more.
+//   - The flush of several requests fails otherwise, panics, or returns another number of results than it got requests:
+//     its halves are sent one after the other, until each request that fails is sent alone, and its caller gets the error.
+//     A batch with k such requests costs about 2k·log2(n) flushes more, one in which all fail 2n - 2.
 //   - The flush fails with what IsTransient accepts: those who still wait are sent again, after a delay that doubles from
 //     10 ms to 250 ms, until it succeeds, a caller's context ends (its error wraps the cause and the last failure), or,
 //     for callers without a deadline, MaxTransient has passed. Meanwhile the queue fills up to its bound.
-//   - The flush fails otherwise, or answers another number of results than it got requests: all its callers get the error.
-//   - The flush panics: all its callers get a *PanicError.
+//   - The flush of one request fails otherwise: its caller gets the error, a *PanicError if the flush panicked.
+//   - The flush ends its goroutine (runtime.Goexit): all its callers get an error, and the next flush begins.
 //   - Close: new calls get ErrClosed, queued ones are flushed. When its context ends first, queued calls get ErrClosed, the
 //     flush is cancelled, and those that it was sent for get its result, or an error that wraps ErrClosed.
 //

@@ -91,9 +91,9 @@ func (b *Batcher[Request, Result]) settle(piece []*call[Request, Result]) {
 			return
 		case b.options.IsTransient(err):
 			piece = b.pause(b.endTransient(piece, err, delay), delay)
-		case len(piece) > 1 && b.options.IsPoison(err):
+		case len(piece) > 1:
 			b.failing = time.Time{}
-			piece = b.end(piece, b.over)
+			piece = b.end(piece, func(_ int, c *call[Request, Result]) bool { return b.overAfter(c, err) })
 			half := len(piece) / 2
 			b.settle(piece[:half])
 			b.settle(piece[half:])

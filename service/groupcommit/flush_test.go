@@ -191,7 +191,7 @@ func TestWhoGoesWhileTheOtherHalfIsSentIsNotSentAgain(t *testing.T) {
 	})
 }
 
-func TestAnyOtherErrorIsForAllOfItsFlushAndForNoOther(t *testing.T) {
+func TestAnErrorOfAllRequestsReachesEachOfThem(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, options())
 		first := b.doAll("a")
@@ -199,6 +199,8 @@ func TestAnyOtherErrorIsForAllOfItsFlushAndForNoOther(t *testing.T) {
 		rest := b.doAll("b", "c")
 		flush.succeed()
 		b.next("b", "c").fail(errOther)
+		b.next("b").fail(errOther)
+		b.next("c").fail(errOther)
 		wantResult(t, first...)
 		for _, answer := range rest {
 			wantError(t, answer, errOther)
@@ -207,7 +209,7 @@ func TestAnyOtherErrorIsForAllOfItsFlushAndForNoOther(t *testing.T) {
 	})
 }
 
-func TestAMissingResultIsAnErrorForAll(t *testing.T) {
+func TestAMissingResultIsAnErrorForEachRequest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, options())
 		for _, results := range [][]string{nil, {"one"}, {"one", "two", "three"}} {
@@ -216,10 +218,12 @@ func TestAMissingResultIsAnErrorForAll(t *testing.T) {
 			rest := b.doAll("b", "c")
 			flush.succeed()
 			b.next("b", "c").answer <- func() ([]string, error) { return results, nil }
+			b.next("b").answer <- func() ([]string, error) { return nil, nil }
+			b.next("c").answer <- func() ([]string, error) { return nil, nil }
 			wantResult(t, first...)
 			for _, answer := range rest {
 				got := <-answer
-				if want := fmt.Sprintf("answered %d results to 2 requests", len(results)); got.err == nil || !strings.Contains(got.err.Error(), want) {
+				if want := "answered 0 results to 1 requests"; got.err == nil || !strings.Contains(got.err.Error(), want) {
 					t.Errorf("Do(%q) = %q, %v, want an error that says %q", got.request, got.result, got.err, want)
 				}
 			}
@@ -237,6 +241,8 @@ func TestAPanicIsAnErrorForItsCallersAndTheNextFlushGoesOn(t *testing.T) {
 		flush = b.next("b", "c")
 		last := b.doAll("d")
 		flush.answer <- func() ([]string, error) { panic(errOther) }
+		b.next("b").answer <- func() ([]string, error) { panic(errOther) }
+		b.next("c").answer <- func() ([]string, error) { panic(errOther) }
 		b.next("d").succeed()
 
 		var panicked *PanicError
@@ -272,8 +278,7 @@ func TestAFlushThatEndsItsGoroutineLeavesNobodyWaiting(t *testing.T) {
 func TestAPanicOfAnOptionStopsNobodyElse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		options := options()
-		options.IsPoison = func(error) bool { panic("a bug in IsPoison") }
-		options.IsTransient = options.IsPoison
+		options.IsTransient = func(error) bool { panic("a bug in IsTransient") }
 		b := newBench(t, options)
 		panicked := make(chan any)
 		go func() {
@@ -284,7 +289,7 @@ func TestAPanicOfAnOptionStopsNobodyElse(t *testing.T) {
 		flush := b.next("a")
 		rest := b.doAll("b", "c")
 		flush.fail(errOther)
-		if value := <-panicked; value != "a bug in IsPoison" {
+		if value := <-panicked; value != "a bug in IsTransient" {
 			t.Errorf("the caller got %v, want its panic", value)
 		}
 		b.next("b", "c").succeed()
@@ -292,10 +297,9 @@ func TestAPanicOfAnOptionStopsNobodyElse(t *testing.T) {
 	})
 }
 
-func TestAPanicOfOneRequestCanBeTreatedAsPoison(t *testing.T) {
+func TestAPanicOverOneRequestHarmsOnlyItsOwnCaller(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var panicked *PanicError
-		b := New(Options[string]{IsPoison: func(err error) bool { return errors.As(err, &panicked) }},
+		b := New(Options[string]{},
 			func(ctx context.Context, batch []string) ([]string, error) {
 				if slices.Contains(batch, "bad") {
 					panic("bad")

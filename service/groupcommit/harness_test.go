@@ -22,7 +22,6 @@ var (
 
 func options() Options[string] {
 	return Options[string]{
-		IsPoison:    func(err error) bool { return errors.Is(err, errPoison) },
 		IsTransient: func(err error) bool { return errors.Is(err, errTransient) },
 	}
 }

@@ -36,11 +36,8 @@ type Options[Request any] struct {
 	// every request as one item of no bytes.
 	Size func(request Request) (items, bytes int)
 
-	// IsPoison tells that a flush failed because of what one of its requests holds, so that the others would succeed without
-	// it. nil: none does.
-	IsPoison func(err error) bool
 	// IsTransient tells that the same flush may succeed later: a broken connection, an unknown outcome, a server that
-	// restarts. It is asked before IsPoison. nil: none may.
+	// restarts. After any other failure a flush of several requests is split. nil: no failure is transient.
 	IsTransient func(err error) bool
 	// MaxTransient is for how long after the first of a row of transient failures the requests of callers without a deadline are
 	// sent again. Those with a deadline are sent until it passes.
@@ -64,7 +61,7 @@ type Flush struct {
 	Waited time.Duration
 	// Took is the time from the first sending to the last answer, delays between them included.
 	Took time.Duration
-	// Retries counts how often the batch was sent again: whole after a transient failure, or a part of it after a poisoned one.
+	// Retries counts how often the batch was sent again: whole after a transient failure, or a part of it after any other.
 	Retries int
 	// Err is the last error of the flush that a caller got for its answer, nil if it failed nobody. The end of a caller's
 	// context is no failure.
@@ -80,9 +77,6 @@ func (o Options[Request]) withDefaults() Options[Request] {
 	positive(&o.MaxTransient, DefaultMaxTransient)
 	if o.Size == nil {
 		o.Size = func(Request) (items, bytes int) { return 1, 0 }
-	}
-	if o.IsPoison == nil {
-		o.IsPoison = never
 	}
 	if o.IsTransient == nil {
 		o.IsTransient = never

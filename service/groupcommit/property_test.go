@@ -325,7 +325,6 @@ func TestEveryCallerGetsItsOwnAnswerWhateverHappens(t *testing.T) {
 		p := &play{scenario: drawScenario(rt), newest: -1, newestDone: -1, stored: map[int]int{}, failed: map[int]string{}}
 		p.answers = make([]*answer, len(p.callers))
 		p.options.Size = func(i int) (items, bytes int) { return p.callers[i].items, p.callers[i].bytes }
-		p.options.IsPoison = func(err error) bool { return errors.Is(err, errPoison) }
 		p.options.IsTransient = func(err error) bool { return errors.Is(err, errTransient) }
 		synctest.Test(t, func(*testing.T) { p.run() })
 		for _, violation := range p.violations {

@@ -50,11 +50,13 @@ func TestEverySendingIsToldWithTheContextsOfItsCallers(t *testing.T) {
 			t.Errorf("the flush got the context of %v, not the one that Trace returned", name)
 		}
 		flush.answer <- func() ([]string, error) { panic(errOther) }
+		b.next("b").fail(errOther)
+		b.next("c").fail(errOther)
 		wantResult(t, first)
 		wantError(t, second, errOther)
 		wantError(t, third, errOther)
 
-		if len(sendings) != 2 || !slices.Equal(sendings[0].names, []string{"a"}) || !slices.Equal(sendings[1].names, []string{"b", "c"}) {
+		if len(sendings) != 4 || !slices.Equal(sendings[0].names, []string{"a"}) || !slices.Equal(sendings[1].names, []string{"b", "c"}) {
 			t.Fatalf("sendings %+v", sendings)
 		}
 		if want := []time.Duration{time.Second, 2 * time.Second}; !slices.Equal(sendings[1].came, want) {

@@ -1,0 +1,117 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"math"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/oexza/orisun/db"
+	orisunpb "github.com/oexza/orisun/proto"
+)
+
+const (
+	// aheadTail is how many events a check without an index reads under the boundary's lock: so many take some milliseconds.
+	aheadTail = 4096
+	// aheadWindow is how many events a check ahead reads with one statement.
+	aheadWindow = 8192
+)
+
+// errSlowCheck says that a flush took longer than the checks of its saves may.
+var errSlowCheck = errors.New("the check of a save took too long beside the saves of others")
+
+// checkedAheadKey marks the context of a save whose check was made ahead.
+type checkedAheadKey struct{}
+
+func isCheckedAhead(ctx context.Context) bool { return ctx.Value(checkedAheadKey{}) != nil }
+
+// save has a request flushed. A save whose check would hold up the others of its boundary is checked ahead.
+func (s *EventStore) save(ctx context.Context, save checkedSave) (db.OrisunSaveResult, error) {
+	in := save.request
+	if !s.needsCheckAhead(ctx, in) {
+		result, err := s.saves.Do(ctx, in.GetBoundary(), save)
+		if !errors.Is(err, errSlowCheck) {
+			return result, err
+		}
+		s.advice.noteSlow(in.GetBoundary(), contextOf(in))
+	}
+	checked, conflict, err := s.checkAhead(ctx, in)
+	if err != nil && !IsTransient(err) { // the flush waits out an outage
+		return db.OrisunSaveResult{}, err
+	}
+	result, err := s.saves.Do(context.WithValue(ctx, checkedAheadKey{}, true), in.GetBoundary(), checkedSave{checked, save.printed})
+	if conflict != nil && result.Outcome == outcomeContextChanged {
+		result.TransactionID, result.GlobalID = conflict.GetTransactionId(), conflict.GetGlobalId()
+	}
+	return result, err
+}
+
+// needsCheckAhead says whether no index is known to serve a save's context, and many events lie after the expected position.
+func (s *EventStore) needsCheckAhead(ctx context.Context, in *orisunpb.SaveEventsRequest) bool {
+	if !s.advice.isSlow(ctx, in.GetBoundary(), contextOf(in)) {
+		return false
+	}
+	last, err := s.lastPosition(ctx, in.GetBoundary())
+	return err == nil && last.GlobalID-expectedPosition(in).GetGlobalId() > aheadTail
+}
+
+// checkAhead looks for a conflicting event as a read does, without the boundary's lock and in short statements. It returns the request with an
+// expected position up to which there is none, so that the flush reads only what came since. With a conflict it expects a position that no event
+// has: the flush refuses it quickly, unless it is stored already.
+func (s *EventStore) checkAhead(ctx context.Context, in *orisunpb.SaveEventsRequest) (checked *orisunpb.SaveEventsRequest, conflict *orisunpb.Position, err error) {
+	after := expectedPosition(in)
+	if after.GetTransactionId() == 0 && after.GetGlobalId() == 0 { // as {-1,-1}: no event
+		after = &orisunpb.Position{TransactionId: -1, GlobalId: -1}
+	}
+	if isEvent, err := s.isStored(ctx, in.GetBoundary(), after); err != nil || !isEvent {
+		return in, nil, err
+	}
+	criteria, err := encodeCriteria(contextOf(in))
+	if err != nil {
+		return in, nil, err
+	}
+	for {
+		found, err := s.follow(ctx, in.GetBoundary(), criteria, after, aheadWindow)
+		switch {
+		case err != nil, found == nil:
+			return expecting(in, after), nil, err
+		case found.Matches:
+			return expecting(in, &orisunpb.Position{TransactionId: math.MaxInt64, GlobalId: math.MaxInt64}),
+				&orisunpb.Position{TransactionId: found.TransactionID, GlobalId: found.GlobalID}, nil
+		}
+		after = &orisunpb.Position{TransactionId: found.TransactionID, GlobalId: found.GlobalID}
+	}
+}
+
+// isStored says whether an event has this position, or it is that of no event.
+func (s *EventStore) isStored(ctx context.Context, boundary string, at *orisunpb.Position) (bool, error) {
+	if at.GetGlobalId() < 0 {
+		return at.GetTransactionId() == -1 && at.GetGlobalId() == -1, nil
+	}
+	found, err := s.follow(ctx, boundary, "[]", &orisunpb.Position{TransactionId: at.GetTransactionId(), GlobalId: at.GetGlobalId() - 1}, 1)
+	return found != nil && found.TransactionID == at.GetTransactionId() && found.GlobalID == at.GetGlobalId(), err
+}
+
+// follow is the first event after a position that matches, else the last one of the window; nil where no event lies after it.
+func (s *EventStore) follow(ctx context.Context, boundary, criteria string, after *orisunpb.Position, window int32) (*db.OrisunFollowedEvent, error) {
+	rows, err := reading(ctx, s, boundary, func(tx db.DBTX) ([]db.OrisunFollowedEvent, error) {
+		return s.queries.FollowEvents(ctx, tx, db.FollowEventsParams{
+			Boundary: boundary, Criteria: criteria, TransactionID: after.GetTransactionId(), GlobalID: after.GetGlobalId(), ScanWindow: window, Count: 1,
+		})
+	})
+	if err != nil || len(rows) == 0 {
+		return nil, err
+	}
+	return &rows[0], nil
+}
+
+// expecting is a request with another expected position; it shares the rest.
+func expecting(in *orisunpb.SaveEventsRequest, position *orisunpb.Position) *orisunpb.SaveEventsRequest {
+	if proto.Equal(expectedPosition(in), position) {
+		return in
+	}
+	return &orisunpb.SaveEventsRequest{Boundary: in.GetBoundary(), Events: in.GetEvents(), Query: &orisunpb.SaveQuery{
+		ExpectedPosition: position, Criteria: in.GetQuery().GetCriteria(), SubsetQuery: in.GetQuery().GetSubsetQuery(),
+	}}
+}

@@ -1,0 +1,57 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"google.golang.org/grpc/codes"
+
+	"github.com/oexza/orisun/db"
+	"github.com/oexza/orisun/service/auth"
+)
+
+// maxWaitingReads is how many reads of one caller in one boundary may wait for their share of the read pool.
+const maxWaitingReads = 1000
+
+// ReadShare divides the connections of the read pool. A boundary has at most half of them at a time, and a caller one less than that: so the
+// other boundaries, and the other callers of the same boundary, always find one. It is safe for concurrent use.
+type ReadShare struct {
+	slots            *slots
+	boundary, caller int
+}
+
+// NewReadShare divides so many connections.
+func NewReadShare(connections int) *ReadShare {
+	half := max(1, connections/2)
+	return &ReadShare{newSlots(max(1, connections), maxWaitingReads), half, max(1, half-1)}
+}
+
+// Enter waits until the caller of ctx may use one more connection to read from a boundary, until leave. Its error is a gRPC status.
+func (r *ReadShare) Enter(ctx context.Context, boundary string) (leave func(), err error) {
+	caller, _ := auth.FromContext(ctx)
+	leave, err = r.slots.enter(ctx, claim{"caller " + caller.UserID, r.caller}, claim{"boundary " + boundary, r.boundary})
+	var full slotsFullError
+	if errors.As(err, &full) {
+		return nil, retryLater(codes.ResourceExhausted, fmt.Sprintf(
+			"%d reads of this user in boundary %q wait already, and %d run at a time (ORISUN_PG_READ_MAX_OPEN_CONNS): try again, or create the index that makes them quick",
+			full.waiting, boundary, r.caller), err)
+	}
+	return leave, toStatus(ctx, err)
+}
+
+// reading reads from a boundary with one connection of the caller's share. Its error is a gRPC status.
+func reading[T any](ctx context.Context, s *EventStore, boundary string, read func(db.DBTX) (T, error)) (result T, err error) {
+	leave, err := s.reads.Enter(ctx, boundary)
+	if err != nil {
+		return result, err
+	}
+	defer leave()
+	result, err = read(s.config.Read)
+	return result, toStatus(ctx, err)
+}
+
+// lastPosition is that of a boundary's last event. Its error is a gRPC status.
+func (s *EventStore) lastPosition(ctx context.Context, boundary string) (db.OrisunEventPosition, error) {
+	return reading(ctx, s, boundary, func(tx db.DBTX) (db.OrisunEventPosition, error) { return s.queries.GetLastPosition(ctx, tx, boundary) })
+}
