@@ -119,6 +119,21 @@ type OrisunLatestEvent struct {
 	Criterion     int32
 }
 
+// The leases of projectors and subscriber names: a row for each session that holds one (held) or stands by for it. A name belongs to its owner, a
+// user, as long as a session that lives has a row of it. session is the pid of a lease session, which lives as long as it has the advisory lock of
+// orisun.lease_session_class() and that pid: so a node takes one lock, however many leases it has. A row whose session is dead counts for nothing.
+// Unlogged, as no lease outlives PostgreSQL. Which names are held, and by which node:
+// SELECT b.name, l.name, a.client_addr FROM orisun.lease l JOIN orisun.boundary b ON b.number = l.boundary JOIN pg_stat_activity a ON a.pid = l.session
+//
+//	WHERE l.held
+type OrisunLease struct {
+	Boundary int32
+	Name     string
+	Session  int32
+	Owner    string
+	Held     bool
+}
+
 // The shape of what orisun.list_indexes returns. It holds no rows.
 //
 //	state             READY, or BUILDING while questions cannot use it yet

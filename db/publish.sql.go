@@ -9,6 +9,15 @@ import (
 	"context"
 )
 
+const BeginLeases = `-- name: BeginLeases :exec
+SELECT orisun.begin_leases()
+`
+
+func (q *Queries) BeginLeases(ctx context.Context, db DBTX) error {
+	_, err := db.Exec(ctx, BeginLeases)
+	return err
+}
+
 const EventTable = `-- name: EventTable :one
 SELECT orisun.find_boundary_table(p_boundary => $1::text, p_suffix => '_orisun_es_event')::text AS name
 `
@@ -18,6 +27,35 @@ func (q *Queries) EventTable(ctx context.Context, db DBTX, boundary string) (str
 	var name string
 	err := row.Scan(&name)
 	return name, err
+}
+
+const FindFreeLeases = `-- name: FindFreeLeases :many
+SELECT f.boundary::text AS boundary, f.name::text AS name FROM orisun.find_free_leases() f
+`
+
+type FindFreeLeasesRow struct {
+	Boundary string
+	Name     string
+}
+
+func (q *Queries) FindFreeLeases(ctx context.Context, db DBTX) ([]FindFreeLeasesRow, error) {
+	rows, err := db.Query(ctx, FindFreeLeases)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []FindFreeLeasesRow
+	for rows.Next() {
+		var i FindFreeLeasesRow
+		if err := rows.Scan(&i.Boundary, &i.Name); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const GetPublishedPosition = `-- name: GetPublishedPosition :one
@@ -52,32 +90,48 @@ func (q *Queries) MovePublishedPosition(ctx context.Context, db DBTX, arg MovePu
 }
 
 const ReleaseLease = `-- name: ReleaseLease :one
-SELECT orisun.release_lease(p_boundary => $1::text, p_name => $2::text)::boolean AS released
+SELECT orisun.release_lease(p_boundary => $1::text, p_name => $2::text, p_stand_by => $3::boolean)::boolean AS released
 `
 
 type ReleaseLeaseParams struct {
 	Boundary string
 	Name     string
+	StandBy  bool
 }
 
 func (q *Queries) ReleaseLease(ctx context.Context, db DBTX, arg ReleaseLeaseParams) (bool, error) {
-	row := db.QueryRow(ctx, ReleaseLease, arg.Boundary, arg.Name)
+	row := db.QueryRow(ctx, ReleaseLease, arg.Boundary, arg.Name, arg.StandBy)
 	var released bool
 	err := row.Scan(&released)
 	return released, err
 }
 
 const TryLease = `-- name: TryLease :one
-SELECT orisun.try_lease(p_boundary => $1::text, p_name => $2::text)::boolean AS held
+SELECT orisun.try_lease(
+    p_boundary  => $1::text,
+    p_name      => $2::text,
+    p_owner     => $3::text,
+    p_any_owner => $4::boolean,
+    p_stand_by  => $5::boolean
+)::boolean AS held
 `
 
 type TryLeaseParams struct {
 	Boundary string
 	Name     string
+	Owner    string
+	AnyOwner bool
+	StandBy  bool
 }
 
 func (q *Queries) TryLease(ctx context.Context, db DBTX, arg TryLeaseParams) (bool, error) {
-	row := db.QueryRow(ctx, TryLease, arg.Boundary, arg.Name)
+	row := db.QueryRow(ctx, TryLease,
+		arg.Boundary,
+		arg.Name,
+		arg.Owner,
+		arg.AnyOwner,
+		arg.StandBy,
+	)
 	var held bool
 	err := row.Scan(&held)
 	return held, err

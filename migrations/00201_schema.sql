@@ -18,7 +18,8 @@ Errors raised by these functions have SQLSTATEs of the class OR, with JSON in DE
   OR011  another session makes or drops an index of the boundary
   OR012  the boundary cannot be deleted
   OR020  unknown user
-  OR021  the username is taken$$;
+  OR021  the username is taken
+  OR030  the name of a lease belongs to another user$$;
 
 -- +goose Down
 DROP SCHEMA orisun;

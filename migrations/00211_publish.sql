@@ -10,28 +10,114 @@ The number spells ORIL in ASCII. Which boundaries are published, and by whom:
 SELECT b.name, a.* FROM pg_locks l JOIN orisun.boundary b ON b.number = l.objid::integer JOIN pg_stat_activity a USING (pid)
  WHERE l.locktype = 'advisory' AND l.classid = orisun.lease_class()::oid AND l.granted$$;
 
+CREATE UNLOGGED TABLE orisun.lease (
+    boundary integer NOT NULL,
+    name     text    NOT NULL,
+    session  integer NOT NULL,
+    owner    text    NOT NULL,
+    held     boolean NOT NULL,
+    PRIMARY KEY (boundary, name, session)
+);
+
+CREATE UNIQUE INDEX lease_held_idx ON orisun.lease (boundary, name) WHERE held;
+
+COMMENT ON TABLE orisun.lease IS $$The leases of projectors and subscriber names: a row for each session that holds one (held) or stands by for it. A name belongs to its owner, a
+user, as long as a session that lives has a row of it. session is the pid of a lease session, which lives as long as it has the advisory lock of
+orisun.lease_session_class() and that pid: so a node takes one lock, however many leases it has. A row whose session is dead counts for nothing.
+Unlogged, as no lease outlives PostgreSQL. Which names are held, and by which node:
+SELECT b.name, l.name, a.client_addr FROM orisun.lease l JOIN orisun.boundary b ON b.number = l.boundary JOIN pg_stat_activity a ON a.pid = l.session
+ WHERE l.held$$;
+
 -- +goose StatementBegin
-CREATE FUNCTION orisun.try_lease(p_boundary text, p_name text) RETURNS boolean
+CREATE FUNCTION orisun.lease_session_class() RETURNS integer
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+AS $$ SELECT 1330792787 $$;
+-- +goose StatementEnd
+
+COMMENT ON FUNCTION orisun.lease_session_class() IS $$The first key of the advisory lock that shows that a lease session lives; the second is its pid. The number spells ORIS in ASCII.$$;
+
+-- +goose StatementBegin
+CREATE FUNCTION orisun.is_lease_session(p_session integer) RETURNS boolean
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN p_session = pg_backend_pid() OR NOT pg_try_advisory_xact_lock_shared(orisun.lease_session_class(), p_session);
+END
+$$;
+-- +goose StatementEnd
+
+COMMENT ON FUNCTION orisun.is_lease_session(integer) IS $$Whether a session that may hold leases (orisun.begin_leases) lives.$$;
+
+-- +goose StatementBegin
+CREATE FUNCTION orisun.begin_leases() RETURNS void
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    PERFORM pg_advisory_lock(orisun.lease_session_class(), pg_backend_pid());
+    DELETE FROM orisun.lease l
+     WHERE l.session IN (SELECT s.session FROM (SELECT DISTINCT o.session FROM orisun.lease o) s
+                          WHERE s.session = pg_backend_pid() OR NOT orisun.is_lease_session(s.session));
+END
+$$;
+-- +goose StatementEnd
+
+COMMENT ON FUNCTION orisun.begin_leases() IS $$Makes this session one that may hold leases, until it ends, and removes what dead sessions left. A session calls it once, before orisun.try_lease.$$;
+
+-- +goose StatementBegin
+CREATE FUNCTION orisun.try_lease(
+    p_boundary  text,
+    p_name      text,
+    p_owner     text    DEFAULT '',
+    p_any_owner boolean DEFAULT false,
+    p_stand_by  boolean DEFAULT false
+) RETURNS boolean
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     v_number integer := (orisun.find_boundary(p_boundary)).number;
+    v_owner  text;
+    v_holder integer;
 BEGIN
     IF p_name = 'publisher' THEN
         RETURN pg_try_advisory_lock(orisun.lease_class(), v_number);
     END IF;
-    RETURN pg_try_advisory_lock(hashtextextended(p_name, v_number));
+    PERFORM pg_advisory_xact_lock(hashtextextended(p_name, v_number)); -- one session at a time decides about a name
+    DELETE FROM orisun.lease l WHERE l.boundary = v_number AND l.name = p_name AND NOT orisun.is_lease_session(l.session);
+    SELECT max(l.owner), max(l.session) FILTER (WHERE l.held)
+      INTO v_owner, v_holder
+      FROM orisun.lease l
+     WHERE l.boundary = v_number AND l.name = p_name;
+    IF v_owner <> p_owner AND NOT p_any_owner THEN
+        RAISE EXCEPTION 'the name % of boundary % belongs to another user, as long as it is used', p_name, p_boundary
+            USING ERRCODE = 'OR030',
+                  DETAIL = jsonb_build_object('boundary', p_boundary, 'name', p_name)::text,
+                  HINT = 'Choose another name, or stop the subscribers that use it.';
+    END IF;
+    IF v_holder IS NULL OR p_stand_by THEN
+        INSERT INTO orisun.lease AS l (boundary, name, session, owner, held)
+        VALUES (v_number, p_name, pg_backend_pid(), coalesce(v_owner, p_owner), v_holder IS NULL)
+        ON CONFLICT (boundary, name, session) DO UPDATE SET held = true
+         WHERE v_holder IS NULL;
+    END IF;
+    RETURN v_holder IS NULL;
 END
 $$;
 -- +goose StatementEnd
 
-COMMENT ON FUNCTION orisun.try_lease(text, text) IS $$Takes a lease of a boundary for this session, if nobody else holds it; never waits. It ends with orisun.release_lease or with the session.
-A lease is a session advisory lock. That of the name 'publisher' has two keys, orisun.lease_class() and the boundary's number; that of any
-other name has one: hashtextextended(name, number). Taken twice by one session it is to be released twice. Raises OR001 for an unknown boundary.$$;
+COMMENT ON FUNCTION orisun.try_lease(text, text, text, boolean, boolean) IS $$Takes a lease of a boundary for this session, if no session holds it; never waits for it. It ends with orisun.release_lease or with the session.
+
+  p_name       'publisher' is an advisory lock of the keys orisun.lease_class() and the boundary's number, and has no owner; all other names are rows of orisun.lease
+  p_owner      the user to whom the name belongs while it is held or stood by; '' is the server itself
+  p_any_owner  take a name of another user, too: it remains that user's
+  p_stand_by   where the lease is held, keep the name for p_owner until this session takes or releases it
+
+Raises OR001 for an unknown boundary, and OR030 for a name that belongs to another user.$$;
 
 -- +goose StatementBegin
-CREATE FUNCTION orisun.release_lease(p_boundary text, p_name text) RETURNS boolean
+CREATE FUNCTION orisun.release_lease(p_boundary text, p_name text, p_stand_by boolean DEFAULT false) RETURNS boolean
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -43,13 +129,38 @@ BEGIN
     ELSIF p_name = 'publisher' THEN
         RETURN pg_advisory_unlock(orisun.lease_class(), v_number);
     END IF;
-    RETURN pg_advisory_unlock(hashtextextended(p_name, v_number));
+    IF p_stand_by THEN
+        UPDATE orisun.lease l SET held = false WHERE l.boundary = v_number AND l.name = p_name AND l.session = pg_backend_pid();
+    ELSE
+        DELETE FROM orisun.lease l WHERE l.boundary = v_number AND l.name = p_name AND l.session = pg_backend_pid();
+    END IF;
+    RETURN FOUND;
 END
 $$;
 -- +goose StatementEnd
 
-COMMENT ON FUNCTION orisun.release_lease(text, text) IS $$Gives up a lease that orisun.try_lease gave to this session. False, and a warning, when the session does not hold it. False as well when the boundary
-was deleted: its number is never used again, so the lock, which lasts as long as the session, keeps nothing from others.$$;
+COMMENT ON FUNCTION orisun.release_lease(text, text, boolean) IS $$Gives up a lease that this session holds or stands by for; with p_stand_by it stands by from now on. False when the session has no part in
+it, or the boundary was deleted: its number is never used again.$$;
+
+-- +goose StatementBegin
+CREATE FUNCTION orisun.find_free_leases() RETURNS TABLE (boundary text, name text)
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    v_alive integer[] := ARRAY(SELECT s.session FROM (SELECT DISTINCT l.session FROM orisun.lease l WHERE l.held) s WHERE orisun.is_lease_session(s.session));
+BEGIN
+    RETURN QUERY
+    SELECT b.name, w.name
+      FROM orisun.lease w
+      JOIN orisun.boundary b ON b.number = w.boundary
+     WHERE w.session = pg_backend_pid() AND NOT w.held
+       AND NOT EXISTS (SELECT FROM orisun.lease h WHERE h.boundary = w.boundary AND h.name = w.name AND h.held AND h.session = ANY (v_alive));
+END
+$$;
+-- +goose StatementEnd
+
+COMMENT ON FUNCTION orisun.find_free_leases() IS $$The leases for which this session stands by and which no session holds that lives: orisun.try_lease may get them.$$;
 
 -- +goose StatementBegin
 CREATE FUNCTION orisun.watch_leases(p_silent text[]) RETURNS SETOF text
@@ -116,6 +227,11 @@ SELECT orisun.move_published_position('orders', -1, -1)$$;
 DROP FUNCTION orisun.move_published_position(text, bigint, bigint);
 DROP FUNCTION orisun.get_published_position(text);
 DROP FUNCTION orisun.watch_leases(text[]);
-DROP FUNCTION orisun.release_lease(text, text);
-DROP FUNCTION orisun.try_lease(text, text);
+DROP FUNCTION orisun.find_free_leases();
+DROP FUNCTION orisun.release_lease(text, text, boolean);
+DROP FUNCTION orisun.try_lease(text, text, text, boolean, boolean);
+DROP FUNCTION orisun.begin_leases();
+DROP FUNCTION orisun.is_lease_session(integer);
+DROP FUNCTION orisun.lease_session_class();
+DROP TABLE orisun.lease;
 DROP FUNCTION orisun.lease_class();

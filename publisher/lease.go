@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/sethvargo/go-retry"
 
 	"github.com/oexza/orisun/db"
@@ -21,14 +22,23 @@ const PublisherLease = "publisher"
 var (
 	// ErrHeld says that somebody else holds the lease: another node, or another part of this one.
 	ErrHeld = errors.New("the lease is held elsewhere")
+	// errContended says that another session decides about the same name at this moment, so that this one does not stand by yet.
+	errContended = fmt.Errorf("%w: another session decides about it", ErrHeld)
 	// ErrLost says that the lease connection is down, and every lease of this node with it. It is the cause of a Lease's context.
 	ErrLost = errors.New("the lease connection is lost")
 	// ErrReleased says that a lease was given up by Release. It is the cause of a Lease's context.
 	ErrReleased = errors.New("the lease is released")
 )
 
-// leasePoll is how often a standby looks whether a lease is free.
+// leasePoll is how often a standby looks whether the lease of a publisher is free. Of all others the heartbeat finds those that are free.
 const leasePoll = time.Second
+
+// Owner is the user to whom a name belongs while it is held or stood by. The zero Owner is the server itself.
+type Owner struct {
+	User string
+	// MayTakeAny lets this user stand by for the names of other users.
+	MayTakeAny bool
+}
 
 // Leases holds any number of leases on one PostgreSQL connection. A lease is exclusive in the cluster: among the nodes, as it is an
 // advisory lock of the connection's session, and within the node, as there is one Lease value for each.
@@ -42,8 +52,14 @@ type Leases struct {
 	log    *slog.Logger
 
 	mu      sync.Mutex
-	session *session      // nil while there is no connection
-	changed chan struct{} // closed, and another one put in its place, when a lease may have become free
+	session *session // nil while there is no connection
+	waiting map[leaseKey]*leaseWait
+}
+
+// leaseWait is what those have in common that wait for one lease in this node.
+type leaseWait struct {
+	waiters int
+	changed chan struct{} // closed, and another one put in its place, when the lease may have become free
 }
 
 // NewLeases returns leases on a connection that Run will make with a copy of config, and with settings of our own.
@@ -51,7 +67,14 @@ func NewLeases(config *pgx.ConnConfig, log *slog.Logger) *Leases {
 	config = config.Copy()
 	pgsession.Prepare(config, pgsession.Leases)
 	config.ConnectTimeout = statementLimit
-	return &Leases{config: config, log: log, changed: make(chan struct{})}
+	prepare := config.AfterConnect
+	config.AfterConnect = func(ctx context.Context, conn *pgconn.PgConn) error {
+		if err := prepare(ctx, conn); err != nil {
+			return err
+		}
+		return conn.ExecParams(ctx, db.BeginLeases, nil, nil, nil, nil).Read().Err
+	}
+	return &Leases{config: config, log: log, waiting: make(map[leaseKey]*leaseWait)}
 }
 
 // Run keeps the connection until ctx ends, then closes it, which ends all leases. It connects again, for as long as it takes.
@@ -93,7 +116,7 @@ func (l *Leases) connect(ctx context.Context) (*pgx.Conn, error) {
 
 // serve lends out a connection until it fails or ctx ends.
 func (l *Leases) serve(ctx context.Context, conn *pgx.Conn) error {
-	s := newSession(conn)
+	s := newSession(conn, l)
 	l.replace(s)
 	s.watch(ctx, l.log)
 	l.replace(nil)
@@ -102,59 +125,124 @@ func (l *Leases) serve(ctx context.Context, conn *pgx.Conn) error {
 
 func (l *Leases) replace(s *session) {
 	l.mu.Lock()
+	defer l.mu.Unlock()
 	l.session = s
+	for _, w := range l.waiting {
+		w.wake()
+	}
+}
+
+// wake makes the waiters of a lease try at once.
+func (l *Leases) wake(key leaseKey) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if w := l.waiting[key]; w != nil {
+		w.wake()
+	}
+}
+
+func (w *leaseWait) wake() {
+	close(w.changed)
+	w.changed = make(chan struct{})
+}
+
+func (l *Leases) current() *session {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.session
+}
+
+// isAwaited says whether a waiter of this node stands by for a lease.
+func (l *Leases) isAwaited(key leaseKey) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.waiting[key] != nil
+}
+
+// standBy counts a waiter of a lease.
+func (l *Leases) standBy(key leaseKey) *leaseWait {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	w := l.waiting[key]
+	if w == nil {
+		w = &leaseWait{changed: make(chan struct{})}
+		l.waiting[key] = w
+	}
+	w.waiters++
+	return w
+}
+
+// endStandBy ends what standBy began. Where the lease was not taken, the name stops to belong to its user with the last waiter.
+func (l *Leases) endStandBy(key leaseKey, w *leaseWait, taken bool) {
+	l.mu.Lock()
+	w.waiters--
+	last := w.waiters == 0
+	if last {
+		delete(l.waiting, key)
+	}
+	s := l.session
 	l.mu.Unlock()
-	l.wake()
+	if last && !taken && s != nil && key.name != PublisherLease {
+		s.withdraw(key)
+	}
 }
 
-// wake makes those who wait for a lease look at once.
-func (l *Leases) wake() {
+// changedOf is closed when the lease may have become free.
+func (l *Leases) changedOf(w *leaseWait) <-chan struct{} {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	close(l.changed)
-	l.changed = make(chan struct{})
-}
-
-func (l *Leases) current() (*session, <-chan struct{}) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.session, l.changed
+	return w.changed
 }
 
 // TryAcquire takes the lease of a name in a boundary, or says at once why not: ErrHeld, ErrLost, the context's end, or what PostgreSQL
 // says (OR001 for an unknown boundary). Names: PublisherLease, "projector/<name>", "subscriber/<name>".
 func (l *Leases) TryAcquire(ctx context.Context, boundary, name string) (*Lease, error) {
-	s, _ := l.current()
+	return l.try(ctx, leaseKey{boundary, name}, Owner{}, false)
+}
+
+func (l *Leases) try(ctx context.Context, key leaseKey, owner Owner, standBy bool) (*Lease, error) {
+	s := l.current()
 	if s == nil {
 		return nil, ErrLost
 	}
-	lease := &Lease{leases: l, session: s, key: leaseKey{boundary, name}}
-	if err := s.take(ctx, lease); err != nil {
+	lease := &Lease{leases: l, session: s, key: key, owner: owner}
+	if err := s.take(ctx, lease, standBy); err != nil {
 		return nil, err
 	}
 	return lease, nil
 }
 
-// Acquire waits until it has the lease, looking once a second, and at once when this node releases one. Others never wait for a
-// waiter. Its errors are those of TryAcquire but ErrHeld and ErrLost, which it waits out.
+// Acquire waits until it has the lease: it tries when this node releases it, and when the look of each second finds it free. Its errors are those
+// of TryAcquire but ErrHeld and ErrLost, which it waits out.
 func (l *Leases) Acquire(ctx context.Context, boundary, name string) (*Lease, error) {
-	return l.acquire(ctx, boundary, name, func(error) {})
+	return l.acquire(ctx, leaseKey{boundary, name}, Owner{}, func(error) {})
 }
 
-// acquire is Acquire that tells of each ErrHeld and ErrLost.
-func (l *Leases) acquire(ctx context.Context, boundary, name string, tell func(error)) (*Lease, error) {
+// AcquireFor is Acquire for a user, to whom the name belongs while it is held or stood by. Where it belongs to another one, the error is OR030.
+func (l *Leases) AcquireFor(ctx context.Context, boundary, name string, owner Owner) (*Lease, error) {
+	return l.acquire(ctx, leaseKey{boundary, name}, owner, func(error) {})
+}
+
+// acquire is Acquire that reports each ErrHeld and ErrLost.
+func (l *Leases) acquire(ctx context.Context, key leaseKey, owner Owner, report func(error)) (lease *Lease, err error) {
+	w := l.standBy(key)
+	defer func() { l.endStandBy(key, w, lease != nil) }()
 	poll := time.NewTicker(leasePoll)
 	defer poll.Stop()
 	for {
-		_, changed := l.current()
-		lease, err := l.TryAcquire(ctx, boundary, name)
+		changed := l.changedOf(w)
+		lease, err = l.try(ctx, key, owner, true)
 		if !errors.Is(err, ErrHeld) && !errors.Is(err, ErrLost) {
 			return lease, err
 		}
-		tell(err)
+		report(err)
+		var due <-chan time.Time
+		if key.name == PublisherLease || errors.Is(err, errContended) {
+			due = poll.C
+		}
 		select {
 		case <-changed:
-		case <-poll.C:
+		case <-due:
 		case <-ctx.Done():
 			return nil, context.Cause(ctx)
 		}
@@ -166,6 +254,7 @@ type Lease struct {
 	leases  *Leases
 	session *session
 	key     leaseKey
+	owner   Owner
 
 	ctx    context.Context
 	cancel context.CancelCauseFunc
@@ -195,7 +284,7 @@ func (l *Lease) Release() {
 	}
 	l.cancel(ErrReleased)
 	l.session.giveBack(l)
-	l.leases.wake()
+	l.leases.wake(l.key)
 }
 
 // String names the lease for messages.

@@ -27,17 +27,20 @@ const (
 
 // session is one life of the lease connection.
 type session struct {
-	turn chan struct{} // holds one token; who puts it in may use what follows
-	conn *pgx.Conn
-	held map[leaseKey]*Lease
-	seen map[string]int // marks of other nodes' sessions, and how many looks in a row saw each
+	leases *Leases
+	turn   chan struct{} // holds one token; who puts it in may use what follows
+	conn   *pgx.Conn
+	held   map[leaseKey]*Lease
+	seen   map[string]int // marks of other nodes' sessions, and how many looks in a row saw each
+
+	standsBy bool // some lease with a row was held elsewhere
 
 	ctx context.Context // ends with the connection
 	end context.CancelCauseFunc
 }
 
-func newSession(conn *pgx.Conn) *session {
-	s := &session{turn: make(chan struct{}, 1), conn: conn, held: map[leaseKey]*Lease{}}
+func newSession(conn *pgx.Conn, leases *Leases) *session {
+	s := &session{leases: leases, turn: make(chan struct{}, 1), conn: conn, held: map[leaseKey]*Lease{}}
 	s.ctx, s.end = context.WithCancelCause(context.Background())
 	return s
 }
@@ -84,6 +87,21 @@ func (s *session) look(ctx context.Context, tx db.DBTX) error {
 		seen[mark] = s.seen[mark] + 1
 	}
 	s.seen = seen
+	return s.findFree(ctx, tx)
+}
+
+// findFree wakes the waiters of leases that became free on other nodes: one statement for all of them.
+func (s *session) findFree(ctx context.Context, tx db.DBTX) error {
+	if !s.standsBy {
+		return nil
+	}
+	free, err := db.New().FindFreeLeases(ctx, tx)
+	if err != nil {
+		return err
+	}
+	for _, f := range free {
+		s.leases.wake(leaseKey{f.Boundary, f.Name})
+	}
 	return nil
 }
 
@@ -123,18 +141,24 @@ func (s *session) do(ctx context.Context, statement func(context.Context, db.DBT
 	return err
 }
 
-// take makes a lease held, or returns ErrHeld. PostgreSQL would give the same session the same lock twice, so what this node holds is
-// looked up first.
-func (s *session) take(ctx context.Context, lease *Lease) error {
+// take makes a lease held, or returns ErrHeld. PostgreSQL would give the same session the same advisory lock twice, so what this node holds is
+// looked up first; whether a user may stand by for a name that another one holds on this node is PostgreSQL's to say.
+func (s *session) take(ctx context.Context, lease *Lease, standBy bool) error {
 	return s.do(ctx, func(ctx context.Context, tx db.DBTX) error {
-		if s.held[lease.key] != nil {
+		if held := s.held[lease.key]; held != nil && held.owner.User == lease.owner.User {
 			return ErrHeld
 		}
-		held, err := db.New().TryLease(ctx, tx, db.TryLeaseParams{Boundary: lease.key.boundary, Name: lease.key.name})
+		held, err := db.New().TryLease(ctx, tx, db.TryLeaseParams{
+			Boundary: lease.key.boundary, Name: lease.key.name, Owner: lease.owner.User, AnyOwner: lease.owner.MayTakeAny, StandBy: standBy,
+		})
+		if isLocked(err) {
+			return errContended
+		}
 		if err != nil {
 			return err
 		}
 		if !held {
+			s.standsBy = true
 			return ErrHeld
 		}
 		lease.ctx, lease.cancel = context.WithCancelCause(s.ctx)
@@ -143,14 +167,40 @@ func (s *session) take(ctx context.Context, lease *Lease) error {
 	})
 }
 
-// giveBack unlocks a lease. Where that fails, only the end of the session surely unlocks.
+// giveBack releases a lease; the name remains its user's where another one of this node stands by. Where that fails, only the end of the session
+// surely releases it.
 func (s *session) giveBack(lease *Lease) {
 	err := s.do(s.ctx, func(ctx context.Context, tx db.DBTX) error {
 		delete(s.held, lease.key)
-		_, err := db.New().ReleaseLease(ctx, tx, db.ReleaseLeaseParams{Boundary: lease.key.boundary, Name: lease.key.name})
+		_, err := db.New().ReleaseLease(ctx, tx, db.ReleaseLeaseParams{
+			Boundary: lease.key.boundary, Name: lease.key.name, StandBy: s.leases.isAwaited(lease.key),
+		})
 		return err
 	})
 	if err != nil {
 		s.end(fmt.Errorf("%w: release the lease %s: %w", ErrLost, lease, err))
 	}
+}
+
+// withdraw ends the standing by for a lease that nothing in this node holds or waits for. It may fail as giveBack.
+func (s *session) withdraw(key leaseKey) {
+	err := s.do(s.ctx, func(ctx context.Context, tx db.DBTX) error {
+		if s.held[key] != nil || s.leases.isAwaited(key) {
+			return nil
+		}
+		_, err := db.New().ReleaseLease(ctx, tx, db.ReleaseLeaseParams{Boundary: key.boundary, Name: key.name})
+		return err
+	})
+	if err != nil && !isUnknownBoundary(err) {
+		s.end(fmt.Errorf("%w: withdraw from the lease %s of %s: %w", ErrLost, key.name, key.boundary, err))
+	}
+}
+
+func isLocked(err error) bool { return hasState(err, "55P03") }
+
+func isUnknownBoundary(err error) bool { return hasState(err, "OR001") }
+
+func hasState(err error, state string) bool {
+	var refused *pgconn.PgError
+	return errors.As(err, &refused) && refused.Code == state
 }

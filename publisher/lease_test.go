@@ -3,6 +3,7 @@ package publisher_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"runtime"
 	"sync"
@@ -328,4 +329,138 @@ func TestTheManualShowsWhoPublishes(t *testing.T) {
 	if err != nil || name != "b" {
 		t.Errorf("%q, %v", name, err)
 	}
+}
+
+// wantState checks the SQLSTATE of an error.
+func wantState(t *testing.T, err error, state string) {
+	t.Helper()
+	var refused *pgconn.PgError
+	if !errors.As(err, &refused) || refused.Code != state {
+		t.Errorf("error %v, want %s", err, state)
+	}
+}
+
+// TestANameBelongsToTheUserWhoHoldsItOrStandsBy on two nodes.
+func TestANameBelongsToTheUserWhoHoldsItOrStandsBy(t *testing.T) {
+	pool := leaseDatabase(t)
+	first, _ := newLeases(t, pool.Config().ConnConfig)
+	second, _ := newLeases(t, pool.Config().ConnConfig)
+	const name = "subscriber/billing"
+	ann, bob, admin := publisher.Owner{User: "ann"}, publisher.Owner{User: "bob"}, publisher.Owner{User: "admin", MayTakeAny: true}
+	acquireFor := func(ctx context.Context, leases *publisher.Leases, owner publisher.Owner) <-chan *publisher.Lease {
+		acquired := make(chan *publisher.Lease, 1)
+		go func() {
+			defer close(acquired)
+			lease, err := leases.AcquireFor(ctx, "a", name, owner)
+			if err == nil {
+				acquired <- lease
+			} else if ctx.Err() == nil {
+				t.Error(err)
+			}
+		}()
+		return acquired
+	}
+	// rows waits until so many sessions have a part in the name.
+	rows := func(want int) {
+		t.Helper()
+		eventually(t, "the sessions that have a part in the name", func() (bool, error) {
+			var n int
+			err := pool.QueryRow(t.Context(), "SELECT count(*) FROM orisun.lease WHERE name = $1", name).Scan(&n)
+			return n == want, err
+		})
+	}
+	acquire(t, first, "a", publisher.PublisherLease) // both are connected
+	acquire(t, second, "b", publisher.PublisherLease)
+	held := <-acquireFor(t.Context(), first, ann)
+	for _, leases := range []*publisher.Leases{first, second} {
+		_, err := leases.AcquireFor(t.Context(), "a", name, bob)
+		wantState(t, err, "OR030")
+	}
+	standby := acquireFor(t.Context(), second, ann)
+	rows(2)
+	held.Release()
+	held = <-standby
+	if held == nil {
+		t.Fatal("the standby did not take over")
+	}
+
+	// An admin may stand by, and the name remains ann's as long as she does, too.
+	waiting, leave := context.WithCancel(t.Context())
+	standby = acquireFor(waiting, first, admin)
+	annToo := acquireFor(waiting, second, ann)
+	rows(2)
+	held.Release()
+	select { // of two that stand by either may be first
+	case held = <-standby:
+	case held = <-annToo:
+	}
+	_, err := first.AcquireFor(t.Context(), "a", name, bob)
+	wantState(t, err, "OR030")
+	leave()
+	<-standby
+	<-annToo
+	held.Release()
+
+	// No session uses it any more: it is free for all.
+	rows(0)
+	if held = <-acquireFor(t.Context(), second, bob); held != nil {
+		held.Release()
+	}
+}
+
+// TestAHolderThatIsKilledLosesItsNames: its session is what proves that it lives.
+func TestAHolderThatIsKilledLosesItsNames(t *testing.T) {
+	pool := leaseDatabase(t)
+	first, stop := newLeases(t, pool.Config().ConnConfig)
+	second, _ := newLeases(t, pool.Config().ConnConfig)
+	held := acquire(t, first, "a", "subscriber/x")
+	other := acquire(t, first, "a", "subscriber/y")
+	standby := wait(t, second, "a", "subscriber/x")
+	eventually(t, "the second node stands by", func() (standsBy bool, err error) {
+		err = pool.QueryRow(t.Context(), "SELECT EXISTS (SELECT FROM orisun.lease WHERE name = 'subscriber/x' AND NOT held)").Scan(&standsBy)
+		return standsBy, err
+	})
+	kill(t, pool, held)
+	if lease := <-standby; lease == nil {
+		t.Fatal("the standby did not take over")
+	}
+	ends(t, held, publisher.ErrLost)
+	ends(t, other, publisher.ErrLost)
+	acquire(t, second, "a", "subscriber/y")
+	stop()
+
+	third, _ := newLeases(t, pool.Config().ConnConfig)
+	acquire(t, third, "b", "subscriber/z")
+	var dead int
+	if err := pool.QueryRow(t.Context(), "SELECT count(*) FROM orisun.lease l WHERE NOT orisun.is_lease_session(l.session)").Scan(&dead); err != nil || dead != 0 {
+		t.Errorf("%d leases of dead sessions are left, %v", dead, err)
+	}
+}
+
+// TestManyNamesTakeNoLocks holds as many names as once filled PostgreSQL's lock table.
+func TestManyNamesTakeNoLocks(t *testing.T) {
+	pool := leaseDatabase(t)
+	leases, _ := newLeases(t, pool.Config().ConnConfig)
+	first := acquire(t, leases, "a", "subscriber/0")
+	var pid int
+	err := first.Do(t.Context(), func(ctx context.Context, tx db.DBTX) error {
+		return tx.QueryRow(ctx, "SELECT pg_backend_pid()").Scan(&pid)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const names = 7_700
+	for i := 1; i < names; i++ {
+		acquire(t, leases, "a", fmt.Sprint("subscriber/", i))
+	}
+	var locks, rows int
+	err = pool.QueryRow(t.Context(), "SELECT (SELECT count(*) FROM pg_locks WHERE pid = $1 AND locktype = 'advisory'), (SELECT count(*) FROM orisun.lease WHERE held)", pid).Scan(&locks, &rows)
+	if err != nil || locks != 1 || rows != names {
+		t.Errorf("%d names take %d locks, %v", rows, locks, err)
+	}
+	if _, err := pool.Exec(t.Context(), `SELECT orisun.insert_events_with_consistency('b', '{}', '[{"event_id": "1", "event_type": "T", "data": {}}]')`); err != nil {
+		t.Errorf("a save beside them: %v", err)
+	}
+	first.Release()
+	acquire(t, leases, "a", "subscriber/0")
 }

@@ -134,7 +134,7 @@ func (o *outbox) run(ctx context.Context) {
 }
 
 func (o *outbox) acquire(ctx context.Context) (*Lease, error) {
-	lease, err := o.config.Leases.acquire(ctx, o.boundary, PublisherLease, func(err error) {
+	lease, err := o.config.Leases.acquire(ctx, leaseKey{o.boundary, PublisherLease}, Owner{}, func(err error) {
 		if !errors.Is(err, ErrHeld) {
 			o.change(func(s *Status) { s.Trouble = err }) // Leases logs it
 			return

@@ -55,7 +55,7 @@ func (p *Projector) Run(ctx context.Context) error {
 
 // lead projects as long as it has the lease and nothing fails, and tells works after each success.
 func (p *Projector) lead(ctx context.Context, works func()) error {
-	lease, err := p.leases.acquire(ctx, p.boundary, "projector/"+p.name, func(err error) {
+	lease, err := p.leases.acquire(ctx, leaseKey{p.boundary, "projector/" + p.name}, Owner{}, func(err error) {
 		if errors.Is(err, ErrHeld) && !p.waits {
 			p.log.Info("Failed to start user projection (likely due to lock contention)")
 			p.waits = true

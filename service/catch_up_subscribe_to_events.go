@@ -28,8 +28,8 @@ type Feed interface {
 }
 
 // AcquireSubscriber waits until no other subscriber of the boundary, on any node, holds the name. held ends, with a cause, when the name is
-// lost; release gives it up. Errors: the cause of ctx, or PostgreSQL's.
-type AcquireSubscriber func(ctx context.Context, boundary, name string) (held context.Context, release func(), err error)
+// lost; release gives it up. Errors: the cause of ctx, or PostgreSQL's: OR030 for a name that belongs to another user.
+type AcquireSubscriber func(ctx context.Context, boundary, name string, user SubscriberUser) (held context.Context, release func(), err error)
 
 var (
 	errDraining = streamEnds("the server is shutting down; subscribe again, after the last event that came")
@@ -41,7 +41,7 @@ var (
 // that another stream holds is waited for, with the stream open.
 //
 // It ends with an error always: INVALID_ARGUMENT with field paths, NOT_FOUND for an unknown boundary, RESOURCE_EXHAUSTED for an event
-// larger than the send limit, UNAVAILABLE when PostgreSQL is away, the name is lost or the server drains, CANCELLED by the client.
+// larger than the send limit and for a subscriber_name beyond the user's limit, PERMISSION_DENIED for one that another user uses, UNAVAILABLE when PostgreSQL is away, the name is lost or the server drains, CANCELLED by the client.
 func (s *EventStore) CatchUpSubscribeToEvents(in *orisunpb.CatchUpSubscribeToEventStoreRequest, stream grpc.ServerStreamingServer[orisunpb.Event]) error {
 	var v violations
 	v.boundary(in.GetBoundary())
@@ -75,6 +75,14 @@ func (s *EventStore) CatchUpSubscribeToEvents(in *orisunpb.CatchUpSubscribeToEve
 func (s *EventStore) subscribe(ctx context.Context, end context.CancelCauseFunc,
 	in *orisunpb.CatchUpSubscribeToEventStoreRequest, stream grpc.ServerStreamingServer[orisunpb.Event],
 ) error {
+	user := subscriberUser(ctx, in.GetBoundary())
+	if in.GetSubscriberName() != "" {
+		leave, err := s.names.enter(user)
+		if err != nil {
+			return err
+		}
+		defer leave()
+	}
 	last, err := s.lastPosition(ctx, in.GetBoundary())
 	if err != nil {
 		return err
@@ -87,7 +95,7 @@ func (s *EventStore) subscribe(ctx context.Context, end context.CancelCauseFunc,
 		return status.Error(codes.Canceled, "the client went away before the stream began") // gRPC calls it INTERNAL: a second header
 	}
 	if name := in.GetSubscriberName(); name != "" {
-		held, release, err := s.config.AcquireSubscriber(ctx, in.GetBoundary(), name)
+		held, release, err := s.config.AcquireSubscriber(ctx, in.GetBoundary(), name, user)
 		if err != nil {
 			return err
 		}

@@ -46,6 +46,8 @@ type Config struct {
 	Feed Feed
 	// AcquireSubscriber makes a subscriber_name exclusive. Needed with Feed.
 	AcquireSubscriber AcquireSubscriber
+	// MaxSubscriberNames is how many subscriptions with a name a user may have open. 0: any number.
+	MaxSubscriberNames int
 	// Serving ends when the server begins to drain, and subscriptions end with it. nil: they never do.
 	Serving context.Context
 	// Info is what GetServerInfo answers.
@@ -75,6 +77,7 @@ type EventStore struct {
 	lanes       *writeLanes
 	builds      *slots // changes of indexes
 	checkBudget time.Duration
+	names       subscriberNames
 
 	shortage shortage
 }
@@ -88,6 +91,7 @@ func NewEventStore(config Config) *EventStore {
 	if store.reads = config.ReadShare; store.reads == nil {
 		store.reads = NewReadShare(int(config.Read.Config().MaxConns))
 	}
+	store.names = subscriberNames{limit: config.MaxSubscriberNames, open: make(map[string]int)}
 	store.lanes, store.builds, store.checkBudget = newWriteLanes(int(config.Write.Config().MaxConns)), newSlots(maxBuilds, maxWaitingBuilds), checkBudget
 	store.advice = newAdviser(func(ctx context.Context, boundary string, keys []string) (bool, error) {
 		return store.queries.IsServed(ctx, config.Read, db.IsServedParams{Boundary: boundary, Keys: keys})

@@ -15,6 +15,7 @@ import (
 
 // asUser is a context whose caller is a user.
 func asUser(t *testing.T, user string) context.Context {
+	t.Helper()
 	return auth.NewContext(t.Context(), auth.Identity{UserID: user, Username: user})
 }
 

@@ -43,6 +43,11 @@ func (c PGConfig) directoryPool() poolLimits {
 	return poolLimits{directoryConnections, 1, c.AdminMaxLifetime, c.AdminMaxIdleTime}
 }
 
+// probePool is readiness's own.
+func (c PGConfig) probePool() poolLimits {
+	return poolLimits{probeConnections, 1, c.AdminMaxLifetime, c.AdminMaxIdleTime}
+}
+
 func (c PGConfig) adminPool() poolLimits {
 	return poolLimits{c.AdminMaxOpen, c.AdminMaxIdle, c.AdminMaxLifetime, c.AdminMaxIdleTime}
 }

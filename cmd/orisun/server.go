@@ -123,7 +123,7 @@ func (s *Server) Run(ctx context.Context) (err error) {
 	}
 	defer directory.Close()
 	// Neither do reads and logins make the server look as if it were not ready.
-	probe, err := newPool(ctx, s.config.PG, probeConnections, 1, telemetry.traceQueries)
+	probe, err := newPool(ctx, s.config.PG, s.config.PG.probePool(), telemetry.traceQueries)
 	if err != nil {
 		return err
 	}
@@ -177,10 +177,10 @@ func (s *Server) Run(ctx context.Context) (err error) {
 		BoundaryDeleted:   streams.publisher.Remove,
 		Configured:        s.config.names,
 		Feed:              streams.feed,
-		AcquireSubscriber: acquireSubscriber(streams.leases),
-		Serving:           serving,
-		Telemetry:         telemetry.ofStore(streams.publisher.Traced),
-		Log:               s.log,
+		AcquireSubscriber: acquireSubscriber(streams.leases), MaxSubscriberNames: s.config.GRPC.MaxSubscriberNames,
+		Serving:   serving,
+		Telemetry: telemetry.ofStore(streams.publisher.Traced),
+		Log:       s.log,
 		Info: &orisunpb.GetServerInfoResponse{
 			Version: build.version, GitCommit: build.commit, BuildTime: build.date,
 			Backend: orisunpb.StorageBackend_STORAGE_BACKEND_POSTGRES,

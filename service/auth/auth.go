@@ -55,6 +55,11 @@ type Identity struct {
 	grants grants
 }
 
+// Administers says whether the caller may administer a boundary: it has role admin, or admin:BOUNDARY.
+func (i Identity) Administers(boundary string) bool {
+	return i.grants.admin || i.grants.scoped[boundary].index
+}
+
 type identityKey struct{}
 
 // NewContext returns a context that carries the caller's identity.
