@@ -48,11 +48,8 @@ var sqlStates = []sqlState{
 	{"OR012", codes.FailedPrecondition, true}, // the boundary cannot be deleted
 	{"OR020", codes.NotFound, true},           // unknown user
 	{"OR021", codes.AlreadyExists, true},      // the username is taken
-<<<<<<< HEAD
 	{"42501", codes.FailedPrecondition, true}, // the server's role lacks a right, which the text names
-=======
 	{"OR030", codes.PermissionDenied, true},   // a subscriber_name belongs to another user
->>>>>>> c372858 (Subscriber names belong to their user and take no locks)
 	{"2BP01", codes.FailedPrecondition, true}, // something of others depends on the boundary's tables
 	{"22", codes.InvalidArgument, true},       // data exception: JSON, numbers, encodings
 	{"23", codes.InvalidArgument, false},      // a constraint of the event table
