@@ -73,6 +73,17 @@ func (q *Queries) DropBoundary(ctx context.Context, db DBTX, arg DropBoundaryPar
 	return events, err
 }
 
+const FindBoundarySchema = `-- name: FindBoundarySchema :one
+SELECT orisun.find_boundary_schema(p_boundary => $1::text)::text AS schema_name
+`
+
+func (q *Queries) FindBoundarySchema(ctx context.Context, db DBTX, boundary string) (string, error) {
+	row := db.QueryRow(ctx, FindBoundarySchema, boundary)
+	var schema_name string
+	err := row.Scan(&schema_name)
+	return schema_name, err
+}
+
 const FindOpenSchemas = `-- name: FindOpenSchemas :many
 SELECT orisun.find_open_schemas()::text AS schema_name
 `

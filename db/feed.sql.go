@@ -10,19 +10,17 @@ import (
 )
 
 const FollowEvents = `-- name: FollowEvents :many
-SELECT global_id, transaction_id, date_created, event_id, event_type, data, metadata, matches FROM orisun.follow_events(
-    p_boundary       => $1::text,
-    p_criteria       => $2::jsonb,
-    p_transaction_id => $3::bigint,
-    p_global_id      => $4::bigint,
-    p_window         => $5::integer,
-    p_count          => $6::integer
+SELECT global_id, transaction_id, date_created, event_id, event_type, data, metadata, matches FROM orisun_boundary.follow_events(
+    p_criteria       => $1::jsonb[],
+    p_transaction_id => $2::bigint,
+    p_global_id      => $3::bigint,
+    p_window         => $4::integer,
+    p_count          => $5::integer
 )
 `
 
 type FollowEventsParams struct {
-	Boundary      string
-	Criteria      string
+	Criteria      []string
 	TransactionID int64
 	GlobalID      int64
 	ScanWindow    int32
@@ -31,7 +29,6 @@ type FollowEventsParams struct {
 
 func (q *Queries) FollowEvents(ctx context.Context, db DBTX, arg FollowEventsParams) ([]OrisunFollowedEvent, error) {
 	rows, err := db.Query(ctx, FollowEvents,
-		arg.Boundary,
 		arg.Criteria,
 		arg.TransactionID,
 		arg.GlobalID,
@@ -74,4 +71,41 @@ func (q *Queries) GetLastPosition(ctx context.Context, db DBTX, boundary string)
 	var i OrisunEventPosition
 	err := row.Scan(&i.TransactionID, &i.GlobalID)
 	return i, err
+}
+
+const NextEvents = `-- name: NextEvents :many
+SELECT global_id, transaction_id, date_created, event_id, event_type, data, metadata FROM orisun_boundary.next_events(p_global_id => $1::bigint, p_count => $2::integer)
+`
+
+type NextEventsParams struct {
+	GlobalID int64
+	Count    int32
+}
+
+func (q *Queries) NextEvents(ctx context.Context, db DBTX, arg NextEventsParams) ([]OrisunEvent, error) {
+	rows, err := db.Query(ctx, NextEvents, arg.GlobalID, arg.Count)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []OrisunEvent
+	for rows.Next() {
+		var i OrisunEvent
+		if err := rows.Scan(
+			&i.GlobalID,
+			&i.TransactionID,
+			&i.DateCreated,
+			&i.EventID,
+			&i.EventType,
+			&i.Data,
+			&i.Metadata,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }

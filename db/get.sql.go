@@ -9,122 +9,59 @@ import (
 	"context"
 )
 
-const ComposePage = `-- name: ComposePage :one
-SELECT coalesce(orisun.compose_page(
-    p_boundary     => $1::text,
-    p_tag_criteria => $2::integer[],
-    p_tag_keys     => $3::text[],
-    p_tag_values   => $4::text[],
-    p_bound        => $5::boolean,
-    p_descending   => $6::boolean
-), '')::text AS statement
+const ExplainPage = `-- name: ExplainPage :one
+SELECT orisun.explain_page(
+    p_boundary             => $1::text,
+    p_criteria             => $2::jsonb[],
+    p_after_transaction_id => $3::bigint,
+    p_after_global_id      => $4::bigint,
+    p_end_transaction_id   => $5::bigint,
+    p_end_global_id        => $6::bigint,
+    p_descending           => $7::boolean,
+    p_count                => $8::integer
+)::jsonb AS explanation
 `
 
-type ComposePageParams struct {
-	Boundary    string
-	TagCriteria []int32
-	TagKeys     []string
-	TagValues   []string
-	Bound       bool
-	Descending  bool
+type ExplainPageParams struct {
+	Boundary           string
+	Criteria           []string
+	AfterTransactionID *int64
+	AfterGlobalID      *int64
+	EndTransactionID   *int64
+	EndGlobalID        *int64
+	Descending         bool
+	Count              int32
 }
 
-func (q *Queries) ComposePage(ctx context.Context, db DBTX, arg ComposePageParams) (string, error) {
-	row := db.QueryRow(ctx, ComposePage,
+func (q *Queries) ExplainPage(ctx context.Context, db DBTX, arg ExplainPageParams) (string, error) {
+	row := db.QueryRow(ctx, ExplainPage,
 		arg.Boundary,
-		arg.TagCriteria,
-		arg.TagKeys,
-		arg.TagValues,
-		arg.Bound,
-		arg.Descending,
-	)
-	var statement string
-	err := row.Scan(&statement)
-	return statement, err
-}
-
-const GetEvents = `-- name: GetEvents :many
-SELECT global_id, transaction_id, date_created, event_id, event_type, data, metadata FROM orisun.get_events(
-    p_boundary       => $1::text,
-    p_tag_criteria   => $2::integer[],
-    p_tag_keys       => $3::text[],
-    p_tag_values     => $4::text[],
-    p_transaction_id => $5::bigint,
-    p_global_id      => $6::bigint,
-    p_inclusive      => $7::boolean,
-    p_descending     => $8::boolean,
-    p_count          => $9::integer
-)
-`
-
-type GetEventsParams struct {
-	Boundary      string
-	TagCriteria   []int32
-	TagKeys       []string
-	TagValues     []string
-	TransactionID *int64
-	GlobalID      *int64
-	Inclusive     bool
-	Descending    bool
-	Count         int32
-}
-
-func (q *Queries) GetEvents(ctx context.Context, db DBTX, arg GetEventsParams) ([]OrisunEvent, error) {
-	rows, err := db.Query(ctx, GetEvents,
-		arg.Boundary,
-		arg.TagCriteria,
-		arg.TagKeys,
-		arg.TagValues,
-		arg.TransactionID,
-		arg.GlobalID,
-		arg.Inclusive,
+		arg.Criteria,
+		arg.AfterTransactionID,
+		arg.AfterGlobalID,
+		arg.EndTransactionID,
+		arg.EndGlobalID,
 		arg.Descending,
 		arg.Count,
 	)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var items []OrisunEvent
-	for rows.Next() {
-		var i OrisunEvent
-		if err := rows.Scan(
-			&i.GlobalID,
-			&i.TransactionID,
-			&i.DateCreated,
-			&i.EventID,
-			&i.EventType,
-			&i.Data,
-			&i.Metadata,
-		); err != nil {
-			return nil, err
-		}
-		items = append(items, i)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
+	var explanation string
+	err := row.Scan(&explanation)
+	return explanation, err
 }
 
 const GetLatestByCriteria = `-- name: GetLatestByCriteria :many
-SELECT global_id, transaction_id, date_created, event_id, event_type, data, metadata, criterion FROM orisun.get_latest_by_criteria(p_boundary => $1::text, p_criteria => $2::jsonb)
+SELECT global_id, transaction_id, date_created, event_id, event_type, data, metadata, owner FROM orisun_boundary.latest(p_criteria => $1::jsonb[])
 `
 
-type GetLatestByCriteriaParams struct {
-	Boundary string
-	Criteria string
-}
-
-func (q *Queries) GetLatestByCriteria(ctx context.Context, db DBTX, arg GetLatestByCriteriaParams) ([]OrisunLatestEvent, error) {
-	rows, err := db.Query(ctx, GetLatestByCriteria, arg.Boundary, arg.Criteria)
+func (q *Queries) GetLatestByCriteria(ctx context.Context, db DBTX, criteria []string) ([]OrisunFoundEvent, error) {
+	rows, err := db.Query(ctx, GetLatestByCriteria, criteria)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	var items []OrisunLatestEvent
+	var items []OrisunFoundEvent
 	for rows.Next() {
-		var i OrisunLatestEvent
+		var i OrisunFoundEvent
 		if err := rows.Scan(
 			&i.GlobalID,
 			&i.TransactionID,
@@ -133,7 +70,7 @@ func (q *Queries) GetLatestByCriteria(ctx context.Context, db DBTX, arg GetLates
 			&i.EventType,
 			&i.Data,
 			&i.Metadata,
-			&i.Criterion,
+			&i.Owner,
 		); err != nil {
 			return nil, err
 		}
@@ -174,6 +111,64 @@ func (q *Queries) GetMatchingEvents(ctx context.Context, db DBTX, arg GetMatchin
 		arg.TransactionID,
 		arg.GlobalID,
 		arg.Inclusive,
+		arg.Descending,
+		arg.Count,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []OrisunEvent
+	for rows.Next() {
+		var i OrisunEvent
+		if err := rows.Scan(
+			&i.GlobalID,
+			&i.TransactionID,
+			&i.DateCreated,
+			&i.EventID,
+			&i.EventType,
+			&i.Data,
+			&i.Metadata,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const ReadPage = `-- name: ReadPage :many
+SELECT global_id, transaction_id, date_created, event_id, event_type, data, metadata FROM orisun_boundary.read_page(
+    p_criteria             => $1::jsonb[],
+    p_after_transaction_id => $2::bigint,
+    p_after_global_id      => $3::bigint,
+    p_end_transaction_id   => $4::bigint,
+    p_end_global_id        => $5::bigint,
+    p_descending           => $6::boolean,
+    p_count                => $7::integer
+)
+`
+
+type ReadPageParams struct {
+	Criteria           []string
+	AfterTransactionID *int64
+	AfterGlobalID      *int64
+	EndTransactionID   *int64
+	EndGlobalID        *int64
+	Descending         bool
+	Count              int32
+}
+
+func (q *Queries) ReadPage(ctx context.Context, db DBTX, arg ReadPageParams) ([]OrisunEvent, error) {
+	rows, err := db.Query(ctx, ReadPage,
+		arg.Criteria,
+		arg.AfterTransactionID,
+		arg.AfterGlobalID,
+		arg.EndTransactionID,
+		arg.EndGlobalID,
 		arg.Descending,
 		arg.Count,
 	)

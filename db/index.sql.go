@@ -115,43 +115,6 @@ func (q *Queries) DropIndex(ctx context.Context, db DBTX, arg DropIndexParams) (
 	return items, nil
 }
 
-const ExplainMatchingEvents = `-- name: ExplainMatchingEvents :one
-SELECT orisun.explain_matching_events(
-    p_boundary       => $1::text,
-    p_criteria       => $2::jsonb,
-    p_transaction_id => $3::bigint,
-    p_global_id      => $4::bigint,
-    p_inclusive      => $5::boolean,
-    p_descending     => $6::boolean,
-    p_count          => $7::integer
-)::jsonb AS explanation
-`
-
-type ExplainMatchingEventsParams struct {
-	Boundary      string
-	Criteria      string
-	TransactionID *int64
-	GlobalID      *int64
-	Inclusive     bool
-	Descending    bool
-	Count         int32
-}
-
-func (q *Queries) ExplainMatchingEvents(ctx context.Context, db DBTX, arg ExplainMatchingEventsParams) (string, error) {
-	row := db.QueryRow(ctx, ExplainMatchingEvents,
-		arg.Boundary,
-		arg.Criteria,
-		arg.TransactionID,
-		arg.GlobalID,
-		arg.Inclusive,
-		arg.Descending,
-		arg.Count,
-	)
-	var explanation string
-	err := row.Scan(&explanation)
-	return explanation, err
-}
-
 const FindUnfinishedIndexes = `-- name: FindUnfinishedIndexes :many
 SELECT orisun.find_unfinished_indexes()::text AS boundary
 `

@@ -38,6 +38,17 @@ type OrisunBoundary struct {
 	StatusGlobalID      *int64
 }
 
+// Stands for a boundary's table of events. It holds no rows.
+type OrisunBoundaryEsEvent struct {
+	GlobalID      int64
+	TransactionID int64
+	DateCreated   time.Time
+	EventID       string
+	EventType     string
+	Data          string
+	Metadata      string
+}
+
 // The definitions of the indexes of all boundaries. Rows come from orisun.create_index; which of them are ready, orisun.list_indexes tells.
 // A row counts only while its index exists and is valid, so an index dropped by hand slows questions down and breaks none.
 type OrisunBoundaryIndex struct {
@@ -84,7 +95,7 @@ type OrisunEventPosition struct {
 	GlobalID      int64
 }
 
-// The shape of what orisun.follow_events returns: an event that matches, or, with matches = false and without content,
+// The shape of what a boundary's follow_events returns: an event that matches, or, with matches = false and without content,
 // the place up to which the scan went. It holds no rows.
 type OrisunFollowedEvent struct {
 	GlobalID      int64
@@ -97,18 +108,8 @@ type OrisunFollowedEvent struct {
 	Matches       bool
 }
 
-// The shape of every {schema}.{boundary}_orisun_last_published_event_position: one row,
-// the position up to which the outbox is published. It holds no rows.
-type OrisunLastPublishedEventPosition struct {
-	Boundary      string
-	TransactionID int64
-	GlobalID      int64
-	DateUpdated   time.Time
-}
-
-// The shape of what orisun.get_latest_by_criteria returns: an event and which criterion (from 1) it is the latest of.
-// It holds no rows.
-type OrisunLatestEvent struct {
+// The shape of what a boundary's lookup returns: an event and the owner of the criterion that it matches. It holds no rows.
+type OrisunFoundEvent struct {
 	GlobalID      int64
 	TransactionID int64
 	DateCreated   time.Time
@@ -116,7 +117,16 @@ type OrisunLatestEvent struct {
 	EventType     string
 	Data          string
 	Metadata      string
-	Criterion     int32
+	Owner         int32
+}
+
+// The shape of every {schema}.{boundary}_orisun_last_published_event_position: one row,
+// the position up to which the outbox is published. It holds no rows.
+type OrisunLastPublishedEventPosition struct {
+	Boundary      string
+	TransactionID int64
+	GlobalID      int64
+	DateUpdated   time.Time
 }
 
 // The leases of projectors and subscriber names: a row for each session that holds one (held) or stands by for it. A name belongs to its owner, a
@@ -177,7 +187,7 @@ type OrisunProjectorCheckpoint struct {
 	DateUpdated   time.Time
 }
 
-// The shape of what orisun.save_requests returns, one row a request, in request order. It holds no rows.
+// The shape of what a boundary's save_requests returns: one row a request. It holds no rows.
 //
 // outcome is one of
 //

@@ -18,17 +18,6 @@ func (q *Queries) BeginLeases(ctx context.Context, db DBTX) error {
 	return err
 }
 
-const EventTable = `-- name: EventTable :one
-SELECT orisun.find_boundary_table(p_boundary => $1::text, p_suffix => '_orisun_es_event')::text AS name
-`
-
-func (q *Queries) EventTable(ctx context.Context, db DBTX, boundary string) (string, error) {
-	row := db.QueryRow(ctx, EventTable, boundary)
-	var name string
-	err := row.Scan(&name)
-	return name, err
-}
-
 const FindFreeLeases = `-- name: FindFreeLeases :many
 SELECT f.boundary::text AS boundary, f.name::text AS name FROM orisun.find_free_leases() f
 `

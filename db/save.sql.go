@@ -10,30 +10,24 @@ import (
 )
 
 const SaveRequests = `-- name: SaveRequests :many
-SELECT request, outcome, transaction_id, global_id FROM orisun.save_requests(
-    p_boundary                 => $1::text,
-    p_expected_transaction_ids => $2::bigint[],
-    p_expected_global_ids      => $3::bigint[],
-    p_criterion_requests       => $4::integer[],
-    p_tag_criteria             => $5::integer[],
-    p_tag_keys                 => $6::text[],
-    p_tag_values               => $7::text[],
-    p_event_requests           => $8::integer[],
-    p_event_ids                => $9::text[],
-    p_event_types              => $10::text[],
-    p_data                     => $11::jsonb[],
-    p_metadata                 => $12::jsonb[]
+SELECT request, outcome, transaction_id, global_id FROM orisun_boundary.save_requests(
+    p_expected_transaction_ids => $1::bigint[],
+    p_expected_global_ids      => $2::bigint[],
+    p_criterion_requests       => $3::integer[],
+    p_criteria                 => $4::jsonb[],
+    p_event_requests           => $5::integer[],
+    p_event_ids                => $6::text[],
+    p_event_types              => $7::text[],
+    p_data                     => $8::jsonb[],
+    p_metadata                 => $9::jsonb[]
 )
 `
 
 type SaveRequestsParams struct {
-	Boundary               string
 	ExpectedTransactionIds []int64
 	ExpectedGlobalIds      []int64
 	CriterionRequests      []int32
-	TagCriteria            []int32
-	TagKeys                []string
-	TagValues              []string
+	Criteria               []string
 	EventRequests          []int32
 	EventIds               []string
 	EventTypes             []string
@@ -43,13 +37,10 @@ type SaveRequestsParams struct {
 
 func (q *Queries) SaveRequests(ctx context.Context, db DBTX, arg SaveRequestsParams) ([]OrisunSaveResult, error) {
 	rows, err := db.Query(ctx, SaveRequests,
-		arg.Boundary,
 		arg.ExpectedTransactionIds,
 		arg.ExpectedGlobalIds,
 		arg.CriterionRequests,
-		arg.TagCriteria,
-		arg.TagKeys,
-		arg.TagValues,
+		arg.Criteria,
 		arg.EventRequests,
 		arg.EventIds,
 		arg.EventTypes,
@@ -77,21 +68,4 @@ func (q *Queries) SaveRequests(ctx context.Context, db DBTX, arg SaveRequestsPar
 		return nil, err
 	}
 	return items, nil
-}
-
-const SavingFunctions = `-- name: SavingFunctions :one
-SELECT orisun.saving_function(p_boundary => $1::text, p_of => 'requests')::text AS requests,
-       orisun.saving_function(p_boundary => $1::text, p_of => 'plain')::text AS plain
-`
-
-type SavingFunctionsRow struct {
-	Requests string
-	Plain    string
-}
-
-func (q *Queries) SavingFunctions(ctx context.Context, db DBTX, boundary string) (SavingFunctionsRow, error) {
-	row := db.QueryRow(ctx, SavingFunctions, boundary)
-	var i SavingFunctionsRow
-	err := row.Scan(&i.Requests, &i.Plain)
-	return i, err
 }

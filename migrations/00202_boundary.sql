@@ -133,6 +133,28 @@ COMMENT ON FUNCTION orisun.find_boundary_table(text, text) IS $$One of a boundar
 SELECT orisun.find_boundary_table('orders', '_orisun_last_published_event_position')$$;
 
 -- +goose StatementBegin
+CREATE FUNCTION orisun.find_boundary_schema(p_boundary text) RETURNS text
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    PERFORM orisun.find_boundary(p_boundary);
+    RETURN (SELECT b.schema_name FROM orisun.boundary b WHERE b.name = p_boundary);
+END
+$$;
+-- +goose StatementEnd
+
+COMMENT ON FUNCTION orisun.find_boundary_schema(text) IS $$The schema in which a boundary's tables and functions live. Raises OR001 for an unknown boundary.$$;
+
+CREATE FUNCTION orisun.find_boundary_function(p_boundary text, p_name text) RETURNS text
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$ SELECT format('%I.%I', orisun.find_boundary_schema(p_boundary), p_boundary || '_orisun_' || p_name) $$;
+
+COMMENT ON FUNCTION orisun.find_boundary_function(text, text) IS $$The name of a boundary's own copy of a function of schema orisun_boundary. Raises OR001 for an unknown boundary.
+SELECT orisun.find_boundary_function('orders', 'read_page')$$;
+
+-- +goose StatementBegin
 CREATE FUNCTION orisun.has_events_table(p_boundary orisun.boundary) RETURNS boolean
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp
@@ -196,6 +218,8 @@ DROP FUNCTION orisun.get_boundary_size(text);
 DROP FUNCTION orisun.get_boundary(text);
 DROP FUNCTION orisun.list_boundaries();
 DROP FUNCTION orisun.has_events_table(orisun.boundary);
+DROP FUNCTION orisun.find_boundary_function(text, text);
+DROP FUNCTION orisun.find_boundary_schema(text);
 DROP FUNCTION orisun.find_boundary_table(text, text);
 DROP FUNCTION orisun.find_boundary(text);
 DROP FUNCTION orisun.check_boundary_names(text, text);

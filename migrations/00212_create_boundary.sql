@@ -118,8 +118,7 @@ BEGIN
                    v_events, p_boundary.number, v_sequence);
     EXECUTE format('COMMENT ON TABLE %s IS %L', v_events,
                    format('The events of boundary %s. Save with orisun.insert_events_with_consistency, ask with orisun.get_matching_events.', p_boundary.name));
-    EXECUTE orisun.compose_saving(p_boundary.name);
-    EXECUTE orisun.compose_plain_saving(p_boundary.name);
+    PERFORM orisun.clone_functions(p_boundary.name);
     IF v_adopt THEN
         PERFORM orisun.check_positions(v_events::regclass);
     END IF;
@@ -243,18 +242,15 @@ BEGIN
     END;
 
     SELECT r.* INTO STRICT v_saved
-      FROM orisun.save_requests(
-               p_boundary => p_admin_boundary,
-               p_expected_transaction_ids => '{-1}', p_expected_global_ids => '{-1}',
-               p_criterion_requests => '{}', p_tag_criteria => '{}', p_tag_keys => '{}', p_tag_values => '{}',
-               p_event_requests => '{1,1}',
-               p_event_ids => ARRAY[gen_random_uuid(), gen_random_uuid()]::text[],
-               p_event_types => ARRAY['BoundaryDefined', CASE v_error WHEN '' THEN 'BoundaryActivated' ELSE 'BoundaryFailed' END],
-               p_data => ARRAY[
-                   jsonb_build_object('boundary', p_boundary, 'description', p_description, 'existed_before_catalog', p_existed_before_catalog,
-                                      'placement', jsonb_build_object('backend', 'postgres', 'namespace', p_schema)),
-                   jsonb_build_object('boundary', p_boundary) || CASE v_error WHEN '' THEN '{}' ELSE jsonb_build_object('error', v_error) END],
-               p_metadata => array_fill(jsonb_build_object('actor', p_actor), '{2}')) r;
+      FROM orisun.insert_events_with_consistency(p_admin_boundary, '{}', jsonb_build_array(
+               jsonb_build_object(
+                   'event_id', gen_random_uuid(), 'event_type', 'BoundaryDefined', 'metadata', jsonb_build_object('actor', p_actor),
+                   'data', jsonb_build_object('boundary', p_boundary, 'description', p_description, 'existed_before_catalog', p_existed_before_catalog,
+                                              'placement', jsonb_build_object('backend', 'postgres', 'namespace', p_schema))),
+               jsonb_build_object(
+                   'event_id', gen_random_uuid(), 'event_type', CASE v_error WHEN '' THEN 'BoundaryActivated' ELSE 'BoundaryFailed' END,
+                   'metadata', jsonb_build_object('actor', p_actor),
+                   'data', jsonb_build_object('boundary', p_boundary) || CASE v_error WHEN '' THEN '{}' ELSE jsonb_build_object('error', v_error) END))) r;
     RETURN QUERY
     UPDATE orisun.boundary b
        SET status = CASE v_error WHEN '' THEN 'ACTIVE' ELSE 'FAILED' END, last_error = v_error,

@@ -28,16 +28,10 @@ BEGIN
     END IF;
     PERFORM orisun.drop_boundary_tables(v_boundary);
     DELETE FROM orisun.boundary b WHERE b.name = p_boundary;
-    PERFORM orisun.save_requests(
-        p_boundary => p_admin_boundary,
-        p_expected_transaction_ids => '{-1}', p_expected_global_ids => '{-1}',
-        p_criterion_requests => '{}', p_tag_criteria => '{}', p_tag_keys => '{}', p_tag_values => '{}',
-        p_event_requests => '{1}',
-        p_event_ids => ARRAY[gen_random_uuid()]::text[],
-        p_event_types => '{BoundaryDeleted}',
-        p_data => ARRAY[jsonb_build_object('boundary', p_boundary, 'events', v_events,
-                                           'placement', jsonb_build_object('backend', 'postgres', 'namespace', v_boundary.schema_name))],
-        p_metadata => ARRAY[jsonb_build_object('actor', p_actor)]);
+    PERFORM orisun.insert_events_with_consistency(p_admin_boundary, '{}', jsonb_build_array(jsonb_build_object(
+        'event_id', gen_random_uuid(), 'event_type', 'BoundaryDeleted', 'metadata', jsonb_build_object('actor', p_actor),
+        'data', jsonb_build_object('boundary', p_boundary, 'events', v_events,
+                                   'placement', jsonb_build_object('backend', 'postgres', 'namespace', v_boundary.schema_name)))));
     RETURN v_events;
 END
 $$;

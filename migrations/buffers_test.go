@@ -96,7 +96,7 @@ var workloads = []workload{
 		return `SELECT * FROM orisun.get_matching_events('bank', p_count => 100)`
 	}},
 	{"subscription to a rare account, a page", func(*history) string {
-		return `SELECT * FROM orisun.follow_events('bank', '[{"tags": [{"key": "account", "value": "nobody"}]}]')`
+		return `SELECT * FROM public.bank_orisun_follow_events(ARRAY['{"account": "nobody"}']::jsonb[], -1, -1, 4096, 1000)`
 	}},
 }
 

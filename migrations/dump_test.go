@@ -6,7 +6,7 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// dumpObjects is everything in schema orisun as text, in an order and a form that do not depend on PostgreSQL's version.
+// dumpObjects is everything in schemas orisun and orisun_boundary as text, in an order and a form that do not depend on PostgreSQL's version.
 const dumpObjects = `
 SELECT object FROM (
 SELECT 'table ' || c.relname || E'\n' || coalesce(obj_description(c.oid, 'pg_class') || E'\n', '') || coalesce(
@@ -21,13 +21,13 @@ SELECT 'table ' || c.relname || E'\n' || coalesce(obj_description(c.oid, 'pg_cla
        || coalesce(E'\n' || (SELECT string_agg('  ' || pg_get_indexdef(i.indexrelid), E'\n' ORDER BY i.indexrelid::regclass::text)
                                FROM pg_index i WHERE i.indrelid = c.oid), '') AS object
   FROM pg_class c
- WHERE c.relnamespace = to_regnamespace('orisun') AND c.relkind IN ('r', 'c')
+ WHERE c.relnamespace = ANY (ARRAY[to_regnamespace('orisun'), to_regnamespace('orisun_boundary')]) AND c.relkind IN ('r', 'c')
 UNION ALL
 SELECT 'function ' || pg_get_functiondef(p.oid) || E'\n' || coalesce(obj_description(p.oid, 'pg_proc'), 'undocumented')
   FROM pg_proc p
- WHERE p.pronamespace = to_regnamespace('orisun')
+ WHERE p.pronamespace = ANY (ARRAY[to_regnamespace('orisun'), to_regnamespace('orisun_boundary')])
 UNION ALL
-SELECT 'schema' || E'\n' || obj_description(n.oid, 'pg_namespace') FROM pg_namespace n WHERE n.nspname = 'orisun') objects
+SELECT 'schema ' || n.nspname || E'\n' || obj_description(n.oid, 'pg_namespace') FROM pg_namespace n WHERE n.nspname IN ('orisun', 'orisun_boundary')) objects
 ORDER BY object COLLATE "C"`
 
 func dump(t *testing.T, config *pgx.ConnConfig) string {

@@ -4,9 +4,8 @@ import (
 	"encoding/json"
 	"testing"
 
-	"github.com/jackc/pgx/v5"
-
 	"github.com/oexza/orisun/db"
+	"github.com/oexza/orisun/db/boundary"
 )
 
 // A question is one call of orisun.get_matching_events as the tests write it down.
@@ -33,43 +32,40 @@ func read(t testing.TB, tx db.DBTX, boundary string, q question) []db.OrisunEven
 	return events
 }
 
-// readComposed reads with the statement that orisun.compose_page composes, if it does.
-func readComposed(t testing.TB, tx db.DBTX, boundary string, q question) (composed bool, ids []string) {
+// readByServer reads the page as the server does, by the boundary's own read_page.
+func readByServer(t testing.TB, tx db.DBTX, name string, q question) (ids []string) {
 	t.Helper()
-	params := db.ComposePageParams{Boundary: boundary, Bound: q.begin != nil, Descending: q.descending}
-	err := tx.QueryRow(t.Context(), `SELECT tag_criteria, tag_keys, tag_values FROM orisun.read_tags($1)`, criteriaJSON(t, q.criteria)).
-		Scan(&params.TagCriteria, &params.TagKeys, &params.TagValues)
+	var boundaries boundary.Boundaries
+	own, err := boundaries.On(t.Context(), tx, name)
 	if err != nil {
 		t.Fatal(err)
 	}
-	statement, err := db.New().ComposePage(t.Context(), tx, params)
-	if err != nil || statement == "" {
-		return false, nil
-	}
-	var transactionID, globalID, begin *int64
+	params := db.ReadPageParams{Criteria: boundary.Criteria(wireCriteria(q.criteria)), Descending: q.descending, Count: q.count}
 	if q.begin != nil {
-		transactionID, globalID = &q.begin.transactionID, &q.begin.globalID
+		err := tx.QueryRow(t.Context(), `SELECT r.* FROM orisun.page_range($1, $2, $3, $4) r`, q.begin.transactionID, q.begin.globalID, q.inclusive, q.descending).
+			Scan(&params.AfterTransactionID, &params.AfterGlobalID, &params.EndTransactionID, &params.EndGlobalID)
+		if err != nil {
+			t.Fatal(err)
+		}
 	}
-	if err := tx.QueryRow(t.Context(), `SELECT orisun.page_begin($1, $2, $3, $4)`, transactionID, globalID, q.inclusive, q.descending).Scan(&begin); err != nil {
-		t.Fatal(err)
-	}
-	rows, err := tx.Query(t.Context(), statement, params.TagValues, q.count, transactionID, begin, transactionID, begin)
+	events, err := db.New().ReadPage(t.Context(), own, params)
 	if err != nil {
-		t.Fatal(err)
-	}
-	events, err := pgx.CollectRows(rows, pgx.RowToStructByPos[db.OrisunEvent])
-	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("read: %v", err)
 	}
 	for _, e := range events {
 		ids = append(ids, e.EventID)
 	}
-	return true, ids
+	return ids
 }
 
-func latest(t testing.TB, tx db.DBTX, boundary string, criteria []criterion) []db.OrisunLatestEvent {
+func latest(t testing.TB, tx db.DBTX, name string, criteria []criterion) []db.OrisunFoundEvent {
 	t.Helper()
-	events, err := db.New().GetLatestByCriteria(t.Context(), tx, db.GetLatestByCriteriaParams{Boundary: boundary, Criteria: criteriaJSON(t, criteria)})
+	var boundaries boundary.Boundaries
+	own, err := boundaries.On(t.Context(), tx, name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	events, err := db.New().GetLatestByCriteria(t.Context(), own, boundary.Criteria(wireCriteria(criteria)))
 	if err != nil {
 		t.Fatalf("latest: %v", err)
 	}

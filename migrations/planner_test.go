@@ -78,9 +78,9 @@ func TestManySavesWithoutAnIndexReadTheTailOnce(t *testing.T) {
 	saves := func(n int) workload {
 		return workload{fmt.Sprint(n, " saves"), func(*history) string {
 			return fmt.Sprintf(`SELECT r.* FROM (
-				SELECT array_agg(19000::bigint) tx, array_agg(18999::bigint) gid, array_agg(i) i, array_agg('note'::text) k, array_agg('m' || i) v,
+				SELECT array_agg(19000::bigint) tx, array_agg(18999::bigint) gid, array_agg(i) i, array_agg(jsonb_build_object('note', 'm' || i)) c,
 				       array_agg('new' || i) id, array_agg('T'::text) kind, array_agg('{}'::jsonb) data FROM generate_series(1, %d) i) a
-				CROSS JOIN LATERAL orisun.save_requests('bank', tx, gid, i, i, k, v, i, id, kind, data, data) r`, n)
+				CROSS JOIN LATERAL public.bank_orisun_save_requests(tx, gid, i, c, i, id, kind, data, data) r`, n)
 		}}
 	}
 	few, many := h.buffers(t, saves(2)), h.buffers(t, saves(64))

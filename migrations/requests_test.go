@@ -1,14 +1,14 @@
 package migrations_test
 
 import (
+	"cmp"
 	"context"
 	"slices"
-	"strings"
 	"testing"
 
-	"github.com/jackc/pgx/v5"
-
 	"github.com/oexza/orisun/db"
+	"github.com/oexza/orisun/db/boundary"
+	orisunpb "github.com/oexza/orisun/proto"
 )
 
 // A request is one save as the tests write it down.
@@ -31,29 +31,36 @@ type event struct {
 	id, eventType, data string
 }
 
-// save calls orisun.save_requests once, for all requests together.
-func save(t testing.TB, tx db.DBTX, boundary string, requests ...request) []db.OrisunSaveResult {
+// save calls the boundary's save_requests once, for all requests together. The results are in request order.
+func save(t testing.TB, tx db.DBTX, name string, requests ...request) []db.OrisunSaveResult {
 	t.Helper()
-	results, err := trySave(t.Context(), tx, boundary, requests...)
+	results, err := trySave(t.Context(), tx, name, requests...)
 	if err != nil {
 		t.Fatalf("save: %v", err)
 	}
 	return results
 }
 
-func trySave(ctx context.Context, tx db.DBTX, boundary string, requests ...request) ([]db.OrisunSaveResult, error) {
-	params := db.SaveRequestsParams{Boundary: boundary}
+func trySave(ctx context.Context, tx db.DBTX, name string, requests ...request) ([]db.OrisunSaveResult, error) {
+	results, err := trySaveUnsorted(ctx, tx, name, requests...)
+	slices.SortFunc(results, func(a, b db.OrisunSaveResult) int { return cmp.Compare(a.Request, b.Request) })
+	return results, err
+}
+
+// trySaveUnsorted returns the results in the order in which the requests count as saved one after the other.
+func trySaveUnsorted(ctx context.Context, tx db.DBTX, name string, requests ...request) ([]db.OrisunSaveResult, error) {
+	var boundaries boundary.Boundaries
+	own, err := boundaries.On(ctx, tx, name)
+	if err != nil {
+		return nil, err
+	}
+	params := db.SaveRequestsParams{CriterionRequests: []int32{}, Criteria: []string{}}
 	for i, r := range requests {
 		number := int32(i + 1)
 		params.ExpectedTransactionIds = append(params.ExpectedTransactionIds, r.expected.transactionID)
 		params.ExpectedGlobalIds = append(params.ExpectedGlobalIds, r.expected.globalID)
-		for _, c := range r.criteria {
-			params.CriterionRequests = append(params.CriterionRequests, number)
-			for _, tag := range c {
-				params.TagCriteria = append(params.TagCriteria, int32(len(params.CriterionRequests)))
-				params.TagKeys = append(params.TagKeys, tag.Key)
-				params.TagValues = append(params.TagValues, tag.Value)
-			}
+		for _, c := range boundary.Criteria(wireCriteria(r.criteria)) {
+			params.CriterionRequests, params.Criteria = append(params.CriterionRequests, number), append(params.Criteria, c)
 		}
 		for _, e := range r.events {
 			params.EventRequests = append(params.EventRequests, number)
@@ -63,37 +70,16 @@ func trySave(ctx context.Context, tx db.DBTX, boundary string, requests ...reque
 			params.Metadata = append(params.Metadata, "{}")
 		}
 	}
-	return db.New().SaveRequests(ctx, tx, params)
+	return db.New().SaveRequests(ctx, own, params)
 }
 
-// trySavePlain saves requests of one event each as the server does when their contexts have the same keys: none of them a criterion, or each one.
-func trySavePlain(ctx context.Context, tx db.DBTX, boundary string, requests ...request) ([]db.OrisunSaveResult, error) {
-	functions, err := db.New().SavingFunctions(ctx, tx, boundary)
-	if err != nil {
-		return nil, err
-	}
-	var params db.SaveRequestsParams
-	var keys, values []string // nil: no criterion
-	for _, r := range requests {
-		params.ExpectedTransactionIds = append(params.ExpectedTransactionIds, r.expected.transactionID)
-		params.ExpectedGlobalIds = append(params.ExpectedGlobalIds, r.expected.globalID)
-		for _, c := range r.criteria {
-			keys = []string{}
-			c = slices.Clone(c)
-			slices.SortStableFunc(c, func(a, b tag) int { return strings.Compare(a.Key, b.Key) })
-			for _, tag := range c {
-				keys, values = append(keys, tag.Key), append(values, tag.Value)
-			}
+func wireCriteria(criteria []criterion) []*orisunpb.Criterion {
+	encoded := make([]*orisunpb.Criterion, len(criteria))
+	for i, c := range criteria {
+		encoded[i] = &orisunpb.Criterion{}
+		for _, t := range c {
+			encoded[i].Tags = append(encoded[i].Tags, &orisunpb.Tag{Key: t.Key, Value: t.Value})
 		}
-		params.EventIds = append(params.EventIds, r.events[0].id)
-		params.EventTypes = append(params.EventTypes, r.events[0].eventType)
-		params.Data = append(params.Data, r.events[0].data)
-		params.Metadata = append(params.Metadata, "{}")
 	}
-	rows, err := tx.Query(ctx, `SELECT * FROM `+functions.Plain+`($1, $2, $3, $4, $5, $6, $7, $8)`,
-		params.ExpectedTransactionIds, params.ExpectedGlobalIds, keys, values, params.EventIds, params.EventTypes, params.Data, params.Metadata)
-	if err != nil {
-		return nil, err
-	}
-	return pgx.CollectRows(rows, pgx.RowToStructByPos[db.OrisunSaveResult])
+	return encoded
 }

@@ -3,7 +3,6 @@ package publisher
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"log/slog"
 	"sync"
 	"time"
@@ -12,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/oexza/orisun/db/boundary"
 	orisunpb "github.com/oexza/orisun/proto"
 )
 
@@ -43,6 +43,7 @@ type FeedConfig struct {
 // first subscriber and has ended when Follow returns to the last one. Its methods are safe for concurrent use.
 type Feed struct {
 	config FeedConfig
+	own    boundary.Boundaries
 
 	mu         sync.Mutex
 	boundaries map[string]*followed
@@ -94,13 +95,9 @@ func (f *Feed) Committed(boundary string, at *orisunpb.Position) {
 // boundary: OR001). It never ends without an error. A subscriber goes on after the last event it got.
 func (f *Feed) Follow(ctx context.Context, boundary string, after *orisunpb.Position, criteria []*orisunpb.Criterion, deliver func(*orisunpb.Event) error) error {
 	wanted := newFilter(criteria)
-	question, err := wanted.question()
-	if err != nil {
-		return err
-	}
 	s := subscriber{
 		boundary: f.join(boundary),
-		scan:     scan{feed: f, boundary: boundary, criteria: question},
+		scan:     f.newScan(boundary, criteria),
 		wanted:   wanted,
 		cursor:   positionOf(after),
 		deliver:  deliver,
@@ -140,23 +137,4 @@ func (f *Feed) leave(b *followed) {
 	if last {
 		b.close()
 	}
-}
-
-// question is the filter as orisun.follow_events takes it.
-func (f filter) question() (string, error) {
-	type tag struct {
-		Key   string `json:"key"`
-		Value string `json:"value"`
-	}
-	type criterion struct {
-		Tags []tag `json:"tags"`
-	}
-	criteria := make([]criterion, len(f))
-	for i, tags := range f {
-		for _, t := range tags {
-			criteria[i].Tags = append(criteria[i].Tags, tag{t.GetKey(), t.GetValue()})
-		}
-	}
-	text, err := json.Marshal(criteria)
-	return string(text), err
 }

@@ -21,6 +21,7 @@ import (
 
 	"github.com/oexza/orisun/cmd/orisun/jetstream"
 	"github.com/oexza/orisun/db"
+	"github.com/oexza/orisun/db/boundary"
 	"github.com/oexza/orisun/migrations/pgtest"
 	orisunpb "github.com/oexza/orisun/proto"
 )
@@ -31,6 +32,7 @@ var feedSource = Source("test", feedBoundary)
 
 // store is a boundary in PostgreSQL and its stream, with a hand-driven publisher: these tests choose what the stream brings and what not.
 type store struct {
+	own    boundary.Boundaries
 	t      testing.TB
 	pool   *pgxpool.Pool
 	server *jetstream.Server
@@ -80,8 +82,7 @@ func (s *store) makeStream(boundary string) {
 // save stores events, each as a save of its own with n and parity in its data.
 func (s *store) save(n int) {
 	s.t.Helper()
-	var params db.SaveRequestsParams
-	params.Boundary = feedBoundary
+	params := db.SaveRequestsParams{CriterionRequests: []int32{}, Criteria: []string{}}
 	for i := range n {
 		number := len(s.saved) + i
 		params.ExpectedTransactionIds = append(params.ExpectedTransactionIds, -1)
@@ -92,7 +93,11 @@ func (s *store) save(n int) {
 		params.Data = append(params.Data, fmt.Sprintf(`{"n": %d, "odd": %t}`, number, number%2 == 1))
 		params.Metadata = append(params.Metadata, "{}")
 	}
-	if _, err := db.New().SaveRequests(context.Background(), s.pool, params); err != nil {
+	own, err := s.own.On(context.Background(), s.pool, feedBoundary)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if _, err := db.New().SaveRequests(context.Background(), own, params); err != nil {
 		s.t.Fatal(err)
 	}
 	s.saved = storedEvents(s.t, s.pool, feedBoundary)

@@ -3,7 +3,6 @@ package publisher
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"sync"
 	"time"
@@ -11,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/oexza/orisun/db"
+	"github.com/oexza/orisun/db/boundary"
 	orisunpb "github.com/oexza/orisun/proto"
 )
 
@@ -35,6 +35,7 @@ type outbox struct {
 	source   string // of the boundary's messages
 	log      *slog.Logger
 	hinted   chan struct{}
+	own      boundary.Boundaries
 
 	stop    context.CancelFunc // ends run; nil before it began
 	stopped chan struct{}      // closed when run has ended
@@ -189,10 +190,6 @@ func (o *outbox) publish(ctx context.Context, lease *Lease) (progress bool, err 
 			return false, err
 		}
 	}
-	table, err := db.New().EventTable(ctx, o.config.Database, o.boundary)
-	if err != nil {
-		return false, err
-	}
 	end, err := o.takeOver(ctx, o.js)
 	if err != nil {
 		return false, err
@@ -206,7 +203,7 @@ func (o *outbox) publish(ctx context.Context, lease *Lease) (progress bool, err 
 	defer tend.Stop()
 	for {
 		asked := time.Now()
-		more, err := o.page(ctx, table, line)
+		more, err := o.page(ctx, line)
 		progress = line.settled != end.at
 		o.reached(line.settled)
 		if err != nil {
@@ -249,20 +246,19 @@ func (o *outbox) publish(ctx context.Context, lease *Lease) (progress bool, err 
 	}
 }
 
-// nextEvents is what get_matching_events does where nothing is asked but the events after one that is known, at a fifth of the time: this is asked after
-// each save that comes alone.
-const nextEvents = "-- name: NextEvents :many\n" +
-	"SELECT global_id, transaction_id, date_created, event_id, event_type, data, metadata FROM %s WHERE global_id > $1 ORDER BY global_id LIMIT $2"
-
 // page publishes the next events of the boundary's table. It tells whether there may be more; if not, it has waited for all acknowledgements. Two events
 // at a time are in memory, beside those in flight.
-func (o *outbox) page(ctx context.Context, table string, line *line) (more bool, err error) {
+func (o *outbox) page(ctx context.Context, line *line) (more bool, err error) {
 	query, cancel := context.WithCancel(ctx)
 	defer cancel()
 	count := o.batch
-	rows, err := o.config.Database.Query(query, fmt.Sprintf(nextEvents, table), line.sent.globalID, count)
+	own, err := o.own.On(ctx, o.config.Database, o.boundary)
 	if err != nil {
 		return false, err
+	}
+	rows, err := own.Query(query, db.NextEvents, line.sent.globalID, count)
+	if err != nil {
+		return false, o.own.Check(o.boundary, err)
 	}
 	read := 0
 	var last *orisunpb.Event // read and not sent: after the page's end, its acknowledgement is that of all
@@ -290,7 +286,7 @@ func (o *outbox) page(ctx context.Context, table string, line *line) (more bool,
 	}
 	rows.Close()
 	if err == nil {
-		err = rows.Err()
+		err = o.own.Check(o.boundary, rows.Err())
 	}
 	if more = read == count; !more || err != nil {
 		if settled := line.settle(0); err == nil {

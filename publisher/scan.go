@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/oexza/orisun/db"
+	"github.com/oexza/orisun/db/boundary"
 	orisunpb "github.com/oexza/orisun/proto"
 )
 
@@ -27,9 +28,13 @@ const (
 type scan struct {
 	feed     *Feed
 	boundary string
-	criteria string
+	criteria []string
 
 	window, count int32
+}
+
+func (f *Feed) newScan(name string, criteria []*orisunpb.Criterion) scan {
+	return scan{feed: f, boundary: name, criteria: boundary.Criteria(criteria)}
 }
 
 // page is the next events after a position that match, and the position up to which all events that match are among them: the same position
@@ -59,10 +64,14 @@ func (s *scan) ask(ctx context.Context, after position) (events []*orisunpb.Even
 		return nil, after, err
 	}
 	defer conn.Release()
-	start := time.Now()
-	rows, err := conn.Query(ctx, db.FollowEvents, s.boundary, s.criteria, after.transactionID, after.globalID, s.window, s.count)
+	own, err := s.feed.own.On(ctx, conn, s.boundary)
 	if err != nil {
 		return nil, after, err
+	}
+	start := time.Now()
+	rows, err := own.Query(ctx, db.FollowEvents, s.criteria, after.transactionID, after.globalID, s.window, s.count)
+	if err != nil {
+		return nil, after, s.feed.own.Check(s.boundary, err)
 	}
 	defer rows.Close()
 
@@ -89,7 +98,7 @@ func (s *scan) ask(ctx context.Context, after position) (events []*orisunpb.Even
 	}
 	rows.Close()
 	if err := rows.Err(); err != nil {
-		return nil, after, err
+		return nil, after, s.feed.own.Check(s.boundary, err)
 	}
 	s.adapt(time.Since(start), len(events), cut)
 	return events, end, nil

@@ -2,6 +2,7 @@ package publisher
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -27,13 +28,13 @@ func TestPagesTogetherAreWhatAQueryFinds(t *testing.T) {
 		log := insertLog(t, pool, boundary)
 		for range 10 {
 			query := rapid.SliceOfN(rapid.Custom(drawCriterion), 0, 3).Draw(t, "criteria")
-			question, err := newFilter(wireCriteria(query)).question()
+			question, err := json.Marshal(query)
 			if err != nil {
 				t.Fatalf("%v", err)
 			}
 			after := drawPosition(t, log)
 			found, err := db.New().GetMatchingEvents(context.Background(), pool, db.GetMatchingEventsParams{
-				Boundary: boundary, Criteria: question, TransactionID: &after.transactionID, GlobalID: &after.globalID, Count: 1000,
+				Boundary: boundary, Criteria: string(question), TransactionID: &after.transactionID, GlobalID: &after.globalID, Count: 1000,
 			})
 			if err != nil {
 				t.Fatalf("ask PostgreSQL: %v", err)
@@ -42,10 +43,8 @@ func TestPagesTogetherAreWhatAQueryFinds(t *testing.T) {
 			for _, e := range found {
 				want = append(want, e.GlobalID)
 			}
-			s := scan{
-				feed:     NewFeed(FeedConfig{Pool: pool, PageEvents: rapid.IntRange(1, 5).Draw(t, "count"), PageBytes: rapid.IntRange(1, 300).Draw(t, "bytes")}),
-				boundary: boundary, criteria: question,
-			}
+			feed := NewFeed(FeedConfig{Pool: pool, PageEvents: rapid.IntRange(1, 5).Draw(t, "count"), PageBytes: rapid.IntRange(1, 300).Draw(t, "bytes")})
+			s := feed.newScan(boundary, wireCriteria(query))
 			for cursor := after; ; {
 				s.window, s.count = rapid.Int32Range(1, 9).Draw(t, "window"), min(max(s.count, 1), int32(s.feed.config.PageEvents))
 				events, end, err := s.page(context.Background(), cursor)
@@ -91,11 +90,7 @@ func insertLog(t *rapid.T, pool *pgxpool.Pool, boundary string) []logged {
 func TestACursorMovesOnWhereNothingMatches(t *testing.T) {
 	s := newStore(t)
 	s.save(2 * firstWindow)
-	question, err := newFilter(wireCriteria([]criterion{{Tags: []tag{{"n", "none"}}}})).question()
-	if err != nil {
-		t.Fatal(err)
-	}
-	pages := scan{feed: s.feed(FeedConfig{}), boundary: feedBoundary, criteria: question}
+	pages := s.feed(FeedConfig{}).newScan(feedBoundary, wireCriteria([]criterion{{Tags: []tag{{"n", "none"}}}}))
 	cursor := beginning
 	for _, want := range []int{firstWindow, 2 * firstWindow, 2 * firstWindow} {
 		events, end, err := pages.page(t.Context(), cursor)
@@ -127,11 +122,8 @@ func TestAScanThatTakesTooLongLooksAtLess(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer pool.Close()
-	question, err := newFilter(onlyOdd).question()
-	if err != nil {
-		t.Fatal(err)
-	}
-	pages := scan{feed: NewFeed(FeedConfig{Pool: pool}), boundary: feedBoundary, criteria: question, window: 3000, count: 512}
+	pages := NewFeed(FeedConfig{Pool: pool}).newScan(feedBoundary, onlyOdd)
+	pages.window, pages.count = 3000, 512
 	found, smallest := 0, pages.window
 	for cursor := beginning; ; {
 		events, end, err := pages.page(t.Context(), cursor)
@@ -161,12 +153,12 @@ func TestAPageIsBoundedByBytes(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	pages := scan{feed: s.feed(FeedConfig{PageBytes: 100 << 10}), boundary: feedBoundary, criteria: "[]"}
+	pages := s.feed(FeedConfig{PageBytes: 100 << 10}).newScan(feedBoundary, nil)
 	events, _, err := pages.page(t.Context(), beginning)
 	if err != nil || len(events) != 9 { // ten of them are more than 100 KiB
 		t.Errorf("%d events in a page, %v; want 9", len(events), err)
 	}
-	pages = scan{feed: s.feed(FeedConfig{PageBytes: 1}), boundary: feedBoundary, criteria: "[]"}
+	pages = s.feed(FeedConfig{PageBytes: 1}).newScan(feedBoundary, nil)
 	events, _, err = pages.page(t.Context(), beginning)
 	if err != nil || len(events) != 1 {
 		t.Errorf("%d events in a page, %v; want one, however large", len(events), err)

@@ -17,6 +17,7 @@ import (
 
 	embedded "github.com/oexza/orisun/cmd/orisun/jetstream"
 	"github.com/oexza/orisun/db"
+	own "github.com/oexza/orisun/db/boundary"
 	"github.com/oexza/orisun/migrations/pgtest"
 	orisunpb "github.com/oexza/orisun/proto"
 	"github.com/oexza/orisun/publisher"
@@ -261,8 +262,7 @@ func (w *world) save(ids ...string) {
 }
 
 func save(ctx context.Context, tx db.DBTX, ids ...string) error {
-	var params db.SaveRequestsParams
-	params.Boundary = boundary
+	params := db.SaveRequestsParams{CriterionRequests: []int32{}, Criteria: []string{}}
 	for i, id := range ids {
 		params.ExpectedTransactionIds = append(params.ExpectedTransactionIds, -1)
 		params.ExpectedGlobalIds = append(params.ExpectedGlobalIds, -1)
@@ -272,7 +272,12 @@ func save(ctx context.Context, tx db.DBTX, ids ...string) error {
 		params.Data = append(params.Data, fmt.Sprintf(`{"order": %q}`, id))
 		params.Metadata = append(params.Metadata, `{"by": "test"}`)
 	}
-	_, err := db.New().SaveRequests(ctx, tx, params)
+	var boundaries own.Boundaries
+	conn, err := boundaries.On(ctx, tx, boundary)
+	if err != nil {
+		return err
+	}
+	_, err = db.New().SaveRequests(ctx, conn, params)
 	return err
 }
 

@@ -8,6 +8,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/oexza/orisun/db"
+	"github.com/oexza/orisun/db/boundary"
 	orisunpb "github.com/oexza/orisun/proto"
 )
 
@@ -67,10 +68,7 @@ func (s *EventStore) checkAhead(ctx context.Context, in *orisunpb.SaveEventsRequ
 	if isEvent, err := s.isStored(ctx, in.GetBoundary(), after); err != nil || !isEvent {
 		return in, nil, err
 	}
-	criteria, err := encodeCriteria(contextOf(in))
-	if err != nil {
-		return in, nil, err
-	}
+	criteria := boundary.Criteria(contextOf(in))
 	for {
 		found, err := s.follow(ctx, in.GetBoundary(), criteria, after, aheadWindow)
 		switch {
@@ -85,20 +83,25 @@ func (s *EventStore) checkAhead(ctx context.Context, in *orisunpb.SaveEventsRequ
 }
 
 // isStored says whether an event has this position, or it is that of no event.
-func (s *EventStore) isStored(ctx context.Context, boundary string, at *orisunpb.Position) (bool, error) {
+func (s *EventStore) isStored(ctx context.Context, name string, at *orisunpb.Position) (bool, error) {
 	if at.GetGlobalId() < 0 {
 		return at.GetTransactionId() == -1 && at.GetGlobalId() == -1, nil
 	}
-	found, err := s.follow(ctx, boundary, "[]", &orisunpb.Position{TransactionId: at.GetTransactionId(), GlobalId: at.GetGlobalId() - 1}, 1)
+	found, err := s.follow(ctx, name, []string{}, &orisunpb.Position{TransactionId: at.GetTransactionId(), GlobalId: at.GetGlobalId() - 1}, 1)
 	return found != nil && found.TransactionID == at.GetTransactionId() && found.GlobalID == at.GetGlobalId(), err
 }
 
 // follow is the first event after a position that matches, else the last one of the window; nil where no event lies after it.
-func (s *EventStore) follow(ctx context.Context, boundary, criteria string, after *orisunpb.Position, window int32) (*db.OrisunFollowedEvent, error) {
-	rows, err := reading(ctx, s, boundary, func(tx db.DBTX) ([]db.OrisunFollowedEvent, error) {
-		return s.queries.FollowEvents(ctx, tx, db.FollowEventsParams{
-			Boundary: boundary, Criteria: criteria, TransactionID: after.GetTransactionId(), GlobalID: after.GetGlobalId(), ScanWindow: window, Count: 1,
+func (s *EventStore) follow(ctx context.Context, name string, criteria []string, after *orisunpb.Position, window int32) (*db.OrisunFollowedEvent, error) {
+	rows, err := reading(ctx, s, name, func(tx db.DBTX) ([]db.OrisunFollowedEvent, error) {
+		own, err := s.boundaries.On(ctx, tx, name)
+		if err != nil {
+			return nil, err
+		}
+		rows, err := s.queries.FollowEvents(ctx, own, db.FollowEventsParams{
+			Criteria: criteria, TransactionID: after.GetTransactionId(), GlobalID: after.GetGlobalId(), ScanWindow: window, Count: 1,
 		})
+		return rows, s.boundaries.Check(name, err)
 	})
 	if err != nil || len(rows) == 0 {
 		return nil, err

@@ -42,17 +42,14 @@ const (
 // postgresEpoch is where PostgreSQL's microseconds begin, in seconds of Unix time: 2000-01-01.
 const postgresEpoch = 946_684_800
 
-type position struct{ transactionID, globalID int64 }
-
 // appendEvent appends the current row of orisun.event to the wire form of a GetEventsResponse. An event is not made into anything in
-// between: for pages of a thousand that would take longer than the rest of the call. at becomes its position.
-func appendEvent(page []byte, rows pgx.Rows, at *position) ([]byte, error) {
+// between: for pages of a thousand that would take longer than the rest of the call.
+func appendEvent(page []byte, rows pgx.Rows) ([]byte, error) {
 	row := rows.RawValues()
 	if len(row) < eventColumns || len(row[columnGlobalID]) != 8 || len(row[columnTransactionID]) != 8 || len(row[columnDateCreated]) != 8 {
 		return page, fmt.Errorf("a row of %d columns is none of orisun.event in PostgreSQL's binary format", len(row))
 	}
 	globalID, transactionID := binary.BigEndian.Uint64(row[columnGlobalID]), binary.BigEndian.Uint64(row[columnTransactionID])
-	*at = position{int64(transactionID), int64(globalID)}
 	microseconds := int64(binary.BigEndian.Uint64(row[columnDateCreated]))
 	created := time.UnixMicro(microseconds)
 	seconds, nanos := uint64(created.Unix()+postgresEpoch), uint64(created.Nanosecond())

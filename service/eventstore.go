@@ -10,12 +10,12 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/oexza/orisun/db"
+	"github.com/oexza/orisun/db/boundary"
 	orisunpb "github.com/oexza/orisun/proto"
 	"github.com/oexza/orisun/service/groupcommit"
 )
@@ -65,13 +65,8 @@ type EventStore struct {
 	config  Config
 	queries *db.Queries
 	saves   *groupcommit.Group[checkedSave, db.OrisunSaveResult]
-	saving  sync.Map // by boundary, its *savingStatements
 	losers  *losers
 	advice  *adviser
-	pages   *pageTurns
-
-	statements *pageStatements
-	groups     *pageGroups
 
 	reads       *ReadShare
 	lanes       *writeLanes
@@ -79,7 +74,8 @@ type EventStore struct {
 	checkBudget time.Duration
 	names       subscriberNames
 
-	shortage shortage
+	boundaries boundary.Boundaries
+	shortage   shortage
 }
 
 // NewEventStore returns a server over the pools of config, which stay the caller's to close.
@@ -87,7 +83,7 @@ func NewEventStore(config Config) *EventStore {
 	if config.Log == nil {
 		config.Log = slog.New(slog.DiscardHandler)
 	}
-	store := &EventStore{config: config, queries: db.New(), losers: newLosers(), pages: newPageTurns(), statements: newPageStatements(), shortage: shortage{log: config.Log}}
+	store := &EventStore{config: config, queries: db.New(), losers: newLosers(), shortage: shortage{log: config.Log}}
 	if store.reads = config.ReadShare; store.reads == nil {
 		store.reads = NewReadShare(int(config.Read.Config().MaxConns))
 	}
@@ -97,7 +93,6 @@ func NewEventStore(config Config) *EventStore {
 		return store.queries.IsServed(ctx, config.Read, db.IsServedParams{Boundary: boundary, Keys: keys})
 	}, config.Log, time.Now)
 	instruments, err := newInstruments(config.Telemetry)
-	store.groups = newPageGroups(config.Read, store.statements.noteSlow, instruments.traceGroup)
 	options := flushOptions
 	options.Observe, options.Trace = instruments.observe, instruments.trace
 	store.saves = groupcommit.NewGroup(options, requestsOf(instruments.counted(store.flush)))

@@ -20,14 +20,12 @@ func (s *EventStore) Explain(ctx context.Context, in *orisunpb.ExplainRequest) (
 	if err != nil {
 		return nil, err
 	}
-	criteria, err := encodeCriteria(in.GetGetEvents().GetQuery().GetCriteria())
-	if err != nil {
-		return nil, internal(err)
-	}
-	text, err := reading(ctx, s, params.Boundary, func(tx db.DBTX) (string, error) {
-		return s.queries.ExplainMatchingEvents(ctx, tx, db.ExplainMatchingEventsParams{
-			Boundary: params.Boundary, Criteria: criteria, TransactionID: params.TransactionID, GlobalID: params.GlobalID,
-			Inclusive: params.Inclusive, Descending: params.Descending, Count: params.Count,
+	text, err := reading(ctx, s, in.GetGetEvents().GetBoundary(), func(tx db.DBTX) (string, error) {
+		return s.queries.ExplainPage(ctx, tx, db.ExplainPageParams{
+			Boundary: in.GetGetEvents().GetBoundary(), Criteria: params.Criteria,
+			AfterTransactionID: params.AfterTransactionID, AfterGlobalID: params.AfterGlobalID,
+			EndTransactionID: params.EndTransactionID, EndGlobalID: params.EndGlobalID,
+			Descending: params.Descending, Count: params.Count,
 		})
 	})
 	if err != nil {
@@ -47,7 +45,7 @@ func (s *EventStore) Explain(ctx context.Context, in *orisunpb.ExplainRequest) (
 		}
 	}
 	if err := json.Unmarshal([]byte(text), &explained); err != nil {
-		return nil, internal(fmt.Errorf("read what orisun.explain_matching_events answered: %w", err))
+		return nil, internal(fmt.Errorf("read what orisun.explain_page returned: %w", err))
 	}
 	answer := &orisunpb.ExplainResponse{
 		Events: explained.Events, Buffers: explained.Buffers, PlanningMs: explained.PlanningMS, ExecutionMs: explained.ExecutionMS, Plan: string(explained.Plan),

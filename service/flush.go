@@ -42,7 +42,7 @@ func requestsOf(
 
 // flush saves the requests of a batch in one transaction and one round trip.
 func (s *EventStore) flush(ctx context.Context, boundary string, batch []*orisunpb.SaveEventsRequest) ([]db.OrisunSaveResult, error) {
-	_, exists := s.saving.Load(boundary) // names that callers make up are not kept
+	exists := s.boundaries.Knows(boundary) // names that callers make up are not kept
 	var results []db.OrisunSaveResult
 	err := s.lanes.run(ctx, boundary, exists, func(ctx context.Context) (err error) {
 		results, err = s.saveWithinBudget(ctx, boundary, batch)

@@ -2,8 +2,8 @@ package service
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -13,6 +13,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/oexza/orisun/db"
+	"github.com/oexza/orisun/db/boundary"
 	orisunpb "github.com/oexza/orisun/proto"
 	"github.com/oexza/orisun/service/inflight"
 )
@@ -20,10 +21,11 @@ import (
 // smallPageBytes is what a page of ten events takes; a larger one grows from there.
 const smallPageBytes = 8 << 10
 
-// GetEvents answers one page. Errors: INVALID_ARGUMENT with field paths, NOT_FOUND for an unknown boundary,
-// RESOURCE_EXHAUSTED when the page is larger than the send limit, UNAVAILABLE. Beside saves, pages of more than 100 events take turns (page_turns.go).
+// GetEvents returns one page. Errors: INVALID_ARGUMENT with field paths, NOT_FOUND for an unknown boundary,
+// RESOURCE_EXHAUSTED when the page is larger than the send limit, UNAVAILABLE.
 //
-// The events of the answer are there in wire form only: Go code that calls this method without gRPC finds none until it has marshalled and unmarshalled it.
+// The events of the answer are there in wire form only: Go code that calls this method without gRPC finds none until it has
+// marshalled and unmarshalled it.
 func (s *EventStore) GetEvents(ctx context.Context, in *orisunpb.GetEventsRequest) (*orisunpb.GetEventsResponse, error) {
 	params, err := pageParams("", in)
 	if err != nil {
@@ -34,13 +36,13 @@ func (s *EventStore) GetEvents(ctx context.Context, in *orisunpb.GetEventsReques
 		return nil, err
 	}
 	defer leave()
-	page, err := s.readPage(ctx, params)
+	page, err := s.readPage(ctx, in.GetBoundary(), params)
 	for err != nil {
 		// What was read so far is garbage while this call waits: nothing below the loop uses it.
 		if !inflight.FromContext(ctx).Again(ctx, err) {
-			return nil, err
+			return nil, toStatus(ctx, s.boundaries.Check(in.GetBoundary(), err))
 		}
-		page, err = s.readPage(ctx, params)
+		page, err = s.readPage(ctx, in.GetBoundary(), params)
 	}
 	s.advice.note(ctx, in.GetBoundary(), in.GetQuery().GetCriteria())
 	// On the wire a field that is set and one that is kept as unknown are the same bytes: the events are encoded once, where they are read.
@@ -49,88 +51,48 @@ func (s *EventStore) GetEvents(ctx context.Context, in *orisunpb.GetEventsReques
 	return answer, nil
 }
 
-// readPage reads a page in wire form. While there are saves, a large one is read in two parts, of which the second waits for its turn: what is
-// before or after a position never changes, so the parts are what the whole would have been, or have more at its end.
-func (s *EventStore) readPage(ctx context.Context, params db.GetEventsParams) ([]byte, error) {
-	page := pageReader{store: s, call: inflight.FromContext(ctx)}
-	rest := params
-	if params.Count > smallPage && s.pages.wanted() {
-		params.Count = smallPage
-	}
-	err := page.read(ctx, params)
-	if rest.Count -= int32(page.events); err != nil || rest.Count == 0 || page.events < int(params.Count) {
-		return page.bytes, err
-	}
-	done, err := s.pages.take(ctx)
+// readPage reads a page in wire form.
+func (s *EventStore) readPage(ctx context.Context, name string, params db.ReadPageParams) ([]byte, error) {
+	own, err := s.boundaries.On(ctx, s.config.Read, name)
 	if err != nil {
-		return nil, toStatus(ctx, err)
+		return nil, err
 	}
-	defer done()
-	last := page.last
-	rest.Inclusive, rest.TransactionID, rest.GlobalID = false, &last.transactionID, &last.globalID
-	err = page.read(ctx, rest)
-	return page.bytes, err
-}
-
-// pageReader collects the events of a page.
-type pageReader struct {
-	store  *EventStore
-	call   *inflight.Call // which counts the bytes
-	bytes  []byte
-	events int
-	last   position // of the last event
-}
-
-// read appends what a question finds. A small page is asked for together with others.
-func (p *pageReader) read(ctx context.Context, params db.GetEventsParams) error {
-	question, err := p.store.pageQuestion(ctx, params)
-	switch {
-	case err != nil:
-	case p.bytes == nil && question.quick && params.Count <= smallPage:
-		err = p.store.groups.read(ctx, question, p)
-	default:
-		err = p.ask(ctx, question)
-	}
-	return toStatus(ctx, p.store.forgetPage(question.shape, err))
-}
-
-// ask appends what PostgreSQL answers.
-func (p *pageReader) ask(ctx context.Context, question pageQuestion) error {
 	query, cancel := context.WithCancel(ctx) // which ends the query
 	defer cancel()
-	rows, err := p.store.config.Read.Query(query, question.statement, question.arguments...)
+	rows, err := own.Query(query, db.ReadPage, params.Criteria, params.AfterTransactionID, params.AfterGlobalID,
+		params.EndTransactionID, params.EndGlobalID, params.Descending, params.Count)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer rows.Close()
-	if err = p.collect(rows); err != nil {
-		cancel() // rather than reading to the end what is of no use
+	page, err := s.encodePage(ctx, rows)
+	if err != nil {
+		cancel() // rather than reading the rest, which is of no use
 	}
-	return err
+	return page, err
 }
 
-// collect appends rows. A page is cut off by its bytes while it is read: its events together may be larger than the memory.
-func (p *pageReader) collect(rows pgx.Rows) (err error) {
-	if p.bytes == nil {
-		p.bytes = make([]byte, 0, smallPageBytes)
+// encodePage encodes rows. A page is cut off by its bytes while it is read: its events together may be larger than the memory.
+func (s *EventStore) encodePage(ctx context.Context, rows pgx.Rows) (page []byte, err error) {
+	call := inflight.FromContext(ctx) // which counts the bytes
+	page = make([]byte, 0, smallPageBytes)
+	for n := 0; rows.Next(); n++ {
+		held := cap(page)
+		if page, err = appendEvent(page, rows); err != nil {
+			return nil, err
+		}
+		if err = call.Grow(cap(page) - held); err != nil {
+			return nil, err
+		}
+		if limit := s.config.MaxPageBytes; len(page) > limit {
+			return nil, pageTooLarge(limit, fmt.Sprintf("ask with count at most %d", max(n, 1)))
+		}
 	}
-	for ; rows.Next(); p.events++ {
-		held := cap(p.bytes)
-		if p.bytes, err = appendEvent(p.bytes, rows, &p.last); err != nil {
-			return err
-		}
-		if err = p.call.Grow(cap(p.bytes) - held); err != nil {
-			return err
-		}
-		if limit := p.store.config.MaxPageBytes; len(p.bytes) > limit {
-			return pageTooLarge(limit, fmt.Sprintf("ask with count at most %d", max(p.events, 1)))
-		}
-	}
-	return rows.Err()
+	return page, rows.Err()
 }
 
-// pageParams checks a question, whose fields' paths begin with prefix, and puts it as orisun.get_events takes it.
-func pageParams(prefix string, in *orisunpb.GetEventsRequest) (params db.GetEventsParams, err error) {
+// pageParams checks a page's fields, whose paths begin with prefix, and returns them as read_page takes them.
+func pageParams(prefix string, in *orisunpb.GetEventsRequest) (params db.ReadPageParams, err error) {
 	var v violations
 	v.boundary(in.GetBoundary())
 	v.criteria("query.criteria", in.GetQuery().GetCriteria())
@@ -150,33 +112,35 @@ func pageParams(prefix string, in *orisunpb.GetEventsRequest) (params db.GetEven
 		return params, err
 	}
 
-	params = db.GetEventsParams{
-		Boundary: in.GetBoundary(), Inclusive: in.GetAfterPosition() == nil, Descending: in.GetDirection() == orisunpb.Direction_DESC, Count: int32(in.GetCount()),
+	params = db.ReadPageParams{
+		Criteria: boundary.Criteria(in.GetQuery().GetCriteria()), Descending: in.GetDirection() == orisunpb.Direction_DESC, Count: int32(in.GetCount()),
 	}
 	if params.Count == 0 {
 		params.Count = defaultCount
 	}
 	if begin := in.GetFromPosition(); begin != nil {
-		params.TransactionID, params.GlobalID = &begin.TransactionId, &begin.GlobalId
+		setRange(&params, begin.GetTransactionId(), begin.GetGlobalId(), true)
 	} else if begin := in.GetAfterPosition(); begin != nil {
-		params.TransactionID, params.GlobalID = &begin.TransactionId, &begin.GlobalId
+		setRange(&params, begin.GetTransactionId(), begin.GetGlobalId(), false)
 	}
-	params.TagCriteria, params.TagKeys, params.TagValues = tagArrays(in.GetQuery().GetCriteria())
 	return params, nil
 }
 
-// tagArrays is criteria as orisun.get_events takes them. A criterion without tags matches every event, which is what no tags at all say.
-func tagArrays(criteria []*orisunpb.Criterion) (numbers []int32, keys, values []string) {
-	numbers, keys, values = []int32{}, []string{}, []string{}
-	for i, criterion := range criteria {
-		if len(criterion.GetTags()) == 0 {
-			return []int32{}, []string{}, []string{}
+// setRange lets a page begin at a position, that one included or not: read_page takes the position after which, and the one
+// before which to read.
+func setRange(params *db.ReadPageParams, transactionID, globalID int64, inclusive bool) {
+	switch {
+	case params.Descending:
+		if inclusive && globalID < math.MaxInt64 {
+			globalID++
 		}
-		for _, tag := range criterion.GetTags() {
-			numbers, keys, values = append(numbers, int32(i+1)), append(keys, tag.GetKey()), append(values, tag.GetValue())
+		params.EndTransactionID, params.EndGlobalID = &transactionID, &globalID
+	default:
+		if inclusive && globalID > math.MinInt64 {
+			globalID--
 		}
+		params.AfterTransactionID, params.AfterGlobalID = &transactionID, &globalID
 	}
-	return numbers, keys, values
 }
 
 // scanEvent reads a row of orisun.event; more are the destinations of the columns that follow.
@@ -200,24 +164,4 @@ func eventSize(event *orisunpb.Event) int {
 func pageTooLarge(limit int, advice string) error {
 	return status.Error(codes.ResourceExhausted, fmt.Sprintf(
 		"the answer is larger than the %d bytes that one may take (ORISUN_GRPC_MAX_SEND_MESSAGE_SIZE): %s", limit, advice))
-}
-
-// encodeCriteria is the JSON that the reading functions take; it is that of the API.
-func encodeCriteria(criteria []*orisunpb.Criterion) (string, error) {
-	type tag struct {
-		Key   string `json:"key"`
-		Value string `json:"value"`
-	}
-	type criterion struct {
-		Tags []tag `json:"tags"`
-	}
-	encoded := make([]criterion, len(criteria))
-	for i, c := range criteria {
-		encoded[i].Tags = make([]tag, len(c.GetTags()))
-		for j, t := range c.GetTags() {
-			encoded[i].Tags[j] = tag{t.GetKey(), t.GetValue()}
-		}
-	}
-	text, err := json.Marshal(encoded)
-	return string(text), err
 }

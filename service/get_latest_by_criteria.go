@@ -3,9 +3,8 @@ package service
 import (
 	"context"
 
-	"github.com/jackc/pgx/v5"
-
 	"github.com/oexza/orisun/db"
+	"github.com/oexza/orisun/db/boundary"
 	orisunpb "github.com/oexza/orisun/proto"
 	"github.com/oexza/orisun/service/inflight"
 )
@@ -33,17 +32,18 @@ func (s *EventStore) GetLatestByCriteria(ctx context.Context, in *orisunpb.GetLa
 	defer leave()
 	query, cancel := context.WithCancel(ctx)
 	defer cancel()
-	rows, shape, numbered, err := s.queryLatest(query, in)
+	own, err := s.boundaries.On(query, s.config.Read, in.GetBoundary())
 	if err != nil {
-		return nil, toStatus(ctx, s.forgetPage(shape, err))
+		return nil, toStatus(ctx, err)
+	}
+	rows, err := own.Query(query, db.GetLatestByCriteria, boundary.Criteria(in.GetCriteria()))
+	if err != nil {
+		return nil, toStatus(ctx, s.boundaries.Check(in.GetBoundary(), err))
 	}
 	defer rows.Close()
-	criterion, more := 1, []any(nil)
-	if numbered {
-		more = []any{&criterion}
-	}
+	var criterion int32
 	for size := 0; rows.Next(); {
-		event, err := scanEvent(rows, more...)
+		event, err := scanEvent(rows, &criterion)
 		if err != nil {
 			return nil, toStatus(ctx, err)
 		}
@@ -61,28 +61,8 @@ func (s *EventStore) GetLatestByCriteria(ctx context.Context, in *orisunpb.GetLa
 		}
 	}
 	if err := rows.Err(); err != nil {
-		return nil, toStatus(ctx, s.forgetPage(shape, err))
+		return nil, toStatus(ctx, s.boundaries.Check(in.GetBoundary(), err))
 	}
 	s.advice.note(ctx, in.GetBoundary(), in.GetCriteria())
 	return answer, nil
-}
-
-// queryLatest asks for the latest events. numbered tells whether the last column is the number of an event's criterion; where it does not, there is but one:
-// its latest event is a page of one, from the end. shape is what forgetPage takes.
-func (s *EventStore) queryLatest(ctx context.Context, in *orisunpb.GetLatestByCriteriaRequest) (rows pgx.Rows, shape string, numbered bool, err error) {
-	if len(in.GetCriteria()) == 1 {
-		page := db.GetEventsParams{Boundary: in.GetBoundary(), Inclusive: true, Descending: true, Count: 1}
-		page.TagCriteria, page.TagKeys, page.TagValues = tagArrays(in.GetCriteria())
-		question, err := s.pageQuestion(ctx, page)
-		if err == nil {
-			rows, err = s.config.Read.Query(ctx, question.statement, question.arguments...)
-		}
-		return rows, question.shape, false, err
-	}
-	criteria, err := encodeCriteria(in.GetCriteria())
-	if err != nil {
-		return nil, "", true, err
-	}
-	rows, err = s.config.Read.Query(ctx, db.GetLatestByCriteria, in.GetBoundary(), criteria)
-	return rows, "", true, err
 }

@@ -82,40 +82,6 @@ func TestAFlushAndTheSavesInItAreLinked(t *testing.T) {
 	}
 }
 
-// Three pages in one group, the first of which nobody samples.
-func TestAGroupOfPagesAndTheQuestionsInItAreLinked(t *testing.T) {
-	recorder := tracetest.NewSpanRecorder()
-	tracer := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(recorder)).Tracer("test")
-	i, err := newInstruments(Telemetry{Tracer: tracer})
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, second := tracer.Start(t.Context(), "second")
-	_, third := tracer.Start(t.Context(), "third")
-	ctx, end := i.traceGroup(t.Context(), []trace.Span{trace.SpanFromContext(t.Context()), second, third})
-	end()
-	second.End()
-	third.End()
-
-	ended := recorder.Ended()
-	if len(ended) != 3 || ended[0].Name() != "group" {
-		t.Fatalf("spans %v", ended)
-	}
-	group := ended[0]
-	if trace.SpanFromContext(ctx).SpanContext().SpanID() != group.SpanContext().SpanID() {
-		t.Error("the group's queries are not in it")
-	}
-	if group.Parent().SpanID() != second.SpanContext().SpanID() || len(group.Links()) != 2 ||
-		group.Links()[0].SpanContext.SpanID() != second.SpanContext().SpanID() || group.Links()[1].SpanContext.SpanID() != third.SpanContext().SpanID() {
-		t.Errorf("the group is in %v and links to %v", group.Parent(), group.Links())
-	}
-	for _, question := range ended[1:] {
-		if len(question.Links()) != 1 || question.Links()[0].SpanContext.SpanID() != group.SpanContext().SpanID() {
-			t.Errorf("%s links to %v", question.Name(), question.Links())
-		}
-	}
-}
-
 func TestNothingIsTracedWhereNobodySamples(t *testing.T) {
 	recorder := tracetest.NewSpanRecorder()
 	i, err := newInstruments(Telemetry{Tracer: sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(recorder)).Tracer("test")})
@@ -124,9 +90,7 @@ func TestNothingIsTracedWhereNobodySamples(t *testing.T) {
 	}
 	ctx, end := i.trace(t.Context(), "orders", func(yield func(context.Context, time.Time) bool) { yield(t.Context(), time.Now()) })
 	end(nil)
-	grouped, endGroup := i.traceGroup(t.Context(), []trace.Span{trace.SpanFromContext(t.Context())})
-	endGroup()
-	if ctx != t.Context() || grouped != t.Context() || len(recorder.Started()) != 0 {
+	if ctx != t.Context() || len(recorder.Started()) != 0 {
 		t.Errorf("spans %v", recorder.Started())
 	}
 }

@@ -31,8 +31,6 @@ func (s *EventStore) SaveEvents(ctx context.Context, in *orisunpb.SaveEventsRequ
 	if err != nil {
 		return nil, err
 	}
-	s.pages.noteSave()
-	defer s.pages.noteSaved()
 	result, err := s.save(ctx, checkedSave{in, printed})
 	if err != nil {
 		return nil, toStatus(ctx, err)
@@ -114,31 +112,6 @@ func (s *EventStore) checkEvents(v *violations, boundary string, events []*orisu
 		printed += data + metadata
 	}
 	return printed
-}
-
-// appendRequest adds a checked request to the arrays of a call. Criteria and requests count from 1, as SQL does.
-func appendRequest(params *db.SaveRequestsParams, in *orisunpb.SaveEventsRequest) {
-	expected := expectedPosition(in)
-	params.ExpectedTransactionIds = append(params.ExpectedTransactionIds, expected.GetTransactionId())
-	params.ExpectedGlobalIds = append(params.ExpectedGlobalIds, expected.GetGlobalId())
-	request := int32(len(params.ExpectedGlobalIds))
-
-	for _, criterion := range contextOf(in) {
-		params.CriterionRequests = append(params.CriterionRequests, request)
-		number := int32(len(params.CriterionRequests))
-		for _, tag := range criterion.GetTags() {
-			params.TagCriteria = append(params.TagCriteria, number)
-			params.TagKeys = append(params.TagKeys, tag.GetKey())
-			params.TagValues = append(params.TagValues, tag.GetValue())
-		}
-	}
-	for _, event := range in.GetEvents() {
-		params.EventRequests = append(params.EventRequests, request)
-		params.EventIds = append(params.EventIds, event.GetEventId())
-		params.EventTypes = append(params.EventTypes, event.GetEventType())
-		params.Data = append(params.Data, event.GetData())
-		params.Metadata = append(params.Metadata, event.GetMetadata())
-	}
 }
 
 // wholeBoundary is one criterion without tags: it matches every event.

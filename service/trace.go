@@ -73,27 +73,3 @@ func (i *instruments) tellTraced(ctx context.Context, boundary string, results [
 		}
 	}
 }
-
-// traceGroup shows pages that are read together in the traces of those who asked for them, as trace does for saves: the one span "group" is part of the first
-// one's trace, and each has a link to it.
-func (i *instruments) traceGroup(ctx context.Context, callers []trace.Span) (context.Context, func()) {
-	var links []trace.Link
-	var parent trace.Span
-	for _, caller := range callers {
-		if !caller.IsRecording() {
-			continue
-		}
-		if parent == nil {
-			parent = caller
-		}
-		links = append(links, trace.Link{SpanContext: caller.SpanContext()})
-	}
-	if parent == nil {
-		return ctx, func() {}
-	}
-	ctx, group := i.Tracer.Start(trace.ContextWithSpan(ctx, parent), "group", trace.WithLinks(links...), trace.WithAttributes(attribute.Int("orisun.group.pages", len(callers))))
-	for _, caller := range callers {
-		caller.AddLink(trace.Link{SpanContext: group.SpanContext()})
-	}
-	return ctx, func() { group.End() }
-}

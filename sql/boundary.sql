@@ -25,3 +25,6 @@ SELECT orisun.drop_boundary(p_boundary => @boundary::text, p_admin_boundary => @
 
 -- name: FindOpenSchemas :many
 SELECT orisun.find_open_schemas()::text AS schema_name;
+
+-- name: FindBoundarySchema :one
+SELECT orisun.find_boundary_schema(p_boundary => @boundary::text)::text AS schema_name;

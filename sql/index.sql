@@ -25,16 +25,5 @@ SELECT * FROM orisun.list_indexes(p_boundary => @boundary::text);
 -- name: IsServed :one
 SELECT orisun.is_served(p_boundary => @boundary::text, p_keys => @keys::text[])::boolean AS served;
 
--- name: ExplainMatchingEvents :one
-SELECT orisun.explain_matching_events(
-    p_boundary       => @boundary::text,
-    p_criteria       => @criteria::jsonb,
-    p_transaction_id => sqlc.narg('transaction_id')::bigint,
-    p_global_id      => sqlc.narg('global_id')::bigint,
-    p_inclusive      => @inclusive::boolean,
-    p_descending     => @descending::boolean,
-    p_count          => @count::integer
-)::jsonb AS explanation;
-
 -- name: FindUnfinishedIndexes :many
 SELECT orisun.find_unfinished_indexes()::text AS boundary;

@@ -24,6 +24,3 @@ SELECT * FROM orisun.get_published_position(p_boundary => @boundary::text);
 
 -- name: MovePublishedPosition :exec
 SELECT orisun.move_published_position(p_boundary => @boundary::text, p_transaction_id => @transaction_id::bigint, p_global_id => @global_id::bigint);
-
--- name: EventTable :one
-SELECT orisun.find_boundary_table(p_boundary => @boundary::text, p_suffix => '_orisun_es_event')::text AS name;

@@ -31,9 +31,9 @@ func testKeptPlans(t *testing.T, small int) {
 	statements := map[string]func() string{
 		"a save":            func() string { return conditionalSave(last, "account", "a1") },
 		"an unindexed save": func() string { return conditionalSave(last, "note", "a1") },
-		"plain saves": func() string {
-			return fmt.Sprintf(`SELECT * FROM public.bank_orisun_save_plain('{%d, -1}', '{%d, -1}', '{account}', '{a1, b1}', '{x, y}', '{T, T}',
-				ARRAY['{"account": "a1"}', '{"account": "b1"}']::jsonb[], '{"{}", "{}"}')`, last.transactionID, last.globalID)
+		"two saves": func() string {
+			return fmt.Sprintf(`SELECT * FROM public.bank_orisun_save_requests('{%d, -1}', '{%d, -1}', '{1, 2}', ARRAY['{"account": "a1"}', '{"account": "b1"}']::jsonb[],
+				'{1, 2}', '{x, y}', '{T, T}', ARRAY['{"account": "a1"}', '{"account": "b1"}']::jsonb[], '{"{}", "{}"}')`, last.transactionID, last.globalID)
 		},
 		"a page": func() string {
 			return fmt.Sprintf(`SELECT * FROM orisun.get_matching_events('bank', '[]', %d, %d, p_count => 10)`, last.transactionID-100, last.globalID-100)
@@ -77,71 +77,6 @@ func testKeptPlans(t *testing.T, small int) {
 	}
 }
 
-// What a session keeps is bounded, whether its transactions commit or not, and a rollback makes it forget nothing that it needs.
-func TestKeptStatementsAreBoundedAndSurviveRollback(t *testing.T) {
-	const shapes, most = 300, 128
-	pool := pgtest.New(t)
-	pgtest.Boundary(t, pool, "bank")
-	for name, isRolledBack := range map[string]func(i int) bool{
-		"some are rolled back": func(i int) bool { return i%3 == 0 },
-		"all are rolled back":  func(int) bool { return true },
-		"long stretches are":   func(i int) bool { return i/70%2 == 1 },
-	} {
-		t.Run(name, func(t *testing.T) {
-			conn := connect(t, pool.Config().ConnConfig)
-			ids := 0
-			ask := func(i int) {
-				t.Helper()
-				shape := []criterion{{{fmt.Sprint("key", i), "x"}}}
-				if n := len(read(t, conn, "bank", question{criteria: shape, count: 1})); n != 0 {
-					t.Fatalf("%d events match, want none", n)
-				}
-				if n := len(latest(t, conn, "bank", shape)); n != 0 {
-					t.Fatalf("%d events are the latest, want none", n)
-				}
-				save(t, conn, "bank", request{none, shape, []event{moved(fmt.Sprint(name, ids), "bob")}})
-				ids++
-			}
-			for i := range shapes {
-				mustExec(t, conn, "BEGIN")
-				ask(i)
-				ask(i % 90)
-				if isRolledBack(i) {
-					mustExec(t, conn, "ROLLBACK")
-				} else {
-					mustExec(t, conn, "COMMIT")
-				}
-				var kept int
-				if err := conn.QueryRow(t.Context(), "SELECT count(*) FROM pg_prepared_statements WHERE name LIKE 'orisun\\_%'").Scan(&kept); err != nil {
-					t.Fatal(err)
-				}
-				// In one transaction there are at most six new ones.
-				if kept == 0 || kept > most+6 {
-					t.Fatalf("after %d shapes %d statements are kept, want 1 to %d", i+1, kept, most+6)
-				}
-			}
-		})
-	}
-}
-
-// A transaction that asks for more than a session keeps, and is rolled back, leaves all that was kept before it.
-func TestARolledBackTransactionTakesNoKeptStatementAway(t *testing.T) {
-	pool := pgtest.New(t)
-	pgtest.Boundary(t, pool, "bank")
-	conn := connect(t, pool.Config().ConnConfig)
-	ask := func(from, to int) {
-		t.Helper()
-		for i := from; i < to; i++ {
-			read(t, conn, "bank", question{criteria: []criterion{{{fmt.Sprint("key", i), "x"}}}, count: 1})
-		}
-	}
-	ask(0, 60)
-	mustExec(t, conn, "BEGIN")
-	ask(100, 300)
-	mustExec(t, conn, "ROLLBACK")
-	ask(0, 60)
-}
-
 // A session that keeps a statement learns of indexes that others make and drop.
 func TestAKeptReadingFollowsTheIndexes(t *testing.T) {
 	pool := pgtest.New(t)
@@ -155,7 +90,7 @@ func TestAKeptReadingFollowsTheIndexes(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		statement := `SELECT * FROM orisun.get_events('bank', '{1}', '{account}', '{a7}', NULL, NULL, true, true, 10)`
+		statement := `SELECT * FROM orisun.get_matching_events('bank', '[{"tags": [{"key": "account", "value": "a7"}]}]', p_descending => true, p_count => 10)`
 		touched(t, tx, statement) // the session learns
 		n := touched(t, tx, statement)
 		if err := tx.Commit(t.Context()); err != nil {
@@ -175,24 +110,5 @@ func TestAKeptReadingFollowsTheIndexes(t *testing.T) {
 	mustExecPool(t, pool, `DROP INDEX public.bank_account_idx`)
 	if again := ask(); again > 2*without {
 		t.Errorf("%d buffers before there was an index, %d after it is gone", without, again)
-	}
-}
-
-func TestMalformedTagsAreRefused(t *testing.T) {
-	pool := pgtest.New(t)
-	pgtest.Boundary(t, pool, "bank")
-	for arrays, state := range map[string]string{
-		`'bank', '{1}', '{a}', '{}'`:          "OR007",
-		`'bank', '{1}', '{a,b}', '{x,y}'`:     "OR007",
-		`'bank', '{2,1}', '{a,b}', '{x,y}'`:   "OR007",
-		`'nobody', '{1}', '{a}', '{x}'`:       "OR001",
-		`'bank', '{1,1}', '{a,b}', '{x,y,z}'`: "OR007",
-	} {
-		for range 2 { // kept or not
-			_, err := pool.Exec(t.Context(), `SELECT * FROM orisun.get_events(`+arrays+`, NULL, NULL, true, false, 10)`)
-			if !hasState(err, state) {
-				t.Errorf("%s: got %v, want %s", arrays, err, state)
-			}
-		}
 	}
 }

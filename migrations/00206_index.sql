@@ -1,5 +1,56 @@
 -- +goose Up
 -- +goose StatementBegin
+CREATE OR REPLACE FUNCTION orisun.try_numeric(p_text text) RETURNS numeric
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+AS $$
+    SELECT CASE WHEN octet_length(p_text) <= 128 AND p_text COLLATE "C" ~ '^[-+]?([0-9]+[.]?[0-9]*|[.][0-9]+)([eE][-+]?[0-9]{1,3})?$'
+                THEN p_text::numeric END
+$$;
+-- +goose StatementEnd
+
+COMMENT ON FUNCTION orisun.try_numeric(text) IS $$A number of at most 128 bytes, its exponent of at most three digits, as numeric; NULL for anything else, never an error: indexes call
+it on whatever an event holds, and the number must fit an index's entry. It has no search_path of its own, so that it is inlined into queries.$$;
+
+-- +goose StatementBegin
+CREATE OR REPLACE FUNCTION orisun.try_boolean(p_text text) RETURNS boolean
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+AS $$ SELECT CASE p_text WHEN 'true' THEN true WHEN 'false' THEN false END $$;
+-- +goose StatementEnd
+
+COMMENT ON FUNCTION orisun.try_boolean(text) IS $$JSON's true and false, or strings that say so, as boolean; NULL for anything else, never an error. It has no search_path of its own, so
+that it is inlined into queries.$$;
+
+-- +goose StatementBegin
+CREATE OR REPLACE FUNCTION orisun.try_timestamptz(p_text text) RETURNS timestamptz
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+AS $$
+DECLARE
+    v_year  integer;
+    v_month integer;
+BEGIN
+    -- With the year first and an explicit offset, neither DateStyle nor TimeZone changes what the text means.
+    IF p_text IS NULL OR octet_length(p_text) > 64 OR p_text COLLATE "C" !~
+       '^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])[Tt ]([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9]([.][0-9]{1,9})?)?([Zz]|[-+](0[0-9]|1[0-5])(:?[0-5][0-9])?)$' THEN
+        RETURN NULL;
+    END IF;
+    v_year := substr(p_text, 1, 4);
+    v_month := substr(p_text, 6, 2);
+    IF v_year = 0 OR substr(p_text, 9, 2)::integer > (CASE
+           WHEN v_month IN (4, 6, 9, 11) THEN 30
+           WHEN v_month <> 2 THEN 31
+           WHEN v_year % 4 = 0 AND (v_year % 100 <> 0 OR v_year % 400 = 0) THEN 29
+           ELSE 28 END) THEN
+        RETURN NULL;
+    END IF;
+    RETURN p_text::timestamptz;
+END
+$$;
+-- +goose StatementEnd
+
+COMMENT ON FUNCTION orisun.try_timestamptz(text) IS $$A time in ISO 8601 with its offset, such as 2026-11-23T06:30:00.5Z or 2026-11-23 08:30+02:00, as timestamptz; NULL for anything
+else, never an error. A time without an offset is NULL, because it would mean another moment in each session's time zone.$$;
+
+-- +goose StatementBegin
 CREATE FUNCTION orisun.index_class() RETURNS integer
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 AS $$ SELECT 1330792777 $$;
@@ -34,17 +85,6 @@ COMMENT ON COLUMN orisun.boundary_index.relation IS $$The index's qualified name
 COMMENT ON COLUMN orisun.boundary_index.depends_on_values IS $$Whether the index serves some values of a criterion only: a field is typed, or there are conditions.$$;
 COMMENT ON COLUMN orisun.boundary_index.condition IS $$The conditions as SQL over an event called e. Beside a criterion that fulfils them it changes nothing, and lets the
 planner see that the partial index may be used.$$;
-
--- +goose StatementBegin
-CREATE FUNCTION orisun.key_expression(p_event text, p_key text) RETURNS text
-LANGUAGE sql IMMUTABLE
-AS $$
-    SELECT CASE WHEN p_key IN ('event_type', 'eventType') THEN p_event || 'event_type'
-                ELSE format('(%sdata ->> %L)', p_event, p_key) END
-$$;
--- +goose StatementEnd
-
-COMMENT ON FUNCTION orisun.key_expression(text, text) IS $$The SQL that is what a tag's key names, as text; p_event stands before the columns: 'e.' in a query, nothing in an index.$$;
 
 -- +goose StatementBegin
 CREATE FUNCTION orisun.typed_expression(p_text text, p_type text) RETURNS text
@@ -129,115 +169,44 @@ CREATE FUNCTION orisun.finish_indexing(p_boundary text) RETURNS void
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $$
-DECLARE
-    v_saving text;
 BEGIN
     IF NOT orisun.lock_indexes(p_boundary) THEN
         RETURN;
     END IF;
     DELETE FROM orisun.boundary_index i WHERE i.boundary = p_boundary AND to_regclass(i.relation) IS NULL;
-    -- To replace a function that another transaction is replacing is an error, and to replace it at all lets each session plan anew.
-    PERFORM FROM orisun.boundary b WHERE b.name = p_boundary FOR NO KEY UPDATE;
-    v_saving := orisun.compose_plain_saving(p_boundary);
-    IF NOT EXISTS (SELECT FROM pg_proc p
-                    WHERE p.oid = to_regproc(orisun.saving_function(p_boundary, 'plain')) AND strpos(v_saving, quote_literal(p.prosrc)) > 0) THEN
-        EXECUTE v_saving;
-    END IF;
+    PERFORM orisun.clone_functions(p_boundary);
     PERFORM pg_advisory_unlock(orisun.index_class(), (orisun.find_boundary(p_boundary)).number);
 END
 $$;
 -- +goose StatementEnd
 
-COMMENT ON FUNCTION orisun.finish_indexing(text) IS $$Forgets definitions whose index does not exist, lets saves know the indexes that there are (orisun.compose_plain_saving), and gives up the right of orisun.lock_indexes: the last of the statements that
-orisun.create_index, orisun.drop_index and orisun.clean_indexes answer. It does nothing while another session has that right.$$;
+COMMENT ON FUNCTION orisun.finish_indexing(text) IS $$Deletes definitions whose index does not exist, renders the boundary's lookup again (orisun.clone_functions), and gives up
+the right of orisun.lock_indexes: the last of the statements that orisun.create_index, orisun.drop_index and orisun.clean_indexes return. It does nothing while another
+session has that right.$$;
 
 -- +goose StatementBegin
-CREATE FUNCTION orisun.find_indexes(p_boundary text) RETURNS orisun.boundary_index[]
-LANGUAGE plpgsql STABLE
+CREATE FUNCTION orisun.find_indexes(p_boundary text) RETURNS SETOF orisun.boundary_index
+LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp
-SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
 AS $$
-BEGIN
-    RETURN ARRAY(SELECT i
-                   FROM orisun.boundary_index i
-                   JOIN pg_index x ON x.indexrelid = to_regclass(i.relation) AND x.indisvalid
-                  WHERE i.boundary = p_boundary);
-END
+    SELECT i.*
+      FROM orisun.boundary_index i
+      JOIN pg_index x ON x.indexrelid = to_regclass(i.relation) AND x.indisvalid
+      JOIN pg_class r ON r.oid = x.indexrelid
+     -- How many entries share one value of the fields: n_distinct is a number of values or, when negative, a share of the entries.
+     CROSS JOIN LATERAL (SELECT greatest(r.reltuples, 1) / coalesce(exp(sum(ln(greatest(
+                                    CASE WHEN s.n_distinct < 0 THEN -s.n_distinct * r.reltuples ELSE s.n_distinct END, 1)))), 1) AS matches
+                           FROM pg_namespace n
+                           JOIN pg_attribute a ON a.attrelid = x.indexrelid AND a.attnum <= cardinality(i.field_keys)
+                           JOIN pg_stats s ON s.schemaname = n.nspname AND s.tablename = r.relname AND s.attname = a.attname
+                          WHERE n.oid = r.relnamespace) f
+     WHERE i.boundary = p_boundary
+     ORDER BY i.field_keys = ARRAY['event_type'], f.matches, cardinality(i.field_keys) DESC, cardinality(i.condition_keys) DESC, i.name
 $$;
 -- +goose StatementEnd
 
-COMMENT ON FUNCTION orisun.find_indexes(text) IS $$The indexes of a boundary that questions may count on: those that exist and are valid at this moment. Every question and save asks this, so
-its plan is made once and looks each index up.$$;
-
--- +goose StatementBegin
-CREATE FUNCTION orisun.choose_indexes(p_indexes orisun.boundary_index[], p_keys text[], p_values text[]) RETURNS orisun.boundary_index[]
-LANGUAGE plpgsql IMMUTABLE
-SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-    v_keys   text[] := array_replace(p_keys, 'eventType', 'event_type');
-    v_chosen orisun.boundary_index[] := '{}';
-    v_index  orisun.boundary_index;
-BEGIN
-    FOREACH v_index IN ARRAY p_indexes LOOP
-        CONTINUE WHEN NOT v_index.field_keys <@ v_keys;
-        IF v_index.depends_on_values AND p_values IS NOT NULL THEN
-            CONTINUE WHEN EXISTS (
-                SELECT FROM unnest(v_index.field_keys, v_index.field_types) AS f(key, type)
-                  JOIN unnest(v_keys, p_values) AS t(key, value) ON t.key = f.key
-                 WHERE CASE f.type WHEN 'NUMERIC' THEN orisun.try_numeric(t.value) IS NULL
-                                   WHEN 'BOOLEAN' THEN orisun.try_boolean(t.value) IS NULL
-                                   WHEN 'TIMESTAMPTZ' THEN orisun.try_timestamptz(t.value) IS NULL
-                                   ELSE false END);
-            CONTINUE WHEN (
-                SELECT CASE v_index.combinator WHEN 'OR' THEN NOT bool_or(c.met) ELSE NOT bool_and(c.met) END
-                  FROM (SELECT EXISTS (SELECT FROM unnest(v_keys, p_values) AS t(key, value)
-                                        WHERE t.key = c.key AND orisun.satisfies(t.value, c.operator, c.value)) AS met
-                          FROM unnest(v_index.condition_keys, v_index.condition_operators, v_index.condition_values) AS c(key, operator, value)) c);
-        END IF;
-        v_chosen := v_chosen || v_index;
-    END LOOP;
-    RETURN v_chosen;
-END
-$$;
--- +goose StatementEnd
-
-COMMENT ON FUNCTION orisun.choose_indexes(orisun.boundary_index[], text[], text[]) IS $$Those of some indexes that find all events of a criterion with these tags, in the order of positions: each field is the key of a tag,
-typed fields understand the tags' values, and the values fulfil the conditions. Without p_values: those that do so for some values.$$;
-
--- +goose StatementBegin
-CREATE FUNCTION orisun.index_predicate(p_indexes orisun.boundary_index[], p_keys text[], p_values text, p_offset integer) RETURNS text
-LANGUAGE plpgsql IMMUTABLE
-SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-    v_keys       text[] := array_replace(p_keys, 'eventType', 'event_type');
-    v_predicates text[] := '{}';
-    v_index      orisun.boundary_index;
-    v_predicate  text;
-BEGIN
-    FOREACH v_index IN ARRAY p_indexes LOOP
-        FOR v_field IN 1 .. cardinality(v_index.field_keys) LOOP
-            FOR v_tag IN 1 .. cardinality(v_keys) LOOP
-                CONTINUE WHEN v_keys[v_tag] <> v_index.field_keys[v_field];
-                v_predicate := v_index.field_expressions[v_field] || ' = '
-                            || orisun.typed_expression(format('(%s)[%s]', p_values, p_offset + v_tag), v_index.field_types[v_field]);
-                -- Several indexes may have one field.
-                CONTINUE WHEN v_predicate = ANY (v_predicates);
-                v_predicates := v_predicates || v_predicate;
-            END LOOP;
-        END LOOP;
-        IF v_index.condition IS NOT NULL THEN
-            v_predicates := v_predicates || v_index.condition;
-        END IF;
-    END LOOP;
-    RETURN array_to_string(v_predicates, ' AND ');
-END
-$$;
--- +goose StatementEnd
-
-COMMENT ON FUNCTION orisun.index_predicate(orisun.boundary_index[], text[], text, integer) IS $$What stands beside orisun.criterion_predicate, which takes the same arguments, so that the planner sees that these indexes, as
-orisun.choose_indexes chose them, may be used. It excludes no event that the criterion matches.$$;
+COMMENT ON FUNCTION orisun.find_indexes(text) IS $$Returns the indexes of a boundary that exist and are valid, the best one first: the one with the fewest events per value, by
+the statistics of the last ANALYZE; without statistics the one with more fields. An index on nothing but the event's type comes last, since types are few.$$;
 
 -- +goose StatementBegin
 CREATE FUNCTION orisun.check_index(p_index orisun.boundary_index) RETURNS void
@@ -523,46 +492,23 @@ dropped by hand, or whose build failed, is not listed. Raises OR001 for an unkno
   SELECT * FROM orisun.list_indexes('orders')$$;
 
 -- +goose StatementBegin
-CREATE FUNCTION orisun.are_covered(p_boundary text, p_criteria jsonb) RETURNS boolean
-LANGUAGE plpgsql STABLE
-SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-    v_indexes   orisun.boundary_index[] := orisun.find_indexes(p_boundary);
-    v_criterion record;
-BEGIN
-    FOR v_criterion IN SELECT array_replace(c.keys, 'eventType', 'event_type') AS keys, c.vals FROM orisun.read_criteria(p_criteria) c LOOP
-        IF v_criterion.keys <> '{}' AND NOT EXISTS (
-               SELECT FROM unnest(orisun.choose_indexes(v_indexes, v_criterion.keys, v_criterion.vals)) i
-                WHERE v_criterion.keys <@ (i.field_keys || ARRAY(SELECT c.key FROM unnest(i.condition_keys, i.condition_operators) AS c(key, operator)
-                                                                  WHERE c.operator = '=' AND i.combinator = 'AND'))) THEN
-            RETURN false;
-        END IF;
-    END LOOP;
-    RETURN true;
-END
-$$;
--- +goose StatementEnd
-
-COMMENT ON FUNCTION orisun.are_covered(text, jsonb) IS $$Whether each of the criteria has an index that leaves nothing to filter: each tag is one of its fields or is fixed by its conditions. So to
-look for them takes as long as there are matches, however many other events lie between.$$;
-
--- +goose StatementBegin
 CREATE FUNCTION orisun.is_served(p_boundary text, p_keys text[]) RETURNS boolean
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+    v_keys text[] := array_replace(p_keys, 'eventType', 'event_type');
 BEGIN
     PERFORM orisun.find_boundary(p_boundary);
-    RETURN p_keys = '{}' OR EXISTS (
-        SELECT FROM unnest(orisun.choose_indexes(orisun.find_indexes(p_boundary), p_keys, NULL)) i
-         WHERE i.field_keys <> ARRAY['event_type'] OR p_keys <@ ARRAY['event_type', 'eventType']);
+    RETURN v_keys = '{}' OR EXISTS (
+        SELECT FROM orisun.find_indexes(p_boundary) i
+         WHERE i.field_keys <@ v_keys AND (i.field_keys <> ARRAY['event_type'] OR v_keys <@ ARRAY['event_type']));
 END
 $$;
 -- +goose StatementEnd
 
-COMMENT ON FUNCTION orisun.is_served(text, text[]) IS $$Whether an index serves criteria whose tags have these keys, for some values at least. An index on nothing but the event's type does not count where
-there are other keys: types are few, so it leaves most of a boundary to be read. Raises OR001 for an unknown boundary.
+COMMENT ON FUNCTION orisun.is_served(text, text[]) IS $$Returns whether an index serves criteria whose tags have these keys, for some values at least. An index on nothing but the
+event's type does not count where there are other keys: types are few, so it leaves most of a boundary to be read. Raises OR001 for an unknown boundary.
 
   SELECT orisun.is_served('orders', ARRAY['user_id'])$$;
 
@@ -583,9 +529,8 @@ $$;
 COMMENT ON FUNCTION orisun.find_unfinished_indexes() IS $$The boundaries that have definitions without a valid index: builds that are under way, or that were killed (see orisun.clean_indexes).$$;
 
 -- +goose Down
-DROP FUNCTION orisun.find_unfinished_indexes();
 DROP FUNCTION orisun.is_served(text, text[]);
-DROP FUNCTION orisun.are_covered(text, jsonb);
+DROP FUNCTION orisun.find_unfinished_indexes();
 DROP FUNCTION orisun.list_indexes(text);
 DROP TABLE orisun.listed_index;
 DROP FUNCTION orisun.clean_indexes(text);
@@ -593,14 +538,14 @@ DROP FUNCTION orisun.drop_index(text, text);
 DROP FUNCTION orisun.create_index(text, text, text[], text[], text[], text[], text[], text);
 DROP FUNCTION orisun.drop_broken_indexes(text);
 DROP FUNCTION orisun.check_index(orisun.boundary_index);
-DROP FUNCTION orisun.index_predicate(orisun.boundary_index[], text[], text, integer);
-DROP FUNCTION orisun.choose_indexes(orisun.boundary_index[], text[], text[]);
 DROP FUNCTION orisun.find_indexes(text);
 DROP FUNCTION orisun.finish_indexing(text);
 DROP FUNCTION orisun.lock_indexes(text);
 DROP FUNCTION orisun.condition_expression(text, text[], text[], text[], text);
 DROP FUNCTION orisun.satisfies(text, text, text);
 DROP FUNCTION orisun.typed_expression(text, text);
-DROP FUNCTION orisun.key_expression(text, text);
 DROP TABLE orisun.boundary_index;
 DROP FUNCTION orisun.index_class();
+DROP FUNCTION orisun.try_timestamptz(text);
+DROP FUNCTION orisun.try_boolean(text);
+DROP FUNCTION orisun.try_numeric(text);
