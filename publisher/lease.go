@@ -218,9 +218,10 @@ func (l *Leases) Acquire(ctx context.Context, boundary, name string) (*Lease, er
 	return l.acquire(ctx, leaseKey{boundary, name}, Owner{}, func(error) {})
 }
 
-// AcquireFor is Acquire for a user, to whom the name belongs while it is held or stood by. Where it belongs to another one, the error is OR030.
-func (l *Leases) AcquireFor(ctx context.Context, boundary, name string, owner Owner) (*Lease, error) {
-	return l.acquire(ctx, leaseKey{boundary, name}, owner, func(error) {})
+// AcquireFor is Acquire for a user, to whom the name belongs while it is held or stood by. Where it belongs to another one, the error is OR030. It
+// calls waits before each wait.
+func (l *Leases) AcquireFor(ctx context.Context, boundary, name string, owner Owner, waits func()) (*Lease, error) {
+	return l.acquire(ctx, leaseKey{boundary, name}, owner, func(error) { waits() })
 }
 
 // acquire is Acquire that reports each ErrHeld and ErrLost.

@@ -351,7 +351,7 @@ func TestANameBelongsToTheUserWhoHoldsItOrStandsBy(t *testing.T) {
 		acquired := make(chan *publisher.Lease, 1)
 		go func() {
 			defer close(acquired)
-			lease, err := leases.AcquireFor(ctx, "a", name, owner)
+			lease, err := leases.AcquireFor(ctx, "a", name, owner, func() {})
 			if err == nil {
 				acquired <- lease
 			} else if ctx.Err() == nil {
@@ -373,7 +373,7 @@ func TestANameBelongsToTheUserWhoHoldsItOrStandsBy(t *testing.T) {
 	acquire(t, second, "b", publisher.PublisherLease)
 	held := <-acquireFor(t.Context(), first, ann)
 	for _, leases := range []*publisher.Leases{first, second} {
-		_, err := leases.AcquireFor(t.Context(), "a", name, bob)
+		_, err := leases.AcquireFor(t.Context(), "a", name, bob, func() {})
 		wantState(t, err, "OR030")
 	}
 	standby := acquireFor(t.Context(), second, ann)
@@ -394,7 +394,7 @@ func TestANameBelongsToTheUserWhoHoldsItOrStandsBy(t *testing.T) {
 	case held = <-standby:
 	case held = <-annToo:
 	}
-	_, err := first.AcquireFor(t.Context(), "a", name, bob)
+	_, err := first.AcquireFor(t.Context(), "a", name, bob, func() {})
 	wantState(t, err, "OR030")
 	leave()
 	<-standby

@@ -31,6 +31,8 @@ const (
 	reasonBoundaryMissing = "BOUNDARY_TABLES_MISSING"
 	// reasonBoundaryConfigured: this node's configuration names the boundary.
 	reasonBoundaryConfigured = "BOUNDARY_CONFIGURED"
+	// reasonSubscriptionReplaced: a later subscription on the same connection took the subscriber_name.
+	reasonSubscriptionReplaced = "SUBSCRIPTION_REPLACED"
 )
 
 type detail = protoadapt.MessageV1

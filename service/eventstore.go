@@ -76,6 +76,7 @@ type EventStore struct {
 
 	boundaries boundary.Boundaries
 	shortage   shortage
+	named      namedSubscriptions
 }
 
 // NewEventStore returns a server over the pools of config, which stay the caller's to close.
