@@ -203,9 +203,8 @@ func TestAStreamIsLinesForCurlAndEventsForABrowser(t *testing.T) {
 		}
 	}
 	browser := request(t, http.MethodPost, url+subscribe, fromStart, "Accept", "text/event-stream") //nolint:bodyclose // the end of the test closes it
-	line, err := bufio.NewReader(browser.Body).ReadString('\n')
-	if err != nil || !strings.HasPrefix(line, `data: {`) || browser.Header.Get("Content-Type") != "text/event-stream" || browser.Header.Get("X-Auth-Token") == "" {
-		t.Errorf("%q, %v, header %v", line, err, browser.Header)
+	if e := next(t, bufio.NewReader(browser.Body)); e.id != "1/0" || !strings.HasPrefix(e.data, "{") || browser.Header.Get("Content-Type") != "text/event-stream" || browser.Header.Get("X-Auth-Token") == "" {
+		t.Errorf("%+v, header %v", e, browser.Header)
 	}
 	// It has begun before there is an event.
 	if waiting := request(t, http.MethodPost, url+subscribe, `{"boundary":"orisun_test_2"}`); waiting.StatusCode != http.StatusOK { //nolint:bodyclose // the end of the test closes it

@@ -98,7 +98,8 @@ func TestTheCommandsOfTheGuidesRun(t *testing.T) {
 		wants []string
 	}{
 		{"docs/tutorial.md", []string{"alice has 70, bob has 30", "MoneyTransferred", "from=alice"}},
-		{"docs/operations.md", []string{`"ready": true`, `"events":[`}},
+		{"docs/operations.md", []string{`"ready": true`}},
+		{"docs/http.md", []string{`"logPosition"`, `"events":[`, `"data":{"username":"alice"}`}},
 		{"docs/security.md", []string{"janedoe", "Jane Doe", "read:orders"}},
 	} {
 		blocks := regexp.MustCompile("(?s)```bash\n(.*?)```").FindAllStringSubmatch(readDoc(t, c.guide), -1)

@@ -5,20 +5,18 @@ import (
 	"context"
 	endian "encoding/binary"
 	"errors"
-	"fmt"
 	"io"
 	"mime"
 	"net/http"
+	"net/url"
+	"slices"
 	"strings"
 	"time"
 
-	rpc "connectrpc.com/connect"
 	"connectrpc.com/vanguard"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/encoding/protojson"
-	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
 
@@ -39,10 +37,11 @@ const (
 //
 //	curl -u admin:changeit --json '{"boundary":"orders"}' localhost:8991/orisun.EventStore/GetEvents
 //
-// An RPC that streams answers a JSON object a line (application/x-ndjson), or server-sent events to who accepts text/event-stream. An error
-// before the first event is the answer, one after it is the last line, {"error": …}.
+// An RPC that streams answers a JSON object a line (application/x-ndjson), or server-sent events to a client that accepts text/event-stream or calls by GET, as
+// a browser's EventSource does (http_events.go). An error before the first event is the answer, one after it is the last line, {"error": …}.
 type httpCalls struct {
-	transcoder http.Handler
+	transcoder http.Handler          // answers data and metadata as texts
+	objects    http.Handler          // answers them as JSON objects (http_documents.go)
 	methods    map[string]httpMethod // by path
 	door       *door
 	timeouts   httpTimeouts
@@ -73,32 +72,21 @@ func newHTTPCalls(server *grpc.Server, door *door, config *Config) (*httpCalls, 
 			c.methods["/"+name+"/"+method.Name] = httpMethod{method.IsServerStream, method.IsClientStream, request}
 		}
 	}
-	transcoder, err := vanguard.NewTranscoder(services,
-		vanguard.WithDefaultServiceOptions(
-			vanguard.WithTargetProtocols(vanguard.ProtocolGRPC), vanguard.WithTargetCodecs(vanguard.CodecProto),
-			vanguard.WithMaxMessageBufferBytes(uint32(max(config.GRPC.MaxReceiveMessageSize, config.GRPC.MaxSendMessageSize)))),
-		vanguard.WithCodec(func(resolver vanguard.TypeResolver) vanguard.Codec {
-			return jsonCodec{vanguard.JSONCodec{
-				MarshalOptions:   protojson.MarshalOptions{Resolver: resolver, EmitDefaultValues: true},
-				UnmarshalOptions: protojson.UnmarshalOptions{Resolver: resolver},
-			}}
-		}))
-	if err != nil {
-		return nil, err
+	for _, made := range []struct {
+		to      *http.Handler
+		objects bool
+	}{{&c.transcoder, false}, {&c.objects, true}} {
+		transcoder, err := vanguard.NewTranscoder(services,
+			vanguard.WithDefaultServiceOptions(
+				vanguard.WithTargetProtocols(vanguard.ProtocolGRPC), vanguard.WithTargetCodecs(vanguard.CodecProto),
+				vanguard.WithMaxMessageBufferBytes(uint32(max(config.GRPC.MaxReceiveMessageSize, config.GRPC.MaxSendMessageSize)))),
+			vanguard.WithCodec(newJSONCodec(made.objects)))
+		if err != nil {
+			return nil, err
+		}
+		*made.to = transcoder
 	}
-	c.transcoder = transcoder
 	return c, nil
-}
-
-// jsonCodec says whose fault a document is that cannot be read. An unknown field is one: it is a name with a slip in it.
-type jsonCodec struct{ vanguard.JSONCodec }
-
-// Unmarshal reads a request.
-func (c jsonCodec) Unmarshal(data []byte, into proto.Message) error {
-	if err := c.JSONCodec.Unmarshal(data, into); err != nil {
-		return rpc.NewError(rpc.CodeInvalidArgument, fmt.Errorf("the request is not the JSON of a %s: %w", into.ProtoReflect().Descriptor().Name(), err))
-	}
-	return nil
 }
 
 // isProtocol tells the content types of gRPC, gRPC-Web and Connect.
@@ -107,19 +95,27 @@ func isProtocol(kind string) bool {
 }
 
 func (c *httpCalls) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	declared := r.Header.Get("Content-Type")
+	kind, _, err := mime.ParseMediaType(declared)
 	method, known := c.methods[r.URL.Path]
+	byGet := r.Method == http.MethodGet && method.streams && !method.sends
 	switch {
 	case !known:
 		writeError(w, http.StatusNotFound, "unimplemented", "there is no "+strings.ToValidUTF8(r.URL.Path, "?")+"; /openapi.json says what there is")
-	case r.Method != http.MethodPost:
+	case r.Method != http.MethodPost && !byGet:
 		w.Header().Set("Allow", http.MethodPost)
-		writeError(w, http.StatusMethodNotAllowed, "invalid_argument", "an RPC is called with POST")
-	case err != nil || kind != jsonType && !isProtocol(kind):
-		writeError(w, http.StatusUnsupportedMediaType, "invalid_argument", "the header Content-Type must be "+jsonType)
+		writeError(w, http.StatusMethodNotAllowed, "invalid_argument", "an RPC is called with POST; one that streams with GET, too, for server-sent events")
+	case byGet && isCrossOrigin(r):
+		writeError(w, http.StatusForbidden, "permission_denied", "cross-origin: a page of another site must not open a stream")
+	case !byGet && declared != "" && (err != nil || kind != jsonType && !isProtocol(kind)):
+		writeContentTypeError(w)
 	default:
 		c.call(w, r, kind, method)
 	}
+}
+
+func writeContentTypeError(w http.ResponseWriter) {
+	writeError(w, http.StatusUnsupportedMediaType, "invalid_argument", "the header Content-Type must be "+jsonType)
 }
 
 // call lets a call in, receives its request, and has it answered.
@@ -141,17 +137,57 @@ func (c *httpCalls) call(w http.ResponseWriter, r *http.Request, kind string, me
 		writeStatus(w, err)
 		return
 	}
+	if r.Method == http.MethodPost && isProtocol(kind) { // gRPC, gRPC-Web or Connect
+		replaceBody(r, body)
+		c.transcoder.ServeHTTP(w, r)
+		return
+	}
+	c.answerJSON(w, r, body, kind, method)
+}
+
+// answerJSON answers plain JSON, or Connect's. An empty body is an empty request, of any type: what it lacks, the service names.
+func (c *httpCalls) answerJSON(w http.ResponseWriter, r *http.Request, body []byte, kind string, method httpMethod) {
+	if r.Method == http.MethodPost && kind == "" && len(body) > 0 {
+		writeContentTypeError(w)
+		return
+	}
+	parameters, others := r.URL.Query(), []string(nil)
+	streamed := ndjsonType
+	if strings.Contains(r.Header.Get("Accept"), serverSentType) {
+		streamed = serverSentType
+	}
+	if r.Method == http.MethodGet {
+		body, others, streamed = []byte(parameters.Get("message")), []string{"message"}, serverSentType
+	}
+	if len(body) == 0 {
+		body = []byte("{}")
+	}
+	transcoder, err := c.transcoderFor(parameters, others...)
+	if err == nil && r.Method == http.MethodGet {
+		err = method.checkBody(jsonType, body)
+	}
+	if err == nil && method.streams {
+		body, err = resume(r, body)
+	}
+	if err != nil {
+		writeStatus(w, err)
+		return
+	}
+	if method.streams {
+		stream(w, r, transcoder, body, streamed)
+		return
+	}
+	r.Header.Set("Content-Type", jsonType)
+	if r.Header.Get(connectVersion) == "" {
+		r.Header.Set(connectVersion, "1")
+	}
+	replaceBody(r, body)
+	transcoder.ServeHTTP(w, r)
+}
+
+func replaceBody(r *http.Request, body []byte) {
 	r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
 	r.Header.Del("Content-Length")
-	switch {
-	case kind != jsonType || r.Header.Get(connectVersion) != "" && !method.streams:
-		c.transcoder.ServeHTTP(w, r) // gRPC, gRPC-Web or Connect
-	case method.streams:
-		c.stream(w, r, body)
-	default:
-		r.Header.Set(connectVersion, "1")
-		c.transcoder.ServeHTTP(w, r)
-	}
 }
 
 // receive reads the body. The error is a gRPC status.
@@ -189,18 +225,33 @@ func (c *httpCalls) unlimited(w http.ResponseWriter) {
 	}
 }
 
-// stream speaks Connect's streaming protocol in the place of a client that does not: the request becomes one envelope, envelopes become lines.
-func (c *httpCalls) stream(w http.ResponseWriter, r *http.Request, body []byte) {
-	envelope := endian.BigEndian.AppendUint32([]byte{0}, uint32(len(body)))
-	out := &lines{to: w, flush: http.NewResponseController(w), header: make(http.Header), kind: ndjsonType}
-	if strings.Contains(r.Header.Get("Accept"), serverSentType) {
-		out.kind = serverSentType
+// transcoderFor reads the query parameters of a call, which are data and those of the kind of call. The error is a gRPC status.
+func (c *httpCalls) transcoderFor(parameters url.Values, others ...string) (http.Handler, error) {
+	for name := range parameters {
+		if name != "data" && !slices.Contains(others, name) {
+			return nil, status.Errorf(codes.InvalidArgument, "there is no query parameter %q; there are %s", name, strings.Join(append(others, "data"), ", "))
+		}
 	}
+	objects, err := answersObjects(parameters["data"])
+	if objects {
+		return c.objects, err
+	}
+	return c.transcoder, err
+}
+
+// stream speaks Connect's streaming protocol in the place of a client that does not: the request becomes one envelope, envelopes become lines.
+func stream(w http.ResponseWriter, r *http.Request, transcoder http.Handler, request []byte, kind string) {
+	envelope := endian.BigEndian.AppendUint32([]byte{0}, uint32(len(request)))
+	out := &lines{to: w, flush: http.NewResponseController(w), header: make(http.Header), kind: kind}
+	defer out.end()
 	inner := r.Clone(context.WithValue(r.Context(), linesKey{}, out))
+	inner.Method = http.MethodPost
+	inner.URL.RawQuery = ""
 	inner.Header.Set("Content-Type", streamType)
 	inner.Header.Set(connectVersion, "1")
 	inner.Header.Del("Accept-Encoding")
-	inner.Body = io.NopCloser(bytes.NewReader(append(envelope, body...)))
+	inner.Header.Del("Content-Length")
+	inner.Body = io.NopCloser(bytes.NewReader(append(envelope, request...)))
 	inner.ContentLength = -1
-	c.transcoder.ServeHTTP(out, inner)
+	transcoder.ServeHTTP(out, inner)
 }

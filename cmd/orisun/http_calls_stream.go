@@ -4,9 +4,12 @@ import (
 	endian "encoding/binary"
 	"encoding/json"
 	"errors"
+	"io"
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
+	"time"
 )
 
 // linesKey is where the context of a stream carries its lines.
@@ -29,7 +32,7 @@ type headerTeller struct {
 
 func (t *headerTeller) WriteHeader(status int) {
 	t.ResponseWriter.WriteHeader(status)
-	t.out.begin()
+	t.out.start()
 	t.out.Flush()
 }
 
@@ -44,9 +47,12 @@ type lines struct {
 	header http.Header
 	kind   string
 
-	status  int
-	begun   bool
-	pending []byte // of envelopes
+	mu        sync.Mutex // guards to, between the stream and its heartbeats, and what follows
+	status    int
+	begun     bool
+	ended     bool
+	pending   []byte // of envelopes
+	heartbeat *time.Timer
 }
 
 const (
@@ -60,9 +66,43 @@ func (l *lines) Unwrap() http.ResponseWriter { return l.to }
 
 // Flush lets the client see what there is.
 func (l *lines) Flush() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	if err := l.flush.Flush(); err != nil {
 		return // the next write says so, too
 	}
+}
+
+// start begins the stream before there is an event.
+func (l *lines) start() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.begin()
+}
+
+// end ends the heartbeats. Nothing is written after it.
+func (l *lines) end() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.ended = true
+	if l.heartbeat != nil {
+		l.heartbeat.Stop()
+	}
+}
+
+func (l *lines) beat() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.ended {
+		return
+	}
+	if _, err := io.WriteString(l.to, ": still here\n\n"); err != nil {
+		return // the client went away, which ends the stream
+	}
+	if err := l.flush.Flush(); err != nil {
+		return
+	}
+	l.heartbeat.Reset(heartbeatPeriod)
 }
 
 func (l *lines) begin() {
@@ -70,6 +110,9 @@ func (l *lines) begin() {
 		return
 	}
 	l.begun = true
+	if l.kind == serverSentType {
+		l.heartbeat = time.AfterFunc(heartbeatPeriod, l.beat)
+	}
 	for name, values := range l.header {
 		if name != "Content-Type" && !strings.HasPrefix(name, "Connect-") {
 			l.to.Header()[name] = values
@@ -81,6 +124,8 @@ func (l *lines) begin() {
 }
 
 func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	if l.status != 0 && l.status != http.StatusOK { // refused before it became a stream
 		if !l.begun {
 			l.begun = true
@@ -108,7 +153,14 @@ func (l *lines) Write(p []byte) (int, error) {
 
 func (l *lines) line(flags byte, message []byte) error {
 	if flags&endOfStream == 0 {
-		return l.write("", message)
+		id := ""
+		if l.kind == serverSentType {
+			var err error
+			if id, err = eventID(message); err != nil {
+				return err
+			}
+		}
+		return l.write(id, message)
 	}
 	var end struct {
 		Error json.RawMessage `json:"error"`
@@ -133,11 +185,12 @@ func (l *lines) line(flags byte, message []byte) error {
 	return nil
 }
 
-func (l *lines) write(event string, line []byte) error {
+// write writes a line; fields are those that a server-sent event has before its data.
+func (l *lines) write(fields string, line []byte) error {
 	l.begin()
 	text := slices.Concat(line, []byte("\n")) // line is part of a buffer that goes on behind it
 	if l.kind == serverSentType {
-		text = slices.Concat([]byte(event+"data: "), text, []byte("\n"))
+		text = slices.Concat([]byte(fields+"data: "), text, []byte("\n"))
 	}
 	if _, err := l.to.Write(text); err != nil {
 		return err
