@@ -123,7 +123,9 @@ A boundary of the configuration is refused, since the next start would create it
 	server := addConnectionFlags(command.Flags())
 	command.RunE = func(command *cobra.Command, args []string) error {
 		if !command.Flags().Changed("confirm") {
-			fmt.Fprintf(command.ErrOrStderr(), "This deletes all events of boundary %s. Type its name again: ", oneLine(args[0]))
+			if _, err := fmt.Fprintf(command.ErrOrStderr(), "This deletes all events of boundary %s. Type its name again: ", oneLine(args[0])); err != nil {
+				return err
+			}
 			line, err := interruptible(command.Context(), func() (string, error) { return readLine(bytewise{command.InOrStdin()}) })
 			if err != nil {
 				return err

@@ -2,7 +2,7 @@
 // Every connection is made from a configuration that Prepare has seen: pools, leases, index builds and migrations.
 //
 // The settings are no startup parameters, which a pooler such as pgbouncer refuses or ignores. They are set when the connection is made,
-// and read back in a transaction of their own. What does not stand then makes the connection fail with an *Unfit, since waiting does not help.
+// and read back in a transaction of their own. What does not stand then makes the connection fail with an *UnfitError, since waiting does not help.
 package pgsession
 
 import (
@@ -69,10 +69,10 @@ func StatementTimeout(limit time.Duration) Settings {
 	return Settings{"statement_timeout": strconv.FormatInt(limit.Milliseconds(), 10)}
 }
 
-// Unfit says that a session is not, and will not be, what the server relies on.
-type Unfit struct{ Reason string }
+// UnfitError says that a session is not, and will not be, what the server relies on.
+type UnfitError struct{ Reason string }
 
-func (e *Unfit) Error() string { return e.Reason }
+func (e *UnfitError) Error() string { return e.Reason }
 
 // Prepare makes connections of config have our settings, and more; later ones win. It replaces what an earlier call asked for.
 func Prepare(config *pgx.ConnConfig, more ...Settings) {
@@ -108,15 +108,15 @@ func apply(ctx context.Context, conn *pgconn.PgConn, names, values []string) err
 		return fmt.Errorf("read what the session relies on: %w", err)
 	}
 	if encoding := got["server_encoding"]; encoding != "UTF8" {
-		return &Unfit{"the database's encoding is " + encoding + ", and events are UTF-8: create the database with ENCODING 'UTF8' (TEMPLATE template0)"}
+		return &UnfitError{"the database's encoding is " + encoding + ", and events are UTF-8: create the database with ENCODING 'UTF8' (TEMPLATE template0)"}
 	}
 	if role := got["session_replication_role"]; role == "replica" {
-		return &Unfit{"session_replication_role is replica for this role or database, so that constraints and triggers do not work: reset it with ALTER ROLE or ALTER DATABASE"}
+		return &UnfitError{"session_replication_role is replica for this role or database, so that constraints and triggers do not work: reset it with ALTER ROLE or ALTER DATABASE"}
 	}
 	for name, value := range wanted {
 		// PostgreSQL shows those of the network as 0 on Unix sockets, and where the operating system lacks them.
 		if got[name] != value && !strings.HasPrefix(name, "tcp_") {
-			return &Unfit{fmt.Sprintf("the session does not keep its settings: %s was set to %q and is %q; is a pooler in transaction mode in between?", name, value, got[name])}
+			return &UnfitError{fmt.Sprintf("the session does not keep its settings: %s was set to %q and is %q; is a pooler in transaction mode in between?", name, value, got[name])}
 		}
 	}
 	return nil
@@ -136,11 +136,11 @@ func pairs(ctx context.Context, conn *pgconn.PgConn, query string, arrays ...[]s
 	return found, result.Err
 }
 
-// CheckPooling returns an *Unfit when connections do not keep their session, as behind a pooler in transaction or statement mode: leases are
+// CheckPooling returns an *UnfitError when connections do not keep their session, as behind a pooler in transaction or statement mode: leases are
 // session advisory locks, and settings and prepared statements belong to sessions. It makes two connections.
 func CheckPooling(ctx context.Context, config *pgx.ConnConfig) (err error) {
 	unfit := func(how string) error {
-		return &Unfit{"a pooler between the server and PostgreSQL does not keep sessions (" + how + "): leases are session advisory locks, and a session's settings and prepared " +
+		return &UnfitError{"a pooler between the server and PostgreSQL does not keep sessions (" + how + "): leases are session advisory locks, and a session's settings and prepared " +
 			"statements must last; set pool_mode = session for this database or user, or connect to PostgreSQL directly"}
 	}
 	bare := config.Config.Copy()
