@@ -1,17 +1,20 @@
 # docker build -t orisun:local .
-# docker build --build-arg VERSION=1.0.0 --build-arg TARGET_OS=linux --build-arg TARGET_ARCH=amd64 -t orisun:local .
-FROM golang:1.26-alpine AS build
+# docker build --platform linux/arm64 -t orisun:local .
+#
+# Version and commit are those of the checkout's git. A source archive has no git: add --build-arg VERSION=1.0.0 --build-arg COMMIT=…
+FROM --platform=$BUILDPLATFORM golang:1.26-alpine AS build
 RUN apk add --no-cache bash git
 WORKDIR /src
 COPY go.mod go.sum ./
 RUN go mod download
 COPY . .
-ARG VERSION=unknown
-ARG COMMIT=unknown
-ARG TARGET_OS=linux
-ARG TARGET_ARCH=amd64
-RUN VERSION=$VERSION COMMIT=$COMMIT OUT=/out ./build.sh "$TARGET_OS" "$TARGET_ARCH" && mv "/out/orisun-$TARGET_OS-$TARGET_ARCH" /out/orisun
-# What a volume is filled with at first: it belongs to the user of the image.
+ARG VERSION COMMIT
+# BuildKit sets these two to the platform of the image. TARGET_OS and TARGET_ARCH replace them.
+ARG TARGETOS TARGETARCH
+ARG TARGET_OS=${TARGETOS:-linux}
+ARG TARGET_ARCH=${TARGETARCH:-amd64}
+RUN OUT=/out ./build.sh "$TARGET_OS" "$TARGET_ARCH" && mv "/out/orisun-$TARGET_OS-$TARGET_ARCH" /out/orisun
+# A new volume starts as a copy of this folder, so it belongs to the image's user.
 RUN mkdir -p /out/data
 
 # Nothing but the binary: the image expects a PostgreSQL elsewhere (ORISUN_PG_HOST).
@@ -25,4 +28,5 @@ ENV ORISUN_NATS_STORE_DIR=/var/lib/orisun/data/nats
 VOLUME /var/lib/orisun/data
 # gRPC, admin HTTP
 EXPOSE 5005 8991
+HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 CMD ["/orisun", "health"]
 ENTRYPOINT ["/orisun"]

@@ -79,6 +79,6 @@ Exit codes: 0 done, 1 failed, 2 the configuration or the command line is wrong,
 	}
 	root.AddCommand(newSaveCommand(), newGetCommand(), newLatestCommand(), newTailCommand(), newCountCommand(), newExplainCommand())
 	root.AddCommand(newIndexCommand(), newBoundaryCommand(), newUserCommand())
-	root.AddCommand(newConfigCommand(), newMigrateCommand(), newBenchCommand(), newVersionCommand())
+	root.AddCommand(newConfigCommand(), newHealthCommand(), newMigrateCommand(), newBenchCommand(), newVersionCommand())
 	return root
 }
