@@ -78,8 +78,8 @@ func TestManySavesWithoutAnIndexReadTheTailOnce(t *testing.T) {
 	saves := func(n int) workload {
 		return workload{fmt.Sprint(n, " saves"), func(*history) string {
 			return fmt.Sprintf(`SELECT r.* FROM (
-				SELECT array_agg(19000::bigint) tx, array_agg(18999::bigint) gid, array_agg(i) i, array_agg(jsonb_build_object('note', 'm' || i)) c,
-				       array_agg('new' || i) id, array_agg('T'::text) kind, array_agg('{}'::jsonb) data FROM generate_series(1, %d) i) a
+				SELECT array_agg(19000::bigint) AS tx, array_agg(18999::bigint) AS gid, array_agg(i) AS i, array_agg(jsonb_build_object('note', 'm' || i)) AS c,
+				       array_agg('new' || i) AS id, array_agg('T'::text) AS kind, array_agg('{}'::jsonb) AS data FROM generate_series(1, %d) i) a
 				CROSS JOIN LATERAL public.bank_orisun_save_requests(tx, gid, i, c, i, id, kind, data, data) r`, n)
 		}}
 	}

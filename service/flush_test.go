@@ -115,9 +115,7 @@ func TestABackendThatIsKilledUnderASaveIsAPauseForTheCaller(t *testing.T) {
 	}()
 	for range 3 {
 		waitUntilASaveWaits(t, pool)
-		if _, err := pool.Exec(t.Context(), "SELECT pg_terminate_backend(pid, 5000) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"); err != nil {
-			t.Fatal(err)
-		}
+		terminate(t, pool, "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
 	}
 	release()
 	if err := <-saved; err != nil {

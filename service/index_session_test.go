@@ -143,9 +143,23 @@ func TestABuildThatPostgreSQLEndsLeavesNothing(t *testing.T) {
 
 func terminateBuilds(t *testing.T, pool *pgxpool.Pool) {
 	t.Helper()
-	if _, err := pool.Exec(t.Context(), `SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_progress_create_index`); err != nil {
+	terminate(t, pool, "SELECT pid FROM pg_stat_progress_create_index")
+}
+
+// terminate ends the sessions whose pids a query selects, and returns when they are gone.
+func terminate(t *testing.T, pool *pgxpool.Pool, pids string) {
+	t.Helper()
+	var ended []int32
+	if err := pool.QueryRow(t.Context(), `SELECT COALESCE(array_agg(pid) FILTER (WHERE pg_terminate_backend(pid)), '{}') FROM (`+pids+`) AS s`).Scan(&ended); err != nil {
 		t.Fatal(err)
 	}
+	until(t, "the terminated sessions are gone", func() bool {
+		var gone bool
+		if err := pool.QueryRow(t.Context(), `SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = ANY ($1))`, ended).Scan(&gone); err != nil {
+			t.Fatal(err)
+		}
+		return gone
+	})
 }
 
 // killedBuild leaves what a server leaves that is killed with its PostgreSQL: nobody cleans up.

@@ -113,8 +113,30 @@ func connect(t testing.TB, config *pgx.ConnConfig) *pgxpool.Pool {
 	if err != nil {
 		t.Fatalf("pgtest: %v", err)
 	}
-	t.Cleanup(pool.Close)
+	t.Cleanup(func() { closePool(t, pool, closeTimeout) })
 	return pool
+}
+
+// closeTimeout is how long a test that passed may still hold a connection.
+const closeTimeout = 10 * time.Second
+
+// closePool closes the pool. A test that stops at a failed statement leaves its transaction open, and pool.Close would wait
+// for its end until the whole binary times out: that connection ends with the binary.
+func closePool(t testing.TB, pool *pgxpool.Pool, timeout time.Duration) {
+	t.Helper()
+	closed := make(chan struct{})
+	go func() {
+		defer close(closed)
+		pool.Close()
+	}()
+	if t.Failed() {
+		return
+	}
+	select {
+	case <-closed:
+	case <-time.After(timeout):
+		t.Errorf("pgtest: the test ended and still holds %d connections: end its transactions", pool.Stat().AcquiredConns())
+	}
 }
 
 func create(t testing.TB, from string) *pgx.ConnConfig {
