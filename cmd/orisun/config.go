@@ -73,17 +73,17 @@ type PGConfig struct {
 	AutoMigrate      bool          `env:"ORISUN_PG_AUTO_MIGRATE" default:"true" desc:"Apply migrations at start; if false, the server refuses to start on an older schema"`
 	MigrationsTable  string        `env:"ORISUN_PG_MIGRATIONS_TABLE" default:"public.goose_db_version" desc:"Table, with its schema, in which goose notes the migrations applied"`
 	DataDir          string        `env:"ORISUN_PG_DATA_DIR" default:"./data/orisun/pg" notempty:"true" desc:"Data directory of the server's own PostgreSQL"`
-	BinDir           string        `env:"ORISUN_PG_BIN_DIR" desc:"Folder with the programs of the server's own PostgreSQL; when empty, they are looked for where systems install them"`
+	BinDir           string        `env:"ORISUN_PG_BIN_DIR" desc:"Folder with the programs of the server's own PostgreSQL; when empty, it is postgresql/bin beside the executable (./build.sh bundle), else where systems install them"`
 }
 
 // Embedded says that no host is given, so that the server starts a PostgreSQL of its own.
 func (c PGConfig) Embedded() bool { return c.Host == "" }
 
-// AdminConfig is the console: its boundary holds the users.
+// AdminConfig is the boundary that holds the users, the first of them, and the port for HTTP.
 type AdminConfig struct {
 	Boundary string `env:"ORISUN_ADMIN_BOUNDARY" default:"orisun_admin" notempty:"true" desc:"Boundary used for admin operations"`
-	Username string `env:"ORISUN_ADMIN_USERNAME" default:"admin" notempty:"true" desc:"Default admin username"`
-	Password string `env:"ORISUN_ADMIN_PASSWORD" default:"changeit" notempty:"true" secret:"true" desc:"Default admin password"`
+	Username string `env:"ORISUN_ADMIN_USERNAME" default:"admin" notempty:"true" desc:"Username of the first admin, created at the first start"`
+	Password string `env:"ORISUN_ADMIN_PASSWORD" default:"changeit" notempty:"true" secret:"true" desc:"Password of the first admin, created at the first start"`
 	Host     string `env:"ORISUN_ADMIN_HOST" desc:"Address the admin HTTP service listens on; empty is all"`
 	Port     int    `env:"ORISUN_ADMIN_PORT" default:"8991" min:"0" max:"65535" desc:"Admin HTTP service port; 0 is any free port"`
 
@@ -180,7 +180,7 @@ type PprofConfig struct {
 
 // AuthConfig is how long a login lasts.
 type AuthConfig struct {
-	SessionTTL time.Duration `env:"ORISUN_AUTH_SESSION_TTL" default:"24h" min:"1s" max:"8760h" desc:"Time for which a session of the console or of a client is valid"`
+	SessionTTL time.Duration `env:"ORISUN_AUTH_SESSION_TTL" default:"24h" min:"1s" max:"8760h" desc:"Time for which a client may use the token that a login returns"`
 }
 
 // ShutdownConfig is how long the server drains before it cuts what is left.

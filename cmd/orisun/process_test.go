@@ -61,7 +61,13 @@ func outside(config *pgx.ConnConfig) []string {
 // launch starts the binary and returns when it serves. The test's end stops it. What comes before it runs it.
 func launch(t testing.TB, env []string, before ...string) *process {
 	t.Helper()
-	run := append(slices.Clone(before), binary)
+	return launchProgram(t, env, binary, before...)
+}
+
+// launchProgram is launch for another program than the one built for the tests.
+func launchProgram(t testing.TB, env []string, program string, before ...string) *process {
+	t.Helper()
+	run := append(slices.Clone(before), program)
 	p := &process{cmd: exec.CommandContext(context.Background(), run[0], run[1:]...), exited: make(chan error, 1)}
 	p.cmd.Env = env
 	p.cmd.Dir = t.TempDir()

@@ -33,7 +33,8 @@ var installed = []string{
 // binaries is a directory that holds a server: postgres and initdb of one version.
 type binaries struct {
 	dir          string
-	major, minor int // 15.18; minor is 0 for a beta
+	major, minor int  // 15.18; minor is 0 for a beta
+	bundled      bool // it came with the executable
 }
 
 func (b binaries) String() string { return fmt.Sprintf("%d.%d in %s", b.major, b.minor, b.dir) }
@@ -43,15 +44,21 @@ func (s *Server) findBinaries(ctx context.Context) ([]any, error) {
 	if err != nil {
 		return nil, err
 	}
-	dirs := []string{s.cfg.BinDir}
+	dirs, bundled := []string{s.cfg.BinDir}, ""
 	if s.cfg.BinDir == "" {
-		if dirs, err = searchDirs(ctx); err != nil {
+		if bundled, err = bundledDir(); err != nil {
+			return nil, err
+		}
+		if dirs, err = searchDirs(ctx, bundled); err != nil {
 			return nil, err
 		}
 	}
 	found, err := inspect(ctx, dirs)
 	if err != nil {
 		return nil, err
+	}
+	for i := range found {
+		found[i].bundled = found[i].dir == bundled
 	}
 	if s.bin, err = choose(found, required); err != nil {
 		return nil, fmt.Errorf("%s: %w", s.cluster(), err)
@@ -75,9 +82,24 @@ func clusterMajor(cluster string) (int, error) {
 	return major, nil
 }
 
+// bundledDir is where ./build.sh bundle puts a server: beside the executable, of which a link may lead to.
+func bundledDir() (string, error) {
+	executable, err := os.Executable()
+	if err != nil {
+		return "", fmt.Errorf("look for a server beside the executable: %w", err)
+	}
+	if executable, err = filepath.EvalSymlinks(executable); err != nil {
+		return "", fmt.Errorf("look for a server beside the executable: %w", err)
+	}
+	return filepath.Join(filepath.Dir(executable), "postgresql", "bin"), nil
+}
+
 // searchDirs lists where a server may lie, with symbolic links followed: a link in /usr/local/bin often leads to postgres alone.
-func searchDirs(ctx context.Context) ([]string, error) {
+func searchDirs(ctx context.Context, bundled string) ([]string, error) {
 	var dirs []string
+	if _, err := os.Stat(bundled); err == nil {
+		dirs = append(dirs, bundled)
+	}
 	if postgres, err := exec.LookPath("postgres"); err == nil {
 		if followed, err := filepath.EvalSymlinks(postgres); err == nil {
 			dirs = append(dirs, filepath.Dir(followed))
@@ -155,7 +177,7 @@ func serverIn(ctx context.Context, dir string) (binaries, error) {
 	return bin, nil
 }
 
-// choose takes the newest server, of the required major version unless that is 0: PostgreSQL reads no other version's files.
+// choose takes the bundled server, else the newest, of the required major version unless that is 0: PostgreSQL reads no other version's files.
 func choose(found []binaries, required int) (binaries, error) {
 	fitting := slices.Clone(found)
 	if required != 0 {
@@ -166,6 +188,18 @@ func choose(found []binaries, required int) (binaries, error) {
 			"PostgreSQL %d, or name the directory of its binaries in ORISUN_PG_BIN_DIR", required, found, required)
 	}
 	return slices.MaxFunc(fitting, func(a, b binaries) int {
-		return cmp.Or(cmp.Compare(a.major, b.major), cmp.Compare(a.minor, b.minor))
+		return cmp.Or(compareBools(a.bundled, b.bundled), cmp.Compare(a.major, b.major), cmp.Compare(a.minor, b.minor))
 	}), nil
+}
+
+// compareBools puts false before true.
+func compareBools(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case a:
+		return 1
+	default:
+		return -1
+	}
 }

@@ -61,8 +61,9 @@ type Config struct {
 	// DataDir belongs to this package alone and is created when missing. A relative path is relative to the working directory.
 	DataDir string
 
-	// BinDir is the directory of postgres and initdb. Empty searches PATH, pg_config --bindir and the places where Debian, Red Hat,
-	// Homebrew and Postgres.app put them, and takes the newest, or the newest of the major version that made the cluster.
+	// BinDir is the directory of postgres and initdb. Empty searches postgresql/bin beside the executable, PATH, pg_config --bindir and the
+	// places where Debian, Red Hat, Homebrew and Postgres.app put them. It takes the one beside the executable, else the newest; where
+	// there is a cluster, of the major version that made it.
 	BinDir string
 
 	// Port is the TCP port on 127.0.0.1; 0 picks a free one. It may differ between starts.
