@@ -9,7 +9,7 @@ PG_BIN   = $(if $(PG),ORISUN_PG_BIN_DIR=$$(.ci/postgres $(PG)))
 TESTS   ?= ./...
 
 .DEFAULT_GOAL := help
-.PHONY: help run build packages test bench-compare bench-buffers torture check lint generate diff fmt
+.PHONY: help run build packages test test-versions bench-compare bench-buffers torture check lint generate diff fmt
 
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,6 +30,16 @@ test: ## Run all tests with the race detector, on a real PostgreSQL
 	@.ci/pgbouncer
 	$(PG_BIN) $(call TOOL,gotestsum) --format pkgname-and-test-fails --format-hide-empty-pkg -- -race -timeout 20m $(TESTS)
 
+# The oldest PostgreSQL that the migrations support, and the newest there is.
+VERSIONS ?= 13 18
+
+test-versions: ## Run the tests of migrations and services on the oldest and the newest PostgreSQL (VERSIONS="14 17" for others)
+	@for major in $(VERSIONS); do \
+		dir=$$(.ci/postgres $$major) || exit; \
+		echo "on $$("$$dir/postgres" --version)"; \
+		ORISUN_PG_BIN_DIR=$$dir $(call TOOL,gotestsum) --format pkgname-and-test-fails --format-hide-empty-pkg -- -timeout 20m ./migrations ./service || exit; \
+	done
+
 bench-compare: build ## Compare with pgbench on the same PostgreSQL (takes minutes; BENCH="--dir /on/the/disk/to/measure" adds flags); writes docs/benchmarks*
 	@.ci/postgres $(PG) >/dev/null
 	$(PG_BIN) bin/orisun bench compare --docs docs $(BENCH)
@@ -43,7 +53,7 @@ torture: ## Disturb three real servers under load and check all they say (TORTUR
 	@.ci/cc
 	$(PG_BIN) $(GO) run -buildvcs=false ./cmd/torture $(TORTURE)
 
-check: diff lint test ## Everything that a submission must pass
+check: diff lint test test-versions ## Everything that a submission must pass
 
 lint: ## Look at Go, SQL and protocol without running them
 	$(GO) build -buildvcs=$(VCS) ./...
