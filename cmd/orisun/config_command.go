@@ -134,6 +134,17 @@ Defaults, then the YAML file of ` + "`--config`, then the environment, then flag
 		}
 		fmt.Fprintf(&page, "| `%s` | %s | %s |\n", f.env, cell(shown), cell(f.usage()))
 	}
+	page.WriteString(`
+## Client commands
+
+` + "`orisun save`, `get`, `tail`, `boundary` and the other commands that call a server read these. A flag wins over `ORISUN_URL`, and that over the others" + `.
+
+| Variable | Default | Description |
+|----------|---------|-------------|
+`)
+	for _, variable := range clientVariables {
+		fmt.Fprintf(&page, "| `%s` | `%s` | %s |\n", variable.name, cell(variable.value), cell(variable.description))
+	}
 	_, err := io.WriteString(out, page.String())
 	return err
 }

@@ -36,8 +36,15 @@ const (
 	fromFlag        = "flag"
 )
 
-// clientVariables are ORISUN_ variables that only the client commands read: the server knows them and says nothing.
-var clientVariables = []string{"ORISUN_URL"}
+// clientVariables are what the client commands read. The server knows those that are not its own, too, and says nothing.
+var clientVariables = []struct{ name, value, description string }{
+	{
+		"ORISUN_URL", "grpc://" + defaultServer,
+		"Server, and the user who calls it: [grpc://|grpcs://][user:password@]host[:port]. grpcs is TLS. Percent-encode what is unusual in a password",
+	},
+	{"ORISUN_ADMIN_USERNAME", defaultUser, "User, where ORISUN_URL names none"},
+	{"ORISUN_ADMIN_PASSWORD", defaultPassword, "Password, where ORISUN_URL has none"},
+}
 
 // configError is everything that is wrong with the configuration, at once. Secrets in it are masked. The process should end with
 // exit code 2.
@@ -318,7 +325,7 @@ func (r *reading) keyOfVariable(name, value string) (string, any) {
 	if s := r.byEnv[name]; s != nil {
 		return s.key, value
 	}
-	if !slices.Contains(clientVariables, name) {
+	if !slices.ContainsFunc(clientVariables, func(v struct{ name, value, description string }) bool { return v.name == name }) {
 		r.unknown("variable", name, func(s *setting) string { return s.env })
 	}
 	return "", nil

@@ -1,12 +1,17 @@
 package main
 
 import (
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/oexza/orisun/migrations/pgtest"
 )
 
 func readDoc(t *testing.T, path string) string {
@@ -34,7 +39,7 @@ func TestEveryReasonIsInTheErrorsGuide(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, reason := range regexp.MustCompile(`(?m)^\s*(?:const )?reason[A-Z]\w*\s*= "([A-Z_]+)"`).FindAllStringSubmatch(string(text), -1) {
+		for _, reason := range regexp.MustCompile(`(?m)(?:^\s*(?:const )?reason[A-Z]\w*\s*= |Reason: *)"([A-Z_]+)"`).FindAllStringSubmatch(string(text), -1) {
 			reasons++
 			if !strings.Contains(guide, "| `"+reason[1]+"` |") {
 				t.Errorf("docs/errors.md does not say what to do about %s of %s", reason[1], file)
@@ -115,5 +120,75 @@ func TestTheCommandsOfTheGuidesRun(t *testing.T) {
 	}
 	if said := runPrograms(t, "go run ./examples/transfer -from alice -to bob -amount 80 || true", programs); !strings.Contains(said, "the balance does not suffice: alice has 70") {
 		t.Errorf("a transfer of what alice does not have: %s", said)
+	}
+}
+
+// marked is the block of a guide that follows the comment with this text.
+func marked(t *testing.T, guide, comment string) string {
+	t.Helper()
+	found := regexp.MustCompile("(?s)<!-- " + regexp.QuoteMeta(comment) + " -->\n```sql\n(.*?)```").FindStringSubmatch(readDoc(t, guide))
+	if found == nil {
+		t.Fatalf("%s has no block %q", guide, comment)
+	}
+	return found[1]
+}
+
+func TestTheFunctionsForPeopleAreThereAndDescribeThemselves(t *testing.T) {
+	pool := pgtest.New(t)
+	_, section, _ := strings.Cut(readDoc(t, "docs/dba.md"), "## Functions for people")
+	section, _, _ = strings.Cut(section, "\n## ")
+	named := regexp.MustCompile("`orisun\\.(\\w+)\\(").FindAllStringSubmatch(section, -1)
+	if len(named) < 12 {
+		t.Errorf("docs/dba.md lists %d functions", len(named))
+	}
+	for _, name := range named {
+		var described int
+		err := pool.QueryRow(t.Context(), `SELECT count(obj_description(p.oid, 'pg_proc')) FROM pg_proc p WHERE p.pronamespace = 'orisun'::regnamespace AND p.proname = $1`,
+			name[1]).Scan(&described)
+		if err != nil || described != 1 {
+			t.Errorf("orisun.%s: %d functions describe themselves: %v", name[1], described, err)
+		}
+	}
+}
+
+func TestTheRightsOfTheDBAGuideLetAServerStart(t *testing.T) {
+	config := pgtest.NewEmpty(t)
+	owner, err := pgx.ConnectConfig(t.Context(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	grants := strings.NewReplacer("TO app", "TO "+config.Database+"_app", "DATABASE orisun", "DATABASE "+config.Database).Replace(
+		marked(t, "docs/dba.md", "rights of the role app in the database orisun"))
+	if _, err := owner.Exec(t.Context(), fmt.Sprintf("CREATE ROLE %s_app LOGIN; %s", config.Database, grants)); err != nil {
+		t.Fatalf("%s\n%v", grants, err)
+	}
+	if err := owner.Close(t.Context()); err != nil {
+		t.Error(err)
+	}
+	launch(t, environment(t.TempDir(), append(outside(config), "ORISUN_PG_USER="+config.Database+"_app")...))
+}
+
+// Two servers of two databases of one PostgreSQL hold leases on boundaries of the same numbers.
+func TestTheClusterGuideSaysWhoPublishesTheBoundariesOfThisDatabase(t *testing.T) {
+	query := marked(t, "docs/cluster.md", "who publishes what")
+	config := pgtest.NewEmpty(t)
+	for _, database := range []*pgx.ConnConfig{config, pgtest.NewEmpty(t)} {
+		server := launch(t, environment(t.TempDir(), outside(database)...))
+		waitFor(t, func() bool { return strings.Count(server.logged(), "Successfully acquired lock for boundary") == 3 })
+	}
+	conn, err := pgx.ConnectConfig(t.Context(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows, err := conn.Query(t.Context(), strings.Replace(query, "SELECT a.client_addr, a.pid, b.name", "SELECT b.name", 1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	names, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil || len(names) != 3 {
+		t.Errorf("three boundaries are published, the query answers %v: %v", names, err)
+	}
+	if err := conn.Close(t.Context()); err != nil {
+		t.Error(err)
 	}
 }

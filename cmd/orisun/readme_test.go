@@ -1,18 +1,23 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
 	"flag"
+	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/fullstorydev/grpcurl"
+	"github.com/jackc/pgx/v5"
 	"github.com/jhump/protoreflect/grpcreflect"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -22,53 +27,83 @@ import (
 	"mvdan.cc/sh/v3/syntax"
 )
 
-// TestTheExamplesOfTheREADMERunAsPrinted lets a shell run each example, with grpcurl as a library in the place of the program, against
-// the real binary. Only the port differs from what is printed.
+// TestTheExamplesOfTheREADMERunAsPrinted runs each block in bash and SQL against a server with the default settings, in the order of the page.
+// grpcurl is a library in the place of the program, and so is psql. Only ports differ from what is printed.
 func TestTheExamplesOfTheREADMERunAsPrinted(t *testing.T) {
-	server := launch(t, environment(t.TempDir(),
-		"ORISUN_PG_SCHEMAS=orisun_test_1:public,banking:public,orders:public,orisun_admin:admin",
-		`ORISUN_BOUNDARIES=[{"name":"orisun_test_1"},{"name":"banking"},{"name":"orders"},{"name":"orisun_admin"}]`))
-	readme, err := os.ReadFile("../../README.md")
+	port := freePort(t)
+	server := launch(t, environment(t.TempDir(), "ORISUN_PG_PORT="+strconv.Itoa(port)))
+	database, err := pgx.Connect(t.Context(), fmt.Sprintf("postgres://postgres:postgres@localhost:%d/orisun", port))
 	if err != nil {
 		t.Fatal(err)
 	}
-	var examples []string
-	for _, block := range regexp.MustCompile("(?s)```bash\n(.*?)```").FindAllStringSubmatch(string(readme), -1) {
-		examples = append(examples, block[1])
-	}
+	t.Cleanup(func() {
+		if err := database.Close(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	examples := regexp.MustCompile("(?s)```(bash|sql)\n(.*?)```").FindAllStringSubmatch(readDoc(t, "README.md"), -1)
 	wants := []struct {
-		code codes.Code
-		text string // in the answer
+		code  codes.Code
+		text  string // in the answer
+		never string // in the answer
 	}{
-		{codes.OK, `"latestTransactionId": "1"`},
-		{codes.OK, `"latestGlobalId": "2"`},
-		{codes.OK, `"eventId": "email-001"`},
-		{codes.OK, `"eventId": "email-001"`},
-		{codes.OK, `"eventId": "user-001"`},
-		{codes.OK, `{}`},
-		{codes.AlreadyExists, `CONTEXT_CHANGED`},
-		{codes.OK, `{}`},
-		{codes.OK, `{}`},
-		{codes.OK, `{}`},
-		{codes.OK, `{}`},
-		{codes.OK, `"username": "janedoe"`},
-		{codes.OK, `"username": "janedoe"`},
-		{codes.OK, `"success": true`},
-		{codes.OK, `"count": "3"`},
-		{codes.OK, `"status": "BOUNDARY_LIFECYCLE_STATUS_ACTIVE"`},
+		{text: `"latestTransactionId": "1"`},
+		{text: `"latestGlobalId": "2"`},
+		{text: `"eventId": "user-001"`},
+		{text: `"eventId": "profile-001"`, never: `"eventId": "user-001"`},
+		{text: `"eventId": "user-001"`, never: `"eventId": "email-001"`},
+		{text: `"status": "BOUNDARY_LIFECYCLE_STATUS_ACTIVE"`},
+		{text: `{}`},
+		{code: codes.AlreadyExists, text: `CONTEXT_CHANGED`},
+		{text: `user-001`, never: `email-001`}, // tail
+		{text: `ACTIVE`},
+		{text: `{}`},
+		{text: `{}`},
+		{text: `{}`},
+		{text: `user_id`, never: `TABLE`}, // advise and explain
+		{text: `{}`},
+		{text: `"username": "janedoe"`},
+		{text: `"username": "janedoe"`},
+		{text: `"success": true`},
+		{text: `"count": "3"`},
+		{text: "[4 3]"}, // the position of what the last statement stored
 	}
 	if len(examples) != len(wants) {
-		t.Fatalf("README.md has %d examples in bash, the test knows %d", len(examples), len(wants))
+		t.Fatalf("README.md has %d examples in bash and SQL, the test knows %d", len(examples), len(wants))
 	}
 	for i, want := range wants {
-		code, output := runShell(t, examples[i], server.address)
-		if code != want.code || !strings.Contains(output, want.text) {
-			t.Errorf("%s\nanswers %v %s\nwant %v with %s", examples[i], code, output, want.code, want.text)
+		code, output := codes.OK, ""
+		if script := examples[i][2]; examples[i][1] == "sql" {
+			output = runSQL(t, script, database)
+		} else {
+			code, output = runShell(t, script, server.address)
+		}
+		if code != want.code || !strings.Contains(output, want.text) || want.never != "" && strings.Contains(output, want.never) {
+			t.Errorf("%s\nanswers %v %s\nwant %v with %s, without %s", examples[i][2], code, output, want.code, want.text, want.never)
 		}
 	}
 }
 
-// runShell runs a script in which grpcurl calls the server at address.
+// runSQL runs statements as psql does, and returns the text of their last rows.
+func runSQL(t *testing.T, script string, database *pgx.Conn) string {
+	t.Helper()
+	results, err := database.PgConn().Exec(t.Context(), script).ReadAll()
+	if err != nil {
+		t.Fatalf("%s\n%v", script, err)
+	}
+	var text strings.Builder
+	for _, result := range results {
+		if result.Err != nil || len(result.Rows) == 0 {
+			t.Errorf("%s\none of the statements answers %d rows: %v", script, len(result.Rows), result.Err)
+		}
+		for _, row := range result.Rows {
+			fmt.Fprintf(&text, "%s\n", row)
+		}
+	}
+	return text.String()
+}
+
+// runShell runs a script in which grpcurl and orisun call the server at address.
 func runShell(t *testing.T, script, address string) (code codes.Code, output string) {
 	t.Helper()
 	file, err := syntax.NewParser().Parse(strings.NewReader(script), "README.md")
@@ -78,21 +113,44 @@ func runShell(t *testing.T, script, address string) (code codes.Code, output str
 	var out bytes.Buffer
 	shell, err := interp.New(interp.StdIO(nil, &out, &out), interp.ExecHandlers(func(interp.ExecHandlerFunc) interp.ExecHandlerFunc {
 		return func(ctx context.Context, args []string) (err error) {
-			if args[0] != "grpcurl" {
-				t.Fatalf("the example runs %s", args[0])
-			}
 			handler := interp.HandlerCtx(ctx)
-			code, err = callWithGrpcurl(ctx, args[1:], address, handler.Stdin, handler.Stdout)
-			return err
+			switch args[0] {
+			case "grpcurl":
+				code, err = callWithGrpcurl(ctx, args[1:], address, handler.Stdin, handler.Stdout)
+				return err
+			case "bin/orisun":
+				return runCommand(ctx, args[1:], address, handler.Stdout)
+			}
+			return fmt.Errorf("the test cannot run %s", args[0])
 		}
 	}))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := shell.Run(t.Context(), file); err != nil {
-		t.Fatalf("%s\n%v", script, err)
+		t.Fatalf("%s\n%v\n%s", script, err, out.String())
 	}
 	return code, out.String()
+}
+
+// runCommand runs a command of the binary. tail, which would go on for ever, is interrupted after its first line.
+func runCommand(ctx context.Context, args []string, address string, stdout io.Writer) error {
+	command := exec.CommandContext(ctx, binary, args...)
+	command.Env = append(os.Environ(), "ORISUN_URL=grpc://"+address)
+	if args[0] != "tail" {
+		command.Stdout, command.Stderr = stdout, stdout
+		return command.Run()
+	}
+	pipe, err := command.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	if err := command.Start(); err != nil {
+		return err
+	}
+	line, err := bufio.NewReader(pipe).ReadString('\n')
+	_, written := io.WriteString(stdout, line)
+	return errors.Join(err, written, command.Process.Signal(os.Interrupt), command.Wait())
 }
 
 // callWithGrpcurl does what the program does with these arguments, but at another address.
