@@ -79,6 +79,8 @@ Exit codes: 0 done, 1 failed, 2 the configuration or the command line is wrong,
 	}
 	root.AddCommand(newSaveCommand(), newGetCommand(), newLatestCommand(), newTailCommand(), newCountCommand(), newExplainCommand())
 	root.AddCommand(newIndexCommand(), newBoundaryCommand(), newUserCommand())
-	root.AddCommand(newConfigCommand(), newHealthCommand(), newMigrateCommand(), newBenchCommand(), newVersionCommand())
+	config := newConfigCommand()
+	addConfigFlags(config.Flags())
+	root.AddCommand(config, newHealthCommand(), newMigrateCommand(), newBenchCommand(), newVersionCommand())
 	return root
 }

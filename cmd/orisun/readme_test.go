@@ -72,7 +72,8 @@ func TestTheExamplesOfTheREADMERunAsPrinted(t *testing.T) {
 		t.Fatalf("README.md has %d examples in bash and SQL, the test knows %d", len(examples), len(wants))
 	}
 	for i, want := range wants {
-		code, output := codes.OK, ""
+		var code codes.Code
+		var output string
 		if script := examples[i][2]; examples[i][1] == "sql" {
 			output = runSQL(t, script, database)
 		} else {
