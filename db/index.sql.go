@@ -115,6 +115,35 @@ func (q *Queries) DropIndex(ctx context.Context, db DBTX, arg DropIndexParams) (
 	return items, nil
 }
 
+const FindKeys = `-- name: FindKeys :many
+SELECT orisun.find_keys(p_boundary => $1::text, p_count => $2::integer)::text AS key
+`
+
+type FindKeysParams struct {
+	Boundary string
+	Count    int32
+}
+
+func (q *Queries) FindKeys(ctx context.Context, db DBTX, arg FindKeysParams) ([]string, error) {
+	rows, err := db.Query(ctx, FindKeys, arg.Boundary, arg.Count)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []string
+	for rows.Next() {
+		var key string
+		if err := rows.Scan(&key); err != nil {
+			return nil, err
+		}
+		items = append(items, key)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const FindUnfinishedIndexes = `-- name: FindUnfinishedIndexes :many
 SELECT orisun.find_unfinished_indexes()::text AS boundary
 `
@@ -156,7 +185,7 @@ func (q *Queries) IsServed(ctx context.Context, db DBTX, arg IsServedParams) (bo
 }
 
 const ListIndexes = `-- name: ListIndexes :many
-SELECT name, field_keys, field_types, condition_keys, condition_operators, condition_values, combinator, state, phase, percent, scans, size_bytes, created_at FROM orisun.list_indexes(p_boundary => $1::text)
+SELECT name, field_keys, field_types, condition_keys, condition_operators, condition_values, combinator, state, phase, percent, scans, size_bytes, created_at, counted_since FROM orisun.list_indexes(p_boundary => $1::text)
 `
 
 func (q *Queries) ListIndexes(ctx context.Context, db DBTX, boundary string) ([]OrisunListedIndex, error) {
@@ -182,6 +211,7 @@ func (q *Queries) ListIndexes(ctx context.Context, db DBTX, boundary string) ([]
 			&i.Scans,
 			&i.SizeBytes,
 			&i.CreatedAt,
+			&i.CountedSince,
 		); err != nil {
 			return nil, err
 		}

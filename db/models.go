@@ -148,7 +148,8 @@ type OrisunLease struct {
 //
 //	state             READY, or BUILDING while questions cannot use it yet
 //	phase, percent    how far a build is: PostgreSQL's name of the phase (pg_stat_progress_create_index), and how much of that phase is done
-//	scans             how often it was used since PostgreSQL's statistics were reset
+//	scans             how often it was used since counted_since, at least
+//	counted_since     when the index was made, the database's statistics were reset or PostgreSQL started, whichever was last
 //	size_bytes        what it takes on disk
 type OrisunListedIndex struct {
 	Name               string
@@ -164,6 +165,7 @@ type OrisunListedIndex struct {
 	Scans              int64
 	SizeBytes          int64
 	CreatedAt          time.Time
+	CountedSince       time.Time
 }
 
 // The shape of what orisun.find_login returns: a user and the hash of its password, ” where it has none. It holds no rows.

@@ -66,6 +66,12 @@ BEGIN
                   DETAIL = jsonb_build_object('what', p_what, 'name', p_name)::text,
                   HINT = 'Choose one that is neither pg_* nor information_schema.';
     END IF;
+    IF p_what = 'schema' AND p_name IN ('orisun', 'orisun_boundary') THEN
+        RAISE EXCEPTION 'the schema % belongs to Orisun', quote_literal(p_name)
+            USING ERRCODE = 'OR002',
+                  DETAIL = jsonb_build_object('what', p_what, 'name', p_name)::text,
+                  HINT = 'Choose one that is neither orisun nor orisun_boundary, such as public.';
+    END IF;
     IF p_name IS NULL OR p_name !~ '^[A-Za-z_][A-Za-z0-9_-]*$' OR octet_length(p_name) > p_limit THEN
         RAISE EXCEPTION 'the % name % is invalid', p_what, coalesce(quote_literal(p_name), 'NULL')
             USING ERRCODE = 'OR002',
@@ -77,7 +83,8 @@ END
 $$;
 -- +goose StatementEnd
 
-COMMENT ON FUNCTION orisun.check_name(text, text, integer) IS $$Raises OR002 when a name holds other characters than A-Z a-z 0-9 _ -, or more than p_limit of them, or is that of a schema of PostgreSQL's own.$$;
+COMMENT ON FUNCTION orisun.check_name(text, text, integer) IS $$Raises OR002 when a name holds other characters than A-Z a-z 0-9 _ -, or more than p_limit of them, or is that of
+a schema of PostgreSQL's or of Orisun's own.$$;
 
 -- +goose StatementBegin
 CREATE FUNCTION orisun.check_boundary_names(p_boundary text, p_schema text) RETURNS void

@@ -444,14 +444,16 @@ CREATE TABLE orisun.listed_index (
     percent             integer     NOT NULL,
     scans               bigint      NOT NULL,
     size_bytes          bigint      NOT NULL,
-    created_at          timestamptz NOT NULL
+    created_at          timestamptz NOT NULL,
+    counted_since       timestamptz NOT NULL
 );
 
 COMMENT ON TABLE orisun.listed_index IS $$The shape of what orisun.list_indexes returns. It holds no rows.
 
   state             READY, or BUILDING while questions cannot use it yet
   phase, percent    how far a build is: PostgreSQL's name of the phase (pg_stat_progress_create_index), and how much of that phase is done
-  scans             how often it was used since PostgreSQL's statistics were reset
+  scans             how often it was used since counted_since, at least
+  counted_since     when the index was made, the database's statistics were reset or PostgreSQL started, whichever was last
   size_bytes        what it takes on disk$$;
 
 -- +goose StatementBegin
@@ -476,7 +478,8 @@ BEGIN
                                          WHEN p.lockers_total > 0 THEN p.lockers_done::numeric / p.lockers_total END, 0)::integer END,
            coalesce(pg_stat_get_numscans(x.indexrelid), 0),
            coalesce(pg_relation_size(x.indexrelid), 0),
-           i.created_at
+           i.created_at,
+           greatest(i.created_at, pg_postmaster_start_time(), pg_stat_get_db_stat_reset_time((SELECT d.oid FROM pg_database d WHERE d.datname = current_database())))
       FROM orisun.boundary_index i
       LEFT JOIN pg_index x ON x.indexrelid = to_regclass(i.relation)
       LEFT JOIN pg_stat_progress_create_index p ON p.index_relid = x.indexrelid AND p.datname = current_database()
@@ -528,7 +531,25 @@ $$;
 
 COMMENT ON FUNCTION orisun.find_unfinished_indexes() IS $$The boundaries that have definitions without a valid index: builds that are under way, or that were killed (see orisun.clean_indexes).$$;
 
+-- +goose StatementBegin
+CREATE FUNCTION orisun.find_keys(p_boundary text, p_count integer) RETURNS SETOF text
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN QUERY EXECUTE format(
+        'SELECT DISTINCT k.key FROM (SELECT e.data FROM %s e ORDER BY e.global_id DESC LIMIT $1) e, jsonb_object_keys(e.data) k(key)',
+        (orisun.find_boundary(p_boundary)).events) USING p_count;
+END
+$$;
+-- +goose StatementEnd
+
+COMMENT ON FUNCTION orisun.find_keys(text, integer) IS $$The keys that the data of a boundary's latest events have, of p_count events at most. Raises OR001 for an unknown boundary.
+
+  SELECT orisun.find_keys('orders', 1000)$$;
+
 -- +goose Down
+DROP FUNCTION orisun.find_keys(text, integer);
 DROP FUNCTION orisun.is_served(text, text[]);
 DROP FUNCTION orisun.find_unfinished_indexes();
 DROP FUNCTION orisun.list_indexes(text);

@@ -776,8 +776,10 @@ func (x *CreateUserRequest) GetRoles() []string {
 }
 
 type CreateUserResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	User          *AdminUser             `protobuf:"bytes,1,opt,name=user,proto3" json:"user,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	User  *AdminUser             `protobuf:"bytes,1,opt,name=user,proto3" json:"user,omitempty"`
+	// What may be a mistake: a role in a boundary that does not exist.
+	Warnings      []string `protobuf:"bytes,100,rep,name=warnings,proto3" json:"warnings,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -815,6 +817,13 @@ func (*CreateUserResponse) Descriptor() ([]byte, []int) {
 func (x *CreateUserResponse) GetUser() *AdminUser {
 	if x != nil {
 		return x.User
+	}
+	return nil
+}
+
+func (x *CreateUserResponse) GetWarnings() []string {
+	if x != nil {
+		return x.Warnings
 	}
 	return nil
 }
@@ -1070,8 +1079,10 @@ func (x *ChangeUserRolesRequest) GetRoles() []string {
 }
 
 type ChangeUserRolesResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	User          *AdminUser             `protobuf:"bytes,100,opt,name=user,proto3" json:"user,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	User  *AdminUser             `protobuf:"bytes,100,opt,name=user,proto3" json:"user,omitempty"`
+	// What may be a mistake: a role in a boundary that does not exist.
+	Warnings      []string `protobuf:"bytes,101,rep,name=warnings,proto3" json:"warnings,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1109,6 +1120,13 @@ func (*ChangeUserRolesResponse) Descriptor() ([]byte, []int) {
 func (x *ChangeUserRolesResponse) GetUser() *AdminUser {
 	if x != nil {
 		return x.User
+	}
+	return nil
+}
+
+func (x *ChangeUserRolesResponse) GetWarnings() []string {
+	if x != nil {
+		return x.Warnings
 	}
 	return nil
 }
@@ -1521,9 +1539,10 @@ const file_admin_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
 	"\busername\x18\x02 \x01(\tR\busername\x12\x1a\n" +
 	"\bpassword\x18\x03 \x01(\tR\bpassword\x12\x14\n" +
-	"\x05roles\x18\x04 \x03(\tR\x05roles\";\n" +
+	"\x05roles\x18\x04 \x03(\tR\x05roles\"W\n" +
 	"\x12CreateUserResponse\x12%\n" +
-	"\x04user\x18\x01 \x01(\v2\x11.orisun.AdminUserR\x04user\",\n" +
+	"\x04user\x18\x01 \x01(\v2\x11.orisun.AdminUserR\x04user\x12\x1a\n" +
+	"\bwarnings\x18d \x03(\tR\bwarnings\",\n" +
 	"\x11DeleteUserRequest\x12\x17\n" +
 	"\auser_id\x18\x01 \x01(\tR\x06userId\".\n" +
 	"\x12DeleteUserResponse\x12\x18\n" +
@@ -1536,9 +1555,10 @@ const file_admin_proto_rawDesc = "" +
 	"\asuccess\x18\x01 \x01(\bR\asuccess\"G\n" +
 	"\x16ChangeUserRolesRequest\x12\x17\n" +
 	"\auser_id\x18d \x01(\tR\x06userId\x12\x14\n" +
-	"\x05roles\x18e \x03(\tR\x05roles\"@\n" +
+	"\x05roles\x18e \x03(\tR\x05roles\"\\\n" +
 	"\x17ChangeUserRolesResponse\x12%\n" +
-	"\x04user\x18d \x01(\v2\x11.orisun.AdminUserR\x04user\"\x12\n" +
+	"\x04user\x18d \x01(\v2\x11.orisun.AdminUserR\x04user\x12\x1a\n" +
+	"\bwarnings\x18e \x03(\tR\bwarnings\"\x12\n" +
 	"\x10ListUsersRequest\"<\n" +
 	"\x11ListUsersResponse\x12'\n" +
 	"\x05users\x18\x01 \x03(\v2\x11.orisun.AdminUserR\x05users\"T\n" +

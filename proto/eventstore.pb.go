@@ -1653,7 +1653,9 @@ func (x *CreateIndexRequest) GetConditionCombinator() ConditionCombinator {
 }
 
 type CreateIndexResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What may be a mistake: a key that none of the latest events has.
+	Warnings      []string `protobuf:"bytes,100,rep,name=warnings,proto3" json:"warnings,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1686,6 +1688,13 @@ func (x *CreateIndexResponse) ProtoReflect() protoreflect.Message {
 // Deprecated: Use CreateIndexResponse.ProtoReflect.Descriptor instead.
 func (*CreateIndexResponse) Descriptor() ([]byte, []int) {
 	return file_eventstore_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *CreateIndexResponse) GetWarnings() []string {
+	if x != nil {
+		return x.Warnings
+	}
+	return nil
 }
 
 type DropIndexRequest struct {
@@ -2099,10 +2108,13 @@ func (x *IndexAdvice) GetCreate() *CreateIndexRequest {
 type IndexUsage struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Name  string                 `protobuf:"bytes,100,opt,name=name,proto3" json:"name,omitempty"`
-	// How often it was used since PostgreSQL's statistics were reset. 0 for long: it costs every save something, and serves nobody.
+	// How often it was used since counted_since. 0 for long: it costs every save something, and serves no query.
 	Scans int64 `protobuf:"varint,101,opt,name=scans,proto3" json:"scans,omitempty"`
 	// What it takes on disk.
-	SizeBytes     int64 `protobuf:"varint,102,opt,name=size_bytes,json=sizeBytes,proto3" json:"size_bytes,omitempty"`
+	SizeBytes int64                  `protobuf:"varint,102,opt,name=size_bytes,json=sizeBytes,proto3" json:"size_bytes,omitempty"`
+	CreatedAt *timestamppb.Timestamp `protobuf:"bytes,103,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
+	// When it was made, the database's statistics were reset or PostgreSQL started, whichever was last.
+	CountedSince  *timestamppb.Timestamp `protobuf:"bytes,104,opt,name=counted_since,json=countedSince,proto3" json:"counted_since,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2156,6 +2168,20 @@ func (x *IndexUsage) GetSizeBytes() int64 {
 		return x.SizeBytes
 	}
 	return 0
+}
+
+func (x *IndexUsage) GetCreatedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.CreatedAt
+	}
+	return nil
+}
+
+func (x *IndexUsage) GetCountedSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.CountedSince
+	}
+	return nil
 }
 
 type GetIndexRequest struct {
@@ -2571,8 +2597,9 @@ const file_eventstore_proto_rawDesc = "" +
 	"\n" +
 	"conditions\x18\x04 \x03(\v2\x16.orisun.IndexConditionR\n" +
 	"conditions\x12N\n" +
-	"\x14condition_combinator\x18\x05 \x01(\x0e2\x1b.orisun.ConditionCombinatorR\x13conditionCombinator\"\x15\n" +
-	"\x13CreateIndexResponse\"B\n" +
+	"\x14condition_combinator\x18\x05 \x01(\x0e2\x1b.orisun.ConditionCombinatorR\x13conditionCombinator\"1\n" +
+	"\x13CreateIndexResponse\x12\x1a\n" +
+	"\bwarnings\x18d \x03(\tR\bwarnings\"B\n" +
 	"\x10DropIndexRequest\x12\x1a\n" +
 	"\bboundary\x18\x01 \x01(\tR\bboundary\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\"\x13\n" +
@@ -2599,13 +2626,16 @@ const file_eventstore_proto_rawDesc = "" +
 	"\x04keys\x18d \x03(\tR\x04keys\x12\x14\n" +
 	"\x05count\x18e \x01(\x03R\x05count\x120\n" +
 	"\x05since\x18f \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x122\n" +
-	"\x06create\x18g \x01(\v2\x1a.orisun.CreateIndexRequestR\x06create\"U\n" +
+	"\x06create\x18g \x01(\v2\x1a.orisun.CreateIndexRequestR\x06create\"\xd1\x01\n" +
 	"\n" +
 	"IndexUsage\x12\x12\n" +
 	"\x04name\x18d \x01(\tR\x04name\x12\x14\n" +
 	"\x05scans\x18e \x01(\x03R\x05scans\x12\x1d\n" +
 	"\n" +
-	"size_bytes\x18f \x01(\x03R\tsizeBytes\"A\n" +
+	"size_bytes\x18f \x01(\x03R\tsizeBytes\x129\n" +
+	"\n" +
+	"created_at\x18g \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt\x12?\n" +
+	"\rcounted_since\x18h \x01(\v2\x1a.google.protobuf.TimestampR\fcountedSince\"A\n" +
 	"\x0fGetIndexRequest\x12\x1a\n" +
 	"\bboundary\x18\x01 \x01(\tR\bboundary\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\"A\n" +
@@ -2768,36 +2798,38 @@ var file_eventstore_proto_depIdxs = []int32{
 	36, // 35: orisun.ListIndexesResponse.usage:type_name -> orisun.IndexUsage
 	42, // 36: orisun.IndexAdvice.since:type_name -> google.protobuf.Timestamp
 	27, // 37: orisun.IndexAdvice.create:type_name -> orisun.CreateIndexRequest
-	31, // 38: orisun.GetIndexResponse.index:type_name -> orisun.IndexDefinition
-	15, // 39: orisun.ExplainRequest.get_events:type_name -> orisun.GetEventsRequest
-	41, // 40: orisun.ExplainResponse.scans:type_name -> orisun.ExplainedScan
-	13, // 41: orisun.EventStore.SaveEvents:input_type -> orisun.SaveEventsRequest
-	15, // 42: orisun.EventStore.GetEvents:input_type -> orisun.GetEventsRequest
-	17, // 43: orisun.EventStore.GetLatestByCriteria:input_type -> orisun.GetLatestByCriteriaRequest
-	20, // 44: orisun.EventStore.CatchUpSubscribeToEvents:input_type -> orisun.CatchUpSubscribeToEventStoreRequest
-	21, // 45: orisun.EventStore.Ping:input_type -> orisun.PingRequest
-	23, // 46: orisun.EventStore.GetServerInfo:input_type -> orisun.GetServerInfoRequest
-	27, // 47: orisun.EventStore.CreateIndex:input_type -> orisun.CreateIndexRequest
-	29, // 48: orisun.EventStore.DropIndex:input_type -> orisun.DropIndexRequest
-	33, // 49: orisun.EventStore.ListIndexes:input_type -> orisun.ListIndexesRequest
-	37, // 50: orisun.EventStore.GetIndex:input_type -> orisun.GetIndexRequest
-	39, // 51: orisun.EventStore.Explain:input_type -> orisun.ExplainRequest
-	14, // 52: orisun.EventStore.SaveEvents:output_type -> orisun.WriteResult
-	16, // 53: orisun.EventStore.GetEvents:output_type -> orisun.GetEventsResponse
-	19, // 54: orisun.EventStore.GetLatestByCriteria:output_type -> orisun.GetLatestByCriteriaResponse
-	11, // 55: orisun.EventStore.CatchUpSubscribeToEvents:output_type -> orisun.Event
-	22, // 56: orisun.EventStore.Ping:output_type -> orisun.PingResponse
-	24, // 57: orisun.EventStore.GetServerInfo:output_type -> orisun.GetServerInfoResponse
-	28, // 58: orisun.EventStore.CreateIndex:output_type -> orisun.CreateIndexResponse
-	30, // 59: orisun.EventStore.DropIndex:output_type -> orisun.DropIndexResponse
-	34, // 60: orisun.EventStore.ListIndexes:output_type -> orisun.ListIndexesResponse
-	38, // 61: orisun.EventStore.GetIndex:output_type -> orisun.GetIndexResponse
-	40, // 62: orisun.EventStore.Explain:output_type -> orisun.ExplainResponse
-	52, // [52:63] is the sub-list for method output_type
-	41, // [41:52] is the sub-list for method input_type
-	41, // [41:41] is the sub-list for extension type_name
-	41, // [41:41] is the sub-list for extension extendee
-	0,  // [0:41] is the sub-list for field type_name
+	42, // 38: orisun.IndexUsage.created_at:type_name -> google.protobuf.Timestamp
+	42, // 39: orisun.IndexUsage.counted_since:type_name -> google.protobuf.Timestamp
+	31, // 40: orisun.GetIndexResponse.index:type_name -> orisun.IndexDefinition
+	15, // 41: orisun.ExplainRequest.get_events:type_name -> orisun.GetEventsRequest
+	41, // 42: orisun.ExplainResponse.scans:type_name -> orisun.ExplainedScan
+	13, // 43: orisun.EventStore.SaveEvents:input_type -> orisun.SaveEventsRequest
+	15, // 44: orisun.EventStore.GetEvents:input_type -> orisun.GetEventsRequest
+	17, // 45: orisun.EventStore.GetLatestByCriteria:input_type -> orisun.GetLatestByCriteriaRequest
+	20, // 46: orisun.EventStore.CatchUpSubscribeToEvents:input_type -> orisun.CatchUpSubscribeToEventStoreRequest
+	21, // 47: orisun.EventStore.Ping:input_type -> orisun.PingRequest
+	23, // 48: orisun.EventStore.GetServerInfo:input_type -> orisun.GetServerInfoRequest
+	27, // 49: orisun.EventStore.CreateIndex:input_type -> orisun.CreateIndexRequest
+	29, // 50: orisun.EventStore.DropIndex:input_type -> orisun.DropIndexRequest
+	33, // 51: orisun.EventStore.ListIndexes:input_type -> orisun.ListIndexesRequest
+	37, // 52: orisun.EventStore.GetIndex:input_type -> orisun.GetIndexRequest
+	39, // 53: orisun.EventStore.Explain:input_type -> orisun.ExplainRequest
+	14, // 54: orisun.EventStore.SaveEvents:output_type -> orisun.WriteResult
+	16, // 55: orisun.EventStore.GetEvents:output_type -> orisun.GetEventsResponse
+	19, // 56: orisun.EventStore.GetLatestByCriteria:output_type -> orisun.GetLatestByCriteriaResponse
+	11, // 57: orisun.EventStore.CatchUpSubscribeToEvents:output_type -> orisun.Event
+	22, // 58: orisun.EventStore.Ping:output_type -> orisun.PingResponse
+	24, // 59: orisun.EventStore.GetServerInfo:output_type -> orisun.GetServerInfoResponse
+	28, // 60: orisun.EventStore.CreateIndex:output_type -> orisun.CreateIndexResponse
+	30, // 61: orisun.EventStore.DropIndex:output_type -> orisun.DropIndexResponse
+	34, // 62: orisun.EventStore.ListIndexes:output_type -> orisun.ListIndexesResponse
+	38, // 63: orisun.EventStore.GetIndex:output_type -> orisun.GetIndexResponse
+	40, // 64: orisun.EventStore.Explain:output_type -> orisun.ExplainResponse
+	54, // [54:65] is the sub-list for method output_type
+	43, // [43:54] is the sub-list for method input_type
+	43, // [43:43] is the sub-list for extension type_name
+	43, // [43:43] is the sub-list for extension extendee
+	0,  // [0:43] is the sub-list for field type_name
 }
 
 func init() { file_eventstore_proto_init() }

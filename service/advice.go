@@ -19,6 +19,8 @@ import (
 const (
 	// maxShapes is how many shapes of criteria a node keeps count of, of all boundaries together; shapes beyond are not counted.
 	maxShapes = 1000
+	// warnAfter is how many criteria of a shape without an index make a line in the log: a single query is no reason for an index.
+	warnAfter = 10
 	// maxAdvice is how many a listing tells of.
 	maxAdvice = 50
 	// shapeRecheck is how often it is asked anew whether an index serves a shape: other nodes, and people with psql, make and drop indexes too.
@@ -78,8 +80,11 @@ func (a *adviser) note(ctx context.Context, boundary string, criteria []*orisunp
 			}
 		}
 		if use.unserved.Load() {
-			use.count.Add(1)
 			use.ever.Add(1)
+			if use.count.Add(1) == warnAfter {
+				a.log.Warn("no index serves these criteria, so all events are read for them", "boundary", boundary, "keys", use.list(),
+					"queries", warnAfter, "since", time.Unix(0, use.since.Load()).UTC(), "advice", "orisun index advise "+boundary)
+			}
 		}
 	}
 }
@@ -118,7 +123,7 @@ func (a *adviser) noteSlow(boundary string, criteria []*orisunpb.Criterion) {
 	}
 }
 
-// ask finds out whether an index serves a shape, and tells the log when it turns out that none does.
+// ask finds out whether an index serves a shape.
 func (a *adviser) ask(ctx context.Context, use *shapeUse) error {
 	served, err := a.isServed(ctx, use.boundary, use.list())
 	switch {
@@ -129,8 +134,6 @@ func (a *adviser) ask(ctx context.Context, use *shapeUse) error {
 		use.count.Store(0)
 	case use.unserved.CompareAndSwap(false, true):
 		use.since.Store(a.now().UnixNano())
-		a.log.Warn("no index serves these criteria, so all events are read for them", "boundary", use.boundary, "keys", use.list(),
-			"advice", "orisun index advise "+use.boundary)
 	}
 	return nil
 }

@@ -39,5 +39,6 @@ func (a *Admin) ChangeUserRoles(ctx context.Context, in *orisunpb.ChangeUserRole
 	if err := a.callers.Settle(ctx); err != nil {
 		return nil, err
 	}
-	return &orisunpb.ChangeUserRolesResponse{User: toAdminUser(user)}, nil
+	answer := toAdminUser(user)
+	return &orisunpb.ChangeUserRolesResponse{User: answer, Warnings: a.unknownBoundaries(ctx, answer)}, nil
 }

@@ -68,6 +68,9 @@ func checkBoundary(in *orisunpb.CreateBoundaryRequest) error {
 	if strings.HasPrefix(schema, "pg_") || schema == "information_schema" {
 		v.add("placement.namespace", "is %q, which belongs to PostgreSQL: choose a schema that is neither pg_* nor information_schema", schema)
 	}
+	if schema == "orisun" || schema == "orisun_boundary" {
+		v.add("placement.namespace", "is %q, which belongs to Orisun: choose a schema that is neither orisun nor orisun_boundary, such as public", schema)
+	}
 	return v.err()
 }
 

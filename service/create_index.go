@@ -3,9 +3,11 @@ package service
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/oexza/orisun/db"
 	orisunpb "github.com/oexza/orisun/proto"
+	"github.com/oexza/orisun/service/nearest"
 )
 
 // CreateIndex builds an index and answers when it is ready, which takes as long as reading the boundary does; saves go on meanwhile.
@@ -43,7 +45,40 @@ func (s *EventStore) CreateIndex(ctx context.Context, in *orisunpb.CreateIndexRe
 	if !exists {
 		s.logChange(ctx, "index created", "boundary", in.GetBoundary(), "index", in.GetName(), "fields", params.FieldKeys)
 	}
-	return &orisunpb.CreateIndexResponse{}, nil
+	return &orisunpb.CreateIndexResponse{Warnings: s.unknownKeys(ctx, in)}, nil
+}
+
+// unknownKeys warns of the keys of an index that none of the latest events has: they may be misspelt.
+func (s *EventStore) unknownKeys(ctx context.Context, in *orisunpb.CreateIndexRequest) (warnings []string) {
+	known, err := s.queries.FindKeys(ctx, s.config.Read, db.FindKeysParams{Boundary: in.GetBoundary(), Count: sampledEvents})
+	if err != nil {
+		s.config.Log.Warn("whether events have the keys of a new index is not known", "boundary", in.GetBoundary(), "index", in.GetName(), "error", err)
+		return nil
+	}
+	if len(known) == 0 { // there are no events yet
+		return nil
+	}
+	known = append(known, eventTypeKey)
+	checked := map[string]bool{}
+	check := func(key string) {
+		if key = typeKey(key); checked[key] || slices.Contains(known, key) {
+			return
+		}
+		checked[key] = true
+		warning := fmt.Sprintf("none of the latest %d events of boundary %s has the key %q", sampledEvents, in.GetBoundary(), key)
+		if near, found := nearest.Name(key, known); found {
+			warning += fmt.Sprintf("; did you mean %q?", near)
+		}
+		warnings = append(warnings, warning)
+		s.config.Log.Warn("an index has a key that none of the latest events has", "boundary", in.GetBoundary(), "index", in.GetName(), "key", key)
+	}
+	for _, field := range in.GetFields() {
+		check(field.GetJsonKey())
+	}
+	for _, condition := range in.GetConditions() {
+		check(condition.GetKey())
+	}
+	return warnings
 }
 
 func checkIndex(in *orisunpb.CreateIndexRequest) error {
@@ -92,6 +127,7 @@ func (v *violations) indexFields(fields []*orisunpb.IndexField) (size int) {
 		path := func(name string) string { return fmt.Sprintf("fields[%d].%s", i, name) }
 		key := typeKey(field.GetJsonKey())
 		v.text(path("json_key"), key, 1, maxNameBytes)
+		v.trimmed(path("json_key"), key)
 		size += len(key)
 		if j, twice := first[key]; twice && key != "" {
 			v.add(path("json_key"), "is %q, as that of fields[%d]", field.GetJsonKey(), j)
@@ -112,6 +148,8 @@ func (v *violations) indexConditions(conditions []*orisunpb.IndexCondition) (siz
 		path := func(name string) string { return fmt.Sprintf("conditions[%d].%s", i, name) }
 		v.text(path("key"), condition.GetKey(), 1, maxNameBytes)
 		v.text(path("value"), condition.GetValue(), 0, maxConditionBytes)
+		v.trimmed(path("key"), condition.GetKey())
+		v.trimmed(path("value"), condition.GetValue())
 		size += len(condition.GetKey()) + len(condition.GetValue())
 		switch condition.GetOperator() {
 		case "=", ">", "<", ">=", "<=":

@@ -35,5 +35,6 @@ func (a *Admin) CreateUser(ctx context.Context, in *orisunpb.CreateUserRequest) 
 		return nil, err
 	}
 	a.store.logChange(ctx, "user created", "user", user.Username, "user_id", user.UserID, "roles", user.Roles)
-	return &orisunpb.CreateUserResponse{User: toAdminUser(user)}, nil
+	answer := toAdminUser(user)
+	return &orisunpb.CreateUserResponse{User: answer, Warnings: a.unknownBoundaries(ctx, answer)}, nil
 }

@@ -20,6 +20,7 @@ const (
 	maxIndexFields     = 5    // fields of an index, of which each TEXT keeps 128 characters: an entry is at most 2,704 bytes
 	maxIndexConditions = 8    // conditions of a partial index
 	maxConditionBytes  = 256  // the value of one
+	sampledEvents      = 1000 // latest events in which the keys of a new index are looked for
 	maxIndexBytes      = 2048 // all keys and values of an index: its definition must fit a page, pg_index keeps nothing beside it
 )
 

@@ -3,6 +3,8 @@ package service
 import (
 	"context"
 
+	"google.golang.org/protobuf/types/known/timestamppb"
+
 	"github.com/oexza/orisun/db"
 	orisunpb "github.com/oexza/orisun/proto"
 )
@@ -23,7 +25,9 @@ func (s *EventStore) ListIndexes(ctx context.Context, in *orisunpb.ListIndexesRe
 	taken := map[string]bool{}
 	for _, row := range rows {
 		answer.Indexes = append(answer.Indexes, indexDefinition(row))
-		answer.Usage = append(answer.Usage, &orisunpb.IndexUsage{Name: row.Name, Scans: row.Scans, SizeBytes: row.SizeBytes})
+		answer.Usage = append(answer.Usage, &orisunpb.IndexUsage{
+			Name: row.Name, Scans: row.Scans, SizeBytes: row.SizeBytes, CreatedAt: timestamppb.New(row.CreatedAt), CountedSince: timestamppb.New(row.CountedSince),
+		})
 		taken[row.Name] = true
 	}
 	if answer.Advice, err = s.advice.list(ctx, in.GetBoundary(), taken); err != nil {

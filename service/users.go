@@ -16,6 +16,7 @@ import (
 	"github.com/oexza/orisun/db"
 	orisunpb "github.com/oexza/orisun/proto"
 	"github.com/oexza/orisun/service/auth"
+	"github.com/oexza/orisun/service/nearest"
 )
 
 // stateContextChanged is the SQLSTATE of a decision about a user that was overtaken by another one.
@@ -58,6 +59,37 @@ func toAdminUser(user db.OrisunUserAccount) *orisunpb.AdminUser {
 		UserId: user.UserID, Name: user.Name, Username: user.Username, Roles: user.Roles,
 		CreatedAt: timestamppb.New(user.CreatedAt), UpdatedAt: timestamppb.New(user.UpdatedAt),
 	}
+}
+
+// unknownBoundaries warns of roles in boundaries that do not exist. They are allowed, since the boundary may be created later.
+func (a *Admin) unknownBoundaries(ctx context.Context, user *orisunpb.AdminUser) (warnings []string) {
+	var known []string
+	for _, role := range user.GetRoles() {
+		_, boundary, scoped := strings.Cut(role, ":")
+		if !scoped {
+			continue
+		}
+		if known == nil {
+			rows, err := a.store.queries.ListBoundaries(ctx, a.store.config.Read)
+			if err != nil {
+				a.store.config.Log.Warn("whether the boundaries of a user's roles exist is not known", "user", user.GetUsername(), "error", err)
+				return nil
+			}
+			for _, row := range rows {
+				known = append(known, row.Name)
+			}
+		}
+		if slices.Contains(known, boundary) {
+			continue
+		}
+		warning := fmt.Sprintf("the role %q grants nothing yet: there is no boundary %q", role, boundary)
+		if near, found := nearest.Name(boundary, known); found {
+			warning += fmt.Sprintf("; did you mean %q?", near)
+		}
+		warnings = append(warnings, warning)
+		a.store.config.Log.Warn("a role is for a boundary that does not exist", "user", user.GetUsername(), "role", role)
+	}
+	return warnings
 }
 
 // username checks the name of a user, which Basic authentication has to carry.

@@ -49,6 +49,13 @@ func (v *violations) text(field, value string, least, most int) {
 	}
 }
 
+// trimmed refuses space around a key or a value of an index: it counts, so that nothing would match.
+func (v *violations) trimmed(field, value string) {
+	if trimmed := strings.TrimSpace(value); trimmed != value {
+		v.add(field, "is %q: space around it counts, too; write %q", value, trimmed)
+	}
+}
+
 // fits tells what text has nothing to add to. Who checks many asks it first, and spares the path.
 func fits(value string, least, most int) bool {
 	return len(value) >= least && len(value) <= most && strings.IndexByte(value, 0) < 0

@@ -27,3 +27,6 @@ SELECT orisun.is_served(p_boundary => @boundary::text, p_keys => @keys::text[]):
 
 -- name: FindUnfinishedIndexes :many
 SELECT orisun.find_unfinished_indexes()::text AS boundary;
+
+-- name: FindKeys :many
+SELECT orisun.find_keys(p_boundary => @boundary::text, p_count => @count::integer)::text AS key;

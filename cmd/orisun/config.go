@@ -308,6 +308,8 @@ func checkSchemaName(name string) error {
 		return fmt.Errorf("schema %q: a name is 1 to %d bytes of A-Z, a-z, 0-9, _ and -, and starts with a letter or _", name, maxIdentifier)
 	case strings.HasPrefix(name, "pg_") || name == "information_schema":
 		return fmt.Errorf("schema %q belongs to PostgreSQL: choose one that is neither pg_* nor information_schema", name)
+	case name == "orisun" || name == "orisun_boundary":
+		return fmt.Errorf("schema %q belongs to Orisun: choose one that is neither orisun nor orisun_boundary, such as public", name)
 	}
 	return nil
 }

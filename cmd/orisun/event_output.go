@@ -73,9 +73,18 @@ func printable(text string) string {
 }
 
 // counted is a number and what it counts: 1 event, 2 events.
-func counted(n int, noun string) string {
+func counted(n int, one, more string) string {
 	if n == 1 {
-		return "1 " + noun
+		return "1 " + one
 	}
-	return fmt.Sprintf("%d %ss", n, noun)
+	return fmt.Sprintf("%d %s", n, more)
+}
+
+// warningLines are what a server warns of, for standard error.
+func warningLines(warnings []string) string {
+	var text strings.Builder
+	for _, warning := range warnings {
+		fmt.Fprintf(&text, "warning: %s\n", oneLine(warning))
+	}
+	return text.String()
 }

@@ -121,8 +121,10 @@ const progressPoll = 300 * time.Millisecond
 func createIndex(ctx context.Context, store orisunpb.EventStoreClient, request *orisunpb.CreateIndexRequest, progress *progress) error {
 	start := time.Now()
 	created := make(chan error, 1)
+	var answer *orisunpb.CreateIndexResponse
 	go func() {
-		_, err := store.CreateIndex(ctx, request)
+		var err error
+		answer, err = store.CreateIndex(ctx, request)
 		created <- err
 	}()
 	for poll := time.NewTicker(progressPoll); ; {
@@ -137,6 +139,7 @@ func createIndex(ctx context.Context, store orisunpb.EventStoreClient, request *
 				return err
 			}
 			progress.write(fmt.Sprintf("index %s of boundary %s is ready after %s\n", request.GetName(), request.GetBoundary(), time.Since(start).Round(time.Millisecond)))
+			progress.write(warningLines(answer.GetWarnings()))
 			return progress.err
 		case <-poll.C:
 			got, err := store.GetIndex(ctx, &orisunpb.GetIndexRequest{Boundary: request.GetBoundary(), Name: request.GetName()})

@@ -79,7 +79,7 @@ get --json prints. Saving events again under their ids is safe.`,
 			if asJSON {
 				return writeJSON(command.OutOrStdout(), map[string]string{"position": formatPosition(saved.GetLogPosition())})
 			}
-			_, err = fmt.Fprintf(command.OutOrStdout(), "saved %s, the last one at %s\n", counted(len(request.GetEvents()), "event"), formatPosition(saved.GetLogPosition()))
+			_, err = fmt.Fprintf(command.OutOrStdout(), "saved %s, the last one at %s\n", counted(len(request.GetEvents()), "event", "events"), formatPosition(saved.GetLogPosition()))
 			return err
 		})
 	}

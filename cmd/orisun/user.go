@@ -58,6 +58,7 @@ It is never an argument, which others on this machine could see.`,
 			if err != nil {
 				return err
 			}
+			command.PrintErr(warningLines(created.GetWarnings()))
 			return writeUser(command.OutOrStdout(), asJSON, "created", created.GetUser())
 		})
 	}
@@ -118,6 +119,7 @@ The user has to log in again.`,
 			if err != nil {
 				return err
 			}
+			command.PrintErr(warningLines(changed.GetWarnings()))
 			return writeUser(command.OutOrStdout(), asJSON, "changed", changed.GetUser())
 		})
 	}
