@@ -1,6 +1,7 @@
 package migrations_test
 
 import (
+	"bytes"
 	"compress/gzip"
 	"fmt"
 	"io"
@@ -19,12 +20,11 @@ import (
 func TestADatabaseOfAnEarlierSchemaIsUpgraded(t *testing.T) {
 	config := pgtest.NewEmpty(t)
 	conn := connect(t, config)
-	file, err := os.Open("testdata/schema_130.sql.gz")
+	packed, err := os.ReadFile("testdata/schema_130.sql.gz")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer file.Close()
-	unpacked, err := gzip.NewReader(file)
+	unpacked, err := gzip.NewReader(bytes.NewReader(packed))
 	if err != nil {
 		t.Fatal(err)
 	}

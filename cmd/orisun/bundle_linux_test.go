@@ -14,7 +14,7 @@ import (
 // TestABundleServesOnAMachineWithoutPostgreSQL unpacks what ./build.sh bundle makes, and starts it as root and as another user.
 func TestABundleServesOnAMachineWithoutPostgreSQL(t *testing.T) {
 	// Every account can reach it, which a test's own directory does not allow.
-	directory, err := os.MkdirTemp("", "orisun-bundle-")
+	directory, err := os.MkdirTemp("", "orisun-bundle-") //nolint:usetesting // the folder of a test is closed to other users
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -23,7 +23,7 @@ func TestABundleServesOnAMachineWithoutPostgreSQL(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	if err := os.Chmod(directory, 0o755); err != nil { //nolint:gosec // see above
+	if err := os.Chmod(directory, 0o755); err != nil {
 		t.Fatal(err)
 	}
 	path, _ := shim(t)

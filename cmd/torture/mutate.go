@@ -13,7 +13,7 @@ import (
 // the build of the server.
 type mutation struct {
 	about string
-	tags  string // for the server's build
+	tags  string      // for the server's build
 	save  [][2]string // expressions, and what they become, in the template of save_requests
 	after string      // a statement
 }
