@@ -1,7 +1,7 @@
 // Package publisher brings committed events to whoever wants them: from PostgreSQL, where they are the truth, to a JetStream stream for
 // each boundary, which is a copy of the latest ones, and from both to subscribers. DESIGN.md tells why it is built so.
 //
-//	orisun.save_requests ──▶ {boundary}_orisun_es_event ──▶ outbox ──▶ orisun.events.{boundary}.* ──▶ Feed ──▶ subscribers
+//	save_requests ──▶ {boundary}_orisun_es_event ──▶ outbox ──▶ orisun.events.{boundary}.* ──▶ Feed ──▶ subscribers
 //	                                                │                      └──▶ stream ORISUN_{boundary} ▲
 //	                                                └────────────── pages ───────────────────────────────┘
 //

@@ -14,7 +14,7 @@ import (
 	orisunpb "github.com/oexza/orisun/proto"
 )
 
-// The outcomes of orisun.save_requests; orisun.save_result says what each means.
+// The outcomes of a boundary's save_requests; orisun.save_result describes each.
 const (
 	outcomeSaved          = "saved"
 	outcomeRepeated       = "repeated"
@@ -162,7 +162,7 @@ func answerSave(in *orisunpb.SaveEventsRequest, result db.OrisunSaveResult) (*or
 				"taken_global_id":      strconv.FormatInt(position.GetGlobalId(), 10),
 			}})
 	default:
-		return nil, internal(fmt.Errorf("orisun.save_requests answered the outcome %q", result.Outcome))
+		return nil, internal(fmt.Errorf("save_requests returned the outcome %q", result.Outcome))
 	}
 }
 

@@ -46,7 +46,8 @@ var base = Settings{
 	"tcp_keepalives_idle": "5", "tcp_keepalives_interval": "1", "tcp_keepalives_count": "5", "tcp_user_timeout": "10000",
 }
 
-// Planning is what sessions set that query event tables. orisun.compose_saving says why: kept plans may stem from when a table was empty.
+// Planning is what sessions set that call a boundary's functions. Cached plans may stem from when a table was empty, and must be right for a
+// full one.
 var Planning = Settings{
 	"plan_cache_mode": "force_generic_plan",
 	"enable_seqscan":  "off", "enable_bitmapscan": "off", "enable_sort": "off",
