@@ -111,10 +111,12 @@ func newBoundaryDeleteCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "delete BOUNDARY",
 		Short: "Delete a boundary with all of its events",
-		Long: `Delete a boundary with all of its events, tables, indexes and its stream, on every node. Nothing of it can be brought back but from a backup. Its PostgreSQL schema
-stays. The name is typed twice: as the argument, and when it is asked for or with --confirm.
+		Long: `Delete a boundary with all of its events, tables, indexes and its stream,
+on every node. Only a backup brings it back. Its PostgreSQL schema stays.
+The name is typed twice: as the argument, and at the prompt or with --confirm.
 
-A boundary of the configuration is refused, since the next start would create it again: remove it from ORISUN_BOUNDARIES and ORISUN_PG_SCHEMAS first.`,
+A boundary of the configuration is refused, since the next start would create
+it again: remove it from ORISUN_BOUNDARIES and ORISUN_PG_SCHEMAS first.`,
 		Example: `  orisun boundary delete orders
   orisun boundary delete orders --confirm orders`,
 		Args: exactly("BOUNDARY"),

@@ -26,10 +26,10 @@ const healthTimeout = 4 * time.Second
 func newHealthCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "health",
-		Short: "Check that the server on this machine is ready: exit code 0, else 1",
+		Short: "Check that the server on this machine is ready",
 		Long: `Check that the server on this machine is ready: exit code 0, else 1 with the
-reason. It reads the server's own settings, and GETs /readyz on ORISUN_ADMIN_PORT
-without credentials. It is for containers whose image has no other program.`,
+reason. It reads the server's own settings, and GETs /readyz without credentials
+on ORISUN_ADMIN_PORT. It is for containers whose image has no other program.`,
 		Example: `  orisun health
   ORISUN_ADMIN_PORT=9000 orisun health`,
 		Args: cobra.NoArgs,
