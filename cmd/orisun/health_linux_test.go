@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -144,10 +145,10 @@ func TestAStopOfPostgreSQLAndItsReturnAreNoticedWithinTwoSeconds(t *testing.T) {
 	const limit = 2 * time.Second
 	for offset := time.Duration(0); offset < readinessPeriod+readinessLimit; offset += 50 * time.Millisecond {
 		synctest.Test(t, func(t *testing.T) {
-			silent := false
+			var silent atomic.Bool
 			r := newReadiness(nil)
 			r.checks = []readinessCheck{{"postgresql", true, func(ctx context.Context) error {
-				if !silent {
+				if !silent.Load() {
 					return nil
 				}
 				<-ctx.Done() // as a query to a process that is stopped
@@ -161,12 +162,13 @@ func TestAStopOfPostgreSQLAndItsReturnAreNoticedWithinTwoSeconds(t *testing.T) {
 			defer cancel()
 			for range 3 {
 				<-time.After(10*readinessPeriod + offset) // the bubble's clock
-				silent = !silent
+				stopped := !silent.Load()
+				silent.Store(stopped)
 				began := time.Now()
 				<-time.After(limit)
 				synctest.Wait()
-				if health.serving == silent || r.ask(t.Context()).Ready == silent {
-					t.Fatalf("offset %s: silent %t, health %t, ready %t", offset, silent, health.serving, r.ask(t.Context()).Ready)
+				if health.serving == stopped || r.ask(t.Context()).Ready == stopped {
+					t.Fatalf("offset %s: silent %t, health %t, ready %t", offset, stopped, health.serving, r.ask(t.Context()).Ready)
 				}
 				if took := health.changed.Sub(began); took >= limit {
 					t.Errorf("offset %s: noticed after %s", offset, took)
