@@ -28,7 +28,7 @@ test: ## Run all tests with the race detector, on a real PostgreSQL
 	@.ci/postgres $(PG) >/dev/null
 	@.ci/cc
 	@.ci/pgbouncer
-	$(PG_BIN) $(call TOOL,gotestsum) --format pkgname-and-test-fails --format-hide-empty-pkg -- -race -timeout 20m $(TESTS)
+	$(PG_BIN) $(call TOOL,gotestsum) --format pkgname-and-test-fails --format-hide-empty-pkg -- -race -timeout 40m $(TESTS)
 
 # The oldest PostgreSQL that the migrations support, and the newest there is.
 VERSIONS ?= 13 18

@@ -43,7 +43,7 @@ func TestHealthIsThatOfTheServerOfTheSameSettings(t *testing.T) {
 	}
 	waitFor(t, func() bool {
 		code, output := runToEnd(t, env, "health")
-		return code == 1 && strings.Contains(output, "not ready: ") && strings.Contains(output, "postgresql: ")
+		return code == 1 && strings.Contains(output, "not ready: ") && strings.Contains(output, "503")
 	})
 	server.stop(t, syscall.SIGTERM)
 	if code, output := runToEnd(t, env, "health"); code != 1 || !strings.Contains(output, "refused") {
