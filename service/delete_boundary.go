@@ -20,7 +20,7 @@ import (
 func (a *Admin) DeleteBoundary(ctx context.Context, in *orisunpb.DeleteBoundaryRequest) (*orisunpb.DeleteBoundaryResponse, error) {
 	var v violations
 	v.text("name", in.GetName(), 1, maxBoundaryBytes)
-	if in.GetConfirmName() != in.GetName() {
+	if in.GetConfirmName() == "" || in.GetConfirmName() != in.GetName() {
 		v.add("confirm_name", "is %q, and must be the name of the boundary again: its events cannot be brought back", in.GetConfirmName())
 	}
 	if err := v.err(); err != nil {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -31,7 +32,11 @@ type grpcServer struct {
 
 // Serve serves a listener until the server ends.
 func (s *grpcServer) Serve(listener net.Listener) error {
-	return s.Server.Serve(s.connections.on(listener))
+	err := s.Server.Serve(s.connections.on(listener))
+	if errors.Is(err, grpc.ErrServerStopped) { // it was to end before it began
+		return nil
+	}
+	return err
 }
 
 // calls counts unary calls in flight, and streams. Those by HTTP are among them.
