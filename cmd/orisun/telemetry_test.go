@@ -139,7 +139,7 @@ func TestATraceLeadsFromASaveToItsDelivery(t *testing.T) {
 			return len(told["deliver"]) > 0 && len(told[saveMethod]) > 0
 		})
 	})
-	call, queue, flush, query, publish, deliver := told.one(t, saveMethod), told.one(t, "queue"), told.one(t, "flush"), told.one(t, "query SavePlain"),
+	call, queue, flush, query, publish, deliver := told.one(t, saveMethod), told.one(t, "queue"), told.one(t, "flush"), told.one(t, "query SaveRequests"),
 		told.one(t, "publish"), told.one(t, "deliver")
 	for child, parent := range map[*tracepb.Span]*tracepb.Span{queue: call, flush: call, query: flush, publish: call, deliver: publish} {
 		if string(child.GetParentSpanId()) != string(parent.GetSpanId()) {
