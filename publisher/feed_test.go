@@ -19,7 +19,7 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
-	"github.com/oexza/orisun/cmd/orisun/jetstream"
+	"github.com/oexza/orisun/server/jetstream"
 	"github.com/oexza/orisun/db"
 	"github.com/oexza/orisun/db/boundary"
 	"github.com/oexza/orisun/migrations/pgtest"

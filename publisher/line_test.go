@@ -12,7 +12,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
-	embedded "github.com/oexza/orisun/cmd/orisun/jetstream"
+	embedded "github.com/oexza/orisun/server/jetstream"
 	orisunpb "github.com/oexza/orisun/proto"
 )
 

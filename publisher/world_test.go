@@ -15,7 +15,7 @@ import (
 	"google.golang.org/protobuf/testing/protocmp"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
-	embedded "github.com/oexza/orisun/cmd/orisun/jetstream"
+	embedded "github.com/oexza/orisun/server/jetstream"
 	"github.com/oexza/orisun/db"
 	own "github.com/oexza/orisun/db/boundary"
 	"github.com/oexza/orisun/migrations/pgtest"

@@ -12,7 +12,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
-	"github.com/oexza/orisun/cmd/orisun/jetstream"
+	"github.com/oexza/orisun/server/jetstream"
 	"github.com/oexza/orisun/db"
 	"github.com/oexza/orisun/service"
 	"github.com/oexza/orisun/service/auth"

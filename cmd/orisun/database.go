@@ -13,7 +13,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/sethvargo/go-retry"
 
-	"github.com/oexza/orisun/cmd/orisun/postgres"
+	"github.com/oexza/orisun/server/postgres"
 	"github.com/oexza/orisun/db"
 	"github.com/oexza/orisun/db/pgsession"
 	"github.com/oexza/orisun/migrations"

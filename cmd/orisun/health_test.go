@@ -13,7 +13,7 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/oexza/orisun/cmd/orisun/postgres"
+	"github.com/oexza/orisun/server/postgres"
 )
 
 func TestHealthIsThatOfTheServerOfTheSameSettings(t *testing.T) {

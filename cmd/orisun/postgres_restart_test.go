@@ -10,7 +10,7 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/oexza/orisun/cmd/orisun/postgres"
+	"github.com/oexza/orisun/server/postgres"
 	orisunpb "github.com/oexza/orisun/proto"
 )
 

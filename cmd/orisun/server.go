@@ -12,7 +12,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
-	"github.com/oexza/orisun/cmd/orisun/postgres"
+	"github.com/oexza/orisun/server/postgres"
 	"github.com/oexza/orisun/db/pgsession"
 	orisunpb "github.com/oexza/orisun/proto"
 	"github.com/oexza/orisun/publisher"

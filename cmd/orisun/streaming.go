@@ -9,7 +9,7 @@ import (
 	"github.com/nats-io/nats.go"
 	natsstream "github.com/nats-io/nats.go/jetstream"
 
-	"github.com/oexza/orisun/cmd/orisun/jetstream"
+	"github.com/oexza/orisun/server/jetstream"
 	"github.com/oexza/orisun/publisher"
 	"github.com/oexza/orisun/service"
 )

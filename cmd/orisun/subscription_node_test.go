@@ -19,7 +19,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/health"
 
-	"github.com/oexza/orisun/cmd/orisun/jetstream"
+	"github.com/oexza/orisun/server/jetstream"
 	orisunpb "github.com/oexza/orisun/proto"
 	"github.com/oexza/orisun/publisher"
 	"github.com/oexza/orisun/service"

@@ -24,7 +24,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 	"go.opentelemetry.io/otel/trace/noop"
 
-	"github.com/oexza/orisun/cmd/orisun/jetstream"
+	"github.com/oexza/orisun/server/jetstream"
 	"github.com/oexza/orisun/service"
 )
 

@@ -22,7 +22,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
-	"github.com/oexza/orisun/cmd/orisun/postgres"
+	"github.com/oexza/orisun/server/postgres"
 	"github.com/oexza/orisun/migrations"
 )
 

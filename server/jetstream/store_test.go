@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	embedded "github.com/oexza/orisun/cmd/orisun/jetstream"
+	embedded "github.com/oexza/orisun/server/jetstream"
 )
 
 // member is a server of cluster c that serves a store.

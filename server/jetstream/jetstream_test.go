@@ -16,7 +16,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/goleak"
 
-	embedded "github.com/oexza/orisun/cmd/orisun/jetstream"
+	embedded "github.com/oexza/orisun/server/jetstream"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
