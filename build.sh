@@ -15,6 +15,7 @@ cd "$(dirname "$0")"
 
 version=${VERSION:-$(git describe --tags --always --dirty 2>/dev/null || echo unknown)}
 commit=${COMMIT:-$(git rev-parse HEAD 2>/dev/null || echo unknown)}
+package=github.com/oexza/orisun/server/version
 date=${DATE:-$(git log -1 --format=%cI 2>/dev/null || date -u +%Y-%m-%dT%H:%M:%SZ)}
 
 usage() {
@@ -34,7 +35,7 @@ build() {
   esac
   local out="${OUT:-dist}/orisun-$os-$arch$suffix"
   CGO_ENABLED=0 GOOS=$os GOARCH=$arch go build -trimpath -buildvcs=false \
-    -ldflags "-s -w -X main.version=$version -X main.commit=$commit -X main.date=$date" -o "$out" ./cmd/orisun
+    -ldflags "-s -w -X $package.version=$version -X $package.commit=$commit -X $package.date=$date" -o "$out" ./cmd/orisun
   echo "$out"
 }
 

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/oexza/orisun/server/config"
 )
 
 // requestHeaderLimit is how long a client may take to send the header of a request: who is slower holds a connection for nothing.
@@ -62,7 +64,7 @@ func (c *openCall) cut() error {
 }
 
 // startAdminHTTP listens and serves; what it says of the server begins with "starting".
-func startAdminHTTP(ctx context.Context, config *Config, telemetry *telemetry, log *slog.Logger) (*adminHTTP, error) {
+func startAdminHTTP(ctx context.Context, config *config.Config, telemetry *telemetry, log *slog.Logger) (*adminHTTP, error) {
 	listener, err := listen(ctx, config.Admin.Host, config.Admin.Port)
 	if err != nil {
 		return nil, fmt.Errorf("ORISUN_ADMIN_PORT: %w", err)

@@ -12,8 +12,9 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
-	"github.com/oexza/orisun/server/jetstream"
 	"github.com/oexza/orisun/db"
+	"github.com/oexza/orisun/server/config"
+	"github.com/oexza/orisun/server/jetstream"
 	"github.com/oexza/orisun/service"
 	"github.com/oexza/orisun/service/auth"
 )
@@ -39,7 +40,7 @@ type callers struct {
 }
 
 // newCallers looks up users on pool.
-func newCallers(config *Config, pool *pgxpool.Pool, listens ...net.Addr) (*callers, error) {
+func newCallers(config *config.Config, pool *pgxpool.Pool, listens ...net.Addr) (*callers, error) {
 	directory := service.NewDirectory(pool, config.Admin.Boundary)
 	authenticator, err := auth.New(directory, config.Admin.Boundary, config.Auth.SessionTTL)
 	if err != nil {
@@ -50,7 +51,7 @@ func newCallers(config *Config, pool *pgxpool.Pool, listens ...net.Addr) (*calle
 }
 
 // bootstrap makes ready what manages users, and creates the first admin where there is none.
-func (c *callers) bootstrap(ctx context.Context, config *Config, store *service.EventStore, log *slog.Logger) error {
+func (c *callers) bootstrap(ctx context.Context, config *config.Config, store *service.EventStore, log *slog.Logger) error {
 	c.admin = service.NewAdmin(store, config.Admin.Boundary, c.auth)
 	created, err := c.admin.BootstrapAdmin(ctx, auth.Credentials{Username: config.Admin.Username, Password: config.Admin.Password})
 	if err != nil {
@@ -94,7 +95,7 @@ func (c *callers) defaultPasswordIsOpen(ctx context.Context) (bool, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.checked == nil || c.checked.UserID != login.UserID || c.checked.Epoch != login.Epoch {
-		c.checked, c.open = login, auth.Matches(login.PasswordHash, defaultPassword)
+		c.checked, c.open = login, auth.Matches(login.PasswordHash, config.DefaultAdminPassword)
 	}
 	return c.open, nil
 }

@@ -27,15 +27,12 @@ import (
 	"google.golang.org/grpc/status"
 
 	orisunpb "github.com/oexza/orisun/proto"
+	"github.com/oexza/orisun/server/config"
+	"github.com/oexza/orisun/server/version"
 )
 
-// What a client command uses when nobody says otherwise: a server with its defaults, on this machine.
-const (
-	defaultServer   = "localhost:5005"
-	defaultPort     = "5005"
-	defaultUser     = "admin"
-	defaultPassword = "changeit"
-)
+// defaultServer is the server that a client command calls without other settings: one with the defaults, on this machine.
+const defaultServer = "localhost:" + config.DefaultGRPCPort
 
 // connectTimeout is how long an attempt to connect takes at most.
 const connectTimeout = 20 * time.Second
@@ -67,7 +64,7 @@ func addServerFlags(flags *pflag.FlagSet) *connection {
 	c := &connection{}
 	group(flags, groupConnection, func() {
 		flags.StringVar(&c.server, "server", "", "`HOST[:PORT]` of the server (default: ORISUN_URL, then "+defaultServer+")")
-		flags.StringVar(&c.user, "user", "", "`NAME` of the user (default: ORISUN_URL, then ORISUN_ADMIN_USERNAME, then "+defaultUser+")")
+		flags.StringVar(&c.user, "user", "", "`NAME` of the user (default: ORISUN_URL, then ORISUN_ADMIN_USERNAME, then "+config.DefaultAdminUsername+")")
 		flags.BoolVar(&c.ask, "ask-password", false,
 			"ask for the password, or read it from the first line of standard input where that is no terminal (default: ORISUN_URL, then ORISUN_ADMIN_PASSWORD)")
 		flags.BoolVar(&c.tls, "tls", false, "use TLS, as grpcs:// in ORISUN_URL does")
@@ -139,7 +136,7 @@ func (c *connection) open(more ...grpc.DialOption) (*grpc.ClientConn, error) {
 	}
 	return grpc.NewClient(c.server, append([]grpc.DialOption{
 		grpc.WithTransportCredentials(transport),
-		grpc.WithUserAgent("orisun/" + readBuildInfo().version),
+		grpc.WithUserAgent("orisun/" + version.Read().Version),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 30 * time.Second, Timeout: 10 * time.Second}),
 		grpc.WithConnectParams(grpc.ConnectParams{
 			Backoff:           backoff.Config{BaseDelay: firstPause, Multiplier: 2, Jitter: 0.2, MaxDelay: maxPause},
@@ -176,8 +173,8 @@ func (c *connection) complete(environment func(string) (string, bool)) error {
 		}
 	}
 	variable := func(name string) string { value, _ := environment(name); return value }
-	c.user = cmp.Or(c.user, variable("ORISUN_ADMIN_USERNAME"), defaultUser)
-	c.password = cmp.Or(c.password, variable("ORISUN_ADMIN_PASSWORD"), defaultPassword)
+	c.user = cmp.Or(c.user, variable("ORISUN_ADMIN_USERNAME"), config.DefaultAdminUsername)
+	c.password = cmp.Or(c.password, variable("ORISUN_ADMIN_PASSWORD"), config.DefaultAdminPassword)
 	c.server = withPort(cmp.Or(c.server, defaultServer))
 	c.tls = c.tls || c.caCert != "" || c.cert != "" || c.unverified
 	if (c.cert == "") != (c.key == "") {
@@ -205,7 +202,7 @@ func withPort(server string) string {
 	if _, _, err := net.SplitHostPort(server); err == nil {
 		return server
 	}
-	return net.JoinHostPort(strings.Trim(server, "[]"), defaultPort)
+	return net.JoinHostPort(strings.Trim(server, "[]"), config.DefaultGRPCPort)
 }
 
 func (c *connection) tlsConfig() (*tls.Config, error) {

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/oexza/orisun/migrations/pgtest"
+	"github.com/oexza/orisun/server/config"
 )
 
 func TestAWrongCommandLineEndsWithTwoAndSaysWhatWasMeant(t *testing.T) {
@@ -157,7 +158,7 @@ func TestEveryCommandPrintsTheSameJSON(t *testing.T) {
 		{"user list", 1, []string{`"username":"admin"`, `"roles":["admin"]`, `"created_at":"20`}},
 		{"save orders --type Placed", 1, []string{`"position":"4/3"`}},
 		{"version", 1, []string{`"version":"v0.0.1-test"`}},
-		{"config", len(variables), []string{`"variable":"ORISUN_PG_PORT"`}},
+		{"config", len(config.Read(nil, nil).Settings), []string{`"variable":"ORISUN_PG_PORT"`}},
 	} {
 		out := run(append(strings.Fields(c.args), "--json")...)
 		if n := strings.Count(out, "\n"); n != c.lines {

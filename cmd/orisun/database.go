@@ -13,10 +13,11 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/sethvargo/go-retry"
 
-	"github.com/oexza/orisun/server/postgres"
 	"github.com/oexza/orisun/db"
 	"github.com/oexza/orisun/db/pgsession"
 	"github.com/oexza/orisun/migrations"
+	"github.com/oexza/orisun/server/config"
+	"github.com/oexza/orisun/server/postgres"
 	"github.com/oexza/orisun/service"
 )
 
@@ -30,30 +31,27 @@ type poolLimits struct {
 	maxLifetime, maxIdleTime time.Duration
 }
 
-func (c PGConfig) writePool() poolLimits {
+func writePool(c config.PG) poolLimits {
 	return poolLimits{c.WriteMaxOpen, c.WriteMaxIdle, c.WriteMaxLifetime, c.WriteMaxIdleTime}
 }
 
-func (c PGConfig) readPool() poolLimits {
+func readPool(c config.PG) poolLimits {
 	return poolLimits{c.ReadMaxOpen, c.ReadMaxIdle, c.ReadMaxLifetime, c.ReadMaxIdleTime}
 }
 
 // directoryPool has few connections: users are looked up seldom, as nodes remember them.
-func (c PGConfig) directoryPool() poolLimits {
+func directoryPool(c config.PG) poolLimits {
 	return poolLimits{directoryConnections, 1, c.AdminMaxLifetime, c.AdminMaxIdleTime}
 }
 
 // probePool is readiness's own.
-func (c PGConfig) probePool() poolLimits {
+func probePool(c config.PG) poolLimits {
 	return poolLimits{probeConnections, 1, c.AdminMaxLifetime, c.AdminMaxIdleTime}
 }
 
-func (c PGConfig) adminPool() poolLimits {
+func adminPool(c config.PG) poolLimits {
 	return poolLimits{c.AdminMaxOpen, c.AdminMaxIdle, c.AdminMaxLifetime, c.AdminMaxIdleTime}
 }
-
-// defaultDatabasePassword is what ORISUN_PG_PASSWORD is when nobody sets it.
-const defaultDatabasePassword = "postgres"
 
 const warnDefaultDatabasePassword = "the server's own PostgreSQL has the default password, so any user of this machine can read and change every event: set ORISUN_PG_PASSWORD; a start puts it in force"
 
@@ -75,13 +73,13 @@ func (s *Server) startPostgres(ctx context.Context) (*postgres.Server, error) {
 }
 
 // embeddedConnections is what our pools may open, and room for people with psql, for the leases, the changes of indexes and the migrations.
-func embeddedConnections(pg PGConfig) int {
+func embeddedConnections(pg config.PG) int {
 	const others = 20
 	return int(pg.WriteMaxOpen+pg.ReadMaxOpen+pg.AdminMaxOpen+directoryConnections+probeConnections) + others
 }
 
 // connString is the configuration in PostgreSQL's keyword form.
-func connString(pg PGConfig) string {
+func connString(pg config.PG) string {
 	quote := func(value string) string { return "'" + strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(value) + "'" }
 	parts := []string{
 		"host=" + quote(pg.Host),
@@ -97,7 +95,7 @@ func connString(pg PGConfig) string {
 }
 
 // databaseConfig is how to connect: of several hosts to the primary, since nothing is ever decided on what a standby knows. See package pgsession.
-func databaseConfig(pg PGConfig) (*pgx.ConnConfig, error) {
+func databaseConfig(pg config.PG) (*pgx.ConnConfig, error) {
 	config, err := pgx.ParseConfig(connString(pg))
 	if err != nil {
 		return nil, fmt.Errorf("ORISUN_PG_*: %w", err)
@@ -117,7 +115,7 @@ func newDialer() *net.Dialer {
 }
 
 // newPool opens a pool of our sessions, which cancel statements after ORISUN_PG_STATEMENT_TIMEOUT; settings are more that they set.
-func newPool(ctx context.Context, pg PGConfig, limits poolLimits, traced func(*pgxpool.Config), settings ...pgsession.Settings) (*pgxpool.Pool, error) {
+func newPool(ctx context.Context, pg config.PG, limits poolLimits, traced func(*pgxpool.Config), settings ...pgsession.Settings) (*pgxpool.Pool, error) {
 	config, err := pgxpool.ParseConfig(connString(pg))
 	if err != nil {
 		return nil, fmt.Errorf("ORISUN_PG_*: %w", err)

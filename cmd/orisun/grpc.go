@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc/reflection"
 
 	orisunpb "github.com/oexza/orisun/proto"
+	"github.com/oexza/orisun/server/config"
 	"github.com/oexza/orisun/service"
 	"github.com/oexza/orisun/service/inflight"
 )
@@ -40,7 +41,7 @@ type grpcServers struct {
 }
 
 // newGRPCServers builds them with everything that stands before the services: limits, keep-alive, telemetry, log, recovery, credentials.
-func newGRPCServers(config *Config, store *service.EventStore, callers *callers, observed *callObserver, healthy healthpb.HealthServer, log *slog.Logger) (*grpcServers, error) {
+func newGRPCServers(config *config.Config, store *service.EventStore, callers *callers, observed *callObserver, healthy healthpb.HealthServer, log *slog.Logger) (*grpcServers, error) {
 	var unary calls
 	ends := newCallLog(log)
 	budget := inflight.NewBudget(int64(config.GRPC.MaxBytesInFlight), "ORISUN_GRPC_MAX_BYTES_IN_FLIGHT")

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/oexza/orisun/server/config"
 )
 
 // healthTimeout is how long a server may take to answer: longer than it looks at what it needs (readinessLimit).
@@ -31,7 +33,7 @@ on ORISUN_ADMIN_PORT. It is for containers whose image has no other program.`,
   ORISUN_ADMIN_PORT=9000 orisun health`,
 		Args: cobra.NoArgs,
 		RunE: func(command *cobra.Command, _ []string) error {
-			config, _, err := loadConfig(command.Flags(), os.Environ())
+			config, _, err := config.Load(command.Flags(), os.Environ())
 			if err != nil {
 				return err
 			}
@@ -51,7 +53,7 @@ on ORISUN_ADMIN_PORT. It is for containers whose image has no other program.`,
 }
 
 // readyURL is where the server with this configuration answers on its own machine.
-func readyURL(config *Config) (string, error) {
+func readyURL(config *config.Config) (string, error) {
 	if config.Admin.Port == 0 {
 		return "", usageError{errors.New("ORISUN_ADMIN_PORT is 0, a free port that only the server knows: give it a number")}
 	}

@@ -20,6 +20,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
 
+	"github.com/oexza/orisun/server/config"
 	"github.com/oexza/orisun/service/inflight"
 )
 
@@ -57,7 +58,7 @@ type httpMethod struct {
 // httpTimeouts are for how long a client may take to send a request, and to read an answer that is no stream.
 type httpTimeouts struct{ read, write time.Duration }
 
-func newHTTPCalls(server *grpc.Server, door *door, config *Config) (*httpCalls, error) {
+func newHTTPCalls(server *grpc.Server, door *door, config *config.Config) (*httpCalls, error) {
 	c := &httpCalls{methods: make(map[string]httpMethod), door: door, timeouts: httpTimeouts{config.Admin.ReadTimeout, config.Admin.WriteTimeout}}
 	var services []*vanguard.Service
 	for name, service := range server.GetServiceInfo() {

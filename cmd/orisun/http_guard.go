@@ -6,12 +6,14 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+
+	"github.com/oexza/orisun/server/config"
 )
 
 // guard stands before all that is answered by HTTP. Its headers say that an answer is data and no page. Where the server listens on loopback only, it
 // refuses a Host that is neither an address nor allowed: a page in a browser of this machine could otherwise reach it by a name of its own that
 // resolves to loopback.
-func guard(next http.Handler, listens net.Addr, config *Config) http.Handler {
+func guard(next http.Handler, listens net.Addr, config *config.Config) http.Handler {
 	allowed := strings.Split(config.Admin.AllowedHosts, ",")
 	for i, name := range allowed {
 		allowed[i] = strings.ToLower(strings.TrimSpace(name))

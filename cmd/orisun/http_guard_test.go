@@ -13,7 +13,7 @@ import (
 
 func TestAForeignHostIsRefusedOnLoopbackOnly(t *testing.T) {
 	loopback, everywhere := &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)}, &net.TCPAddr{IP: net.IPv4zero}
-	config := mustLoad(t, nil)
+	config := mustLoad(t)
 	config.Admin.AllowedHosts = "localhost, Orisun.test"
 	for _, c := range []struct {
 		listens net.Addr

@@ -12,6 +12,8 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"github.com/oexza/orisun/server/config"
 )
 
 const (
@@ -41,7 +43,7 @@ func run(args []string) int {
 }
 
 func exitCode(err error) int {
-	var misconfigured *configError
+	var misconfigured *config.InvalidError
 	var misused usageError
 	var answered *callError
 	switch {

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/oexza/orisun/migrations"
+	"github.com/oexza/orisun/server/config"
 )
 
 func newMigrateCommand() *cobra.Command {
@@ -28,7 +29,7 @@ server's own PostgreSQL, which is started for the time being.`,
 	addConfigFlags(command.Flags())
 	command.Flags().BoolVar(&check, "check", false, "only check whether something is missing")
 	command.RunE = func(command *cobra.Command, _ []string) (err error) {
-		config, _, err := loadConfig(command.Flags(), os.Environ())
+		config, _, err := config.Load(command.Flags(), os.Environ())
 		if err != nil {
 			return err
 		}

@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 
 	orisunpb "github.com/oexza/orisun/proto"
+	"github.com/oexza/orisun/server/version"
 )
 
 // object is a node of a JSON document.
@@ -50,7 +51,7 @@ var openAPI = sync.OnceValues(func() (object, error) {
 	return object{
 		"openapi": "3.1.0",
 		"info": object{
-			"title": "Orisun", "version": readBuildInfo().version,
+			"title": "Orisun", "version": version.Read().Version,
 			"description": "Every RPC of Orisun as JSON over HTTP. Numbers of 64 bits are strings in answers, and strings or numbers in requests. " +
 				"The header x-auth-token of an answer replaces the password in later calls.",
 			"license": object{"name": "MIT", "identifier": "MIT"},

@@ -15,9 +15,9 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
-	"github.com/oexza/orisun/server/postgres"
 	"github.com/oexza/orisun/migrations/pgtest"
 	orisunpb "github.com/oexza/orisun/proto"
+	"github.com/oexza/orisun/server/postgres"
 )
 
 // TestAnOutageOfPostgreSQLIsOneErrorAndOneLineAtItsEnd ends PostgreSQL under calls, and starts it again. Then the server drains, and its last line says so.

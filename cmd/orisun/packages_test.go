@@ -17,13 +17,15 @@ import (
 	"github.com/knadh/koanf/parsers/yaml"
 	"github.com/knadh/koanf/providers/file"
 	"github.com/knadh/koanf/v2"
+
+	"github.com/oexza/orisun/server/config"
 )
 
 // TestThePackagesNameVariablesThatThereAre: what is not known is only warned of at a start, and does nothing.
 func TestThePackagesNameVariablesThatThereAre(t *testing.T) {
 	known := map[string]bool{}
-	for _, f := range fieldsOf(&Config{}) {
-		known[f.env] = true
+	for _, f := range config.Read(nil, nil).Settings {
+		known[f.Variable] = true
 	}
 	for _, file := range []string{"Dockerfile", "docker-compose.yml", ".env.example", "packages/orisun.service"} {
 		named := regexp.MustCompile(`ORISUN_[A-Z_]+`).FindAllString(readDoc(t, file), -1)
@@ -49,7 +51,7 @@ func TestTheUnitKnowsWhichEndIsFinalAndHowLongADrainTakes(t *testing.T) {
 	if got := unit["RestartPreventExitStatus"]; got != strconv.Itoa(exitMisconfigured) {
 		t.Errorf("RestartPreventExitStatus is %s", got)
 	}
-	drain := mustLoad(t, nil).Shutdown.Timeout
+	drain := mustLoad(t).Shutdown.Timeout
 	if limit, err := time.ParseDuration(unit["TimeoutStopSec"] + "s"); err != nil || limit <= drain {
 		t.Errorf("TimeoutStopSec is %s, ORISUN_SHUTDOWN_TIMEOUT %s: %v", unit["TimeoutStopSec"], drain, err)
 	}

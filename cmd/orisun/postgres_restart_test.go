@@ -10,8 +10,8 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/oexza/orisun/server/postgres"
 	orisunpb "github.com/oexza/orisun/proto"
+	"github.com/oexza/orisun/server/postgres"
 )
 
 // TestAnImmediateRestartOfPostgreSQLUnderLoadIsAPause ends PostgreSQL as a crash does and starts it again, twice, under 64 writers.

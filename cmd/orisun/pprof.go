@@ -7,11 +7,13 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/pprof"
+
+	"github.com/oexza/orisun/server/config"
 )
 
 // startPprof serves Go's profiles at /debug/pprof/ on a port of their own, where nothing else is: they tell what is in memory, to whoever
 // asks. stop cuts what is in flight.
-func startPprof(ctx context.Context, config PprofConfig, log *slog.Logger) (stop func() error, err error) {
+func startPprof(ctx context.Context, config config.Pprof, log *slog.Logger) (stop func() error, err error) {
 	if !config.Enabled {
 		return func() error { return nil }, nil
 	}

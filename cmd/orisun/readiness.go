@@ -17,6 +17,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/oexza/orisun/migrations"
+	"github.com/oexza/orisun/server/config"
 )
 
 const (
@@ -37,7 +38,7 @@ const (
 // outbox, so the node is reported and stays in service. So is a node whose saves PostgreSQL has no room for: it answers queries, and another
 // node would not do better.
 type readiness struct {
-	config *Config
+	config *config.Config
 
 	phase atomic.Pointer[string] // why calls are not answered; empty when they are
 	vital atomic.Pointer[readinessAnswer]
@@ -82,7 +83,7 @@ type readinessPart struct {
 	Reason   string `json:"reason,omitempty"`
 }
 
-func newReadiness(config *Config) *readiness {
+func newReadiness(config *config.Config) *readiness {
 	r := &readiness{config: config}
 	r.vital.Store(&readinessAnswer{Ready: true})
 	r.enter("starting")

@@ -10,6 +10,8 @@ import (
 	"github.com/spf13/cobra"
 	"go.opentelemetry.io/otel"
 	"golang.org/x/term"
+
+	"github.com/oexza/orisun/server/config"
 )
 
 func serve(command *cobra.Command, _ []string) error {
@@ -20,7 +22,7 @@ func serve(command *cobra.Command, _ []string) error {
 }
 
 func serveConfigured(command *cobra.Command) error {
-	config, warnings, err := loadConfig(command.Flags(), os.Environ())
+	config, warnings, err := config.Load(command.Flags(), os.Environ())
 	if err != nil {
 		return err
 	}

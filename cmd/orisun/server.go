@@ -12,10 +12,12 @@ import (
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
-	"github.com/oexza/orisun/server/postgres"
 	"github.com/oexza/orisun/db/pgsession"
 	orisunpb "github.com/oexza/orisun/proto"
 	"github.com/oexza/orisun/publisher"
+	"github.com/oexza/orisun/server/config"
+	"github.com/oexza/orisun/server/postgres"
+	"github.com/oexza/orisun/server/version"
 	"github.com/oexza/orisun/service"
 )
 
@@ -25,7 +27,7 @@ import (
 // the opposite one, drained: health says NOT_SERVING, no new calls, subscriptions end with UNAVAILABLE or are cut, calls in flight finish
 // within ORISUN_SHUTDOWN_TIMEOUT, the publisher ends at a checkpoint, then NATS, then PostgreSQL. If our own PostgreSQL ends by itself, so does Run, with an error.
 type Server struct {
-	config       *Config
+	config       *config.Config
 	log          *slog.Logger
 	ready        chan struct{}
 	address      net.Addr
@@ -41,7 +43,7 @@ type drained struct {
 }
 
 // NewServer returns a server that is not running yet. It keeps config.
-func NewServer(config *Config, log *slog.Logger) *Server {
+func NewServer(config *config.Config, log *slog.Logger) *Server {
 	return &Server{config: config, log: log, ready: make(chan struct{})}
 }
 
@@ -94,36 +96,36 @@ func (s *Server) Run(ctx context.Context) (err error) {
 			return err
 		}
 		defer func() { err = errors.Join(err, s.stop(own.Stop)) }()
-		if s.config.PG.Password == defaultDatabasePassword {
+		if s.config.PG.Password == config.DefaultDatabasePassword {
 			s.log.Warn(warnDefaultDatabasePassword, "user", s.config.PG.User, "database", s.config.PG.Name)
 			admin.readiness.warn(warnDefaultDatabasePassword)
 		}
 	}
 
-	write, err := newPool(ctx, s.config.PG, s.config.PG.writePool(), telemetry.traceQueries, pgsession.Planning)
+	write, err := newPool(ctx, s.config.PG, writePool(s.config.PG), telemetry.traceQueries, pgsession.Planning)
 	if err != nil {
 		return err
 	}
 	defer write.Close()
-	read, err := newPool(ctx, s.config.PG, s.config.PG.readPool(), telemetry.traceQueries, pgsession.Planning)
+	read, err := newPool(ctx, s.config.PG, readPool(s.config.PG), telemetry.traceQueries, pgsession.Planning)
 	if err != nil {
 		return err
 	}
 	defer read.Close()
 	// The publisher's alone: no question, however long it takes, holds up the outbox.
-	outbox, err := newPool(ctx, s.config.PG, s.config.PG.adminPool(), telemetry.traceQueries, pgsession.Planning)
+	outbox, err := newPool(ctx, s.config.PG, adminPool(s.config.PG), telemetry.traceQueries, pgsession.Planning)
 	if err != nil {
 		return err
 	}
 	defer outbox.Close()
 	// And that of who may call, which every call needs to know.
-	directory, err := newPool(ctx, s.config.PG, s.config.PG.directoryPool(), telemetry.traceQueries)
+	directory, err := newPool(ctx, s.config.PG, directoryPool(s.config.PG), telemetry.traceQueries)
 	if err != nil {
 		return err
 	}
 	defer directory.Close()
 	// Neither do reads and logins make the server look as if it were not ready.
-	probe, err := newPool(ctx, s.config.PG, s.config.PG.probePool(), telemetry.traceQueries)
+	probe, err := newPool(ctx, s.config.PG, probePool(s.config.PG), telemetry.traceQueries)
 	if err != nil {
 		return err
 	}
@@ -165,7 +167,7 @@ func (s *Server) Run(ctx context.Context) (err error) {
 	// Subscriptions have no end of their own: this is what ends them when the server drains.
 	serving, endSubscriptions := context.WithCancel(context.Background())
 	defer endSubscriptions()
-	build := readBuildInfo()
+	build := version.Read()
 	store := service.NewEventStore(service.Config{
 		Write: write, Read: read, ReadShare: share,
 		MessageSize:       messageSize(storeID),
@@ -175,14 +177,14 @@ func (s *Server) Run(ctx context.Context) (err error) {
 		Saved:             streams.hint,
 		BoundaryCreated:   streams.publisher.Add,
 		BoundaryDeleted:   streams.publisher.Remove,
-		Configured:        s.config.names,
+		Configured:        s.config.Names,
 		Feed:              streams.feed,
 		AcquireSubscriber: acquireSubscriber(streams.leases), MaxSubscriberNames: s.config.GRPC.MaxSubscriberNames,
 		Serving:   serving,
 		Telemetry: telemetry.ofStore(streams.publisher.Traced),
 		Log:       s.log,
 		Info: &orisunpb.GetServerInfoResponse{
-			Version: build.version, GitCommit: build.commit, BuildTime: build.date,
+			Version: build.Version, GitCommit: build.Commit, BuildTime: build.Date,
 			Backend: orisunpb.StorageBackend_STORAGE_BACKEND_POSTGRES,
 			NodeId:  s.config.NATS.ServerName,
 			Capabilities: []orisunpb.ServerCapability{
@@ -268,7 +270,7 @@ func (s *Server) prepareDatabase(ctx context.Context, pool *pgxpool.Pool) error 
 func (s *Server) serve(ctx context.Context, server *grpcServer, admin *adminHTTP, healthy *drainingHealth, endSubscriptions func(), listener net.Listener, own *postgres.Server) error {
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
-	s.log.Info("serving", "grpc", listener.Addr().String(), "http", s.adminAddress.String(), "boundaries", len(s.config.Boundaries), "version", readBuildInfo().version)
+	s.log.Info("serving", "grpc", listener.Addr().String(), "http", s.adminAddress.String(), "boundaries", len(s.config.Boundaries), "version", version.Read().Version)
 	close(s.ready)
 
 	var ended error

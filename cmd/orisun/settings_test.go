@@ -24,6 +24,7 @@ import (
 
 	"github.com/oexza/orisun/migrations/pgtest"
 	orisunpb "github.com/oexza/orisun/proto"
+	"github.com/oexza/orisun/server/config"
 )
 
 // shownBy names, for each variable of the specification, a test of this package that shows its effect.
@@ -57,6 +58,15 @@ var shownBy = map[string]string{
 	"ORISUN_GRPC_TLS_CLIENT_AUTH_REQUIRED": "TestTLSIsThatOfTheConfiguredFiles",
 }
 
+func mustLoad(t *testing.T, environ ...string) *config.Config {
+	t.Helper()
+	c, warnings, err := config.Load(nil, environ)
+	if err != nil || len(warnings) > 0 {
+		t.Fatalf("config.Load(%q): warnings %q, error %v", environ, warnings, err)
+	}
+	return c
+}
+
 func TestTheEffectOfEveryVariableOfTheSpecificationIsShown(t *testing.T) {
 	files, err := filepath.Glob("*_test.go")
 	if err != nil {
@@ -74,8 +84,8 @@ func TestTheEffectOfEveryVariableOfTheSpecificationIsShown(t *testing.T) {
 		}
 	}
 	known := map[string]bool{}
-	for _, f := range fieldsOf(&Config{}) {
-		known[f.env] = true
+	for _, f := range config.Read(nil, nil).Settings {
+		known[f.Variable] = true
 	}
 	for variable, name := range shownBy {
 		if !known[variable] {
@@ -235,7 +245,7 @@ func TestConnectionsAndEventsAreBoundedAsConfigured(t *testing.T) {
 }
 
 func TestTheClusterIsAsConfigured(t *testing.T) {
-	config := mustLoad(t, nil, "ORISUN_PG_HOST=db", "ORISUN_NATS_CLUSTER_ENABLED=true", "ORISUN_NATS_CLUSTER_NAME=c", "ORISUN_NATS_CLUSTER_HOST=127.0.0.2", "ORISUN_NATS_CLUSTER_PORT=7222",
+	config := mustLoad(t, "ORISUN_PG_HOST=db", "ORISUN_NATS_CLUSTER_ENABLED=true", "ORISUN_NATS_CLUSTER_NAME=c", "ORISUN_NATS_CLUSTER_HOST=127.0.0.2", "ORISUN_NATS_CLUSTER_PORT=7222",
 		"ORISUN_NATS_CLUSTER_USERNAME=u", "ORISUN_NATS_CLUSTER_PASSWORD=p", "ORISUN_NATS_CLUSTER_ROUTES=nats://a:1,nats://b:2", "ORISUN_NATS_CLUSTER_TIMEOUT=7s")
 	started, err := (&Server{config: config, callers: &callers{}}).jetStreamConfig("store")
 	if err != nil {

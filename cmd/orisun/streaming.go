@@ -9,8 +9,8 @@ import (
 	"github.com/nats-io/nats.go"
 	natsstream "github.com/nats-io/nats.go/jetstream"
 
-	"github.com/oexza/orisun/server/jetstream"
 	"github.com/oexza/orisun/publisher"
+	"github.com/oexza/orisun/server/jetstream"
 	"github.com/oexza/orisun/service"
 )
 

@@ -19,9 +19,10 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/health"
 
-	"github.com/oexza/orisun/server/jetstream"
 	orisunpb "github.com/oexza/orisun/proto"
 	"github.com/oexza/orisun/publisher"
+	"github.com/oexza/orisun/server/config"
+	"github.com/oexza/orisun/server/jetstream"
 	"github.com/oexza/orisun/service"
 )
 
@@ -45,7 +46,7 @@ type node struct {
 // newNode starts a node; two on one database are a cluster but for their streams, of which each has its own.
 func newNode(t testing.TB, database *pgx.ConnConfig) *node {
 	t.Helper()
-	config, _, err := loadConfig(nil, append(outside(database), "ORISUN_PG_READ_MAX_OPEN_CONNS=20"))
+	config, _, err := config.Load(nil, append(outside(database), "ORISUN_PG_READ_MAX_OPEN_CONNS=20"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,7 +54,7 @@ func newNode(t testing.TB, database *pgx.ConnConfig) *node {
 	log := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelError}))
 
 	// What is started last ends first.
-	if n.pool, err = newPool(t.Context(), config.PG, config.PG.readPool(), nil); err != nil {
+	if n.pool, err = newPool(t.Context(), config.PG, readPool(config.PG), nil); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(n.pool.Close)
@@ -121,7 +122,7 @@ func (n *node) restartPublisher() {
 	n.startPublisher(slog.New(slog.DiscardHandler))
 }
 
-func (n *node) serve(config *Config, log *slog.Logger) {
+func (n *node) serve(config *config.Config, log *slog.Logger) {
 	n.t.Helper()
 	serving, drain := context.WithCancel(context.Background())
 	n.drain = drain

@@ -24,7 +24,9 @@ import (
 	"go.opentelemetry.io/otel/trace"
 	"go.opentelemetry.io/otel/trace/noop"
 
+	"github.com/oexza/orisun/server/config"
 	"github.com/oexza/orisun/server/jetstream"
+	"github.com/oexza/orisun/server/version"
 	"github.com/oexza/orisun/service"
 )
 
@@ -44,10 +46,10 @@ type telemetry struct {
 }
 
 // startTelemetry needs nobody at the endpoint.
-func startTelemetry(ctx context.Context, config OTELConfig, node string, log *slog.Logger) (*telemetry, error) {
-	build := readBuildInfo()
+func startTelemetry(ctx context.Context, config config.OTEL, node string, log *slog.Logger) (*telemetry, error) {
+	build := version.Read()
 	about := resource.NewWithAttributes(semconv.SchemaURL,
-		semconv.ServiceName(config.ServiceName), semconv.ServiceVersion(build.version), semconv.ServiceInstanceID(node))
+		semconv.ServiceName(config.ServiceName), semconv.ServiceVersion(build.Version), semconv.ServiceInstanceID(node))
 	t := &telemetry{tracers: noop.NewTracerProvider(), tracing: func() bool { return false }, registry: prometheus.NewRegistry(), log: log}
 	if err := errors.Join(t.registry.Register(buildInfoMetric(build)), t.registry.Register(collectors.NewGoCollector()), t.registry.Register(collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))); err != nil {
 		return nil, fmt.Errorf("metrics: %w", err)
@@ -104,10 +106,10 @@ func (t *telemetry) stop(ctx context.Context) error {
 }
 
 // buildInfoMetric is 1, and its labels say what runs.
-func buildInfoMetric(build buildInfo) prometheus.Collector {
+func buildInfoMetric(build version.Info) prometheus.Collector {
 	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "orisun_build_info", Help: "1; the labels are this build's version, commit and date, and the version of Go",
-		ConstLabels: prometheus.Labels{"version": build.version, "commit": build.commit, "date": build.date, "goversion": runtime.Version()},
+		ConstLabels: prometheus.Labels{"version": build.Version, "commit": build.Commit, "date": build.Date, "goversion": runtime.Version()},
 	}, func() float64 { return 1 })
 }
 

@@ -16,11 +16,13 @@ import (
 	"time"
 
 	"google.golang.org/grpc/credentials"
+
+	"github.com/oexza/orisun/server/config"
 )
 
 // newTransportCredentials is the server's side of TLS: at least 1.2, with client certificates where the configuration requires them. Its error
 // names the variable whose file cannot be used. Refused handshakes go to the log.
-func newTransportCredentials(config GRPCConfig, log *slog.Logger) (credentials.TransportCredentials, error) {
+func newTransportCredentials(config config.GRPC, log *slog.Logger) (credentials.TransportCredentials, error) {
 	certificates, err := newCertificates(config, log)
 	if err != nil {
 		return nil, err
@@ -28,7 +30,7 @@ func newTransportCredentials(config GRPCConfig, log *slog.Logger) (credentials.T
 	return loggedHandshakes{credentials.NewTLS(&tls.Config{MinVersion: tls.VersionTLS12, GetConfigForClient: certificates.forClient}), newRefusals(log)}, nil
 }
 
-func newCertificates(config GRPCConfig, log *slog.Logger) (*certificates, error) {
+func newCertificates(config config.GRPC, log *slog.Logger) (*certificates, error) {
 	files := []certificateFile{
 		{"ORISUN_GRPC_TLS_CERT_FILE", config.TLSCertFile},
 		{"ORISUN_GRPC_TLS_KEY_FILE", config.TLSKeyFile},
@@ -42,7 +44,7 @@ func newCertificates(config GRPCConfig, log *slog.Logger) (*certificates, error)
 
 // newNATSTLS is TLS for the port of NATS's clients and, in a cluster, for the routes between nodes, where both sides
 // show and verify certificates. Without TLS both are nil.
-func newNATSTLS(config NATSConfig, log *slog.Logger) (clients, routes *tls.Config, err error) {
+func newNATSTLS(config config.NATS, log *slog.Logger) (clients, routes *tls.Config, err error) {
 	if !config.TLSEnabled {
 		return nil, nil, nil
 	}

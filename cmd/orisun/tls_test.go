@@ -320,13 +320,13 @@ func TestAServerWithoutItsCertificatesDoesNotStart(t *testing.T) {
 		{"ca.crt", []byte("no PEM"), "holds no certificate in PEM form"},
 	} {
 		writeFile(t, filepath.Join(directory, test.file), test.content)
-		config := mustLoad(t, nil, secured(t, directory, "ORISUN_GRPC_TLS_CLIENT_AUTH_REQUIRED=true")...)
+		config := mustLoad(t, secured(t, directory, "ORISUN_GRPC_TLS_CLIENT_AUTH_REQUIRED=true")...)
 		if _, err := newTransportCredentials(config.GRPC, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), test.want) {
 			t.Errorf("with %s: %v, want %q", test.file, err, test.want)
 		}
 	}
 	writeFile(t, filepath.Join(directory, "ca.crt"), ours.pem)
-	config := mustLoad(t, nil, secured(t, directory)...)
+	config := mustLoad(t, secured(t, directory)...)
 	if _, err := newTransportCredentials(config.GRPC, slog.New(slog.DiscardHandler)); err != nil {
 		t.Error(err)
 	}

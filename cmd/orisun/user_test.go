@@ -20,6 +20,7 @@ import (
 
 	"github.com/oexza/orisun/migrations/pgtest"
 	orisunpb "github.com/oexza/orisun/proto"
+	"github.com/oexza/orisun/server/config"
 	"github.com/oexza/orisun/service"
 	"github.com/oexza/orisun/service/auth"
 )
@@ -182,7 +183,7 @@ func TestUserCommandsSayWhatIsWrong(t *testing.T) {
 }
 
 func TestTheDefaultPasswordIsToldUntilItIsChanged(t *testing.T) {
-	config, _, err := loadConfig(nil, nil)
+	config, _, err := config.Load(nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

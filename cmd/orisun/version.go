@@ -4,41 +4,16 @@ import (
 	"cmp"
 	"fmt"
 	"io"
-	"runtime/debug"
 
 	"github.com/spf13/cobra"
+
+	"github.com/oexza/orisun/server/version"
 )
-
-// Set by the linker for a release: -ldflags "-X main.version=… -X main.commit=… -X main.date=…".
-var version, commit, date string
-
-// buildInfo is what is known of this build: what the linker was told, else what Go noted of the checkout it was built in.
-type buildInfo struct {
-	version, commit, date string
-}
-
-func readBuildInfo() buildInfo {
-	build := buildInfo{version: version, commit: commit, date: date}
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return build
-	}
-	build.version = cmp.Or(build.version, info.Main.Version)
-	for _, setting := range info.Settings {
-		switch setting.Key {
-		case "vcs.revision":
-			build.commit = cmp.Or(build.commit, setting.Value)
-		case "vcs.time":
-			build.date = cmp.Or(build.date, setting.Value)
-		}
-	}
-	return build
-}
 
 // writeVersion prints what orisun version and orisun --version do.
 func writeVersion(out io.Writer) error {
-	build := readBuildInfo()
-	_, err := fmt.Fprintf(out, "orisun %s commit %s built %s\n", cmp.Or(build.version, "unknown"), cmp.Or(build.commit, "unknown"), cmp.Or(build.date, "unknown"))
+	build := version.Read()
+	_, err := fmt.Fprintf(out, "orisun %s commit %s built %s\n", cmp.Or(build.Version, "unknown"), cmp.Or(build.Commit, "unknown"), cmp.Or(build.Date, "unknown"))
 	return err
 }
 
@@ -50,12 +25,12 @@ func newVersionCommand() *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE: func(command *cobra.Command, _ []string) error {
 			if asJSON {
-				build := readBuildInfo()
+				build := version.Read()
 				return writeJSON(command.OutOrStdout(), struct {
 					Version string `json:"version"`
 					Commit  string `json:"commit"`
 					Date    string `json:"date"`
-				}{build.version, build.commit, build.date})
+				}{build.Version, build.Commit, build.Date})
 			}
 			return writeVersion(command.OutOrStdout())
 		},

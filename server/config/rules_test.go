@@ -1,4 +1,4 @@
-package main
+package config
 
 import (
 	"encoding"
@@ -115,7 +115,7 @@ func TestSettingsThatContradictEachOtherAreRefused(t *testing.T) {
 
 func TestAnUnknownNameIsAWarning(t *testing.T) {
 	file := yamlFile(t, "pg:\n  prot: 1\nlogging:\notel: {}\ngrcp: {port: 1}\nORISUN_PG_PORT: 1\nfrobnicate: 2\n")
-	c, warnings, err := loadConfig(parsedFlags(t, "--config", file), []string{
+	c, warnings, err := Load(parsedFlags(t, "--config", file), []string{
 		"PATH=/bin", "ORISUN_PG_PASWORD=hunter2", "ORISUN_URL=x",
 		"ORISUN_BOUNDARY=x", "ORISUN_pg_port=1", "ORISUN_", "ORISUN_=", "ORISUN_FROBNICATE=1", "ORISUN_PG=1",
 	})
@@ -198,7 +198,7 @@ func FuzzLists(f *testing.F) {
 		roundTrip(t, schemas, new(Schemas), new(Schemas))
 		roundTrip(t, routes, new(Routes), new(Routes))
 
-		c, _, err := loadConfig(nil, []string{"ORISUN_BOUNDARIES=" + boundaries, "ORISUN_PG_SCHEMAS=" + schemas, "ORISUN_NATS_CLUSTER_ROUTES=" + routes})
+		c, _, err := Load(nil, []string{"ORISUN_BOUNDARIES=" + boundaries, "ORISUN_PG_SCHEMAS=" + schemas, "ORISUN_NATS_CLUSTER_ROUTES=" + routes})
 		if err != nil {
 			return
 		}
@@ -246,7 +246,7 @@ func FuzzConfiguration(f *testing.F) {
 			t.Fatal(err)
 		}
 		flags := pflag.NewFlagSet("orisun", pflag.ContinueOnError)
-		addConfigFlags(flags)
+		AddFlags(flags)
 		if err := flags.Parse([]string{"--config", path}); err != nil {
 			t.Fatal(err)
 		}
@@ -254,7 +254,7 @@ func FuzzConfiguration(f *testing.F) {
 		if strings.Contains(value, secret) || strings.Contains(file, secret) {
 			return
 		}
-		config, warnings, err := loadConfig(flags, []string{name + "=" + value, "ORISUN_PG_PASSWORD=" + secret, "ORISUN_NATS_CLUSTER_PASSWORD=" + secret})
+		config, warnings, err := Load(flags, []string{name + "=" + value, "ORISUN_PG_PASSWORD=" + secret, "ORISUN_NATS_CLUSTER_PASSWORD=" + secret})
 		if (config == nil) != (err != nil) {
 			t.Errorf("configuration %v, error %v", config, err)
 		}

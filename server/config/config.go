@@ -1,4 +1,6 @@
-package main
+// Package config reads the server's settings: defaults, then a YAML file, the environment and flags. A later source wins.
+// The tags of Config describe each setting once; all else derives from them, docs/configuration.md among it.
+package config
 
 import (
 	"bytes"
@@ -27,29 +29,29 @@ import (
 //	notempty "true" where an empty text is refused
 //	secret   "true" where the value is never shown; "userinfo" where only what stands before an @ in a URL is not
 type Config struct {
-	PG        PGConfig
-	Admin     AdminConfig
-	GRPC      GRPCConfig
-	NATS      NATSConfig
-	Publisher PublisherConfig
-	Logging   LoggingConfig
-	OTEL      OTELConfig
-	Pprof     PprofConfig
-	Auth      AuthConfig
-	Shutdown  ShutdownConfig
+	PG        PG
+	Admin     Admin
+	GRPC      GRPC
+	NATS      NATS
+	Publisher Publisher
+	Logging   Logging
+	OTEL      OTEL
+	Pprof     Pprof
+	Auth      Auth
+	Shutdown  Shutdown
 
 	// Boundaries are never empty, have distinct names, and each knows its schema. When only ORISUN_PG_SCHEMAS is given, they are
 	// the boundaries it names.
 	Boundaries Boundaries `env:"ORISUN_BOUNDARIES" default:"[{\"name\":\"orisun_test_1\",\"description\":\"boundary1\"},{\"name\":\"orisun_test_2\",\"description\":\"boundary2\"},{\"name\":\"orisun_admin\",\"description\":\"admin boundary\"}]" desc:"JSON array of boundary definitions; when only ORISUN_PG_SCHEMAS is given, the boundaries it names"`
 }
 
-// names says whether a boundary is one of Boundaries.
-func (c *Config) names(boundary string) bool {
+// Names says whether a boundary is one of Boundaries.
+func (c *Config) Names(boundary string) bool {
 	return slices.ContainsFunc(c.Boundaries, func(b Boundary) bool { return b.Name == boundary })
 }
 
-// PGConfig is where the events are. Host tells the two ways of running apart: see Embedded.
-type PGConfig struct {
+// PG is where the events are. Host tells the two ways of running apart: see Embedded.
+type PG struct {
 	Host             string        `env:"ORISUN_PG_HOST" secret:"userinfo" desc:"PostgreSQL host; several, with commas between them, are a primary and its standbys: the server uses the one that takes writes; when empty, the server runs a PostgreSQL of its own, reachable at localhost:ORISUN_PG_PORT"`
 	Port             int           `env:"ORISUN_PG_PORT" default:"5434" min:"0" max:"65535" desc:"PostgreSQL port; 0 is any free port, for the server's own PostgreSQL only"`
 	User             string        `env:"ORISUN_PG_USER" default:"postgres" notempty:"true" desc:"PostgreSQL username"`
@@ -77,10 +79,10 @@ type PGConfig struct {
 }
 
 // Embedded says that no host is given, so that the server starts a PostgreSQL of its own.
-func (c PGConfig) Embedded() bool { return c.Host == "" }
+func (c PG) Embedded() bool { return c.Host == "" }
 
-// AdminConfig is the boundary that holds the users, the first of them, and the port for HTTP.
-type AdminConfig struct {
+// Admin is the boundary that holds the users, the first of them, and the port for HTTP.
+type Admin struct {
 	Boundary string `env:"ORISUN_ADMIN_BOUNDARY" default:"orisun_admin" notempty:"true" desc:"Boundary used for admin operations"`
 	Username string `env:"ORISUN_ADMIN_USERNAME" default:"admin" notempty:"true" desc:"Username of the first admin, created at the first start"`
 	Password string `env:"ORISUN_ADMIN_PASSWORD" default:"changeit" notempty:"true" secret:"true" desc:"Password of the first admin, created at the first start"`
@@ -92,8 +94,8 @@ type AdminConfig struct {
 	WriteTimeout time.Duration `env:"ORISUN_ADMIN_WRITE_TIMEOUT" default:"120s" min:"1ms" max:"24h" desc:"Time in which a call by HTTP is answered and its client has read the answer, unless that is a stream"`
 }
 
-// GRPCConfig is the gRPC server. Sizes are bytes and end at what an int32 holds; gRPC raises a keep-alive below 1s to 1s.
-type GRPCConfig struct {
+// GRPC is the gRPC server. Sizes are bytes and end at what an int32 holds; gRPC raises a keep-alive below 1s to 1s.
+type GRPC struct {
 	Host                  string        `env:"ORISUN_GRPC_HOST" desc:"Address the gRPC server listens on; empty is all"`
 	Port                  int           `env:"ORISUN_GRPC_PORT" default:"5005" min:"0" max:"65535" desc:"gRPC server port; 0 is any free port"`
 	EnableReflection      bool          `env:"ORISUN_GRPC_ENABLE_REFLECTION" default:"true" desc:"Enable gRPC reflection"`
@@ -114,9 +116,9 @@ type GRPCConfig struct {
 	TLSClientIdentity     string        `env:"ORISUN_GRPC_TLS_CLIENT_IDENTITY" default:"off" enum:"off,cn,san" desc:"Whom a client certificate stands for when a call has no other credentials: off is nobody, cn the user that its common name names, san the one that its only e-mail address, URI or DNS name does"`
 }
 
-// NATSConfig is the embedded NATS server. Its payload is at least 4 kB, so that an event fits beside its headers, and at most
+// NATS is the embedded NATS server. Its payload is at least 4 kB, so that an event fits beside its headers, and at most
 // 64 MB, as NATS refuses a payload larger than what may be pending to one client.
-type NATSConfig struct {
+type NATS struct {
 	ServerName       string        `env:"ORISUN_NATS_SERVER_NAME" default:"orisun-nats-2" notempty:"true" desc:"NATS server name; distinct for each node of a cluster"`
 	Host             string        `env:"ORISUN_NATS_HOST" default:"127.0.0.1" desc:"Address the NATS server listens on; empty is all"`
 	Port             int           `env:"ORISUN_NATS_PORT" default:"4224" min:"0" max:"65535" desc:"NATS server port; 0 is any free port"`
@@ -142,7 +144,7 @@ type NATSConfig struct {
 }
 
 // Replicas is how many copies of a stream JetStream keeps.
-func (c NATSConfig) Replicas() int {
+func (c NATS) Replicas() int {
 	const clusterReplicas = 3
 	switch {
 	case c.StreamReplicas > 0:
@@ -154,37 +156,37 @@ func (c NATSConfig) Replicas() int {
 	}
 }
 
-// PublisherConfig is the way from the outbox to JetStream.
-type PublisherConfig struct {
+// Publisher is the way from the outbox to JetStream.
+type Publisher struct {
 	BatchSize int `env:"ORISUN_POLLING_PUBLISHER_BATCH_SIZE" default:"1000" min:"1" max:"100000" desc:"Batch size for event polling"`
 }
 
-// LoggingConfig is what the log tells.
-type LoggingConfig struct {
+// Logging is what the log tells.
+type Logging struct {
 	Level slog.Level `env:"ORISUN_LOGGING_LEVEL" default:"INFO" enum:"DEBUG,INFO,WARN,ERROR" desc:"Logging level"`
 }
 
-// OTELConfig is where traces go.
-type OTELConfig struct {
+// OTEL is where traces go.
+type OTEL struct {
 	Enabled     bool   `env:"ORISUN_OTEL_ENABLED" default:"true" desc:"Enable OpenTelemetry tracing"`
 	Endpoint    string `env:"ORISUN_OTEL_ENDPOINT" default:"localhost:4317" secret:"userinfo" desc:"OTLP gRPC endpoint for tracing, host:port"`
 	ServiceName string `env:"ORISUN_OTEL_SERVICE_NAME" default:"orisun" notempty:"true" desc:"Service name for traces"`
 }
 
-// PprofConfig is Go's profiler. What it tells is for nobody else, so it listens on this machine alone unless told otherwise.
-type PprofConfig struct {
+// Pprof is Go's profiler. What it tells is for nobody else, so it listens on this machine alone unless told otherwise.
+type Pprof struct {
 	Enabled bool   `env:"ORISUN_PPROF_ENABLED" default:"false" desc:"Enable pprof profiling endpoint"`
 	Host    string `env:"ORISUN_PPROF_HOST" default:"127.0.0.1" desc:"Address the pprof HTTP service listens on; empty is all"`
 	Port    int    `env:"ORISUN_PPROF_PORT" default:"6060" min:"0" max:"65535" desc:"pprof HTTP port; 0 is any free port"`
 }
 
-// AuthConfig is how long a login lasts.
-type AuthConfig struct {
+// Auth is how long a login lasts.
+type Auth struct {
 	SessionTTL time.Duration `env:"ORISUN_AUTH_SESSION_TTL" default:"24h" min:"1s" max:"8760h" desc:"Time for which a client may use the token that a login returns"`
 }
 
-// ShutdownConfig is how long the server drains before it cuts what is left.
-type ShutdownConfig struct {
+// Shutdown is how long the server drains before it cuts what is left.
+type Shutdown struct {
 	Timeout time.Duration `env:"ORISUN_SHUTDOWN_TIMEOUT" default:"30s" min:"0s" max:"24h" desc:"Time for calls in flight to finish when the server ends"`
 }
 
@@ -323,7 +325,7 @@ const (
 // checkBoundaries gives each boundary its schema and rejects names that break the rules, duplicates, a boundary without a
 // schema, a schema without a boundary and an unknown admin boundary. Boundaries that nobody gave follow from the schemas
 // somebody gave; schemas that nobody gave may be without a boundary.
-func (r *reading) checkBoundaries() {
+func (r *Reading) checkBoundaries() {
 	if !r.valid(boundariesVariable) || !r.valid(schemasVariable) {
 		return
 	}
@@ -375,7 +377,7 @@ func (r *reading) checkBoundaries() {
 }
 
 // checkSchemas rejects bad names and duplicates of ORISUN_PG_SCHEMAS and returns the mappings of distinct, well-named boundaries.
-func (r *reading) checkSchemas() Schemas {
+func (r *Reading) checkSchemas() Schemas {
 	var sound Schemas
 	for _, m := range r.config.PG.Schemas {
 		if err := checkSchemaName(m.Schema); err != nil {
@@ -394,11 +396,17 @@ func (r *reading) checkSchemas() Schemas {
 	return sound
 }
 
-// defaultClusterPassword is what ORISUN_NATS_CLUSTER_PASSWORD is when nobody sets it.
-const defaultClusterPassword = "password@1"
+// Defaults that the server warns of, or that clients use as well. A test compares them with the tags of Config.
+const (
+	DefaultGRPCPort         = "5005"
+	DefaultAdminUsername    = "admin"
+	DefaultAdminPassword    = "changeit"
+	DefaultDatabasePassword = "postgres"
+	defaultClusterPassword  = "password@1"
+)
 
 // checkTogether rejects settings that are fine alone and wrong with another.
-func (r *reading) checkTogether() {
+func (r *Reading) checkTogether() {
 	c := r.config
 	otelHost, otelPort, otelErr := net.SplitHostPort(c.OTEL.Endpoint)
 	for _, rule := range []struct {

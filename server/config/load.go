@@ -1,4 +1,4 @@
-package main
+package config
 
 import (
 	"cmp"
@@ -26,9 +26,11 @@ import (
 )
 
 const (
-	envPrefix  = "ORISUN_"
-	configFlag = "config"
-	hidden     = "********"
+	// FileFlag is the flag that names the YAML file.
+	FileFlag = "config"
+
+	envPrefix = "ORISUN_"
+	hidden    = "********"
 
 	fromDefault     = "default"
 	fromFile        = "file"
@@ -39,28 +41,28 @@ const (
 // clientVariables are what the client commands read. The server knows those that are not its own, too, and says nothing.
 var clientVariables = []struct{ name, value, description string }{
 	{
-		"ORISUN_URL", "grpc://" + defaultServer,
+		"ORISUN_URL", "grpc://localhost:" + DefaultGRPCPort,
 		"Server, and the user who calls it: [grpc://|grpcs://][user:password@]host[:port]. grpcs is TLS. Percent-encode what is unusual in a password",
 	},
-	{"ORISUN_ADMIN_USERNAME", defaultUser, "User, where ORISUN_URL names none"},
-	{"ORISUN_ADMIN_PASSWORD", defaultPassword, "Password, where ORISUN_URL has none"},
+	{"ORISUN_ADMIN_USERNAME", DefaultAdminUsername, "User, where ORISUN_URL names none"},
+	{"ORISUN_ADMIN_PASSWORD", DefaultAdminPassword, "Password, where ORISUN_URL has none"},
 }
 
-// configError is everything that is wrong with the configuration, at once. Secrets in it are masked. The process should end with
+// InvalidError is everything that is wrong with the configuration, at once. Secrets in it are masked. The process should end with
 // exit code 2.
-type configError struct{ problems []string }
+type InvalidError struct{ problems []string }
 
-func (e *configError) Error() string {
+func (e *InvalidError) Error() string {
 	return "invalid configuration:\n  " + strings.Join(e.problems, "\n  ")
 }
 
 // field is one setting as its tags describe it, and the place in a Config where its value goes.
 type field struct {
-	env, key, flag string
-	defaultText    string
-	description    string
-	tag            reflect.StructTag
-	target         reflect.Value
+	Variable, Key, Flag string
+	defaultText         string
+	description         string
+	tag                 reflect.StructTag
+	target              reflect.Value
 }
 
 // fieldsOf lists the settings in the order of the Config. ORISUN_PG_WRITE_MAX_OPEN_CONNS is --pg-write-max-open-conns as a flag
@@ -75,9 +77,9 @@ func appendFields(fields []field, section reflect.Value) []field {
 		case isSetting:
 			lower := strings.ToLower(strings.TrimPrefix(name, envPrefix))
 			fields = append(fields, field{
-				env:         name,
-				key:         strings.Replace(lower, "_", ".", 1),
-				flag:        strings.ReplaceAll(lower, "_", "-"),
+				Variable:    name,
+				Key:         strings.Replace(lower, "_", ".", 1),
+				Flag:        strings.ReplaceAll(lower, "_", "-"),
 				defaultText: described.Tag.Get("default"),
 				description: described.Tag.Get("desc"),
 				tag:         described.Tag,
@@ -167,7 +169,7 @@ func within[T cmp.Ordered](f field, text string, parse func(string) (T, error)) 
 	low, lowErr := parse(f.tag.Get("min"))
 	high, highErr := parse(f.tag.Get("max"))
 	if err := errors.Join(lowErr, highErr); err != nil {
-		return low, fmt.Errorf("tags of %s: %w", f.env, err)
+		return low, fmt.Errorf("tags of %s: %w", f.Variable, err)
 	}
 	value, err := parse(text)
 	if err != nil || value < low || value > high {
@@ -205,11 +207,11 @@ func (f field) text(value any) (string, error) {
 	return fmt.Sprint(value), errors.New("must be a text in the file: put quotes around it")
 }
 
-// setting is the value in force of one field.
-type setting struct {
+// Setting is one setting with the value that is in force.
+type Setting struct {
 	field
 	value   string
-	from    string // one of fromDefault, fromFile, fromEnvironment, fromFlag
+	From    string // one of fromDefault, fromFile, fromEnvironment, fromFlag
 	problem error
 }
 
@@ -218,9 +220,9 @@ var (
 	anyUserinfo = regexp.MustCompile(`(?s).*@`)
 )
 
-// shown is the value as people may see it. Only in routes that parsed it is known where a password begins; elsewhere all before
+// Shown is the value as people may see it. Only in routes that parsed it is known where a password begins; elsewhere all before
 // the last @ may be one.
-func (s *setting) shown() string {
+func (s *Setting) Shown() string {
 	_, routes := s.target.Interface().(Routes)
 	switch secret := s.tag.Get("secret"); {
 	case secret == "true" && s.value != "":
@@ -233,48 +235,53 @@ func (s *setting) shown() string {
 	return s.value
 }
 
-// reading is a configuration on its way from texts to a Config.
-type reading struct {
+// IsSecret says that the value is never shown.
+func (s *Setting) IsSecret() bool { return s.tag.Get("secret") == "true" }
+
+// Reading is what Read found in all sources.
+type Reading struct {
 	config   *Config
-	settings []*setting
-	byKey    map[string]*setting
-	byEnv    map[string]*setting
-	byFlag   map[string]*setting
-	warnings []string
+	Settings []*Setting
+	byKey    map[string]*Setting
+	byEnv    map[string]*Setting
+	byFlag   map[string]*Setting
+	Warnings []string
 	problems []string
 }
 
-// loadConfig reads defaults, the file that --config names, environ ("NAME=value") and the changed ones of flags; a later one wins.
-// flags may be nil. Warnings name what is unknown and are for the log; the error is a *configError that names everything at once.
-func loadConfig(flags *pflag.FlagSet, environ []string) (*Config, []string, error) {
-	r := readConfig(flags, environ)
-	if err := r.err(); err != nil {
-		return nil, r.warnings, err
+// Load reads defaults, the file that --config names, environ ("NAME=value") and the changed ones of flags; a later one wins.
+// flags may be nil. Warnings name what is unknown and are for the log; the error is an *InvalidError that names everything at once.
+func Load(flags *pflag.FlagSet, environ []string) (*Config, []string, error) {
+	r := Read(flags, environ)
+	if err := r.Err(); err != nil {
+		return nil, r.Warnings, err
 	}
-	return r.config, r.warnings, nil
+	return r.config, r.Warnings, nil
 }
 
-func (r *reading) err() error {
+// Err is an *InvalidError that names everything that is wrong, or nil.
+func (r *Reading) Err() error {
 	if len(r.problems) == 0 {
 		return nil
 	}
-	return &configError{r.problems}
+	return &InvalidError{r.problems}
 }
 
-func readConfig(flags *pflag.FlagSet, environ []string) *reading {
-	r := &reading{config: &Config{}, byKey: map[string]*setting{}, byEnv: map[string]*setting{}, byFlag: map[string]*setting{}}
+// Read is Load that shows each setting, wrong ones included.
+func Read(flags *pflag.FlagSet, environ []string) *Reading {
+	r := &Reading{config: &Config{}, byKey: map[string]*Setting{}, byEnv: map[string]*Setting{}, byFlag: map[string]*Setting{}}
 	defaults := make(map[string]any)
 	for _, f := range fieldsOf(r.config) {
-		s := &setting{field: f}
-		r.settings = append(r.settings, s)
-		r.byKey[f.key], r.byEnv[f.env], r.byFlag[f.flag] = s, s, s
-		defaults[f.key] = f.defaultText
+		s := &Setting{field: f}
+		r.Settings = append(r.Settings, s)
+		r.byKey[f.Key], r.byEnv[f.Variable], r.byFlag[f.Flag] = s, s, s
+		defaults[f.Key] = f.defaultText
 	}
 	if flags == nil {
 		flags = &pflag.FlagSet{}
 	}
 	r.load(fromDefault, confmap.Provider(defaults, "."), nil)
-	if config := flags.Lookup(configFlag); config != nil && config.Value.String() != "" {
+	if config := flags.Lookup(FileFlag); config != nil && config.Value.String() != "" {
 		r.load(fromFile, file.Provider(config.Value.String()), yaml.Parser())
 	}
 	r.load(fromEnvironment, env.Provider(".", env.Opt{
@@ -284,12 +291,12 @@ func readConfig(flags *pflag.FlagSet, environ []string) *reading {
 	}), nil)
 	r.load(fromFlag, posflag.ProviderWithFlag(flags, ".", nil, r.keyOfFlag), nil)
 
-	for _, s := range r.settings {
+	for _, s := range r.Settings {
 		if s.problem == nil {
 			s.problem = s.parse(s.value)
 		}
 		if s.problem != nil {
-			r.reject(s.env, "%v", s.problem)
+			r.reject(s.Variable, "%v", s.problem)
 		}
 	}
 	r.checkBoundaries()
@@ -302,10 +309,10 @@ func readConfig(flags *pflag.FlagSet, environ []string) *reading {
 var contentOfYAML = regexp.MustCompile("anchor '.*'|`.*`|map key: .*")
 
 // load lays the values of one source over those of the sources before it. Only the file can fail.
-func (r *reading) load(from string, provider koanf.Provider, parser koanf.Parser) {
+func (r *Reading) load(from string, provider koanf.Provider, parser koanf.Parser) {
 	layer := koanf.New(".")
 	if err := layer.Load(provider, parser); err != nil {
-		r.problems = append(r.problems, fmt.Sprintf("--%s: %s", configFlag, contentOfYAML.ReplaceAllString(err.Error(), hidden)))
+		r.problems = append(r.problems, fmt.Sprintf("--%s: %s", FileFlag, contentOfYAML.ReplaceAllString(err.Error(), hidden)))
 		return
 	}
 	values := layer.All()
@@ -316,86 +323,86 @@ func (r *reading) load(from string, provider koanf.Provider, parser koanf.Parser
 			r.unknownKey(key, value)
 			continue
 		}
-		s.from = from
+		s.From = from
 		s.value, s.problem = s.text(value)
 	}
 }
 
-func (r *reading) keyOfVariable(name, value string) (string, any) {
+func (r *Reading) keyOfVariable(name, value string) (string, any) {
 	if s := r.byEnv[name]; s != nil {
-		return s.key, value
+		return s.Key, value
 	}
 	if !slices.ContainsFunc(clientVariables, func(v struct{ name, value, description string }) bool { return v.name == name }) {
-		r.unknown("variable", name, func(s *setting) string { return s.env })
+		r.unknown("variable", name, func(s *Setting) string { return s.Variable })
 	}
 	return "", nil
 }
 
 // keyOfFlag need not ask whether the flag was changed: the provider leaves out what was not.
-func (r *reading) keyOfFlag(flag *pflag.Flag) (string, any) {
+func (r *Reading) keyOfFlag(flag *pflag.Flag) (string, any) {
 	if s := r.byFlag[flag.Name]; s != nil {
-		return s.key, flag.Value.String()
+		return s.Key, flag.Value.String()
 	}
 	return "", nil
 }
 
 // unknownKey warns of a key in the file that is no setting. A section without settings says nothing; a setting that has
 // settings of its own is a mistake that would leave its default in force, so it is an error.
-func (r *reading) unknownKey(key string, value any) {
-	for _, s := range r.settings {
-		if strings.HasPrefix(key, s.key+".") {
-			s.from, s.value, s.problem = fromFile, "", errors.New("must be a single value in the file: put quotes around it")
+func (r *Reading) unknownKey(key string, value any) {
+	for _, s := range r.Settings {
+		if strings.HasPrefix(key, s.Key+".") {
+			s.From, s.value, s.problem = fromFile, "", errors.New("must be a single value in the file: put quotes around it")
 			return
 		}
 		empty := value == nil || reflect.ValueOf(value).Kind() == reflect.Map
-		if empty && strings.HasPrefix(s.key, key+".") {
+		if empty && strings.HasPrefix(s.Key, key+".") {
 			return
 		}
 	}
-	r.unknown("key in the file", key, func(s *setting) string { return s.key })
+	r.unknown("key in the file", key, func(s *Setting) string { return s.Key })
 }
 
 // unknown warns with the name that was probably meant.
-func (r *reading) unknown(what, name string, nameOf func(*setting) string) {
+func (r *Reading) unknown(what, name string, nameOf func(*Setting) string) {
 	plain := func(name string) string {
 		return strings.NewReplacer(".", "_", "-", "_").Replace(strings.TrimPrefix(strings.ToUpper(name), envPrefix))
 	}
-	names := make([]string, len(r.settings))
-	for i, s := range r.settings {
-		names[i] = plain(s.env)
+	names := make([]string, len(r.Settings))
+	for i, s := range r.Settings {
+		names[i] = plain(s.Variable)
 	}
 	advice := "orisun config lists all"
 	if near, found := nearest.Name(plain(name), names); found {
-		advice = "did you mean " + nameOf(r.settings[slices.Index(names, near)]) + "?"
+		advice = "did you mean " + nameOf(r.Settings[slices.Index(names, near)]) + "?"
 	}
-	r.warnings = append(r.warnings, fmt.Sprintf("unknown %s %q: %s", what, name, advice))
+	r.Warnings = append(r.Warnings, fmt.Sprintf("unknown %s %q: %s", what, name, advice))
 }
 
-func (r *reading) valid(env string) bool { return r.byEnv[env].problem == nil }
+func (r *Reading) valid(env string) bool { return r.byEnv[env].problem == nil }
 
-func (r *reading) given(env string) bool { return r.byEnv[env].from != fromDefault }
+func (r *Reading) given(env string) bool { return r.byEnv[env].From != fromDefault }
 
 // derive notes that a setting nobody gave follows from another one.
-func (r *reading) derive(env, from string, value encoding.TextMarshaler) {
+func (r *Reading) derive(env, from string, value encoding.TextMarshaler) {
 	text, err := value.MarshalText()
 	if err != nil {
 		r.reject(env, "%v", err)
 		return
 	}
-	r.byEnv[env].value, r.byEnv[env].from = string(text), r.byEnv[from].from
+	r.byEnv[env].value, r.byEnv[env].From = string(text), r.byEnv[from].From
 }
 
 // reject notes a problem with the value of a variable; the message says what is allowed.
-func (r *reading) reject(env, format string, args ...any) {
+func (r *Reading) reject(env, format string, args ...any) {
 	const long = 300
 	s := r.byEnv[env]
-	value := []rune(s.shown())
+	value := []rune(s.Shown())
 	if len(value) > long {
 		value = append(value[:long], '…')
 	}
 	message := fmt.Sprintf(format, args...)
-	if s.from == fromEnvironment && strings.HasPrefix(s.value, "tcp://") {
+	if s.From == fromEnvironment && strings.HasPrefix(s.value, "tcp://") {
 		message += "; Kubernetes sets such values for a Service of this name: set enableServiceLinks to false"
 	}
-	r.problems = append(r.problems, fmt.Sprintf("%s=%q (%s): %s", env, string(value), s.from, message))
+	r.problems = append(r.problems, fmt.Sprintf("%s=%q (%s): %s", env, string(value), s.From, message))
 }

@@ -1,4 +1,4 @@
-package main
+package config
 
 import (
 	"errors"
@@ -135,7 +135,7 @@ func yamlFile(t *testing.T, content string) string {
 func parsedFlags(t *testing.T, args ...string) *pflag.FlagSet {
 	t.Helper()
 	flags := pflag.NewFlagSet("orisun", pflag.ContinueOnError)
-	addConfigFlags(flags)
+	AddFlags(flags)
 	if err := flags.Parse(args); err != nil {
 		t.Fatal(err)
 	}
@@ -144,19 +144,19 @@ func parsedFlags(t *testing.T, args ...string) *pflag.FlagSet {
 
 func mustLoad(t *testing.T, flags *pflag.FlagSet, environ ...string) *Config {
 	t.Helper()
-	c, warnings, err := loadConfig(flags, environ)
+	c, warnings, err := Load(flags, environ)
 	if err != nil || len(warnings) > 0 {
-		t.Fatalf("loadConfig(%q): warnings %q, error %v", environ, warnings, err)
+		t.Fatalf("Load(%q): warnings %q, error %v", environ, warnings, err)
 	}
 	return c
 }
 
 func mustRefuse(t *testing.T, flags *pflag.FlagSet, environ ...string) []string {
 	t.Helper()
-	c, _, err := loadConfig(flags, environ)
-	var refused *configError
+	c, _, err := Load(flags, environ)
+	var refused *InvalidError
 	if !errors.As(err, &refused) || c != nil {
-		t.Fatalf("loadConfig(%q): config %v, error %v, want a *configError and no config", environ, c, err)
+		t.Fatalf("Load(%q): config %v, error %v, want an *InvalidError and no config", environ, c, err)
 	}
 	return refused.problems
 }
@@ -164,9 +164,9 @@ func mustRefuse(t *testing.T, flags *pflag.FlagSet, environ ...string) []string 
 func TestEveryVariableIsInTheTable(t *testing.T) {
 	var declared, tested []string
 	for _, f := range fieldsOf(&Config{}) {
-		declared = append(declared, f.env)
+		declared = append(declared, f.Variable)
 		if f.description == "" {
-			t.Errorf("%s has no description", f.env)
+			t.Errorf("%s has no description", f.Variable)
 		}
 	}
 	for _, v := range variables {
@@ -174,6 +174,21 @@ func TestEveryVariableIsInTheTable(t *testing.T) {
 	}
 	if diff := cmp.Diff(declared, tested); diff != "" {
 		t.Error(diff)
+	}
+}
+
+func TestTheNamedDefaultsAreThoseOfTheTags(t *testing.T) {
+	tags := map[string]string{}
+	for _, f := range fieldsOf(&Config{}) {
+		tags[f.Variable] = f.defaultText
+	}
+	for variable, named := range map[string]string{
+		"ORISUN_GRPC_PORT": DefaultGRPCPort, "ORISUN_ADMIN_USERNAME": DefaultAdminUsername, "ORISUN_ADMIN_PASSWORD": DefaultAdminPassword,
+		"ORISUN_PG_PASSWORD": DefaultDatabasePassword, "ORISUN_NATS_CLUSTER_PASSWORD": defaultClusterPassword,
+	} {
+		if tags[variable] != named {
+			t.Errorf("the default of %s is %q, the constant says %q", variable, tags[variable], named)
+		}
 	}
 }
 
