@@ -84,6 +84,30 @@ func (q *Queries) FindBoundarySchema(ctx context.Context, db DBTX, boundary stri
 	return schema_name, err
 }
 
+const FindMissingRights = `-- name: FindMissingRights :many
+SELECT orisun.find_missing_rights(p_role => current_user::text)::text AS grant_statement
+`
+
+func (q *Queries) FindMissingRights(ctx context.Context, db DBTX) ([]string, error) {
+	rows, err := db.Query(ctx, FindMissingRights)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []string
+	for rows.Next() {
+		var grant_statement string
+		if err := rows.Scan(&grant_statement); err != nil {
+			return nil, err
+		}
+		items = append(items, grant_statement)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const FindOpenSchemas = `-- name: FindOpenSchemas :many
 SELECT orisun.find_open_schemas()::text AS schema_name
 `

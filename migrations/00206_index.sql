@@ -150,8 +150,16 @@ LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    v_number integer := (orisun.find_boundary(p_boundary)).number;
+    v_number integer;
+    v_events regclass;
+    v_owner  text;
 BEGIN
+    SELECT b.number, b.events INTO v_number, v_events FROM orisun.find_boundary(p_boundary) b;
+    SELECT pg_get_userbyid(c.relowner) INTO v_owner FROM pg_class c WHERE c.oid = v_events AND NOT pg_has_role(c.relowner, 'USAGE');
+    IF FOUND THEN
+        RAISE EXCEPTION 'only the owner of table % changes its indexes, and that is the role %', v_events, v_owner
+            USING ERRCODE = '42501', HINT = 'Let that role do it in psql, or make this role a member of it.';
+    END IF;
     -- Held already, it is not to be taken twice, since it would have to be released twice.
     RETURN EXISTS (SELECT FROM pg_locks l
                     WHERE l.locktype = 'advisory' AND l.pid = pg_backend_pid() AND l.granted AND l.objsubid = 2
@@ -162,7 +170,8 @@ $$;
 -- +goose StatementEnd
 
 COMMENT ON FUNCTION orisun.lock_indexes(text) IS $$Takes, for this session, the right to make and drop a boundary's indexes, if nobody else has it; orisun.finish_indexing gives it back. It never
-waits: a waiting session would hold a snapshot, and CREATE INDEX CONCURRENTLY waits for all of them to end. Raises OR001 for an unknown boundary.$$;
+waits: a waiting session would hold a snapshot, and CREATE INDEX CONCURRENTLY waits for all of them to end. Raises OR001 for an unknown boundary,
+42501 for a role that does not own the boundary's table.$$;
 
 -- +goose StatementBegin
 CREATE FUNCTION orisun.finish_indexing(p_boundary text) RETURNS void

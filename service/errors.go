@@ -146,7 +146,7 @@ func fromSQLState(rule sqlState, cause *pgconn.PgError) error {
 	case rule.transient():
 		return unavailable(cause)
 	case cause.Code == rightMissing:
-		return &statusError{status: status.New(rule.code, "PostgreSQL refuses the server's role: "+cause.Message+"; grant it that right"), cause: cause}
+		return &statusError{status: status.New(rule.code, "PostgreSQL refuses the server's role: "+cause.Message+"; docs/dba.md says what rights it needs"), cause: cause}
 	case rule.safe:
 		return &statusError{status: status.New(rule.code, cause.Message), cause: cause}
 	default:
@@ -164,6 +164,14 @@ func IsTransient(err error) bool {
 	}
 	return isInterrupted(err)
 }
+
+func hasState(err error, state string) bool {
+	var refused *pgconn.PgError
+	return errors.As(err, &refused) && refused.Code == state
+}
+
+// IsRightMissing returns whether PostgreSQL refused a statement because the role lacks a right.
+func IsRightMissing(err error) bool { return hasState(err, rightMissing) }
 
 // isInterrupted says whether the network or PostgreSQL's end cut a statement or an attempt to connect, or only a standby was reached.
 func isInterrupted(err error) bool {

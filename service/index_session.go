@@ -46,7 +46,7 @@ func (s *EventStore) CleanIndexes(ctx context.Context) error {
 		err := s.withIndexSession(limited, func(conn *pgx.Conn) error { return s.cleanIndexes(limited, conn, boundary) })
 		expired := limited.Err() != nil && ctx.Err() == nil
 		cancel()
-		if expired || isGone(err) {
+		if expired || isGone(err) || IsRightMissing(err) {
 			s.warnUnclean(boundary, err)
 		} else if err != nil {
 			return fmt.Errorf("clean the indexes of boundary %s: %w", boundary, err)
@@ -71,6 +71,7 @@ func (s *EventStore) changeIndexes(ctx context.Context, boundary string, change 
 		return err
 	}
 	defer leave()
+	begun := false
 	err = s.withIndexSession(running, func(conn *pgx.Conn) error {
 		statements, err := change(running, conn)
 		for hasState(err, stateIndexesLocked) {
@@ -81,13 +82,14 @@ func (s *EventStore) changeIndexes(ctx context.Context, boundary string, change 
 		if err != nil {
 			return err
 		}
+		begun = true
 		return runAll(running, conn, statements)
 	})
 	s.advice.recheck(boundary)
 	if err == nil {
 		return nil
 	}
-	if !isRefused(err) {
+	if begun || !isRefused(err) {
 		s.cleanAfter(ctx, boundary)
 	}
 	return endedBuild(running, err)
@@ -113,15 +115,10 @@ func endedBuild(running context.Context, err error) error {
 	return toStatus(running, err)
 }
 
-// isRefused tells that a function of schema orisun said no, so that nothing was begun.
+// isRefused returns whether PostgreSQL refused a change before it began.
 func isRefused(err error) bool {
 	var refused *pgconn.PgError
-	return errors.As(err, &refused) && strings.HasPrefix(refused.Code, "OR")
-}
-
-func hasState(err error, state string) bool {
-	var refused *pgconn.PgError
-	return errors.As(err, &refused) && refused.Code == state
+	return IsRightMissing(err) || errors.As(err, &refused) && strings.HasPrefix(refused.Code, "OR")
 }
 
 // cleanAfter cleans although the call is over. It waits for the session of the change, which PostgreSQL may still be cancelling.

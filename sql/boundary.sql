@@ -26,5 +26,8 @@ SELECT orisun.drop_boundary(p_boundary => @boundary::text, p_admin_boundary => @
 -- name: FindOpenSchemas :many
 SELECT orisun.find_open_schemas()::text AS schema_name;
 
+-- name: FindMissingRights :many
+SELECT orisun.find_missing_rights(p_role => current_user::text)::text AS grant_statement;
+
 -- name: FindBoundarySchema :one
 SELECT orisun.find_boundary_schema(p_boundary => @boundary::text)::text AS schema_name;

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -149,23 +148,6 @@ func TestTheFunctionsForPeopleAreThereAndDescribeThemselves(t *testing.T) {
 			t.Errorf("orisun.%s: %d functions describe themselves: %v", name[1], described, err)
 		}
 	}
-}
-
-func TestTheRightsOfTheDBAGuideLetAServerStart(t *testing.T) {
-	config := pgtest.NewEmpty(t)
-	owner, err := pgx.ConnectConfig(t.Context(), config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	grants := strings.NewReplacer("TO app", "TO "+config.Database+"_app", "DATABASE orisun", "DATABASE "+config.Database).Replace(
-		marked(t, "docs/dba.md", "rights of the role app in the database orisun"))
-	if _, err := owner.Exec(t.Context(), fmt.Sprintf("CREATE ROLE %s_app LOGIN; %s", config.Database, grants)); err != nil {
-		t.Fatalf("%s\n%v", grants, err)
-	}
-	if err := owner.Close(t.Context()); err != nil {
-		t.Error(err)
-	}
-	launch(t, environment(t.TempDir(), append(outside(config), "ORISUN_PG_USER="+config.Database+"_app")...))
 }
 
 // Two servers of two databases of one PostgreSQL hold leases on boundaries of the same numbers.

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -51,6 +52,7 @@ type readiness struct {
 	known    readinessAnswer
 	asked    time.Time
 	unsafe   func(context.Context) ([]string, error)
+	rights   func(context.Context) ([]string, error)
 	isOpen   func(context.Context) (bool, error)
 }
 
@@ -111,6 +113,7 @@ func (r *readiness) restOn(pool *pgxpool.Pool, streams *streaming, callers *call
 	r.callers.Store(callers)
 	r.isOpen = callers.defaultPasswordIsOpen
 	r.unsafe = func(ctx context.Context) ([]string, error) { return unsafeSettings(ctx, pool) }
+	r.rights = rightsOf(pool)
 }
 
 // cachedFor repeats a check that succeeded only after some time.
@@ -295,6 +298,14 @@ func (r *readiness) warnings(ctx context.Context) []string {
 		}
 		if err != nil {
 			warnings = append(warnings, "PostgreSQL's settings are unknown: "+err.Error())
+		}
+	}
+	if r.rights != nil {
+		missing, err := r.rights(ctx)
+		if err != nil {
+			warnings = append(warnings, "the rights of the server's role in PostgreSQL are unknown: "+err.Error())
+		} else if len(missing) > 0 {
+			warnings = append(warnings, "the server's role lacks rights in PostgreSQL: "+strings.Join(missing, "; "))
 		}
 	}
 	if r.isOpen != nil {

@@ -241,9 +241,10 @@ func messageSize(storeID string) func(boundary, eventID, eventType string, data,
 }
 
 // prepareDatabase leaves a PostgreSQL that has what this binary needs.
-func (s *Server) prepareDatabase(ctx context.Context, pool *pgxpool.Pool) error {
+func (s *Server) prepareDatabase(ctx context.Context, pool *pgxpool.Pool) (err error) {
+	defer func() { err = nameGrants(err) }()
 	pg := s.config.PG
-	err := s.step("connect to PostgreSQL", func() error {
+	err = s.step("connect to PostgreSQL", func() error {
 		return s.waitForDatabase(ctx, func(ctx context.Context) error {
 			if err := pgsession.CheckPooling(ctx, pool.Config().ConnConfig); err != nil {
 				return err
@@ -255,6 +256,9 @@ func (s *Server) prepareDatabase(ctx context.Context, pool *pgxpool.Pool) error 
 		return fmt.Errorf("PostgreSQL at %s, port %d, database %s, user %s: %w", pg.Host, pg.Port, pg.Name, pg.User, err)
 	}
 	if err := s.step("migrate", func() error { return s.waitForDatabase(ctx, s.migrate) }); err != nil {
+		return err
+	}
+	if err := s.waitForDatabase(ctx, func(ctx context.Context) error { return s.warnOfMissingRights(ctx, pool) }); err != nil {
 		return err
 	}
 	initialize := func(ctx context.Context) error { return s.initializeBoundaries(ctx, pool) }
