@@ -7,9 +7,11 @@ TOOL     = $(GO) tool -modfile=tools/$(1).mod $(1)
 VCS     := $(shell git rev-parse HEAD >/dev/null 2>&1 && echo true || echo false)
 PG_BIN   = $(if $(PG),ORISUN_PG_BIN_DIR=$$(.ci/postgres $(PG)))
 TESTS   ?= ./...
+# Modules of their own: what they need stays out of the server's go.mod, and what the server needs out of theirs.
+MODULES  = client
 
 .DEFAULT_GOAL := help
-.PHONY: help run build packages test test-versions bench-compare bench-buffers torture check lint generate diff fmt
+.PHONY: help run build packages test test-modules test-versions bench-compare bench-buffers torture check lint generate diff fmt
 
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,6 +31,13 @@ test: ## Run all tests with the race detector, on a real PostgreSQL
 	@.ci/cc
 	@.ci/pgbouncer
 	$(PG_BIN) $(call TOOL,gotestsum) --format pkgname-and-test-fails --format-hide-empty-pkg -- -race -timeout 40m $(TESTS)
+	@$(MAKE) --no-print-directory test-modules
+
+test-modules: ## Run the tests of the modules beside the server's: the client and the examples, on the built server
+	@.ci/postgres $(PG) >/dev/null
+	@for module in $(MODULES); do \
+		echo "in $$module"; ($(if $(PG),export $(PG_BIN); )cd $$module && $(GO) test -race -timeout 20m ./...) || exit; \
+	done
 
 # The oldest PostgreSQL that the migrations support, and the newest there is.
 VERSIONS ?= 13 18
@@ -61,15 +70,20 @@ lint: ## Look at Go, SQL and protocol without running them
 	GOOS=windows $(GO) build -buildvcs=false -o /dev/null ./cmd/orisun
 	$(GO) vet ./...
 	$(call TOOL,golangci-lint) run
+	@for module in $(MODULES); do \
+		echo "in $$module"; (cd $$module && $(GO) mod tidy -diff && $(GO) vet ./... && \
+			$(GO) tool -modfile=$(CURDIR)/tools/golangci-lint.mod golangci-lint run) || exit; \
+	done
 	$(call TOOL,sqlc) vet
 	$(call TOOL,buf) lint
 	$(call TOOL,buf) format --diff --exit-code
 
-generate: ## Generate db/, proto/*.pb.go, proto/comments.binpb and docs/configuration.md from their sources
+generate: ## Generate db/, proto/*.pb.go, proto/comments.binpb, client/internal/wire and docs/configuration.md from their sources
 	rm -f db/*.go
 	$(call TOOL,sqlc) generate
 	$(call TOOL,buf) generate
 	$(call TOOL,buf) build --exclude-imports --as-file-descriptor-set -o proto/comments.binpb
+	.ci/client-wire client/internal/wire
 	$(GO) run -buildvcs=false ./cmd/orisun config --markdown > docs/configuration.md.new
 	mv docs/configuration.md.new docs/configuration.md
 

@@ -1,0 +1,139 @@
+package client
+
+import (
+	"context"
+	"math/rand/v2"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/oexza/orisun/client/internal/wire"
+)
+
+const (
+	eventStore = "/orisun.EventStore/"
+	admin      = "/orisun.Admin/"
+)
+
+const (
+	firstPause = 20 * time.Millisecond
+	maxPause   = time.Second
+)
+
+// repeatable says whether a call may be sent again when its outcome is unknown.
+type repeatable bool
+
+const (
+	once   repeatable = false
+	repeat repeatable = true
+)
+
+// call makes one call, and again where it is repeatable and the error heals, until the context ends.
+func (c *Client) call(ctx context.Context, method string, again repeatable, in, out proto.Message) error {
+	ctx, cancel := c.bounded(ctx)
+	defer cancel()
+	for attempt := 0; ; attempt++ {
+		err := c.attempt(ctx, method, in, out)
+		if err == nil {
+			return nil
+		}
+		failed := newError(method, err)
+		if again == once || !failed.heals() {
+			return failed.known()
+		}
+		c.log.InfoContext(ctx, "orisun: call failed, retrying", "method", method, "attempt", attempt+1, "error", err)
+		if err := pause(ctx, failed.pause(attempt)); err != nil {
+			failed.ended = err
+			return failed
+		}
+	}
+}
+
+// bounded gives a context without a deadline one.
+func (c *Client) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+	if _, limited := ctx.Deadline(); limited {
+		return ctx, func() {}
+	}
+	return context.WithTimeout(ctx, c.retryTime)
+}
+
+func (c *Client) attempt(ctx context.Context, method string, in, out proto.Message) error {
+	for loggedIn := false; ; loggedIn = true {
+		authorized, token, err := c.authorized(ctx)
+		if err != nil {
+			return err
+		}
+		var header metadata.MD
+		err = c.conn.Invoke(authorized, method, in, out, grpc.Header(&header))
+		c.session.renew(header)
+		if status.Code(err) == codes.Unauthenticated && !loggedIn && c.session.forget(token) {
+			continue // with the password
+		}
+		return err
+	}
+}
+
+// authorized returns a context with credentials and trace context; token is "" where the password or a certificate
+// stands for the caller.
+func (c *Client) authorized(ctx context.Context) (_ context.Context, token string, err error) {
+	traced := c.traced(ctx)
+	key, value, token, err := c.session.credential(ctx, func(key, value string) error {
+		var header metadata.MD
+		err := c.conn.Invoke(metadata.AppendToOutgoingContext(traced, key, value), eventStore+"Ping",
+			&wire.PingRequest{}, &wire.PingResponse{}, grpc.Header(&header))
+		c.session.renew(header)
+		return err
+	})
+	if err != nil || key == "" {
+		return traced, token, err
+	}
+	return metadata.AppendToOutgoingContext(traced, key, value), token, nil
+}
+
+type traceKey struct{}
+
+type traceContext struct{ parent, state string }
+
+// ContextWithTrace returns a context whose calls carry this W3C trace context.
+func ContextWithTrace(ctx context.Context, traceparent, tracestate string) context.Context {
+	return context.WithValue(ctx, traceKey{}, traceContext{traceparent, tracestate})
+}
+
+func (c *Client) traced(ctx context.Context) context.Context {
+	trace, _ := ctx.Value(traceKey{}).(traceContext)
+	if trace.parent == "" && c.trace != nil {
+		trace.parent, trace.state = c.trace(ctx)
+	}
+	if trace.parent != "" {
+		ctx = metadata.AppendToOutgoingContext(ctx, "traceparent", trace.parent)
+	}
+	if trace.state != "" {
+		ctx = metadata.AppendToOutgoingContext(ctx, "tracestate", trace.state)
+	}
+	return ctx
+}
+
+// jittered is a time between half of and all of first·2^attempt, at most limit.
+func jittered(attempt int, first, limit time.Duration) time.Duration {
+	longest := limit
+	if attempt < 30 {
+		longest = min(limit, first<<attempt)
+	}
+	return longest/2 + rand.N(longest/2+1) //nolint:gosec // jitter is no secret
+}
+
+// pause waits, and returns the context's error where that ends first.
+func pause(ctx context.Context, wait time.Duration) error {
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

@@ -1,0 +1,49 @@
+package client
+
+import (
+	"slices"
+
+	"github.com/oexza/orisun/client/internal/wire"
+)
+
+// Criteria match an event when one of them does. Nil criteria match every event of the boundary.
+type Criteria []Criterion
+
+// Criterion matches an event when all of its tags do. One without tags matches every event.
+type Criterion []Tag
+
+// Tag matches an event whose data has a top-level field Key that equals Value as text: "45" matches the number 45, and
+// "true" the boolean. The keys event_type and eventType match the event's type.
+type Tag struct{ Key, Value string }
+
+// Any returns criteria that match what one of its arguments matches:
+//
+//	client.Any(client.Where("account", "alice"), client.Type("AccountOpened").Where("account", "bob"))
+func Any(criteria ...Criterion) Criteria { return criteria }
+
+// Where returns a criterion with one tag.
+func Where(key, value string) Criterion { return Criterion{{key, value}} }
+
+// Type returns a criterion that matches the events of a type.
+func Type(eventType string) Criterion { return Where("event_type", eventType) }
+
+// Where returns a criterion that needs one tag more.
+func (c Criterion) Where(key, value string) Criterion {
+	return append(slices.Clip(c), Tag{key, value})
+}
+
+// Type returns a criterion that needs the event to have a type.
+func (c Criterion) Type(eventType string) Criterion { return c.Where("event_type", eventType) }
+
+// wire always returns a query: one without criteria matches every event, in the condition of a save, too.
+func (c Criteria) wire() *wire.Query {
+	query := &wire.Query{Criteria: make([]*wire.Criterion, len(c))}
+	for i, criterion := range c {
+		tags := make([]*wire.Tag, len(criterion))
+		for j, tag := range criterion {
+			tags[j] = &wire.Tag{Key: tag.Key, Value: tag.Value}
+		}
+		query.Criteria[i] = &wire.Criterion{Tags: tags}
+	}
+	return query
+}

@@ -1,0 +1,61 @@
+// Package client is the Go client of Orisun, an event store for decisions that must stay correct.
+//
+// # Connect
+//
+// [Dial] takes the URL of a server, or of several nodes, and returns a [Client] for the whole program:
+//
+//	c, err := client.Dial("grpc://admin:changeit@localhost:5005")
+//	…
+//	defer c.Close()
+//
+// The client sends the password once and a token after that. Calls go to the nodes that are healthy, in turns. A call
+// that meets a node, or PostgreSQL, that is away is repeated until its context's deadline or, without one, for
+// [DefaultRetryTime]. Saves are idempotent, so that is safe; only calls that are not (creating a user, say) are made
+// once.
+//
+// # Decide
+//
+// A command is decided on the events that its rules look at: its context. [Decide] reads them, folds them into a
+// state, lets a function decide, and saves the new events if nothing in the context has changed meanwhile. Otherwise
+// it reads what is new and decides again:
+//
+//	account := client.Any(client.Where("account", "alice"))
+//	_, err := client.Decide(ctx, c, "bank", account,
+//		func(balance *int64, e client.Event) error {
+//			var moved struct{ Amount int64 }
+//			err := e.Decode(&moved)
+//			*balance += moved.Amount
+//			return err
+//		},
+//		func(balance int64) ([]client.NewEvent, error) {
+//			if balance < 30 {
+//				return nil, errors.New("the balance does not suffice")
+//			}
+//			return []client.NewEvent{{Type: "Withdrawn", Data: map[string]any{"account": "alice", "amount": -30}}}, nil
+//		})
+//
+// [Criteria] say which events are the context: [Where] and [Type] make a [Criterion], [Any] joins several. What does
+// not match never conflicts, so a narrow context is a fast one. Queries need indexes: [Client.Indexes] advises,
+// [Client.CreateIndex] creates.
+//
+// # Read, save, follow
+//
+// [Client.Get] iterates over all events that match, whatever their number. [Client.Latest] returns the last event of
+// each criterion. [Client.Save] stores events [Always] or [IfUnchanged]. [Client.Follow] iterates over what is stored
+// and then over what comes, each event once; it resumes after its last event, on another node if need be, and ends
+// only with its context or an error that does not heal.
+//
+// # Events
+//
+// [NewEvent.Data] is what encoding/json makes a JSON object of, and [Event.Decode] reads it back. A [Registry] maps
+// event types to Go types.
+//
+// # Errors
+//
+// errors.Is finds the kind of an error ([ErrConflict], [ErrNotFound], [ErrUnavailable], …), errors.As its details
+// ([*Error], [*ConflictError]). They come from the details of gRPC, never from an error's text.
+//
+// # Test
+//
+// Package clienttest has a server in memory with the same rules, for unit tests.
+package client
