@@ -66,8 +66,6 @@ type OrisunBoundaryIndex struct {
 	Combinator         string
 	// The index's qualified name, quoted where it has to be.
 	Relation string
-	// Whether the index serves some values of a criterion only: a field is typed, or there are conditions.
-	DependsOnValues bool
 	// The conditions as SQL over an event called e. Beside a criterion that fulfils them it changes nothing, and lets the
 	// planner see that the partial index may be used.
 	Condition *string

@@ -70,7 +70,6 @@ CREATE TABLE orisun.boundary_index (
     condition_values    text[]      NOT NULL,
     combinator          text        NOT NULL CHECK (combinator IN ('AND', 'OR')),
     relation            text        NOT NULL UNIQUE,
-    depends_on_values   boolean     NOT NULL,
     condition           text,
     created_at          timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (boundary, name)
@@ -82,7 +81,6 @@ COMMENT ON COLUMN orisun.boundary_index.field_keys IS $$event_type stands for th
 COMMENT ON COLUMN orisun.boundary_index.field_types IS $$One a field: TEXT, NUMERIC, BOOLEAN or TIMESTAMPTZ.$$;
 COMMENT ON COLUMN orisun.boundary_index.field_expressions IS $$One a field: what the index keeps of it, as SQL over an event called e.$$;
 COMMENT ON COLUMN orisun.boundary_index.relation IS $$The index's qualified name, quoted where it has to be.$$;
-COMMENT ON COLUMN orisun.boundary_index.depends_on_values IS $$Whether the index serves some values of a criterion only: a field is typed, or there are conditions.$$;
 COMMENT ON COLUMN orisun.boundary_index.condition IS $$The conditions as SQL over an event called e. Beside a criterion that fulfils them it changes nothing, and lets the
 planner see that the partial index may be used.$$;
 
@@ -244,6 +242,8 @@ DECLARE
         WHEN EXISTS (SELECT FROM unnest(p_index.field_keys || p_index.condition_keys || p_index.condition_values) t(text) WHERE octet_length(t.text) > 256)
           OR '' = ANY (p_index.field_keys || p_index.condition_keys)
             THEN 'a key has 1 to 256 bytes, a condition''s value at most 256'
+        WHEN EXISTS (SELECT FROM unnest(p_index.field_keys || p_index.condition_keys || p_index.condition_values) t(text) WHERE t.text ~ '^\s|\s$')
+            THEN 'no key and no condition''s value begins or ends with space, which counts, too'
         WHEN octet_length(array_to_string(p_index.field_keys || p_index.condition_keys || p_index.condition_values, '')) > 2048
             THEN 'its keys and values have at most 2048 bytes together'
         WHEN p_index.combinator NOT IN ('AND', 'OR')
@@ -314,7 +314,6 @@ BEGIN
     v_new.field_expressions := ARRAY(SELECT orisun.typed_expression(orisun.key_expression('e.', f.key), f.type)
                                        FROM unnest(v_new.field_keys, v_new.field_types) WITH ORDINALITY AS f(key, type, ordinal) ORDER BY f.ordinal);
     v_new.relation := v_relation;
-    v_new.depends_on_values := v_new.condition_keys <> '{}' OR array_remove(v_new.field_types, 'TEXT') <> '{}';
     v_new.condition := orisun.condition_expression('e.', v_new.condition_keys, v_new.condition_operators, v_new.condition_values, v_new.combinator);
     v_new.created_at := clock_timestamp();
     PERFORM orisun.check_index(v_new);

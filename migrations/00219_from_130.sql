@@ -15,9 +15,9 @@ BEGIN
       FROM orisun_130.boundary b;
     PERFORM setval(pg_get_serial_sequence('orisun.boundary', 'number'), (SELECT max(b.number) FROM orisun.boundary b));
     INSERT INTO orisun.boundary_index (boundary, name, field_keys, field_types, field_expressions, condition_keys, condition_operators, condition_values,
-                                       combinator, relation, depends_on_values, condition, created_at)
+                                       combinator, relation, condition, created_at)
     SELECT i.boundary, i.name, i.field_keys, i.field_types, i.field_expressions, i.condition_keys, i.condition_operators, i.condition_values,
-           i.combinator, i.relation, i.depends_on_values, i.condition, i.created_at
+           i.combinator, i.relation, i.condition, i.created_at
       FROM orisun_130.boundary_index i;
     INSERT INTO orisun.user_account (boundary, user_id, username, name, roles, epoch, created_at, updated_at, deleted)
     SELECT u.boundary, u.user_id, u.username, u.name, u.roles, u.epoch, u.created_at, u.updated_at, u.deleted FROM orisun_130.user_account u;

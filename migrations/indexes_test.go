@@ -282,7 +282,7 @@ func TestWhatAnIndexedFieldHoldsNeverFailsASave(t *testing.T) {
 func TestIndexesOfAnyKeyAndConditionServeIt(t *testing.T) {
 	pool := pgtest.New(t)
 	pgtest.Boundary(t, pool, "bank")
-	odd := []string{`'`, `''`, `"`, `\`, `\\`, `\'`, `%s`, `%I`, `%`, `$1`, `$$`, `{}`, `}`, `{a,b}`, `a'; DROP TABLE x; --`, "ключ", "😀", " ", "a.b", "NULL", "null", "e.data", "é", "tab\there", "line\nbreak", strings.Repeat("ж", 128)}
+	odd := []string{`'`, `''`, `"`, `\`, `\\`, `\'`, `%s`, `%I`, `%`, `$1`, `$$`, `{}`, `}`, `{a,b}`, `a'; DROP TABLE x; --`, "ключ", "😀", "a b", "a.b", "NULL", "null", "e.data", "é", "tab\there", "line\nbreak", strings.Repeat("ж", 128)}
 	for i, text := range odd {
 		name := fmt.Sprintf("odd_%d", i)
 		mustIndex(t, pool, "bank", index{name: name, fields: []field{{text, "TEXT"}}, conditions: []condition{{text, "=", text}, {"event_type", ">=", text}}, combinator: "OR"})
@@ -342,6 +342,10 @@ func TestMalformedIndexesAreRefused(t *testing.T) {
 		"a type as a number":    {fields: []field{{"eventType", "NUMERIC"}}},
 		"another type":          {fields: []field{{"k", "jsonb"}}},
 		"an empty key":          {fields: text("")},
+		"space before a key":    {fields: text(" k")},
+		"space after a key":     {fields: text("k\t")},
+		"space in a condition":  {fields: text("k"), conditions: []condition{{"eventType ", "=", "Num"}}},
+		"space before a value":  {fields: text("k"), conditions: []condition{{"eventType", "=", " Num"}}},
 		"a long key":            {fields: text(strings.Repeat("k", 257))},
 		"another operator":      {fields: text("k"), conditions: []condition{{"k", "<>", "1"}}},
 		"an operator with more": {fields: text("k"), conditions: []condition{{"k", "= 1; --", "1"}}},

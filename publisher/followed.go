@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -15,6 +14,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/oexza/orisun/db"
+	"github.com/oexza/orisun/db/boundary"
 )
 
 // followed is a boundary that has subscribers on this node: its ring, the one subscription to NATS that fills it, and the poll that finds what
@@ -214,7 +214,7 @@ var errShorter = status.Error(codes.Aborted, "the boundary's log is shorter than
 // isGone says that PostgreSQL does not know the boundary, or lacks its tables.
 func isGone(err error) bool {
 	var refused *pgconn.PgError
-	return errors.As(err, &refused) && slices.Contains([]string{"OR001", "42P01", "42883", "3F000"}, refused.Code)
+	return boundary.IsGone(err) || errors.As(err, &refused) && refused.Code == "OR001"
 }
 
 // compare lets subscribers read what PostgreSQL had at the look before and the ring lacks still; where NATS brings nothing there is nothing to

@@ -16,6 +16,7 @@ import (
 	"google.golang.org/protobuf/protoadapt"
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"github.com/oexza/orisun/db/boundary"
 	"github.com/oexza/orisun/service/groupcommit"
 )
 
@@ -102,7 +103,7 @@ func toStatus(ctx context.Context, err error) error {
 		return &statusError{status: status.FromContextError(context.Cause(ctx)), cause: err} // what it waited for
 	case errors.As(err, &known):
 		return err
-	case isGone(err):
+	case boundary.IsGone(err):
 		return boundaryMissing(err)
 	case errors.As(err, &pgError):
 		if rule, found := findSQLState(pgError.Code); found {
@@ -118,12 +119,6 @@ func toStatus(ctx context.Context, err error) error {
 	default:
 		return internal(err)
 	}
-}
-
-// isGone tells that PostgreSQL does not find what a statement names: tables and functions of a boundary may be dropped and made again, as by a restore.
-func isGone(err error) bool {
-	var refused *pgconn.PgError
-	return errors.As(err, &refused) && slices.Contains([]string{"42P01", "42883", "3F000"}, refused.Code) // undefined table, function, schema
 }
 
 // boundaryMissing answers a call on a boundary whose schema or tables were dropped by hand.

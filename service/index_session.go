@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"github.com/oexza/orisun/db"
+	"github.com/oexza/orisun/db/boundary"
 	"github.com/oexza/orisun/db/pgsession"
 )
 
@@ -41,15 +42,15 @@ func (s *EventStore) CleanIndexes(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("find unfinished indexes: %w", err)
 	}
-	for _, boundary := range boundaries {
+	for _, name := range boundaries {
 		limited, cancel := context.WithTimeout(ctx, cleanTimeout)
-		err := s.withIndexSession(limited, func(conn *pgx.Conn) error { return s.cleanIndexes(limited, conn, boundary) })
+		err := s.withIndexSession(limited, func(conn *pgx.Conn) error { return s.cleanIndexes(limited, conn, name) })
 		expired := limited.Err() != nil && ctx.Err() == nil
 		cancel()
-		if expired || isGone(err) || IsRightMissing(err) {
-			s.warnUnclean(boundary, err)
+		if expired || boundary.IsGone(err) || IsRightMissing(err) {
+			s.warnUnclean(name, err)
 		} else if err != nil {
-			return fmt.Errorf("clean the indexes of boundary %s: %w", boundary, err)
+			return fmt.Errorf("clean the indexes of boundary %s: %w", name, err)
 		}
 	}
 	return nil

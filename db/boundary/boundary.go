@@ -11,6 +11,7 @@ import (
 	"context"
 	"errors"
 	"regexp"
+	"slices"
 	"sync"
 
 	"github.com/jackc/pgx/v5"
@@ -53,16 +54,19 @@ func (b *Boundaries) Knows(name string) bool {
 	return found
 }
 
-// Check forgets a boundary whose functions, tables or schema do not exist, as after a restore, and returns err.
+// Check forgets a boundary that IsGone, and returns err.
 func (b *Boundaries) Check(name string, err error) error {
-	var refused *pgconn.PgError
-	if errors.As(err, &refused) {
-		switch refused.Code {
-		case "42883", "42P01", "3F000": // undefined function, table, schema
-			b.known.Delete(name)
-		}
+	if IsGone(err) {
+		b.known.Delete(name)
 	}
 	return err
+}
+
+// IsGone returns whether PostgreSQL does not find the function, table or schema that a statement names: a boundary's may be dropped by hand, or
+// created again by a restore.
+func IsGone(err error) bool {
+	var refused *pgconn.PgError
+	return errors.As(err, &refused) && slices.Contains([]string{"42883", "42P01", "3F000"}, refused.Code)
 }
 
 func (t *texts) of(query string) string {
