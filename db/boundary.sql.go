@@ -73,6 +73,48 @@ func (q *Queries) DropBoundary(ctx context.Context, db DBTX, arg DropBoundaryPar
 	return events, err
 }
 
+const FindBlockingSessions = `-- name: FindBlockingSessions :many
+SELECT b.pid::integer AS pid, b.username::text AS username, b.application::text AS application, b.client::text AS client, b.state::text AS state,
+       b.seconds::double precision AS seconds
+  FROM orisun.find_blocking_sessions(p_pid => $1::integer) b
+`
+
+type FindBlockingSessionsRow struct {
+	Pid         int32
+	Username    string
+	Application string
+	Client      string
+	State       string
+	Seconds     float64
+}
+
+func (q *Queries) FindBlockingSessions(ctx context.Context, db DBTX, pid int32) ([]FindBlockingSessionsRow, error) {
+	rows, err := db.Query(ctx, FindBlockingSessions, pid)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []FindBlockingSessionsRow
+	for rows.Next() {
+		var i FindBlockingSessionsRow
+		if err := rows.Scan(
+			&i.Pid,
+			&i.Username,
+			&i.Application,
+			&i.Client,
+			&i.State,
+			&i.Seconds,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const FindBoundarySchema = `-- name: FindBoundarySchema :one
 SELECT orisun.find_boundary_schema(p_boundary => $1::text)::text AS schema_name
 `

@@ -199,16 +199,21 @@ BEGIN
         PERFORM orisun.find_boundary(p_boundary);
     END IF;
 
-    -- Clones of what is no template any more, or has other parameters now. Those of boundary a_orisun_b are not boundary a's.
+    -- Clones of what is no template any more, or has other parameters now, and functions that others made under the names of clones: one that
+    -- is replaced would stay theirs. Those of boundary a_orisun_b are not boundary a's.
     FOR v_function IN
         SELECT p.oid::regprocedure AS clone
           FROM pg_proc p
          WHERE p.pronamespace = to_regnamespace(quote_ident(v_boundary.schema_name)) AND starts_with(p.proname, v_prefix)
            AND strpos(substr(p.proname, length(v_prefix)), '_orisun_') = 0
-           AND NOT EXISTS (SELECT FROM pg_proc t
-                            WHERE t.pronamespace = 'orisun_boundary'::regnamespace AND v_prefix || t.proname = p.proname
-                              AND (t.proargtypes, t.prorettype, t.proretset) = (p.proargtypes, p.prorettype, p.proretset)
-                              AND t.proargnames IS NOT DISTINCT FROM p.proargnames)
+           AND (NOT EXISTS (SELECT FROM pg_proc t
+                             WHERE t.pronamespace = 'orisun_boundary'::regnamespace AND v_prefix || t.proname = p.proname
+                               AND (t.proargtypes, t.prorettype, t.proretset) = (p.proargtypes, p.prorettype, p.proretset)
+                               AND t.proargnames IS NOT DISTINCT FROM p.proargnames)
+                OR p.proowner NOT IN (SELECT current_user::regrole UNION ALL
+                                      SELECT n.nspowner FROM pg_namespace n WHERE n.nspname = 'orisun' UNION ALL
+                                      SELECT c.relowner FROM pg_class c
+                                       WHERE c.oid = to_regclass(format('%I.%I', v_boundary.schema_name, v_prefix || 'es_event'))))
     LOOP
         EXECUTE format('DROP FUNCTION %s', v_function.clone);
     END LOOP;

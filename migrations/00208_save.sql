@@ -93,7 +93,7 @@ BEGIN
                       WHERE v_taken IS NULL OR n.request = ANY (v_taken)),
                ARRAY(SELECT (f.owner, 'context_changed', max(f.transaction_id), max(f.global_id))::orisun.save_result
                        FROM orisun_boundary.lookup(coalesce(v_criteria, p_criteria), coalesce(v_owners, p_criterion_requests),
-                                                   p_expected_transaction_ids, p_expected_global_ids, NULL, NULL, true, 1) f
+                                                   p_expected_transaction_ids, p_expected_global_ids, NULL::bigint, NULL::bigint, true, 1) f
                       WHERE coalesce(v_criteria, p_criteria) <> '{}'
                       GROUP BY f.owner
                      UNION ALL

@@ -44,7 +44,7 @@ BEGIN
               FROM (SELECT f AS position FROM unnest(v_found) f
                     UNION
                     SELECT (f.transaction_id, f.global_id)::orisun.event_position
-                      FROM orisun_boundary.lookup(ARRAY[v_criterion], '{1}', ARRAY[v_after.transaction_id], ARRAY[v_after.global_id],
+                      FROM orisun_boundary.lookup(ARRAY[v_criterion], ARRAY[1], ARRAY[v_after.transaction_id], ARRAY[v_after.global_id],
                                                   v_end.transaction_id, v_end.global_id, p_descending, p_count) f) p
              ORDER BY CASE WHEN p_descending THEN -(p.position).global_id ELSE (p.position).global_id END
              LIMIT p_count);
@@ -104,7 +104,7 @@ AS $$
       ORDER BY e.global_id DESC LIMIT p_count)
     UNION ALL
     SELECT f.global_id, f.transaction_id, f.date_created, f.event_id, f.event_type, f.data, f.metadata
-      FROM orisun_boundary.lookup(p_criteria, '{1}', ARRAY[p_after_transaction_id], ARRAY[p_after_global_id],
+      FROM orisun_boundary.lookup(p_criteria, ARRAY[1], ARRAY[p_after_transaction_id], ARRAY[p_after_global_id],
                                   p_end_transaction_id, p_end_global_id, p_descending, p_count) f
      WHERE cardinality(p_criteria) = 1 AND orisun_boundary.choose_index(p_criteria[1]) <> ''
     UNION ALL
@@ -126,7 +126,7 @@ CREATE FUNCTION orisun_boundary.latest(p_criteria jsonb[]) RETURNS SETOF orisun.
 LANGUAGE sql STABLE ROWS 10
 AS $$
     SELECT f.* FROM orisun_boundary.lookup(
-        p_criteria, ARRAY(SELECT generate_series(1, cardinality(p_criteria))), NULL, NULL, NULL, NULL, true, 1) f
+        p_criteria, ARRAY(SELECT generate_series(1, cardinality(p_criteria))), NULL::bigint[], NULL::bigint[], NULL::bigint, NULL::bigint, true, 1) f
 $$;
 
 COMMENT ON FUNCTION orisun_boundary.latest(jsonb[]) IS $$The latest event of each criterion, all of one snapshot, with the criterion's number (from 1). A criterion that no event

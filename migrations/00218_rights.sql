@@ -71,6 +71,24 @@ functions. Events can be read and inserted, not changed. The owner of the schema
 
 To create and to delete boundaries and indexes is a right of their owner, which no GRANT gives but membership in that role.$$;
 
+CREATE FUNCTION orisun.find_blocking_sessions(p_pid integer)
+RETURNS TABLE (pid integer, username text, application text, client text, state text, seconds double precision)
+LANGUAGE sql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT a.pid, coalesce(a.usename::text, ''), coalesce(a.application_name, ''), coalesce(host(a.client_addr), CASE WHEN a.client_port = -1 THEN 'socket' END, ''),
+           coalesce(a.state, ''), coalesce(extract(epoch FROM clock_timestamp() - a.xact_start), 0)::double precision
+      FROM pg_stat_activity a
+     WHERE a.pid = ANY (pg_blocking_pids(p_pid))
+     ORDER BY a.xact_start
+$$;
+
+COMMENT ON FUNCTION orisun.find_blocking_sessions(integer) IS $$The sessions that hold, or wait earlier for, what the session p_pid waits for: the longest transaction first, with its age in
+seconds. Of other roles' sessions PostgreSQL shows client, state and age to members of pg_read_all_stats only; they are empty otherwise.
+
+  SELECT l.pid, b.* FROM pg_locks l CROSS JOIN LATERAL orisun.find_blocking_sessions(l.pid) b WHERE NOT l.granted$$;
+
 -- +goose Down
+DROP FUNCTION orisun.find_blocking_sessions(integer);
 DROP FUNCTION orisun.find_missing_rights(text);
 DROP FUNCTION orisun.find_open_schemas();

@@ -14,6 +14,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	orisunpb "github.com/oexza/orisun/proto"
+	"github.com/oexza/orisun/service/inflight"
 )
 
 // maxSubscriberBytes is the most that a subscriber_name may have.
@@ -54,8 +55,8 @@ var (
 // that another stream holds is waited for, with the stream open; the header says that it is a standby. The holder is replaced at once where it came by
 // the same connection.
 //
-// It ends with an error always: INVALID_ARGUMENT with field paths, NOT_FOUND for an unknown boundary, RESOURCE_EXHAUSTED for an event
-// larger than the send limit and for a subscriber_name beyond the user's limit, PERMISSION_DENIED for one that another user uses, UNAVAILABLE when PostgreSQL is
+// It ends with an error always: INVALID_ARGUMENT with field paths, NOT_FOUND for an unknown boundary, RESOURCE_EXHAUSTED for criteria
+// that find no room (see package inflight), for an event larger than the send limit and for a subscriber_name beyond the user's limit, PERMISSION_DENIED for one that another user uses, UNAVAILABLE when PostgreSQL is
 // away, the name is lost or the server drains, ABORTED (SUBSCRIPTION_REPLACED), CANCELLED by the client.
 func (s *EventStore) CatchUpSubscribeToEvents(in *orisunpb.CatchUpSubscribeToEventStoreRequest, stream grpc.ServerStreamingServer[orisunpb.Event]) error {
 	var v violations
@@ -67,6 +68,9 @@ func (s *EventStore) CatchUpSubscribeToEvents(in *orisunpb.CatchUpSubscribeToEve
 	}
 	if s.config.Feed == nil {
 		return status.Error(codes.Unimplemented, "this server has no feed for subscriptions")
+	}
+	if err := inflight.FromContext(stream.Context()).Grow(criteriaBytes(in.GetQuery().GetCriteria())); err != nil {
+		return err
 	}
 	ctx, end := context.WithCancelCause(stream.Context())
 	defer end(nil)
@@ -85,6 +89,19 @@ func (s *EventStore) CatchUpSubscribeToEvents(in *orisunpb.CatchUpSubscribeToEve
 	default:
 		return toStatus(ctx, err)
 	}
+}
+
+// criteriaBytes is the most that a subscription's criteria take as long as it is open: decoded, and as the JSON that PostgreSQL reads, in which
+// a byte may take six.
+func criteriaBytes(criteria []*orisunpb.Criterion) (bytes int) {
+	const tagBytes = 128
+	for _, criterion := range criteria {
+		bytes += tagBytes
+		for _, tag := range criterion.GetTags() {
+			bytes += tagBytes + (1+6)*(len(tag.GetKey())+len(tag.GetValue()))
+		}
+	}
+	return bytes
 }
 
 func (s *EventStore) subscribe(ctx context.Context, end context.CancelCauseFunc,

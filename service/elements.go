@@ -18,12 +18,20 @@ import (
 
 // elements is how often the repeated fields of a request occur, counted on its wire form. Two bytes of wire become an object of a hundred, so
 // whoever unmarshals first has spent the memory before a limit is checked.
-type elements map[protoreflect.FieldDescriptor]int
+type elements struct {
+	found  map[protoreflect.FieldDescriptor]int
+	inside []protoreflect.FieldDescriptor          // the fields around what is counted now
+	beyond map[string]protoreflect.FieldDescriptor // paths at which a field was beyond its limit for the first time
+}
+
+func newElements() *elements {
+	return &elements{found: make(map[protoreflect.FieldDescriptor]int), beyond: make(map[string]protoreflect.FieldDescriptor)}
+}
 
 // maxElements is what a request may have of each repeated field. A field that is not listed may occur defaultElements times.
 var maxElements = map[protoreflect.FullName]int{
 	"orisun.SaveEventsRequest.events": maxEventsPerSave,
-	"orisun.Criterion.tags":           maxCriteria * maxTags,
+	"orisun.Criterion.tags":           maxRequestTags,
 }
 
 const defaultElements = 1024
@@ -31,7 +39,7 @@ const defaultElements = 1024
 // CheckElements counts the elements of a message in protobuf's wire form. The error is INVALID_ARGUMENT for a field with too many. It leaves to
 // Unmarshal what is no message.
 func CheckElements(message protoreflect.MessageDescriptor, wire []byte) error {
-	counted := elements{}
+	counted := newElements()
 	if err := counted.countWire(message, wire); err != nil {
 		return status.Errorf(codes.InvalidArgument, "the request is not a %s: %v", message.Name(), err)
 	}
@@ -40,7 +48,7 @@ func CheckElements(message protoreflect.MessageDescriptor, wire []byte) error {
 
 // CheckJSONElements is CheckElements for a message in JSON.
 func CheckJSONElements(message protoreflect.MessageDescriptor, text []byte) error {
-	counted := elements{}
+	counted := newElements()
 	decoder := jsontext.NewDecoder(bytes.NewBuffer(text), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
 	if err := counted.countJSON(message, decoder); err != nil {
 		return counted.check() // up to where it is not JSON, or not that of the message; protojson stops there, too
@@ -48,16 +56,38 @@ func CheckJSONElements(message protoreflect.MessageDescriptor, text []byte) erro
 	return counted.check()
 }
 
-func (e elements) check() error {
+// add counts elements of a field.
+func (e *elements) add(field protoreflect.FieldDescriptor, n int) {
+	before, most := e.found[field], mostElements(field)
+	e.found[field] = before + n
+	if before <= most && before+n > most {
+		e.beyond[e.path(field)] = field
+	}
+}
+
+// path is where the message now counted has a field, such as query.criteria.tags.
+func (e *elements) path(field protoreflect.FieldDescriptor) string {
+	var path strings.Builder
+	for _, around := range e.inside {
+		path.WriteString(string(around.Name()) + ".")
+	}
+	return path.String() + string(field.Name())
+}
+
+func (e *elements) enter(field protoreflect.FieldDescriptor) { e.inside = append(e.inside, field) }
+func (e *elements) leave()                                   { e.inside = e.inside[:len(e.inside)-1] }
+
+func mostElements(field protoreflect.FieldDescriptor) int {
+	if most, listed := maxElements[field.FullName()]; listed {
+		return most
+	}
+	return defaultElements
+}
+
+func (e *elements) check() error {
 	var v violations
-	for field, n := range e {
-		most, listed := maxElements[field.FullName()]
-		if !listed {
-			most = defaultElements
-		}
-		if n > most {
-			v.add(string(field.Name()), "has %d elements in the request, at most %d are allowed", n, most)
-		}
+	for path, field := range e.beyond {
+		v.add(path, "has %d elements in the request, at most %d are allowed", e.found[field], mostElements(field))
 	}
 	slices.SortFunc(v, func(a, b *errdetails.BadRequest_FieldViolation) int {
 		return strings.Compare(a.GetField(), b.GetField())
@@ -81,7 +111,7 @@ func hasElements(message protoreflect.MessageDescriptor) bool {
 	return found
 }
 
-func (e elements) countWire(message protoreflect.MessageDescriptor, wire []byte) error {
+func (e *elements) countWire(message protoreflect.MessageDescriptor, wire []byte) error {
 	if !hasElements(message) {
 		return nil
 	}
@@ -97,16 +127,19 @@ func (e elements) countWire(message protoreflect.MessageDescriptor, wire []byte)
 		}
 		field := message.Fields().ByNumber(number)
 		if field != nil && field.IsList() {
-			e[field]++
+			n := 1
 			if kind == protowire.BytesType && field.IsPacked() {
-				e[field] += length // at least as many as its numbers
+				n += length // at least as many as its numbers
 			}
+			e.add(field, n)
 		}
 		if field != nil && field.Message() != nil && kind == protowire.BytesType {
 			value, _ := protowire.ConsumeBytes(wire)
+			e.enter(field)
 			if err := e.countWire(field.Message(), value); err != nil {
 				return err
 			}
+			e.leave()
 		}
 		wire = wire[length:]
 	}
@@ -117,7 +150,7 @@ func (e elements) countWire(message protoreflect.MessageDescriptor, wire []byte)
 var errNotThatMessage = errors.New("not the JSON of this message")
 
 // countJSON counts the elements of the message that the decoder comes to next.
-func (e elements) countJSON(message protoreflect.MessageDescriptor, decoder *jsontext.Decoder) error {
+func (e *elements) countJSON(message protoreflect.MessageDescriptor, decoder *jsontext.Decoder) error {
 	if decoder.PeekKind() != jsontext.KindBeginObject {
 		return skipJSON(decoder)
 	}
@@ -141,7 +174,7 @@ func (e elements) countJSON(message protoreflect.MessageDescriptor, decoder *jso
 	return err
 }
 
-func (e elements) countField(field protoreflect.FieldDescriptor, decoder *jsontext.Decoder) error {
+func (e *elements) countField(field protoreflect.FieldDescriptor, decoder *jsontext.Decoder) error {
 	switch {
 	case field == nil: // protojson refuses it before it reads its value
 		return errNotThatMessage
@@ -150,7 +183,7 @@ func (e elements) countField(field protoreflect.FieldDescriptor, decoder *jsonte
 			return err
 		}
 		for decoder.PeekKind() != jsontext.KindEndArray {
-			e[field]++
+			e.add(field, 1)
 			if err := e.countValue(field, decoder); err != nil {
 				return err
 			}
@@ -162,8 +195,10 @@ func (e elements) countField(field protoreflect.FieldDescriptor, decoder *jsonte
 	}
 }
 
-func (e elements) countValue(field protoreflect.FieldDescriptor, decoder *jsontext.Decoder) error {
+func (e *elements) countValue(field protoreflect.FieldDescriptor, decoder *jsontext.Decoder) error {
 	if field.Message() != nil && hasElements(field.Message()) {
+		e.enter(field)
+		defer e.leave()
 		return e.countJSON(field.Message(), decoder)
 	}
 	return skipJSON(decoder)

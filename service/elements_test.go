@@ -31,11 +31,23 @@ func TestElementsAreCountedBeforeTheyAreDecoded(t *testing.T) {
 		request proto.Message
 		field   string // empty: none has too many
 	}{
-		"nothing":          {&orisunpb.PingRequest{}, ""},
-		"10,000 events":    {&orisunpb.SaveEventsRequest{Boundary: "b", Events: events}, ""},
-		"10,001 events":    {&orisunpb.SaveEventsRequest{Events: append(events[:maxEventsPerSave:maxEventsPerSave], events[0])}, "events: has 10001 "},
-		"8,192 tags":       {&orisunpb.GetEventsRequest{Query: &orisunpb.Query{Criteria: criteria(256, 32)}}, ""},
-		"8,448 tags":       {&orisunpb.GetEventsRequest{Query: &orisunpb.Query{Criteria: criteria(256, 33)}}, "tags: has 8448 "},
+		"nothing":       {&orisunpb.PingRequest{}, ""},
+		"10,000 events": {&orisunpb.SaveEventsRequest{Boundary: "b", Events: events}, ""},
+		"10,001 events": {&orisunpb.SaveEventsRequest{Events: append(events[:maxEventsPerSave:maxEventsPerSave], events[0])}, "events: has 10001 "},
+		"1,024 tags":    {&orisunpb.GetEventsRequest{Query: &orisunpb.Query{Criteria: criteria(32, 32)}}, ""},
+		"1,056 tags":    {&orisunpb.GetEventsRequest{Query: &orisunpb.Query{Criteria: criteria(33, 32)}}, "query.criteria.tags: has 1056 elements in the request, at most 1024 "},
+		"8,192 tags":    {&orisunpb.GetLatestByCriteriaRequest{Criteria: criteria(256, 32)}, "criteria.tags: has 8192 elements in the request, at most 1024 "},
+		"of a subscription": {
+			&orisunpb.CatchUpSubscribeToEventStoreRequest{Query: &orisunpb.Query{Criteria: criteria(33, 32)}}, "query.criteria.tags: has 1056 ",
+		},
+		"to explain": {
+			&orisunpb.ExplainRequest{GetEvents: &orisunpb.GetEventsRequest{Query: &orisunpb.Query{Criteria: criteria(33, 32)}}},
+			"get_events.query.criteria.tags: has 1056 ",
+		},
+		"in two lists of a save": {
+			&orisunpb.SaveEventsRequest{Query: &orisunpb.SaveQuery{Criteria: criteria(31, 32), SubsetQuery: &orisunpb.Query{Criteria: criteria(2, 32)}}},
+			"tags: has 1056 ",
+		},
 		"2,000 criteria":   {&orisunpb.GetLatestByCriteriaRequest{Criteria: criteria(2000, 1)}, "criteria: has 2000 "},
 		"2,000 roles":      {&orisunpb.CreateUserRequest{Roles: make([]string, 2000)}, "roles: has 2000 "},
 		"in a subset, too": {&orisunpb.SaveEventsRequest{Query: &orisunpb.SaveQuery{SubsetQuery: &orisunpb.Query{Criteria: criteria(2000, 0)}}}, "criteria: has 2000 "},

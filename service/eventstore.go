@@ -77,6 +77,7 @@ type EventStore struct {
 	boundaries boundary.Boundaries
 	shortage   shortage
 	named      namedSubscriptions
+	lockWaits  lockWaits
 }
 
 // NewEventStore returns a server over the pools of config, which stay the caller's to close.
@@ -90,6 +91,9 @@ func NewEventStore(config Config) *EventStore {
 	}
 	store.names = subscriberNames{limit: config.MaxSubscriberNames, open: make(map[string]int)}
 	store.lanes, store.builds, store.checkBudget = newWriteLanes(int(config.Write.Config().MaxConns)), newSlots(maxBuilds, maxWaitingBuilds), checkBudget
+	store.lockWaits = lockWaits{log: config.Log, told: make(map[string]bool), find: func(ctx context.Context, pid uint32) ([]db.FindBlockingSessionsRow, error) {
+		return store.queries.FindBlockingSessions(ctx, config.Read, int32(pid))
+	}}
 	store.advice = newAdviser(func(ctx context.Context, boundary string, keys []string) (bool, error) {
 		return store.queries.IsServed(ctx, config.Read, db.IsServedParams{Boundary: boundary, Keys: keys})
 	}, config.Log, time.Now)

@@ -9,6 +9,7 @@ const (
 	maxTagValueBytes = 4096     // a tag's value
 	maxTags          = 32       // tags in a criterion
 	maxCriteria      = 256      // criteria in a request
+	maxRequestTags   = 1024     // tags of all criteria in a request: what a query costs is that of its tags
 	maxEventsPerSave = 10_000   // events in a save
 	maxMetadataBytes = 20 << 10 // metadata as PostgreSQL prints it: in a JetStream message it is a header, threefold at worst, and headers have 64 KiB less 4 for the others
 	maxCount         = 10_000   // events in a page

@@ -12,7 +12,12 @@ import (
 
 // saveRequests calls the boundary's save_requests, which decides all outcomes. The results are in request order.
 func (s *EventStore) saveRequests(ctx context.Context, name string, batch []*orisunpb.SaveEventsRequest) ([]db.OrisunSaveResult, error) {
-	own, err := s.boundaries.On(ctx, s.config.Write, name)
+	conn, err := s.config.Write.Acquire(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Release()
+	own, err := s.boundaries.On(ctx, conn, name)
 	if err != nil {
 		return nil, err
 	}
@@ -21,7 +26,9 @@ func (s *EventStore) saveRequests(ctx context.Context, name string, batch []*ori
 	for _, in := range batch {
 		appendRequest(&params, in)
 	}
+	ended := s.lockWaits.watch(ctx, name, conn.Conn().PgConn().PID())
 	results, err := s.queries.SaveRequests(ctx, own, params)
+	ended(err)
 	slices.SortFunc(results, func(a, b db.OrisunSaveResult) int { return cmp.Compare(a.Request, b.Request) })
 	return results, s.boundaries.Check(name, err)
 }

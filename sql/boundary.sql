@@ -31,3 +31,8 @@ SELECT orisun.find_missing_rights(p_role => current_user::text)::text AS grant_s
 
 -- name: FindBoundarySchema :one
 SELECT orisun.find_boundary_schema(p_boundary => @boundary::text)::text AS schema_name;
+
+-- name: FindBlockingSessions :many
+SELECT b.pid::integer AS pid, b.username::text AS username, b.application::text AS application, b.client::text AS client, b.state::text AS state,
+       b.seconds::double precision AS seconds
+  FROM orisun.find_blocking_sessions(p_pid => @pid::integer) b;

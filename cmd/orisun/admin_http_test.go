@@ -68,6 +68,7 @@ func readyz(t *testing.T, server *process) (status int, answer readinessAnswer) 
 
 func TestReadinessTellsWhatIsWrongAndHealthThatTheProcessLives(t *testing.T) {
 	config := pgtest.Clone(t)
+	executeOn(t, config, "GRANT CREATE ON SCHEMA public TO PUBLIC")
 	server := launch(t, environment(t.TempDir(), append(outside(config), "ORISUN_ADMIN_HOST=")...)) // calls come in by HTTP, too
 	status, answer := readyz(t, server)
 	if status != http.StatusOK || !answer.Ready || !answer.Serving.OK {
@@ -78,8 +79,9 @@ func TestReadinessTellsWhatIsWrongAndHealthThatTheProcessLives(t *testing.T) {
 			t.Errorf("check %s: %+v", name, answer.Checks[name])
 		}
 	}
-	if warnings := strings.Join(answer.Warnings, "; "); !strings.Contains(warnings, "default password") || !strings.Contains(warnings, "fsync") {
-		t.Errorf("warnings %q: the tests' PostgreSQL has no fsync, and the password is the default one", warnings)
+	if warnings := strings.Join(answer.Warnings, "; "); !strings.Contains(warnings, "default password") || !strings.Contains(warnings, "fsync") ||
+		!strings.Contains(warnings, "REVOKE CREATE ON SCHEMA public FROM PUBLIC") {
+		t.Errorf("warnings %q: the tests' PostgreSQL has no fsync, the password is the default one, and every role may create in schema public", warnings)
 	}
 
 	for name, header := range map[string][]string{

@@ -4,6 +4,7 @@ import (
 	"context"
 	"sync"
 
+	middleware "github.com/grpc-ecosystem/go-grpc-middleware/v2"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/encoding"
@@ -93,7 +94,9 @@ func (d *door) interceptStream(service any, stream grpc.ServerStream, info *grpc
 			return err
 		}
 		defer behind.pass.leave()
-		return handler(service, authenticated)
+		return handler(service, &middleware.WrappedServerStream{
+			ServerStream: authenticated, WrappedContext: inflight.NewContext(authenticated.Context(), behind.pass.call),
+		})
 	})
 }
 

@@ -27,14 +27,20 @@ func (s *Server) warnOfUnsafeSettings(ctx context.Context, pool *pgxpool.Pool) e
 	return err
 }
 
-// warnOfOpenSchemas warns of each boundary's schema in which every role may create objects.
-func (s *Server) warnOfOpenSchemas(ctx context.Context, pool *pgxpool.Pool) error {
+// openSchemas are those of boundaries in which every role may create objects.
+func openSchemas(ctx context.Context, pool *pgxpool.Pool) ([]string, error) {
 	schemas, err := db.New().FindOpenSchemas(ctx, pool)
 	if err != nil {
-		return fmt.Errorf("look at the rights on schemas: %w", err)
+		return nil, fmt.Errorf("look at the rights on schemas: %w", err)
 	}
+	return schemas, nil
+}
+
+// warnOfOpenSchemas warns of each of them in the log.
+func (s *Server) warnOfOpenSchemas(ctx context.Context, pool *pgxpool.Pool) error {
+	schemas, err := openSchemas(ctx, pool)
 	for _, schema := range schemas {
 		s.log.Warn("every role may create objects in a boundary's schema: REVOKE CREATE ON SCHEMA … FROM PUBLIC", "schema", schema)
 	}
-	return nil
+	return err
 }

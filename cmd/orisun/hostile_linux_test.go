@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -23,6 +24,7 @@ import (
 	"google.golang.org/grpc/mem"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/oexza/orisun/migrations/pgtest"
@@ -360,5 +362,96 @@ func TestASaveCountsAsPostgreSQLPrintsIt(t *testing.T) {
 	save.Events = save.Events[:2]
 	if _, err := store.SaveEvents(t.Context(), save); err != nil {
 		t.Errorf("two of its events: %v", err)
+	}
+}
+
+// largestQuery is the largest criteria that a request may have: 1,024 tags with the longest keys and values, of which all keys differ.
+func largestQuery() *orisunpb.Query {
+	query := &orisunpb.Query{}
+	for c := range 32 {
+		criterion := &orisunpb.Criterion{}
+		for k := range 32 {
+			key := fmt.Sprintf("%03d%03d", c, k) + strings.Repeat("k", 250)
+			criterion.Tags = append(criterion.Tags, &orisunpb.Tag{Key: key, Value: strings.Repeat("<", 4096)})
+		}
+		query.Criteria = append(query.Criteria, criterion)
+	}
+	return query
+}
+
+func TestSubscriptionsWithTheLargestCriteriaCountAgainstTheirCaller(t *testing.T) {
+	server := launch(t, environment(t.TempDir(), outside(pgtest.Clone(t))...))
+	hostile, neighbour := connect(t, server.address), anotherUser(t, server, "neighbour", "user")
+	ctx, cancel := context.WithCancel(t.Context())
+	var subscribed sync.WaitGroup
+	var refused atomic.Int32
+	wantGrowth(t, "40 subscriptions with 1,024 tags of 4 kB", server, 400<<20, func() {
+		for range 40 {
+			subscribed.Go(func() {
+				stream, err := hostile.CatchUpSubscribeToEvents(ctx, &orisunpb.CatchUpSubscribeToEventStoreRequest{Boundary: followedBoundary, Query: largestQuery()})
+				if err == nil {
+					_, err = stream.Recv()
+				}
+				switch {
+				case status.Code(err) == codes.ResourceExhausted && strings.Contains(err.Error(), "ORISUN_GRPC_MAX_BYTES_IN_FLIGHT"):
+					refused.Add(1)
+				case ctx.Err() == nil:
+					t.Error(err)
+				}
+			})
+		}
+		waitFor(t, func() bool { return refused.Load() >= 36 })
+	})
+	defer subscribed.Wait()
+	defer cancel()
+	stream := open(t, neighbour)
+	save(t, neighbour, "w", 0, 1)
+	if event, err := stream.Recv(); err != nil || event.GetEventType() == "" {
+		t.Errorf("the neighbour's subscription: %v, %v", event, err)
+	}
+}
+
+func TestTagsOfARequestAreBounded(t *testing.T) {
+	server := launch(t, environment(t.TempDir(), outside(pgtest.Clone(t))...))
+	store := connect(t, server.address)
+	query := unindexed(129) // 1,032 tags
+	refused := func(call, path string, err error) {
+		t.Helper()
+		want := path + ".tags: has 1032 elements in the request, at most 1024 are allowed"
+		if status.Code(err) != codes.InvalidArgument || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, wanted %s", call, err, want)
+		}
+	}
+	_, err := store.GetEvents(t.Context(), &orisunpb.GetEventsRequest{Boundary: followedBoundary, Query: query})
+	refused("GetEvents", "query.criteria", err)
+	_, err = store.GetLatestByCriteria(t.Context(), &orisunpb.GetLatestByCriteriaRequest{Boundary: followedBoundary, Criteria: query.GetCriteria()})
+	refused("GetLatestByCriteria", "criteria", err)
+	stream, err := store.CatchUpSubscribeToEvents(t.Context(), &orisunpb.CatchUpSubscribeToEventStoreRequest{Boundary: followedBoundary, Query: query})
+	if err == nil {
+		_, err = stream.Recv()
+	}
+	refused("CatchUpSubscribeToEvents", "query.criteria", err)
+	save := &orisunpb.SaveEventsRequest{
+		Boundary: followedBoundary, Query: &orisunpb.SaveQuery{SubsetQuery: query},
+		Events: []*orisunpb.EventToSave{{EventId: "a", EventType: "T"}},
+	}
+	_, err = store.SaveEvents(t.Context(), save)
+	refused("SaveEvents", "query.subset_query.criteria", err)
+
+	text, err := protojson.Marshal(&orisunpb.GetEventsRequest{Boundary: followedBoundary, Query: query})
+	if err != nil {
+		t.Fatal(err)
+	}
+	code, _, answer := post(t, server, "orisun.EventStore/GetEvents", "YWRtaW46Y2hhbmdlaXQ=", gzipped(t, bytes.NewReader(text)))
+	if code != http.StatusBadRequest || !strings.Contains(answer, "query.criteria.tags: has 1032 elements") {
+		t.Errorf("by HTTP: %d %s", code, answer)
+	}
+
+	query.Criteria = query.GetCriteria()[:128]
+	if _, err := store.SaveEvents(t.Context(), save); err != nil {
+		t.Errorf("a save with 1,024 tags: %v", err)
+	}
+	if page, err := store.GetEvents(t.Context(), &orisunpb.GetEventsRequest{Boundary: followedBoundary, Query: query}); err != nil || len(page.GetEvents()) != 0 {
+		t.Errorf("a page by 1,024 tags: %v, %v", page, err)
 	}
 }

@@ -54,6 +54,7 @@ type readiness struct {
 	unsafe   func(context.Context) ([]string, error)
 	rights   func(context.Context) ([]string, error)
 	isOpen   func(context.Context) (bool, error)
+	open     func(context.Context) ([]string, error) // schemas in which every role may create objects
 }
 
 type readinessCheck struct {
@@ -114,6 +115,7 @@ func (r *readiness) restOn(pool *pgxpool.Pool, streams *streaming, callers *call
 	r.isOpen = callers.defaultPasswordIsOpen
 	r.unsafe = func(ctx context.Context) ([]string, error) { return unsafeSettings(ctx, pool) }
 	r.rights = rightsOf(pool)
+	r.open = func(ctx context.Context) ([]string, error) { return openSchemas(ctx, pool) }
 }
 
 // cachedFor repeats a check that succeeded only after some time.
@@ -306,6 +308,15 @@ func (r *readiness) warnings(ctx context.Context) []string {
 			warnings = append(warnings, "the rights of the server's role in PostgreSQL are unknown: "+err.Error())
 		} else if len(missing) > 0 {
 			warnings = append(warnings, "the server's role lacks rights in PostgreSQL: "+strings.Join(missing, "; "))
+		}
+	}
+	if r.open != nil {
+		schemas, err := r.open(ctx)
+		for _, schema := range schemas {
+			warnings = append(warnings, "every role may create objects in schema "+schema+", which is a boundary's: REVOKE CREATE ON SCHEMA "+schema+" FROM PUBLIC")
+		}
+		if err != nil {
+			warnings = append(warnings, "the rights on schemas are unknown: "+err.Error())
 		}
 	}
 	if r.isOpen != nil {
