@@ -19,13 +19,13 @@ import (
 	orisunpb "github.com/oexza/orisun/proto"
 )
 
-// psql is a person's session. Statements are typed into it, and what it prints is read.
-type psql struct {
+// psqlSession is a person's session. Statements are typed into it, and what it prints is read.
+type psqlSession struct {
 	in  io.WriteCloser
 	out *bufio.Reader
 }
 
-func openPsql(t *testing.T, config *pgx.ConnConfig) *psql {
+func openPsql(t *testing.T, config *pgx.ConnConfig) *psqlSession {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), "psql", "-X", "-At", "-h", config.Host, "-p", strconv.Itoa(int(config.Port)), "-U", config.User, config.Database)
 	cmd.Env = append(os.Environ(), "PGPASSWORD="+config.Password)
@@ -49,11 +49,11 @@ func openPsql(t *testing.T, config *pgx.ConnConfig) *psql {
 			t.Error(err)
 		}
 	})
-	return &psql{in, bufio.NewReader(out)}
+	return &psqlSession{in, bufio.NewReader(out)}
 }
 
 // run types a statement and returns the first line that it prints.
-func (p *psql) run(t *testing.T, statement string) string {
+func (p *psqlSession) run(t *testing.T, statement string) string {
 	t.Helper()
 	if _, err := io.WriteString(p.in, statement+";\n"); err != nil {
 		t.Fatal(err)
