@@ -442,7 +442,7 @@ func TestTagsOfARequestAreBounded(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	code, _, answer := post(t, server, "orisun.EventStore/GetEvents", "YWRtaW46Y2hhbmdlaXQ=", gzipped(t, bytes.NewReader(text)))
+	code, _, answer := post(t, server, "orisun.EventStore/GetEvents", "YWRtaW46Y2hhbmdlaXQ=", gzipped(t, string(text)))
 	if code != http.StatusBadRequest || !strings.Contains(answer, "query.criteria.tags: has 1032 elements") {
 		t.Errorf("by HTTP: %d %s", code, answer)
 	}
