@@ -19,11 +19,11 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
-	"github.com/oexza/orisun/server/jetstream"
 	"github.com/oexza/orisun/db"
 	"github.com/oexza/orisun/db/boundary"
 	"github.com/oexza/orisun/migrations/pgtest"
 	orisunpb "github.com/oexza/orisun/proto"
+	"github.com/oexza/orisun/server/jetstream"
 )
 
 const feedBoundary = "bank"

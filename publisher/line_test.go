@@ -12,8 +12,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
-	embedded "github.com/oexza/orisun/server/jetstream"
 	orisunpb "github.com/oexza/orisun/proto"
+	embedded "github.com/oexza/orisun/server/jetstream"
 )
 
 // startJetStream is a NATS server for the test, and a connection on which what is published gets between messages without fail.

@@ -15,12 +15,12 @@ import (
 	"google.golang.org/protobuf/testing/protocmp"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
-	embedded "github.com/oexza/orisun/server/jetstream"
 	"github.com/oexza/orisun/db"
 	own "github.com/oexza/orisun/db/boundary"
 	"github.com/oexza/orisun/migrations/pgtest"
 	orisunpb "github.com/oexza/orisun/proto"
 	"github.com/oexza/orisun/publisher"
+	embedded "github.com/oexza/orisun/server/jetstream"
 )
 
 // patience bounds every wait of the tests: it is reached only when something is broken.

@@ -22,8 +22,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
-	"github.com/oexza/orisun/server/postgres"
 	"github.com/oexza/orisun/migrations"
+	"github.com/oexza/orisun/server/postgres"
 )
 
 const template = "orisun_template"
