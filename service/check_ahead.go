@@ -15,6 +15,8 @@ import (
 const (
 	// aheadTail is how many events a check without an index reads under the boundary's lock: so many take some milliseconds.
 	aheadTail = 4096
+	// aheadWork is how many events times tags such a check may compare.
+	aheadWork = 8 * aheadTail
 	// aheadWindow is how many events a check ahead reads with one statement.
 	aheadWindow = 8192
 )
@@ -54,7 +56,14 @@ func (s *EventStore) needsCheckAhead(ctx context.Context, in *orisunpb.SaveEvent
 		return false
 	}
 	last, err := s.lastPosition(ctx, in.GetBoundary())
-	return err == nil && last.GlobalID-expectedPosition(in).GetGlobalId() > aheadTail
+	if err != nil {
+		return false
+	}
+	tail, tags := last.GlobalID-expectedPosition(in).GetGlobalId(), 0
+	for _, criterion := range contextOf(in) {
+		tags += len(criterion.GetTags())
+	}
+	return tail > aheadTail || tail*int64(tags) > aheadWork
 }
 
 // checkAhead looks for a conflicting event as a read does, without the boundary's lock and in short statements. It returns the request with an

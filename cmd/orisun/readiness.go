@@ -118,7 +118,8 @@ func (r *readiness) restOn(pool *pgxpool.Pool, streams *streaming, callers *call
 	r.open = func(ctx context.Context) ([]string, error) { return openSchemas(ctx, pool) }
 }
 
-// cachedFor repeats a check that succeeded only after some time.
+// cachedFor repeats a check that succeeded only after some time. A check that does not end in time changes nothing then: a PostgreSQL that is busy has
+// the schema that it had.
 func cachedFor(age time.Duration, check func(context.Context) error) func(context.Context) error {
 	var succeeded time.Time
 	return func(ctx context.Context) error {
@@ -128,6 +129,9 @@ func cachedFor(age time.Duration, check func(context.Context) error) func(contex
 		err := check(ctx)
 		if err == nil {
 			succeeded = time.Now()
+		}
+		if ctx.Err() != nil && !succeeded.IsZero() {
+			return nil
 		}
 		return err
 	}

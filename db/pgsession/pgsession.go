@@ -52,6 +52,8 @@ var Planning = Settings{
 	"plan_cache_mode": "force_generic_plan",
 	"enable_seqscan":  "off", "enable_bitmapscan": "off", "enable_sort": "off",
 	"enable_indexscan": "on", "enable_indexonlyscan": "on", "enable_nestloop": "on",
+	// A caller's share of connections is its share of processors.
+	"max_parallel_workers_per_gather": "0",
 }
 
 // Leases is what the session sets that holds a node's leases.
