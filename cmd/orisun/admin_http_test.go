@@ -11,13 +11,12 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"testing/synctest"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 
 	"github.com/oexza/orisun/migrations/pgtest"
 	orisunpb "github.com/oexza/orisun/proto"
+	"github.com/oexza/orisun/server/httpapi"
 )
 
 // ask makes an HTTP request with the default credentials and reads the answer.
@@ -57,7 +56,7 @@ func request(t *testing.T, method, url, body string, header ...string) *http.Res
 	return response
 }
 
-func readyz(t *testing.T, server *process) (status int, answer readinessAnswer) {
+func readyz(t *testing.T, server *process) (status int, answer httpapi.ReadinessAnswer) {
 	t.Helper()
 	status, text := ask(t, http.MethodGet, "http://"+server.http+"/readyz", "")
 	if err := json.Unmarshal([]byte(text), &answer); err != nil {
@@ -138,27 +137,6 @@ func TestReadinessTellsWhatIsWrongAndHealthThatTheProcessLives(t *testing.T) {
 }
 
 // JetStream takes all the time of a look while it has no leader.
-func TestACheckThatDoesNotAnswerKeepsNothingElseFromBeingTold(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		r := newReadiness(nil)
-		ask := func(ctx context.Context) error {
-			<-time.After(time.Millisecond) // the bubble's clock
-			return ctx.Err()
-		}
-		r.checks = []readinessCheck{
-			{"silent", false, func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }},
-			{"good", true, ask},
-		}
-		r.isOpen = func(ctx context.Context) (bool, error) { return true, ask(ctx) }
-		r.look(t.Context(), newDrainingHealth())
-		r.enter("")
-		answer := r.ask(t.Context())
-		if told := strings.Join(answer.Warnings, "; "); !answer.Ready || answer.Checks["silent"].OK || !answer.Checks["good"].OK || !strings.Contains(told, "has the default password") {
-			t.Errorf("%+v", answer)
-		}
-	})
-}
-
 func TestADrainIsToldToProbesAndLetsCallsByHTTPFinish(t *testing.T) {
 	config := pgtest.Clone(t)
 	server := launch(t, environment(t.TempDir(), outside(config)...))

@@ -16,6 +16,7 @@ import (
 	"github.com/oexza/orisun/migrations/pgtest"
 	orisunpb "github.com/oexza/orisun/proto"
 	"github.com/oexza/orisun/publisher"
+	"github.com/oexza/orisun/server/eventtest"
 )
 
 // TestABoundaryCreatedOnOneNodeServesOnEveryNode: saved to, subscribed to and published, by whichever node lives, and after restarts.
@@ -44,13 +45,13 @@ func TestABoundaryCreatedOnOneNodeServesOnEveryNode(t *testing.T) {
 		t.Errorf("orisun boundary create: %s", out.String())
 	}
 
-	live := subscribe(t, other, &orisunpb.CatchUpSubscribeToEventStoreRequest{Boundary: "orders"})
+	live := eventtest.Subscribe(t, other, &orisunpb.CatchUpSubscribeToEventStoreRequest{Boundary: "orders"})
 	for i, client := range []orisunpb.EventStoreClient{other, own} {
 		if _, err := client.SaveEvents(t.Context(), order(strconv.Itoa(i))); err != nil {
 			t.Fatal(err)
 		}
 	}
-	live.reaches("1")
+	live.Reaches("1")
 	wantPublished(t, streams, 2)
 	if took := time.Since(created); took > limit {
 		t.Errorf("it took %v until another node served and published the boundary, at most %v are allowed", took, limit)

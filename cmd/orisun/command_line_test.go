@@ -12,6 +12,7 @@ import (
 
 	"github.com/oexza/orisun/migrations/pgtest"
 	"github.com/oexza/orisun/server/config"
+	"github.com/oexza/orisun/server/eventtest"
 )
 
 func TestAWrongCommandLineEndsWithTwoAndSaysWhatWasMeant(t *testing.T) {
@@ -182,9 +183,9 @@ func TestEveryCommandPrintsTheSameJSON(t *testing.T) {
 
 func TestGetAllPrintsEveryPage(t *testing.T) {
 	server := launch(t, environment(t.TempDir()))
-	save(t, connect(t, server.address), "w", 0, 2*allCount+1)
+	eventtest.Save(t, connect(t, server.address), "w", 0, 2*allCount+1)
 	for args, want := range map[string]int{"--all": 2*allCount + 2, "--all --json": 2*allCount + 1, "--all --desc --where odd=true --json": allCount, "--all --after 2001/1999 --json": 1} {
-		code, out, errOut := runOrisun(t, server, "", append([]string{"get", followedBoundary}, strings.Fields(args)...)...)
+		code, out, errOut := runOrisun(t, server, "", append([]string{"get", eventtest.Boundary}, strings.Fields(args)...)...)
 		if n := strings.Count(out, "\n"); code != 0 || n != want {
 			t.Errorf("get %s: exit code %d, %d lines, want %d: %s", args, code, n, want, errOut)
 		}

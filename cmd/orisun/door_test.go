@@ -17,6 +17,7 @@ import (
 
 	"github.com/oexza/orisun/migrations/pgtest"
 	orisunpb "github.com/oexza/orisun/proto"
+	"github.com/oexza/orisun/server/transport"
 )
 
 func TestTheCallsOfAConnectionBeyondItsLimitWaitAndHoldUpNoOther(t *testing.T) {
@@ -62,7 +63,7 @@ func TestAnAddressHasSoManyCallsWithoutCredentials(t *testing.T) {
 	server := launch(t, environment(t.TempDir(), outside(pgtest.Clone(t))...))
 	conn := dial(t, server.address)
 	health := healthpb.NewHealthClient(conn)
-	for range maxOpenCalls {
+	for range transport.MaxOpenCalls {
 		watch, err := health.Watch(t.Context(), &healthpb.HealthCheckRequest{})
 		if err == nil {
 			_, err = watch.Recv()
@@ -93,7 +94,7 @@ func TestRequestsMayComeInGzipAndHeadersAreShort(t *testing.T) {
 	if err != nil || len(page.GetEvents()) != 1 || page.GetEvents()[0].GetData() != data {
 		t.Errorf("what was sent in gzip is read as %v, %v", page, err)
 	}
-	long := metadata.AppendToOutgoingContext(t.Context(), "pad", strings.Repeat("x", maxHeaderBytes))
+	long := metadata.AppendToOutgoingContext(t.Context(), "pad", strings.Repeat("x", transport.MaxHeaderBytes))
 	if _, err := store.Ping(long, &orisunpb.PingRequest{}); err == nil {
 		t.Error("headers of more than 16 kB are taken")
 	}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/oexza/orisun/migrations/pgtest"
 	orisunpb "github.com/oexza/orisun/proto"
+	"github.com/oexza/orisun/server/eventtest"
 )
 
 // TestAClientThatStopsReadingHoldsUpNoShutdown: nor does one that watches the health. A save in flight, which waits for a lock beyond the streams'
@@ -25,8 +26,8 @@ func TestAClientThatStopsReadingHoldsUpNoShutdown(t *testing.T) {
 	server := launch(t, environment(t.TempDir(), append(outside(database), "ORISUN_SHUTDOWN_TIMEOUT="+timeout.String())...))
 	client := connect(t, server.address)
 	saveMoreThanAConnectionHolds(t, client)
-	stalled := open(t, connect(t, server.address))
-	if !expect(t, stalled, 0) {
+	stalled := eventtest.Open(t, connect(t, server.address))
+	if !eventtest.Expect(t, stalled, 0) {
 		return
 	}
 	watch, err := healthpb.NewHealthClient(dial(t, server.address)).Watch(t.Context(), &healthpb.HealthCheckRequest{})
@@ -40,7 +41,7 @@ func TestAClientThatStopsReadingHoldsUpNoShutdown(t *testing.T) {
 	saved := make(chan error, 1)
 	go func() {
 		_, err := client.SaveEvents(context.Background(), &orisunpb.SaveEventsRequest{
-			Boundary: followedBoundary, Events: []*orisunpb.EventToSave{{EventId: "late", EventType: "T", Data: `{}`}},
+			Boundary: eventtest.Boundary, Events: []*orisunpb.EventToSave{{EventId: "late", EventType: "T", Data: `{}`}},
 		})
 		saved <- err
 	}()
@@ -65,7 +66,7 @@ const manyEvents = 2000
 
 func saveMoreThanAConnectionHolds(t *testing.T, client orisunpb.EventStoreClient) {
 	t.Helper()
-	request := &orisunpb.SaveEventsRequest{Boundary: followedBoundary}
+	request := &orisunpb.SaveEventsRequest{Boundary: eventtest.Boundary}
 	for i := range manyEvents {
 		request.Events = append(request.Events, &orisunpb.EventToSave{EventId: strconv.Itoa(i), EventType: "T", Data: `{"pad": "` + strings.Repeat("x", 10_000) + `"}`})
 	}
@@ -83,7 +84,7 @@ func TestAStreamByHTTPWhoseClientStopsReadingHoldsUpNoShutdown(t *testing.T) {
 	for _, protocol := range []func(*http.Protocols){
 		func(p *http.Protocols) { p.SetHTTP1(true) }, func(p *http.Protocols) { p.SetUnencryptedHTTP2(true) },
 	} {
-		stall(t, server, protocol, "CatchUpSubscribeToEvents", `{"boundary":"`+followedBoundary+`","afterPosition":{"transactionId":"-1","globalId":"-1"}}`)
+		stall(t, server, protocol, "CatchUpSubscribeToEvents", `{"boundary":"`+eventtest.Boundary+`","afterPosition":{"transactionId":"-1","globalId":"-1"}}`)
 		before = waitUntilItStalls(t, server, before)
 	}
 	server.stop(t, syscall.SIGTERM) // fails when it does not end well within startTimeout
@@ -92,7 +93,7 @@ func TestAStreamByHTTPWhoseClientStopsReadingHoldsUpNoShutdown(t *testing.T) {
 // waitUntilItStalls returns how many events were delivered when one more subscription than before does not go on, for a second, though it has not had all.
 func waitUntilItStalls(t *testing.T, server *process, before int) (delivered int) {
 	t.Helper()
-	count := regexp.MustCompile(`(?m)^orisun_feed_deliveries_total\{.*orisun_boundary="` + followedBoundary + `".* (\S+)$`)
+	count := regexp.MustCompile(`(?m)^orisun_feed_deliveries_total\{.*orisun_boundary="` + eventtest.Boundary + `".* (\S+)$`)
 	moved := time.Now()
 	waitFor(t, func() bool {
 		_, metrics := ask(t, http.MethodGet, "http://"+server.http+"/metrics", "")
@@ -119,7 +120,7 @@ func waitUntilItStalls(t *testing.T, server *process, before int) (delivered int
 func TestAnAnswerByHTTPThatNobodyReadsIsCutWhenTheTimeToDrainIsOver(t *testing.T) {
 	server := launch(t, environment(t.TempDir(), append(outside(pgtest.Clone(t)), "ORISUN_SHUTDOWN_TIMEOUT=200ms")...))
 	saveMoreThanAConnectionHolds(t, connect(t, server.address))
-	stall(t, server, func(p *http.Protocols) { p.SetHTTP1(true) }, "GetEvents", `{"boundary":"`+followedBoundary+`","count":2000,"direction":"ASC"}`)
+	stall(t, server, func(p *http.Protocols) { p.SetHTTP1(true) }, "GetEvents", `{"boundary":"`+eventtest.Boundary+`","count":2000,"direction":"ASC"}`)
 	server.signal(t, syscall.SIGTERM)
 	err := <-server.exited
 	server.exited <- nil
@@ -138,7 +139,7 @@ func stall(t *testing.T, server *process, protocol func(*http.Protocols), method
 		t.Fatal(err)
 	}
 	call.SetBasicAuth("admin", "changeit")
-	call.Header.Set("Content-Type", jsonType)
+	call.Header.Set("Content-Type", "application/json")
 	answer, err := transport.RoundTrip(call)
 	if err != nil {
 		t.Fatal(err)
@@ -166,7 +167,7 @@ func lockBoundary(t *testing.T, database *pgx.ConnConfig) (release func()) {
 			t.Error(err)
 		}
 	})
-	for _, statement := range []string{"BEGIN", `SELECT orisun.lock_positions((SELECT number FROM orisun.boundary WHERE name = '` + followedBoundary + `'))`} {
+	for _, statement := range []string{"BEGIN", `SELECT orisun.lock_positions((SELECT number FROM orisun.boundary WHERE name = '` + eventtest.Boundary + `'))`} {
 		if _, err := conn.Exec(t.Context(), statement); err != nil {
 			t.Fatal(err)
 		}

@@ -18,6 +18,7 @@ import (
 
 	"github.com/oexza/orisun/migrations/pgtest"
 	orisunpb "github.com/oexza/orisun/proto"
+	"github.com/oexza/orisun/server/eventtest"
 )
 
 // saveLarge saves an event that PostgreSQL cannot make small, and notes where it is.
@@ -27,7 +28,7 @@ func saveLarge(ctx context.Context, store orisunpb.EventStoreClient, acks *ackno
 		noise[i] = byte('a' + rand.N(26))
 	}
 	answer, err := store.SaveEvents(ctx, &orisunpb.SaveEventsRequest{
-		Boundary: followedBoundary, Events: []*orisunpb.EventToSave{{EventId: id, EventType: "Large", Data: fmt.Sprintf(`{"noise": %q}`, noise)}},
+		Boundary: eventtest.Boundary, Events: []*orisunpb.EventToSave{{EventId: id, EventType: "Large", Data: fmt.Sprintf(`{"noise": %q}`, noise)}},
 	})
 	if err == nil {
 		acks.note(id, answer.GetLogPosition().GetGlobalId())
@@ -79,7 +80,7 @@ func TestAFullDiskAtPostgreSQLIsAPause(t *testing.T) {
 	if code != http.StatusOK || ready.Checks["saves"].OK || !strings.Contains(ready.Checks["saves"].Reason, "No space left on device") {
 		t.Errorf("/readyz: %d, %+v", code, ready)
 	}
-	page, err := store.GetEvents(t.Context(), &orisunpb.GetEventsRequest{Boundary: followedBoundary})
+	page, err := store.GetEvents(t.Context(), &orisunpb.GetEventsRequest{Boundary: eventtest.Boundary})
 	if err != nil || len(page.GetEvents()) < 1 {
 		t.Errorf("a question: %v, %v", page, err)
 	}
@@ -154,7 +155,7 @@ func TestAFullDiskAtJetStreamHoldsUpNobodyAndHealsByItself(t *testing.T) {
 	disk := newSmallDisk(t, "24m")
 	server := launch(t, environment(t.TempDir(), append(outside(pgtest.Clone(t)), "ORISUN_NATS_STORE_DIR="+disk.dir)...), disk.enter...)
 	store := connect(t, server.address)
-	followed := open(t, store)
+	followed := eventtest.Open(t, store)
 	saved := 0
 	saveMore := func() {
 		t.Helper()
@@ -162,7 +163,7 @@ func TestAFullDiskAtJetStreamHoldsUpNobodyAndHealsByItself(t *testing.T) {
 		if err := saveLarge(t.Context(), store, acks, strconv.Itoa(saved), 20_000); err != nil {
 			t.Fatal(err)
 		}
-		if acks.positions[strconv.Itoa(saved)] != int64(saved) || !expect(t, followed, saved) {
+		if acks.positions[strconv.Itoa(saved)] != int64(saved) || !eventtest.Expect(t, followed, saved) {
 			t.Fatalf("event %d is saved at %v", saved, acks.positions)
 		}
 		saved++
@@ -170,7 +171,7 @@ func TestAFullDiskAtJetStreamHoldsUpNobodyAndHealsByItself(t *testing.T) {
 	for range 10 {
 		saveMore()
 	}
-	anew := regexp.MustCompile(`"msg":"making the stream anew","boundary":"` + followedBoundary + `",`)
+	anew := regexp.MustCompile(`"msg":"making the stream anew","boundary":"` + eventtest.Boundary + `",`)
 	// What JetStream gives back, when it makes the stream anew, is filled as well.
 	waitFor(t, func() bool {
 		disk.fill(t, 0)
@@ -183,7 +184,7 @@ func TestAFullDiskAtJetStreamHoldsUpNobodyAndHealsByItself(t *testing.T) {
 		code, ready := readyz(t, server)
 		return code == http.StatusOK && !ready.Checks["jetstream"].OK && strings.Contains(ready.Checks["jetstream"].Reason, "no space left on device")
 	})
-	for text, most := range map[string]int{"NATS: ": 1, `again","boundary":"` + followedBoundary: 1, `anew","boundary":"` + followedBoundary: 1} {
+	for text, most := range map[string]int{"NATS: ": 1, `again","boundary":"` + eventtest.Boundary: 1, `anew","boundary":"` + eventtest.Boundary: 1} {
 		if n := told(server.logged(), text); n != most {
 			t.Errorf("%q is told %d times:\n%s", text, n, strings.Join(problems(server.logged()), ""))
 		}

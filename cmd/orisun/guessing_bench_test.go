@@ -24,6 +24,7 @@ import (
 
 	"github.com/oexza/orisun/migrations/pgtest"
 	orisunpb "github.com/oexza/orisun/proto"
+	"github.com/oexza/orisun/server/eventtest"
 )
 
 const (
@@ -175,7 +176,7 @@ func (g *goodCaller) call(b *testing.B, during time.Duration) (l latencies) {
 	for end := time.Now().Add(during); time.Now().Before(end); {
 		g.saved++
 		begun := time.Now()
-		_, err := g.calls.SaveEvents(g.ctx, &orisunpb.SaveEventsRequest{Boundary: followedBoundary, Events: []*orisunpb.EventToSave{
+		_, err := g.calls.SaveEvents(g.ctx, &orisunpb.SaveEventsRequest{Boundary: eventtest.Boundary, Events: []*orisunpb.EventToSave{
 			{EventId: "good-" + strconv.Itoa(g.saved), EventType: "T", Data: `{}`},
 		}})
 		l.saves = append(l.saves, time.Since(begun))

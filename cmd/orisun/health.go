@@ -83,7 +83,7 @@ func checkReady(ctx context.Context, url string) (err error) {
 		return fmt.Errorf("not ready: %w", err)
 	}
 	defer func() { err = errors.Join(err, response.Body.Close()) }()
-	var answer readinessAnswer
+	var answer struct{ Ready bool }
 	if err := json.NewDecoder(response.Body).Decode(&answer); err != nil {
 		return fmt.Errorf("not ready: %s answers %s, which is no answer of an Orisun server: %w", url, response.Status, err)
 	}

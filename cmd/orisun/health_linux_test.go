@@ -8,11 +8,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"syscall"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
@@ -127,53 +124,4 @@ func childrenOf(t *testing.T, parent int) (children []int) {
 		t.Fatalf("process %d has no children", parent)
 	}
 	return children
-}
-
-// servingAt is the health that a watch of readiness reports, and when it changed.
-type servingAt struct {
-	serving bool
-	changed time.Time
-}
-
-func (s *servingAt) SetServing(serving bool) {
-	if s.serving != serving {
-		s.serving, s.changed = serving, time.Now()
-	}
-}
-
-func TestAStopOfPostgreSQLAndItsReturnAreNoticedWithinTwoSeconds(t *testing.T) {
-	const limit = 2 * time.Second
-	for offset := time.Duration(0); offset < readinessPeriod+readinessLimit; offset += 50 * time.Millisecond {
-		synctest.Test(t, func(t *testing.T) {
-			var silent atomic.Bool
-			r := newReadiness(nil)
-			r.checks = []readinessCheck{{"postgresql", true, func(ctx context.Context) error {
-				if !silent.Load() {
-					return nil
-				}
-				<-ctx.Done() // as a query to a process that is stopped
-				return ctx.Err()
-			}}}
-			var health servingAt
-			ctx, cancel := context.WithCancel(t.Context())
-			var watch sync.WaitGroup
-			watch.Go(r.ready(ctx, &health))
-			defer watch.Wait()
-			defer cancel()
-			for range 3 {
-				<-time.After(10*readinessPeriod + offset) // the bubble's clock
-				stopped := !silent.Load()
-				silent.Store(stopped)
-				began := time.Now()
-				<-time.After(limit)
-				synctest.Wait()
-				if health.serving == stopped || r.ask(t.Context()).Ready == stopped {
-					t.Fatalf("offset %s: silent %t, health %t, ready %t", offset, stopped, health.serving, r.ask(t.Context()).Ready)
-				}
-				if took := health.changed.Sub(began); took >= limit {
-					t.Errorf("offset %s: noticed after %s", offset, took)
-				}
-			}
-		})
-	}
 }

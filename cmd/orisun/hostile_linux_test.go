@@ -29,6 +29,7 @@ import (
 
 	"github.com/oexza/orisun/migrations/pgtest"
 	orisunpb "github.com/oexza/orisun/proto"
+	"github.com/oexza/orisun/server/eventtest"
 )
 
 // rawCodec sends bytes as they are and receives none.
@@ -388,7 +389,7 @@ func TestSubscriptionsWithTheLargestCriteriaCountAgainstTheirCaller(t *testing.T
 	wantGrowth(t, "40 subscriptions with 1,024 tags of 4 kB", server, 400<<20, func() {
 		for range 40 {
 			subscribed.Go(func() {
-				stream, err := hostile.CatchUpSubscribeToEvents(ctx, &orisunpb.CatchUpSubscribeToEventStoreRequest{Boundary: followedBoundary, Query: largestQuery()})
+				stream, err := hostile.CatchUpSubscribeToEvents(ctx, &orisunpb.CatchUpSubscribeToEventStoreRequest{Boundary: eventtest.Boundary, Query: largestQuery()})
 				if err == nil {
 					_, err = stream.Recv()
 				}
@@ -404,8 +405,8 @@ func TestSubscriptionsWithTheLargestCriteriaCountAgainstTheirCaller(t *testing.T
 	})
 	defer subscribed.Wait()
 	defer cancel()
-	stream := open(t, neighbour)
-	save(t, neighbour, "w", 0, 1)
+	stream := eventtest.Open(t, neighbour)
+	eventtest.Save(t, neighbour, "w", 0, 1)
 	if event, err := stream.Recv(); err != nil || event.GetEventType() == "" {
 		t.Errorf("the neighbour's subscription: %v, %v", event, err)
 	}
@@ -422,23 +423,23 @@ func TestTagsOfARequestAreBounded(t *testing.T) {
 			t.Errorf("%s: %v, wanted %s", call, err, want)
 		}
 	}
-	_, err := store.GetEvents(t.Context(), &orisunpb.GetEventsRequest{Boundary: followedBoundary, Query: query})
+	_, err := store.GetEvents(t.Context(), &orisunpb.GetEventsRequest{Boundary: eventtest.Boundary, Query: query})
 	refused("GetEvents", "query.criteria", err)
-	_, err = store.GetLatestByCriteria(t.Context(), &orisunpb.GetLatestByCriteriaRequest{Boundary: followedBoundary, Criteria: query.GetCriteria()})
+	_, err = store.GetLatestByCriteria(t.Context(), &orisunpb.GetLatestByCriteriaRequest{Boundary: eventtest.Boundary, Criteria: query.GetCriteria()})
 	refused("GetLatestByCriteria", "criteria", err)
-	stream, err := store.CatchUpSubscribeToEvents(t.Context(), &orisunpb.CatchUpSubscribeToEventStoreRequest{Boundary: followedBoundary, Query: query})
+	stream, err := store.CatchUpSubscribeToEvents(t.Context(), &orisunpb.CatchUpSubscribeToEventStoreRequest{Boundary: eventtest.Boundary, Query: query})
 	if err == nil {
 		_, err = stream.Recv()
 	}
 	refused("CatchUpSubscribeToEvents", "query.criteria", err)
 	save := &orisunpb.SaveEventsRequest{
-		Boundary: followedBoundary, Query: &orisunpb.SaveQuery{SubsetQuery: query},
+		Boundary: eventtest.Boundary, Query: &orisunpb.SaveQuery{SubsetQuery: query},
 		Events: []*orisunpb.EventToSave{{EventId: "a", EventType: "T"}},
 	}
 	_, err = store.SaveEvents(t.Context(), save)
 	refused("SaveEvents", "query.subset_query.criteria", err)
 
-	text, err := protojson.Marshal(&orisunpb.GetEventsRequest{Boundary: followedBoundary, Query: query})
+	text, err := protojson.Marshal(&orisunpb.GetEventsRequest{Boundary: eventtest.Boundary, Query: query})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -451,7 +452,7 @@ func TestTagsOfARequestAreBounded(t *testing.T) {
 	if _, err := store.SaveEvents(t.Context(), save); err != nil {
 		t.Errorf("a save with 1,024 tags: %v", err)
 	}
-	if page, err := store.GetEvents(t.Context(), &orisunpb.GetEventsRequest{Boundary: followedBoundary, Query: query}); err != nil || len(page.GetEvents()) != 0 {
+	if page, err := store.GetEvents(t.Context(), &orisunpb.GetEventsRequest{Boundary: eventtest.Boundary, Query: query}); err != nil || len(page.GetEvents()) != 0 {
 		t.Errorf("a page by 1,024 tags: %v, %v", page, err)
 	}
 }

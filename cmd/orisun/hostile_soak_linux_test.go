@@ -25,6 +25,7 @@ import (
 
 	"github.com/oexza/orisun/migrations/pgtest"
 	orisunpb "github.com/oexza/orisun/proto"
+	"github.com/oexza/orisun/server/eventtest"
 )
 
 var soakFor = flag.Duration("soak.for", 20*time.Second, "TestSoak: how long hostile clients are beside the others; from a minute on their latency counts, too")
@@ -231,7 +232,7 @@ func hostileClients(t *testing.T, server *process, config *pgx.ConnConfig) []hos
 	if _, err := admin.CreateBoundary(t.Context(), &orisunpb.CreateBoundaryRequest{Name: "bulk", Placement: &orisunpb.BoundaryPlacementInput{Namespace: "public"}}); err != nil {
 		t.Fatal(err)
 	}
-	fillBoundary(t, config, followedBoundary, 50_000)
+	fillBoundary(t, config, eventtest.Boundary, 50_000)
 	store := connect(t, server.address)
 	data := `{"pad": "` + strings.Repeat("x", 900_000) + `"}`
 	for i := range 60 {
@@ -240,10 +241,10 @@ func hostileClients(t *testing.T, server *process, config *pgx.ConnConfig) []hos
 			t.Fatal(err)
 		}
 	}
-	reader := connectAs(t, server.address, "reader", "read:"+followedBoundary)
-	subscriber := connectAs(t, server.address, "subscriber", "read:"+followedBoundary)
-	writer := connectAs(t, server.address, "writer", "read:"+followedBoundary, "write:"+followedBoundary, "write:"+soakBoundary)
-	builder := connectAs(t, server.address, "builder", "admin:"+followedBoundary)
+	reader := connectAs(t, server.address, "reader", "read:"+eventtest.Boundary)
+	subscriber := connectAs(t, server.address, "subscriber", "read:"+eventtest.Boundary)
+	writer := connectAs(t, server.address, "writer", "read:"+eventtest.Boundary, "write:"+eventtest.Boundary, "write:"+soakBoundary)
+	builder := connectAs(t, server.address, "builder", "admin:"+eventtest.Boundary)
 	connectAs(t, server.address, "glutton", "read:bulk", "write:bulk")
 	const glutton = "Z2x1dHRvbjpub3QgdGhlIGRlZmF1bHQgb25l" // glutton:not the default one
 
@@ -294,7 +295,7 @@ func hostileClients(t *testing.T, server *process, config *pgx.ConnConfig) []hos
 		}},
 		{"40 reads without an index", func(ctx context.Context) {
 			atOnce(40, func() {
-				_, err := reader.GetEvents(ctx, &orisunpb.GetEventsRequest{Boundary: followedBoundary, Query: unindexed(64)})
+				_, err := reader.GetEvents(ctx, &orisunpb.GetEventsRequest{Boundary: eventtest.Boundary, Query: unindexed(64)})
 				expectCode(ctx, t, err, codes.OK, codes.DeadlineExceeded, codes.ResourceExhausted)
 			})
 		}},
@@ -302,17 +303,17 @@ func hostileClients(t *testing.T, server *process, config *pgx.ConnConfig) []hos
 			ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 			defer cancel()
 			atOnce(300, func() {
-				subscribeUntil(ctx, t, subscriber, &orisunpb.CatchUpSubscribeToEventStoreRequest{Boundary: followedBoundary, SubscriberName: fmt.Sprint("n", saves.Add(1)%2000)})
+				subscribeUntil(ctx, t, subscriber, &orisunpb.CatchUpSubscribeToEventStoreRequest{Boundary: eventtest.Boundary, SubscriberName: fmt.Sprint("n", saves.Add(1)%2000)})
 			}, func() {
 				atOnce(8, func() {
-					subscribeUntil(ctx, t, subscriber, &orisunpb.CatchUpSubscribeToEventStoreRequest{Boundary: followedBoundary, Query: largestQuery()})
+					subscribeUntil(ctx, t, subscriber, &orisunpb.CatchUpSubscribeToEventStoreRequest{Boundary: eventtest.Boundary, Query: largestQuery()})
 				})
 			})
 		}},
 		{"saves with contexts that no index serves, and with numbers that grow", func(ctx context.Context) {
 			id := fmt.Sprint("hostile ", saves.Add(1))
 			request := &orisunpb.SaveEventsRequest{
-				Boundary: followedBoundary, Query: &orisunpb.SaveQuery{Criteria: unindexed(128).GetCriteria()},
+				Boundary: eventtest.Boundary, Query: &orisunpb.SaveQuery{Criteria: unindexed(128).GetCriteria()},
 				Events: []*orisunpb.EventToSave{{EventId: id, EventType: "T", Data: `{}`}},
 			}
 			_, err := writer.SaveEvents(ctx, request)
@@ -334,9 +335,9 @@ func hostileClients(t *testing.T, server *process, config *pgx.ConnConfig) []hos
 			defer cancel()
 			atOnce(100, func() {
 				name := fmt.Sprint("i", saves.Add(1)%8)
-				_, err := builder.CreateIndex(ctx, &orisunpb.CreateIndexRequest{Boundary: followedBoundary, Name: name, Fields: []*orisunpb.IndexField{{JsonKey: name}}})
+				_, err := builder.CreateIndex(ctx, &orisunpb.CreateIndexRequest{Boundary: eventtest.Boundary, Name: name, Fields: []*orisunpb.IndexField{{JsonKey: name}}})
 				if err == nil {
-					_, err = builder.DropIndex(ctx, &orisunpb.DropIndexRequest{Boundary: followedBoundary, Name: name})
+					_, err = builder.DropIndex(ctx, &orisunpb.DropIndexRequest{Boundary: eventtest.Boundary, Name: name})
 				}
 				expectCode(ctx, t, err, codes.OK, codes.ResourceExhausted, codes.AlreadyExists, codes.NotFound, codes.Aborted, codes.FailedPrecondition)
 			}, func() {

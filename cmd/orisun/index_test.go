@@ -12,10 +12,12 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 	"google.golang.org/protobuf/proto"
 
-	"github.com/oexza/orisun/migrations/pgtest"
 	orisunpb "github.com/oexza/orisun/proto"
+	"github.com/oexza/orisun/server/eventtest"
+	"github.com/oexza/orisun/server/servertest"
 )
 
 // output is what a command printed, on both ways out, and may be read while it runs.
@@ -46,12 +48,12 @@ func runClient(ctx context.Context, out io.Writer, args ...string) error {
 }
 
 func TestIndexesFromTheCommandLine(t *testing.T) {
-	n := newNode(t, pgtest.Clone(t))
-	save(t, n.client(), "w", 0, 20)
+	n := servertest.Start(t)
+	eventtest.Save(t, orisunpb.NewEventStoreClient(n.Dial(t)), "w", 0, 20)
 	run := func(args ...string) string {
 		t.Helper()
 		var out output
-		if err := runClient(t.Context(), &out, append(args, "--server", n.address)...); err != nil {
+		if err := runClient(t.Context(), &out, append(args, "--server", n.Address)...); err != nil {
 			t.Fatalf("orisun %s: %v", strings.Join(args, " "), err)
 		}
 		// Times, sizes and the widths of columns differ from run to run, buffers from one PostgreSQL to the next.
@@ -64,13 +66,13 @@ func TestIndexesFromTheCommandLine(t *testing.T) {
 			t.Errorf("orisun %s (-want +got):\n%s", strings.Join(args, " "), diff)
 		}
 	}
-	const b = followedBoundary
+	const b = eventtest.Boundary
 	want([]string{"index", "advise", b}, "# every criterion that this node has served since it started has an index, and every index is used")
 	want([]string{"explain", b, "--where", "writer=w", "--count", "2"},
 		"CRITERION  INDEX  EVENTS  THROWN AWAY  BUFFERS",
 		"writer=w  none: orisun_test_1_orisun_es_event_pkey  2  0  …",
 		"2 events, …, planned in …, run in …")
-	if _, err := n.client().GetEvents(t.Context(), &orisunpb.GetEventsRequest{Boundary: b, Query: where("writer", "w")}); err != nil {
+	if _, err := orisunpb.NewEventStoreClient(n.Dial(t)).GetEvents(t.Context(), &orisunpb.GetEventsRequest{Boundary: b, Query: eventtest.Where("writer", "w")}); err != nil {
 		t.Fatal(err)
 	}
 	if got := run("index", "advise", b, "--min-queries", "1"); !strings.Contains(got, "\norisun index create orisun_test_1 writer --field writer\n") {
@@ -112,8 +114,13 @@ func TestIndexesFromTheCommandLine(t *testing.T) {
 }
 
 func TestAnInterruptedBuildShowsHowFarItWasAndIsGone(t *testing.T) {
-	n := newNode(t, pgtest.Clone(t))
-	tx, err := n.pool.BeginTx(t.Context(), pgx.TxOptions{IsoLevel: pgx.RepeatableRead})
+	n := servertest.Start(t)
+	pool, err := pgxpool.New(t.Context(), n.Database.ConnString())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(pool.Close)
+	tx, err := pool.BeginTx(t.Context(), pgx.TxOptions{IsoLevel: pgx.RepeatableRead})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -129,7 +136,7 @@ func TestAnInterruptedBuildShowsHowFarItWasAndIsGone(t *testing.T) {
 	var out output
 	ended := make(chan error, 1)
 	go func() {
-		ended <- runClient(ctx, &out, "index", "create", followedBoundary, "writer", "--field", "writer", "--server", n.address)
+		ended <- runClient(ctx, &out, "index", "create", eventtest.Boundary, "writer", "--field", "writer", "--server", n.Address)
 	}()
 	waitFor(t, func() bool { return strings.Contains(out.String(), "waiting for ") })
 	interrupt()
@@ -138,7 +145,7 @@ func TestAnInterruptedBuildShowsHowFarItWasAndIsGone(t *testing.T) {
 	}
 	waitFor(t, func() bool {
 		var left bool
-		if err := n.pool.QueryRow(t.Context(), `SELECT to_regclass('public.orisun_test_1_writer_idx') IS NOT NULL OR EXISTS (SELECT FROM orisun.boundary_index)`).Scan(&left); err != nil {
+		if err := pool.QueryRow(t.Context(), `SELECT to_regclass('public.orisun_test_1_writer_idx') IS NOT NULL OR EXISTS (SELECT FROM orisun.boundary_index)`).Scan(&left); err != nil {
 			t.Fatal(err)
 		}
 		return !left
@@ -146,7 +153,7 @@ func TestAnInterruptedBuildShowsHowFarItWasAndIsGone(t *testing.T) {
 }
 
 func TestWrongIndexCommandsSayWhatTheyNeed(t *testing.T) {
-	n := newNode(t, pgtest.Clone(t))
+	n := servertest.Start(t)
 	for _, c := range []struct {
 		args    string
 		misused bool
@@ -166,7 +173,7 @@ func TestWrongIndexCommandsSayWhatTheyNeed(t *testing.T) {
 		{"index create orders x --field n:INT", true, `--field is "n:INT": the type "INT" is none of TEXT, NUMERIC, BOOLEAN, TIMESTAMPTZ: write n:NUMERIC, or n:INT:TEXT if the key itself`},
 		{"index create orders x --field n:bolean", true, "write n:BOOLEAN"},
 	} {
-		err := runClient(t.Context(), &output{}, append(strings.Fields(c.args), "--server", n.address)...)
+		err := runClient(t.Context(), &output{}, append(strings.Fields(c.args), "--server", n.Address)...)
 		var misused usageError
 		if err == nil || errors.As(err, &misused) != c.misused || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("orisun %s: got %v, want %q", c.args, err, c.want)

@@ -17,6 +17,7 @@ import (
 
 	"github.com/oexza/orisun/migrations/pgtest"
 	orisunpb "github.com/oexza/orisun/proto"
+	"github.com/oexza/orisun/server/eventtest"
 )
 
 // psqlSession is a person's session. Statements are typed into it, and what it prints is read.
@@ -75,7 +76,7 @@ func TestTheLogNamesTheSessionThatHoldsABoundary(t *testing.T) {
 	pid := person.run(t, "SELECT pg_backend_pid()")
 	for round := range 2 {
 		person.run(t, "BEGIN")
-		person.run(t, fmt.Sprintf("INSERT INTO public.%s_orisun_es_event (event_id, event_type, data) VALUES ('by hand %d', 'T', '{}')", followedBoundary, round))
+		person.run(t, fmt.Sprintf("INSERT INTO public.%s_orisun_es_event (event_id, event_type, data) VALUES ('by hand %d', 'T', '{}')", eventtest.Boundary, round))
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		began := time.Now()
@@ -83,7 +84,7 @@ func TestTheLogNamesTheSessionThatHoldsABoundary(t *testing.T) {
 		for i := range 8 {
 			saving.Go(func() {
 				request := &orisunpb.SaveEventsRequest{
-					Boundary: followedBoundary, Events: []*orisunpb.EventToSave{{EventId: fmt.Sprint("save ", round, i), EventType: "T", Data: `{}`}},
+					Boundary: eventtest.Boundary, Events: []*orisunpb.EventToSave{{EventId: fmt.Sprint("save ", round, i), EventType: "T", Data: `{}`}},
 				}
 				if i%2 == 0 { // the check of which has a time limit, after which it is tried again
 					request.Query = &orisunpb.SaveQuery{Criteria: unindexed(1).GetCriteria()}
@@ -111,7 +112,7 @@ func TestTheLogNamesTheSessionThatHoldsABoundary(t *testing.T) {
 		}
 		t.Log(line)
 		for _, want := range []string{
-			`"boundary":"` + followedBoundary + `"`, `"pid":` + pid, `"user":"` + config.User + `"`, `"application":"psql"`, `"client":"socket"`,
+			`"boundary":"` + eventtest.Boundary + `"`, `"pid":` + pid, `"user":"` + config.User + `"`, `"application":"psql"`, `"client":"socket"`,
 			`"state":"idle in transaction"`, `"transaction_age":"`,
 		} {
 			if !strings.Contains(line, want) {

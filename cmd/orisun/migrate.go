@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/oexza/orisun/migrations"
+	"github.com/oexza/orisun/server"
 	"github.com/oexza/orisun/server/config"
 )
 
@@ -34,18 +35,11 @@ server's own PostgreSQL, which is started for the time being.`,
 			return err
 		}
 		ctx := command.Context()
-		server := NewServer(config, newLogger(os.Stderr, config.Logging.Level))
-		if config.PG.Embedded() {
-			own, err := server.startPostgres(ctx)
-			if err != nil {
-				return err
-			}
-			defer func() { err = errors.Join(err, server.stop(own.Stop)) }()
-		}
-		database, err := databaseConfig(config.PG)
+		database, stop, err := server.OpenDatabase(ctx, config, newLogger(os.Stderr, config.Logging.Level))
 		if err != nil {
 			return err
 		}
+		defer func() { err = errors.Join(err, stop()) }()
 		if check {
 			if err := migrations.Check(ctx, database, config.PG.MigrationsTable); err != nil {
 				return err

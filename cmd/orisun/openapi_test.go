@@ -37,44 +37,6 @@ type openAPIDocument struct {
 	}
 }
 
-func TestTheOpenAPIDocumentDescribesEveryCall(t *testing.T) {
-	description, err := openAPI()
-	if err != nil {
-		t.Fatal(err)
-	}
-	text, err := json.Marshal(description)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var document openAPIDocument
-	if err := json.Unmarshal(text, &document); err != nil {
-		t.Fatal(err)
-	}
-	ids := map[string]bool{}
-	for _, service := range services([]protoreflect.FileDescriptor{orisunpb.File_eventstore_proto, orisunpb.File_admin_proto}) {
-		for i := range service.Methods().Len() {
-			path := fmt.Sprintf("/%s/%s", service.FullName(), service.Methods().Get(i).Name())
-			operation, found := document.Paths[path]["post"]
-			if !found || operation.Summary == "" || operation.Description == "" || operation.OperationID == "" || ids[operation.OperationID] {
-				t.Errorf("%s is described by %+v: a summary, a description and an operationId of its own are needed", path, operation)
-			}
-			ids[operation.OperationID] = true
-		}
-	}
-	for _, reference := range strings.Split(string(text), `"$ref":"`)[1:] {
-		name, _, _ := strings.Cut(strings.TrimPrefix(reference, "#/components/schemas/"), `"`)
-		if _, found := document.Components.Schemas[name]; !found {
-			t.Errorf("nothing is called %s", name)
-		}
-	}
-	if text := document.Components.Schemas["SaveEventsRequest"].Properties["events"].Description; text != "1 to 10,000." {
-		t.Errorf("events of a save are described as %q", text)
-	}
-	if fields := document.Components.Schemas["GetEventsResponse"].Required; !slices.Equal(fields, []string{"events"}) {
-		t.Errorf("a page always has %q", fields)
-	}
-}
-
 // TestWhatTheOpenAPIDocumentRequiresIsWhatTheServerRefusesToMiss calls each RPC with an empty object.
 func TestWhatTheOpenAPIDocumentRequiresIsWhatTheServerRefusesToMiss(t *testing.T) {
 	server := launch(t, environment(t.TempDir()))
@@ -87,7 +49,13 @@ func TestWhatTheOpenAPIDocumentRequiresIsWhatTheServerRefusesToMiss(t *testing.T
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, service := range services(files) {
+	var services []protoreflect.ServiceDescriptor
+	for _, file := range files {
+		for i := range file.Services().Len() {
+			services = append(services, file.Services().Get(i))
+		}
+	}
+	for _, service := range services {
 		for i := range service.Methods().Len() {
 			method := service.Methods().Get(i)
 			path := fmt.Sprintf("/%s/%s", service.FullName(), method.Name())

@@ -17,6 +17,7 @@ import (
 
 	"github.com/oexza/orisun/migrations/pgtest"
 	orisunpb "github.com/oexza/orisun/proto"
+	"github.com/oexza/orisun/server/eventtest"
 	"github.com/oexza/orisun/server/postgres"
 )
 
@@ -42,8 +43,8 @@ func TestAnOutageOfPostgreSQLIsOneErrorAndOneLineAtItsEnd(t *testing.T) {
 	server := launch(t, environment(t.TempDir(), "ORISUN_PG_HOST="+database.Host(), "ORISUN_PG_PORT="+strconv.Itoa(port)))
 	store := connect(t, server.address)
 	saveTraced(t.Context(), t, store, "before")
-	stream := subscribe(t, store, &orisunpb.CatchUpSubscribeToEventStoreRequest{Boundary: "orisun_test_1", AfterPosition: start})
-	stream.reaches("before")
+	stream := eventtest.Subscribe(t, store, &orisunpb.CatchUpSubscribeToEventStoreRequest{Boundary: "orisun_test_1", AfterPosition: eventtest.Beginning})
+	stream.Reaches("before")
 	before := len(server.logged())
 
 	if err := database.Stop(t.Context()); err != nil {
@@ -62,7 +63,7 @@ func TestAnOutageOfPostgreSQLIsOneErrorAndOneLineAtItsEnd(t *testing.T) {
 	database = run(port)
 	waitFor(t, func() bool { return strings.Contains(server.logged(), ends) })
 	saveTraced(t.Context(), t, store, "after")
-	stream.reaches("after")
+	stream.Reaches("after")
 	logged := server.logged()[before:]
 	if lines := problems(logged); len(lines) != 1 || !strings.Contains(lines[0], `"level":"ERROR"`) || !strings.Contains(lines[0], begins) || !strings.Contains(lines[0], "connect") {
 		t.Errorf("the outage is told in %d lines:\n%s", len(lines), logged)

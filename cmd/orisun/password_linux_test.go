@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/oexza/orisun/server/eventtest"
 )
 
 // terminal is one that a command of the real binary runs in.
@@ -117,7 +119,7 @@ func TestPasswordsAreAskedForInATerminalAndNotShown(t *testing.T) {
 			t.Errorf("the terminal shows %q", created.text())
 		}
 	}
-	if output, ok := command(t, "", []string{"ORISUN_URL=grpc://janedoe:s3cret-1@" + server.address}, "get", followedBoundary); !ok {
+	if output, ok := command(t, "", []string{"ORISUN_URL=grpc://janedoe:s3cret-1@" + server.address}, "get", eventtest.Boundary); !ok {
 		t.Errorf("the user cannot log in: %s", output)
 	}
 

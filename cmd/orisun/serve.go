@@ -11,6 +11,7 @@ import (
 	"go.opentelemetry.io/otel"
 	"golang.org/x/term"
 
+	"github.com/oexza/orisun/server"
 	"github.com/oexza/orisun/server/config"
 )
 
@@ -33,7 +34,7 @@ func serveConfigured(command *cobra.Command) error {
 	}
 	// What OpenTelemetry cannot do with a measurement or a span costs nobody but whoever looks for it.
 	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { log.Debug("OpenTelemetry", "error", err) }))
-	if err := NewServer(config, log).Run(command.Context()); err != nil {
+	if err := server.Run(command.Context(), server.Config{Settings: config, Log: log}); err != nil {
 		return lineError{err}
 	}
 	return nil

@@ -17,6 +17,7 @@ import (
 
 	"github.com/oexza/orisun/migrations/pgtest"
 	orisunpb "github.com/oexza/orisun/proto"
+	"github.com/oexza/orisun/server/eventtest"
 )
 
 // userPassword is basic authentication by any user.
@@ -77,9 +78,9 @@ func TestAReaderOfOneBoundaryDelaysNoOther(t *testing.T) {
 	config := pgtest.Clone(t)
 	server := launch(t, environment(t.TempDir(), outside(config)...))
 	innocent := connectAs(t, server.address, "innocent", "read:orisun_test_2", "write:orisun_test_2")
-	neighbour := connectAs(t, server.address, "neighbour", "read:"+followedBoundary)
-	hostile := connectAs(t, server.address, "hostile", "read:"+followedBoundary)
-	fillBoundary(t, config, followedBoundary, 50_000)
+	neighbour := connectAs(t, server.address, "neighbour", "read:"+eventtest.Boundary)
+	hostile := connectAs(t, server.address, "hostile", "read:"+eventtest.Boundary)
+	fillBoundary(t, config, eventtest.Boundary, 50_000)
 	for i := range 10 {
 		_, err := innocent.SaveEvents(t.Context(), &orisunpb.SaveEventsRequest{
 			Boundary: "orisun_test_2", Events: []*orisunpb.EventToSave{{EventId: fmt.Sprint(i), EventType: "T", Data: `{}`}},
@@ -116,7 +117,7 @@ func TestAReaderOfOneBoundaryDelaysNoOther(t *testing.T) {
 		reading.Go(func() {
 			for ctx.Err() == nil {
 				begun <- struct{}{}
-				_, err := hostile.GetEvents(ctx, &orisunpb.GetEventsRequest{Boundary: followedBoundary, Query: unindexed(64)})
+				_, err := hostile.GetEvents(ctx, &orisunpb.GetEventsRequest{Boundary: eventtest.Boundary, Query: unindexed(64)})
 				if code := status.Code(err); code != codes.OK && code != codes.Canceled && code != codes.DeadlineExceeded {
 					t.Error(err)
 				}
@@ -125,7 +126,7 @@ func TestAReaderOfOneBoundaryDelaysNoOther(t *testing.T) {
 		})
 	}
 	waitFor(t, func() bool { return len(begun) == cap(begun) })
-	beside, same := median(innocent, "orisun_test_2"), median(neighbour, followedBoundary)
+	beside, same := median(innocent, "orisun_test_2"), median(neighbour, eventtest.Boundary)
 	if len(begun) == 0 {
 		t.Error("no hostile read is under way any more")
 	}
@@ -135,5 +136,5 @@ func TestAReaderOfOneBoundaryDelaysNoOther(t *testing.T) {
 	if most := 100 * alone; beside > most || same > most {
 		t.Errorf("a read takes %s alone, %s beside 40 reads without an index in another boundary, %s in the same one", alone, beside, same)
 	}
-	median(hostile, followedBoundary) // which works again
+	median(hostile, eventtest.Boundary) // which works again
 }

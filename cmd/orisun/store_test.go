@@ -14,6 +14,7 @@ import (
 
 	"github.com/oexza/orisun/migrations/pgtest"
 	orisunpb "github.com/oexza/orisun/proto"
+	"github.com/oexza/orisun/server/eventtest"
 )
 
 // clustered is the environment of a node of a cluster with the default name.
@@ -72,8 +73,8 @@ func TestNodesOfTwoStoresNeverShareEvents(t *testing.T) {
 	})
 	for i, boundary := range []string{"orisun_test_1", "orisun_test_2"} {
 		node, other := connect(t, nodes[i].address), connect(t, nodes[1-i].address)
-		request := &orisunpb.CatchUpSubscribeToEventStoreRequest{Boundary: boundary, AfterPosition: start}
-		own, foreign := subscribe(t, node, request), subscribe(t, other, request)
+		request := &orisunpb.CatchUpSubscribeToEventStoreRequest{Boundary: boundary, AfterPosition: eventtest.Beginning}
+		own, foreign := eventtest.Subscribe(t, node, request), eventtest.Subscribe(t, other, request)
 		// The other node's come first: at the positions that come next here, too.
 		for _, writer := range []orisunpb.EventStoreClient{other, node} {
 			var last string
@@ -87,14 +88,14 @@ func TestNodesOfTwoStoresNeverShareEvents(t *testing.T) {
 				}
 			}
 			if writer == other {
-				foreign.reaches(last)
+				foreign.Reaches(last)
 			}
 		}
 		page, err := node.GetEvents(t.Context(), &orisunpb.GetEventsRequest{Boundary: boundary})
 		if err != nil {
 			t.Fatal(err)
 		}
-		own.wants(page.GetEvents())
+		own.Wants(page.GetEvents())
 	}
 }
 

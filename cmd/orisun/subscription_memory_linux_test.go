@@ -12,6 +12,7 @@ import (
 
 	"github.com/oexza/orisun/migrations/pgtest"
 	orisunpb "github.com/oexza/orisun/proto"
+	"github.com/oexza/orisun/server/eventtest"
 )
 
 // TestTheServerStaysSmallWhileAClientDoesNotRead measures the real process from its start on, while 100,000 events of 1 KiB come within a minute of
@@ -23,7 +24,7 @@ func TestTheServerStaysSmallWhileAClientDoesNotRead(t *testing.T) {
 		perSave = 100
 	)
 	server := launch(t, environment(t.TempDir(), outside(pgtest.Clone(t))...))
-	others, stalled := open(t, connect(t, server.address)), open(t, connect(t, server.address))
+	others, stalled := eventtest.Open(t, connect(t, server.address)), eventtest.Open(t, connect(t, server.address))
 	client := connect(t, server.address)
 	data := `{"pad": "` + strings.Repeat("x", 1<<10-len(`{"pad": ""}`)) + `"}`
 	pace := time.NewTicker(time.Minute / (events / perSave))
@@ -31,7 +32,7 @@ func TestTheServerStaysSmallWhileAClientDoesNotRead(t *testing.T) {
 	began := memoryOf(t, server)
 	largest := began
 	for from := 0; from < events; from += perSave {
-		request := &orisunpb.SaveEventsRequest{Boundary: followedBoundary}
+		request := &orisunpb.SaveEventsRequest{Boundary: eventtest.Boundary}
 		for i := range perSave {
 			request.Events = append(request.Events, &orisunpb.EventToSave{EventId: fmt.Sprint(from + i), EventType: "T", Data: data})
 		}
@@ -39,7 +40,7 @@ func TestTheServerStaysSmallWhileAClientDoesNotRead(t *testing.T) {
 			t.Fatal(err)
 		}
 		for i := range perSave { // the others do not notice
-			if !expect(t, others, from+i) {
+			if !eventtest.Expect(t, others, from+i) {
 				return
 			}
 		}
@@ -51,7 +52,7 @@ func TestTheServerStaysSmallWhileAClientDoesNotRead(t *testing.T) {
 	}
 	t.Logf("the server began with %.1f MiB and had %.1f at most", float64(began)/(1<<20), float64(largest)/(1<<20))
 	for i := range events {
-		if !expect(t, stalled, i) {
+		if !eventtest.Expect(t, stalled, i) {
 			return
 		}
 	}

@@ -17,6 +17,8 @@ import (
 
 	"github.com/oexza/orisun/migrations/pgtest"
 	orisunpb "github.com/oexza/orisun/proto"
+	"github.com/oexza/orisun/server/eventtest"
+	"github.com/oexza/orisun/server/servertest"
 )
 
 // tailing is a `orisun tail` that runs until interrupted.
@@ -61,19 +63,19 @@ func (r *tailing) line() string {
 }
 
 func TestTailPrintsWhatIsStoredAndWhatComes(t *testing.T) {
-	n := newNode(t, pgtest.Clone(t))
-	client := n.client()
-	save(t, client, "w", 0, 4)
-	all := stored(t, client, nil)
+	n := servertest.Start(t)
+	client := orisunpb.NewEventStoreClient(n.Dial(t))
+	eventtest.Save(t, client, "w", 0, 4)
+	all := eventtest.Stored(t, client, nil)
 
-	run := runTail(t, followedBoundary, "--server", n.address, "--after", "start")
+	run := runTail(t, eventtest.Boundary, "--server", n.Address, "--after", "start")
 	for i, e := range all {
 		want := formatPosition(e.GetPosition()) + "  " + e.GetDateCreated().AsTime().Format("2006-01-02T15:04:05.000Z") + "  Written  " + e.GetEventId() + "  " + e.GetData()
 		if got := run.line(); got != want {
 			t.Errorf("line %d is\n%s, want\n%s", i, got, want)
 		}
 	}
-	save(t, client, "later", 0, 1)
+	eventtest.Save(t, client, "later", 0, 1)
 	if got := run.line(); !strings.Contains(got, "later-0") {
 		t.Errorf("the next line is %s, want later-0", got)
 	}
@@ -84,8 +86,8 @@ func TestTailPrintsWhatIsStoredAndWhatComes(t *testing.T) {
 }
 
 func TestTailBeginsWhereAskedAndShowsWhatMatches(t *testing.T) {
-	n := newNode(t, pgtest.Clone(t))
-	save(t, n.client(), "w", 0, 6)
+	n := servertest.Start(t)
+	eventtest.Save(t, orisunpb.NewEventStoreClient(n.Dial(t)), "w", 0, 6)
 	for _, c := range []struct {
 		args []string
 		want []string
@@ -96,7 +98,7 @@ func TestTailBeginsWhereAskedAndShowsWhatMatches(t *testing.T) {
 		{[]string{"--after=-1/-1", "--where", "event_type=Written", "--where", "n=5"}, []string{"w-5"}},
 		{[]string{"--after", "start", "--where", "n=1", "--or", "--where", "n=4"}, []string{"w-1", "w-4"}},
 	} {
-		run := runTail(t, append([]string{followedBoundary, "--server", n.address, "--json"}, c.args...)...)
+		run := runTail(t, append([]string{eventtest.Boundary, "--server", n.Address, "--json"}, c.args...)...)
 		var got []string
 		for range c.want {
 			var event struct {
@@ -114,14 +116,14 @@ func TestTailBeginsWhereAskedAndShowsWhatMatches(t *testing.T) {
 }
 
 func TestTailPrintsJSONThatKeepsEveryDigit(t *testing.T) {
-	n := newNode(t, pgtest.Clone(t))
-	_, err := n.client().SaveEvents(t.Context(), &orisunpb.SaveEventsRequest{Boundary: followedBoundary, Events: []*orisunpb.EventToSave{
+	n := servertest.Start(t)
+	_, err := orisunpb.NewEventStoreClient(n.Dial(t)).SaveEvents(t.Context(), &orisunpb.SaveEventsRequest{Boundary: eventtest.Boundary, Events: []*orisunpb.EventToSave{
 		{EventId: "1", EventType: "T", Data: `{"big": 12345678901234567890.10, "text": "<a>\n"}`, Metadata: `{"by": "me"}`},
 	}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	line := runTail(t, followedBoundary, "--server", n.address, "--json", "--after", "start").line()
+	line := runTail(t, eventtest.Boundary, "--server", n.Address, "--json", "--after", "start").line()
 	for _, part := range []string{`"position":"1/0"`, `"event_id":"1"`, `"event_type":"T"`, `"metadata":{"by":"me"}`} {
 		if !strings.Contains(line, part) {
 			t.Errorf("%s\nlacks %s", line, part)
@@ -133,8 +135,8 @@ func TestTailPrintsJSONThatKeepsEveryDigit(t *testing.T) {
 }
 
 func TestTailSaysWhatIsWrong(t *testing.T) {
-	n := newNode(t, pgtest.Clone(t))
-	server := "--server=" + n.address
+	n := servertest.Start(t)
+	server := "--server=" + n.Address
 	for _, c := range []struct {
 		args []string
 		want string // part of the message
@@ -150,9 +152,9 @@ func TestTailSaysWhatIsWrong(t *testing.T) {
 		{[]string{"a", "--cacert", "/nowhere.pem"}, "--cacert", exitMisconfigured},
 		{[]string{"nowhere", server}, `NOT_FOUND: boundary 'nowhere' does not exist`, exitFailed},
 		{[]string{strings.Repeat("x", 27), server}, "INVALID_ARGUMENT\n  boundary: has 27 bytes", exitFailed},
-		{[]string{followedBoundary, server, "--user", "nobody"}, "UNAUTHENTICATED: wrong password, or no such user", exitFailed},
-		{[]string{followedBoundary, "--server", "127.0.0.1:1"}, "UNAVAILABLE: no server answers at 127.0.0.1:1", exitUnavailable},
-		{[]string{followedBoundary, "--server", "127.0.0.1:1", "--after", "start"}, "UNAVAILABLE", exitUnavailable},
+		{[]string{eventtest.Boundary, server, "--user", "nobody"}, "UNAUTHENTICATED: wrong password, or no such user", exitFailed},
+		{[]string{eventtest.Boundary, "--server", "127.0.0.1:1"}, "UNAVAILABLE: no server answers at 127.0.0.1:1", exitUnavailable},
+		{[]string{eventtest.Boundary, "--server", "127.0.0.1:1", "--after", "start"}, "UNAVAILABLE", exitUnavailable},
 	} {
 		err := <-runTail(t, c.args...).ended
 		exit := exitCode(err)
@@ -163,12 +165,12 @@ func TestTailSaysWhatIsWrong(t *testing.T) {
 }
 
 func TestTailGivesUpAfterItsTimeoutAndSaysWhereToGoOn(t *testing.T) {
-	n := newNode(t, pgtest.Clone(t))
-	save(t, n.client(), "w", 0, 2)
-	run := runTail(t, followedBoundary, "--server", n.address, "--after", "start", "--timeout", "1s")
+	n := servertest.Start(t)
+	eventtest.Save(t, orisunpb.NewEventStoreClient(n.Dial(t)), "w", 0, 2)
+	run := runTail(t, eventtest.Boundary, "--server", n.Address, "--after", "start", "--timeout", "1s")
 	run.line()
 	run.line()
-	n.drain()
+	n.Stop()
 	err := <-run.ended
 	if exitCode(err) != exitUnavailable || !strings.HasPrefix(err.Error(), "UNAVAILABLE: ") || !strings.HasSuffix(err.Error(), "within --timeout 1s: go on with --after 2/1") {
 		t.Errorf("tail ends with %v", err)
@@ -181,8 +183,8 @@ func TestTailConnectsAgainAndMissesNothing(t *testing.T) {
 	port := "ORISUN_GRPC_PORT=" + strconv.Itoa(freePort(t))
 	data := t.TempDir()
 	first := launch(t, environment(data, append(outside(config), port)...))
-	fresh, resumed := runTail(t, followedBoundary, "--server", first.address, "--where", "n=2"), runTail(t, followedBoundary, "--server", first.address, "--after", "start")
-	save(t, connect(t, first.address), "w", 0, 2)
+	fresh, resumed := runTail(t, eventtest.Boundary, "--server", first.address, "--where", "n=2"), runTail(t, eventtest.Boundary, "--server", first.address, "--after", "start")
+	eventtest.Save(t, connect(t, first.address), "w", 0, 2)
 	resumed.line()
 	resumed.line()
 	waitFor(t, func() bool {
@@ -196,7 +198,7 @@ func TestTailConnectsAgainAndMissesNothing(t *testing.T) {
 
 	// What is stored while the port is taken by nobody comes from another node.
 	other := launch(t, environment(t.TempDir(), append(outside(config), "ORISUN_NATS_SERVER_NAME=other")...))
-	save(t, connect(t, other.address), "w", 2, 1)
+	eventtest.Save(t, connect(t, other.address), "w", 2, 1)
 	launch(t, environment(data, append(outside(config), port)...))
 	if got := fresh.line(); !strings.Contains(got, "  w-2  ") {
 		t.Errorf("the first event is %s, want w-2", got)

@@ -23,6 +23,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	orisunpb "github.com/oexza/orisun/proto"
+	"github.com/oexza/orisun/server/transport"
 )
 
 // secured is the environment of a server with TLS, whose files are in a directory.
@@ -321,13 +322,13 @@ func TestAServerWithoutItsCertificatesDoesNotStart(t *testing.T) {
 	} {
 		writeFile(t, filepath.Join(directory, test.file), test.content)
 		config := mustLoad(t, secured(t, directory, "ORISUN_GRPC_TLS_CLIENT_AUTH_REQUIRED=true")...)
-		if _, err := newTransportCredentials(config.GRPC, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), test.want) {
+		if _, err := transport.NewCredentials(config.GRPC, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), test.want) {
 			t.Errorf("with %s: %v, want %q", test.file, err, test.want)
 		}
 	}
 	writeFile(t, filepath.Join(directory, "ca.crt"), ours.pem)
 	config := mustLoad(t, secured(t, directory)...)
-	if _, err := newTransportCredentials(config.GRPC, slog.New(slog.DiscardHandler)); err != nil {
+	if _, err := transport.NewCredentials(config.GRPC, slog.New(slog.DiscardHandler)); err != nil {
 		t.Error(err)
 	}
 }

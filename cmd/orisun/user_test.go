@@ -1,12 +1,9 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/base64"
 	"fmt"
-	"log/slog"
-	"net"
 	"os/exec"
 	"slices"
 	"strings"
@@ -20,9 +17,7 @@ import (
 
 	"github.com/oexza/orisun/migrations/pgtest"
 	orisunpb "github.com/oexza/orisun/proto"
-	"github.com/oexza/orisun/server/config"
-	"github.com/oexza/orisun/service"
-	"github.com/oexza/orisun/service/auth"
+	"github.com/oexza/orisun/server/eventtest"
 )
 
 // command runs the binary as an admin would, with something on its standard input, and returns all that it printed.
@@ -76,7 +71,7 @@ func TestAUserFromTheCommandLineOnTwoServers(t *testing.T) {
 
 	jane := orisunpb.NewEventStoreClient(dial(t, there.address))
 	event := func(id string) *orisunpb.SaveEventsRequest {
-		return &orisunpb.SaveEventsRequest{Boundary: followedBoundary, Events: []*orisunpb.EventToSave{{EventId: id, EventType: "T", Data: `{}`}}}
+		return &orisunpb.SaveEventsRequest{Boundary: eventtest.Boundary, Events: []*orisunpb.EventToSave{{EventId: id, EventType: "T", Data: `{}`}}}
 	}
 	var header metadata.MD
 	if _, err := jane.SaveEvents(login(t, "janedoe", "first-s3cret"), event("1"), grpc.Header(&header)); err != nil {
@@ -103,7 +98,7 @@ func TestAUserFromTheCommandLineOnTwoServers(t *testing.T) {
 		t.Fatal(err)
 	}
 	stolen := metadata.AppendToOutgoingContext(t.Context(), "x-auth-token", header.Get("x-auth-token")[0])
-	stream, err := jane.CatchUpSubscribeToEvents(stolen, &orisunpb.CatchUpSubscribeToEventStoreRequest{Boundary: followedBoundary, AfterPosition: start})
+	stream, err := jane.CatchUpSubscribeToEvents(stolen, &orisunpb.CatchUpSubscribeToEventStoreRequest{Boundary: eventtest.Boundary, AfterPosition: eventtest.Beginning})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -122,9 +117,9 @@ func TestAUserFromTheCommandLineOnTwoServers(t *testing.T) {
 		t.Errorf("a subscription of a user who is deleted: %v, %v", second, err)
 	}
 
-	orisun("third-s3cret\n", "user", "create", "janedoe", "--role", "read:"+followedBoundary, "--json")
-	orisun("", "user", "roles", "janedoe", "WRITE:"+followedBoundary)
-	if _, err := jane.GetEvents(login(t, "janedoe", "third-s3cret"), &orisunpb.GetEventsRequest{Boundary: followedBoundary}); status.Code(err) != codes.PermissionDenied {
+	orisun("third-s3cret\n", "user", "create", "janedoe", "--role", "read:"+eventtest.Boundary, "--json")
+	orisun("", "user", "roles", "janedoe", "WRITE:"+eventtest.Boundary)
+	if _, err := jane.GetEvents(login(t, "janedoe", "third-s3cret"), &orisunpb.GetEventsRequest{Boundary: eventtest.Boundary}); status.Code(err) != codes.PermissionDenied {
 		t.Errorf("a role that was taken away: %v", err)
 	}
 	if _, err := jane.Ping(login(t, "janedoe", "wr0ng-s3cret"), &orisunpb.PingRequest{}); status.Code(err) != codes.Unauthenticated {
@@ -132,12 +127,12 @@ func TestAUserFromTheCommandLineOnTwoServers(t *testing.T) {
 	}
 
 	// Nothing of all that has left a secret anywhere.
-	people := subscribe(t, admin, &orisunpb.CatchUpSubscribeToEventStoreRequest{Boundary: "orisun_admin", AfterPosition: start})
+	people := eventtest.Subscribe(t, admin, &orisunpb.CatchUpSubscribeToEventStoreRequest{Boundary: "orisun_admin", AfterPosition: eventtest.Beginning})
 	page, err := admin.GetEvents(t.Context(), &orisunpb.GetEventsRequest{Boundary: "orisun_admin"})
 	if err != nil || len(page.GetEvents()) != 6 {
 		t.Fatalf("%v, %v", page, err)
 	}
-	people.wants(page.GetEvents())
+	people.Wants(page.GetEvents())
 	for _, name := range []string{"orisun.Admin/CreateUser", "query CreateUser", "orisun.Admin/ChangePassword", "query ChangeUserPassword", "orisun.Admin/ChangeUserRoles"} {
 		waitFor(t, func() bool {
 			return slices.ContainsFunc(receiver.all(), func(span *tracepb.Span) bool { return span.GetName() == name })
@@ -179,68 +174,5 @@ func TestUserCommandsSayWhatIsWrong(t *testing.T) {
 		if ok || !strings.Contains(output, c.want) {
 			t.Errorf("orisun %s: %q, want %q in it", strings.Join(c.args, " "), output, c.want)
 		}
-	}
-}
-
-func TestTheDefaultPasswordIsToldUntilItIsChanged(t *testing.T) {
-	config, _, err := config.Load(nil, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	pool := pgtest.New(t)
-	pgtest.Boundary(t, pool, config.Admin.Boundary)
-	store := service.NewEventStore(service.Config{Write: pool, Read: pool})
-	defer func() {
-		if err := store.Close(context.Background()); err != nil {
-			t.Error(err)
-		}
-	}()
-	starts := func(ips string) (warned, open bool) {
-		t.Helper()
-		var log bytes.Buffer
-		var listens []net.Addr
-		for _, ip := range strings.Fields(ips) {
-			listens = append(listens, &net.TCPAddr{IP: net.ParseIP(ip), Port: 5005})
-		}
-		c, err := newCallers(config, pool, listens...)
-		if err == nil {
-			err = c.bootstrap(t.Context(), config, store, slog.New(slog.NewTextHandler(&log, nil)))
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		open, err = c.defaultPasswordIsOpen(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		return strings.Contains(log.String(), "level=WARN") && strings.Contains(log.String(), "default password"), open
-	}
-	for _, c := range []struct {
-		ips  string
-		want bool
-	}{
-		{"127.0.0.1", false},
-		{"::1", false},
-		{"127.0.0.1 ::1 127.0.0.2", false},
-		{"0.0.0.0", true},
-		{"::", true},
-		{"192.0.2.1", true},
-		{"0.0.0.0", true},
-		{"127.0.0.1 0.0.0.0 127.0.0.1", true},
-		{"127.0.0.1 127.0.0.1 ::", true},
-	} {
-		if warned, open := starts(c.ips); warned != c.want || open != c.want {
-			t.Errorf("listening on %s: warned %v, reported %v", c.ips, warned, open)
-		}
-	}
-	hash, err := auth.Hash("n0t-default")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := pool.Exec(t.Context(), `SELECT orisun.change_user_password($1, user_id, $2) FROM orisun.user_account`, config.Admin.Boundary, hash); err != nil {
-		t.Fatal(err)
-	}
-	if warned, open := starts("0.0.0.0"); warned || open {
-		t.Errorf("with another password: warned %v, reported %v", warned, open)
 	}
 }

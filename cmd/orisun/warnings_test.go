@@ -6,14 +6,15 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
-	"github.com/google/go-cmp/cmp"
-
 	"github.com/oexza/orisun/migrations/pgtest"
 	orisunpb "github.com/oexza/orisun/proto"
+	"github.com/oexza/orisun/server/eventtest"
+	"github.com/oexza/orisun/server/servertest"
 )
 
 // What is allowed and probably a mistake is said by the command, by the answer of the RPC and in the log.
@@ -22,7 +23,7 @@ func TestProbableMistakesAreSaid(t *testing.T) {
 	store := connect(t, server.address)
 	index := func(name, key string) []string {
 		t.Helper()
-		answer, err := store.CreateIndex(t.Context(), &orisunpb.CreateIndexRequest{Boundary: followedBoundary, Name: name, Fields: []*orisunpb.IndexField{{JsonKey: key}}})
+		answer, err := store.CreateIndex(t.Context(), &orisunpb.CreateIndexRequest{Boundary: eventtest.Boundary, Name: name, Fields: []*orisunpb.IndexField{{JsonKey: key}}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -31,7 +32,7 @@ func TestProbableMistakesAreSaid(t *testing.T) {
 	if got := index("early", "anything"); len(got) != 0 {
 		t.Errorf("an index of a boundary without events: %q", got)
 	}
-	save(t, store, "w", 0, 3)
+	eventtest.Save(t, store, "w", 0, 3)
 	want := []string{`none of the latest 1000 events of boundary orisun_test_1 has the key "writr"; did you mean "writer"?`}
 	if diff := cmp.Diff(want, index("misspelt", "writr")); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
@@ -41,12 +42,12 @@ func TestProbableMistakesAreSaid(t *testing.T) {
 			t.Errorf("an index on %s: %q", key, got)
 		}
 	}
-	code, _, errOut := runOrisun(t, server, "", "index", "create", followedBoundary, "x", "--field", "od", "--where", "zzz=1")
+	code, _, errOut := runOrisun(t, server, "", "index", "create", eventtest.Boundary, "x", "--field", "od", "--where", "zzz=1")
 	if code != 0 || !strings.Contains(errOut, `warning: none of the latest 1000 events of boundary orisun_test_1 has the key "zzz"`) || strings.Count(errOut, "warning: ") != 2 {
 		t.Errorf("exit code %d, %s", code, errOut)
 	}
 	_, err := store.CreateIndex(t.Context(), &orisunpb.CreateIndexRequest{
-		Boundary: followedBoundary, Name: "spaces", Fields: []*orisunpb.IndexField{{JsonKey: " n"}}, Conditions: []*orisunpb.IndexCondition{{Key: "eventType ", Operator: "=", Value: " Num"}},
+		Boundary: eventtest.Boundary, Name: "spaces", Fields: []*orisunpb.IndexField{{JsonKey: " n"}}, Conditions: []*orisunpb.IndexCondition{{Key: "eventType ", Operator: "=", Value: " Num"}},
 	})
 	if status.Code(err) != codes.InvalidArgument || !strings.Contains(err.Error(), `fields[0].json_key: is " n"`) || !strings.Contains(err.Error(), `conditions[0].key: is "eventType "`) ||
 		!strings.Contains(err.Error(), `conditions[0].value: is " Num": space around it counts, too; write "Num"`) {
@@ -114,21 +115,21 @@ func TestAdviceSaysHowOftenAndOverWhichTime(t *testing.T) {
 
 // The three indexes of a minute ago are not called unused, and a single query is no reason for one.
 func TestAdviceOnARealServerWaits(t *testing.T) {
-	n := newNode(t, pgtest.Clone(t))
-	save(t, n.client(), "w", 0, 2)
-	if err := runClient(context.Background(), &output{}, "index", "create", followedBoundary, "n", "--field", "n", "--server", n.address); err != nil {
+	n := servertest.Start(t)
+	eventtest.Save(t, orisunpb.NewEventStoreClient(n.Dial(t)), "w", 0, 2)
+	if err := runClient(context.Background(), &output{}, "index", "create", eventtest.Boundary, "n", "--field", "n", "--server", n.Address); err != nil {
 		t.Fatal(err)
 	}
 	advice := func(more ...string) string {
 		t.Helper()
 		var out output
-		if err := runClient(t.Context(), &out, append([]string{"index", "advise", followedBoundary, "--server", n.address}, more...)...); err != nil {
+		if err := runClient(t.Context(), &out, append([]string{"index", "advise", eventtest.Boundary, "--server", n.Address}, more...)...); err != nil {
 			t.Fatal(err)
 		}
 		return out.String()
 	}
 	for i := range defaultMinQueries {
-		if _, err := n.client().GetEvents(t.Context(), &orisunpb.GetEventsRequest{Boundary: followedBoundary, Query: where("writer", "w")}); err != nil {
+		if _, err := orisunpb.NewEventStoreClient(n.Dial(t)).GetEvents(t.Context(), &orisunpb.GetEventsRequest{Boundary: eventtest.Boundary, Query: eventtest.Where("writer", "w")}); err != nil {
 			t.Fatal(err)
 		}
 		if got := advice(); i < defaultMinQueries-1 && strings.Contains(got, "\norisun index") {

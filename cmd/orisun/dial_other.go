@@ -1,8 +1,0 @@
-//go:build !linux
-
-package main
-
-import "syscall"
-
-// limitUnacknowledged leaves what was sent and not acknowledged to the system's own limit, which is minutes.
-func limitUnacknowledged(_, _ string, _ syscall.RawConn) error { return nil }

@@ -1,0 +1,29 @@
+package httpapi
+
+import (
+	"encoding/json"
+	"net/http"
+)
+
+// answerJSON answers with a document that is always ours and always marshals. A client that went away does not get it.
+func answerJSON(w http.ResponseWriter, status int, document any) {
+	body, err := json.MarshalIndent(document, "", "  ")
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	if status == http.StatusUnauthorized {
+		w.Header().Set("WWW-Authenticate", `Basic realm="Orisun", charset="UTF-8"`)
+	}
+	w.WriteHeader(status)
+	if _, err := w.Write(append(body, '\n')); err != nil {
+		return // the client went away
+	}
+}
+
+// writeError answers as Connect does: a code of gRPC, and what is wrong.
+func writeError(w http.ResponseWriter, status int, code, message string) {
+	answerJSON(w, status, map[string]string{"code": code, "message": message})
+}

@@ -1,0 +1,267 @@
+package httpapi
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"net"
+	"net/http"
+	"net/netip"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/oexza/orisun/service/auth"
+)
+
+const (
+	// readinessPeriod is how often the required checks run, readinessLimit how long a check may take. Together they are less than two seconds, the
+	// time in which /readyz and gRPC health notice that PostgreSQL stopped.
+	readinessPeriod = 500 * time.Millisecond
+	readinessLimit  = time.Second
+	// readinessAge is how long the results of the other checks are cached, so that frequent probes cost PostgreSQL nothing.
+	readinessAge = time.Second
+)
+
+// Readiness is what /readyz and gRPC health report. Ready means that saves and queries are answered: the required checks, which run all the
+// time, decide that for both. JetStream is not required: while it is away, subscribers read from PostgreSQL and saved events wait in the
+// outbox, so the node is reported and stays in service. So is a node whose saves PostgreSQL has no room for: it answers queries, and another
+// node would not do better.
+type Readiness struct {
+	phase atomic.Pointer[string] // why calls are not answered; empty when they are
+	vital atomic.Pointer[ReadinessAnswer]
+
+	auth atomic.Pointer[auth.Authenticator] // nil until calls are answered
+
+	mu       sync.Mutex // guards what follows, the cached results of the checks that are not required among it
+	standing []string   // warnings that hold as long as the server runs
+	checks   []Check
+	warners  []Warner
+	known    ReadinessAnswer
+	asked    time.Time
+}
+
+// Warner returns what may cost events, or lets strangers in, at this moment.
+type Warner func(context.Context) []string
+
+// Check is one of the things that answers to calls need.
+type Check struct {
+	Name     string
+	Required bool
+	Run      func(context.Context) error
+}
+
+// serving is gRPC health.
+type serving interface{ SetServing(serving bool) }
+
+// readinessStatus is the answer for callers who are not authenticated.
+type readinessStatus struct {
+	Ready   bool   `json:"ready"`
+	Details string `json:"details,omitempty"` // why there are none
+}
+
+// ReadinessAnswer is the answer for the others.
+type ReadinessAnswer struct {
+	Ready    bool                     `json:"ready"`
+	Serving  ReadinessPart            `json:"serving"`
+	Checks   map[string]ReadinessPart `json:"checks"`
+	Warnings []string                 `json:"warnings,omitempty"`
+}
+
+// ReadinessPart is the result of one check.
+type ReadinessPart struct {
+	OK       bool   `json:"ok"`
+	Required bool   `json:"required"`
+	Reason   string `json:"reason,omitempty"`
+}
+
+func newReadiness() *Readiness {
+	r := &Readiness{}
+	r.vital.Store(&ReadinessAnswer{Ready: true})
+	r.enter("starting")
+	return r
+}
+
+func (r *Readiness) enter(phase string) { r.phase.Store(&phase) }
+
+// RestOn sets what the answers to calls rest on, and who may read the details.
+func (r *Readiness) RestOn(authenticator *auth.Authenticator, checks []Check, warners ...Warner) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.asked = time.Time{}
+	r.checks, r.warners = checks, warners
+	r.auth.Store(authenticator)
+}
+
+// Answers says whether a required check succeeded the last time.
+func (r *Readiness) Answers(check string) bool { return r.vital.Load().Checks[check].OK }
+
+// Warn adds a warning that holds as long as the server runs.
+func (r *Readiness) Warn(text string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.standing = append(r.standing, text)
+}
+
+// Draining reports that the server takes no more calls.
+func (r *Readiness) Draining() { r.enter("draining") }
+
+// Ready reports that calls are answered, with the results of the required checks; watch goes on with these until ctx ends.
+func (r *Readiness) Ready(ctx context.Context, health serving) (watch func()) {
+	r.look(ctx, health)
+	r.enter("")
+	return func() {
+		tick := time.NewTicker(readinessPeriod)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+				r.look(ctx, health)
+			case <-ctx.Done():
+				return
+			}
+		}
+	}
+}
+
+// look runs the required checks. What they find is what gRPC health and /readyz report.
+func (r *Readiness) look(ctx context.Context, health serving) {
+	answer := r.run(ctx, true)
+	if ctx.Err() != nil {
+		return // the checks ended with it
+	}
+	r.vital.Store(&answer)
+	health.SetServing(answer.Ready)
+}
+
+func (r *Readiness) serve(w http.ResponseWriter, request *http.Request) {
+	var hidden error
+	var looking sync.WaitGroup // both take their time while PostgreSQL is away
+	looking.Go(func() { hidden = r.authenticate(request) })
+	answer := r.ask(request.Context())
+	looking.Wait()
+	status := http.StatusOK
+	if !answer.Ready {
+		status = http.StatusServiceUnavailable
+	}
+	if hidden != nil {
+		answerJSON(w, status, readinessStatus{Ready: answer.Ready, Details: hidden.Error()})
+		return
+	}
+	answerJSON(w, status, answer)
+}
+
+var (
+	errNoCredentials    = errors.New("for authenticated callers only")
+	errNotChecked       = errors.New("the credentials cannot be checked now; the server's log has the details")
+	errWrongCredentials = errors.New("the credentials are wrong or expired")
+)
+
+// authenticate returns nil where the caller may see the details. While PostgreSQL is away, callers count whom this node
+// let in before: that is when details are wanted. Wrong credentials change nothing else, since a password that was
+// changed must not take the node out.
+func (r *Readiness) authenticate(request *http.Request) error {
+	token, authorization := request.Header.Get("X-Auth-Token"), request.Header.Get("Authorization")
+	if token == "" && authorization == "" {
+		return errNoCredentials
+	}
+	authenticator := r.auth.Load()
+	if authenticator == nil {
+		return errNotChecked
+	}
+	from, err := netip.ParseAddrPort(request.RemoteAddr)
+	if err != nil {
+		return errNotChecked
+	}
+	ctx, cancel := context.WithTimeout(request.Context(), readinessLimit)
+	defer cancel()
+	_, err = authenticator.Authenticate(ctx, token, authorization, net.TCPAddrFromAddrPort(from))
+	switch status.Code(err) {
+	case codes.OK:
+		return nil
+	case codes.Unauthenticated:
+		return errWrongCredentials
+	case codes.ResourceExhausted: // too many wrong passwords
+		return errNotChecked
+	default:
+		if authenticator.Remembers(token, authorization) {
+			return nil
+		}
+		return errNotChecked
+	}
+}
+
+// ask joins the latest results of the required checks with the other checks, which run again where their results are older than readinessAge. One request runs them, the
+// others wait for it.
+func (r *Readiness) ask(ctx context.Context) ReadinessAnswer {
+	answer := r.other(ctx)
+	vital, phase := r.vital.Load(), *r.phase.Load()
+	answer.Checks = maps.Clone(answer.Checks)
+	maps.Copy(answer.Checks, vital.Checks)
+	answer.Ready = vital.Ready && phase == ""
+	answer.Serving = ReadinessPart{OK: phase == "", Required: true, Reason: phase}
+	return answer
+}
+
+func (r *Readiness) other(ctx context.Context) ReadinessAnswer {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if time.Since(r.asked) < readinessAge {
+		return r.known
+	}
+	ctx = context.WithoutCancel(ctx) // the answer is for others, too
+	var warnings []string
+	var looking sync.WaitGroup
+	looking.Go(func() {
+		ctx, cancel := context.WithTimeout(ctx, readinessLimit)
+		defer cancel()
+		warnings = r.warnings(ctx)
+	})
+	r.known = r.run(ctx, false)
+	looking.Wait()
+	r.known.Warnings, r.asked = warnings, time.Now()
+	return r.known
+}
+
+// run runs the checks that are required, or the others, all at once: none uses up the time of another.
+func (r *Readiness) run(ctx context.Context, required bool) ReadinessAnswer {
+	ctx, cancel := context.WithTimeout(ctx, readinessLimit)
+	defer cancel()
+	answer := ReadinessAnswer{Ready: true, Checks: map[string]ReadinessPart{}}
+	parts := make([]ReadinessPart, len(r.checks))
+	var looking sync.WaitGroup
+	for i, check := range r.checks {
+		if check.Required == required {
+			looking.Go(func() { parts[i] = check.look(ctx) })
+		}
+	}
+	looking.Wait()
+	for i, check := range r.checks {
+		if check.Required == required {
+			answer.Checks[check.Name] = parts[i]
+			answer.Ready = answer.Ready && parts[i].OK
+		}
+	}
+	return answer
+}
+
+func (c Check) look(ctx context.Context) ReadinessPart {
+	part := ReadinessPart{OK: true, Required: c.Required}
+	if err := c.Run(ctx); err != nil {
+		part.OK, part.Reason = false, err.Error()
+	}
+	return part
+}
+
+// warnings are what may cost events, or lets strangers in.
+func (r *Readiness) warnings(ctx context.Context) []string {
+	warnings := slices.Clone(r.standing)
+	for _, warn := range r.warners {
+		warnings = append(warnings, warn(ctx)...)
+	}
+	return warnings
+}
