@@ -98,18 +98,18 @@ func TestErrors(t *testing.T) {
 	_, err := c.Save(t.Context(), boundary, client.IfUnchanged(x, first), client.NewEvent{Type: "T"})
 	var conflict *client.ConflictError
 	if !errors.Is(err, client.ErrConflict) || errors.Is(err, client.ErrAlreadyExists) || !errors.As(err, &conflict) ||
-		conflict.Expected != first || conflict.Actual != second {
+		conflict.Expected != first || conflict.Actual != second || conflict.EventID != "b" || conflict.EventType != "U" {
 		t.Errorf("%v: %+v", err, conflict)
 	}
 	var failed *client.Error
 	if !errors.As(err, &failed) || failed.Reason != "CONTEXT_CHANGED" {
 		t.Errorf("%+v", failed)
 	}
-	retried := client.NewEvent{ID: "c", Type: "T"}
+	stale, retried := client.IfUnchanged(x, first), client.NewEvent{ID: "c", Type: "T"}
 	if again, err := c.Save(t.Context(), boundary, client.IfUnchanged(x, second), retried); err != nil {
 		t.Error(err)
-	} else if repeated := save(t, c, boundary, retried); repeated != again {
-		t.Errorf("a retry: %v; the first: %v", repeated, again)
+	} else if repeated, err := c.Save(t.Context(), boundary, stale, retried); err != nil || repeated != again {
+		t.Errorf("a retry: %v, %v; the first: %v", repeated, err, again)
 	}
 	if _, err := c.Save(t.Context(), boundary, client.IfUnchanged(nil, second), client.NewEvent{Type: "T"}); !errors.Is(
 		err,

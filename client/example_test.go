@@ -270,6 +270,8 @@ func ExampleClient_CreateUser() {
 	fmt.Println("another password:", as.ChangePassword(ctx, clerk.ID, "a-password", "another-one"))
 	_, valid, err := c.ValidateCredentials(ctx, "clerk", "another-one")
 	fmt.Println("is valid:", valid, err)
+	clerk, _, err = c.SetBoundaryPermissions(ctx, clerk.ID, bank, client.PermissionRead)
+	fmt.Println("may read only:", clerk.Roles, err)
 	users, err := c.Users(ctx)
 	fmt.Println("a user:", slices.ContainsFunc(users, func(u client.User) bool { return u.ID == clerk.ID }), err)
 	count, err := c.UserCount(ctx)
@@ -280,6 +282,7 @@ func ExampleClient_CreateUser() {
 	// a writer saves: <nil>
 	// another password: <nil>
 	// is valid: true <nil>
+	// may read only: [read:example_users] <nil>
 	// a user: true <nil>
 	// of 2 <nil>
 	// deleted: <nil>

@@ -51,6 +51,24 @@ func (c *Client) ChangeRoles(
 	return userFrom(out.GetUser()), out.GetWarnings(), err
 }
 
+// The permissions in a boundary: the roles read:BOUNDARY and write:BOUNDARY.
+const (
+	PermissionRead   = "READ"
+	PermissionAppend = "APPEND"
+)
+
+// SetBoundaryPermissions replaces what another user than the caller may do in one boundary, and leaves the user's other
+// roles. Without permissions it removes what the user has there.
+func (c *Client) SetBoundaryPermissions(
+	ctx context.Context, id, boundary string, permissions ...string,
+) (changed User, warnings []string, err error) {
+	var out wire.SetUserBoundaryPermissionsResponse
+	err = c.call(ctx, admin+"SetUserBoundaryPermissions", repeat, &wire.SetUserBoundaryPermissionsRequest{
+		UserId: id, Boundary: boundary, Permissions: permissions,
+	}, &out)
+	return userFrom(out.GetUser()), out.GetWarnings(), err
+}
+
 // Users returns all users.
 func (c *Client) Users(ctx context.Context) ([]User, error) {
 	var out wire.ListUsersResponse

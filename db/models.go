@@ -194,13 +194,15 @@ type OrisunProjectorCheckpoint struct {
 //	saved            stored now; the position is that of the save's last event
 //	repeated         stored before, by the same save; the position is the one it got then
 //	context_changed  nothing stored; the position is that of the latest event of the context after the expected one,
-//	                 or (-1,-1) when the expected position is that of no stored event
+//	                 or (-1,-1) when the expected position is that of no stored event; event_id and event_type are that event's
 //	event_id_reused  nothing stored: an event_id is taken by another event; the position is that event's
 type OrisunSaveResult struct {
 	Request       int32
 	Outcome       string
 	TransactionID int64
 	GlobalID      int64
+	EventID       *string
+	EventType     *string
 }
 
 // The store's identity, one row. Every message that a node publishes names store_id, and nodes of different stores never join one NATS cluster.

@@ -10,7 +10,7 @@ import (
 )
 
 const SaveRequests = `-- name: SaveRequests :many
-SELECT request, outcome, transaction_id, global_id FROM orisun_boundary.save_requests(
+SELECT request, outcome, transaction_id, global_id, event_id, event_type FROM orisun_boundary.save_requests(
     p_expected_transaction_ids => $1::bigint[],
     p_expected_global_ids      => $2::bigint[],
     p_criterion_requests       => $3::integer[],
@@ -59,6 +59,8 @@ func (q *Queries) SaveRequests(ctx context.Context, db DBTX, arg SaveRequestsPar
 			&i.Outcome,
 			&i.TransactionID,
 			&i.GlobalID,
+			&i.EventID,
+			&i.EventType,
 		); err != nil {
 			return nil, err
 		}

@@ -3,7 +3,9 @@ CREATE TABLE orisun.save_result (
     request        integer NOT NULL,
     outcome        text    NOT NULL,
     transaction_id bigint  NOT NULL,
-    global_id      bigint  NOT NULL
+    global_id      bigint  NOT NULL,
+    event_id       text,
+    event_type     text
 );
 
 COMMENT ON TABLE orisun.save_result IS $$The shape of what a boundary's save_requests returns: one row a request. It holds no rows.
@@ -12,7 +14,7 @@ outcome is one of
   saved            stored now; the position is that of the save's last event
   repeated         stored before, by the same save; the position is the one it got then
   context_changed  nothing stored; the position is that of the latest event of the context after the expected one,
-                   or (-1,-1) when the expected position is that of no stored event
+                   or (-1,-1) when the expected position is that of no stored event; event_id and event_type are that event's
   event_id_reused  nothing stored: an event_id is taken by another event; the position is that event's$$;
 
 CREATE FUNCTION orisun_boundary.judge_duplicates(
@@ -91,13 +93,13 @@ BEGIN
                        FROM unnest(p_event_ids, p_event_requests) AS n(event_id, request)
                       CROSS JOIN LATERAL (SELECT FROM orisun_boundary.es_event e WHERE e.event_id = n.event_id ORDER BY e.event_id LIMIT 1) e
                       WHERE v_taken IS NULL OR n.request = ANY (v_taken)),
-               ARRAY(SELECT (f.owner, 'context_changed', max(f.transaction_id), max(f.global_id))::orisun.save_result
+               ARRAY(SELECT (f.owner, 'context_changed', max(f.transaction_id), max(f.global_id), NULL, NULL)::orisun.save_result
                        FROM orisun_boundary.lookup(coalesce(v_criteria, p_criteria), coalesce(v_owners, p_criterion_requests),
                                                    p_expected_transaction_ids, p_expected_global_ids, NULL::bigint, NULL::bigint, true, 1) f
                       WHERE coalesce(v_criteria, p_criteria) <> '{}'
                       GROUP BY f.owner
                      UNION ALL
-                     SELECT (c.request, 'context_changed', -1, -1)::orisun.save_result
+                     SELECT (c.request, 'context_changed', -1, -1, NULL, NULL)::orisun.save_result
                        FROM unnest(coalesce(v_owners, p_criterion_requests)) AS c(request)
                       WHERE (p_expected_transaction_ids[c.request], p_expected_global_ids[c.request]) NOT IN ((-1, -1), (0, 0))
                         AND (SELECT e.transaction_id FROM orisun_boundary.es_event e
@@ -134,11 +136,13 @@ BEGIN
 
         IF v_known <> '{}' OR v_stale <> '{}' OR v_waiting <> '{}' OR v_rounds > 1 THEN
             RETURN QUERY
-            SELECT k.request, CASE WHEN k.same THEN 'repeated' ELSE 'event_id_reused' END, k.transaction_id, k.global_id
+            SELECT k.request, CASE WHEN k.same THEN 'repeated' ELSE 'event_id_reused' END, k.transaction_id, k.global_id, NULL, NULL
               FROM orisun_boundary.judge_duplicates(v_known, p_event_requests, p_event_ids, p_event_types, p_data) k
             UNION ALL
-            (SELECT DISTINCT ON (s.request) s.request, s.outcome, s.transaction_id, s.global_id
-               FROM unnest(v_stale) s WHERE s.request <> ALL (v_known) ORDER BY s.request, s.global_id);
+            (SELECT DISTINCT ON (s.request) s.request, s.outcome, s.transaction_id, s.global_id, e.event_id, e.event_type
+               FROM unnest(v_stale) s
+               LEFT JOIN LATERAL (SELECT * FROM orisun_boundary.es_event e WHERE e.global_id = s.global_id ORDER BY e.global_id LIMIT 1) e ON true
+              WHERE s.request <> ALL (v_known) ORDER BY s.request, s.global_id);
             SELECT array_agg(r.request ORDER BY r.request) FILTER (WHERE r.waits), coalesce(array_agg(r.request ORDER BY r.request) FILTER (WHERE NOT r.waits), '{}')
               INTO v_open, v_taken
               FROM (SELECT o.request, coalesce(o.request = ANY (v_waiting), false) OR v_taken IS NOT NULL AND o.request <> ALL (v_taken) AS waits
@@ -159,7 +163,7 @@ BEGIN
             SELECT s.transaction_id, s.global_id, row_number() OVER (ORDER BY s.global_id)::integer AS number
               FROM stored s WHERE s.global_id + 1 = s.transaction_id
         )
-        SELECT CASE WHEN v_taken IS NULL THEN s.number ELSE v_taken[s.number] END, 'saved', s.transaction_id, s.global_id FROM save s;
+        SELECT CASE WHEN v_taken IS NULL THEN s.number ELSE v_taken[s.number] END, 'saved', s.transaction_id, s.global_id, NULL, NULL FROM save s;
 
         EXIT WHEN v_open IS NULL;
         v_rounds := v_rounds + 1;
@@ -222,7 +226,8 @@ BEGIN
         RAISE EXCEPTION 'the context changed: nothing is saved'
             USING ERRCODE = 'OR003',
                   DETAIL = jsonb_build_object('boundary', p_boundary, 'expected', v_expected,
-                                              'actual', jsonb_build_object('transaction_id', transaction_id, 'global_id', global_id))::text,
+                                              'actual', jsonb_build_object('transaction_id', transaction_id, 'global_id', global_id),
+                                              'event_id', v_result.event_id, 'event_type', v_result.event_type)::text,
                   HINT = 'Read the context again with orisun.get_matching_events, decide again, and save with its last position.';
     ELSIF v_result.outcome = 'event_id_reused' THEN
         RAISE EXCEPTION 'an event_id is taken by another event: nothing is saved'

@@ -263,6 +263,25 @@ COMMENT ON FUNCTION orisun.change_user_roles(text, text, text[], jsonb) IS $$Sav
 when the user was changed meanwhile by hand: begin again.$$;
 
 -- +goose StatementBegin
+CREATE FUNCTION orisun.change_user_roles_in(p_boundary text, p_user_id text, p_in text, p_roles text[], p_metadata jsonb DEFAULT '{}')
+RETURNS SETOF orisun.user_account
+LANGUAGE plpgsql VOLATILE ROWS 1
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    v_user orisun.user_account := orisun.find_user(p_boundary, p_user_id);
+BEGIN
+    RETURN QUERY
+    SELECT u.* FROM orisun.change_user_roles(
+        p_boundary, p_user_id, ARRAY(SELECT r FROM unnest(v_user.roles) r WHERE r NOT IN ('read:' || p_in, 'write:' || p_in)) || p_roles, p_metadata) u;
+END
+$$;
+-- +goose StatementEnd
+
+COMMENT ON FUNCTION orisun.change_user_roles_in(text, text, text, text[], jsonb) IS $$Replaces the roles read: and write: of a user in the boundary p_in, and leaves the others. Raises what
+orisun.change_user_roles raises.$$;
+
+-- +goose StatementBegin
 CREATE FUNCTION orisun.delete_user(p_boundary text, p_user_id text, p_metadata jsonb DEFAULT '{}') RETURNS void
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
@@ -347,6 +366,7 @@ DROP FUNCTION orisun.list_users(text);
 DROP FUNCTION orisun.find_login(text, text, text);
 DROP FUNCTION orisun.bootstrap_admin(text, text, text);
 DROP FUNCTION orisun.delete_user(text, text, jsonb);
+DROP FUNCTION orisun.change_user_roles_in(text, text, text, text[], jsonb);
 DROP FUNCTION orisun.change_user_roles(text, text, text[], jsonb);
 DROP FUNCTION orisun.change_user_password(text, text, text, bigint, jsonb);
 DROP FUNCTION orisun.find_user(text, text);

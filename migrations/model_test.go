@@ -45,7 +45,14 @@ func (m *model) save(requests []drawnRequest) (results []db.OrisunSaveResult) {
 	before := len(m.events)
 	for i, r := range requests {
 		outcome, at := m.saveOne(r, before)
-		results = append(results, db.OrisunSaveResult{Request: int32(i + 1), Outcome: outcome, TransactionID: at.transactionID, GlobalID: at.globalID})
+		result := db.OrisunSaveResult{
+			Request: int32(i + 1), Outcome: outcome, TransactionID: at.transactionID, GlobalID: at.globalID,
+		}
+		if outcome == "context_changed" && at != none {
+			conflicting := m.events[at.globalID]
+			result.EventID, result.EventType = &conflicting.id, &conflicting.eventType
+		}
+		results = append(results, result)
 	}
 	return results
 }

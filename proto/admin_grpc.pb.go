@@ -19,20 +19,21 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	Admin_CreateBoundary_FullMethodName      = "/orisun.Admin/CreateBoundary"
-	Admin_ListBoundaries_FullMethodName      = "/orisun.Admin/ListBoundaries"
-	Admin_GetBoundary_FullMethodName         = "/orisun.Admin/GetBoundary"
-	Admin_DeleteBoundary_FullMethodName      = "/orisun.Admin/DeleteBoundary"
-	Admin_CreateUser_FullMethodName          = "/orisun.Admin/CreateUser"
-	Admin_DeleteUser_FullMethodName          = "/orisun.Admin/DeleteUser"
-	Admin_ChangePassword_FullMethodName      = "/orisun.Admin/ChangePassword"
-	Admin_ChangeUserRoles_FullMethodName     = "/orisun.Admin/ChangeUserRoles"
-	Admin_ListUsers_FullMethodName           = "/orisun.Admin/ListUsers"
-	Admin_ValidateCredentials_FullMethodName = "/orisun.Admin/ValidateCredentials"
-	Admin_GetUserCount_FullMethodName        = "/orisun.Admin/GetUserCount"
-	Admin_GetEventCount_FullMethodName       = "/orisun.Admin/GetEventCount"
-	Admin_CreateIndex_FullMethodName         = "/orisun.Admin/CreateIndex"
-	Admin_DropIndex_FullMethodName           = "/orisun.Admin/DropIndex"
+	Admin_CreateBoundary_FullMethodName             = "/orisun.Admin/CreateBoundary"
+	Admin_ListBoundaries_FullMethodName             = "/orisun.Admin/ListBoundaries"
+	Admin_GetBoundary_FullMethodName                = "/orisun.Admin/GetBoundary"
+	Admin_DeleteBoundary_FullMethodName             = "/orisun.Admin/DeleteBoundary"
+	Admin_CreateUser_FullMethodName                 = "/orisun.Admin/CreateUser"
+	Admin_DeleteUser_FullMethodName                 = "/orisun.Admin/DeleteUser"
+	Admin_ChangePassword_FullMethodName             = "/orisun.Admin/ChangePassword"
+	Admin_ChangeUserRoles_FullMethodName            = "/orisun.Admin/ChangeUserRoles"
+	Admin_SetUserBoundaryPermissions_FullMethodName = "/orisun.Admin/SetUserBoundaryPermissions"
+	Admin_ListUsers_FullMethodName                  = "/orisun.Admin/ListUsers"
+	Admin_ValidateCredentials_FullMethodName        = "/orisun.Admin/ValidateCredentials"
+	Admin_GetUserCount_FullMethodName               = "/orisun.Admin/GetUserCount"
+	Admin_GetEventCount_FullMethodName              = "/orisun.Admin/GetEventCount"
+	Admin_CreateIndex_FullMethodName                = "/orisun.Admin/CreateIndex"
+	Admin_DropIndex_FullMethodName                  = "/orisun.Admin/DropIndex"
 )
 
 // AdminClient is the client API for Admin service.
@@ -59,6 +60,9 @@ type AdminClient interface {
 	// ChangeUserRoles replaces the roles of another user, and returns when they are in force on every node. It is no part of the
 	// original protocol.
 	ChangeUserRoles(ctx context.Context, in *ChangeUserRolesRequest, opts ...grpc.CallOption) (*ChangeUserRolesResponse, error)
+	// SetUserBoundaryPermissions replaces what another user may do in one boundary, and returns when it is in force on every node. READ and APPEND
+	// are the roles read:BOUNDARY and write:BOUNDARY; the user's other roles stay.
+	SetUserBoundaryPermissions(ctx context.Context, in *SetUserBoundaryPermissionsRequest, opts ...grpc.CallOption) (*SetUserBoundaryPermissionsResponse, error)
 	// ListUsers lists the users with their roles.
 	ListUsers(ctx context.Context, in *ListUsersRequest, opts ...grpc.CallOption) (*ListUsersResponse, error)
 	// ValidateCredentials checks a password; success is false where it is wrong.
@@ -161,6 +165,16 @@ func (c *adminClient) ChangeUserRoles(ctx context.Context, in *ChangeUserRolesRe
 	return out, nil
 }
 
+func (c *adminClient) SetUserBoundaryPermissions(ctx context.Context, in *SetUserBoundaryPermissionsRequest, opts ...grpc.CallOption) (*SetUserBoundaryPermissionsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(SetUserBoundaryPermissionsResponse)
+	err := c.cc.Invoke(ctx, Admin_SetUserBoundaryPermissions_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *adminClient) ListUsers(ctx context.Context, in *ListUsersRequest, opts ...grpc.CallOption) (*ListUsersResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ListUsersResponse)
@@ -245,6 +259,9 @@ type AdminServer interface {
 	// ChangeUserRoles replaces the roles of another user, and returns when they are in force on every node. It is no part of the
 	// original protocol.
 	ChangeUserRoles(context.Context, *ChangeUserRolesRequest) (*ChangeUserRolesResponse, error)
+	// SetUserBoundaryPermissions replaces what another user may do in one boundary, and returns when it is in force on every node. READ and APPEND
+	// are the roles read:BOUNDARY and write:BOUNDARY; the user's other roles stay.
+	SetUserBoundaryPermissions(context.Context, *SetUserBoundaryPermissionsRequest) (*SetUserBoundaryPermissionsResponse, error)
 	// ListUsers lists the users with their roles.
 	ListUsers(context.Context, *ListUsersRequest) (*ListUsersResponse, error)
 	// ValidateCredentials checks a password; success is false where it is wrong.
@@ -290,6 +307,9 @@ func (UnimplementedAdminServer) ChangePassword(context.Context, *ChangePasswordR
 }
 func (UnimplementedAdminServer) ChangeUserRoles(context.Context, *ChangeUserRolesRequest) (*ChangeUserRolesResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ChangeUserRoles not implemented")
+}
+func (UnimplementedAdminServer) SetUserBoundaryPermissions(context.Context, *SetUserBoundaryPermissionsRequest) (*SetUserBoundaryPermissionsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method SetUserBoundaryPermissions not implemented")
 }
 func (UnimplementedAdminServer) ListUsers(context.Context, *ListUsersRequest) (*ListUsersResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListUsers not implemented")
@@ -474,6 +494,24 @@ func _Admin_ChangeUserRoles_Handler(srv interface{}, ctx context.Context, dec fu
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Admin_SetUserBoundaryPermissions_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SetUserBoundaryPermissionsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServer).SetUserBoundaryPermissions(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Admin_SetUserBoundaryPermissions_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServer).SetUserBoundaryPermissions(ctx, req.(*SetUserBoundaryPermissionsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Admin_ListUsers_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ListUsersRequest)
 	if err := dec(in); err != nil {
@@ -620,6 +658,10 @@ var Admin_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ChangeUserRoles",
 			Handler:    _Admin_ChangeUserRoles_Handler,
+		},
+		{
+			MethodName: "SetUserBoundaryPermissions",
+			Handler:    _Admin_SetUserBoundaryPermissions_Handler,
 		},
 		{
 			MethodName: "ListUsers",

@@ -2698,7 +2698,8 @@ const file_eventstore_proto_rawDesc = "" +
 	"\tDropIndex\x12\x18.orisun.DropIndexRequest\x1a\x19.orisun.DropIndexResponse\x12F\n" +
 	"\vListIndexes\x12\x1a.orisun.ListIndexesRequest\x1a\x1b.orisun.ListIndexesResponse\x12=\n" +
 	"\bGetIndex\x12\x17.orisun.GetIndexRequest\x1a\x18.orisun.GetIndexResponse\x12:\n" +
-	"\aExplain\x12\x16.orisun.ExplainRequest\x1a\x17.orisun.ExplainResponseB(Z&github.com/oexza/orisun/proto;orisunpbb\x06proto3"
+	"\aExplain\x12\x16.orisun.ExplainRequest\x1a\x17.orisun.ExplainResponseBQ\n" +
+	"\x13com.orisun.protocolP\x01Z&github.com/oexza/orisun/proto;orisunpb\xaa\x02\x0fOrisun.Protocolb\x06proto3"
 
 var (
 	file_eventstore_proto_rawDescOnce sync.Once

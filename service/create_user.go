@@ -2,6 +2,7 @@ package service
 
 import (
 	"context"
+	"slices"
 
 	"github.com/oexza/orisun/db"
 	orisunpb "github.com/oexza/orisun/proto"
@@ -16,7 +17,11 @@ func (a *Admin) CreateUser(ctx context.Context, in *orisunpb.CreateUserRequest) 
 	v.text("name", in.GetName(), 1, maxNameBytes)
 	v.username("username", in.GetUsername())
 	v.password("password", in.GetPassword())
-	roles := v.roles("roles", in.GetRoles())
+	granted := v.grants("boundary_permissions", in.GetBoundaryPermissions())
+	roles := granted
+	if len(granted) == 0 || len(in.GetRoles()) > 0 {
+		roles = v.roles("roles", slices.Concat(in.GetRoles(), granted))
+	}
 	if err := v.err(); err != nil {
 		return nil, err
 	}

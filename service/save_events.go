@@ -151,7 +151,7 @@ func answerSave(in *orisunpb.SaveEventsRequest, result db.OrisunSaveResult) (*or
 			LatestGlobalId:      result.GlobalID,
 		}, nil
 	case outcomeContextChanged:
-		return nil, contextChanged(in, position)
+		return nil, contextChanged(in, position, result)
 	case outcomeEventIDReused:
 		return nil, withDetails(codes.FailedPrecondition,
 			fmt.Sprintf("an event_id of this save is taken by another event, at or before position {%d,%d}: nothing is saved; give a new save new ids",
@@ -166,7 +166,7 @@ func answerSave(in *orisunpb.SaveEventsRequest, result db.OrisunSaveResult) (*or
 	}
 }
 
-func contextChanged(in *orisunpb.SaveEventsRequest, actual *orisunpb.Position) error {
+func contextChanged(in *orisunpb.SaveEventsRequest, actual *orisunpb.Position, result db.OrisunSaveResult) error {
 	expected := expectedPosition(in)
 	reason := fmt.Sprintf("an event that matches lies at position {%d,%d}, after the expected {%d,%d}",
 		actual.GetTransactionId(), actual.GetGlobalId(), expected.GetTransactionId(), expected.GetGlobalId())
@@ -176,11 +176,15 @@ func contextChanged(in *orisunpb.SaveEventsRequest, actual *orisunpb.Position) e
 	// Clients that exist recognise a conflict by this beginning, and read the two numbers.
 	message := fmt.Sprintf("OptimisticConcurrencyException (AlreadyExists): Expected %d, Actual %d: the context changed: %s; read the context again and decide again",
 		max(0, expected.GetTransactionId()), max(0, actual.GetTransactionId()), reason)
-	return withDetails(codes.AlreadyExists, message, &errdetails.ErrorInfo{Reason: reasonContextChanged, Domain: domain, Metadata: map[string]string{
+	details := &errdetails.ErrorInfo{Reason: reasonContextChanged, Domain: domain, Metadata: map[string]string{
 		"boundary":                in.GetBoundary(),
 		"expected_transaction_id": strconv.FormatInt(expected.GetTransactionId(), 10),
 		"expected_global_id":      strconv.FormatInt(expected.GetGlobalId(), 10),
 		"actual_transaction_id":   strconv.FormatInt(actual.GetTransactionId(), 10),
 		"actual_global_id":        strconv.FormatInt(actual.GetGlobalId(), 10),
-	}})
+	}}
+	if result.EventID != nil && result.EventType != nil {
+		details.Metadata["event_id"], details.Metadata["event_type"] = *result.EventID, *result.EventType
+	}
+	return withDetails(codes.AlreadyExists, message, details)
 }

@@ -58,6 +58,7 @@ func toAdminUser(user db.OrisunUserAccount) *orisunpb.AdminUser {
 	return &orisunpb.AdminUser{
 		UserId: user.UserID, Name: user.Name, Username: user.Username, Roles: user.Roles,
 		CreatedAt: timestamppb.New(user.CreatedAt), UpdatedAt: timestamppb.New(user.UpdatedAt),
+		BoundaryPermissions: permissionsOf(user.Roles),
 	}
 }
 

@@ -489,3 +489,52 @@ func TestAUserSavedByHandTakesItsName(t *testing.T) {
 		t.Errorf("with odd users in it the list is %v, %v", all, err)
 	}
 }
+
+// Clients that exist send rights by boundary. They are roles, and nothing else.
+func TestPermissionsInABoundaryAreRoles(t *testing.T) {
+	node := guard(t, userDatabase(t))
+	users := node.users()
+	created, err := users.CreateUser(by(t, firstAdmin), &orisunpb.CreateUserRequest{
+		Name: "Joe", Username: "joe", Password: "s3cret", BoundaryPermissions: []*orisunpb.BoundaryPermissionGrant{
+			{Boundary: "bank", Permissions: []string{"READ", "APPEND", "READ"}}, {Boundary: "orders", Permissions: []string{"READ"}},
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	joe := created.GetUser()
+	if diff := cmp.Diff([]string{"read:bank", "write:bank", "read:orders"}, joe.GetRoles()); diff != "" {
+		t.Error(diff)
+	}
+	if got := fmt.Sprint(joe.GetBoundaryPermissions()); strings.Count(got, "READ") != 2 || strings.Count(got, "APPEND") != 1 {
+		t.Error(got)
+	}
+	set := func(boundary string, permissions ...string) (*orisunpb.AdminUser, error) {
+		answer, err := users.SetUserBoundaryPermissions(by(t, firstAdmin), &orisunpb.SetUserBoundaryPermissionsRequest{
+			UserId: joe.GetUserId(), Boundary: boundary, Permissions: permissions,
+		})
+		return answer.GetUser(), err
+	}
+	for _, change := range []struct {
+		boundary    string
+		permissions []string
+		want        []string
+	}{
+		{"bank", []string{"APPEND"}, []string{"read:orders", "write:bank"}},
+		{"orders", nil, []string{"write:bank"}},
+		{"bank", nil, []string{}},
+		{"bank", []string{"READ"}, []string{"read:bank"}},
+	} {
+		changed, err := set(change.boundary, change.permissions...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(change.want, append([]string{}, changed.GetRoles()...)); diff != "" {
+			t.Error(diff)
+		}
+	}
+	_, err = set("no boundary", "READ", "WRITE")
+	if diff := cmp.Diff([]string{"boundary", "permissions[1]"}, fields(err)); diff != "" {
+		t.Error(diff, err)
+	}
+}

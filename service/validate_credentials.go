@@ -37,5 +37,6 @@ func (a *Admin) ValidateCredentials(ctx context.Context, in *orisunpb.ValidateCr
 	return &orisunpb.ValidateCredentialsResponse{Success: true, User: &orisunpb.AdminUser{
 		UserId: login.UserID, Name: login.Name, Username: login.Username, Roles: login.Roles,
 		CreatedAt: timestamppb.New(login.CreatedAt), UpdatedAt: timestamppb.New(login.UpdatedAt),
+		BoundaryPermissions: permissionsOf(login.Roles),
 	}}, nil
 }

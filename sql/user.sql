@@ -25,6 +25,15 @@ SELECT * FROM orisun.change_user_roles(
     p_metadata => @metadata::jsonb
 );
 
+-- name: ChangeUserRolesIn :one
+SELECT * FROM orisun.change_user_roles_in(
+    p_boundary => @boundary::text,
+    p_user_id  => @user_id::text,
+    p_in       => @in_boundary::text,
+    p_roles    => @roles::text[],
+    p_metadata => @metadata::jsonb
+);
+
 -- name: DeleteUser :exec
 SELECT orisun.delete_user(p_boundary => @boundary::text, p_user_id => @user_id::text, p_metadata => @metadata::jsonb);
 

@@ -204,6 +204,7 @@ func TestNoRoleReachesBeyondItsPurpose(t *testing.T) {
 		{"but admin", "/orisun.EventStore/CreateIndex", adminBoundary},
 		{"but admin", "/orisun.Admin/CreateUser", ""},
 		{"but admin", "/orisun.Admin/ChangeUserRoles", ""},
+		{"but admin", "/orisun.Admin/SetUserBoundaryPermissions", ""},
 		{"but admin", "/orisun.Admin/DeleteUser", ""},
 		{"but admin", "/orisun.Admin/CreateBoundary", ""},
 		{"foreign", "/orisun.EventStore/GetEvents", "orders"},

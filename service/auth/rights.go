@@ -40,20 +40,22 @@ var rights = map[string]Right{
 	"/orisun.EventStore/ListIndexes":              Inspect,
 	"/orisun.EventStore/GetIndex":                 Inspect,
 
-	"/orisun.Admin/CreateIndex":         Index,
-	"/orisun.Admin/DropIndex":           Index,
-	"/orisun.Admin/CreateBoundary":      Administer,
-	"/orisun.Admin/DeleteBoundary":      Administer,
-	"/orisun.Admin/ListBoundaries":      Inspect,
-	"/orisun.Admin/GetBoundary":         Inspect,
-	"/orisun.Admin/GetEventCount":       Inspect,
-	"/orisun.Admin/GetUserCount":        Inspect,
-	"/orisun.Admin/ListUsers":           Administer,
-	"/orisun.Admin/CreateUser":          Administer,
-	"/orisun.Admin/DeleteUser":          Administer,
-	"/orisun.Admin/ChangeUserRoles":     Administer,
-	"/orisun.Admin/ValidateCredentials": Anyone, // their own only, unless they are admins: OwnOrAdmin
-	"/orisun.Admin/ChangePassword":      Anyone, // their own only: Own
+	"/orisun.Admin/CreateIndex":     Index,
+	"/orisun.Admin/DropIndex":       Index,
+	"/orisun.Admin/CreateBoundary":  Administer,
+	"/orisun.Admin/DeleteBoundary":  Administer,
+	"/orisun.Admin/ListBoundaries":  Inspect,
+	"/orisun.Admin/GetBoundary":     Inspect,
+	"/orisun.Admin/GetEventCount":   Inspect,
+	"/orisun.Admin/GetUserCount":    Inspect,
+	"/orisun.Admin/ListUsers":       Administer,
+	"/orisun.Admin/CreateUser":      Administer,
+	"/orisun.Admin/DeleteUser":      Administer,
+	"/orisun.Admin/ChangeUserRoles": Administer,
+	// The roles of a user in one boundary.
+	"/orisun.Admin/SetUserBoundaryPermissions": Administer,
+	"/orisun.Admin/ValidateCredentials":        Anyone, // their own only, unless they are admins: OwnOrAdmin
+	"/orisun.Admin/ChangePassword":             Anyone, // their own only: Own
 }
 
 // boundaryOf is the boundary that a request names; "" where it names none.

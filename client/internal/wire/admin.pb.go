@@ -619,21 +619,78 @@ func (x *DeleteBoundaryResponse) GetEvents() int64 {
 	return 0
 }
 
-type AdminUser struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	UserId        string                 `protobuf:"bytes,1,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
-	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
-	Username      string                 `protobuf:"bytes,3,opt,name=username,proto3" json:"username,omitempty"`
-	Roles         []string               `protobuf:"bytes,4,rep,name=roles,proto3" json:"roles,omitempty"`
-	CreatedAt     *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
-	UpdatedAt     *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=updated_at,json=updatedAt,proto3" json:"updated_at,omitempty"`
+// BoundaryPermissionGrant is what a user may do in a boundary.
+type BoundaryPermissionGrant struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Required.
+	Boundary string `protobuf:"bytes,1,opt,name=boundary,proto3" json:"boundary,omitempty"`
+	// READ (the role read:BOUNDARY) and APPEND (write:BOUNDARY).
+	Permissions   []string `protobuf:"bytes,2,rep,name=permissions,proto3" json:"permissions,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
+func (x *BoundaryPermissionGrant) Reset() {
+	*x = BoundaryPermissionGrant{}
+	mi := &file_orisunclient_admin_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BoundaryPermissionGrant) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BoundaryPermissionGrant) ProtoMessage() {}
+
+func (x *BoundaryPermissionGrant) ProtoReflect() protoreflect.Message {
+	mi := &file_orisunclient_admin_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BoundaryPermissionGrant.ProtoReflect.Descriptor instead.
+func (*BoundaryPermissionGrant) Descriptor() ([]byte, []int) {
+	return file_orisunclient_admin_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *BoundaryPermissionGrant) GetBoundary() string {
+	if x != nil {
+		return x.Boundary
+	}
+	return ""
+}
+
+func (x *BoundaryPermissionGrant) GetPermissions() []string {
+	if x != nil {
+		return x.Permissions
+	}
+	return nil
+}
+
+type AdminUser struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	UserId    string                 `protobuf:"bytes,1,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
+	Name      string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	Username  string                 `protobuf:"bytes,3,opt,name=username,proto3" json:"username,omitempty"`
+	Roles     []string               `protobuf:"bytes,4,rep,name=roles,proto3" json:"roles,omitempty"`
+	CreatedAt *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
+	UpdatedAt *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=updated_at,json=updatedAt,proto3" json:"updated_at,omitempty"`
+	// What the roles in one boundary are, for clients that do not read them as roles.
+	BoundaryPermissions []*BoundaryPermissionGrant `protobuf:"bytes,7,rep,name=boundary_permissions,json=boundaryPermissions,proto3" json:"boundary_permissions,omitempty"`
+	unknownFields       protoimpl.UnknownFields
+	sizeCache           protoimpl.SizeCache
+}
+
 func (x *AdminUser) Reset() {
 	*x = AdminUser{}
-	mi := &file_orisunclient_admin_proto_msgTypes[10]
+	mi := &file_orisunclient_admin_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -645,7 +702,7 @@ func (x *AdminUser) String() string {
 func (*AdminUser) ProtoMessage() {}
 
 func (x *AdminUser) ProtoReflect() protoreflect.Message {
-	mi := &file_orisunclient_admin_proto_msgTypes[10]
+	mi := &file_orisunclient_admin_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -658,7 +715,7 @@ func (x *AdminUser) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdminUser.ProtoReflect.Descriptor instead.
 func (*AdminUser) Descriptor() ([]byte, []int) {
-	return file_orisunclient_admin_proto_rawDescGZIP(), []int{10}
+	return file_orisunclient_admin_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *AdminUser) GetUserId() string {
@@ -703,6 +760,13 @@ func (x *AdminUser) GetUpdatedAt() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *AdminUser) GetBoundaryPermissions() []*BoundaryPermissionGrant {
+	if x != nil {
+		return x.BoundaryPermissions
+	}
+	return nil
+}
+
 type CreateUserRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Required. 1 to 256 bytes.
@@ -711,15 +775,17 @@ type CreateUserRequest struct {
 	Username string `protobuf:"bytes,2,opt,name=username,proto3" json:"username,omitempty"`
 	// Required. 6 to 72 bytes.
 	Password string `protobuf:"bytes,3,opt,name=password,proto3" json:"password,omitempty"`
-	// Required. At least one of admin, operations, user, and in one boundary read:BOUNDARY, write:BOUNDARY, admin:BOUNDARY (its indexes).
-	Roles         []string `protobuf:"bytes,4,rep,name=roles,proto3" json:"roles,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	// Required, unless boundary_permissions has some. Of admin, operations, user, and in one boundary read:BOUNDARY, write:BOUNDARY, admin:BOUNDARY (its indexes).
+	Roles []string `protobuf:"bytes,4,rep,name=roles,proto3" json:"roles,omitempty"`
+	// More roles, as permissions in boundaries.
+	BoundaryPermissions []*BoundaryPermissionGrant `protobuf:"bytes,5,rep,name=boundary_permissions,json=boundaryPermissions,proto3" json:"boundary_permissions,omitempty"`
+	unknownFields       protoimpl.UnknownFields
+	sizeCache           protoimpl.SizeCache
 }
 
 func (x *CreateUserRequest) Reset() {
 	*x = CreateUserRequest{}
-	mi := &file_orisunclient_admin_proto_msgTypes[11]
+	mi := &file_orisunclient_admin_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -731,7 +797,7 @@ func (x *CreateUserRequest) String() string {
 func (*CreateUserRequest) ProtoMessage() {}
 
 func (x *CreateUserRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orisunclient_admin_proto_msgTypes[11]
+	mi := &file_orisunclient_admin_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -744,7 +810,7 @@ func (x *CreateUserRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateUserRequest.ProtoReflect.Descriptor instead.
 func (*CreateUserRequest) Descriptor() ([]byte, []int) {
-	return file_orisunclient_admin_proto_rawDescGZIP(), []int{11}
+	return file_orisunclient_admin_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *CreateUserRequest) GetName() string {
@@ -775,6 +841,13 @@ func (x *CreateUserRequest) GetRoles() []string {
 	return nil
 }
 
+func (x *CreateUserRequest) GetBoundaryPermissions() []*BoundaryPermissionGrant {
+	if x != nil {
+		return x.BoundaryPermissions
+	}
+	return nil
+}
+
 type CreateUserResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	User  *AdminUser             `protobuf:"bytes,1,opt,name=user,proto3" json:"user,omitempty"`
@@ -786,7 +859,7 @@ type CreateUserResponse struct {
 
 func (x *CreateUserResponse) Reset() {
 	*x = CreateUserResponse{}
-	mi := &file_orisunclient_admin_proto_msgTypes[12]
+	mi := &file_orisunclient_admin_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -798,7 +871,7 @@ func (x *CreateUserResponse) String() string {
 func (*CreateUserResponse) ProtoMessage() {}
 
 func (x *CreateUserResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orisunclient_admin_proto_msgTypes[12]
+	mi := &file_orisunclient_admin_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -811,7 +884,7 @@ func (x *CreateUserResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateUserResponse.ProtoReflect.Descriptor instead.
 func (*CreateUserResponse) Descriptor() ([]byte, []int) {
-	return file_orisunclient_admin_proto_rawDescGZIP(), []int{12}
+	return file_orisunclient_admin_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *CreateUserResponse) GetUser() *AdminUser {
@@ -838,7 +911,7 @@ type DeleteUserRequest struct {
 
 func (x *DeleteUserRequest) Reset() {
 	*x = DeleteUserRequest{}
-	mi := &file_orisunclient_admin_proto_msgTypes[13]
+	mi := &file_orisunclient_admin_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -850,7 +923,7 @@ func (x *DeleteUserRequest) String() string {
 func (*DeleteUserRequest) ProtoMessage() {}
 
 func (x *DeleteUserRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orisunclient_admin_proto_msgTypes[13]
+	mi := &file_orisunclient_admin_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -863,7 +936,7 @@ func (x *DeleteUserRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteUserRequest.ProtoReflect.Descriptor instead.
 func (*DeleteUserRequest) Descriptor() ([]byte, []int) {
-	return file_orisunclient_admin_proto_rawDescGZIP(), []int{13}
+	return file_orisunclient_admin_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *DeleteUserRequest) GetUserId() string {
@@ -882,7 +955,7 @@ type DeleteUserResponse struct {
 
 func (x *DeleteUserResponse) Reset() {
 	*x = DeleteUserResponse{}
-	mi := &file_orisunclient_admin_proto_msgTypes[14]
+	mi := &file_orisunclient_admin_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -894,7 +967,7 @@ func (x *DeleteUserResponse) String() string {
 func (*DeleteUserResponse) ProtoMessage() {}
 
 func (x *DeleteUserResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orisunclient_admin_proto_msgTypes[14]
+	mi := &file_orisunclient_admin_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -907,7 +980,7 @@ func (x *DeleteUserResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteUserResponse.ProtoReflect.Descriptor instead.
 func (*DeleteUserResponse) Descriptor() ([]byte, []int) {
-	return file_orisunclient_admin_proto_rawDescGZIP(), []int{14}
+	return file_orisunclient_admin_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *DeleteUserResponse) GetSuccess() bool {
@@ -931,7 +1004,7 @@ type ChangePasswordRequest struct {
 
 func (x *ChangePasswordRequest) Reset() {
 	*x = ChangePasswordRequest{}
-	mi := &file_orisunclient_admin_proto_msgTypes[15]
+	mi := &file_orisunclient_admin_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -943,7 +1016,7 @@ func (x *ChangePasswordRequest) String() string {
 func (*ChangePasswordRequest) ProtoMessage() {}
 
 func (x *ChangePasswordRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orisunclient_admin_proto_msgTypes[15]
+	mi := &file_orisunclient_admin_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -956,7 +1029,7 @@ func (x *ChangePasswordRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangePasswordRequest.ProtoReflect.Descriptor instead.
 func (*ChangePasswordRequest) Descriptor() ([]byte, []int) {
-	return file_orisunclient_admin_proto_rawDescGZIP(), []int{15}
+	return file_orisunclient_admin_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ChangePasswordRequest) GetUserId() string {
@@ -989,7 +1062,7 @@ type ChangePasswordResponse struct {
 
 func (x *ChangePasswordResponse) Reset() {
 	*x = ChangePasswordResponse{}
-	mi := &file_orisunclient_admin_proto_msgTypes[16]
+	mi := &file_orisunclient_admin_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1001,7 +1074,7 @@ func (x *ChangePasswordResponse) String() string {
 func (*ChangePasswordResponse) ProtoMessage() {}
 
 func (x *ChangePasswordResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orisunclient_admin_proto_msgTypes[16]
+	mi := &file_orisunclient_admin_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1014,7 +1087,7 @@ func (x *ChangePasswordResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangePasswordResponse.ProtoReflect.Descriptor instead.
 func (*ChangePasswordResponse) Descriptor() ([]byte, []int) {
-	return file_orisunclient_admin_proto_rawDescGZIP(), []int{16}
+	return file_orisunclient_admin_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ChangePasswordResponse) GetSuccess() bool {
@@ -1036,7 +1109,7 @@ type ChangeUserRolesRequest struct {
 
 func (x *ChangeUserRolesRequest) Reset() {
 	*x = ChangeUserRolesRequest{}
-	mi := &file_orisunclient_admin_proto_msgTypes[17]
+	mi := &file_orisunclient_admin_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1048,7 +1121,7 @@ func (x *ChangeUserRolesRequest) String() string {
 func (*ChangeUserRolesRequest) ProtoMessage() {}
 
 func (x *ChangeUserRolesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orisunclient_admin_proto_msgTypes[17]
+	mi := &file_orisunclient_admin_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1061,7 +1134,7 @@ func (x *ChangeUserRolesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangeUserRolesRequest.ProtoReflect.Descriptor instead.
 func (*ChangeUserRolesRequest) Descriptor() ([]byte, []int) {
-	return file_orisunclient_admin_proto_rawDescGZIP(), []int{17}
+	return file_orisunclient_admin_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ChangeUserRolesRequest) GetUserId() string {
@@ -1089,7 +1162,7 @@ type ChangeUserRolesResponse struct {
 
 func (x *ChangeUserRolesResponse) Reset() {
 	*x = ChangeUserRolesResponse{}
-	mi := &file_orisunclient_admin_proto_msgTypes[18]
+	mi := &file_orisunclient_admin_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1101,7 +1174,7 @@ func (x *ChangeUserRolesResponse) String() string {
 func (*ChangeUserRolesResponse) ProtoMessage() {}
 
 func (x *ChangeUserRolesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orisunclient_admin_proto_msgTypes[18]
+	mi := &file_orisunclient_admin_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1114,7 +1187,7 @@ func (x *ChangeUserRolesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangeUserRolesResponse.ProtoReflect.Descriptor instead.
 func (*ChangeUserRolesResponse) Descriptor() ([]byte, []int) {
-	return file_orisunclient_admin_proto_rawDescGZIP(), []int{18}
+	return file_orisunclient_admin_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ChangeUserRolesResponse) GetUser() *AdminUser {
@@ -1131,6 +1204,122 @@ func (x *ChangeUserRolesResponse) GetWarnings() []string {
 	return nil
 }
 
+type SetUserBoundaryPermissionsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Required.
+	UserId string `protobuf:"bytes,1,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
+	// Required. It need not exist yet.
+	Boundary string `protobuf:"bytes,2,opt,name=boundary,proto3" json:"boundary,omitempty"`
+	// What the user may do there from now on: READ, APPEND. Empty removes the grant.
+	Permissions   []string `protobuf:"bytes,3,rep,name=permissions,proto3" json:"permissions,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetUserBoundaryPermissionsRequest) Reset() {
+	*x = SetUserBoundaryPermissionsRequest{}
+	mi := &file_orisunclient_admin_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetUserBoundaryPermissionsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetUserBoundaryPermissionsRequest) ProtoMessage() {}
+
+func (x *SetUserBoundaryPermissionsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_orisunclient_admin_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetUserBoundaryPermissionsRequest.ProtoReflect.Descriptor instead.
+func (*SetUserBoundaryPermissionsRequest) Descriptor() ([]byte, []int) {
+	return file_orisunclient_admin_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *SetUserBoundaryPermissionsRequest) GetUserId() string {
+	if x != nil {
+		return x.UserId
+	}
+	return ""
+}
+
+func (x *SetUserBoundaryPermissionsRequest) GetBoundary() string {
+	if x != nil {
+		return x.Boundary
+	}
+	return ""
+}
+
+func (x *SetUserBoundaryPermissionsRequest) GetPermissions() []string {
+	if x != nil {
+		return x.Permissions
+	}
+	return nil
+}
+
+type SetUserBoundaryPermissionsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	User  *AdminUser             `protobuf:"bytes,1,opt,name=user,proto3" json:"user,omitempty"`
+	// What may be a mistake: a boundary that does not exist.
+	Warnings      []string `protobuf:"bytes,100,rep,name=warnings,proto3" json:"warnings,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetUserBoundaryPermissionsResponse) Reset() {
+	*x = SetUserBoundaryPermissionsResponse{}
+	mi := &file_orisunclient_admin_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetUserBoundaryPermissionsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetUserBoundaryPermissionsResponse) ProtoMessage() {}
+
+func (x *SetUserBoundaryPermissionsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_orisunclient_admin_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetUserBoundaryPermissionsResponse.ProtoReflect.Descriptor instead.
+func (*SetUserBoundaryPermissionsResponse) Descriptor() ([]byte, []int) {
+	return file_orisunclient_admin_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *SetUserBoundaryPermissionsResponse) GetUser() *AdminUser {
+	if x != nil {
+		return x.User
+	}
+	return nil
+}
+
+func (x *SetUserBoundaryPermissionsResponse) GetWarnings() []string {
+	if x != nil {
+		return x.Warnings
+	}
+	return nil
+}
+
 type ListUsersRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -1139,7 +1328,7 @@ type ListUsersRequest struct {
 
 func (x *ListUsersRequest) Reset() {
 	*x = ListUsersRequest{}
-	mi := &file_orisunclient_admin_proto_msgTypes[19]
+	mi := &file_orisunclient_admin_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1151,7 +1340,7 @@ func (x *ListUsersRequest) String() string {
 func (*ListUsersRequest) ProtoMessage() {}
 
 func (x *ListUsersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orisunclient_admin_proto_msgTypes[19]
+	mi := &file_orisunclient_admin_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1164,7 +1353,7 @@ func (x *ListUsersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListUsersRequest.ProtoReflect.Descriptor instead.
 func (*ListUsersRequest) Descriptor() ([]byte, []int) {
-	return file_orisunclient_admin_proto_rawDescGZIP(), []int{19}
+	return file_orisunclient_admin_proto_rawDescGZIP(), []int{22}
 }
 
 type ListUsersResponse struct {
@@ -1176,7 +1365,7 @@ type ListUsersResponse struct {
 
 func (x *ListUsersResponse) Reset() {
 	*x = ListUsersResponse{}
-	mi := &file_orisunclient_admin_proto_msgTypes[20]
+	mi := &file_orisunclient_admin_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1188,7 +1377,7 @@ func (x *ListUsersResponse) String() string {
 func (*ListUsersResponse) ProtoMessage() {}
 
 func (x *ListUsersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orisunclient_admin_proto_msgTypes[20]
+	mi := &file_orisunclient_admin_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1201,7 +1390,7 @@ func (x *ListUsersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListUsersResponse.ProtoReflect.Descriptor instead.
 func (*ListUsersResponse) Descriptor() ([]byte, []int) {
-	return file_orisunclient_admin_proto_rawDescGZIP(), []int{20}
+	return file_orisunclient_admin_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ListUsersResponse) GetUsers() []*AdminUser {
@@ -1223,7 +1412,7 @@ type ValidateCredentialsRequest struct {
 
 func (x *ValidateCredentialsRequest) Reset() {
 	*x = ValidateCredentialsRequest{}
-	mi := &file_orisunclient_admin_proto_msgTypes[21]
+	mi := &file_orisunclient_admin_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1235,7 +1424,7 @@ func (x *ValidateCredentialsRequest) String() string {
 func (*ValidateCredentialsRequest) ProtoMessage() {}
 
 func (x *ValidateCredentialsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orisunclient_admin_proto_msgTypes[21]
+	mi := &file_orisunclient_admin_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1248,7 +1437,7 @@ func (x *ValidateCredentialsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ValidateCredentialsRequest.ProtoReflect.Descriptor instead.
 func (*ValidateCredentialsRequest) Descriptor() ([]byte, []int) {
-	return file_orisunclient_admin_proto_rawDescGZIP(), []int{21}
+	return file_orisunclient_admin_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ValidateCredentialsRequest) GetUsername() string {
@@ -1276,7 +1465,7 @@ type ValidateCredentialsResponse struct {
 
 func (x *ValidateCredentialsResponse) Reset() {
 	*x = ValidateCredentialsResponse{}
-	mi := &file_orisunclient_admin_proto_msgTypes[22]
+	mi := &file_orisunclient_admin_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1288,7 +1477,7 @@ func (x *ValidateCredentialsResponse) String() string {
 func (*ValidateCredentialsResponse) ProtoMessage() {}
 
 func (x *ValidateCredentialsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orisunclient_admin_proto_msgTypes[22]
+	mi := &file_orisunclient_admin_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1301,7 +1490,7 @@ func (x *ValidateCredentialsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ValidateCredentialsResponse.ProtoReflect.Descriptor instead.
 func (*ValidateCredentialsResponse) Descriptor() ([]byte, []int) {
-	return file_orisunclient_admin_proto_rawDescGZIP(), []int{22}
+	return file_orisunclient_admin_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ValidateCredentialsResponse) GetSuccess() bool {
@@ -1326,7 +1515,7 @@ type GetUserCountRequest struct {
 
 func (x *GetUserCountRequest) Reset() {
 	*x = GetUserCountRequest{}
-	mi := &file_orisunclient_admin_proto_msgTypes[23]
+	mi := &file_orisunclient_admin_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1338,7 +1527,7 @@ func (x *GetUserCountRequest) String() string {
 func (*GetUserCountRequest) ProtoMessage() {}
 
 func (x *GetUserCountRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orisunclient_admin_proto_msgTypes[23]
+	mi := &file_orisunclient_admin_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1351,7 +1540,7 @@ func (x *GetUserCountRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetUserCountRequest.ProtoReflect.Descriptor instead.
 func (*GetUserCountRequest) Descriptor() ([]byte, []int) {
-	return file_orisunclient_admin_proto_rawDescGZIP(), []int{23}
+	return file_orisunclient_admin_proto_rawDescGZIP(), []int{26}
 }
 
 type GetUserCountResponse struct {
@@ -1363,7 +1552,7 @@ type GetUserCountResponse struct {
 
 func (x *GetUserCountResponse) Reset() {
 	*x = GetUserCountResponse{}
-	mi := &file_orisunclient_admin_proto_msgTypes[24]
+	mi := &file_orisunclient_admin_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1375,7 +1564,7 @@ func (x *GetUserCountResponse) String() string {
 func (*GetUserCountResponse) ProtoMessage() {}
 
 func (x *GetUserCountResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orisunclient_admin_proto_msgTypes[24]
+	mi := &file_orisunclient_admin_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1388,7 +1577,7 @@ func (x *GetUserCountResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetUserCountResponse.ProtoReflect.Descriptor instead.
 func (*GetUserCountResponse) Descriptor() ([]byte, []int) {
-	return file_orisunclient_admin_proto_rawDescGZIP(), []int{24}
+	return file_orisunclient_admin_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *GetUserCountResponse) GetCount() int64 {
@@ -1408,7 +1597,7 @@ type GetEventCountRequest struct {
 
 func (x *GetEventCountRequest) Reset() {
 	*x = GetEventCountRequest{}
-	mi := &file_orisunclient_admin_proto_msgTypes[25]
+	mi := &file_orisunclient_admin_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1420,7 +1609,7 @@ func (x *GetEventCountRequest) String() string {
 func (*GetEventCountRequest) ProtoMessage() {}
 
 func (x *GetEventCountRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orisunclient_admin_proto_msgTypes[25]
+	mi := &file_orisunclient_admin_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1433,7 +1622,7 @@ func (x *GetEventCountRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetEventCountRequest.ProtoReflect.Descriptor instead.
 func (*GetEventCountRequest) Descriptor() ([]byte, []int) {
-	return file_orisunclient_admin_proto_rawDescGZIP(), []int{25}
+	return file_orisunclient_admin_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *GetEventCountRequest) GetBoundary() string {
@@ -1452,7 +1641,7 @@ type GetEventCountResponse struct {
 
 func (x *GetEventCountResponse) Reset() {
 	*x = GetEventCountResponse{}
-	mi := &file_orisunclient_admin_proto_msgTypes[26]
+	mi := &file_orisunclient_admin_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1464,7 +1653,7 @@ func (x *GetEventCountResponse) String() string {
 func (*GetEventCountResponse) ProtoMessage() {}
 
 func (x *GetEventCountResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orisunclient_admin_proto_msgTypes[26]
+	mi := &file_orisunclient_admin_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1477,7 +1666,7 @@ func (x *GetEventCountResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetEventCountResponse.ProtoReflect.Descriptor instead.
 func (*GetEventCountResponse) Descriptor() ([]byte, []int) {
-	return file_orisunclient_admin_proto_rawDescGZIP(), []int{26}
+	return file_orisunclient_admin_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *GetEventCountResponse) GetCount() int64 {
@@ -1525,7 +1714,10 @@ const file_orisunclient_admin_proto_rawDesc = "" +
 	"\x04name\x18d \x01(\tR\x04name\x12!\n" +
 	"\fconfirm_name\x18e \x01(\tR\vconfirmName\"0\n" +
 	"\x16DeleteBoundaryResponse\x12\x16\n" +
-	"\x06events\x18d \x01(\x03R\x06events\"\xe0\x01\n" +
+	"\x06events\x18d \x01(\x03R\x06events\"W\n" +
+	"\x17BoundaryPermissionGrant\x12\x1a\n" +
+	"\bboundary\x18\x01 \x01(\tR\bboundary\x12 \n" +
+	"\vpermissions\x18\x02 \x03(\tR\vpermissions\"\xba\x02\n" +
 	"\tAdminUser\x12\x17\n" +
 	"\auser_id\x18\x01 \x01(\tR\x06userId\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x1a\n" +
@@ -1534,12 +1726,14 @@ const file_orisunclient_admin_proto_rawDesc = "" +
 	"\n" +
 	"created_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt\x129\n" +
 	"\n" +
-	"updated_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\tupdatedAt\"u\n" +
+	"updated_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\tupdatedAt\x12X\n" +
+	"\x14boundary_permissions\x18\a \x03(\v2%.orisunclient.BoundaryPermissionGrantR\x13boundaryPermissions\"\xcf\x01\n" +
 	"\x11CreateUserRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
 	"\busername\x18\x02 \x01(\tR\busername\x12\x1a\n" +
 	"\bpassword\x18\x03 \x01(\tR\bpassword\x12\x14\n" +
-	"\x05roles\x18\x04 \x03(\tR\x05roles\"]\n" +
+	"\x05roles\x18\x04 \x03(\tR\x05roles\x12X\n" +
+	"\x14boundary_permissions\x18\x05 \x03(\v2%.orisunclient.BoundaryPermissionGrantR\x13boundaryPermissions\"]\n" +
 	"\x12CreateUserResponse\x12+\n" +
 	"\x04user\x18\x01 \x01(\v2\x17.orisunclient.AdminUserR\x04user\x12\x1a\n" +
 	"\bwarnings\x18d \x03(\tR\bwarnings\",\n" +
@@ -1558,7 +1752,14 @@ const file_orisunclient_admin_proto_rawDesc = "" +
 	"\x05roles\x18e \x03(\tR\x05roles\"b\n" +
 	"\x17ChangeUserRolesResponse\x12+\n" +
 	"\x04user\x18d \x01(\v2\x17.orisunclient.AdminUserR\x04user\x12\x1a\n" +
-	"\bwarnings\x18e \x03(\tR\bwarnings\"\x12\n" +
+	"\bwarnings\x18e \x03(\tR\bwarnings\"z\n" +
+	"!SetUserBoundaryPermissionsRequest\x12\x17\n" +
+	"\auser_id\x18\x01 \x01(\tR\x06userId\x12\x1a\n" +
+	"\bboundary\x18\x02 \x01(\tR\bboundary\x12 \n" +
+	"\vpermissions\x18\x03 \x03(\tR\vpermissions\"m\n" +
+	"\"SetUserBoundaryPermissionsResponse\x12+\n" +
+	"\x04user\x18\x01 \x01(\v2\x17.orisunclient.AdminUserR\x04user\x12\x1a\n" +
+	"\bwarnings\x18d \x03(\tR\bwarnings\"\x12\n" +
 	"\x10ListUsersRequest\"B\n" +
 	"\x11ListUsersResponse\x12-\n" +
 	"\x05users\x18\x01 \x03(\v2\x17.orisunclient.AdminUserR\x05users\"T\n" +
@@ -1579,7 +1780,8 @@ const file_orisunclient_admin_proto_rawDesc = "" +
 	"%BOUNDARY_LIFECYCLE_STATUS_UNSPECIFIED\x10\x00\x12*\n" +
 	"&BOUNDARY_LIFECYCLE_STATUS_PROVISIONING\x10\x01\x12$\n" +
 	" BOUNDARY_LIFECYCLE_STATUS_ACTIVE\x10\x02\x12$\n" +
-	" BOUNDARY_LIFECYCLE_STATUS_FAILED\x10\x032\xde\t\n" +
+	" BOUNDARY_LIFECYCLE_STATUS_FAILED\x10\x032\xdf\n" +
+	"\n" +
 	"\x05Admin\x12[\n" +
 	"\x0eCreateBoundary\x12#.orisunclient.CreateBoundaryRequest\x1a$.orisunclient.CreateBoundaryResponse\x12[\n" +
 	"\x0eListBoundaries\x12#.orisunclient.ListBoundariesRequest\x1a$.orisunclient.ListBoundariesResponse\x12R\n" +
@@ -1590,7 +1792,8 @@ const file_orisunclient_admin_proto_rawDesc = "" +
 	"\n" +
 	"DeleteUser\x12\x1f.orisunclient.DeleteUserRequest\x1a .orisunclient.DeleteUserResponse\x12[\n" +
 	"\x0eChangePassword\x12#.orisunclient.ChangePasswordRequest\x1a$.orisunclient.ChangePasswordResponse\x12^\n" +
-	"\x0fChangeUserRoles\x12$.orisunclient.ChangeUserRolesRequest\x1a%.orisunclient.ChangeUserRolesResponse\x12L\n" +
+	"\x0fChangeUserRoles\x12$.orisunclient.ChangeUserRolesRequest\x1a%.orisunclient.ChangeUserRolesResponse\x12\x7f\n" +
+	"\x1aSetUserBoundaryPermissions\x12/.orisunclient.SetUserBoundaryPermissionsRequest\x1a0.orisunclient.SetUserBoundaryPermissionsResponse\x12L\n" +
 	"\tListUsers\x12\x1e.orisunclient.ListUsersRequest\x1a\x1f.orisunclient.ListUsersResponse\x12j\n" +
 	"\x13ValidateCredentials\x12(.orisunclient.ValidateCredentialsRequest\x1a).orisunclient.ValidateCredentialsResponse\x12U\n" +
 	"\fGetUserCount\x12!.orisunclient.GetUserCountRequest\x1a\".orisunclient.GetUserCountResponse\x12X\n" +
@@ -1611,91 +1814,99 @@ func file_orisunclient_admin_proto_rawDescGZIP() []byte {
 }
 
 var file_orisunclient_admin_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_orisunclient_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
+var file_orisunclient_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
 var file_orisunclient_admin_proto_goTypes = []any{
-	(BoundaryLifecycleStatus)(0),        // 0: orisunclient.BoundaryLifecycleStatus
-	(*BoundaryPlacementInput)(nil),      // 1: orisunclient.BoundaryPlacementInput
-	(*BoundaryInfo)(nil),                // 2: orisunclient.BoundaryInfo
-	(*CreateBoundaryRequest)(nil),       // 3: orisunclient.CreateBoundaryRequest
-	(*CreateBoundaryResponse)(nil),      // 4: orisunclient.CreateBoundaryResponse
-	(*ListBoundariesRequest)(nil),       // 5: orisunclient.ListBoundariesRequest
-	(*ListBoundariesResponse)(nil),      // 6: orisunclient.ListBoundariesResponse
-	(*GetBoundaryRequest)(nil),          // 7: orisunclient.GetBoundaryRequest
-	(*GetBoundaryResponse)(nil),         // 8: orisunclient.GetBoundaryResponse
-	(*DeleteBoundaryRequest)(nil),       // 9: orisunclient.DeleteBoundaryRequest
-	(*DeleteBoundaryResponse)(nil),      // 10: orisunclient.DeleteBoundaryResponse
-	(*AdminUser)(nil),                   // 11: orisunclient.AdminUser
-	(*CreateUserRequest)(nil),           // 12: orisunclient.CreateUserRequest
-	(*CreateUserResponse)(nil),          // 13: orisunclient.CreateUserResponse
-	(*DeleteUserRequest)(nil),           // 14: orisunclient.DeleteUserRequest
-	(*DeleteUserResponse)(nil),          // 15: orisunclient.DeleteUserResponse
-	(*ChangePasswordRequest)(nil),       // 16: orisunclient.ChangePasswordRequest
-	(*ChangePasswordResponse)(nil),      // 17: orisunclient.ChangePasswordResponse
-	(*ChangeUserRolesRequest)(nil),      // 18: orisunclient.ChangeUserRolesRequest
-	(*ChangeUserRolesResponse)(nil),     // 19: orisunclient.ChangeUserRolesResponse
-	(*ListUsersRequest)(nil),            // 20: orisunclient.ListUsersRequest
-	(*ListUsersResponse)(nil),           // 21: orisunclient.ListUsersResponse
-	(*ValidateCredentialsRequest)(nil),  // 22: orisunclient.ValidateCredentialsRequest
-	(*ValidateCredentialsResponse)(nil), // 23: orisunclient.ValidateCredentialsResponse
-	(*GetUserCountRequest)(nil),         // 24: orisunclient.GetUserCountRequest
-	(*GetUserCountResponse)(nil),        // 25: orisunclient.GetUserCountResponse
-	(*GetEventCountRequest)(nil),        // 26: orisunclient.GetEventCountRequest
-	(*GetEventCountResponse)(nil),       // 27: orisunclient.GetEventCountResponse
-	(*Position)(nil),                    // 28: orisunclient.Position
-	(*timestamppb.Timestamp)(nil),       // 29: google.protobuf.Timestamp
-	(*CreateIndexRequest)(nil),          // 30: orisunclient.CreateIndexRequest
-	(*DropIndexRequest)(nil),            // 31: orisunclient.DropIndexRequest
-	(*CreateIndexResponse)(nil),         // 32: orisunclient.CreateIndexResponse
-	(*DropIndexResponse)(nil),           // 33: orisunclient.DropIndexResponse
+	(BoundaryLifecycleStatus)(0),               // 0: orisunclient.BoundaryLifecycleStatus
+	(*BoundaryPlacementInput)(nil),             // 1: orisunclient.BoundaryPlacementInput
+	(*BoundaryInfo)(nil),                       // 2: orisunclient.BoundaryInfo
+	(*CreateBoundaryRequest)(nil),              // 3: orisunclient.CreateBoundaryRequest
+	(*CreateBoundaryResponse)(nil),             // 4: orisunclient.CreateBoundaryResponse
+	(*ListBoundariesRequest)(nil),              // 5: orisunclient.ListBoundariesRequest
+	(*ListBoundariesResponse)(nil),             // 6: orisunclient.ListBoundariesResponse
+	(*GetBoundaryRequest)(nil),                 // 7: orisunclient.GetBoundaryRequest
+	(*GetBoundaryResponse)(nil),                // 8: orisunclient.GetBoundaryResponse
+	(*DeleteBoundaryRequest)(nil),              // 9: orisunclient.DeleteBoundaryRequest
+	(*DeleteBoundaryResponse)(nil),             // 10: orisunclient.DeleteBoundaryResponse
+	(*BoundaryPermissionGrant)(nil),            // 11: orisunclient.BoundaryPermissionGrant
+	(*AdminUser)(nil),                          // 12: orisunclient.AdminUser
+	(*CreateUserRequest)(nil),                  // 13: orisunclient.CreateUserRequest
+	(*CreateUserResponse)(nil),                 // 14: orisunclient.CreateUserResponse
+	(*DeleteUserRequest)(nil),                  // 15: orisunclient.DeleteUserRequest
+	(*DeleteUserResponse)(nil),                 // 16: orisunclient.DeleteUserResponse
+	(*ChangePasswordRequest)(nil),              // 17: orisunclient.ChangePasswordRequest
+	(*ChangePasswordResponse)(nil),             // 18: orisunclient.ChangePasswordResponse
+	(*ChangeUserRolesRequest)(nil),             // 19: orisunclient.ChangeUserRolesRequest
+	(*ChangeUserRolesResponse)(nil),            // 20: orisunclient.ChangeUserRolesResponse
+	(*SetUserBoundaryPermissionsRequest)(nil),  // 21: orisunclient.SetUserBoundaryPermissionsRequest
+	(*SetUserBoundaryPermissionsResponse)(nil), // 22: orisunclient.SetUserBoundaryPermissionsResponse
+	(*ListUsersRequest)(nil),                   // 23: orisunclient.ListUsersRequest
+	(*ListUsersResponse)(nil),                  // 24: orisunclient.ListUsersResponse
+	(*ValidateCredentialsRequest)(nil),         // 25: orisunclient.ValidateCredentialsRequest
+	(*ValidateCredentialsResponse)(nil),        // 26: orisunclient.ValidateCredentialsResponse
+	(*GetUserCountRequest)(nil),                // 27: orisunclient.GetUserCountRequest
+	(*GetUserCountResponse)(nil),               // 28: orisunclient.GetUserCountResponse
+	(*GetEventCountRequest)(nil),               // 29: orisunclient.GetEventCountRequest
+	(*GetEventCountResponse)(nil),              // 30: orisunclient.GetEventCountResponse
+	(*Position)(nil),                           // 31: orisunclient.Position
+	(*timestamppb.Timestamp)(nil),              // 32: google.protobuf.Timestamp
+	(*CreateIndexRequest)(nil),                 // 33: orisunclient.CreateIndexRequest
+	(*DropIndexRequest)(nil),                   // 34: orisunclient.DropIndexRequest
+	(*CreateIndexResponse)(nil),                // 35: orisunclient.CreateIndexResponse
+	(*DropIndexResponse)(nil),                  // 36: orisunclient.DropIndexResponse
 }
 var file_orisunclient_admin_proto_depIdxs = []int32{
 	1,  // 0: orisunclient.BoundaryInfo.placement:type_name -> orisunclient.BoundaryPlacementInput
 	0,  // 1: orisunclient.BoundaryInfo.status:type_name -> orisunclient.BoundaryLifecycleStatus
-	28, // 2: orisunclient.BoundaryInfo.definition_position:type_name -> orisunclient.Position
-	28, // 3: orisunclient.BoundaryInfo.status_position:type_name -> orisunclient.Position
+	31, // 2: orisunclient.BoundaryInfo.definition_position:type_name -> orisunclient.Position
+	31, // 3: orisunclient.BoundaryInfo.status_position:type_name -> orisunclient.Position
 	1,  // 4: orisunclient.CreateBoundaryRequest.placement:type_name -> orisunclient.BoundaryPlacementInput
 	2,  // 5: orisunclient.CreateBoundaryResponse.boundary:type_name -> orisunclient.BoundaryInfo
 	2,  // 6: orisunclient.ListBoundariesResponse.boundaries:type_name -> orisunclient.BoundaryInfo
 	2,  // 7: orisunclient.GetBoundaryResponse.boundary:type_name -> orisunclient.BoundaryInfo
-	29, // 8: orisunclient.AdminUser.created_at:type_name -> google.protobuf.Timestamp
-	29, // 9: orisunclient.AdminUser.updated_at:type_name -> google.protobuf.Timestamp
-	11, // 10: orisunclient.CreateUserResponse.user:type_name -> orisunclient.AdminUser
-	11, // 11: orisunclient.ChangeUserRolesResponse.user:type_name -> orisunclient.AdminUser
-	11, // 12: orisunclient.ListUsersResponse.users:type_name -> orisunclient.AdminUser
-	11, // 13: orisunclient.ValidateCredentialsResponse.user:type_name -> orisunclient.AdminUser
-	3,  // 14: orisunclient.Admin.CreateBoundary:input_type -> orisunclient.CreateBoundaryRequest
-	5,  // 15: orisunclient.Admin.ListBoundaries:input_type -> orisunclient.ListBoundariesRequest
-	7,  // 16: orisunclient.Admin.GetBoundary:input_type -> orisunclient.GetBoundaryRequest
-	9,  // 17: orisunclient.Admin.DeleteBoundary:input_type -> orisunclient.DeleteBoundaryRequest
-	12, // 18: orisunclient.Admin.CreateUser:input_type -> orisunclient.CreateUserRequest
-	14, // 19: orisunclient.Admin.DeleteUser:input_type -> orisunclient.DeleteUserRequest
-	16, // 20: orisunclient.Admin.ChangePassword:input_type -> orisunclient.ChangePasswordRequest
-	18, // 21: orisunclient.Admin.ChangeUserRoles:input_type -> orisunclient.ChangeUserRolesRequest
-	20, // 22: orisunclient.Admin.ListUsers:input_type -> orisunclient.ListUsersRequest
-	22, // 23: orisunclient.Admin.ValidateCredentials:input_type -> orisunclient.ValidateCredentialsRequest
-	24, // 24: orisunclient.Admin.GetUserCount:input_type -> orisunclient.GetUserCountRequest
-	26, // 25: orisunclient.Admin.GetEventCount:input_type -> orisunclient.GetEventCountRequest
-	30, // 26: orisunclient.Admin.CreateIndex:input_type -> orisunclient.CreateIndexRequest
-	31, // 27: orisunclient.Admin.DropIndex:input_type -> orisunclient.DropIndexRequest
-	4,  // 28: orisunclient.Admin.CreateBoundary:output_type -> orisunclient.CreateBoundaryResponse
-	6,  // 29: orisunclient.Admin.ListBoundaries:output_type -> orisunclient.ListBoundariesResponse
-	8,  // 30: orisunclient.Admin.GetBoundary:output_type -> orisunclient.GetBoundaryResponse
-	10, // 31: orisunclient.Admin.DeleteBoundary:output_type -> orisunclient.DeleteBoundaryResponse
-	13, // 32: orisunclient.Admin.CreateUser:output_type -> orisunclient.CreateUserResponse
-	15, // 33: orisunclient.Admin.DeleteUser:output_type -> orisunclient.DeleteUserResponse
-	17, // 34: orisunclient.Admin.ChangePassword:output_type -> orisunclient.ChangePasswordResponse
-	19, // 35: orisunclient.Admin.ChangeUserRoles:output_type -> orisunclient.ChangeUserRolesResponse
-	21, // 36: orisunclient.Admin.ListUsers:output_type -> orisunclient.ListUsersResponse
-	23, // 37: orisunclient.Admin.ValidateCredentials:output_type -> orisunclient.ValidateCredentialsResponse
-	25, // 38: orisunclient.Admin.GetUserCount:output_type -> orisunclient.GetUserCountResponse
-	27, // 39: orisunclient.Admin.GetEventCount:output_type -> orisunclient.GetEventCountResponse
-	32, // 40: orisunclient.Admin.CreateIndex:output_type -> orisunclient.CreateIndexResponse
-	33, // 41: orisunclient.Admin.DropIndex:output_type -> orisunclient.DropIndexResponse
-	28, // [28:42] is the sub-list for method output_type
-	14, // [14:28] is the sub-list for method input_type
-	14, // [14:14] is the sub-list for extension type_name
-	14, // [14:14] is the sub-list for extension extendee
-	0,  // [0:14] is the sub-list for field type_name
+	32, // 8: orisunclient.AdminUser.created_at:type_name -> google.protobuf.Timestamp
+	32, // 9: orisunclient.AdminUser.updated_at:type_name -> google.protobuf.Timestamp
+	11, // 10: orisunclient.AdminUser.boundary_permissions:type_name -> orisunclient.BoundaryPermissionGrant
+	11, // 11: orisunclient.CreateUserRequest.boundary_permissions:type_name -> orisunclient.BoundaryPermissionGrant
+	12, // 12: orisunclient.CreateUserResponse.user:type_name -> orisunclient.AdminUser
+	12, // 13: orisunclient.ChangeUserRolesResponse.user:type_name -> orisunclient.AdminUser
+	12, // 14: orisunclient.SetUserBoundaryPermissionsResponse.user:type_name -> orisunclient.AdminUser
+	12, // 15: orisunclient.ListUsersResponse.users:type_name -> orisunclient.AdminUser
+	12, // 16: orisunclient.ValidateCredentialsResponse.user:type_name -> orisunclient.AdminUser
+	3,  // 17: orisunclient.Admin.CreateBoundary:input_type -> orisunclient.CreateBoundaryRequest
+	5,  // 18: orisunclient.Admin.ListBoundaries:input_type -> orisunclient.ListBoundariesRequest
+	7,  // 19: orisunclient.Admin.GetBoundary:input_type -> orisunclient.GetBoundaryRequest
+	9,  // 20: orisunclient.Admin.DeleteBoundary:input_type -> orisunclient.DeleteBoundaryRequest
+	13, // 21: orisunclient.Admin.CreateUser:input_type -> orisunclient.CreateUserRequest
+	15, // 22: orisunclient.Admin.DeleteUser:input_type -> orisunclient.DeleteUserRequest
+	17, // 23: orisunclient.Admin.ChangePassword:input_type -> orisunclient.ChangePasswordRequest
+	19, // 24: orisunclient.Admin.ChangeUserRoles:input_type -> orisunclient.ChangeUserRolesRequest
+	21, // 25: orisunclient.Admin.SetUserBoundaryPermissions:input_type -> orisunclient.SetUserBoundaryPermissionsRequest
+	23, // 26: orisunclient.Admin.ListUsers:input_type -> orisunclient.ListUsersRequest
+	25, // 27: orisunclient.Admin.ValidateCredentials:input_type -> orisunclient.ValidateCredentialsRequest
+	27, // 28: orisunclient.Admin.GetUserCount:input_type -> orisunclient.GetUserCountRequest
+	29, // 29: orisunclient.Admin.GetEventCount:input_type -> orisunclient.GetEventCountRequest
+	33, // 30: orisunclient.Admin.CreateIndex:input_type -> orisunclient.CreateIndexRequest
+	34, // 31: orisunclient.Admin.DropIndex:input_type -> orisunclient.DropIndexRequest
+	4,  // 32: orisunclient.Admin.CreateBoundary:output_type -> orisunclient.CreateBoundaryResponse
+	6,  // 33: orisunclient.Admin.ListBoundaries:output_type -> orisunclient.ListBoundariesResponse
+	8,  // 34: orisunclient.Admin.GetBoundary:output_type -> orisunclient.GetBoundaryResponse
+	10, // 35: orisunclient.Admin.DeleteBoundary:output_type -> orisunclient.DeleteBoundaryResponse
+	14, // 36: orisunclient.Admin.CreateUser:output_type -> orisunclient.CreateUserResponse
+	16, // 37: orisunclient.Admin.DeleteUser:output_type -> orisunclient.DeleteUserResponse
+	18, // 38: orisunclient.Admin.ChangePassword:output_type -> orisunclient.ChangePasswordResponse
+	20, // 39: orisunclient.Admin.ChangeUserRoles:output_type -> orisunclient.ChangeUserRolesResponse
+	22, // 40: orisunclient.Admin.SetUserBoundaryPermissions:output_type -> orisunclient.SetUserBoundaryPermissionsResponse
+	24, // 41: orisunclient.Admin.ListUsers:output_type -> orisunclient.ListUsersResponse
+	26, // 42: orisunclient.Admin.ValidateCredentials:output_type -> orisunclient.ValidateCredentialsResponse
+	28, // 43: orisunclient.Admin.GetUserCount:output_type -> orisunclient.GetUserCountResponse
+	30, // 44: orisunclient.Admin.GetEventCount:output_type -> orisunclient.GetEventCountResponse
+	35, // 45: orisunclient.Admin.CreateIndex:output_type -> orisunclient.CreateIndexResponse
+	36, // 46: orisunclient.Admin.DropIndex:output_type -> orisunclient.DropIndexResponse
+	32, // [32:47] is the sub-list for method output_type
+	17, // [17:32] is the sub-list for method input_type
+	17, // [17:17] is the sub-list for extension type_name
+	17, // [17:17] is the sub-list for extension extendee
+	0,  // [0:17] is the sub-list for field type_name
 }
 
 func init() { file_orisunclient_admin_proto_init() }
@@ -1710,7 +1921,7 @@ func file_orisunclient_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_orisunclient_admin_proto_rawDesc), len(file_orisunclient_admin_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   27,
+			NumMessages:   30,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -1,0 +1,44 @@
+// Package clienttest has a server in memory for unit tests of programs that use the client. Contexts, duplicates,
+// positions, pages and subscriptions follow the rules of the real server; users and rights do not exist, and indexes
+// have no effect. Tests of what PostgreSQL does need a real one.
+package clienttest
+
+import (
+	"context"
+	"net"
+	"testing"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/test/bufconn"
+
+	"github.com/oexza/orisun/client"
+	"github.com/oexza/orisun/client/internal/memory"
+)
+
+const bufferSize = 1 << 20
+
+// New returns a client of a new server in memory that has the boundaries. Both end with the test.
+//
+//	c := clienttest.New(t, "bank")
+func New(t testing.TB, boundaries ...string) *client.Client {
+	t.Helper()
+	listener, server := bufconn.Listen(bufferSize), grpc.NewServer()
+	memory.NewServer(boundaries...).Register(server)
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(listener) }()
+	dial := func(ctx context.Context, _ string) (net.Conn, error) { return listener.DialContext(ctx) }
+	c, err := client.Dial("grpc://127.0.0.1", client.WithDialOptions(grpc.WithContextDialer(dial)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+		server.Stop()
+		if err := <-served; err != nil {
+			t.Error(err)
+		}
+	})
+	return c
+}
