@@ -8,7 +8,7 @@ VCS     := $(shell git rev-parse HEAD >/dev/null 2>&1 && echo true || echo false
 PG_BIN   = $(if $(PG),ORISUN_PG_BIN_DIR=$$(.ci/postgres $(PG)))
 TESTS   ?= ./...
 # Modules of their own: what they need stays out of the server's go.mod, and what the server needs out of theirs.
-MODULES  = client
+MODULES  = client examples
 
 .DEFAULT_GOAL := help
 .PHONY: help run build packages test test-modules test-versions bench-compare bench-buffers torture check lint generate diff fmt
@@ -35,6 +35,7 @@ test: ## Run all tests with the race detector, on a real PostgreSQL
 
 test-modules: ## Run the tests of the modules beside the server's: the client and the examples, on the built server
 	@.ci/postgres $(PG) >/dev/null
+	@.ci/languages
 	@for module in $(MODULES); do \
 		echo "in $$module"; ($(if $(PG),export $(PG_BIN); )cd $$module && $(GO) test -race -timeout 20m ./...) || exit; \
 	done

@@ -117,7 +117,7 @@ func TestTheCommandsOfTheGuidesRun(t *testing.T) {
 			}
 		}
 	}
-	if said := runPrograms(t, "go run ./examples/transfer -from alice -to bob -amount 80 || true", programs); !strings.Contains(said, "the balance does not suffice: alice has 70") {
+	if said := runPrograms(t, "go run -C examples ./transfer -from alice -to bob -amount 80 || true", programs); !strings.Contains(said, "the balance does not suffice: alice has 70") {
 		t.Errorf("a transfer of what alice does not have: %s", said)
 	}
 }

@@ -16,7 +16,8 @@ import (
 func programsFor(t *testing.T, server *process) func(args []string) []string {
 	t.Helper()
 	transfer := filepath.Join(t.TempDir(), "transfer")
-	build := exec.CommandContext(t.Context(), "go", "build", "-buildvcs=false", "-o", transfer, "../../examples/transfer")
+	build := exec.CommandContext(t.Context(), "go", "build", "-buildvcs=false", "-o", transfer, "./transfer")
+	build.Dir = "../../examples" // a module of its own
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
@@ -32,8 +33,8 @@ func programsFor(t *testing.T, server *process) func(args []string) []string {
 				args[i] = strings.Replace(arg, "localhost:8991", server.http, 1)
 			}
 			return args
-		case strings.HasPrefix(strings.Join(args, " "), "go run ./examples/transfer "):
-			return append([]string{transfer, "-server", server.address}, args[3:]...)
+		case strings.HasPrefix(strings.Join(args, " "), "go run -C examples ./transfer "):
+			return append([]string{transfer, "-url", "grpc://admin:changeit@" + server.address}, args[5:]...)
 		default:
 			return args
 		}

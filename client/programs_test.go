@@ -1,0 +1,72 @@
+package client_test
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/oexza/orisun/client"
+	"github.com/oexza/orisun/client/internal/testserver"
+)
+
+// The same transfer in Go, Node.js and Python, all on the same accounts. .ci/languages installs what they need.
+func TestTheTransferInThreeLanguages(t *testing.T) {
+	c := dial(t, shared.URL)
+	boundary := newBoundary(t, c)
+	env := append(os.Environ(), "ORISUN_ADDRESS="+shared.Address, "ORISUN_USER="+testserver.Credentials, "ORISUN_BOUNDARY="+boundary)
+	run := func(dir, name string, args ...string) (string, error) {
+		command := exec.CommandContext(t.Context(), name, args...)
+		command.Dir, command.Env = dir, env
+		out, err := command.CombinedOutput()
+		return string(out), err
+	}
+	work := t.TempDir()
+	build := func(dir, name string, args ...string) {
+		t.Helper()
+		if out, err := run(dir, name, args...); err != nil {
+			t.Fatalf("%s %v: %v\n%s", name, args, err, out)
+		}
+	}
+	root := testserver.Root()
+	program, node := filepath.Join(work, "transfer"), filepath.Join(work, "examples", "node")
+	build(filepath.Join(root, "examples"), "go", "build", "-buildvcs=false", "-o", program, "./transfer")
+	if err := os.CopyFS(node, os.DirFS(filepath.Join(root, "examples", "node"))); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(filepath.Join(root, "proto"), filepath.Join(work, "proto")); err != nil {
+		t.Fatal(err)
+	}
+	build(node, "npm", "install", "--no-audit", "--no-fund", "--silent")
+	inGo := []string{program, "-url", shared.URL, "-boundary", boundary}
+	inNode := []string{"node", "transfer.js"}
+	inPython := []string{"/usr/bin/python3", filepath.Join(root, "examples", "python", "transfer.py")}
+	for _, step := range []struct {
+		program []string
+		args    string
+		want    string // "" is success without output
+		fails   bool
+	}{
+		{inGo, "-open alice=100", "", false},
+		{inNode, "open bob 0", "", false},
+		{inPython, "open carol 5", "", false},
+		{inGo, "-from alice -to bob -amount 30", "alice has 70, bob has 30", false},
+		{inNode, "transfer bob carol 20", "bob has 10, carol has 25", false},
+		{inPython, "transfer carol alice 25", "carol has 0, alice has 95", false},
+		{inGo, "-from bob -to alice -amount 11", "the balance does not suffice: bob has 10", true},
+		{inNode, "transfer bob alice 11", "the balance does not suffice: bob has 10", true},
+		{inPython, "transfer bob alice 11", "the balance does not suffice: bob has 10", true},
+		{inNode, "transfer bob dave 1", "there is no account dave", true},
+		{inPython, "transfer bob dave 1", "there is no account dave", true},
+	} {
+		args := append(step.program[1:len(step.program):len(step.program)], strings.Fields(step.args)...)
+		out, err := run(node, step.program[0], args...)
+		if (err != nil) != step.fails || !strings.Contains(out, step.want) || step.want == "" && out != "" {
+			t.Errorf("%v: %v, %s\nwant %q", args, err, out, step.want)
+		}
+	}
+	if transfers := collect(t, c, boundary, client.Any(client.Type("MoneyTransferred"))); len(transfers) != 3 {
+		t.Errorf("%d transfers are stored", len(transfers))
+	}
+}
