@@ -775,7 +775,8 @@ type CreateUserRequest struct {
 	Username string `protobuf:"bytes,2,opt,name=username,proto3" json:"username,omitempty"`
 	// Required. 6 to 72 bytes.
 	Password string `protobuf:"bytes,3,opt,name=password,proto3" json:"password,omitempty"`
-	// Required, unless boundary_permissions has some. Of admin, operations, user, and in one boundary read:BOUNDARY, write:BOUNDARY, admin:BOUNDARY (its indexes).
+	// Required. At least one of admin, operations, user, and in one boundary read:BOUNDARY, write:BOUNDARY, admin:BOUNDARY (its indexes). Those of
+	// boundary_permissions count.
 	Roles []string `protobuf:"bytes,4,rep,name=roles,proto3" json:"roles,omitempty"`
 	// More roles, as permissions in boundaries.
 	BoundaryPermissions []*BoundaryPermissionGrant `protobuf:"bytes,5,rep,name=boundary_permissions,json=boundaryPermissions,proto3" json:"boundary_permissions,omitempty"`
