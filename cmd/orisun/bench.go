@@ -31,8 +31,8 @@ Throughput counts what ended within the window after the warm-up. Latency counts
 what was due within it; with --rate requests are due at fixed times and latency
 counts from there, so that a server that stalls cannot hide it.
 
-The exit code is 1 when a request failed. A conflict in the workload hot is no
-failure.`,
+The exit code is 1 when a request failed. A conflict in the workloads hot, decide
+and transfer is no failure.`,
 		Example: `  orisun bench
   orisun bench --workload append-1,read-10 --clients 16 --create-index \
     --pg postgres://postgres:postgres@localhost:5434/orisun
@@ -143,6 +143,9 @@ func addLoadFlags(flags *pflag.FlagSet, config *bench.Config, workloads []string
 	flags.IntVar(&config.Connections, "connections", 1, "HTTP/2 connections that the clients share")
 	flags.IntVar(&config.SeedEvents, "seed-events", 100_000, "events to save before the first workload")
 	flags.IntVar(&config.Contexts, "contexts", 10_000, "contexts to spread the events over")
+	flags.IntVar(&config.Accounts, "accounts", 1000, "accounts that the commands of decide and transfer choose from")
+	flags.IntVar(&config.Criteria, "criteria", 4, "criteria of a command of decide, in two shapes")
+	flags.IntVar(&config.Events, "events", 1, "events that a command of decide saves")
 	flags.IntVar(&config.Payload, "payload", 256, "bytes of an event's data")
 	flags.Uint64Var(&config.Seed, "seed", rand.Uint64(), "makes choices and payloads repeatable (default random)") //nolint:gosec // no secret
 	flags.Lookup("seed").DefValue = "0"                                                                            // which help leaves out

@@ -72,6 +72,10 @@ type Config struct {
 	// Contexts is the number of contexts, at least that of the clients.
 	Contexts int
 
+	// Accounts is the number of accounts that the commands of decide and transfer choose from. Criteria and Events are those of a
+	// command of decide: a criterion for each of the two fields of Criteria / 2 accounts, and the events that it saves.
+	Accounts, Criteria, Events int
+
 	// Payload is the size of an event's data in bytes: minPayload to maxPayload.
 	Payload int
 
@@ -101,6 +105,10 @@ const (
 
 	// minPayload leaves room for the context beside the payload.
 	minPayload = 64
+	// maxCriteria is what a save may have.
+	maxCriteria = 256
+	// maxEvents keeps commands of decide what commands are.
+	maxEvents = 1000
 	// maxPayload is what one event may have in JetStream by default, less its headers.
 	maxPayload = 1_000_000
 )
@@ -154,6 +162,15 @@ func (c Config) Validate() error {
 	}
 	if c.SeedEvents == 0 && slices.ContainsFunc(c.Workloads, readsSeeded) {
 		wrong("--seed-events is 0: the workloads that read need seeded events")
+	}
+	if c.Criteria < 1 || c.Criteria > maxCriteria {
+		wrong("--criteria is %d: it is from 1 to %d", c.Criteria, maxCriteria)
+	}
+	if c.Events < 1 || c.Events > maxEvents {
+		wrong("--events is %d: it is from 1 to %d", c.Events, maxEvents)
+	}
+	if needed := accountsOf(c.Criteria); c.Accounts < needed {
+		wrong("--accounts is %d: a command with %d criteria needs %d", c.Accounts, c.Criteria, needed)
 	}
 	if c.Payload < minPayload || c.Payload > maxPayload {
 		wrong("--payload is %d: it is from %d to %d bytes", c.Payload, minPayload, maxPayload)

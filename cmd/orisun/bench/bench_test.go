@@ -31,12 +31,13 @@ func TestEveryWorkloadRunsAgainstAnotherServerOfTheProtocol(t *testing.T) {
 	events := map[string]int64{
 		"append-1": 1, "append-1-unconditional": 1, "append-100": 100, "append-100-unconditional": 100, "read-10": 10,
 		"append-beside-readers": 1, "latency": 1, "latency/saves": 1, "ping": 0, "hot": 1, "hot/losers": 0,
+		"decide": 1, "decide/conflicts": 0, "transfer": 3, "transfer/conflicts": 0,
 	}
 	rows := map[string]int{}
 	for _, r := range report.Results {
 		rows[r.Workload]++
 		// What is due in the window is waited for, however slow the machine is.
-		if r.Max == 0 && r.Workload != "hot/losers" {
+		if r.Max == 0 && r.Workload != "hot/losers" && !strings.HasSuffix(r.Workload, "/conflicts") {
 			t.Errorf("%s with %d clients: no requests", r.Workload, r.Clients)
 		}
 		if want, exactly := events[r.Workload]; exactly && r.Events != want*r.Requests {
@@ -55,7 +56,7 @@ func TestEveryWorkloadRunsAgainstAnotherServerOfTheProtocol(t *testing.T) {
 			t.Errorf("%s: starved %v ms", r.Workload, r.Starved)
 		}
 	}
-	if len(rows) != 13 {
+	if len(rows) != 17 {
 		t.Errorf("rows of %v", rows)
 	}
 	for workload, n := range rows {
@@ -91,6 +92,40 @@ func TestRivalsForOneContextLoseAndTellHowLongTheyStarve(t *testing.T) {
 	}
 	if winners.Starved < winners.P50 || winners.Starved > 1000*time.Since(report.Environment.At).Seconds() {
 		t.Errorf("the longest without winning is %v ms", winners.Starved)
+	}
+}
+
+func TestCommandsAreDecidedAgainAfterAConflict(t *testing.T) {
+	p := &peer{}
+	report, _ := runAgainst(t, p, func(c *Config) {
+		c.Workloads, c.Clients, c.Accounts, c.Criteria, c.Events = []string{"decide"}, []int{8}, 3, 5, 2
+	})
+	if err := report.Err(); err != nil {
+		t.Errorf("conflicts count as failures: %v", err)
+	}
+	decided, conflicts := report.Results[0], report.Results[1]
+	if decided.Events != 2*decided.Requests || decided.Max == 0 || conflicts.Max == 0 || conflicts.Events != 0 {
+		t.Errorf("decided %+v\nconflicts %+v", decided, conflicts)
+	}
+	// The peer refuses what does not expect the last event of all criteria. So each command is stored once.
+	ids := map[string]bool{}
+	for _, event := range p.events {
+		ids[event.GetEventId()] = true
+	}
+	if len(ids) != len(p.events) {
+		t.Errorf("%d ids of %d events", len(ids), len(p.events))
+	}
+}
+
+func TestTheIndexesOfAWorkloadAreCreated(t *testing.T) {
+	p := &peer{}
+	runAgainst(t, p, func(c *Config) { c.CreateIndex, c.Workloads = true, []string{"decide", "transfer"} })
+	var keys []string
+	for _, index := range p.indexes {
+		keys = append(keys, index.GetFields()[0].GetJsonKey())
+	}
+	if want := []string{contextKey, fromKey, toKey, accountKey}; !slices.Equal(keys, want) {
+		t.Errorf("indexes on %v, want %v", keys, want)
 	}
 }
 

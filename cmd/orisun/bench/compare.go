@@ -76,9 +76,11 @@ const (
 	compared = "append-1"
 	// besideReaders is that.
 	besideReaders = "append-beside-readers"
+	// decides is the workload of commands that read before they save.
+	decides = "decide"
 )
 
-// runBoth runs pgbench, what is compared with it, alone and beside readers in turns, Ping, pgbench again, and then the rest: what a
+// runBoth runs pgbench, what is compared with it, alternating with saves beside readers and with commands, Ping, pgbench again, and then the rest: what a
 // machine does by itself changes within minutes, and should fall on both sides of a ratio.
 func runBoth(ctx context.Context, server *server, dir string, config Config) (Report, error) {
 	report := Report{Settings: config.settings()}
@@ -106,7 +108,7 @@ func (s *session) measureBoth(ctx context.Context, server *server, dir string, r
 	s.rest = o.drain
 	first, others := []string{}, []string{}
 	for _, name := range s.config.Workloads {
-		if name == compared || name == besideReaders {
+		if name == compared || name == besideReaders || name == decides {
 			first = append(first, name)
 		} else {
 			others = append(others, name)

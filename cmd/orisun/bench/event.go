@@ -42,13 +42,21 @@ func newNoise(random *rand.Rand, payload int) string {
 	return string(noise)
 }
 
-// write makes event a new one of a context, with data of the configured size.
-func (a *author) write(event *orisunpb.EventToSave, context string) {
-	length := max(a.payload-len(dataBegin)-len(context)-len(dataMiddle)-len(dataEnd), 0)
+// field is a field of an event's data.
+type field struct{ key, value string }
+
+// write makes event a new one with the given fields, and a payload that fills the data up to the configured size.
+func (a *author) write(event *orisunpb.EventToSave, fields ...field) {
+	data := "{"
+	for _, f := range fields {
+		data += `"` + f.key + `":"` + f.value + `",`
+	}
+	data += `"payload":"`
+	length := max(a.payload-len(data)-len(dataEnd), 0)
 	at := a.random.IntN(len(a.noise) - length)
 	event.EventId = newID()
 	event.EventType = eventType
-	event.Data = dataBegin + context + dataMiddle + a.noise[at:at+length] + dataEnd
+	event.Data = data + a.noise[at:at+length] + dataEnd
 	event.Metadata = "{}"
 }
 

@@ -58,7 +58,7 @@ func (r *rival) save(ctx context.Context, _ time.Time) outcome {
 		r.since = time.Now()
 	}
 	if r.events[0].GetEventId() == "" {
-		r.author.write(r.events[0], r.context)
+		r.author.write(r.events[0], field{contextKey, r.context})
 	}
 	_, err := r.store.SaveEvents(ctx, conditional(r.boundary, r.context, r.last, r.events))
 	ended := time.Now()

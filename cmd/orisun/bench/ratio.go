@@ -81,6 +81,13 @@ func compareRatios(report Report) []Ratio {
 	for _, n := range []int{1, 16, 64, 256} {
 		add("saves beside 4 page readers / saves alone, "+clients(n), "×", beside(n).over(save(n)), 0.7, false)
 	}
+	for _, t := range []struct {
+		clients int
+		target  float64
+	}{{1, 0.50}, {16, 0.40}, {64, 0.33}} {
+		add("decided commands with 4 criteria in 2 shapes / saves, "+clients(t.clients), "×",
+			all.of(decides, AuthToken, t.clients, perSecond).over(save(t.clients)), t.target, false)
+	}
 	add("Ping with the password on every call / with a token, 256 clients", "×",
 		all.of("ping", AuthBasic, busiest, perSecond).over(ping), 0.9, false)
 	add("winners in one hot context, 64 clients / saves, 1 client", "×", all.of("hot", AuthToken, 64, perSecond).over(save(1)), 0, false)

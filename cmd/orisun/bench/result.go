@@ -31,6 +31,9 @@ type Settings struct {
 	SeedEvents  int     `json:"seed_events"`
 	Contexts    int     `json:"contexts"`
 	Payload     int     `json:"payload_bytes"`
+	Accounts    int     `json:"accounts"`
+	Criteria    int     `json:"criteria"`
+	Events      int     `json:"events"`
 	Seed        uint64  `json:"seed"`
 	WarmUp      float64 `json:"warm_up_s"`
 	Duration    float64 `json:"duration_s"`
@@ -39,7 +42,7 @@ type Settings struct {
 func (c Config) settings() Settings {
 	return Settings{
 		Boundary: c.Boundary, Connections: c.Connections, SeedEvents: c.SeedEvents, Contexts: c.Contexts,
-		Payload: c.Payload, Seed: c.Seed, WarmUp: c.WarmUp.Seconds(), Duration: c.Duration.Seconds(),
+		Payload: c.Payload, Accounts: c.Accounts, Criteria: c.Criteria, Events: c.Events, Seed: c.Seed, WarmUp: c.WarmUp.Seconds(), Duration: c.Duration.Seconds(),
 	}
 }
 

@@ -40,7 +40,7 @@ func (s *session) prepare(ctx context.Context) error {
 		s.contexts[i].value = fmt.Sprintf("%s-%06d", s.run, i)
 	}
 	if s.config.CreateIndex {
-		if err := s.createIndex(ctx); err != nil {
+		if err := s.createIndexes(ctx); err != nil {
 			return err
 		}
 	}
@@ -79,7 +79,7 @@ func (s *session) seed(ctx context.Context) error {
 				}
 				events := newEvents(min(seedBatch, s.config.SeedEvents-first))
 				for j, event := range events {
-					author.write(event, s.contexts[(first+j)%len(s.contexts)].value)
+					author.write(event, field{contextKey, s.contexts[(first+j)%len(s.contexts)].value})
 				}
 				if _, err := s.store(i).SaveEvents(ctx, unconditional(s.config.Boundary, events)); err != nil {
 					cancel(err)

@@ -122,18 +122,36 @@ func (c *credentials) GetRequestMetadata(context.Context, ...string) (map[string
 // RequireTransportSecurity is false: whether there is TLS is the choice of who runs the server.
 func (c *credentials) RequireTransportSecurity() bool { return false }
 
-// createIndex makes criteria on the contexts' key fast, where the server can.
-func (s *session) createIndex(ctx context.Context) error {
+// createIndexes makes criteria on the contexts' key and on the keys of the workloads fast, where the server can.
+func (s *session) createIndexes(ctx context.Context) error {
+	if err := s.createIndex(ctx, "orisun_bench", contextKey); err != nil {
+		return err
+	}
+	for _, name := range s.config.Workloads {
+		w, err := findWorkload(name)
+		if err != nil {
+			return err
+		}
+		for _, key := range w.keys {
+			if err := s.createIndex(ctx, "orisun_"+key, key); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (s *session) createIndex(ctx context.Context, name, key string) error {
 	_, err := s.store(0).CreateIndex(ctx, &orisunpb.CreateIndexRequest{
-		Boundary: s.config.Boundary, Name: "orisun_bench",
-		Fields: []*orisunpb.IndexField{{JsonKey: contextKey, ValueType: orisunpb.ValueType_TEXT}},
+		Boundary: s.config.Boundary, Name: name,
+		Fields: []*orisunpb.IndexField{{JsonKey: key, ValueType: orisunpb.ValueType_TEXT}},
 	})
 	switch status.Code(err) {
 	case codes.OK, codes.AlreadyExists:
 		return nil
 	case codes.Unimplemented:
-		s.progress.say("the server cannot create indexes: without one on %s, conditional saves and reads scan", contextKey)
+		s.progress.say("the server cannot create indexes: without one on %s, conditional saves and reads scan", key)
 		return nil
 	}
-	return fmt.Errorf("create an index on %s in %s: %w", contextKey, s.config.Boundary, err)
+	return fmt.Errorf("create an index on %s in %s: %w", key, s.config.Boundary, err)
 }

@@ -40,8 +40,8 @@ type peer struct {
 
 	mu          sync.Mutex
 	events      []*orisunpb.Event
-	contexts    map[string][]int // the events of each, by their place
-	came        chan struct{}    // closed when events come
+	contexts    map[field][]int // the events of each field but the payload, by their place
+	came        chan struct{}   // closed when events come
 	indexes     []*orisunpb.CreateIndexRequest
 	conditional int
 	passwords   int
@@ -51,7 +51,7 @@ type peer struct {
 // servePeer starts p and returns a Config of a small run against it.
 func servePeer(t *testing.T, p *peer) Config {
 	t.Helper()
-	p.t, p.contexts, p.came = t, map[string][]int{}, make(chan struct{})
+	p.t, p.contexts, p.came = t, map[field][]int{}, make(chan struct{})
 	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -72,7 +72,7 @@ func servePeer(t *testing.T, p *peer) Config {
 		},
 		Username: "admin", Password: "changeit", Auth: AuthToken, Connections: 1, Boundary: "b",
 		Workloads: []string{"append-1"}, Clients: []int{4}, Duration: 100 * time.Millisecond, Repeat: 1,
-		SeedEvents: 2500, Contexts: 50, Payload: 256, Seed: 1,
+		SeedEvents: 2500, Contexts: 50, Payload: 256, Seed: 1, Accounts: 10, Criteria: 4, Events: 1,
 	}
 }
 
@@ -148,13 +148,43 @@ func (p *peer) CreateIndex(_ context.Context, in *orisunpb.CreateIndexRequest) (
 	return &orisunpb.CreateIndexResponse{}, nil
 }
 
-func contextOf(t *testing.T, data string) string {
+// fieldsOf are the fields of an event's data without its payload.
+func fieldsOf(t *testing.T, data string) (fields []field) {
 	t.Helper()
-	var fields map[string]string
-	if err := json.Unmarshal([]byte(data), &fields); err != nil {
+	var values map[string]string
+	if err := json.Unmarshal([]byte(data), &values); err != nil {
 		t.Errorf("data %s: %v", data, err)
 	}
-	return fields[contextKey]
+	for key, value := range values {
+		if key != "payload" {
+			fields = append(fields, field{key, value})
+		}
+	}
+	return fields
+}
+
+// matching are the places of the events that match a criterion, in order. Criteria have one tag here.
+func (p *peer) matching(criteria []*orisunpb.Criterion) (places []int) {
+	for _, criterion := range criteria {
+		tag := criterion.GetTags()[0]
+		places = append(places, p.contexts[field{tag.GetKey(), tag.GetValue()}]...)
+	}
+	slices.Sort(places)
+	return slices.Compact(places)
+}
+
+func (p *peer) GetLatestByCriteria(_ context.Context, in *orisunpb.GetLatestByCriteriaRequest) (*orisunpb.GetLatestByCriteriaResponse, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	answer := &orisunpb.GetLatestByCriteriaResponse{}
+	for _, criterion := range in.GetCriteria() {
+		result := &orisunpb.LatestCriterionResult{Criterion: criterion}
+		if places := p.matching([]*orisunpb.Criterion{criterion}); len(places) > 0 {
+			result.Event = p.events[places[len(places)-1]]
+		}
+		answer.Results = append(answer.Results, result)
+	}
+	return answer, nil
 }
 
 func (p *peer) SaveEvents(_ context.Context, in *orisunpb.SaveEventsRequest) (*orisunpb.WriteResult, error) {
@@ -168,7 +198,7 @@ func (p *peer) SaveEvents(_ context.Context, in *orisunpb.SaveEventsRequest) (*o
 	if criteria := in.GetQuery().GetSubsetQuery().GetCriteria(); len(criteria) > 0 {
 		p.conditional++
 		last := nothing()
-		if places := p.contexts[criteria[0].GetTags()[0].GetValue()]; len(places) > 0 {
+		if places := p.matching(criteria); len(places) > 0 {
 			last = p.events[places[len(places)-1]].GetPosition()
 		}
 		if !proto.Equal(last, in.GetQuery().GetExpectedPosition()) {
@@ -182,9 +212,10 @@ func (p *peer) SaveEvents(_ context.Context, in *orisunpb.SaveEventsRequest) (*o
 		if len(event.GetData()) != 256 {
 			p.t.Errorf("an event has %d bytes of data, want 256", len(event.GetData()))
 		}
-		context := contextOf(p.t, event.GetData())
 		at := position(i)
-		p.contexts[context] = append(p.contexts[context], len(p.events))
+		for _, f := range fieldsOf(p.t, event.GetData()) {
+			p.contexts[f] = append(p.contexts[f], len(p.events))
+		}
 		p.events = append(p.events, &orisunpb.Event{EventId: event.GetEventId(), EventType: event.GetEventType(), Data: event.GetData(), Position: at})
 	}
 	close(p.came)
@@ -203,9 +234,8 @@ func (p *peer) GetEvents(_ context.Context, in *orisunpb.GetEventsRequest) (*ori
 		found = found[at:]
 	}
 	if criteria := in.GetQuery().GetCriteria(); len(criteria) > 0 {
-		places := p.contexts[criteria[0].GetTags()[0].GetValue()]
 		found = nil
-		for _, place := range places {
+		for _, place := range p.matching(criteria) {
 			found = append(found, p.events[place])
 		}
 	}

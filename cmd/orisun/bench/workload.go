@@ -17,6 +17,8 @@ type workload struct {
 	about string
 	rows  []string
 	reads bool // needs seeded events
+	// keys are the fields that Config.CreateIndex makes an index for, beside the contexts' key.
+	keys  []string
 	start func(ctx context.Context, s *session, m *measurement, clients int) (*load, error)
 }
 
@@ -43,6 +45,14 @@ var workloads = []workload{
 	{
 		name: "hot", about: "saves into one context; /losers had to read again",
 		rows: []string{"", "/losers"}, start: startHot,
+	},
+	{
+		name: "decide", about: "read a context, decide, save; /conflicts: retried",
+		rows: []string{"", "/conflicts"}, keys: []string{fromKey, toKey}, start: deciders(payments),
+	},
+	{
+		name: "transfer", about: "decide with 2 contexts and 3 events a save",
+		rows: []string{"", "/conflicts"}, keys: []string{accountKey}, start: deciders(transfers),
 	},
 }
 
@@ -184,7 +194,7 @@ func (s *session) appender(client, clients, events int) *appender {
 func (a *appender) decide() {
 	a.context = a.contexts[a.author.random.IntN(len(a.contexts))]
 	for _, event := range a.events {
-		a.author.write(event, a.context.value)
+		a.author.write(event, field{contextKey, a.context.value})
 	}
 }
 
