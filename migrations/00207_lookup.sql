@@ -24,6 +24,25 @@ COMMENT ON FUNCTION orisun_boundary.choose_index(jsonb) IS $$The name of the ind
 indexes by orisun.render_choose_index: the first one, in the order of orisun.find_indexes, whose fields are all keys of the criterion's tags, whose
 types can hold the tags' values, and whose conditions the tags fulfil.$$;
 
+-- +goose StatementBegin
+CREATE FUNCTION orisun_boundary.choose_indexes(p_criteria jsonb[]) RETURNS text[]
+LANGUAGE plpgsql IMMUTABLE
+AS $$
+DECLARE
+    v_criterion jsonb;
+    v_indexes   text[] := '{}';
+BEGIN
+    -- A loop takes a third of what a query over unnest takes: its expressions need no executor.
+    FOREACH v_criterion IN ARRAY p_criteria LOOP
+        v_indexes := v_indexes || orisun_boundary.choose_index(v_criterion);
+    END LOOP;
+    RETURN v_indexes;
+END
+$$;
+-- +goose StatementEnd
+
+COMMENT ON FUNCTION orisun_boundary.choose_indexes(jsonb[]) IS $$choose_index of each criterion.$$;
+
 CREATE TABLE orisun.found_event (
     LIKE orisun.event,
     owner integer NOT NULL
@@ -45,7 +64,7 @@ CREATE FUNCTION orisun_boundary.lookup(
 LANGUAGE plpgsql STABLE ROWS 10
 AS $$
 DECLARE
-    v_indexes text[] := ARRAY(SELECT orisun_boundary.choose_index(c.criterion) FROM unnest(p_criteria) AS c(criterion));
+    v_indexes text[] := orisun_boundary.choose_indexes(p_criteria);
 BEGIN
     -- indexes: orisun.render_lookup puts a branch for each index here.
     IF '' = ANY (v_indexes) THEN
@@ -79,6 +98,68 @@ p_count events that match, in the order of positions or in the opposite one. Sav
 A criterion that an index serves is one ordered, limited scan of it. The branches, one for each index, are rendered by orisun.render_lookup. Criteria that no index serves are
 scans of the primary key, for which the positions must be those of stored events, or of none.$$;
 
+-- +goose StatementBegin
+CREATE FUNCTION orisun_boundary.find_dependents(
+    p_requests       integer[],
+    p_owners         integer[],
+    p_criteria       jsonb[],
+    p_event_requests integer[],
+    p_event_ids      text[],
+    p_event_types    text[],
+    p_data           jsonb[]
+) RETURNS integer[]
+LANGUAGE plpgsql STABLE
+AS $$
+DECLARE
+    v_indexes text[]    := orisun_boundary.choose_indexes(p_criteria);
+    v_found   integer[] := ARRAY(
+        SELECT unnest((array_agg(n.request ORDER BY n.request))[2:])
+          FROM unnest(p_event_requests, p_event_ids) AS n(request, event_id)
+         WHERE p_requests IS NULL OR n.request = ANY (p_requests)
+         GROUP BY n.event_id HAVING count(*) > 1);
+BEGIN
+    -- indexes: orisun.render_find_dependents puts a branch for each index here.
+    IF '' = ANY (v_indexes) THEN
+        v_found := v_found || ARRAY(
+            WITH tag AS (
+                SELECT c.owner, c.number, t.key, t.value
+                  FROM unnest(p_owners, p_criteria, v_indexes) WITH ORDINALITY AS c(owner, criterion, index, number)
+                  LEFT JOIN LATERAL jsonb_each_text(c.criterion) AS t(key, value) ON true
+                 WHERE c.index = ''
+            ), first AS (
+                SELECT k.key, CASE k.key WHEN 'event_type' THEN n.event_type ELSE n.data ->> k.key END AS value, min(n.request) AS request
+                  FROM unnest(p_event_requests, p_event_types, p_data) AS n(request, event_type, data)
+                 CROSS JOIN (SELECT DISTINCT t.key FROM tag t) k
+                 WHERE p_requests IS NULL OR n.request = ANY (p_requests)
+                 GROUP BY 1, 2
+            )
+            SELECT t.owner
+              FROM tag t LEFT JOIN first f ON f.key = t.key AND f.value = t.value
+             GROUP BY t.number, t.owner HAVING bool_and(t.key IS NULL AND t.owner > coalesce(p_requests[1], 1) OR f.request < t.owner));
+    END IF;
+    RETURN v_found;
+END
+$$;
+-- +goose StatementEnd
+
+COMMENT ON FUNCTION orisun_boundary.find_dependents(integer[], integer[], jsonb[], integer[], text[], text[], jsonb[]) IS $$Of the requests of one call of save_requests, those
+that may depend on an earlier one: it has the same event_id, or an event that matches one of their criteria. A request too many costs a round, one too few would lose a conflict.
+
+  p_requests            the requests to compare, ascending; NULL for all
+  p_owners, p_criteria  one a criterion: the request it belongs to, and the criterion
+  the others            as in save_requests
+
+The branches, one for each index, are rendered by orisun.render_find_dependents.$$;
+
+CREATE FUNCTION orisun.has_tags(p_event_type text, p_data jsonb, p_tags jsonb) RETURNS boolean
+LANGUAGE sql IMMUTABLE
+AS $$
+    SELECT coalesce(bool_and((CASE t.key WHEN 'event_type' THEN p_event_type ELSE p_data ->> t.key END) IS NOT DISTINCT FROM t.value), true)
+      FROM jsonb_each_text(p_tags) AS t(key, value)
+$$;
+
+COMMENT ON FUNCTION orisun.has_tags(text, jsonb, jsonb) IS $$Returns whether an event matches a criterion: for tags beyond an index's fields.$$;
+
 CREATE FUNCTION orisun.index_condition(p_index orisun.boundary_index) RETURNS text
 LANGUAGE sql IMMUTABLE
 SET search_path = pg_catalog, pg_temp
@@ -102,9 +183,7 @@ AS $$
     SELECT format($sql$SELECT e.* FROM %1$s e
                  WHERE %2$s%3$s
                    AND (e.transaction_id, e.global_id) > %4$s AND (e.transaction_id, e.global_id) < %5$s
-                   AND (%6$s - %7$L::text[] = '{}' OR (
-                           SELECT bool_and((CASE t.key WHEN 'event_type' THEN e.event_type ELSE e.data ->> t.key END) IS NOT DISTINCT FROM t.value)
-                             FROM jsonb_each_text(%6$s - %7$L::text[]) AS t(key, value)))
+                   AND (%6$s - %7$L::text[] = '{}' OR orisun.has_tags(e.event_type, e.data, %6$s - %7$L::text[]))
                  ORDER BY e.transaction_id %8$s, e.global_id %8$s LIMIT %9$s$sql$,
                p_events,
                string_agg(format('%s = %s AND %s = %s ->> %L', f.expression, orisun.typed_expression(format('(%s ->> %L)', p_criterion, f.key), f.type),
@@ -163,6 +242,29 @@ $$;
 -- +goose StatementEnd
 
 COMMENT ON FUNCTION orisun.render_lookup(text) IS $$The branches of a boundary's own lookup, one for each index.$$;
+
+-- +goose StatementBegin
+CREATE FUNCTION orisun.render_find_dependents(p_boundary text) RETURNS text
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT coalesce(string_agg(format($sql$
+    IF %1$L = ANY (v_indexes) THEN
+        v_found := v_found || ARRAY(
+            SELECT c.owner
+              FROM unnest(p_owners, p_criteria, v_indexes) AS c(owner, criterion, index)
+              JOIN unnest(p_event_requests, p_event_types, p_data) AS n(request, event_type, data)
+                ON %2$s
+             WHERE c.index = %1$L AND n.request < c.owner AND (p_requests IS NULL OR n.request = ANY (p_requests))
+               AND (c.criterion - %3$L::text[] = '{}' OR orisun.has_tags(n.event_type, n.data, c.criterion - %3$L::text[])));
+    END IF;$sql$, (i.index).name,
+            (SELECT string_agg(format('%s = c.criterion ->> %L', orisun.key_expression('n.', f.key), f.key), ' AND ' ORDER BY f.ordinal)
+               FROM unnest((i.index).field_keys) WITH ORDINALITY AS f(key, ordinal)), (i.index).field_keys), '' ORDER BY i.rank), '')
+      FROM (SELECT i AS index, row_number() OVER () AS rank FROM orisun.find_indexes(p_boundary) i) i
+$$;
+-- +goose StatementEnd
+
+COMMENT ON FUNCTION orisun.render_find_dependents(text) IS $$The branches of a boundary's own find_dependents, one for each index.$$;
 
 CREATE FUNCTION orisun.are_covered(p_number integer, p_criteria jsonb[], p_indexes text[]) RETURNS boolean
 LANGUAGE sql STABLE
@@ -233,6 +335,7 @@ BEGIN
             WHEN 'number' THEN replace(v_function.definition, ' SELECT 0 ', format(' SELECT %s ', v_boundary.number))
             WHEN 'choose_index' THEN replace(v_function.definition, ' SELECT ''''::text ', orisun.render_choose_index(p_boundary))
             WHEN 'lookup' THEN regexp_replace(v_function.definition, '\n *-- indexes: [^\n]*', replace(orisun.render_lookup(p_boundary), '\', '\\'))
+            WHEN 'find_dependents' THEN regexp_replace(v_function.definition, '\n *-- indexes: [^\n]*', replace(orisun.render_find_dependents(p_boundary), '\', '\\'))
             ELSE v_function.definition END;
         -- To replace a function makes every session plan its statements again.
         CONTINUE WHEN strpos(v_new, v_function.old) > 0 AND v_function.old_comment = v_function.comment;
@@ -253,12 +356,16 @@ Raises OR001 for an unknown boundary.
 -- +goose Down
 DROP FUNCTION orisun.clone_functions(text);
 DROP FUNCTION orisun.are_covered(integer, jsonb[], text[]);
+DROP FUNCTION orisun.render_find_dependents(text);
 DROP FUNCTION orisun.render_lookup(text);
 DROP FUNCTION orisun.render_choose_index(text);
 DROP FUNCTION orisun.index_scan(regclass, orisun.boundary_index, text, text, text, boolean, text);
 DROP FUNCTION orisun.index_condition(orisun.boundary_index);
+DROP FUNCTION orisun.has_tags(text, jsonb, jsonb);
+DROP FUNCTION orisun_boundary.find_dependents(integer[], integer[], jsonb[], integer[], text[], text[], jsonb[]);
 DROP FUNCTION orisun_boundary.lookup(jsonb[], integer[], bigint[], bigint[], bigint, bigint, boolean, integer);
 DROP TABLE orisun.found_event;
+DROP FUNCTION orisun_boundary.choose_indexes(jsonb[]);
 DROP FUNCTION orisun_boundary.choose_index(jsonb);
 DROP FUNCTION orisun_boundary.number();
 DROP TABLE orisun_boundary.es_event;

@@ -60,6 +60,9 @@ AS $$
 DECLARE
     v_requests integer := cardinality(p_expected_global_ids);
     v_rounds   integer := 1;
+    v_ends     integer[] := ARRAY(   -- one a request: the number of its last event
+        SELECT n.number FROM unnest(p_event_requests) WITH ORDINALITY AS n(request, number)
+         WHERE n.request IS DISTINCT FROM p_event_requests[n.number + 1]);
     -- NULL in the first round, which takes all requests:
     v_taken    integer[];            -- the requests of this round
     v_criteria jsonb[];              -- their criteria
@@ -107,31 +110,11 @@ BEGIN
                             IS DISTINCT FROM p_expected_transaction_ids[c.request])
           INTO v_next, v_known, v_stale;
 
-        -- Dependent: an earlier request has the same event_id, or has for each tag of a criterion an event with that value.
-        IF v_requests > 1 THEN
-            v_waiting := ARRAY(
-                WITH event AS (
-                    SELECT n.request, n.event_id, n.event_type, n.data
-                      FROM unnest(p_event_requests, p_event_ids, p_event_types, p_data) AS n(request, event_id, event_type, data)
-                     WHERE v_taken IS NULL OR n.request = ANY (v_taken)
-                ), tag AS (
-                    SELECT c.request, c.number, t.key, t.value
-                      FROM unnest(coalesce(v_owners, p_criterion_requests), coalesce(v_criteria, p_criteria))
-                               WITH ORDINALITY AS c(request, criterion, number)
-                      LEFT JOIN LATERAL jsonb_each_text(c.criterion) AS t(key, value) ON true
-                ), first AS (
-                    SELECT k.key, CASE k.key WHEN 'event_type' THEN n.event_type ELSE n.data ->> k.key END AS value, min(n.request) AS request
-                      FROM event n CROSS JOIN (SELECT DISTINCT t.key FROM tag t) k
-                     GROUP BY 1, 2
-                )
-                SELECT t.request
-                  FROM tag t LEFT JOIN first f ON f.key = t.key AND f.value = t.value
-                 GROUP BY t.number, t.request HAVING bool_and(t.key IS NULL AND t.request > coalesce(v_taken[1], 1) OR f.request < t.request)
-                UNION ALL
-                SELECT n.request
-                  FROM event n
-                  JOIN (SELECT n.event_id, min(n.request) AS request FROM event n GROUP BY n.event_id HAVING count(*) > 1) f
-                    ON f.event_id = n.event_id AND f.request < n.request);
+        IF coalesce(cardinality(v_taken), v_requests) > 1 THEN
+            v_waiting := orisun_boundary.find_dependents(v_taken, coalesce(v_owners, p_criterion_requests), coalesce(v_criteria, p_criteria),
+                                                         p_event_requests, p_event_ids, p_event_types, p_data);
+        ELSE
+            v_waiting := '{}';
         END IF;
 
         IF v_known <> '{}' OR v_stale <> '{}' OR v_waiting <> '{}' OR v_rounds > 1 THEN
@@ -153,15 +136,16 @@ BEGIN
         RETURN QUERY
         WITH stored AS (
             INSERT INTO orisun_boundary.es_event AS t (global_id, transaction_id, date_created, event_id, event_type, data, metadata)
-            SELECT v_next + row_number() OVER (ORDER BY n.request, n.number) - 1, v_next + count(*) OVER (ORDER BY n.request),
+            -- Events come in the order of their requests. The event that ends a save has a transaction_id one above its global_id.
+            SELECT v_next + n.place - 1, v_next + n.place + v_ends[n.request] - n.number,
                    (SELECT clock_timestamp()), n.event_id, n.event_type, n.data, n.metadata
-              FROM unnest(p_event_requests, p_event_ids, p_event_types, p_data, p_metadata)
-                       WITH ORDINALITY AS n(request, event_id, event_type, data, metadata, number)
-             WHERE v_taken IS NULL OR n.request = ANY (v_taken)
+              FROM (SELECT n.*, row_number() OVER () AS place
+                      FROM unnest(p_event_requests, p_event_ids, p_event_types, p_data, p_metadata)
+                               WITH ORDINALITY AS n(request, event_id, event_type, data, metadata, number)
+                     WHERE v_taken IS NULL OR n.request = ANY (v_taken)) n
             RETURNING t.transaction_id, t.global_id
         ), save AS (
-            SELECT s.transaction_id, s.global_id, row_number() OVER (ORDER BY s.global_id)::integer AS number
-              FROM stored s WHERE s.global_id + 1 = s.transaction_id
+            SELECT s.transaction_id, s.global_id, row_number() OVER ()::integer AS number FROM stored s WHERE s.global_id + 1 = s.transaction_id
         )
         SELECT CASE WHEN v_taken IS NULL THEN s.number ELSE v_taken[s.number] END, 'saved', s.transaction_id, s.global_id, NULL, NULL FROM save s;
 
