@@ -140,6 +140,61 @@ func (q *Queries) GetMatchingEvents(ctx context.Context, db DBTX, arg GetMatchin
 	return items, nil
 }
 
+const ReadAll = `-- name: ReadAll :many
+SELECT global_id, transaction_id, date_created, event_id, event_type, data, metadata FROM orisun_boundary.read_all(
+    p_after_transaction_id => $1::bigint,
+    p_after_global_id      => $2::bigint,
+    p_end_transaction_id   => $3::bigint,
+    p_end_global_id        => $4::bigint,
+    p_descending           => $5::boolean,
+    p_count                => $6::integer
+)
+`
+
+type ReadAllParams struct {
+	AfterTransactionID *int64
+	AfterGlobalID      *int64
+	EndTransactionID   *int64
+	EndGlobalID        *int64
+	Descending         bool
+	Count              int32
+}
+
+func (q *Queries) ReadAll(ctx context.Context, db DBTX, arg ReadAllParams) ([]OrisunEvent, error) {
+	rows, err := db.Query(ctx, ReadAll,
+		arg.AfterTransactionID,
+		arg.AfterGlobalID,
+		arg.EndTransactionID,
+		arg.EndGlobalID,
+		arg.Descending,
+		arg.Count,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []OrisunEvent
+	for rows.Next() {
+		var i OrisunEvent
+		if err := rows.Scan(
+			&i.GlobalID,
+			&i.TransactionID,
+			&i.DateCreated,
+			&i.EventID,
+			&i.EventType,
+			&i.Data,
+			&i.Metadata,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const ReadPage = `-- name: ReadPage :many
 SELECT global_id, transaction_id, date_created, event_id, event_type, data, metadata FROM orisun_boundary.read_page(
     p_criteria             => $1::jsonb[],

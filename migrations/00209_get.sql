@@ -1,22 +1,52 @@
 -- +goose Up
+-- +goose StatementBegin
 CREATE FUNCTION orisun_boundary.first_global_id(p_transaction_id bigint, p_global_id bigint) RETURNS bigint
-LANGUAGE sql STABLE STRICT
+LANGUAGE plpgsql STABLE STRICT
 AS $$
+DECLARE
     -- An event's transaction_id is greater than its global_id. So all events from global_id p_transaction_id on lie at or after the position, and which of
     -- those before it do depends on the one save that ends at, or spans, that place.
-    SELECT CASE
-               WHEN s.transaction_id IS NULL OR s.transaction_id < p_transaction_id OR s.transaction_id = p_transaction_id AND p_global_id >= p_transaction_id
-                   THEN p_transaction_id
-               ELSE greatest(CASE WHEN s.transaction_id = p_transaction_id THEN p_global_id END, coalesce((
-                        SELECT e.global_id + 1 FROM orisun_boundary.es_event e
-                         WHERE e.global_id < p_transaction_id AND e.transaction_id < s.transaction_id ORDER BY e.global_id DESC LIMIT 1), 0))
-           END
-      FROM (SELECT (SELECT e.transaction_id FROM orisun_boundary.es_event e
-                     WHERE e.global_id < p_transaction_id ORDER BY e.global_id DESC LIMIT 1) AS transaction_id) s
+    v_spanning bigint := (SELECT e.transaction_id FROM orisun_boundary.es_event e
+                           WHERE e.global_id < p_transaction_id ORDER BY e.global_id DESC LIMIT 1);
+BEGIN
+    IF v_spanning IS NULL OR v_spanning < p_transaction_id OR v_spanning = p_transaction_id AND p_global_id >= p_transaction_id THEN
+        RETURN p_transaction_id;
+    END IF;
+    RETURN greatest(CASE WHEN v_spanning = p_transaction_id THEN p_global_id END, coalesce((
+               SELECT e.global_id + 1 FROM orisun_boundary.es_event e
+                WHERE e.global_id < p_transaction_id AND e.transaction_id < v_spanning ORDER BY e.global_id DESC LIMIT 1), 0));
+END
 $$;
+-- +goose StatementEnd
 
 COMMENT ON FUNCTION orisun_boundary.first_global_id(bigint, bigint) IS $$The smallest global_id from which on all events lie at or after a position, by pairs: the position need not be that
 of a stored event. It reads at most one save.$$;
+
+CREATE FUNCTION orisun_boundary.read_all(
+    p_after_transaction_id bigint,
+    p_after_global_id      bigint,
+    p_end_transaction_id   bigint,
+    p_end_global_id        bigint,
+    p_descending           boolean,
+    p_count                integer
+) RETURNS SETOF orisun.event
+LANGUAGE sql STABLE ROWS 100
+AS $$
+    (SELECT e.* FROM orisun_boundary.es_event e
+      WHERE NOT p_descending
+        AND e.global_id >= coalesce(orisun_boundary.first_global_id(p_after_transaction_id, least(p_after_global_id, 9223372036854775806) + 1), 0)
+        AND e.global_id < coalesce(orisun_boundary.first_global_id(p_end_transaction_id, p_end_global_id), 9223372036854775807)
+      ORDER BY e.global_id LIMIT p_count)
+    UNION ALL
+    (SELECT e.* FROM orisun_boundary.es_event e
+      WHERE p_descending
+        AND e.global_id >= coalesce(orisun_boundary.first_global_id(p_after_transaction_id, least(p_after_global_id, 9223372036854775806) + 1), 0)
+        AND e.global_id < coalesce(orisun_boundary.first_global_id(p_end_transaction_id, p_end_global_id), 9223372036854775807)
+      ORDER BY e.global_id DESC LIMIT p_count)
+$$;
+
+COMMENT ON FUNCTION orisun_boundary.read_all(bigint, bigint, bigint, bigint, boolean, integer) IS $$read_page without criteria: a part of the primary key. The server
+calls it directly, since the caller of an SQL function gets the events while they are read.$$;
 
 -- +goose StatementBegin
 CREATE FUNCTION orisun_boundary.merge_criteria(
@@ -37,6 +67,10 @@ DECLARE
     v_found     orisun.event_position[] := '{}';
     v_criterion jsonb;
 BEGIN
+    IF p_criteria = '{}' THEN
+        RETURN QUERY SELECT a.* FROM orisun_boundary.read_all(p_after_transaction_id, p_after_global_id, p_end_transaction_id, p_end_global_id, p_descending, p_count) a;
+        RETURN;
+    END IF;
     FOREACH v_criterion IN ARRAY p_criteria LOOP
         CONTINUE WHEN v_criterion = ANY (v_unserved);
         v_found := ARRAY(
@@ -76,7 +110,7 @@ END
 $$;
 -- +goose StatementEnd
 
-COMMENT ON FUNCTION orisun_boundary.merge_criteria(jsonb[], bigint, bigint, bigint, bigint, boolean, integer) IS $$read_page for several criteria, or for such that no index serves: it collects the positions of
+COMMENT ON FUNCTION orisun_boundary.merge_criteria(jsonb[], bigint, bigint, bigint, bigint, boolean, integer) IS $$read_page for any but one criterion that an index serves: it collects the positions of
 the first p_count events of each, one criterion after the other, and then reads those events. Criteria that no index serves share one scan of the primary key.$$;
 
 CREATE FUNCTION orisun_boundary.read_page(
@@ -90,19 +124,6 @@ CREATE FUNCTION orisun_boundary.read_page(
 ) RETURNS SETOF orisun.event
 LANGUAGE sql STABLE ROWS 100
 AS $$
-    -- One of four: every event, forwards or backwards; one criterion that an index serves; anything else.
-    (SELECT e.* FROM orisun_boundary.es_event e
-      WHERE p_criteria = '{}' AND NOT p_descending
-        AND e.global_id >= coalesce(orisun_boundary.first_global_id(p_after_transaction_id, least(p_after_global_id, 9223372036854775806) + 1), 0)
-        AND e.global_id < coalesce(orisun_boundary.first_global_id(p_end_transaction_id, p_end_global_id), 9223372036854775807)
-      ORDER BY e.global_id LIMIT p_count)
-    UNION ALL
-    (SELECT e.* FROM orisun_boundary.es_event e
-      WHERE p_criteria = '{}' AND p_descending
-        AND e.global_id >= coalesce(orisun_boundary.first_global_id(p_after_transaction_id, least(p_after_global_id, 9223372036854775806) + 1), 0)
-        AND e.global_id < coalesce(orisun_boundary.first_global_id(p_end_transaction_id, p_end_global_id), 9223372036854775807)
-      ORDER BY e.global_id DESC LIMIT p_count)
-    UNION ALL
     SELECT f.global_id, f.transaction_id, f.date_created, f.event_id, f.event_type, f.data, f.metadata
       FROM orisun_boundary.lookup(p_criteria, ARRAY[1], ARRAY[p_after_transaction_id], ARRAY[p_after_global_id],
                                   p_end_transaction_id, p_end_global_id, p_descending, p_count) f
@@ -111,7 +132,7 @@ AS $$
     SELECT m.*
       FROM orisun_boundary.merge_criteria(p_criteria, p_after_transaction_id, p_after_global_id,
                                           p_end_transaction_id, p_end_global_id, p_descending, p_count) m
-     WHERE cardinality(p_criteria) > 1 OR cardinality(p_criteria) = 1 AND orisun_boundary.choose_index(p_criteria[1]) = ''
+     WHERE cardinality(p_criteria) <> 1 OR orisun_boundary.choose_index(p_criteria[1]) = ''
 $$;
 
 COMMENT ON FUNCTION orisun_boundary.read_page(jsonb[], bigint, bigint, bigint, bigint, boolean, integer) IS $$One page of a boundary's events: the first p_count that match one of the criteria, in the
@@ -332,4 +353,5 @@ DROP FUNCTION orisun.page_range(bigint, bigint, boolean, boolean);
 DROP FUNCTION orisun_boundary.latest(jsonb[]);
 DROP FUNCTION orisun_boundary.read_page(jsonb[], bigint, bigint, bigint, bigint, boolean, integer);
 DROP FUNCTION orisun_boundary.merge_criteria(jsonb[], bigint, bigint, bigint, bigint, boolean, integer);
+DROP FUNCTION orisun_boundary.read_all(bigint, bigint, bigint, bigint, boolean, integer);
 DROP FUNCTION orisun_boundary.first_global_id(bigint, bigint);

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/oexza/orisun/db"
 	"github.com/oexza/orisun/db/boundary"
 )
@@ -51,6 +53,18 @@ func readByServer(t testing.TB, tx db.DBTX, name string, q question) (ids []stri
 	events, err := db.New().ReadPage(t.Context(), own, params)
 	if err != nil {
 		t.Fatalf("read: %v", err)
+	}
+	if len(params.Criteria) == 0 {
+		all, err := db.New().ReadAll(t.Context(), own, db.ReadAllParams{
+			AfterTransactionID: params.AfterTransactionID, AfterGlobalID: params.AfterGlobalID,
+			EndTransactionID: params.EndTransactionID, EndGlobalID: params.EndGlobalID, Descending: params.Descending, Count: params.Count,
+		})
+		if err != nil {
+			t.Fatalf("read: %v", err)
+		}
+		if diff := cmp.Diff(events, all); diff != "" {
+			t.Errorf("read_page without criteria and read_all differ:\n%s", diff)
+		}
 	}
 	for _, e := range events {
 		ids = append(ids, e.EventID)

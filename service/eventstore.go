@@ -65,8 +65,11 @@ type EventStore struct {
 	config  Config
 	queries *db.Queries
 	saves   *groupcommit.Group[checkedSave, db.OrisunSaveResult]
-	losers  *losers
-	advice  *adviser
+
+	readGroups *groupcommit.Group[smallRead, smallAnswer]
+
+	losers *losers
+	advice *adviser
 
 	reads       *ReadShare
 	lanes       *writeLanes
@@ -101,6 +104,7 @@ func NewEventStore(config Config) *EventStore {
 	options := flushOptions
 	options.Observe, options.Trace = instruments.observe, instruments.trace
 	store.saves = groupcommit.NewGroup(options, requestsOf(instruments.counted(store.flush)))
+	store.readGroups = groupcommit.NewGroup(readGroupOptions, store.flushReads)
 	if err = errors.Join(err, instruments.watch(store.saves.Queued, store.advice)); err != nil {
 		config.Log.Error("metrics are incomplete", "error", err)
 	}
@@ -111,4 +115,6 @@ func NewEventStore(config Config) *EventStore {
 func (s *EventStore) Shortage() error { return s.shortage.err() }
 
 // Close refuses further saves and waits for those that were taken, until ctx ends. The pools can be closed after it.
-func (s *EventStore) Close(ctx context.Context) error { return s.saves.Close(ctx) }
+func (s *EventStore) Close(ctx context.Context) error {
+	return errors.Join(s.saves.Close(ctx), s.readGroups.Close(ctx))
+}

@@ -2,6 +2,7 @@ package service
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"time"
@@ -31,49 +32,68 @@ func (s *EventStore) GetEvents(ctx context.Context, in *orisunpb.GetEventsReques
 	if err != nil {
 		return nil, err
 	}
-	leave, err := s.reads.Enter(ctx, in.GetBoundary())
+	answer, err := s.readGrouped(ctx, in.GetQuery().GetCriteria(), smallRead{boundary: in.GetBoundary(), page: &params})
+	page := answer.page
+	if errors.Is(err, errReadAlone) {
+		page, err = s.readPage(ctx, in.GetBoundary(), params)
+	}
+	if err != nil {
+		return nil, err
+	}
+	s.advice.note(ctx, in.GetBoundary(), in.GetQuery().GetCriteria())
+	// On the wire a field that is set and one that is kept as unknown are the same bytes: the events are encoded once, where they are read.
+	encoded := &orisunpb.GetEventsResponse{}
+	encoded.ProtoReflect().SetUnknown(page)
+	return encoded, nil
+}
+
+// readPage reads a page in wire form. Its error is a gRPC status.
+func (s *EventStore) readPage(ctx context.Context, name string, params db.ReadPageParams) ([]byte, error) {
+	leave, err := s.reads.Enter(ctx, name)
 	if err != nil {
 		return nil, err
 	}
 	defer leave()
-	page, err := s.readPage(ctx, in.GetBoundary(), params)
-	for err != nil {
-		// What was read so far is garbage while this call waits: nothing below the loop uses it.
-		if !inflight.FromContext(ctx).Again(ctx, err) {
-			return nil, toStatus(ctx, s.boundaries.Check(in.GetBoundary(), err))
+	for {
+		page, err := s.readPageOnce(ctx, name, params)
+		// What was read so far is garbage while this call waits.
+		if err == nil || !inflight.FromContext(ctx).Again(ctx, err) {
+			return page, toStatus(ctx, s.boundaries.Check(name, err))
 		}
-		page, err = s.readPage(ctx, in.GetBoundary(), params)
 	}
-	s.advice.note(ctx, in.GetBoundary(), in.GetQuery().GetCriteria())
-	// On the wire a field that is set and one that is kept as unknown are the same bytes: the events are encoded once, where they are read.
-	answer := &orisunpb.GetEventsResponse{}
-	answer.ProtoReflect().SetUnknown(page)
-	return answer, nil
 }
 
-// readPage reads a page in wire form.
-func (s *EventStore) readPage(ctx context.Context, name string, params db.ReadPageParams) ([]byte, error) {
+func (s *EventStore) readPageOnce(ctx context.Context, name string, params db.ReadPageParams) ([]byte, error) {
 	own, err := s.boundaries.On(ctx, s.config.Read, name)
 	if err != nil {
 		return nil, err
 	}
 	query, cancel := context.WithCancel(ctx) // which ends the query
 	defer cancel()
-	rows, err := own.Query(query, db.ReadPage, params.Criteria, params.AfterTransactionID, params.AfterGlobalID,
-		params.EndTransactionID, params.EndGlobalID, params.Descending, params.Count)
+	text, arguments := pageQuery(params)
+	rows, err := own.Query(query, text, arguments...)
 	if err != nil {
 		return nil, err
 	}
-	defer rows.Close()
-	page, err := s.encodePage(ctx, rows)
+	page, err := encodePage(ctx, rows, s.config.MaxPageBytes)
 	if err != nil {
 		cancel() // rather than reading the rest, which is of no use
 	}
 	return page, err
 }
 
-// encodePage encodes rows. A page is cut off by its bytes while it is read: its events together may be larger than the memory.
-func (s *EventStore) encodePage(ctx context.Context, rows pgx.Rows) (page []byte, err error) {
+// pageQuery is a page's query with its arguments. Without criteria it is one that streams.
+func pageQuery(p db.ReadPageParams) (query string, arguments []any) {
+	arguments = []any{p.AfterTransactionID, p.AfterGlobalID, p.EndTransactionID, p.EndGlobalID, p.Descending, p.Count}
+	if len(p.Criteria) == 0 {
+		return db.ReadAll, arguments
+	}
+	return db.ReadPage, append([]any{p.Criteria}, arguments...)
+}
+
+// encodePage encodes rows, and closes them. A page is cut off by its bytes while it is read: its events together may be larger than the memory.
+func encodePage(ctx context.Context, rows pgx.Rows, limit int) (page []byte, err error) {
+	defer rows.Close()
 	call := inflight.FromContext(ctx) // which counts the bytes
 	page = make([]byte, 0, smallPageBytes)
 	for n := 0; rows.Next(); n++ {
@@ -84,7 +104,7 @@ func (s *EventStore) encodePage(ctx context.Context, rows pgx.Rows) (page []byte
 		if err = call.Grow(cap(page) - held); err != nil {
 			return nil, err
 		}
-		if limit := s.config.MaxPageBytes; len(page) > limit {
+		if len(page) > limit {
 			return nil, pageTooLarge(limit, fmt.Sprintf("ask with count at most %d", max(n, 1)))
 		}
 	}

@@ -2,6 +2,9 @@ package service
 
 import (
 	"context"
+	"errors"
+
+	"github.com/jackc/pgx/v5"
 
 	"github.com/oexza/orisun/db"
 	"github.com/oexza/orisun/db/boundary"
@@ -21,48 +24,64 @@ func (s *EventStore) GetLatestByCriteria(ctx context.Context, in *orisunpb.GetLa
 	if err := v.err(); err != nil {
 		return nil, err
 	}
-	answer := &orisunpb.GetLatestByCriteriaResponse{ContextPosition: &orisunpb.Position{TransactionId: -1, GlobalId: -1}}
-	for _, criterion := range in.GetCriteria() {
-		answer.Results = append(answer.Results, &orisunpb.LatestCriterionResult{Criterion: criterion})
+	criteria := boundary.Criteria(in.GetCriteria())
+	read, err := s.readGrouped(ctx, in.GetCriteria(), smallRead{boundary: in.GetBoundary(), criteria: criteria})
+	latest := read.latest
+	if errors.Is(err, errReadAlone) {
+		latest, err = s.readLatest(ctx, in.GetBoundary(), criteria)
 	}
-	leave, err := s.reads.Enter(ctx, in.GetBoundary())
 	if err != nil {
 		return nil, err
 	}
-	defer leave()
-	query, cancel := context.WithCancel(ctx)
-	defer cancel()
-	own, err := s.boundaries.On(query, s.config.Read, in.GetBoundary())
-	if err != nil {
-		return nil, toStatus(ctx, err)
+	s.advice.note(ctx, in.GetBoundary(), in.GetCriteria())
+	answer := &orisunpb.GetLatestByCriteriaResponse{ContextPosition: &orisunpb.Position{TransactionId: -1, GlobalId: -1}}
+	for i, event := range latest {
+		answer.Results = append(answer.Results, &orisunpb.LatestCriterionResult{Criterion: in.GetCriteria()[i], Event: event})
+		if event != nil && event.GetPosition().GetGlobalId() > answer.GetContextPosition().GetGlobalId() {
+			answer.ContextPosition = event.GetPosition()
+		}
 	}
-	rows, err := own.Query(query, db.GetLatestByCriteria, boundary.Criteria(in.GetCriteria()))
-	if err != nil {
-		return nil, toStatus(ctx, s.boundaries.Check(in.GetBoundary(), err))
-	}
+	return answer, nil
+}
+
+// readLatest reads the latest event of each criterion. Its error is a gRPC status.
+func (s *EventStore) readLatest(ctx context.Context, name string, criteria []string) ([]*orisunpb.Event, error) {
+	return reading(ctx, s, name, func(tx db.DBTX) ([]*orisunpb.Event, error) {
+		query, cancel := context.WithCancel(ctx)
+		defer cancel()
+		own, err := s.boundaries.On(query, tx, name)
+		if err != nil {
+			return nil, err
+		}
+		rows, err := own.Query(query, db.GetLatestByCriteria, criteria)
+		if err != nil {
+			return nil, s.boundaries.Check(name, err)
+		}
+		latest, err := scanLatest(ctx, rows, len(criteria), s.config.MaxPageBytes)
+		if err != nil {
+			cancel() // rather than reading the rest, which is of no use
+		}
+		return latest, s.boundaries.Check(name, err)
+	})
+}
+
+// scanLatest reads rows of events with the number of their criterion, and closes them. Together they have at most limit bytes.
+func scanLatest(ctx context.Context, rows pgx.Rows, criteria, limit int) ([]*orisunpb.Event, error) {
 	defer rows.Close()
+	latest := make([]*orisunpb.Event, criteria)
 	var criterion int32
 	for size := 0; rows.Next(); {
 		event, err := scanEvent(rows, &criterion)
 		if err != nil {
-			return nil, toStatus(ctx, err)
-		}
-		if size += eventSize(event); size > s.config.MaxPageBytes {
-			cancel()
-			return nil, pageTooLarge(s.config.MaxPageBytes, "ask for fewer criteria at once")
-		}
-		if err := inflight.FromContext(ctx).Grow(eventSize(event)); err != nil {
-			cancel()
 			return nil, err
 		}
-		answer.Results[criterion-1].Event = event
-		if event.GetPosition().GetGlobalId() > answer.GetContextPosition().GetGlobalId() {
-			answer.ContextPosition = event.GetPosition()
+		if size += eventSize(event); size > limit {
+			return nil, pageTooLarge(limit, "ask for fewer criteria at once")
 		}
+		if err := inflight.FromContext(ctx).Grow(eventSize(event)); err != nil {
+			return nil, err
+		}
+		latest[criterion-1] = event
 	}
-	if err := rows.Err(); err != nil {
-		return nil, toStatus(ctx, s.boundaries.Check(in.GetBoundary(), err))
-	}
-	s.advice.note(ctx, in.GetBoundary(), in.GetCriteria())
-	return answer, nil
+	return latest, rows.Err()
 }

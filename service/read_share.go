@@ -30,7 +30,11 @@ func NewReadShare(connections int) *ReadShare {
 // Enter waits until the caller of ctx may use one more connection to read from a boundary, until leave. Its error is a gRPC status.
 func (r *ReadShare) Enter(ctx context.Context, boundary string) (leave func(), err error) {
 	caller, _ := auth.FromContext(ctx)
-	leave, err = r.slots.enter(ctx, claim{"caller " + caller.UserID, r.caller}, claim{"boundary " + boundary, r.boundary})
+	return r.enter(ctx, caller.UserID, boundary)
+}
+
+func (r *ReadShare) enter(ctx context.Context, caller, boundary string) (leave func(), err error) {
+	leave, err = r.slots.enter(ctx, claim{"caller " + caller, r.caller}, claim{"boundary " + boundary, r.boundary})
 	var full slotsFullError
 	if errors.As(err, &full) {
 		return nil, retryLater(codes.ResourceExhausted, fmt.Sprintf(

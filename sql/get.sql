@@ -9,6 +9,16 @@ SELECT * FROM orisun_boundary.read_page(
     p_count                => @count::integer
 );
 
+-- name: ReadAll :many
+SELECT * FROM orisun_boundary.read_all(
+    p_after_transaction_id => sqlc.narg('after_transaction_id')::bigint,
+    p_after_global_id      => sqlc.narg('after_global_id')::bigint,
+    p_end_transaction_id   => sqlc.narg('end_transaction_id')::bigint,
+    p_end_global_id        => sqlc.narg('end_global_id')::bigint,
+    p_descending           => @descending::boolean,
+    p_count                => @count::integer
+);
+
 -- name: GetLatestByCriteria :many
 SELECT * FROM orisun_boundary.latest(p_criteria => @criteria::jsonb[]);
 

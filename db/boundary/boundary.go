@@ -48,6 +48,16 @@ func (b *Boundaries) On(ctx context.Context, tx db.DBTX, name string) (db.DBTX, 
 	return conn{tx, known.(*texts)}, nil
 }
 
+// Rewrite returns what replaces a query of sqlc's by one on the functions of a boundary, for pgx.Batch. ok is false for a boundary that is not
+// known: see On and Knows.
+func (b *Boundaries) Rewrite(name string) (rewrite func(query string) string, ok bool) {
+	known, found := b.known.Load(name)
+	if !found {
+		return nil, false
+	}
+	return known.(*texts).of, true
+}
+
 // Knows returns whether a boundary was found before.
 func (b *Boundaries) Knows(name string) bool {
 	_, found := b.known.Load(name)
