@@ -72,6 +72,7 @@ type EventStore struct {
 	advice *adviser
 
 	reads       *ReadShare
+	largePages  *largePageLimiter
 	lanes       *writeLanes
 	builds      *slots // changes of indexes
 	checkBudget time.Duration
@@ -92,6 +93,7 @@ func NewEventStore(config Config) *EventStore {
 	if store.reads = config.ReadShare; store.reads == nil {
 		store.reads = NewReadShare(int(config.Read.Config().MaxConns))
 	}
+	store.largePages = newLargePageLimiter()
 	store.names = subscriberNames{limit: config.MaxSubscriberNames, open: make(map[string]int)}
 	store.lanes, store.builds, store.checkBudget = newWriteLanes(int(config.Write.Config().MaxConns)), newSlots(maxBuilds, maxWaitingBuilds), checkBudget
 	store.lockWaits = lockWaits{log: config.Log, told: make(map[string]bool), find: func(ctx context.Context, pid uint32) ([]db.FindBlockingSessionsRow, error) {

@@ -42,6 +42,8 @@ func requestsOf(
 
 // flush saves the requests of a batch in one transaction and one round trip.
 func (s *EventStore) flush(ctx context.Context, boundary string, batch []*orisunpb.SaveEventsRequest) ([]db.OrisunSaveResult, error) {
+	s.largePages.noteSave()
+	defer s.largePages.noteSave()
 	exists := s.boundaries.Knows(boundary) // names that callers make up are not kept
 	var results []db.OrisunSaveResult
 	err := s.lanes.run(ctx, boundary, exists, func(ctx context.Context) (err error) {

@@ -49,6 +49,13 @@ func (s *EventStore) GetEvents(ctx context.Context, in *orisunpb.GetEventsReques
 
 // readPage reads a page in wire form. Its error is a gRPC status.
 func (s *EventStore) readPage(ctx context.Context, name string, params db.ReadPageParams) ([]byte, error) {
+	if params.Count > smallPage {
+		leave, err := s.largePages.enter(ctx)
+		if err != nil {
+			return nil, toStatus(ctx, err)
+		}
+		defer leave()
+	}
 	leave, err := s.reads.Enter(ctx, name)
 	if err != nil {
 		return nil, err

@@ -22,7 +22,7 @@ import (
 const (
 	// smallPage is how many events a page may ask for to share a round trip with others: decisions are made on about as many.
 	smallPage = 100
-	// smallAnswerBytes is what an answer may hold that shares a round trip, since others wait for it.
+	// smallAnswerBytes is what the answer of a statement may hold that shares a round trip, since others wait for it.
 	smallAnswerBytes = 1 << 20
 	// groupBudget is how long a group of reads may take. A read by an index takes well under a millisecond.
 	groupBudget = 500 * time.Millisecond
@@ -90,7 +90,7 @@ func (s *EventStore) flushReads(ctx context.Context, _ string, group []smallRead
 	}
 	leave, err := s.reads.enter(ctx, group[0].caller, group[0].boundary)
 	if err != nil {
-		return answers, nil //nolint:nilerr // each of them gets the error that is its own
+		return answers, nil
 	}
 	defer leave()
 
@@ -115,11 +115,11 @@ func (s *EventStore) flushReads(ctx context.Context, _ string, group []smallRead
 	if criteria != nil {
 		rows, _ := results.Query() // whose error is that of rows
 		latest, err := scanLatest(ctx, rows, len(criteria), smallAnswerBytes)
-		if err != nil {
-			return answers, nil //nolint:nilerr // as above
+		if rows.Err() != nil {
+			return answers, nil
 		}
 		for i, read := range group {
-			if read.page == nil {
+			if read.page == nil && err == nil {
 				answers[i] = smallAnswer{latest: latest[:len(read.criteria)]}
 				for _, event := range answers[i].latest {
 					answers[i].bytes += eventSize(event) // 0 and a little for nil
@@ -132,11 +132,12 @@ func (s *EventStore) flushReads(ctx context.Context, _ string, group []smallRead
 		if read.page != nil {
 			rows, _ := results.Query()
 			page, err := encodePage(ctx, rows, smallAnswerBytes)
-			if err != nil {
-				cancel()
+			if rows.Err() != nil { // and so has all that follows
 				break
 			}
-			answers[i] = smallAnswer{page: page, bytes: len(page)}
+			if err == nil {
+				answers[i] = smallAnswer{page: page, bytes: len(page)}
+			}
 		}
 	}
 	return answers, nil
