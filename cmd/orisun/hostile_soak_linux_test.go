@@ -376,10 +376,10 @@ func closeConn(t *testing.T, conn *grpc.ClientConn) {
 	}
 }
 
-// expectCode fails where a hostile call got another answer than the limits give. A server that is too busy may refuse it, too.
+// expectCode fails where a hostile call got another answer than the limits give. A server that is too busy may refuse it, and its deadline may end it.
 func expectCode(ctx context.Context, t *testing.T, err error, expected ...codes.Code) {
 	t.Helper()
-	if code := status.Code(err); ctx.Err() == nil && code != codes.Unavailable && !slices.Contains(expected, code) {
+	if code := status.Code(err); ctx.Err() == nil && code != codes.Unavailable && code != codes.DeadlineExceeded && !slices.Contains(expected, code) {
 		t.Errorf("a hostile call: %.300v, expected one of %v", err, expected)
 	}
 }
