@@ -1,12 +1,13 @@
 package publisher
 
 import (
+	"context"
 	"errors"
-	"io"
-	"net"
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/oexza/orisun/db/pgsession"
 )
 
 // IsDisconnected reports whether an error says that PostgreSQL is away, and not that it refuses a statement. Leases logs once that it is, and when it is back.
@@ -16,7 +17,6 @@ func IsDisconnected(err error) bool {
 		return strings.HasPrefix(refused.Code, "57P") || strings.HasPrefix(refused.Code, "08") // shutdown, crash, recovery; connection exceptions
 	}
 	var connect *pgconn.ConnectError
-	var network *net.OpError
-	return errors.Is(err, ErrLost) || errors.As(err, &connect) || errors.As(err, &network) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
-		errors.Is(err, net.ErrClosed) || pgconn.SafeToRetry(err)
+	// A statement that takes too long is no sign of it.
+	return errors.Is(err, ErrLost) || errors.As(err, &connect) || pgsession.IsInterrupted(err) && !errors.Is(err, context.DeadlineExceeded)
 }

@@ -3,8 +3,6 @@ package service
 import (
 	"context"
 	"errors"
-	"io"
-	"net"
 	"slices"
 	"strings"
 	"time"
@@ -17,6 +15,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/oexza/orisun/db/boundary"
+	"github.com/oexza/orisun/db/pgsession"
 	"github.com/oexza/orisun/service/groupcommit"
 )
 
@@ -157,7 +156,7 @@ func IsTransient(err error) bool {
 		rule, found := findSQLState(refused.Code)
 		return found && rule.transient()
 	}
-	return isInterrupted(err)
+	return pgsession.IsInterrupted(err)
 }
 
 func hasState(err error, state string) bool {
@@ -168,17 +167,10 @@ func hasState(err error, state string) bool {
 // IsRightMissing returns whether PostgreSQL refused a statement because the role lacks a right.
 func IsRightMissing(err error) bool { return hasState(err, rightMissing) }
 
-// isInterrupted says whether the network or PostgreSQL's end cut a statement or an attempt to connect, or only a standby was reached.
-func isInterrupted(err error) bool {
-	var network net.Error
-	return errors.As(err, &network) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) ||
-		errors.Is(err, pgconn.ErrReadOnlyConnection) || errors.Is(err, pgconn.ErrStandbyConnection) || pgconn.SafeToRetry(err)
-}
-
 // isDisconnected says whether there is no connection to PostgreSQL, for a reason that may pass or not.
 func isDisconnected(err error) bool {
 	var connect *pgconn.ConnectError
-	return errors.As(err, &connect) || isInterrupted(err)
+	return errors.As(err, &connect) || pgsession.IsInterrupted(err)
 }
 
 func unavailable(cause error) error {
