@@ -81,7 +81,7 @@ lint: ## Look at Go, SQL and protocol without running them
 	$(call TOOL,buf) lint
 	$(call TOOL,buf) format --diff --exit-code
 
-generate: ## Generate db/, proto/*.pb.go, proto/comments.binpb, client/internal/wire and docs/configuration.md from their sources
+generate: ## Generate db/, proto/*.pb.go, proto/comments.binpb, client/internal/wire, docs/api.md and docs/configuration.md
 	rm -f db/*.go
 	$(call TOOL,sqlc) generate
 	$(call TOOL,buf) generate
@@ -89,6 +89,8 @@ generate: ## Generate db/, proto/*.pb.go, proto/comments.binpb, client/internal/
 	.ci/client-wire client/internal/wire
 	$(GO) run -buildvcs=false ./cmd/orisun config --markdown > docs/configuration.md.new
 	mv docs/configuration.md.new docs/configuration.md
+	$(GO) run -buildvcs=false ./cmd/apidoc > docs/api.md.new
+	mv docs/api.md.new docs/api.md
 
 diff: ## Fail when generated code is not what its sources generate
 	$(call TOOL,sqlc) diff

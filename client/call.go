@@ -24,7 +24,7 @@ const (
 	maxPause   = time.Second
 )
 
-// repeatable says whether a call may be sent again when its outcome is unknown.
+// repeatable says whether a call can be retried when its outcome is unknown.
 type repeatable bool
 
 const (

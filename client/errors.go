@@ -36,7 +36,7 @@ var (
 	// ErrExhausted: a limit of the server; retries did not help within the deadline, or the answer is too large.
 	ErrExhausted = errors.New("a limit is exhausted")
 	// ErrUnavailable: no node served the call within the deadline. Whether a save was stored is unknown: the same
-	// save with the same event ids may be sent again.
+	// save with the same event ids can be retried.
 	ErrUnavailable = errors.New("unavailable")
 	// ErrInternal: a fault of the server, whose log has the cause.
 	ErrInternal = errors.New("internal error")

@@ -89,7 +89,7 @@ func (c *Client) UserCount(ctx context.Context) (int64, error) {
 	return out.GetCount(), err
 }
 
-// ValidateCredentials returns whose credentials these are; valid is false where they are wrong. Who is no admin can
+// ValidateCredentials returns whose credentials these are; valid is false where they are wrong. A caller without role admin can
 // validate the own ones only.
 func (c *Client) ValidateCredentials(
 	ctx context.Context,

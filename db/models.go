@@ -31,7 +31,7 @@ type OrisunBoundary struct {
 	// Its tables were there already and were adopted, with their events.
 	ExistedBeforeCatalog    bool
 	DefinitionTransactionID *int64
-	// With definition_transaction_id, where the admin boundary's log tells of the definition, as status_global_id is where it tells
+	// With definition_transaction_id, the position of the definition in the admin boundary, as status_global_id is that
 	// of the status. NULL: the boundary comes from a configuration.
 	DefinitionGlobalID  *int64
 	StatusTransactionID *int64
@@ -49,8 +49,9 @@ type OrisunBoundaryEsEvent struct {
 	Metadata      string
 }
 
-// The definitions of the indexes of all boundaries. Rows come from orisun.create_index; which of them are ready, orisun.list_indexes tells.
-// A row counts only while its index exists and is valid, so an index dropped by hand slows questions down and breaks none.
+// The definitions of the indexes of all boundaries. Rows come from orisun.create_index,
+// and orisun.list_indexes lists which of them are ready. A row counts only while its index exists and is valid, so an index dropped by hand slows queries down and
+// breaks none.
 type OrisunBoundaryIndex struct {
 	Boundary string
 	Name     string
@@ -144,7 +145,7 @@ type OrisunLease struct {
 
 // The shape of what orisun.list_indexes returns. It holds no rows.
 //
-//	state             READY, or BUILDING while questions cannot use it yet
+//	state             READY, or BUILDING while queries cannot use it yet
 //	phase, percent    how far a build is: PostgreSQL's name of the phase (pg_stat_progress_create_index), and how much of that phase is done
 //	scans             how often it was used since counted_since, at least
 //	counted_since     when the index was made, the database's statistics were reset or PostgreSQL started, whichever was last
@@ -221,8 +222,8 @@ type OrisunTokenKey struct {
 	CreatedAt time.Time
 }
 
-// Who may call: what orisun.project_users makes of the events UserCreated, UserPasswordChanged, UserRolesChanged and UserDeleted of the
-// admin boundary. It can be thrown away and made anew from them. That a username is unique among those who are not deleted is
+// The users that may call: what orisun.project_users makes of the events UserCreated, UserPasswordChanged, UserRolesChanged and UserDeleted of the
+// admin boundary. It can be deleted and is then made of them again. That a username is unique among the users that are not deleted is
 // no constraint of this table but the context under which orisun.create_user saves.
 type OrisunUserAccount struct {
 	// The admin boundary whose events these are (ORISUN_ADMIN_BOUNDARY).

@@ -18,7 +18,7 @@ COMMENT ON TABLE orisun.boundary IS $$The registry of boundaries: which exist an
 Rows come from orisun.initialize_boundary_tables, for those of a server's configuration, and from orisun.create_boundary.$$;
 COMMENT ON COLUMN orisun.boundary.status IS $$ACTIVE: it has its tables. FAILED: it has none, and last_error says why; to everything but the registry it does not exist.$$;
 COMMENT ON COLUMN orisun.boundary.existed_before_catalog IS $$Its tables were there already and were adopted, with their events.$$;
-COMMENT ON COLUMN orisun.boundary.definition_global_id IS $$With definition_transaction_id, where the admin boundary's log tells of the definition, as status_global_id is where it tells
+COMMENT ON COLUMN orisun.boundary.definition_global_id IS $$With definition_transaction_id, the position of the definition in the admin boundary, as status_global_id is that
 of the status. NULL: the boundary comes from a configuration.$$;
 COMMENT ON COLUMN orisun.boundary.number IS $$The second key of the boundary's advisory lock (the first is orisun.lock_class()).$$;
 

@@ -75,8 +75,9 @@ CREATE TABLE orisun.boundary_index (
     PRIMARY KEY (boundary, name)
 );
 
-COMMENT ON TABLE orisun.boundary_index IS $$The definitions of the indexes of all boundaries. Rows come from orisun.create_index; which of them are ready, orisun.list_indexes tells.
-A row counts only while its index exists and is valid, so an index dropped by hand slows questions down and breaks none.$$;
+COMMENT ON TABLE orisun.boundary_index IS $$The definitions of the indexes of all boundaries. Rows come from orisun.create_index,
+and orisun.list_indexes lists which of them are ready. A row counts only while its index exists and is valid, so an index dropped by hand slows queries down and
+breaks none.$$;
 COMMENT ON COLUMN orisun.boundary_index.field_keys IS $$event_type stands for the event's type, whichever of its two names was used.$$;
 COMMENT ON COLUMN orisun.boundary_index.field_types IS $$One a field: TEXT, NUMERIC, BOOLEAN or TIMESTAMPTZ.$$;
 COMMENT ON COLUMN orisun.boundary_index.field_expressions IS $$One a field: what the index keeps of it, as SQL over an event called e.$$;
@@ -97,8 +98,8 @@ AS $$
 $$;
 -- +goose StatementEnd
 
-COMMENT ON FUNCTION orisun.typed_expression(text, text) IS $$The SQL that an index of a type keeps of a text. No event may fail to be saved for an index's sake: of a TEXT the first 128
-characters are kept, since an entry of a b-tree has at most 2,704 bytes, and what a typed field does not understand is NULL. COLLATE "C" makes the
+COMMENT ON FUNCTION orisun.typed_expression(text, text) IS $$The SQL that an index of a type stores of a text. An index must not make a save fail: of a TEXT the first 128
+characters are stored, since an entry of a b-tree has at most 2,704 bytes, and what a typed field does not understand is NULL. COLLATE "C" makes the
 order, and so the index, independent of the operating system's locales.$$;
 
 -- +goose StatementBegin
@@ -167,7 +168,7 @@ END
 $$;
 -- +goose StatementEnd
 
-COMMENT ON FUNCTION orisun.lock_indexes(text) IS $$Takes, for this session, the right to make and drop a boundary's indexes, if nobody else has it; orisun.finish_indexing gives it back. It never
+COMMENT ON FUNCTION orisun.lock_indexes(text) IS $$Takes, for this session, the right to make and drop a boundary's indexes, if no other session has it; orisun.finish_indexing gives it back. It never
 waits: a waiting session would hold a snapshot, and CREATE INDEX CONCURRENTLY waits for all of them to end. Raises OR001 for an unknown boundary,
 42501 for a role that does not own the boundary's table.$$;
 
@@ -252,7 +253,7 @@ DECLARE
 BEGIN
     IF v_wrong IS NOT NULL THEN
         RAISE EXCEPTION 'the index "%" is malformed: %', p_index.name, v_wrong
-            USING ERRCODE = 'OR007', HINT = '\df+ orisun.create_index tells what an index may be.';
+            USING ERRCODE = 'OR007', HINT = '\df+ orisun.create_index describes what an index can be.';
     END IF;
 END
 $$;
@@ -339,7 +340,7 @@ BEGIN
             RAISE EXCEPTION 'another session makes or drops an index of boundary "%"', p_boundary
                 USING ERRCODE = 'OR011',
                       DETAIL = jsonb_build_object('boundary', p_boundary)::text,
-                      HINT = 'Try again when it is done; orisun.list_indexes tells how far it is.';
+                      HINT = 'Try again when it is done; orisun.list_indexes shows how far it is.';
         END IF;
         v_locked := true; -- and look again: who had the lock may have made this very index
     END LOOP;
@@ -405,7 +406,7 @@ BEGIN
         RAISE EXCEPTION 'another session makes or drops an index of boundary "%"', p_boundary
             USING ERRCODE = 'OR011',
                   DETAIL = jsonb_build_object('boundary', p_boundary)::text,
-                  HINT = 'Try again when it is done; orisun.list_indexes tells how far it is.';
+                  HINT = 'Try again when it is done; orisun.list_indexes shows how far it is.';
     END IF;
     RETURN QUERY VALUES (format('DROP INDEX CONCURRENTLY IF EXISTS %s', v_relation)), (format('SELECT orisun.finish_indexing(%L)', p_boundary));
 END
@@ -458,7 +459,7 @@ CREATE TABLE orisun.listed_index (
 
 COMMENT ON TABLE orisun.listed_index IS $$The shape of what orisun.list_indexes returns. It holds no rows.
 
-  state             READY, or BUILDING while questions cannot use it yet
+  state             READY, or BUILDING while queries cannot use it yet
   phase, percent    how far a build is: PostgreSQL's name of the phase (pg_stat_progress_create_index), and how much of that phase is done
   scans             how often it was used since counted_since, at least
   counted_since     when the index was made, the database's statistics were reset or PostgreSQL started, whichever was last

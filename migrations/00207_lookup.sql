@@ -1,7 +1,7 @@
 -- +goose Up
 CREATE SCHEMA orisun_boundary;
 
-COMMENT ON SCHEMA orisun_boundary IS $$The functions that each boundary has of its own, over an empty table of events. Plans are kept per table, so
+COMMENT ON SCHEMA orisun_boundary IS $$The functions that each boundary has of its own, over an empty table of events. Plans are cached per table, so
 orisun.clone_functions copies the functions for each boundary: orisun_boundary.x becomes {schema}."{boundary}_orisun_x". They rely on settings of the session: search_path is
 pg_catalog, plan_cache_mode is force_generic_plan, and enable_seqscan, enable_bitmapscan, enable_sort and jit are off. The functions for people in
 schema orisun set them, and the server does for its sessions.$$;

@@ -198,7 +198,7 @@ $$;
 -- +goose StatementEnd
 
 COMMENT ON FUNCTION orisun.get_published_position(text) IS $$How far a boundary's events are published: one row, or none before the first one. A publisher looks at it only when
-the stream in JetStream is empty: the stream's last message tells better. Raises OR001 for an unknown boundary.$$;
+the stream in JetStream is empty: otherwise the stream's last message is exact. Raises OR001 for an unknown boundary.$$;
 
 -- +goose StatementBegin
 CREATE FUNCTION orisun.move_published_position(p_boundary text, p_transaction_id bigint, p_global_id bigint) RETURNS void
@@ -218,9 +218,9 @@ $$;
 -- +goose StatementEnd
 
 COMMENT ON FUNCTION orisun.move_published_position(text, bigint, bigint) IS $$Notes how far a boundary's events are published. Publishers call it in the session that holds the lease of 'publisher' (orisun.try_lease), so that
-who lost it cannot. Raises OR001 for an unknown boundary.
+a publisher without the lease cannot. Raises OR001 for an unknown boundary.
 
-To publish a boundary anew, from its beginning, stop the servers, delete their NATS store directories and
+To publish a boundary again, from its beginning, stop the servers, delete their NATS store directories and
 SELECT orisun.move_published_position('orders', -1, -1)$$;
 
 -- +goose Down

@@ -48,7 +48,7 @@ BEGIN
         RAISE EXCEPTION 'in table %, the event with global_id % is out of order', p_events, v_global_id
             USING ERRCODE = 'OR006',
                   DETAIL = jsonb_build_object('table', p_events, 'global_id', v_global_id)::text,
-                  HINT = 'Number the events anew: all events of one save have the global_id of its last event plus one as their transaction_id.';
+                  HINT = 'Number the events again: all events of one save have the global_id of its last event plus one as their transaction_id.';
     END IF;
 END
 $$;
@@ -92,7 +92,7 @@ BEGIN
         RAISE EXCEPTION 'table % does not exist', v_events
             USING ERRCODE = 'OR006',
                   DETAIL = jsonb_build_object('boundary', p_boundary.name, 'schema', p_boundary.schema_name)::text,
-                  HINT = 'Only tables that are there can be adopted: check name and schema, or create the boundary anew.';
+                  HINT = 'Only tables that are there can be adopted: check name and schema, or create the boundary without existing tables.';
     ELSIF NOT v_adopt AND to_regclass(v_events) IS NOT NULL THEN
         RAISE EXCEPTION 'table % exists already and is not known as a boundary''s', v_events
             USING ERRCODE = 'OR006',
@@ -193,7 +193,7 @@ COMMENT ON FUNCTION orisun.initialize_boundary_tables(text, text, text) IS $$Cre
   {schema}.{boundary}_projector_checkpoint                   how far each projector is
 
 Names: letters, digits, _ and -; a boundary's at most 26 bytes, so that no table's name is cut. Raises OR002 for a name, OR006 when the boundary exists
-in another schema or the table is somebody else's. It tells the admin boundary nothing: orisun.create_boundary does.
+in another schema or the table is another application's. It saves no event in the admin boundary: orisun.create_boundary does.
 
   SELECT orisun.initialize_boundary_tables('orders', 'public');$$;
 
@@ -262,8 +262,8 @@ END
 $$;
 -- +goose StatementEnd
 
-COMMENT ON FUNCTION orisun.create_boundary(text, text, text, boolean, text, text) IS $$Creates a boundary, with its schema where that is missing, and tells the admin boundary's log who did it, all in one transaction:
-events BoundaryDefined, then BoundaryActivated or BoundaryFailed. With p_existed_before_catalog it takes over the tables that are there.
+COMMENT ON FUNCTION orisun.create_boundary(text, text, text, boolean, text, text) IS $$Creates a boundary, with its schema where that is missing, and saves events with the actor in the admin boundary, all in one transaction:
+BoundaryDefined, then BoundaryActivated or BoundaryFailed. With p_existed_before_catalog it takes over the tables that are there.
 
 The same definition again changes nothing and answers the boundary that there is. Where its table was dropped by hand, it is created again, empty. A boundary that could not be provisioned is FAILED, with last_error: it
 may be created again, with this definition or another one. What time heals (locks, disk space, a lost connection) is raised and leaves nothing.

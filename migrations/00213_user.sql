@@ -14,8 +14,8 @@ CREATE TABLE orisun.user_account (
 
 CREATE INDEX user_account_username_idx ON orisun.user_account (boundary, username) WHERE NOT deleted;
 
-COMMENT ON TABLE orisun.user_account IS $$Who may call: what orisun.project_users makes of the events UserCreated, UserPasswordChanged, UserRolesChanged and UserDeleted of the
-admin boundary. It can be thrown away and made anew from them. That a username is unique among those who are not deleted is
+COMMENT ON TABLE orisun.user_account IS $$The users that may call: what orisun.project_users makes of the events UserCreated, UserPasswordChanged, UserRolesChanged and UserDeleted of the
+admin boundary. It can be deleted and is then made of them again. That a username is unique among the users that are not deleted is
 no constraint of this table but the context under which orisun.create_user saves.$$;
 COMMENT ON COLUMN orisun.user_account.boundary IS $$The admin boundary whose events these are (ORISUN_ADMIN_BOUNDARY).$$;
 COMMENT ON COLUMN orisun.user_account.epoch IS $$The global_id of the event that last changed password or roles. Tokens carry it, so that those from before that event are void.$$;
@@ -85,7 +85,7 @@ BEGIN
     IF v_new = 1 THEN
         DELETE FROM orisun.user_account u WHERE u.boundary = p_boundary;
     END IF;
-    -- Who projects at the same time waits here, and then sees what the other one did: each event is applied once.
+    -- A session that projects at the same time waits here, and then sees what the other one did: each event is applied once.
     EXECUTE format('SELECT c.global_id FROM %s c WHERE c.name = ''users'' FOR UPDATE', v_checkpoints) INTO v_after;
 
     FOR v_event IN EXECUTE format('SELECT e.* FROM %s e WHERE e.global_id > $1 ORDER BY e.global_id LIMIT $2', v_events) USING v_after, p_count LOOP
@@ -124,7 +124,7 @@ $$;
 
 COMMENT ON FUNCTION orisun.project_users(text, integer) IS $$Applies the next p_count events of the admin boundary (without p_count all of them) to orisun.user_account, moves the checkpoint
 'users' in {schema}.{boundary}_projector_checkpoint past them in the same transaction, and answers how many there were. Whatever
-interrupts it, each event is applied once. Without p_count it also keeps all others who do so waiting until the transaction ends. Without a checkpoint it begins with an empty table and the first event, so this makes the table anew:
+interrupts it, each event is applied once. Without p_count other sessions that do the same wait until the transaction ends. Without a checkpoint it begins with an empty table and the first event, so this rebuilds the table:
 
   DELETE FROM admin.orisun_admin_projector_checkpoint WHERE name = 'users'
   SELECT orisun.project_users('orisun_admin')
@@ -153,7 +153,7 @@ $$;
 -- +goose StatementEnd
 
 COMMENT ON FUNCTION orisun.save_user_event(text, jsonb, text, jsonb, jsonb) IS $$Saves an event about a user in the admin boundary, as any save under a context: the criteria, and the position up to which users are projected. Then
-projects it, so that whoever sees the event sees the user as well. Call it after orisun.project_users in the same transaction. Raises OR003 when
+projects it, so that a session that sees the event sees the user as well. Call it after orisun.project_users in the same transaction. Raises OR003 when
 an event of the context was saved meanwhile: begin again.$$;
 
 -- +goose StatementBegin
@@ -319,7 +319,7 @@ END
 $$;
 -- +goose StatementEnd
 
-COMMENT ON FUNCTION orisun.bootstrap_admin(text, text, text) IS $$Creates the first user with role admin, and tells whether it did: not where there is one already. Of several nodes that do so at once, one
+COMMENT ON FUNCTION orisun.bootstrap_admin(text, text, text) IS $$Creates the first user with role admin, and returns whether it did: not if there is one already. Of several nodes that do so at once, one
 does. Raises OR021 when the username is taken by a user who is no admin.$$;
 
 -- +goose StatementBegin

@@ -68,7 +68,7 @@ END
 $$;
 -- +goose StatementEnd
 
-COMMENT ON FUNCTION orisun.get_auth_state(text) IS $$What tells a server in one look whether anything it remembers of users and keys is old: version is up to which event users are projected, so it moves
+COMMENT ON FUNCTION orisun.get_auth_state(text) IS $$What a server reads to know whether its cached users and keys are old: version is up to which event users are projected, so it moves
 in the transaction that changes a user; token_key is the number of the latest key. Raises OR001 for an unknown boundary.$$;
 
 -- +goose Down

@@ -20,7 +20,7 @@ import (
 
 var (
 	bufferSizes = flag.String("buffers.events", "2000,20000", "BenchmarkBuffers: how many events the tables have")
-	bufferDoc   = flag.String("buffers.doc", "", "BenchmarkBuffers: the page whose table, between its markers, is written anew")
+	bufferDoc   = flag.String("buffers.doc", "", "BenchmarkBuffers: the page whose table, between its markers, is replaced")
 )
 
 // A history is a boundary "bank" with many events. Each belongs to one of many accounts, the oldest tenth to one account of its own, and an
@@ -90,13 +90,13 @@ var workloads = []workload{
 	}},
 	{"CCC save, fresh position", func(h *history) string { return conditionalSave(h.last, "account", "a7") }},
 	{"CCC save, fresh position, long context", func(h *history) string { return conditionalSave(h.last, "account", longAccount) }},
-	{"CCC save that expects nothing", func(*history) string { return conditionalSave(none, "account", "nobody") }},
+	{"CCC save that expects nothing", func(*history) string { return conditionalSave(none, "account", "stranger") }},
 	{"CCC save, fresh position, no index", func(h *history) string { return conditionalSave(h.last, "note", "n7") }},
 	{"page of 100 of the whole boundary", func(*history) string {
 		return `SELECT * FROM orisun.get_matching_events('bank', p_count => 100)`
 	}},
 	{"subscription to a rare account, a page", func(*history) string {
-		return `SELECT * FROM public.bank_orisun_follow_events(ARRAY['{"account": "nobody"}']::jsonb[], -1, -1, 4096, 1000)`
+		return `SELECT * FROM public.bank_orisun_follow_events(ARRAY['{"account": "stranger"}']::jsonb[], -1, -1, 4096, 1000)`
 	}},
 }
 
@@ -117,7 +117,7 @@ func (h *history) buffers(tb testing.TB, w workload) (n int) {
 	return n
 }
 
-// touched runs a statement in a transaction, leaves nothing of what it did, and tells how many pages it touched.
+// touched runs a statement in a transaction, rolls it back, and returns how many pages it touched.
 func touched(tb testing.TB, tx pgx.Tx, statement string) int {
 	tb.Helper()
 	inner, err := tx.Begin(tb.Context())
@@ -181,9 +181,9 @@ func BenchmarkBuffers(b *testing.B) {
 const buffersIntroduction = `
 ## Buffers
 
-How many pages of 8 kB, cached or not, a question touches, planning and everything that its functions run included; so the numbers are the same on every machine.
+How many pages of 8 kB, cached or not, a query touches, planning and everything that its functions run included; so the numbers are the same on every machine.
 The boundary has that many events over 5,000 accounts, and the oldest tenth of them belong to one account of its own, the long context. One index is on the
-account. ` + "`make bench-buffers`" + ` makes this table anew.
+account. ` + "`make bench-buffers`" + ` makes this table.
 
 `
 

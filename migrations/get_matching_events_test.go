@@ -10,7 +10,7 @@ import (
 	"github.com/oexza/orisun/db/boundary"
 )
 
-// A question is one call of orisun.get_matching_events as the tests write it down.
+// A read is one call of orisun.get_matching_events as the tests write it down.
 type question struct {
 	criteria   []criterion
 	begin      *position

@@ -324,7 +324,7 @@ func TestNamesThatPostgreSQLWouldCutOrMixUpAreRefused(t *testing.T) {
 	if err := createIndex(t.Context(), pool, "a", textIndex("mine", "k")); !hasState(err, "OR010") {
 		t.Errorf("the name of a table: got %v, want OR010", err)
 	}
-	mustIndex(t, pool, "a", textIndex("after", "k")) // what was refused has kept nobody's lock
+	mustIndex(t, pool, "a", textIndex("after", "k")) // what was refused holds no lock
 	if err := createIndex(t.Context(), pool, "nowhere", textIndex("k", "k")); !hasState(err, "OR001") {
 		t.Errorf("an unknown boundary: got %v, want OR001", err)
 	}

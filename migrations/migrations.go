@@ -29,7 +29,7 @@ import (
 //go:embed *.sql
 var files embed.FS
 
-// DefaultTable is the version table that goose uses when nobody names one, qualified so that a role or schema of any name finds it.
+// DefaultTable is the version table that goose uses by default, qualified so that a role or schema of any name finds it.
 const DefaultTable = "public.goose_db_version"
 
 var (

@@ -20,7 +20,7 @@ import (
 	"github.com/oexza/orisun/migrations/pgtest"
 )
 
-var update = flag.Bool("update", false, "write testdata/schema.golden anew")
+var update = flag.Bool("update", false, "replace testdata/schema.golden")
 
 const golden = "testdata/schema.golden"
 

@@ -93,7 +93,7 @@ func (m *model) saveOne(r drawnRequest, before int) (string, position) {
 	return "saved", position{end, end - 1}
 }
 
-// repeat is for a request of which some ids are known: is it a whole save again?
+// repeat is for a request of which some ids are known: is it a retry of a whole save?
 func (m *model) repeat(r drawnRequest, known []stored) (string, position) {
 	last := known[len(known)-1].at
 	whole := slices.DeleteFunc(slices.Clone(m.events), func(s stored) bool { return s.at.transactionID != last.transactionID })
@@ -240,7 +240,7 @@ func (m *model) drawPlain(t *rapid.T) []drawnRequest {
 	return drawn
 }
 
-// drawRepeated is a stored save again, whole or with its first event missing.
+// drawRepeated is a retry of a stored save, whole or with its first event missing.
 func (m *model) drawRepeated(t *rapid.T) drawnRequest {
 	of := rapid.SampledFrom(m.events).Draw(t, "save").at.transactionID
 	r := drawnRequest{request: request{expected: none, criteria: []criterion{{}}}}
@@ -264,7 +264,7 @@ func plain(drawn []drawnEvent) []event {
 	return events
 }
 
-// read is what a question should be answered.
+// read is what a query should return.
 func (m *model) read(q question) (ids []string) {
 	for _, s := range m.events {
 		if !s.matchesOne(q.criteria) {
@@ -325,7 +325,7 @@ func follow(t *rapid.T, tx db.DBTX, name string, params db.FollowEventsParams) (
 	}
 }
 
-// TestSavesAndReadsAgreeWithASimpleModel draws calls of one to five requests and questions between them, and compares winners,
+// TestSavesAndReadsAgreeWithASimpleModel draws calls of one to five requests and queries between them, and compares winners,
 // positions, conflicts and pages with the model's. Indexes, which the model has none of, come and go.
 func TestSavesAndReadsAgreeWithASimpleModel(t *testing.T) {
 	pool := pgtest.New(t)
@@ -354,7 +354,7 @@ func TestSavesAndReadsAgreeWithASimpleModel(t *testing.T) {
 			for i := range got {
 				want[i].Request = got[i].Request
 				if got[i].Outcome == "event_id_reused" {
-					got[i].TransactionID, got[i].GlobalID = -1, -1 // which of several is told is nobody's promise
+					got[i].TransactionID, got[i].GlobalID = -1, -1 // which of several is returned is not promised
 				}
 			}
 			if diff := cmp.Diff(want, got); diff != "" {
@@ -388,10 +388,10 @@ func TestSavesAndReadsAgreeWithASimpleModel(t *testing.T) {
 					got = append(got, e.EventID)
 				}
 				if diff := cmp.Diff(m.read(q), got); diff != "" {
-					rt.Fatalf("question %+v begin %v\nanswers differ (-model +database):\n%s", q, q.begin, diff)
+					rt.Fatalf("query %+v begin %v\nanswers differ (-model +database):\n%s", q, q.begin, diff)
 				}
 				if diff := cmp.Diff(got, readByServer(t, pool, name, q)); diff != "" {
-					rt.Fatalf("question %+v begin %v\nanswers differ (-function +server):\n%s", q, q.begin, diff)
+					rt.Fatalf("query %+v begin %v\nanswers differ (-function +server):\n%s", q, q.begin, diff)
 				}
 			},
 			"latest": func(rt *rapid.T) {

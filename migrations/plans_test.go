@@ -7,7 +7,7 @@ import (
 	"github.com/oexza/orisun/migrations/pgtest"
 )
 
-// A plan that is kept may be as old as the boundary: made while it was empty, when no index looked better than another, or held one event or some hundred, when to read
+// A cached plan may be as old as the boundary: made while it was empty, when no index looked better than another, or held one event or some hundred, when to read
 // all of it looked best.
 func TestPlansKeptSinceTheTableWasSmallTouchNoMoreThanFreshOnes(t *testing.T) {
 	for _, small := range []int{0, 1, 300} {

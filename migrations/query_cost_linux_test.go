@@ -45,7 +45,7 @@ func private(t testing.TB, conn *pgx.Conn) (bytes int) {
 	}
 	_, after, found := strings.Cut(string(text), "RssAnon:")
 	if !found {
-		t.Fatal("/proc tells no RssAnon")
+		t.Fatal("/proc reports no RssAnon")
 	}
 	if _, err := fmt.Sscanf(after, "%d kB", &bytes); err != nil {
 		t.Fatal(err)

@@ -93,7 +93,7 @@ func TestOverlappingAppendsWithTheSameCriteriaHaveOneWinner(t *testing.T) {
 			t.Helper()
 			wantOneWinner(t, first, second)
 			if second.TransactionID != 1 || second.GlobalID != 0 {
-				t.Errorf("the loser is told {%d,%d}, want the winner's position {1,0}", second.TransactionID, second.GlobalID)
+				t.Errorf("the refused save returns {%d,%d}, want the winner's position {1,0}", second.TransactionID, second.GlobalID)
 			}
 		})
 }

@@ -104,10 +104,10 @@ func TestOutcomesOfSavesThatComeTogether(t *testing.T) {
 		{"a position in the midst of a save", []request{
 			{position{2, 0}, account("zoe"), []event{moved("t", "zoe")}}, {none, account("mia"), []event{moved("u", "mia")}},
 		}, "context_changed {2,1} saved {18,17}"},
-		{"a save again", []request{
+		{"a retry", []request{
 			{none, account("mia"), []event{moved("u", "mia")}}, {none, account("nina"), []event{moved("v", "nina")}},
 		}, "repeated {18,17} saved {19,18}"},
-		{"a save again that nothing else is in the way of", []request{
+		{"a retry that nothing else prevents", []request{
 			{none, nil, []event{moved("a", "alice")}}, {none, nil, []event{moved("x", "alice")}},
 		}, "repeated {3,2} saved {20,19}"},
 		{"a context of two fields that has an event", []request{

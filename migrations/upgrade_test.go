@@ -68,7 +68,7 @@ func TestADatabaseOfAnEarlierSchemaIsUpgraded(t *testing.T) {
 			t.Errorf("%s has %d of %d functions: %v", name, clones, templates, err)
 		}
 	}
-	got := save(t, conn, "orders", request{none, []criterion{{{"customer", "nobody"}}}, []event{{"new", "OrderPlaced", `{"customer": "nobody"}`}}},
+	got := save(t, conn, "orders", request{none, []criterion{{{"customer", "stranger"}}}, []event{{"new", "OrderPlaced", `{"customer": "stranger"}`}}},
 		request{none, []criterion{{{"customer", "c3"}}}, []event{{"newer", "OrderPlaced", `{"customer": "c3"}`}}})
 	if text := fmt.Sprint(got[0].Outcome, " ", got[1].Outcome); text != "saved context_changed" {
 		t.Errorf("saves after the upgrade: %s", text)

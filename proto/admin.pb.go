@@ -22,6 +22,7 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// BoundaryLifecycleStatus is whether a boundary can be used.
 type BoundaryLifecycleStatus int32
 
 const (
@@ -74,12 +75,12 @@ func (BoundaryLifecycleStatus) EnumDescriptor() ([]byte, []int) {
 	return file_admin_proto_rawDescGZIP(), []int{0}
 }
 
-// BoundaryPlacementInput says where a boundary's tables live.
+// BoundaryPlacementInput is the PostgreSQL schema of a boundary's tables.
 type BoundaryPlacementInput struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// "postgres".
+	// "postgres", or empty.
 	Backend string `protobuf:"bytes,1,opt,name=backend,proto3" json:"backend,omitempty"`
-	// Required. The PostgreSQL schema.
+	// Required. The PostgreSQL schema, created if it is missing. At most 63 bytes.
 	Namespace     string `protobuf:"bytes,2,opt,name=namespace,proto3" json:"namespace,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -130,10 +131,12 @@ func (x *BoundaryPlacementInput) GetNamespace() string {
 }
 
 type BoundaryInfo struct {
-	state       protoimpl.MessageState `protogen:"open.v1"`
-	Name        string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	Description string                 `protobuf:"bytes,2,opt,name=description,proto3" json:"description,omitempty"`
-	// Where its tables live.
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The name.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// What it is for.
+	Description string `protobuf:"bytes,2,opt,name=description,proto3" json:"description,omitempty"`
+	// The PostgreSQL schema of its tables.
 	Placement *BoundaryPlacementInput `protobuf:"bytes,3,opt,name=placement,proto3" json:"placement,omitempty"`
 	// Whether the boundary can be used.
 	Status BoundaryLifecycleStatus `protobuf:"varint,4,opt,name=status,proto3,enum=orisun.BoundaryLifecycleStatus" json:"status,omitempty"`
@@ -141,9 +144,9 @@ type BoundaryInfo struct {
 	ExistedBeforeCatalog bool `protobuf:"varint,5,opt,name=existed_before_catalog,json=existedBeforeCatalog,proto3" json:"existed_before_catalog,omitempty"`
 	// Why it is FAILED.
 	LastError string `protobuf:"bytes,6,opt,name=last_error,json=lastError,proto3" json:"last_error,omitempty"`
-	// Where the admin boundary tells of its definition.
+	// The position of its definition in the admin boundary.
 	DefinitionPosition *Position `protobuf:"bytes,7,opt,name=definition_position,json=definitionPosition,proto3" json:"definition_position,omitempty"`
-	// Where the admin boundary tells of its status.
+	// The position of its last change of status in the admin boundary.
 	StatusPosition *Position `protobuf:"bytes,8,opt,name=status_position,json=statusPosition,proto3" json:"status_position,omitempty"`
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
@@ -241,9 +244,9 @@ type CreateBoundaryRequest struct {
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// What the boundary is for, at most 1,024 bytes.
 	Description string `protobuf:"bytes,2,opt,name=description,proto3" json:"description,omitempty"`
-	// Required. Where its tables live.
+	// Required. The PostgreSQL schema of its tables.
 	Placement *BoundaryPlacementInput `protobuf:"bytes,3,opt,name=placement,proto3" json:"placement,omitempty"`
-	// Adopt the tables that exist, with their events.
+	// Adopt the existing tables, with their events: after a restore into another database, for example.
 	ExistedBeforeCatalog bool `protobuf:"varint,4,opt,name=existed_before_catalog,json=existedBeforeCatalog,proto3" json:"existed_before_catalog,omitempty"`
 	unknownFields        protoimpl.UnknownFields
 	sizeCache            protoimpl.SizeCache
@@ -308,8 +311,9 @@ func (x *CreateBoundaryRequest) GetExistedBeforeCatalog() bool {
 }
 
 type CreateBoundaryResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Boundary      *BoundaryInfo          `protobuf:"bytes,1,opt,name=boundary,proto3" json:"boundary,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The boundary.
+	Boundary      *BoundaryInfo `protobuf:"bytes,1,opt,name=boundary,proto3" json:"boundary,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -388,8 +392,9 @@ func (*ListBoundariesRequest) Descriptor() ([]byte, []int) {
 }
 
 type ListBoundariesResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Boundaries    []*BoundaryInfo        `protobuf:"bytes,1,rep,name=boundaries,proto3" json:"boundaries,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// By name.
+	Boundaries    []*BoundaryInfo `protobuf:"bytes,1,rep,name=boundaries,proto3" json:"boundaries,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -433,7 +438,7 @@ func (x *ListBoundariesResponse) GetBoundaries() []*BoundaryInfo {
 
 type GetBoundaryRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Required.
+	// Required. 1 to 26 bytes.
 	Name          string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -477,8 +482,9 @@ func (x *GetBoundaryRequest) GetName() string {
 }
 
 type GetBoundaryResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Boundary      *BoundaryInfo          `protobuf:"bytes,1,opt,name=boundary,proto3" json:"boundary,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The boundary.
+	Boundary      *BoundaryInfo `protobuf:"bytes,1,opt,name=boundary,proto3" json:"boundary,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -522,7 +528,7 @@ func (x *GetBoundaryResponse) GetBoundary() *BoundaryInfo {
 
 type DeleteBoundaryRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Required.
+	// Required. 1 to 26 bytes.
 	Name string `protobuf:"bytes,100,opt,name=name,proto3" json:"name,omitempty"`
 	// Required. The name again: what is deleted cannot be brought back.
 	ConfirmName   string `protobuf:"bytes,101,opt,name=confirm_name,json=confirmName,proto3" json:"confirm_name,omitempty"`
@@ -622,7 +628,7 @@ func (x *DeleteBoundaryResponse) GetEvents() int64 {
 // BoundaryPermissionGrant is what a user may do in a boundary.
 type BoundaryPermissionGrant struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Required.
+	// Required. 1 to 26 bytes.
 	Boundary string `protobuf:"bytes,1,opt,name=boundary,proto3" json:"boundary,omitempty"`
 	// READ (the role read:BOUNDARY) and APPEND (write:BOUNDARY).
 	Permissions   []string `protobuf:"bytes,2,rep,name=permissions,proto3" json:"permissions,omitempty"`
@@ -675,12 +681,18 @@ func (x *BoundaryPermissionGrant) GetPermissions() []string {
 }
 
 type AdminUser struct {
-	state     protoimpl.MessageState `protogen:"open.v1"`
-	UserId    string                 `protobuf:"bytes,1,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
-	Name      string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
-	Username  string                 `protobuf:"bytes,3,opt,name=username,proto3" json:"username,omitempty"`
-	Roles     []string               `protobuf:"bytes,4,rep,name=roles,proto3" json:"roles,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Assigned by the server.
+	UserId string `protobuf:"bytes,1,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
+	// The name of the person or program.
+	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	// What the user logs in with.
+	Username string `protobuf:"bytes,3,opt,name=username,proto3" json:"username,omitempty"`
+	// In lower case.
+	Roles []string `protobuf:"bytes,4,rep,name=roles,proto3" json:"roles,omitempty"`
+	// When it was created.
 	CreatedAt *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
+	// When it was last changed.
 	UpdatedAt *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=updated_at,json=updatedAt,proto3" json:"updated_at,omitempty"`
 	// What the roles in one boundary are, for clients that do not read them as roles.
 	BoundaryPermissions []*BoundaryPermissionGrant `protobuf:"bytes,7,rep,name=boundary_permissions,json=boundaryPermissions,proto3" json:"boundary_permissions,omitempty"`
@@ -769,14 +781,14 @@ func (x *AdminUser) GetBoundaryPermissions() []*BoundaryPermissionGrant {
 
 type CreateUserRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Required. 1 to 256 bytes.
+	// Required. The name of the person or program, 1 to 256 bytes.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// Required. Unique. At least 3 characters and at most 256 bytes, without colons and control characters.
 	Username string `protobuf:"bytes,2,opt,name=username,proto3" json:"username,omitempty"`
 	// Required. 6 to 72 bytes.
 	Password string `protobuf:"bytes,3,opt,name=password,proto3" json:"password,omitempty"`
-	// Required. At least one of admin, operations, user, and in one boundary read:BOUNDARY, write:BOUNDARY, admin:BOUNDARY (its indexes). Those of
-	// boundary_permissions count.
+	// Required. 1 to 256 of admin, operations, user, and in one boundary read:BOUNDARY, write:BOUNDARY, admin:BOUNDARY
+	// (its indexes). Those of boundary_permissions count.
 	Roles []string `protobuf:"bytes,4,rep,name=roles,proto3" json:"roles,omitempty"`
 	// More roles, as permissions in boundaries.
 	BoundaryPermissions []*BoundaryPermissionGrant `protobuf:"bytes,5,rep,name=boundary_permissions,json=boundaryPermissions,proto3" json:"boundary_permissions,omitempty"`
@@ -851,8 +863,9 @@ func (x *CreateUserRequest) GetBoundaryPermissions() []*BoundaryPermissionGrant 
 
 type CreateUserResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	User  *AdminUser             `protobuf:"bytes,1,opt,name=user,proto3" json:"user,omitempty"`
-	// What may be a mistake: a role in a boundary that does not exist.
+	// The user.
+	User *AdminUser `protobuf:"bytes,1,opt,name=user,proto3" json:"user,omitempty"`
+	// Probable mistakes: a role in a boundary that does not exist.
 	Warnings      []string `protobuf:"bytes,100,rep,name=warnings,proto3" json:"warnings,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -904,7 +917,7 @@ func (x *CreateUserResponse) GetWarnings() []string {
 
 type DeleteUserRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Required.
+	// Required. From CreateUser or ListUsers.
 	UserId        string `protobuf:"bytes,1,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -948,8 +961,9 @@ func (x *DeleteUserRequest) GetUserId() string {
 }
 
 type DeleteUserResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Success       bool                   `protobuf:"varint,1,opt,name=success,proto3" json:"success,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Always true.
+	Success       bool `protobuf:"varint,1,opt,name=success,proto3" json:"success,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1055,8 +1069,9 @@ func (x *ChangePasswordRequest) GetNewPassword() string {
 }
 
 type ChangePasswordResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Success       bool                   `protobuf:"varint,1,opt,name=success,proto3" json:"success,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Always true.
+	Success       bool `protobuf:"varint,1,opt,name=success,proto3" json:"success,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1100,9 +1115,9 @@ func (x *ChangePasswordResponse) GetSuccess() bool {
 
 type ChangeUserRolesRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Required.
+	// Required. From CreateUser or ListUsers.
 	UserId string `protobuf:"bytes,100,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
-	// Required. All that the user has from now on, at least one.
+	// Required. All roles of the user from now on, 1 to 256.
 	Roles         []string `protobuf:"bytes,101,rep,name=roles,proto3" json:"roles,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1154,8 +1169,9 @@ func (x *ChangeUserRolesRequest) GetRoles() []string {
 
 type ChangeUserRolesResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	User  *AdminUser             `protobuf:"bytes,100,opt,name=user,proto3" json:"user,omitempty"`
-	// What may be a mistake: a role in a boundary that does not exist.
+	// The user.
+	User *AdminUser `protobuf:"bytes,100,opt,name=user,proto3" json:"user,omitempty"`
+	// Probable mistakes: a role in a boundary that does not exist.
 	Warnings      []string `protobuf:"bytes,101,rep,name=warnings,proto3" json:"warnings,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1270,8 +1286,9 @@ func (x *SetUserBoundaryPermissionsRequest) GetPermissions() []string {
 
 type SetUserBoundaryPermissionsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	User  *AdminUser             `protobuf:"bytes,1,opt,name=user,proto3" json:"user,omitempty"`
-	// What may be a mistake: a boundary that does not exist.
+	// The user.
+	User *AdminUser `protobuf:"bytes,1,opt,name=user,proto3" json:"user,omitempty"`
+	// Probable mistakes: a boundary that does not exist.
 	Warnings      []string `protobuf:"bytes,100,rep,name=warnings,proto3" json:"warnings,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1358,8 +1375,9 @@ func (*ListUsersRequest) Descriptor() ([]byte, []int) {
 }
 
 type ListUsersResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Users         []*AdminUser           `protobuf:"bytes,1,rep,name=users,proto3" json:"users,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// By username.
+	Users         []*AdminUser `protobuf:"bytes,1,rep,name=users,proto3" json:"users,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1456,8 +1474,9 @@ func (x *ValidateCredentialsRequest) GetPassword() string {
 }
 
 type ValidateCredentialsResponse struct {
-	state   protoimpl.MessageState `protogen:"open.v1"`
-	Success bool                   `protobuf:"varint,1,opt,name=success,proto3" json:"success,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Whether username and password belong together.
+	Success bool `protobuf:"varint,1,opt,name=success,proto3" json:"success,omitempty"`
 	// Unset when success is false.
 	User          *AdminUser `protobuf:"bytes,2,opt,name=user,proto3" json:"user,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -1545,8 +1564,9 @@ func (*GetUserCountRequest) Descriptor() ([]byte, []int) {
 }
 
 type GetUserCountResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Count         int64                  `protobuf:"varint,1,opt,name=count,proto3" json:"count,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How many users there are.
+	Count         int64 `protobuf:"varint,1,opt,name=count,proto3" json:"count,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1590,7 +1610,7 @@ func (x *GetUserCountResponse) GetCount() int64 {
 
 type GetEventCountRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Required.
+	// Required. 1 to 26 bytes.
 	Boundary      string `protobuf:"bytes,1,opt,name=boundary,proto3" json:"boundary,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1634,8 +1654,9 @@ func (x *GetEventCountRequest) GetBoundary() string {
 }
 
 type GetEventCountResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Count         int64                  `protobuf:"varint,1,opt,name=count,proto3" json:"count,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How many events the boundary has.
+	Count         int64 `protobuf:"varint,1,opt,name=count,proto3" json:"count,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }

@@ -42,38 +42,81 @@ const (
 //
 // Admin manages boundaries, users and indexes.
 type AdminClient interface {
-	// CreateBoundary creates a boundary, or adopts one whose tables exist. The same definition again is a success, another one under the same name
-	// ALREADY_EXISTS.
+	// CreateBoundary creates a boundary, or adopts one whose tables exist; every node can use it at once. It is
+	// idempotent: the same definition again is a success.
+	//
+	// Errors: INVALID_ARGUMENT with the path of each wrong field; ALREADY_EXISTS if the name has another definition;
+	// FAILED_PRECONDITION (BOUNDARY_FAILED) if PostgreSQL cannot create or adopt the tables: the message says why, and
+	// the name can be defined again.
 	CreateBoundary(ctx context.Context, in *CreateBoundaryRequest, opts ...grpc.CallOption) (*CreateBoundaryResponse, error)
-	// ListBoundaries lists the boundaries of the catalogue.
+	// ListBoundaries lists the boundaries by name: those of the configuration, those created since, and those that
+	// failed.
+	//
+	// Errors: those of every call.
 	ListBoundaries(ctx context.Context, in *ListBoundariesRequest, opts ...grpc.CallOption) (*ListBoundariesResponse, error)
 	// GetBoundary returns the definition and the status of a boundary.
+	//
+	// Errors: INVALID_ARGUMENT with the path of each wrong field; NOT_FOUND for an unknown boundary.
 	GetBoundary(ctx context.Context, in *GetBoundaryRequest, opts ...grpc.CallOption) (*GetBoundaryResponse, error)
-	// DeleteBoundary deletes a boundary with all of its events, on every node. It is this server's own, and no part of the original protocol.
+	// DeleteBoundary deletes a boundary with all of its events, on every node. It is no part of the original protocol.
+	//
+	// Errors: INVALID_ARGUMENT with the path of each wrong field, also if confirm_name is not the name; NOT_FOUND for an
+	// unknown boundary; FAILED_PRECONDITION for the admin boundary, for one that the configuration names
+	// (BOUNDARY_CONFIGURED), and while an index of it is created or dropped.
 	DeleteBoundary(ctx context.Context, in *DeleteBoundaryRequest, opts ...grpc.CallOption) (*DeleteBoundaryResponse, error)
 	// CreateUser creates a user, and returns when the user can log in on every node.
+	//
+	// Errors: INVALID_ARGUMENT with the path of each wrong field; ALREADY_EXISTS if the username is taken.
 	CreateUser(ctx context.Context, in *CreateUserRequest, opts ...grpc.CallOption) (*CreateUserResponse, error)
-	// DeleteUser deletes another user, and returns when the user is locked out on every node. The username is free again; one's own account cannot be deleted.
+	// DeleteUser deletes another user, and returns when no node accepts the user any more. The username is free again;
+	// one's own account cannot be deleted.
+	//
+	// Errors: INVALID_ARGUMENT with the path of each wrong field; NOT_FOUND for an unknown user; FAILED_PRECONDITION for
+	// the caller's own account.
 	DeleteUser(ctx context.Context, in *DeleteUserRequest, opts ...grpc.CallOption) (*DeleteUserResponse, error)
-	// ChangePassword changes the caller's own password, and returns when the old one, and all tokens, are void on every node.
+	// ChangePassword changes the caller's own password, and returns when the old one and all tokens are void on every
+	// node.
+	//
+	// Errors: INVALID_ARGUMENT with the path of each wrong field; PERMISSION_DENIED for another user's account;
+	// UNAUTHENTICATED for a wrong current password; RESOURCE_EXHAUSTED with RetryInfo after too many wrong ones.
 	ChangePassword(ctx context.Context, in *ChangePasswordRequest, opts ...grpc.CallOption) (*ChangePasswordResponse, error)
-	// ChangeUserRoles replaces the roles of another user, and returns when they are in force on every node. It is no part of the
-	// original protocol.
+	// ChangeUserRoles replaces the roles of another user, and returns when they are in force on every node. It is no part
+	// of the original protocol.
+	//
+	// Errors: INVALID_ARGUMENT with the path of each wrong field; NOT_FOUND for an unknown user; FAILED_PRECONDITION for
+	// the caller's own account.
 	ChangeUserRoles(ctx context.Context, in *ChangeUserRolesRequest, opts ...grpc.CallOption) (*ChangeUserRolesResponse, error)
-	// SetUserBoundaryPermissions replaces what another user may do in one boundary, and returns when it is in force on every node. READ and APPEND
-	// are the roles read:BOUNDARY and write:BOUNDARY; the user's other roles stay.
+	// SetUserBoundaryPermissions replaces what another user may do in one boundary, and returns when it is in force on
+	// every node. READ and APPEND are the roles read:BOUNDARY and write:BOUNDARY; the user's other roles stay.
+	//
+	// Errors: INVALID_ARGUMENT with the path of each wrong field; NOT_FOUND for an unknown user; FAILED_PRECONDITION for
+	// the caller's own account.
 	SetUserBoundaryPermissions(ctx context.Context, in *SetUserBoundaryPermissionsRequest, opts ...grpc.CallOption) (*SetUserBoundaryPermissionsResponse, error)
-	// ListUsers lists the users with their roles.
+	// ListUsers lists the users with their roles, by username.
+	//
+	// Errors: those of every call.
 	ListUsers(ctx context.Context, in *ListUsersRequest, opts ...grpc.CallOption) (*ListUsersResponse, error)
-	// ValidateCredentials checks a password; success is false where it is wrong.
+	// ValidateCredentials checks a password; success is false if it is wrong. Users check their own, role admin checks
+	// all.
+	//
+	// Errors: INVALID_ARGUMENT with the path of each wrong field; PERMISSION_DENIED for another user's, except for role
+	// admin; RESOURCE_EXHAUSTED with RetryInfo after too many wrong ones.
 	ValidateCredentials(ctx context.Context, in *ValidateCredentialsRequest, opts ...grpc.CallOption) (*ValidateCredentialsResponse, error)
-	// GetUserCount counts the users.
+	// GetUserCount counts the users that are not deleted.
+	//
+	// Errors: those of every call.
 	GetUserCount(ctx context.Context, in *GetUserCountRequest, opts ...grpc.CallOption) (*GetUserCountResponse, error)
-	// GetEventCount counts the events of a boundary exactly.
+	// GetEventCount counts the events of a boundary exactly, at the same cost for any number.
+	//
+	// Errors: INVALID_ARGUMENT with the path of each wrong field; NOT_FOUND for an unknown boundary.
 	GetEventCount(ctx context.Context, in *GetEventCountRequest, opts ...grpc.CallOption) (*GetEventCountResponse, error)
 	// CreateIndex does the same as EventStore/CreateIndex.
+	//
+	// Errors: as EventStore/CreateIndex.
 	CreateIndex(ctx context.Context, in *CreateIndexRequest, opts ...grpc.CallOption) (*CreateIndexResponse, error)
 	// DropIndex does the same as EventStore/DropIndex.
+	//
+	// Errors: as EventStore/DropIndex.
 	DropIndex(ctx context.Context, in *DropIndexRequest, opts ...grpc.CallOption) (*DropIndexResponse, error)
 }
 
@@ -241,38 +284,81 @@ func (c *adminClient) DropIndex(ctx context.Context, in *DropIndexRequest, opts 
 //
 // Admin manages boundaries, users and indexes.
 type AdminServer interface {
-	// CreateBoundary creates a boundary, or adopts one whose tables exist. The same definition again is a success, another one under the same name
-	// ALREADY_EXISTS.
+	// CreateBoundary creates a boundary, or adopts one whose tables exist; every node can use it at once. It is
+	// idempotent: the same definition again is a success.
+	//
+	// Errors: INVALID_ARGUMENT with the path of each wrong field; ALREADY_EXISTS if the name has another definition;
+	// FAILED_PRECONDITION (BOUNDARY_FAILED) if PostgreSQL cannot create or adopt the tables: the message says why, and
+	// the name can be defined again.
 	CreateBoundary(context.Context, *CreateBoundaryRequest) (*CreateBoundaryResponse, error)
-	// ListBoundaries lists the boundaries of the catalogue.
+	// ListBoundaries lists the boundaries by name: those of the configuration, those created since, and those that
+	// failed.
+	//
+	// Errors: those of every call.
 	ListBoundaries(context.Context, *ListBoundariesRequest) (*ListBoundariesResponse, error)
 	// GetBoundary returns the definition and the status of a boundary.
+	//
+	// Errors: INVALID_ARGUMENT with the path of each wrong field; NOT_FOUND for an unknown boundary.
 	GetBoundary(context.Context, *GetBoundaryRequest) (*GetBoundaryResponse, error)
-	// DeleteBoundary deletes a boundary with all of its events, on every node. It is this server's own, and no part of the original protocol.
+	// DeleteBoundary deletes a boundary with all of its events, on every node. It is no part of the original protocol.
+	//
+	// Errors: INVALID_ARGUMENT with the path of each wrong field, also if confirm_name is not the name; NOT_FOUND for an
+	// unknown boundary; FAILED_PRECONDITION for the admin boundary, for one that the configuration names
+	// (BOUNDARY_CONFIGURED), and while an index of it is created or dropped.
 	DeleteBoundary(context.Context, *DeleteBoundaryRequest) (*DeleteBoundaryResponse, error)
 	// CreateUser creates a user, and returns when the user can log in on every node.
+	//
+	// Errors: INVALID_ARGUMENT with the path of each wrong field; ALREADY_EXISTS if the username is taken.
 	CreateUser(context.Context, *CreateUserRequest) (*CreateUserResponse, error)
-	// DeleteUser deletes another user, and returns when the user is locked out on every node. The username is free again; one's own account cannot be deleted.
+	// DeleteUser deletes another user, and returns when no node accepts the user any more. The username is free again;
+	// one's own account cannot be deleted.
+	//
+	// Errors: INVALID_ARGUMENT with the path of each wrong field; NOT_FOUND for an unknown user; FAILED_PRECONDITION for
+	// the caller's own account.
 	DeleteUser(context.Context, *DeleteUserRequest) (*DeleteUserResponse, error)
-	// ChangePassword changes the caller's own password, and returns when the old one, and all tokens, are void on every node.
+	// ChangePassword changes the caller's own password, and returns when the old one and all tokens are void on every
+	// node.
+	//
+	// Errors: INVALID_ARGUMENT with the path of each wrong field; PERMISSION_DENIED for another user's account;
+	// UNAUTHENTICATED for a wrong current password; RESOURCE_EXHAUSTED with RetryInfo after too many wrong ones.
 	ChangePassword(context.Context, *ChangePasswordRequest) (*ChangePasswordResponse, error)
-	// ChangeUserRoles replaces the roles of another user, and returns when they are in force on every node. It is no part of the
-	// original protocol.
+	// ChangeUserRoles replaces the roles of another user, and returns when they are in force on every node. It is no part
+	// of the original protocol.
+	//
+	// Errors: INVALID_ARGUMENT with the path of each wrong field; NOT_FOUND for an unknown user; FAILED_PRECONDITION for
+	// the caller's own account.
 	ChangeUserRoles(context.Context, *ChangeUserRolesRequest) (*ChangeUserRolesResponse, error)
-	// SetUserBoundaryPermissions replaces what another user may do in one boundary, and returns when it is in force on every node. READ and APPEND
-	// are the roles read:BOUNDARY and write:BOUNDARY; the user's other roles stay.
+	// SetUserBoundaryPermissions replaces what another user may do in one boundary, and returns when it is in force on
+	// every node. READ and APPEND are the roles read:BOUNDARY and write:BOUNDARY; the user's other roles stay.
+	//
+	// Errors: INVALID_ARGUMENT with the path of each wrong field; NOT_FOUND for an unknown user; FAILED_PRECONDITION for
+	// the caller's own account.
 	SetUserBoundaryPermissions(context.Context, *SetUserBoundaryPermissionsRequest) (*SetUserBoundaryPermissionsResponse, error)
-	// ListUsers lists the users with their roles.
+	// ListUsers lists the users with their roles, by username.
+	//
+	// Errors: those of every call.
 	ListUsers(context.Context, *ListUsersRequest) (*ListUsersResponse, error)
-	// ValidateCredentials checks a password; success is false where it is wrong.
+	// ValidateCredentials checks a password; success is false if it is wrong. Users check their own, role admin checks
+	// all.
+	//
+	// Errors: INVALID_ARGUMENT with the path of each wrong field; PERMISSION_DENIED for another user's, except for role
+	// admin; RESOURCE_EXHAUSTED with RetryInfo after too many wrong ones.
 	ValidateCredentials(context.Context, *ValidateCredentialsRequest) (*ValidateCredentialsResponse, error)
-	// GetUserCount counts the users.
+	// GetUserCount counts the users that are not deleted.
+	//
+	// Errors: those of every call.
 	GetUserCount(context.Context, *GetUserCountRequest) (*GetUserCountResponse, error)
-	// GetEventCount counts the events of a boundary exactly.
+	// GetEventCount counts the events of a boundary exactly, at the same cost for any number.
+	//
+	// Errors: INVALID_ARGUMENT with the path of each wrong field; NOT_FOUND for an unknown boundary.
 	GetEventCount(context.Context, *GetEventCountRequest) (*GetEventCountResponse, error)
 	// CreateIndex does the same as EventStore/CreateIndex.
+	//
+	// Errors: as EventStore/CreateIndex.
 	CreateIndex(context.Context, *CreateIndexRequest) (*CreateIndexResponse, error)
 	// DropIndex does the same as EventStore/DropIndex.
+	//
+	// Errors: as EventStore/DropIndex.
 	DropIndex(context.Context, *DropIndexRequest) (*DropIndexResponse, error)
 	mustEmbedUnimplementedAdminServer()
 }

@@ -4,9 +4,12 @@
 // 	protoc        (unknown)
 // source: eventstore.proto
 
-// The protocol of Orisun. Numbers are what clients that exist were generated from, names are what JSON and grpcurl use:
-// neither ever changes. A field that no existing client knows takes a number from 100 up. Comments are published in /openapi.json;
-// one that begins with "Required." marks a field without which a request is refused.
+// The protocol of Orisun. Existing clients were generated from these numbers, and JSON and grpcurl use these names:
+// neither ever changes. A field that no existing client knows takes a number from 100 up.
+//
+// Comments are documentation: docs/api.md and /openapi.json are made of them. A comment that begins with "Required."
+// marks a field without which a request is refused. A paragraph "Errors: …; …" of an RPC lists what it returns besides
+// the errors of every call.
 
 package orisunpb
 
@@ -26,6 +29,7 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// Direction is the order of a page.
 type Direction int32
 
 const (
@@ -72,6 +76,7 @@ func (Direction) EnumDescriptor() ([]byte, []int) {
 	return file_eventstore_proto_rawDescGZIP(), []int{0}
 }
 
+// StorageBackend is where events are stored.
 type StorageBackend int32
 
 const (
@@ -118,6 +123,7 @@ func (StorageBackend) EnumDescriptor() ([]byte, []int) {
 	return file_eventstore_proto_rawDescGZIP(), []int{1}
 }
 
+// ServerCapability is a part of the protocol that a server has.
 type ServerCapability int32
 
 const (
@@ -176,7 +182,7 @@ func (ServerCapability) EnumDescriptor() ([]byte, []int) {
 	return file_eventstore_proto_rawDescGZIP(), []int{2}
 }
 
-// ValueType says how an index compares a field.
+// ValueType is how an index compares a field.
 type ValueType int32
 
 const (
@@ -276,6 +282,7 @@ func (ConditionCombinator) EnumDescriptor() ([]byte, []int) {
 	return file_eventstore_proto_rawDescGZIP(), []int{4}
 }
 
+// IndexState is whether an index serves queries.
 type IndexState int32
 
 const (
@@ -328,7 +335,8 @@ func (IndexState) EnumDescriptor() ([]byte, []int) {
 // Position orders the events of one boundary.
 type Position struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The same for all events of one save: the global_id of its last event plus one. -1, like 0, stands before the first event.
+	// The same for all events of one save: the global_id of its last event plus one. -1, like 0, stands before the first
+	// event.
 	TransactionId int64 `protobuf:"varint,1,opt,name=transaction_id,json=transactionId,proto3" json:"transaction_id,omitempty"`
 	// Counts the events of the boundary from 0.
 	GlobalId      int64 `protobuf:"varint,2,opt,name=global_id,json=globalId,proto3" json:"global_id,omitempty"`
@@ -380,8 +388,8 @@ func (x *Position) GetGlobalId() int64 {
 	return 0
 }
 
-// Tag matches an event whose data has a top-level field `key` that equals `value` as text. The keys event_type and eventType
-// match the event's type.
+// Tag matches an event whose data has a top-level field `key` that equals `value` as text. The keys event_type and
+// eventType match the event's type.
 type Tag struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Required. At most 256 bytes.
@@ -485,7 +493,7 @@ func (x *Criterion) GetTags() []*Tag {
 // Query matches an event when one of its criteria does; without criteria, every event.
 type Query struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// At most 256.
+	// At most 256. All tags of a request together: at most 1,024.
 	Criteria      []*Criterion `protobuf:"bytes,1,rep,name=criteria,proto3" json:"criteria,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -531,13 +539,15 @@ func (x *Query) GetCriteria() []*Criterion {
 // EventToSave is an event before it has a position.
 type EventToSave struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Required. Unique in the boundary, 1 to 256 bytes.
+	// Required. Unique in the boundary, 1 to 256 bytes. Choose it before the first attempt to save: retries with it are
+	// idempotent.
 	EventId string `protobuf:"bytes,1,opt,name=event_id,json=eventId,proto3" json:"event_id,omitempty"`
 	// Required. 1 to 256 bytes.
 	EventType string `protobuf:"bytes,2,opt,name=event_type,json=eventType,proto3" json:"event_type,omitempty"`
-	// A JSON object. Empty and null count as {}.
+	// A JSON object, at most 1,000 levels deep. Empty and null count as {}. The event as a message has at most
+	// ORISUN_NATS_MAX_PAYLOAD bytes.
 	Data string `protobuf:"bytes,3,opt,name=data,proto3" json:"data,omitempty"`
-	// A JSON object. Empty and null count as {}.
+	// A JSON object, at most 20,480 bytes as PostgreSQL prints it. Empty and null count as {}.
 	Metadata      string `protobuf:"bytes,4,opt,name=metadata,proto3" json:"metadata,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -606,15 +616,15 @@ type Event struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Unique in the boundary.
 	EventId string `protobuf:"bytes,1,opt,name=event_id,json=eventId,proto3" json:"event_id,omitempty"`
-	// What happened.
+	// The type.
 	EventType string `protobuf:"bytes,2,opt,name=event_type,json=eventType,proto3" json:"event_type,omitempty"`
 	// A JSON object, as PostgreSQL prints it.
 	Data string `protobuf:"bytes,3,opt,name=data,proto3" json:"data,omitempty"`
 	// A JSON object, as PostgreSQL prints it.
 	Metadata string `protobuf:"bytes,4,opt,name=metadata,proto3" json:"metadata,omitempty"`
-	// Where it stands in the boundary.
+	// Its position in the boundary.
 	Position *Position `protobuf:"bytes,6,opt,name=position,proto3" json:"position,omitempty"`
-	// When it was saved, by PostgreSQL's clock.
+	// When it was saved, by PostgreSQL's clock. Positions order events, not times.
 	DateCreated   *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=date_created,json=dateCreated,proto3" json:"date_created,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -695,11 +705,12 @@ func (x *Event) GetDateCreated() *timestamppb.Timestamp {
 // SaveQuery is the context of a save: what must not have changed.
 type SaveQuery struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The last event that the decision saw; absent, {-1,-1} and {0,0} mean that it saw none.
+	// The last event that the decision saw; absent, {-1,-1} and {0,0} mean that it saw none. Otherwise the position of a
+	// stored event. Without criteria it has no effect.
 	ExpectedPosition *Position `protobuf:"bytes,1,opt,name=expected_position,json=expectedPosition,proto3" json:"expected_position,omitempty"`
-	// Adds its criteria to `criteria`. Where it is present without criteria, the context is the whole boundary.
+	// Adds its criteria to `criteria`. Present without criteria, it makes the whole boundary the context.
 	SubsetQuery *Query `protobuf:"bytes,2,opt,name=subset_query,json=subsetQuery,proto3" json:"subset_query,omitempty"`
-	// What the decision looked at. Without criteria and subset_query the save is unconditional.
+	// What the decision read, at most 256 criteria with those of subset_query. Without both, the save is unconditional.
 	Criteria      []*Criterion `protobuf:"bytes,100,rep,name=criteria,proto3" json:"criteria,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -758,7 +769,7 @@ func (x *SaveQuery) GetCriteria() []*Criterion {
 
 type SaveEventsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Required.
+	// Required. 1 to 26 bytes.
 	Boundary string `protobuf:"bytes,2,opt,name=boundary,proto3" json:"boundary,omitempty"`
 	// The condition of the save. Absent, the save is unconditional.
 	Query *SaveQuery `protobuf:"bytes,3,opt,name=query,proto3" json:"query,omitempty"`
@@ -819,16 +830,19 @@ func (x *SaveEventsRequest) GetEvents() []*EventToSave {
 	return nil
 }
 
-// WriteResult is the position of the save's last event; all of its fields speak of that one.
+// WriteResult is the position of the save's last event, in the names of several generations of clients.
 type WriteResult struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Where the last event of the save stands.
-	LogPosition         *Position `protobuf:"bytes,1,opt,name=log_position,json=logPosition,proto3" json:"log_position,omitempty"`
-	NewGlobalId         int64     `protobuf:"varint,100,opt,name=new_global_id,json=newGlobalId,proto3" json:"new_global_id,omitempty"`
-	LatestTransactionId int64     `protobuf:"varint,101,opt,name=latest_transaction_id,json=latestTransactionId,proto3" json:"latest_transaction_id,omitempty"`
-	LatestGlobalId      int64     `protobuf:"varint,102,opt,name=latest_global_id,json=latestGlobalId,proto3" json:"latest_global_id,omitempty"`
-	unknownFields       protoimpl.UnknownFields
-	sizeCache           protoimpl.SizeCache
+	// The position of the last event of the save.
+	LogPosition *Position `protobuf:"bytes,1,opt,name=log_position,json=logPosition,proto3" json:"log_position,omitempty"`
+	// The same as log_position.global_id.
+	NewGlobalId int64 `protobuf:"varint,100,opt,name=new_global_id,json=newGlobalId,proto3" json:"new_global_id,omitempty"`
+	// The same as log_position.transaction_id.
+	LatestTransactionId int64 `protobuf:"varint,101,opt,name=latest_transaction_id,json=latestTransactionId,proto3" json:"latest_transaction_id,omitempty"`
+	// The same as log_position.global_id.
+	LatestGlobalId int64 `protobuf:"varint,102,opt,name=latest_global_id,json=latestGlobalId,proto3" json:"latest_global_id,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *WriteResult) Reset() {
@@ -893,15 +907,15 @@ type GetEventsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Which events. Absent, all of them.
 	Query *Query `protobuf:"bytes,1,opt,name=query,proto3" json:"query,omitempty"`
-	// Where the page begins, that position included. It need not name a stored event.
+	// The page begins at this position, inclusive (DESC: and goes back). It need not be that of a stored event.
 	FromPosition *Position `protobuf:"bytes,2,opt,name=from_position,json=fromPosition,proto3" json:"from_position,omitempty"`
 	// 0 means 1,000; at most 10,000.
 	Count uint32 `protobuf:"varint,3,opt,name=count,proto3" json:"count,omitempty"`
 	// Oldest first (ASC) or latest first (DESC).
 	Direction Direction `protobuf:"varint,4,opt,name=direction,proto3,enum=orisun.Direction" json:"direction,omitempty"`
-	// Required.
+	// Required. 1 to 26 bytes.
 	Boundary string `protobuf:"bytes,5,opt,name=boundary,proto3" json:"boundary,omitempty"`
-	// Where the page begins, that position excluded. Not together with from_position.
+	// The page begins after this position (DESC: before it). Not together with from_position.
 	AfterPosition *Position `protobuf:"bytes,100,opt,name=after_position,json=afterPosition,proto3" json:"after_position,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1026,7 +1040,7 @@ func (x *GetEventsResponse) GetEvents() []*Event {
 
 type GetLatestByCriteriaRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Required.
+	// Required. 1 to 26 bytes.
 	Boundary string `protobuf:"bytes,1,opt,name=boundary,proto3" json:"boundary,omitempty"`
 	// Required. 1 to 256.
 	Criteria      []*Criterion `protobuf:"bytes,2,rep,name=criteria,proto3" json:"criteria,omitempty"`
@@ -1080,7 +1094,7 @@ func (x *GetLatestByCriteriaRequest) GetCriteria() []*Criterion {
 
 type LatestCriterionResult struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// As in the request.
+	// The criterion of the request.
 	Criterion *Criterion `protobuf:"bytes,1,opt,name=criterion,proto3" json:"criterion,omitempty"`
 	// Unset when nothing matches.
 	Event         *Event `protobuf:"bytes,2,opt,name=event,proto3" json:"event,omitempty"`
@@ -1136,7 +1150,7 @@ type GetLatestByCriteriaResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// In the order of the request's criteria.
 	Results []*LatestCriterionResult `protobuf:"bytes,1,rep,name=results,proto3" json:"results,omitempty"`
-	// The latest position of them all: what a save that rests on this answer expects. {-1,-1} when nothing matched.
+	// The latest position of all results: expected_position of a save that rests on them. {-1,-1} if nothing matched.
 	ContextPosition *Position `protobuf:"bytes,2,opt,name=context_position,json=contextPosition,proto3" json:"context_position,omitempty"`
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
@@ -1188,13 +1202,14 @@ func (x *GetLatestByCriteriaResponse) GetContextPosition() *Position {
 
 type CatchUpSubscribeToEventStoreRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Absent means from now on; {-1,-1} from the first event.
+	// The stream begins after this position. Absent: with what is committed from now on. {-1,-1}: with the first event.
 	AfterPosition *Position `protobuf:"bytes,1,opt,name=after_position,json=afterPosition,proto3" json:"after_position,omitempty"`
 	// Which events. Absent, all of them.
 	Query *Query `protobuf:"bytes,2,opt,name=query,proto3" json:"query,omitempty"`
-	// Exclusive in the boundary while the subscription lasts.
+	// Exclusive in the boundary while the subscription lasts, for one user. At most 256 bytes. Empty: the subscription
+	// has no name.
 	SubscriberName string `protobuf:"bytes,3,opt,name=subscriber_name,json=subscriberName,proto3" json:"subscriber_name,omitempty"`
-	// Required.
+	// Required. 1 to 26 bytes.
 	Boundary      string `protobuf:"bytes,4,opt,name=boundary,proto3" json:"boundary,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1367,13 +1382,19 @@ func (*GetServerInfoRequest) Descriptor() ([]byte, []int) {
 }
 
 type GetServerInfoResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Version       string                 `protobuf:"bytes,1,opt,name=version,proto3" json:"version,omitempty"`
-	GitCommit     string                 `protobuf:"bytes,2,opt,name=git_commit,json=gitCommit,proto3" json:"git_commit,omitempty"`
-	BuildTime     string                 `protobuf:"bytes,3,opt,name=build_time,json=buildTime,proto3" json:"build_time,omitempty"`
-	Backend       StorageBackend         `protobuf:"varint,4,opt,name=backend,proto3,enum=orisun.StorageBackend" json:"backend,omitempty"`
-	NodeId        string                 `protobuf:"bytes,5,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
-	Capabilities  []ServerCapability     `protobuf:"varint,6,rep,packed,name=capabilities,proto3,enum=orisun.ServerCapability" json:"capabilities,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The version, such as v1.2.0.
+	Version string `protobuf:"bytes,1,opt,name=version,proto3" json:"version,omitempty"`
+	// The commit that was built.
+	GitCommit string `protobuf:"bytes,2,opt,name=git_commit,json=gitCommit,proto3" json:"git_commit,omitempty"`
+	// The time of that commit, RFC 3339.
+	BuildTime string `protobuf:"bytes,3,opt,name=build_time,json=buildTime,proto3" json:"build_time,omitempty"`
+	// Always STORAGE_BACKEND_POSTGRES.
+	Backend StorageBackend `protobuf:"varint,4,opt,name=backend,proto3,enum=orisun.StorageBackend" json:"backend,omitempty"`
+	// The node that answered: its ORISUN_NATS_SERVER_NAME.
+	NodeId string `protobuf:"bytes,5,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
+	// What this server can do.
+	Capabilities  []ServerCapability `protobuf:"varint,6,rep,packed,name=capabilities,proto3,enum=orisun.ServerCapability" json:"capabilities,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1450,8 +1471,8 @@ func (x *GetServerInfoResponse) GetCapabilities() []ServerCapability {
 	return nil
 }
 
-// IndexField is what an index is sorted by. What a NUMERIC, BOOLEAN or TIMESTAMPTZ (ISO 8601 with offset) does not understand is saved all
-// the same; only criteria with such values are not served by the index.
+// IndexField is what an index is sorted by. An event whose value is no NUMERIC, BOOLEAN or TIMESTAMPTZ (ISO 8601 with
+// offset) is still saved; the index does not serve criteria with such values.
 type IndexField struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Required. The key of a tag, 1 to 256 bytes; event_type and eventType mean the event's type, which is a TEXT.
@@ -1509,9 +1530,9 @@ func (x *IndexField) GetValueType() ValueType {
 // IndexCondition restricts a partial index to the events it holds for.
 type IndexCondition struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Required.
+	// Required. The key of a tag, 1 to 256 bytes.
 	Key string `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
-	// Required. One of = > < >= <=. The latter four compare numbers when value is one, else texts byte by byte.
+	// Required. One of = > < >= <=. The latter four compare numbers if value is one, else texts byte by byte.
 	Operator string `protobuf:"bytes,2,opt,name=operator,proto3" json:"operator,omitempty"`
 	// At most 256 bytes. The keys and values of an index have at most 2,048 together.
 	Value         string `protobuf:"bytes,3,opt,name=value,proto3" json:"value,omitempty"`
@@ -1570,12 +1591,13 @@ func (x *IndexCondition) GetValue() string {
 	return ""
 }
 
-// CreateIndexRequest defines an index. It serves criteria that have a tag for each of its fields, and fulfil its conditions.
+// CreateIndexRequest defines an index. It serves criteria that have a tag for each of its fields and meet its
+// conditions.
 type CreateIndexRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Required.
+	// Required. 1 to 26 bytes.
 	Boundary string `protobuf:"bytes,1,opt,name=boundary,proto3" json:"boundary,omitempty"`
-	// Required. The index is called {boundary}_{name}_idx in PostgreSQL, which may have 63 bytes: letters, digits, _ and -.
+	// Required. Letters, digits, _ and -. PostgreSQL calls the index `{boundary}_{name}_idx`, at most 63 bytes.
 	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
 	// Required. 1 to 5.
 	Fields []*IndexField `protobuf:"bytes,3,rep,name=fields,proto3" json:"fields,omitempty"`
@@ -1654,7 +1676,7 @@ func (x *CreateIndexRequest) GetConditionCombinator() ConditionCombinator {
 
 type CreateIndexResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// What may be a mistake: a key that none of the latest events has.
+	// Probable mistakes: a key that none of the latest 1,000 events has.
 	Warnings      []string `protobuf:"bytes,100,rep,name=warnings,proto3" json:"warnings,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1699,9 +1721,9 @@ func (x *CreateIndexResponse) GetWarnings() []string {
 
 type DropIndexRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Required.
+	// Required. 1 to 26 bytes.
 	Boundary string `protobuf:"bytes,1,opt,name=boundary,proto3" json:"boundary,omitempty"`
-	// Required.
+	// Required. The name given to CreateIndex.
 	Name          string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1788,12 +1810,17 @@ func (*DropIndexResponse) Descriptor() ([]byte, []int) {
 }
 
 type IndexDefinition struct {
-	state               protoimpl.MessageState `protogen:"open.v1"`
-	Name                string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	Fields              []*IndexField          `protobuf:"bytes,2,rep,name=fields,proto3" json:"fields,omitempty"`
-	Conditions          []*IndexCondition      `protobuf:"bytes,3,rep,name=conditions,proto3" json:"conditions,omitempty"`
-	ConditionCombinator ConditionCombinator    `protobuf:"varint,4,opt,name=condition_combinator,json=conditionCombinator,proto3,enum=orisun.ConditionCombinator" json:"condition_combinator,omitempty"`
-	State               IndexState             `protobuf:"varint,5,opt,name=state,proto3,enum=orisun.IndexState" json:"state,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The name given to CreateIndex.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// What the index is sorted by.
+	Fields []*IndexField `protobuf:"bytes,2,rep,name=fields,proto3" json:"fields,omitempty"`
+	// The events that it holds; none: all.
+	Conditions []*IndexCondition `protobuf:"bytes,3,rep,name=conditions,proto3" json:"conditions,omitempty"`
+	// How the conditions are joined.
+	ConditionCombinator ConditionCombinator `protobuf:"varint,4,opt,name=condition_combinator,json=conditionCombinator,proto3,enum=orisun.ConditionCombinator" json:"condition_combinator,omitempty"`
+	// Whether it serves queries already.
+	State IndexState `protobuf:"varint,5,opt,name=state,proto3,enum=orisun.IndexState" json:"state,omitempty"`
 	// How far the build is, while it is BUILDING.
 	Progress      *IndexProgress `protobuf:"bytes,100,opt,name=progress,proto3" json:"progress,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -1874,7 +1901,7 @@ func (x *IndexDefinition) GetProgress() *IndexProgress {
 
 type IndexProgress struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// PostgreSQL's name of what it does (pg_stat_progress_create_index); empty when it has not begun.
+	// PostgreSQL's name of the phase (pg_stat_progress_create_index); empty if the build has not begun.
 	Phase string `protobuf:"bytes,100,opt,name=phase,proto3" json:"phase,omitempty"`
 	// How much of the phase is done.
 	Percent       uint32 `protobuf:"varint,101,opt,name=percent,proto3" json:"percent,omitempty"`
@@ -1928,7 +1955,7 @@ func (x *IndexProgress) GetPercent() uint32 {
 
 type ListIndexesRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Required.
+	// Required. 1 to 26 bytes.
 	Boundary      string `protobuf:"bytes,1,opt,name=boundary,proto3" json:"boundary,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1972,9 +1999,10 @@ func (x *ListIndexesRequest) GetBoundary() string {
 }
 
 type ListIndexesResponse struct {
-	state   protoimpl.MessageState `protogen:"open.v1"`
-	Indexes []*IndexDefinition     `protobuf:"bytes,1,rep,name=indexes,proto3" json:"indexes,omitempty"`
-	// Criteria that this node was asked for and that no index serves, the most frequent first, at most 50.
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// By name.
+	Indexes []*IndexDefinition `protobuf:"bytes,1,rep,name=indexes,proto3" json:"indexes,omitempty"`
+	// Criteria that no index served on this node, the most frequent first, at most 50.
 	Advice []*IndexAdvice `protobuf:"bytes,100,rep,name=advice,proto3" json:"advice,omitempty"`
 	// One for each of `indexes`, in the same order.
 	Usage         []*IndexUsage `protobuf:"bytes,101,rep,name=usage,proto3" json:"usage,omitempty"`
@@ -2033,15 +2061,16 @@ func (x *ListIndexesResponse) GetUsage() []*IndexUsage {
 	return nil
 }
 
-// IndexAdvice is a shape of criterion that no index serves: to find its events, all events are read.
+// IndexAdvice is a set of keys that criteria have and no index serves: to find such events, all events are read.
 type IndexAdvice struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The keys of its tags.
 	Keys []string `protobuf:"bytes,100,rep,name=keys,proto3" json:"keys,omitempty"`
-	// How often this node was asked, and since when.
-	Count int64                  `protobuf:"varint,101,opt,name=count,proto3" json:"count,omitempty"`
+	// How many queries this node had, and since when.
+	Count int64 `protobuf:"varint,101,opt,name=count,proto3" json:"count,omitempty"`
+	// Since when they are counted.
 	Since *timestamppb.Timestamp `protobuf:"bytes,102,opt,name=since,proto3" json:"since,omitempty"`
-	// The call that makes an index for it.
+	// The request that creates an index for it.
 	Create        *CreateIndexRequest `protobuf:"bytes,103,opt,name=create,proto3" json:"create,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2107,13 +2136,15 @@ func (x *IndexAdvice) GetCreate() *CreateIndexRequest {
 
 type IndexUsage struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	Name  string                 `protobuf:"bytes,100,opt,name=name,proto3" json:"name,omitempty"`
-	// How often it was used since counted_since. 0 for long: it costs every save something, and serves no query.
+	// The name of the index.
+	Name string `protobuf:"bytes,100,opt,name=name,proto3" json:"name,omitempty"`
+	// How often it was used since counted_since. An unused index costs each save time and serves no query.
 	Scans int64 `protobuf:"varint,101,opt,name=scans,proto3" json:"scans,omitempty"`
-	// What it takes on disk.
-	SizeBytes int64                  `protobuf:"varint,102,opt,name=size_bytes,json=sizeBytes,proto3" json:"size_bytes,omitempty"`
+	// Its size on disk.
+	SizeBytes int64 `protobuf:"varint,102,opt,name=size_bytes,json=sizeBytes,proto3" json:"size_bytes,omitempty"`
+	// When it was created.
 	CreatedAt *timestamppb.Timestamp `protobuf:"bytes,103,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
-	// When it was made, the database's statistics were reset or PostgreSQL started, whichever was last.
+	// The latest of: its creation, a reset of the database's statistics, the start of PostgreSQL.
 	CountedSince  *timestamppb.Timestamp `protobuf:"bytes,104,opt,name=counted_since,json=countedSince,proto3" json:"counted_since,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2186,9 +2217,9 @@ func (x *IndexUsage) GetCountedSince() *timestamppb.Timestamp {
 
 type GetIndexRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Required.
+	// Required. 1 to 26 bytes.
 	Boundary string `protobuf:"bytes,1,opt,name=boundary,proto3" json:"boundary,omitempty"`
-	// Required.
+	// Required. The name given to CreateIndex.
 	Name          string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2239,8 +2270,9 @@ func (x *GetIndexRequest) GetName() string {
 }
 
 type GetIndexResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Index         *IndexDefinition       `protobuf:"bytes,1,opt,name=index,proto3" json:"index,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The definition.
+	Index         *IndexDefinition `protobuf:"bytes,1,opt,name=index,proto3" json:"index,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2284,7 +2316,7 @@ func (x *GetIndexResponse) GetIndex() *IndexDefinition {
 
 type ExplainRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Required.
+	// Required. The page to explain.
 	GetEvents     *GetEventsRequest `protobuf:"bytes,100,opt,name=get_events,json=getEvents,proto3" json:"get_events,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2333,9 +2365,11 @@ type ExplainResponse struct {
 	Scans []*ExplainedScan `protobuf:"bytes,100,rep,name=scans,proto3" json:"scans,omitempty"`
 	// Events of the page.
 	Events int64 `protobuf:"varint,101,opt,name=events,proto3" json:"events,omitempty"`
-	// Pages of 8 kB that were touched for it, cached or not.
-	Buffers     int64   `protobuf:"varint,102,opt,name=buffers,proto3" json:"buffers,omitempty"`
-	PlanningMs  float64 `protobuf:"fixed64,103,opt,name=planning_ms,json=planningMs,proto3" json:"planning_ms,omitempty"`
+	// Pages of 8 kB that were read, cached or not.
+	Buffers int64 `protobuf:"varint,102,opt,name=buffers,proto3" json:"buffers,omitempty"`
+	// PostgreSQL's time to plan the query.
+	PlanningMs float64 `protobuf:"fixed64,103,opt,name=planning_ms,json=planningMs,proto3" json:"planning_ms,omitempty"`
+	// PostgreSQL's time to run it.
 	ExecutionMs float64 `protobuf:"fixed64,104,opt,name=execution_ms,json=executionMs,proto3" json:"execution_ms,omitempty"`
 	// PostgreSQL's own explanation: EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON).
 	Plan          string `protobuf:"bytes,105,opt,name=plan,proto3" json:"plan,omitempty"`
@@ -2415,18 +2449,20 @@ func (x *ExplainResponse) GetPlan() string {
 	return ""
 }
 
-// ExplainedScan is one walk through one index.
+// ExplainedScan is one scan of one index.
 type ExplainedScan struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Which criteria it looks for, from 1; none for a page of all events.
+	// The numbers of the criteria that it looks up, from 1; none for a page of all events.
 	Criteria []uint32 `protobuf:"varint,100,rep,packed,name=criteria,proto3" json:"criteria,omitempty"`
-	// The index in PostgreSQL. Criteria that no index serves are looked for in the order of positions, with the primary key.
+	// The index in PostgreSQL. Criteria that no index serves are scanned in the order of positions, by the primary key.
 	Index string `protobuf:"bytes,101,opt,name=index,proto3" json:"index,omitempty"`
 	// Whether that is an index made by CreateIndex, or the page is of all events.
 	Served bool `protobuf:"varint,102,opt,name=served,proto3" json:"served,omitempty"`
-	// Events that it found, and those that it read and threw away.
-	Events        int64 `protobuf:"varint,103,opt,name=events,proto3" json:"events,omitempty"`
-	Filtered      int64 `protobuf:"varint,104,opt,name=filtered,proto3" json:"filtered,omitempty"`
+	// Events that it found.
+	Events int64 `protobuf:"varint,103,opt,name=events,proto3" json:"events,omitempty"`
+	// Events that it read and that did not match.
+	Filtered int64 `protobuf:"varint,104,opt,name=filtered,proto3" json:"filtered,omitempty"`
+	// Pages of 8 kB that it read.
 	Buffers       int64 `protobuf:"varint,105,opt,name=buffers,proto3" json:"buffers,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -4,9 +4,12 @@
 // - protoc             (unknown)
 // source: eventstore.proto
 
-// The protocol of Orisun. Numbers are what clients that exist were generated from, names are what JSON and grpcurl use:
-// neither ever changes. A field that no existing client knows takes a number from 100 up. Comments are published in /openapi.json;
-// one that begins with "Required." marks a field without which a request is refused.
+// The protocol of Orisun. Existing clients were generated from these numbers, and JSON and grpcurl use these names:
+// neither ever changes. A field that no existing client knows takes a number from 100 up.
+//
+// Comments are documentation: docs/api.md and /openapi.json are made of them. A comment that begins with "Required."
+// marks a field without which a request is refused. A paragraph "Errors: …; …" of an RPC lists what it returns besides
+// the errors of every call.
 
 package orisunpb
 
@@ -44,31 +47,74 @@ const (
 type EventStoreClient interface {
 	// SaveEvents stores one or more events in one transaction, if their context has not changed.
 	//
-	// With criteria it stores them only if no stored event that matches lies after expected_position; otherwise it returns
-	// ALREADY_EXISTS (reason CONTEXT_CHANGED) and stores nothing. Saves are idempotent: a retry with the same event ids and the
-	// same content returns the position of the first save.
+	// With criteria it stores them only if no stored event that matches lies after expected_position; otherwise it
+	// returns ALREADY_EXISTS (reason CONTEXT_CHANGED) and stores nothing. Saves are idempotent: a retry with the same
+	// event ids and the same content returns the position of the first save. While PostgreSQL does not answer, the call
+	// waits as long as its deadline allows, at most a minute.
+	//
+	// Errors: INVALID_ARGUMENT with the path of each wrong field; NOT_FOUND for an unknown boundary; ALREADY_EXISTS
+	// (CONTEXT_CHANGED) if an event of the context lies after the expected position, or that is the position of no event;
+	// FAILED_PRECONDITION (EVENT_ID_REUSED) if an event_id belongs to another event; RESOURCE_EXHAUSTED with RetryInfo if
+	// too many saves wait in the boundary.
 	SaveEvents(ctx context.Context, in *SaveEventsRequest, opts ...grpc.CallOption) (*WriteResult, error)
 	// GetEvents returns one page of a boundary's events, in the order of their positions.
+	//
+	// Errors: INVALID_ARGUMENT with the path of each wrong field; NOT_FOUND for an unknown boundary; RESOURCE_EXHAUSTED
+	// if the page is larger than ORISUN_GRPC_MAX_SEND_MESSAGE_SIZE (the message names a count that fits), or if 1,000
+	// reads of the user wait in the boundary.
 	GetEvents(ctx context.Context, in *GetEventsRequest, opts ...grpc.CallOption) (*GetEventsResponse, error)
 	// GetLatestByCriteria returns the latest event for each criterion, all from one snapshot.
+	//
+	// Errors: INVALID_ARGUMENT with the path of each wrong field; NOT_FOUND for an unknown boundary; RESOURCE_EXHAUSTED
+	// as for GetEvents.
 	GetLatestByCriteria(ctx context.Context, in *GetLatestByCriteriaRequest, opts ...grpc.CallOption) (*GetLatestByCriteriaResponse, error)
-	// CatchUpSubscribeToEvents streams what is stored after a position, then what comes: in order, each event once.
+	// CatchUpSubscribeToEvents streams what is stored after a position, then what comes: in order, each event once. The
+	// header arrives when the beginning is fixed: without after_position, every event that is committed from then on is
+	// delivered.
+	//
+	// A subscriber_name has one active subscription in the cluster. Others under the name wait with an open stream: the
+	// header x-orisun-subscription is "active" or "standby", and the trailer says what it was at the end. A later
+	// subscription of the same user on the same connection replaces the older one.
+	//
+	// Errors: INVALID_ARGUMENT with the path of each wrong field; NOT_FOUND for an unknown boundary; PERMISSION_DENIED if
+	// another user uses the subscriber_name; RESOURCE_EXHAUSTED for an event larger than
+	// ORISUN_GRPC_MAX_SEND_MESSAGE_SIZE, or beyond ORISUN_GRPC_MAX_SUBSCRIBER_NAMES open names of the user; ABORTED
+	// (SUBSCRIPTION_REPLACED) when a later subscription replaced this one; UNAVAILABLE when the server drains, PostgreSQL
+	// does not answer or the name is lost: subscribe again after the last event.
 	CatchUpSubscribeToEvents(ctx context.Context, in *CatchUpSubscribeToEventStoreRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[Event], error)
-	// Ping returns nothing: the answer shows that the server works and that the credentials are right.
+	// Ping returns nothing: the response shows that the server works and that the credentials are right.
+	//
+	// Errors: those of every call.
 	Ping(ctx context.Context, in *PingRequest, opts ...grpc.CallOption) (*PingResponse, error)
-	// GetServerInfo says what is running and what it can do.
+	// GetServerInfo returns the version of the server, its node and its capabilities.
+	//
+	// Errors: those of every call.
 	GetServerInfo(ctx context.Context, in *GetServerInfoRequest, opts ...grpc.CallOption) (*GetServerInfoResponse, error)
-	// CreateIndex makes criteria on the given fields fast, and returns when the index is ready; saves go on meanwhile. The same
-	// definition again is a success, another one under the same name ALREADY_EXISTS. A cancelled call leaves no index.
+	// CreateIndex makes criteria on the given fields fast, and returns when the index is ready; saves go on meanwhile. It
+	// is idempotent: the same definition again is a success. A cancelled call leaves no index. One index of a boundary
+	// and two of a node are built at a time; further calls wait.
+	//
+	// Errors: INVALID_ARGUMENT with the path of each wrong field; NOT_FOUND for an unknown boundary; ALREADY_EXISTS if
+	// the name has another definition; RESOURCE_EXHAUSTED with RetryInfo if eight changes of indexes wait in the
+	// boundary.
 	CreateIndex(ctx context.Context, in *CreateIndexRequest, opts ...grpc.CallOption) (*CreateIndexResponse, error)
-	// DropIndex removes an index made by CreateIndex.
+	// DropIndex removes an index made by CreateIndex. Criteria that it served are still answered, more slowly.
+	//
+	// Errors: INVALID_ARGUMENT with the path of each wrong field; NOT_FOUND for an unknown boundary or index;
+	// RESOURCE_EXHAUSTED as for CreateIndex.
 	DropIndex(ctx context.Context, in *DropIndexRequest, opts ...grpc.CallOption) (*DropIndexResponse, error)
 	// ListIndexes lists a boundary's indexes, how much they are used, and which are missing.
+	//
+	// Errors: INVALID_ARGUMENT with the path of each wrong field; NOT_FOUND for an unknown boundary.
 	ListIndexes(ctx context.Context, in *ListIndexesRequest, opts ...grpc.CallOption) (*ListIndexesResponse, error)
 	// GetIndex returns one index's definition and state.
+	//
+	// Errors: INVALID_ARGUMENT with the path of each wrong field; NOT_FOUND for an unknown boundary or index.
 	GetIndex(ctx context.Context, in *GetIndexRequest, opts ...grpc.CallOption) (*GetIndexResponse, error)
-	// Explain runs a GetEvents and reports which index each criterion used and how much was read, in place of the page. It is no
-	// part of the original protocol.
+	// Explain runs a GetEvents and reports which index each criterion used and how much was read, in place of the page.
+	// It is no part of the original protocol.
+	//
+	// Errors: INVALID_ARGUMENT with the path of each wrong field; NOT_FOUND for an unknown boundary.
 	Explain(ctx context.Context, in *ExplainRequest, opts ...grpc.CallOption) (*ExplainResponse, error)
 }
 
@@ -207,31 +253,74 @@ func (c *eventStoreClient) Explain(ctx context.Context, in *ExplainRequest, opts
 type EventStoreServer interface {
 	// SaveEvents stores one or more events in one transaction, if their context has not changed.
 	//
-	// With criteria it stores them only if no stored event that matches lies after expected_position; otherwise it returns
-	// ALREADY_EXISTS (reason CONTEXT_CHANGED) and stores nothing. Saves are idempotent: a retry with the same event ids and the
-	// same content returns the position of the first save.
+	// With criteria it stores them only if no stored event that matches lies after expected_position; otherwise it
+	// returns ALREADY_EXISTS (reason CONTEXT_CHANGED) and stores nothing. Saves are idempotent: a retry with the same
+	// event ids and the same content returns the position of the first save. While PostgreSQL does not answer, the call
+	// waits as long as its deadline allows, at most a minute.
+	//
+	// Errors: INVALID_ARGUMENT with the path of each wrong field; NOT_FOUND for an unknown boundary; ALREADY_EXISTS
+	// (CONTEXT_CHANGED) if an event of the context lies after the expected position, or that is the position of no event;
+	// FAILED_PRECONDITION (EVENT_ID_REUSED) if an event_id belongs to another event; RESOURCE_EXHAUSTED with RetryInfo if
+	// too many saves wait in the boundary.
 	SaveEvents(context.Context, *SaveEventsRequest) (*WriteResult, error)
 	// GetEvents returns one page of a boundary's events, in the order of their positions.
+	//
+	// Errors: INVALID_ARGUMENT with the path of each wrong field; NOT_FOUND for an unknown boundary; RESOURCE_EXHAUSTED
+	// if the page is larger than ORISUN_GRPC_MAX_SEND_MESSAGE_SIZE (the message names a count that fits), or if 1,000
+	// reads of the user wait in the boundary.
 	GetEvents(context.Context, *GetEventsRequest) (*GetEventsResponse, error)
 	// GetLatestByCriteria returns the latest event for each criterion, all from one snapshot.
+	//
+	// Errors: INVALID_ARGUMENT with the path of each wrong field; NOT_FOUND for an unknown boundary; RESOURCE_EXHAUSTED
+	// as for GetEvents.
 	GetLatestByCriteria(context.Context, *GetLatestByCriteriaRequest) (*GetLatestByCriteriaResponse, error)
-	// CatchUpSubscribeToEvents streams what is stored after a position, then what comes: in order, each event once.
+	// CatchUpSubscribeToEvents streams what is stored after a position, then what comes: in order, each event once. The
+	// header arrives when the beginning is fixed: without after_position, every event that is committed from then on is
+	// delivered.
+	//
+	// A subscriber_name has one active subscription in the cluster. Others under the name wait with an open stream: the
+	// header x-orisun-subscription is "active" or "standby", and the trailer says what it was at the end. A later
+	// subscription of the same user on the same connection replaces the older one.
+	//
+	// Errors: INVALID_ARGUMENT with the path of each wrong field; NOT_FOUND for an unknown boundary; PERMISSION_DENIED if
+	// another user uses the subscriber_name; RESOURCE_EXHAUSTED for an event larger than
+	// ORISUN_GRPC_MAX_SEND_MESSAGE_SIZE, or beyond ORISUN_GRPC_MAX_SUBSCRIBER_NAMES open names of the user; ABORTED
+	// (SUBSCRIPTION_REPLACED) when a later subscription replaced this one; UNAVAILABLE when the server drains, PostgreSQL
+	// does not answer or the name is lost: subscribe again after the last event.
 	CatchUpSubscribeToEvents(*CatchUpSubscribeToEventStoreRequest, grpc.ServerStreamingServer[Event]) error
-	// Ping returns nothing: the answer shows that the server works and that the credentials are right.
+	// Ping returns nothing: the response shows that the server works and that the credentials are right.
+	//
+	// Errors: those of every call.
 	Ping(context.Context, *PingRequest) (*PingResponse, error)
-	// GetServerInfo says what is running and what it can do.
+	// GetServerInfo returns the version of the server, its node and its capabilities.
+	//
+	// Errors: those of every call.
 	GetServerInfo(context.Context, *GetServerInfoRequest) (*GetServerInfoResponse, error)
-	// CreateIndex makes criteria on the given fields fast, and returns when the index is ready; saves go on meanwhile. The same
-	// definition again is a success, another one under the same name ALREADY_EXISTS. A cancelled call leaves no index.
+	// CreateIndex makes criteria on the given fields fast, and returns when the index is ready; saves go on meanwhile. It
+	// is idempotent: the same definition again is a success. A cancelled call leaves no index. One index of a boundary
+	// and two of a node are built at a time; further calls wait.
+	//
+	// Errors: INVALID_ARGUMENT with the path of each wrong field; NOT_FOUND for an unknown boundary; ALREADY_EXISTS if
+	// the name has another definition; RESOURCE_EXHAUSTED with RetryInfo if eight changes of indexes wait in the
+	// boundary.
 	CreateIndex(context.Context, *CreateIndexRequest) (*CreateIndexResponse, error)
-	// DropIndex removes an index made by CreateIndex.
+	// DropIndex removes an index made by CreateIndex. Criteria that it served are still answered, more slowly.
+	//
+	// Errors: INVALID_ARGUMENT with the path of each wrong field; NOT_FOUND for an unknown boundary or index;
+	// RESOURCE_EXHAUSTED as for CreateIndex.
 	DropIndex(context.Context, *DropIndexRequest) (*DropIndexResponse, error)
 	// ListIndexes lists a boundary's indexes, how much they are used, and which are missing.
+	//
+	// Errors: INVALID_ARGUMENT with the path of each wrong field; NOT_FOUND for an unknown boundary.
 	ListIndexes(context.Context, *ListIndexesRequest) (*ListIndexesResponse, error)
 	// GetIndex returns one index's definition and state.
+	//
+	// Errors: INVALID_ARGUMENT with the path of each wrong field; NOT_FOUND for an unknown boundary or index.
 	GetIndex(context.Context, *GetIndexRequest) (*GetIndexResponse, error)
-	// Explain runs a GetEvents and reports which index each criterion used and how much was read, in place of the page. It is no
-	// part of the original protocol.
+	// Explain runs a GetEvents and reports which index each criterion used and how much was read, in place of the page.
+	// It is no part of the original protocol.
+	//
+	// Errors: INVALID_ARGUMENT with the path of each wrong field; NOT_FOUND for an unknown boundary.
 	Explain(context.Context, *ExplainRequest) (*ExplainResponse, error)
 	mustEmbedUnimplementedEventStoreServer()
 }

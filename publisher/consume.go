@@ -9,7 +9,7 @@ import (
 )
 
 // What may wait for the ring. It drains at once: all there is to do with a message is to put it there. What comes beyond is lost to the ring,
-// which begins anew then.
+// which begins again then.
 const (
 	waitingMessages = 8192
 	waitingBytes    = 4 << 20

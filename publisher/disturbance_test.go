@@ -95,7 +95,7 @@ func (s *storm) restart() {
 	n.Store(s.startNode())
 }
 
-// cut ends the connection of whoever publishes.
+// cut ends the connection of the publishing node.
 func (s *storm) cut() {
 	s.execute("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND classid = orisun.lease_class()::oid AND granted")
 }

@@ -1,5 +1,5 @@
-// Package publisher brings committed events to whoever wants them: from PostgreSQL, where they are the truth, to a JetStream stream for
-// each boundary, which is a copy of the latest ones, and from both to subscribers. DESIGN.md tells why it is built so.
+// Package publisher brings committed events to their readers: from PostgreSQL, where they are the truth, to a JetStream stream for
+// each boundary, which is a copy of the latest ones, and from both to subscribers. DESIGN.md says why it is built so.
 //
 //	save_requests ──▶ {boundary}_orisun_es_event ──▶ outbox ──▶ orisun.events.{boundary}.* ──▶ Feed ──▶ subscribers
 //	                                                │                      └──▶ stream ORISUN_{boundary} ▲
@@ -38,10 +38,10 @@
 //   - There are too few nodes for all copies of a stream: it has one, and gets the others when they can be placed.
 //   - The stream is purged: it goes on with the next event.
 //   - JetStream loses messages in the midst of the stream, as it may when a copy's files were deleted and another copy is away: the stream is made to
-//     begin behind them at the next takeover, or within ten seconds. Until then its readers can tell by the predecessor that each message names.
+//     begin behind them at the next takeover, or within ten seconds. Until then its readers see the gap by the predecessor that each message names.
 //   - The stream's files are lost: a new stream goes on after the checkpoint. Events before it are in PostgreSQL only.
 //   - The stream's files break while it runs (deleted, a disk that was full): JetStream answers nothing more, or that the stream ends
 //     elsewhere than it says. After two such lines, some ten seconds, a new stream goes on after the event with which it ended.
-//   - PostgreSQL is restored from an older backup: the stream's last message is not, or not the same, in the log. The stream is made anew.
-//   - PostgreSQL is away: no lease, so nobody publishes; as nobody saves either, nothing is missed.
+//   - PostgreSQL is restored from an older backup: the stream's last message is not, or not the same, in the log. The stream is recreated.
+//   - PostgreSQL is away: no lease, so no node publishes; as no save succeeds either, nothing is missed.
 package publisher

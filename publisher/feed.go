@@ -35,7 +35,7 @@ type FeedConfig struct {
 	PollInterval time.Duration
 	// Tracer shows deliveries in the traces of their saves. Nil: nowhere.
 	Tracer trace.Tracer
-	// Log is told when a stream is lost and when it is there again.
+	// Log is notified when a stream is lost and when it is there again.
 	Log *slog.Logger
 }
 

@@ -7,7 +7,7 @@ import (
 	orisunpb "github.com/oexza/orisun/proto"
 )
 
-// BenchmarkIdleSubscriber tells what 1,000 subscribers that wait for other events take in memory, goroutines included, and what an event costs all of
+// BenchmarkIdleSubscriber reports what 1,000 subscribers that wait for other events take in memory, goroutines included, and what an event costs all of
 // them together, from the stream to the last one's filter.
 func BenchmarkIdleSubscriber(b *testing.B) {
 	const subscribers = 1000

@@ -66,7 +66,7 @@ func newStore(t testing.TB) *store {
 		t.Fatal(err)
 	}
 	// JetStream removes the folder of all streams behind its answer to the deletion of the only one; making one meanwhile may fail.
-	s.makeStream("kept")
+	s.makeStream("held")
 	s.makeStream(feedBoundary)
 	return s
 }
@@ -322,7 +322,7 @@ func TestWhatTheStreamLosesIsReadFromPostgres(t *testing.T) {
 				s.t.Fatal(err)
 			}
 		},
-		"the stream, deleted and made anew": func(s *store) {
+		"the stream, deleted and recreated": func(s *store) {
 			s.save(5)
 			if err := s.js.DeleteStream(context.Background(), StreamName(feedBoundary)); err != nil {
 				s.t.Fatal(err)
@@ -393,12 +393,12 @@ func TestWithoutJetStreamEventsArriveWithinTwoPolls(t *testing.T) {
 func TestAHintSparesThePollWhereThereIsNoStream(t *testing.T) {
 	s := newStore(t)
 	f := NewFeed(FeedConfig{Pool: s.pool, PollInterval: time.Hour})
-	f.Hint("nobody follows this one")
+	f.Hint("no subscriber here")
 	s.save(1)
 	sub := follow(t, f, fromFirst, nil, nil)
 	sub.wants(s.saved)
 	s.save(1)
-	// A hint that comes before the subscriber waits finds nobody; the one after the next commit is enough in real life, too.
+	// A hint that comes before the subscriber waits finds no waiter; the one after the next commit is enough in real life, too.
 	hinting, end := context.WithCancel(t.Context())
 	var hints sync.WaitGroup
 	hints.Go(func() {

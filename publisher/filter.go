@@ -27,7 +27,7 @@ func newFilter(criteria []*orisunpb.Criterion) filter {
 	return f
 }
 
-// matches answers as orisun.criterion_predicate does. The error is that of the event's fields: only PostgreSQL can tell.
+// matches answers as orisun.criterion_predicate does. The error is that of the event's fields: only PostgreSQL knows.
 func (f filter) matches(e *entry) (bool, error) {
 	if len(f) == 0 {
 		return true, nil
@@ -57,7 +57,7 @@ func matchesAll(tags []*orisunpb.Tag, e *entry) (bool, error) {
 	return true, nil
 }
 
-// fields are the top-level fields of a JSON object as data->>key tells them. They are read when first asked for, and once.
+// fields are the top-level fields of a JSON object as data->>key returns them. They are read when first asked for, and once.
 type fields struct {
 	once  sync.Once
 	known []field
@@ -94,7 +94,7 @@ func fieldsSize(data string) int {
 	return size
 }
 
-// maxPooledDocument is the largest buffer kept for later documents.
+// maxPooledDocument is the largest buffer held for later documents.
 const maxPooledDocument = 1 << 20
 
 // fieldReader is a JSON decoder, the buffer that it reads in place, and room for what it finds.

@@ -44,7 +44,7 @@ type followed struct {
 	streaming bool
 	// changed is closed, and replaced, when the ring's end or overdue moves while somebody waits.
 	changed chan struct{}
-	// waiting is how many wait. It grows under the lock, so whoever has it for writing misses nobody.
+	// waiting is how many wait. It grows under the lock, so a holder of the write lock misses none.
 	waiting atomic.Int64
 }
 

@@ -8,7 +8,7 @@ import (
 )
 
 // closeHoles lets a stream begin after the last place in its midst where events are missing, so that from its first message on it is the log. A copy
-// whose files were deleted breaks what a majority rests on, that each of its members remembers: messages that only such copies had are skipped then, and
+// whose files were deleted breaks what a majority relies on, the memory of each member: messages that only such copies had are skipped then, and
 // what is published goes on behind them. Nobody refuses it, as the sequence fits.
 //
 // Where messages were deleted and stand again behind, there is no hole: the message after the place names the one before it.
@@ -44,7 +44,7 @@ func (o *outbox) closeHoles(ctx context.Context, stream jetstream.Stream) error 
 	return nil
 }
 
-// connects tells whether the message with the one sequence is that of the log's next event after the other's.
+// connects reports whether the message with the one sequence is that of the log's next event after the other's.
 func (o *outbox) connects(ctx context.Context, stream jetstream.Stream, before, after uint64) (bool, error) {
 	first, err := stream.GetMsg(ctx, before)
 	if errors.Is(err, jetstream.ErrMsgNotFound) {

@@ -13,7 +13,7 @@ import (
 	"github.com/oexza/orisun/db"
 )
 
-// collectLimit is how long PostgreSQL may take to tell how far the outboxes lag, all of them together.
+// collectLimit is how long PostgreSQL may take to report how far the outboxes lag, all of them together.
 const collectLimit = 2 * time.Second
 
 // sourceKey says where a delivered event was read.
@@ -27,7 +27,7 @@ func ofBoundary(boundary string, more ...attribute.KeyValue) metric.MeasurementO
 // the oldest of them does, and whether this node publishes.
 func (p *Publisher) Instrument(meter metric.Meter) error {
 	events, eventsErr := meter.Int64ObservableGauge("orisun.outbox.lag.events", metric.WithUnit("{event}"),
-		metric.WithDescription("Events that wait to be published, whoever publishes them"))
+		metric.WithDescription("Events that wait to be published, on any node"))
 	age, ageErr := meter.Float64ObservableGauge("orisun.outbox.lag.duration", metric.WithUnit("s"),
 		metric.WithDescription("How long the oldest event that waits to be published has waited"))
 	stored, storedErr := meter.Int64ObservableGauge("orisun.boundary.events", metric.WithUnit("{event}"), metric.WithDescription("Events in the boundary"))

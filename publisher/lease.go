@@ -266,7 +266,7 @@ type leaseKey struct{ boundary, name string }
 // Context ends with the lease; its cause is ErrLost or ErrReleased. It does not end with the context given to Acquire.
 func (l *Lease) Context() context.Context { return l.ctx }
 
-// Do runs a statement on the very connection that holds the lease: where it succeeds, nobody else held the lease meanwhile. Do waits for
+// Do runs a statement on the very connection that holds the lease: where it succeeds, no other session held the lease meanwhile. Do waits for
 // the turn of this statement until ctx ends; a statement that has begun is not cancelled by ctx but by its own limit of two seconds, since a
 // cancelled one would cost all others their leases. It fails with ErrLost or ErrReleased when the lease has ended.
 func (l *Lease) Do(ctx context.Context, statement func(context.Context, db.DBTX) error) error {

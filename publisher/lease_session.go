@@ -70,7 +70,7 @@ func (s *session) watch(ctx context.Context, log *slog.Logger) {
 	}
 }
 
-// look ends the sessions of nodes that are silent. That PostgreSQL answers at all tells that this one is alive.
+// look ends the sessions of nodes that are silent. An answer of PostgreSQL shows that this one is alive.
 func (s *session) look(ctx context.Context, tx db.DBTX) error {
 	var silent []string
 	for mark, looks := range s.seen {

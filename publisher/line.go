@@ -27,7 +27,7 @@ const (
 	// ackLimit is when an acknowledgement counts as lost.
 	ackLimit = 5 * time.Second
 
-	// goneAfter is how long an acknowledgement may take before the line looks whether the stream is still there. NATS does not tell: the feeds
+	// goneAfter is how long an acknowledgement may take before the line looks whether the stream is still there. NATS does not report it: the feeds
 	// hear what is published, so that it has somebody who takes it.
 	goneAfter = 250 * time.Millisecond
 )
@@ -37,7 +37,7 @@ const (
 // between. Neither would do alone: after a foreign message that took the place of the first one, the second one's sequence fits; and where
 // the last messages were deleted, their ids are still the last ones that JetStream knows.
 //
-// So an acknowledgement tells of all messages before it, too, and is asked for with the last of some: with the last of a page, and with the first of the line, since
+// So an acknowledgement covers all messages before it, too, and is asked for with the last of some: with the last of a page, and with the first of the line, since
 // JetStream says why it does not take that one, and of those after it only that it did not take the one before. In a stream with copies messages name the
 // sequence alone (see fence): there a foreign one in the place of one of ours would fit before the next, so each is asked for.
 type line struct {
@@ -62,7 +62,7 @@ type line struct {
 	broken   error // why nothing more can be sent: the stream's end has to be looked up again
 }
 
-// flight is messages of which one acknowledgement tells, that of the last one.
+// flight is messages that share one acknowledgement, that of the last one.
 type flight struct {
 	at       position // of the last one
 	sequence uint64   // that it will have in the stream

@@ -122,14 +122,14 @@ func TestAMessageTakenForADuplicateStopsTheLine(t *testing.T) {
 	second := newLine(t.Context(), js, o, streamEnd{at: position{7, 6}, sequence: 10})
 	sendEvents(t, second, 7, 8)
 	if err := second.settle(0); err == nil {
-		t.Error("nobody notices")
+		t.Error("it is not noticed")
 	}
 	if info, err := stream.Info(t.Context()); err != nil || info.State.Msgs != 7 || info.State.LastSeq != 10 {
 		t.Errorf("the stream has %d messages up to %d: events are missing before the last one (%v)", info.State.Msgs, info.State.LastSeq, err)
 	}
 }
 
-// NATS tells of a message that nobody takes, but a feed takes it.
+// NATS reports a message without a receiver, but a feed takes it.
 func TestALineNoticesThatItsStreamIsGoneThoughAFeedListens(t *testing.T) {
 	conn, js := startJetStream(t)
 	o := newOutbox(Config{NATS: conn}, "orders", slog.New(slog.DiscardHandler))

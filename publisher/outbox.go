@@ -17,7 +17,7 @@ import (
 const (
 	// outboxPoll is how often an outbox looks for events that no hint told of.
 	outboxPoll = time.Second
-	// pageEvery is the least time between two questions to PostgreSQL that follow hints: saves that come faster share one. Longer, and who saves one event
+	// pageEvery is the least time between two queries of PostgreSQL that follow hints: saves that come faster share one. Longer, and who saves one event
 	// after the other finds each delivered that much later; without it the outbox would take a part of what many small saves need of the machine.
 	pageEvery = time.Millisecond
 	// checkpointEvery is the least time between two checkpoints, so that they do not double the writes of PostgreSQL under many small saves.
@@ -179,7 +179,7 @@ func (o *outbox) lead(ctx context.Context, lease *Lease) {
 	}
 }
 
-// publish takes the stream over and follows PostgreSQL, until ctx ends or the stream is not what it should be. It tells whether it
+// publish takes the stream over and follows PostgreSQL, until ctx ends or the stream is not what it should be. It reports whether it
 // published anything.
 func (o *outbox) publish(ctx context.Context, lease *Lease) (progress bool, err error) {
 	if o.js == nil {
@@ -246,7 +246,7 @@ func (o *outbox) publish(ctx context.Context, lease *Lease) (progress bool, err 
 	}
 }
 
-// page publishes the next events of the boundary's table. It tells whether there may be more; if not, it has waited for all acknowledgements. Two events
+// page publishes the next events of the boundary's table. It reports whether there may be more; if not, it has waited for all acknowledgements. Two events
 // at a time are in memory, beside those in flight.
 func (o *outbox) page(ctx context.Context, line *line) (more bool, err error) {
 	query, cancel := context.WithCancel(ctx)
@@ -282,7 +282,7 @@ func (o *outbox) page(ctx context.Context, line *line) (more bool, err error) {
 		}
 	}
 	if err != nil {
-		cancel() // rather than reading to the end what nobody wants
+		cancel() // rather than reading the rest, which is not used
 	}
 	rows.Close()
 	if err == nil {
@@ -302,7 +302,7 @@ func (o *outbox) page(ctx context.Context, line *line) (more bool, err error) {
 	return more, err
 }
 
-// checkpoint notes in PostgreSQL how far the stream is acknowledged, if that is due. That it fails stops nobody: the stream's end tells the
+// checkpoint notes in PostgreSQL how far the stream is acknowledged, if that is due. A failure stops no publisher: the stream's end is the
 // same, and a later one tries again. It never moves back: where JetStream lost its latest messages, that is made good before long.
 func (o *outbox) checkpoint(lease *Lease, line *line, due bool) {
 	at := line.settled

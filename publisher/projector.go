@@ -9,7 +9,7 @@ import (
 	"github.com/oexza/orisun/db"
 )
 
-// projectorPoll is how often a projector looks for events that nobody told it of.
+// projectorPoll is how often a projector looks for events that came without a hint.
 const projectorPoll = time.Second
 
 // Projector applies a boundary's events to a table, on one node of the cluster at a time: the one that holds the lease "projector/<name>".
@@ -53,7 +53,7 @@ func (p *Projector) Run(ctx context.Context) error {
 	return nil
 }
 
-// lead projects as long as it has the lease and nothing fails, and tells works after each success.
+// lead projects as long as it has the lease and nothing fails, and notifies works after each success.
 func (p *Projector) lead(ctx context.Context, works func()) error {
 	lease, err := p.leases.acquire(ctx, leaseKey{p.boundary, "projector/" + p.name}, Owner{}, func(err error) {
 		if errors.Is(err, ErrHeld) && !p.waits {

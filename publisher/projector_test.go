@@ -47,7 +47,7 @@ func accounts(t *testing.T, pool *pgxpool.Pool) map[string]account {
 }
 
 // TestProjectorsKilledAnywhereLeaveTheSameTable lets two nodes project what a writer saves, ends their sessions again and again, and compares the
-// table with what the events say. Each event moves the epoch or is told by it, so one applied twice or never shows.
+// table with what the events say. Each event moves the epoch or is notified by it, so one applied twice or never shows.
 func TestProjectorsKilledAnywhereLeaveTheSameTable(t *testing.T) {
 	pool := pgtest.New(t)
 	pgtest.Boundary(t, pool, "people")
@@ -128,7 +128,7 @@ func TestProjectorsKilledAnywhereLeaveTheSameTable(t *testing.T) {
 		t.Errorf("the table (-as the events say +as projected):\n%s", diff)
 	}
 
-	// And made anew it is the same.
+	// And recreated it is the same.
 	if _, err := pool.Exec(t.Context(), `DELETE FROM public.people_projector_checkpoint`); err != nil {
 		t.Fatal(err)
 	}
@@ -136,6 +136,6 @@ func TestProjectorsKilledAnywhereLeaveTheSameTable(t *testing.T) {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(want, accounts(t, pool)); diff != "" {
-		t.Errorf("the table made anew (-as the events say +as projected):\n%s", diff)
+		t.Errorf("the table recreated (-as the events say +as projected):\n%s", diff)
 	}
 }

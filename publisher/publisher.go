@@ -18,7 +18,7 @@ import (
 	orisunpb "github.com/oexza/orisun/proto"
 )
 
-// hintPrefix, the store and a boundary make the subject on which nodes tell each other that something was committed.
+// hintPrefix, the store and a boundary make the subject on which nodes notify each other of commits.
 const hintPrefix = "orisun.hints."
 
 // boundarySubject is a subject of one store and one boundary, or of all boundaries ("*").
@@ -38,7 +38,7 @@ type Config struct {
 	Leases *Leases
 
 	// Database is where the registry of boundaries and events are read: one connection a boundary while it has something to publish. Nobody
-	// whose questions take long should share the pool.
+	// whose queries take long should share the pool.
 	Database *pgxpool.Pool
 
 	// NATS is a connection with all rights, and of its own: the acknowledgements of everything published come back on it.
@@ -50,7 +50,7 @@ type Config struct {
 	// BatchSize is how many events are read with one query.
 	BatchSize int
 
-	// Hinted is told of each boundary in which another node committed something that no stream may tell of. It must not block. Nil: nobody is.
+	// Hinted is notified of each boundary in which another node committed something that no stream may report. It must not block. Nil: no call.
 	Hinted func(boundary string)
 
 	// Committed receives the position of each event that is about to be published, as PostgreSQL has it. It must not
@@ -63,7 +63,7 @@ type Config struct {
 	// Tracer shows publications in the traces of their saves. Nil: nowhere.
 	Tracer trace.Tracer
 
-	// Logger is told of leases, and when publishing stops and goes on. Nil means slog.Default().
+	// Logger is notified of leases, and when publishing stops and goes on. Nil means slog.Default().
 	Logger *slog.Logger
 }
 
@@ -186,9 +186,9 @@ func (p *Publisher) Remove(boundary string) {
 	})
 }
 
-// Hint tells that something was committed in a boundary, so that it is published now and not at the next poll. It never blocks; hints
-// that come while one is pending are one. The other nodes are told as well, unless this one publishes the boundary without trouble: then
-// the stream tells them.
+// Hint notifies of a commit in a boundary, so that it is published now and not at the next poll. It never blocks; hints
+// that come while one is pending are one. The other nodes are notified as well, unless this one publishes the boundary without trouble: then
+// the stream does.
 func (p *Publisher) Hint(boundary string) {
 	o := p.wake(boundary)
 	if o == nil {
@@ -219,7 +219,7 @@ func (p *Publisher) wake(boundary string) *outbox {
 
 // Status is what a publisher knows of a boundary.
 type Status struct {
-	// Leads says that this node publishes the boundary. Another one does, or nobody, where it is false.
+	// Leads says that this node publishes the boundary. False: another one does, or none.
 	Leads bool
 	// Published is the last event that this node published, or took over as published. Nil where it never led or there is none.
 	Published *orisunpb.Position
@@ -227,7 +227,7 @@ type Status struct {
 	Trouble error
 }
 
-// Status tells how a boundary fares, without asking anybody. The error is ErrUnknownBoundary.
+// Status reports the state of a boundary, from memory. The error is ErrUnknownBoundary.
 func (p *Publisher) Status(boundary string) (Status, error) {
 	o := p.find(boundary)
 	if o == nil {
@@ -236,7 +236,7 @@ func (p *Publisher) Status(boundary string) (Status, error) {
 	return o.look(), nil
 }
 
-// Trouble tells which of the boundaries that this node publishes it cannot publish, and why, without asking anybody; nil is none.
+// Trouble reports which of the boundaries that this node publishes it cannot publish, and why, from memory; nil is none.
 func (p *Publisher) Trouble() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -252,7 +252,7 @@ func (p *Publisher) Trouble() error {
 	return errors.New(strings.Join(all, "; "))
 }
 
-// Lag is how many events of a boundary wait to be published, whoever publishes it; it asks PostgreSQL. What another node publishes counts as
+// Lag is how many events of a boundary wait to be published, on any node; it reads PostgreSQL. What another node publishes counts as
 // waiting until its next checkpoint. The error is ErrUnknownBoundary or PostgreSQL's.
 func (p *Publisher) Lag(ctx context.Context, boundary string) (int64, error) {
 	o := p.find(boundary)

@@ -51,7 +51,7 @@ func TestRowsInsertedByHandAreFound(t *testing.T) {
 	w.isPublished(0)
 }
 
-// By the checkpoint others know how far the outbox is: one that comes with the next poll tells of a second that the outbox was not behind.
+// By the checkpoint others know how far the outbox is: one that comes with the next poll reports a second that the outbox was not behind.
 func TestTheCheckpointFollowsTheStreamWithoutAPoll(t *testing.T) {
 	w := newWorld(t)
 	n := w.startNode()

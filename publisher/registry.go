@@ -58,7 +58,7 @@ func (p *Publisher) readRegistry(ctx context.Context) error {
 	return nil
 }
 
-// outdated are the boundaries that were in the registry and are gone, or were created again: their events begin anew.
+// outdated are the boundaries that were in the registry and are gone, or were created again: their events begin again.
 func (p *Publisher) outdated(created map[string]time.Time) (names []string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -33,7 +33,7 @@ type entry struct {
 	fields fields
 	size   int
 
-	published *trace.SpanContext // nil where nobody samples
+	published *trace.SpanContext // nil without sampling
 	traced    atomic.Int32       // deliveries that have a span
 }
 
@@ -51,7 +51,7 @@ func newEntry(event *orisunpb.Event) *entry {
 
 // ring holds the latest events of a boundary without a gap: all that lie after start and not after end. It is not safe for concurrent use.
 //
-// An event that does not connect to the end (the message tells which event went before it) empties the ring, which begins anew with it: what
+// An event that does not connect to the end (the message names the event before it) empties the ring, which begins again with it: what
 // lies between is in PostgreSQL. So whatever happens to the stream, the ring is never wrong, only short.
 type ring struct {
 	maxEvents, maxBytes int
@@ -65,7 +65,7 @@ func newRing(maxEvents, maxBytes int) ring {
 	return ring{maxEvents: maxEvents, maxBytes: maxBytes, start: beginning, end: beginning}
 }
 
-// add appends an event whose predecessor in the boundary has the global_id previous. It tells whether the ring took it: an event that it
+// add appends an event whose predecessor in the boundary has the global_id previous. It reports whether the ring took it: an event that it
 // had before changes nothing.
 func (r *ring) add(e *entry, previous int64) bool {
 	if !r.end.before(e.at) {
@@ -98,7 +98,7 @@ func (r *ring) begin(start position) {
 	r.start, r.end = start, start
 }
 
-// holds tells whether every event after p, up to the ring's end, is in the ring.
+// holds reports whether every event after p, up to the ring's end, is in the ring.
 func (r *ring) holds(p position) bool { return !p.before(r.start) }
 
 // after is the first entry after p, or nil. It makes sense only where the ring holds(p).

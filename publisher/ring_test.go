@@ -9,7 +9,7 @@ import (
 	orisunpb "github.com/oexza/orisun/proto"
 )
 
-// TestARingThatHoldsACursorHasEveryEventAfterIt feeds a ring with a stream that loses, repeats and begins anew, and asks for what lies after
+// TestARingThatHoldsACursorHasEveryEventAfterIt feeds a ring with a stream that loses, repeats and begins again, and asks for what lies after
 // all kinds of positions, those of no event included.
 func TestARingThatHoldsACursorHasEveryEventAfterIt(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {

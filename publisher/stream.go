@@ -29,7 +29,7 @@ const (
 	headerPreviousGlobalID = "ce-previousglobalid"
 	headerMetadata         = "ce-metadata"
 
-	// headerTruncated is "true" on a stub: a message without data and metadata, whose event only PostgreSQL can tell.
+	// headerTruncated is "true" on a stub: a message without data and metadata, whose event only PostgreSQL has.
 	headerTruncated = "orisun-truncated"
 
 	specVersion = "1.0"
@@ -206,12 +206,12 @@ func (d *decoder) time(name string) *timestamppb.Timestamp {
 	return timestamppb.New(at)
 }
 
-// isTokenByte tells which bytes stand for themselves in a token of a subject: no dot, no wildcard, no space.
+// isTokenByte reports whether a byte stands for itself in a token of a subject: no dot, no wildcard, no space.
 func isTokenByte(c byte) bool {
 	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '_' || c == '-' || c == '~'
 }
 
-// isHeaderByte tells which bytes stand for themselves in a header: CloudEvents takes printable ASCII but for space, quote and percent.
+// isHeaderByte reports whether a byte stands for itself in a header: CloudEvents takes printable ASCII but for space, quote and percent.
 func isHeaderByte(c byte) bool { return c > ' ' && c <= '~' && c != '"' && c != '%' }
 
 // encodedLen is the length of what percentEncode makes of text.

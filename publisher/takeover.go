@@ -44,10 +44,10 @@ const maxSilent = 2
 //   - It has messages, and the last one is an event that PostgreSQL has at that very place: it goes on after that event, be it ahead of the
 //     checkpoint (the last owner died before it moved it) or behind it (JetStream lost the latest messages).
 //   - It has messages, and the last one is no such event (PostgreSQL was restored from an older backup, or another store published into
-//     it): it is deleted and made anew.
+//     it): it is deleted and recreated.
 //   - It is empty (new, purged, or all its messages have aged out): it goes on after the checkpoint.
 //   - It is any of these, but stored nothing of what the last lines sent: its files are broken, which JetStream notices once and never mends. It
-//     answers nothing then, or that its end is another than the one it tells. It is deleted and made anew, after the event with which it ended.
+//     answers nothing then, or that its end is another than the one it reports. It is deleted and recreated, after the event with which it ended.
 func (o *outbox) takeOver(ctx context.Context, js jetstream.JetStream) (streamEnd, error) {
 	end, err := o.findEnd(ctx, js)
 	if err != nil || end.at != o.silentEnd {
@@ -62,7 +62,7 @@ func (o *outbox) takeOver(ctx context.Context, js jetstream.JetStream) (streamEn
 	return o.remake(ctx, js, end.at, errSilent)
 }
 
-// errSilent is why a stream is made anew that is there and takes nothing.
+// errSilent is why a stream is recreated that is there and takes nothing.
 var errSilent = fmt.Errorf("JetStream stored nothing of what was published at least %d times in %s", maxSilent, ackLimit)
 
 func (o *outbox) findEnd(ctx context.Context, js jetstream.JetStream) (streamEnd, error) {
@@ -105,7 +105,7 @@ func (o *outbox) remake(ctx context.Context, js jetstream.JetStream, after posit
 		level = slog.LevelDebug // on a full disk, that helps no more than it did
 	}
 	o.remade = true
-	o.log.Log(ctx, level, "making the stream anew", "stream", StreamName(o.boundary), "after", after.globalID, "error", why)
+	o.log.Log(ctx, level, "recreating the stream", "stream", StreamName(o.boundary), "after", after.globalID, "error", why)
 	stream, err := o.replaceStream(ctx, js, after)
 	if err != nil {
 		return streamEnd{}, err
@@ -131,7 +131,7 @@ func (o *outbox) isLast(ctx context.Context, stream jetstream.Stream, last *jets
 	return fmt.Errorf("the stream ends with message %d and with message %d: another publisher is still writing to it", end, last.Sequence)
 }
 
-// readCheckpoint is the last event at or before the checkpoint. A checkpoint beyond the end of the log, which no publisher wrote, tells
+// readCheckpoint is the last event at or before the checkpoint. A checkpoint beyond the end of the log, which no publisher wrote, shows
 // nothing: then all is published again.
 func (o *outbox) readCheckpoint(ctx context.Context) (position, error) {
 	row, err := db.New().GetPublishedPosition(ctx, o.config.Database, o.boundary)
@@ -183,7 +183,7 @@ func (o *outbox) locate(ctx context.Context, message *jetstream.RawStreamMsg) (p
 	return at, nil
 }
 
-// isSame compares all that identifies an event. The time it was stored at tells apart one that was saved again after a restore.
+// isSame compares all that identifies an event. The time it was stored at distinguishes one that was saved once more after a restore.
 func isSame(claimed *orisunpb.Event, stored *db.OrisunEvent) bool {
 	return claimed.GetPosition().GetGlobalId() == stored.GlobalID && claimed.GetPosition().GetTransactionId() == stored.TransactionID &&
 		claimed.GetEventId() == stored.EventID && claimed.GetEventType() == stored.EventType &&
@@ -231,7 +231,7 @@ func (o *outbox) openStream(ctx context.Context, js jetstream.JetStream, start p
 		return nil, err
 	}
 	// It has another storage, or is sealed. It is but a copy.
-	o.log.Warn("the stream cannot be configured as it should be; making it anew", "stream", StreamName(o.boundary), "error", err)
+	o.log.Warn("the stream cannot be configured as it should be; recreating it", "stream", StreamName(o.boundary), "error", err)
 	return o.replaceStream(ctx, js, start)
 }
 
@@ -242,7 +242,7 @@ func (o *outbox) replaceStream(ctx context.Context, js jetstream.JetStream, star
 	}
 	stream, err := o.createStream(ctx, js, start)
 	if err != nil {
-		return nil, fmt.Errorf("make the stream anew: %w", err)
+		return nil, fmt.Errorf("recreate the stream: %w", err)
 	}
 	return stream, nil
 }
@@ -260,8 +260,8 @@ func (o *outbox) deleteStream(ctx context.Context) error {
 }
 
 // isKnown makes sure that the stream is one that JetStream's leader knows; else the error is ErrStreamNotFound. What a stream is like is also told by a
-// node that remembers it from before a majority of the nodes lost their stores, and nobody ever stores or reads anything there. Which streams there are
-// is told by the leader alone.
+// node that knows it from before a majority of the nodes lost their stores, and no message is ever stored or read there. Which streams there are
+// is known to the leader alone.
 func (o *outbox) isKnown(ctx context.Context, js jetstream.JetStream) error {
 	_, err := js.StreamNameBySubject(ctx, Subjects(o.boundary))
 	if !errors.Is(err, jetstream.ErrStreamNotFound) {
@@ -304,7 +304,7 @@ func (o *outbox) createStream(ctx context.Context, js jetstream.JetStream, start
 	return stream, err
 }
 
-// hasCopies notes, and tells, whether the stream has as many copies as it should.
+// hasCopies notes, and says, whether the stream has as many copies as it should.
 func (o *outbox) hasCopies(copies int) {
 	wanted := max(o.config.Stream.Replicas, 1)
 	if few := copies < wanted; few != o.few {

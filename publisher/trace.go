@@ -18,16 +18,16 @@ import (
 )
 
 // A trace goes on from the save to its delivery through the header ce-traceparent, the CloudEvents extension for distributed tracing. The database
-// knows nothing of it, since an event's metadata is its author's: the node that saved remembers the trace of a sampled save for a moment, under
-// the save's transaction_id, and tells the other nodes when one of them publishes. It is a best effort: an event that was published before
+// knows nothing of it, since an event's metadata is its author's: the node that saved caches the trace of a sampled save for a moment, under
+// the save's transaction_id, and notifies the other nodes when one of them publishes. It is a best effort: an event that was published before
 // the trace was known, or is read from PostgreSQL, is delivered all the same, and its trace ends with the save.
 const (
 	headerTraceParent = "ce-traceparent"
 
-	// tracePrefix, the store and a boundary make the subject on which a node tells the publishing one of a trace.
+	// tracePrefix, the store and a boundary make the subject on which a node sends a trace to the publishing one.
 	tracePrefix = "orisun.traces."
 
-	// maxTraces is how many saves of a boundary are remembered: more than are published in the moment between a commit and its publication.
+	// maxTraces is how many saves of a boundary are cached: more than are published in the moment between a commit and its publication.
 	maxTraces = 4096
 
 	// maxTracedDeliveries bounds the spans of an event that a thousand subscribers get.
@@ -48,7 +48,7 @@ func orNoTracer(tracer trace.Tracer) trace.Tracer {
 
 // traces are the latest sampled saves of a boundary. Its methods are safe for concurrent use.
 type traces struct {
-	any atomic.Bool // so that looking costs nothing where nobody samples
+	any atomic.Bool // so that looking costs nothing without sampling
 
 	mu    sync.Mutex
 	spans map[int64]trace.SpanContext
@@ -56,8 +56,8 @@ type traces struct {
 	next  int
 }
 
-// remember notes the span of the save with this transaction_id.
-func (t *traces) remember(transactionID int64, span trace.SpanContext) {
+// add notes the span of the save with this transaction_id.
+func (t *traces) add(transactionID int64, span trace.SpanContext) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.spans == nil {
@@ -84,13 +84,13 @@ func (t *traces) find(transactionID int64) trace.SpanContext {
 	return t.spans[transactionID]
 }
 
-// Traced tells that a save, whose events have this transaction_id, was made in a trace that is sampled. It never blocks.
+// Traced reports that a save, whose events have this transaction_id, was made in a trace that is sampled. It never blocks.
 func (p *Publisher) Traced(boundary string, transactionID int64, span trace.SpanContext) {
 	o := p.find(boundary)
 	if o == nil {
 		return
 	}
-	o.traces.remember(transactionID, span)
+	o.traces.add(transactionID, span)
 	if o.look().Leads {
 		return
 	}
@@ -100,17 +100,17 @@ func (p *Publisher) Traced(boundary string, transactionID int64, span trace.Span
 	}
 }
 
-// hearTrace is told what Traced tells on another node.
+// hearTrace receives what Traced sends on another node.
 func (p *Publisher) hearTrace(message *nats.Msg) {
 	o := p.find(boundaryOf(message.Subject))
 	number, parent, _ := strings.Cut(string(message.Data), " ")
 	transactionID, err := strconv.ParseInt(number, 10, 64)
 	if span := parseTraceParent(parent); o != nil && o.look().Leads && err == nil && span.IsValid() {
-		o.traces.remember(transactionID, span)
+		o.traces.add(transactionID, span)
 	}
 }
 
-// publishing begins the span of an event's publication, in the trace of its save, and lets the message tell of it. Both are no-ops where
+// publishing begins the span of an event's publication, in the trace of its save, and puts it into the message. Both are no-ops where
 // the save was not sampled.
 func (l *line) publishing(event *orisunpb.Event, message *nats.Msg) trace.Span {
 	save := l.traces.find(event.GetPosition().GetTransactionId())

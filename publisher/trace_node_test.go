@@ -32,7 +32,7 @@ func TestATraceGoesOnWhereAnotherNodePublishes(t *testing.T) {
 	})
 	_, span := sdktrace.NewTracerProvider().Tracer("test").Start(t.Context(), "save")
 	saved := int64(0)
-	eventually(t, "an event tells its trace", func() (bool, error) {
+	eventually(t, "an event has its trace", func() (bool, error) {
 		standby.Traced(boundary, saved+1, span.SpanContext()) // an event alone in its save
 		w.save(fmt.Sprintf("e%d", saved))
 		standby.Hint(boundary)

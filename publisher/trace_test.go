@@ -15,10 +15,10 @@ func aSpan(n int) trace.SpanContext {
 func TestOnlyTheLatestTracesAreRemembered(t *testing.T) {
 	var remembered traces
 	if remembered.find(1).IsValid() {
-		t.Error("something is found before anything was remembered")
+		t.Error("something is found before anything was added")
 	}
 	for n := range 2*maxTraces + 10 {
-		remembered.remember(int64(n), aSpan(n))
+		remembered.add(int64(n), aSpan(n))
 	}
 	for n := range 2*maxTraces + 10 {
 		latest := n >= maxTraces+10
@@ -27,7 +27,7 @@ func TestOnlyTheLatestTracesAreRemembered(t *testing.T) {
 		}
 	}
 	if len(remembered.spans) != maxTraces || len(remembered.order) != maxTraces {
-		t.Errorf("%d and %d are kept, want %d", len(remembered.spans), len(remembered.order), maxTraces)
+		t.Errorf("%d and %d are held, want %d", len(remembered.spans), len(remembered.order), maxTraces)
 	}
 }
 

@@ -23,7 +23,7 @@ import (
 	embedded "github.com/oexza/orisun/server/jetstream"
 )
 
-// patience bounds every wait of the tests: it is reached only when something is broken.
+// timeout bounds every wait of the tests: it is reached only when something is broken.
 const patience = time.Minute
 
 // maxPayload is small, so that oversized events are, and above the 64 KiB that JetStream takes of headers.

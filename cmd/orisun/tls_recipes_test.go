@@ -6,7 +6,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"testing"
 
 	"google.golang.org/grpc/codes"
@@ -18,13 +17,9 @@ import (
 
 // TestTheRecipesForCertificatesWorkAsPrinted runs those of docs/tls.md with the openssl of this machine, serves with what they make, and connects.
 func TestTheRecipesForCertificatesWorkAsPrinted(t *testing.T) {
-	text, err := os.ReadFile("../../docs/tls.md")
-	if err != nil {
-		t.Fatal(err)
-	}
 	printed := map[string]string{}
-	for _, block := range regexp.MustCompile("(?s)<!-- recipe: ([^>]*) -->\n```sh\n(.*?)```").FindAllStringSubmatch(string(text), -1) {
-		printed[block[1]] = block[2]
+	for _, name := range []string{"self-signed", "named", "mutual", "mutual, named"} {
+		printed[name] = markedBlock(t, "docs/tls.md", name)
 	}
 	for _, test := range []struct {
 		recipes   []string

@@ -38,7 +38,7 @@ var base = Settings{
 	"search_path": "pg_catalog, pg_temp",
 	"TimeZone":    "UTC", "DateStyle": "ISO, MDY", "IntervalStyle": "postgres",
 	"extra_float_digits": "1",
-	// Who needs a limit sets its own.
+	// Callers that need a limit set their own.
 	"statement_timeout": "0", "lock_timeout": "0", "transaction_timeout": "0",
 	"idle_in_transaction_session_timeout": "0", "idle_session_timeout": "0",
 	"jit": "off",

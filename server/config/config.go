@@ -113,7 +113,7 @@ type GRPC struct {
 	TLSKeyFile            string        `env:"ORISUN_GRPC_TLS_KEY_FILE" default:"/etc/orisun/tls/server.key" desc:"TLS private key file path"`
 	TLSCAFile             string        `env:"ORISUN_GRPC_TLS_CA_FILE" default:"/etc/orisun/tls/ca.crt" desc:"CA certificate for client auth"`
 	TLSClientAuthRequired bool          `env:"ORISUN_GRPC_TLS_CLIENT_AUTH_REQUIRED" default:"false" desc:"Require client certificates"`
-	TLSClientIdentity     string        `env:"ORISUN_GRPC_TLS_CLIENT_IDENTITY" default:"off" enum:"off,cn,san" desc:"Whom a client certificate stands for when a call has no other credentials: off is nobody, cn the user that its common name names, san the one that its only e-mail address, URI or DNS name does"`
+	TLSClientIdentity     string        `env:"ORISUN_GRPC_TLS_CLIENT_IDENTITY" default:"off" enum:"off,cn,san" desc:"Whom a client certificate stands for when a call has no other credentials: off is no user, cn the user that its common name names, san the one that its only e-mail address, URI or DNS name does"`
 }
 
 // NATS is the embedded NATS server. Its payload is at least 4 kB, so that an event fits beside its headers, and at most

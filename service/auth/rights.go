@@ -58,6 +58,15 @@ var rights = map[string]Right{
 	"/orisun.Admin/ChangePassword":             Anyone, // their own only: Own
 }
 
+// RightOf returns the right that an RPC needs, such as "/orisun.EventStore/Ping", and whether there is such an RPC.
+func RightOf(method string) (right Right, found bool) {
+	right, found = rights[method]
+	return right, found
+}
+
+// RolesWith lists the roles that hold a right in a boundary which is not the admin's, called BOUNDARY.
+func RolesWith(right Right) []string { return holders(right, "BOUNDARY", "") }
+
 // boundaryOf is the boundary that a request names; "" where it names none.
 func boundaryOf(request any) string {
 	switch request := request.(type) {
