@@ -89,12 +89,16 @@ func (a *adviser) note(ctx context.Context, boundary string, criteria []*orisunp
 	}
 }
 
-// isSlow says whether one of a save's criteria is known to have no index, or to be slow in spite of one: a typed or partial index serves some values
+// isSlow says whether one of a save's criteria is known to have no index, has a shape beyond maxShapes, or to be slow in spite of one: a typed or partial index serves some values
 // only. Unlike note it counts nothing.
 func (a *adviser) isSlow(ctx context.Context, boundary string, criteria []*orisunpb.Criterion) bool {
 	now := a.now()
 	for _, criterion := range criteria {
-		use := a.use(shape{boundary, shapeKeys(criterion.GetTags())})
+		keys := shapeKeys(criterion.GetTags())
+		use := a.use(shape{boundary, keys})
+		if use == nil && keys != "" {
+			return true // one shape too many, as where each value is a key: no index serves it
+		}
 		if use == nil {
 			continue
 		}

@@ -21,7 +21,7 @@ const checkBudget = 2 * time.Second
 // or a cut connection interrupts is sent again, since event ids make that safe: to clients it is a pause.
 var flushOptions = groupcommit.Options[checkedSave]{
 	Size: func(save checkedSave) (items, bytes int) {
-		return len(save.request.GetEvents()), max(proto.Size(save.request), save.printed)
+		return len(save.request.GetEvents()) + len(contextOf(save.request)), max(proto.Size(save.request), save.printed)
 	},
 	IsTransient:  IsTransient,
 	MaxTransient: time.Minute,
