@@ -1,6 +1,6 @@
 // Command embed runs the Orisun server inside another program, and saves an event in it.
 //
-//	ORISUN_PG_HOST=localhost go run ./examples/embed
+//	ORISUN_PG_HOST=localhost go run ./server/examples/embed
 //
 // Without ORISUN_PG_HOST the server starts a PostgreSQL of its own in ./data.
 package main
