@@ -111,7 +111,7 @@ func report(results []*result, o options, args []string) string {
 }
 
 // reportSection is the title of the section that a report is, in a page that holds more.
-const reportSection = "The last long run"
+const reportSection = "Latest long run"
 
 // writeReport puts a report into its section of a page, or makes a page of it where there is no such page.
 func writeReport(path, text string) error {

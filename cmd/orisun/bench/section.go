@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 	"text/tabwriter"
 )
@@ -29,15 +30,45 @@ func section(report Report, ratios []Ratio) string {
 		fmt.Fprintf(&text, "| %s | %s | %s | %s |\n", r.What, r.value(), r.target(), r.verdict())
 	}
 	text.WriteString("\n![Events per second and latency by the number of clients](benchmarks/compare.svg)\n\n" +
-		"| workload | auth | clients | requests/s | events/s | p50 ms | p95 ms | p99 ms | max ms | starved ms |\n|---|---|--:|--:|--:|--:|--:|--:|--:|--:|\n")
-	for _, r := range report.Results {
-		fmt.Fprintf(&text, "| %s | %s | %d | %.0f | %.0f | %s | %s | %s | %s | %s |\n", r.Workload, dash(r.Auth), r.Clients, r.RequestsPerSecond,
-			r.EventsPerSecond, shortTime(r.P50), shortTime(r.P95), shortTime(r.P99), shortTime(r.Max), shortTime(r.Starved))
-	}
+		"Requests per second, and the 99th percentile of their latency in milliseconds, by the number of clients:\n\n")
+	writeByClients(&text, report.Results)
 	if err := report.Err(); err != nil {
 		fmt.Fprintf(&text, "\n```\n%v\n```\n", err)
 	}
 	return text.String()
+}
+
+// writeByClients writes a row for each workload and a column for each number of clients. Of what was measured more than once it has the last result.
+func writeByClients(text *strings.Builder, results []Result) {
+	var names []string
+	var clients []int
+	cells := map[string]map[int]string{}
+	for _, r := range results {
+		name := strings.TrimSuffix(r.Workload+", "+r.Auth, ", ")
+		if cells[name] == nil {
+			names, cells[name] = append(names, name), map[int]string{}
+		}
+		if !slices.Contains(clients, r.Clients) {
+			clients = append(clients, r.Clients)
+		}
+		cells[name][r.Clients] = fmt.Sprintf("%.0f", r.RequestsPerSecond)
+		if r.P99 > 0 {
+			cells[name][r.Clients] += fmt.Sprintf(" (%s)", shortTime(r.P99))
+		}
+	}
+	slices.Sort(clients)
+	text.WriteString("| workload |")
+	for _, n := range clients {
+		fmt.Fprintf(text, " %d |", n)
+	}
+	text.WriteString("\n|---|" + strings.Repeat("--:|", len(clients)) + "\n")
+	for _, name := range names {
+		fmt.Fprintf(text, "| %s |", name)
+		for _, n := range clients {
+			fmt.Fprintf(text, " %s |", cells[name][n])
+		}
+		text.WriteString("\n")
+	}
 }
 
 // verdict is empty for a number that was not measured or has no target.
