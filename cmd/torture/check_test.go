@@ -173,8 +173,8 @@ func TestAReportTakesItsSectionOfAPage(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "page.md")
 	for _, step := range []struct{ page, report, want string }{
 		{"", "new\n", "new\n"},
-		{"# Page\n\nkept\n\n## The last long run\n\nold\n\n## More\n\nkept\n", "new\n", "# Page\n\nkept\n\n## The last long run\n\nnew\n\n## More\n\nkept\n"},
-		{"kept\n## The last long run\nold\n", "new\n", "kept\n## The last long run\n\nnew\n"},
+		{"# Page\n\nkept\n\n## Latest long run\n\nold\n\n## More\n\nkept\n", "new\n", "# Page\n\nkept\n\n## Latest long run\n\nnew\n\n## More\n\nkept\n"},
+		{"kept\n## Latest long run\nold\n", "new\n", "kept\n## Latest long run\n\nnew\n"},
 	} {
 		if step.page != "" {
 			if err := os.WriteFile(path, []byte(step.page), 0o600); err != nil {
