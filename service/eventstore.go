@@ -68,8 +68,8 @@ type EventStore struct {
 
 	readGroups *groupcommit.Group[smallRead, smallAnswer]
 
-	losers *losers
-	advice *adviser
+	retries *retryPriority
+	advice  *adviser
 
 	reads       *ReadShare
 	largePages  *largePageLimiter
@@ -89,7 +89,7 @@ func NewEventStore(config Config) *EventStore {
 	if config.Log == nil {
 		config.Log = slog.New(slog.DiscardHandler)
 	}
-	store := &EventStore{config: config, queries: db.New(), losers: newLosers(), shortage: shortage{log: config.Log}}
+	store := &EventStore{config: config, queries: db.New(), retries: newRetryPriority(), shortage: shortage{log: config.Log}}
 	if store.reads = config.ReadShare; store.reads == nil {
 		store.reads = NewReadShare(int(config.Read.Config().MaxConns))
 	}

@@ -62,36 +62,36 @@ func (s *EventStore) flush(ctx context.Context, boundary string, batch []*orisun
 // saveWithinBudget limits the time of a flush. The statement timeout alone limits a single save that has no check, or whose check was made ahead.
 func (s *EventStore) saveWithinBudget(ctx context.Context, boundary string, batch []*orisunpb.SaveEventsRequest) ([]db.OrisunSaveResult, error) {
 	if len(batch) == 1 && (isCheckedAhead(ctx) || len(contextOf(batch[0])) == 0) {
-		return s.saveInTurn(ctx, boundary, batch)
+		return s.savePrioritized(ctx, boundary, batch)
 	}
 	limited, cancel := context.WithTimeoutCause(ctx, s.checkBudget, errSlowCheck)
 	defer cancel()
-	results, err := s.saveInTurn(limited, boundary, batch)
+	results, err := s.savePrioritized(limited, boundary, batch)
 	if err != nil && ctx.Err() == nil && errors.Is(context.Cause(limited), errSlowCheck) {
 		return nil, errSlowCheck
 	}
 	return results, err
 }
 
-// saveInTurn saves the requests of those first who lost before.
-func (s *EventStore) saveInTurn(ctx context.Context, boundary string, batch []*orisunpb.SaveEventsRequest) ([]db.OrisunSaveResult, error) {
-	sorted, stood := batch, []int(nil)
-	if len(batch) > 1 && s.losers.any() {
-		sorted, stood = s.losers.first(batch)
+// savePrioritized saves the requests with retried ones first.
+func (s *EventStore) savePrioritized(ctx context.Context, boundary string, batch []*orisunpb.SaveEventsRequest) ([]db.OrisunSaveResult, error) {
+	sorted, places := batch, []int(nil)
+	if len(batch) > 1 && s.retries.any() {
+		sorted, places = s.retries.sort(batch)
 	}
 	results, err := s.saveRequests(ctx, boundary, sorted)
 	if err != nil || len(results) != len(batch) {
 		return results, err
 	}
 	for i, in := range sorted {
-		s.losers.note(in, results[i].Outcome)
+		s.retries.note(in, results[i].Outcome)
 	}
-	if stood == nil {
+	if places == nil {
 		return results, nil
 	}
-	asTheyCame := make([]db.OrisunSaveResult, len(results))
+	inOrder := make([]db.OrisunSaveResult, len(results))
 	for i, result := range results {
-		asTheyCame[stood[i]] = result
+		inOrder[places[i]] = result
 	}
-	return asTheyCame, nil
+	return inOrder, nil
 }

@@ -30,14 +30,14 @@ func TestEveryWorkloadRunsAgainstAnotherServerOfTheProtocol(t *testing.T) {
 	}
 	events := map[string]int64{
 		"append-1": 1, "append-1-unconditional": 1, "append-100": 100, "append-100-unconditional": 100, "read-10": 10,
-		"append-beside-readers": 1, "latency": 1, "latency/saves": 1, "ping": 0, "hot": 1, "hot/losers": 0,
+		"append-beside-readers": 1, "latency": 1, "latency/saves": 1, "ping": 0, "hot": 1, "hot/conflicts": 0,
 		"decide": 1, "decide/conflicts": 0, "transfer": 3, "transfer/conflicts": 0,
 	}
 	rows := map[string]int{}
 	for _, r := range report.Results {
 		rows[r.Workload]++
 		// What is due in the window is waited for, however slow the machine is.
-		if r.Max == 0 && r.Workload != "hot/losers" && !strings.HasSuffix(r.Workload, "/conflicts") {
+		if r.Max == 0 && r.Workload != "hot/conflicts" && !strings.HasSuffix(r.Workload, "/conflicts") {
 			t.Errorf("%s with %d clients: no requests", r.Workload, r.Clients)
 		}
 		if want, exactly := events[r.Workload]; exactly && r.Events != want*r.Requests {
@@ -83,12 +83,12 @@ func TestConditionalSavesAreConditionalAndExpectWhatIsThere(t *testing.T) {
 
 func TestRivalsForOneContextLoseAndTellHowLongTheyStarve(t *testing.T) {
 	report, _ := runAgainst(t, &peer{}, func(c *Config) { c.Workloads, c.Clients = []string{"hot"}, []int{8} })
-	winners, losers := report.Results[0], report.Results[1]
+	winners, refused := report.Results[0], report.Results[1]
 	if err := report.Err(); err != nil {
 		t.Errorf("conflicts count as failures: %v", err)
 	}
-	if winners.Workload != "hot" || losers.Workload != "hot/losers" || winners.Max == 0 || losers.Max == 0 || losers.Events != 0 {
-		t.Errorf("winners %+v\nlosers %+v", winners, losers)
+	if winners.Workload != "hot" || refused.Workload != "hot/conflicts" || winners.Max == 0 || refused.Max == 0 || refused.Events != 0 {
+		t.Errorf("winners %+v\nrefused %+v", winners, refused)
 	}
 	if winners.Starved < winners.P50 || winners.Starved > 1000*time.Since(report.Environment.At).Seconds() {
 		t.Errorf("the longest without winning is %v ms", winners.Starved)

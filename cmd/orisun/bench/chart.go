@@ -42,7 +42,7 @@ var panels = []struct {
 	{title: "Reads of a context's newest 10", unit: "requests/s", lines: []series{{"read-10", "read-10", requestsPerSecond}}},
 	{title: "Pages of 1,000 events", unit: "events/s", lines: []series{{"page", "page", eventsPerSecond}}},
 	{title: "One hot context", unit: "saves/s", lines: []series{
-		{"winners", "hot", requestsPerSecond}, {"losers", "hot/losers", requestsPerSecond},
+		{"winners", "hot", requestsPerSecond}, {"conflicts", "hot/conflicts", requestsPerSecond},
 	}},
 	{title: "Latency of conditional saves", unit: "ms", lines: []series{
 		{"p50", "append-1", func(r Result) float64 { return r.P50 }}, {"p99", "append-1", func(r Result) float64 { return r.P99 }},

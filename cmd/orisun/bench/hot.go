@@ -10,9 +10,6 @@ import (
 	orisunpb "github.com/oexza/orisun/proto"
 )
 
-// losers is the row of saves that were refused because another one came first.
-const losers = 1
-
 // rival saves into the one context that all of its kind save into.
 type rival struct {
 	store    orisunpb.EventStoreClient
@@ -51,7 +48,7 @@ func startHot(ctx context.Context, s *session, _ *measurement, clients int) (*lo
 	}, nil
 }
 
-// save tries once. Whoever won or lost reads the context again, as for a command a decision is made from what is there; it is not part of the request.
+// save tries once. After either outcome the client reads the context again, as a command does before it decides; that is not part of the request.
 // A command keeps its event's id until it wins, as it may.
 func (r *rival) save(ctx context.Context, _ time.Time) outcome {
 	if r.since.IsZero() {
@@ -74,5 +71,5 @@ func (r *rival) save(ctx context.Context, _ time.Time) outcome {
 	if status.Code(err) != codes.AlreadyExists {
 		return outcome{err: err}
 	}
-	return outcome{row: losers, ended: ended, err: readErr}
+	return outcome{row: conflicts, ended: ended, err: readErr}
 }

@@ -54,7 +54,7 @@ func sample() Report {
 		Results: []Result{
 			row(pgbench, "", 1, 2000, 0, 0), row(pgbench, "", 16, 8000, 0, 0),
 			row("append-1", AuthToken, 1, 1200.25, 0.8125, 2.5), row("append-1", AuthToken, 16, 4000, 3.75, 12),
-			row("append-1", AuthToken, 256, 12_000, 20, 88.125), row("hot", AuthToken, 64, 900, 10, 20), row("hot/losers", AuthToken, 64, 5000, 10, 20),
+			row("append-1", AuthToken, 256, 12_000, 20, 88.125), row("hot", AuthToken, 64, 900, 10, 20), row("hot/conflicts", AuthToken, 64, 5000, 10, 20),
 			row("ping", AuthToken, 256, 16_000, 15, 30), row("ping", AuthBasic, 256, 15_000, 15, 30),
 		},
 		Outbox: &Outbox{WorstLag: 150.5, Drained: 1200},

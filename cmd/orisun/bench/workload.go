@@ -43,8 +43,8 @@ var workloads = []workload{
 	},
 	{name: "ping", about: "authenticated Ping: what gRPC itself can do", rows: []string{""}, start: startPing},
 	{
-		name: "hot", about: "saves into one context; /losers had to read again",
-		rows: []string{"", "/losers"}, start: startHot,
+		name: "hot", about: "saves into one context; /conflicts read it again",
+		rows: []string{"", "/conflicts"}, start: startHot,
 	},
 	{
 		name: "decide", about: "read a context, decide, save; /conflicts: retried",

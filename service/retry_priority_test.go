@@ -14,8 +14,8 @@ import (
 	"github.com/oexza/orisun/service"
 )
 
-// TestWhoLostFirstWinsTheNextFlush, though it comes last: so that nobody who tries again and again loses for ever.
-func TestWhoLostFirstWinsTheNextFlush(t *testing.T) {
+// The save that was refused first is stored by the next flush, though it comes last: so every client that retries succeeds in the end.
+func TestARefusedSaveHasPriorityWhenItIsRetried(t *testing.T) {
 	pool := pgtest.New(t)
 	pgtest.Boundary(t, pool, boundary)
 	store := service.NewEventStore(service.Config{
@@ -36,8 +36,8 @@ func TestWhoLostFirstWinsTheNextFlush(t *testing.T) {
 	if err := save("zero", at(-1, -1)); err != nil {
 		t.Fatal(err)
 	}
-	for _, loser := range []string{"first loser", "second loser"} {
-		if err := save(loser, at(-1, -1)); status.Code(err) != codes.AlreadyExists {
+	for _, id := range []string{"first refused", "second refused"} {
+		if err := save(id, at(-1, -1)); status.Code(err) != codes.AlreadyExists {
 			t.Fatal(err)
 		}
 	}
@@ -46,8 +46,8 @@ func TestWhoLostFirstWinsTheNextFlush(t *testing.T) {
 		come   []string
 		winner string
 	}{
-		{[]string{"newcomer", "another newcomer", "second loser", "first loser"}, "first loser"},
-		{[]string{"third newcomer", "another newcomer", "newcomer", "second loser"}, "second loser"},
+		{[]string{"newcomer", "another newcomer", "second refused", "first refused"}, "first refused"},
+		{[]string{"third newcomer", "another newcomer", "newcomer", "second refused"}, "second refused"},
 		{[]string{"third newcomer", "another newcomer", "newcomer"}, "newcomer"},
 		{[]string{"fourth newcomer", "fifth newcomer"}, "fourth newcomer"}, // nobody lost before
 	} {
