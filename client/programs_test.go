@@ -15,7 +15,12 @@ import (
 func TestTheTransferInThreeLanguages(t *testing.T) {
 	c := dial(t, shared.URL)
 	boundary := newBoundary(t, c)
-	env := append(os.Environ(), "ORISUN_ADDRESS="+shared.Address, "ORISUN_USER="+testserver.Credentials, "ORISUN_BOUNDARY="+boundary)
+	env := append(
+		os.Environ(),
+		"ORISUN_ADDRESS="+shared.Address,
+		"ORISUN_USER="+testserver.Credentials,
+		"ORISUN_BOUNDARY="+boundary,
+	)
 	run := func(dir, name string, args ...string) (string, error) {
 		command := exec.CommandContext(t.Context(), name, args...)
 		command.Dir, command.Env = dir, env
