@@ -8,7 +8,7 @@ VCS     := $(shell git rev-parse HEAD >/dev/null 2>&1 && echo true || echo false
 PG_BIN   = $(if $(PG),ORISUN_PG_BIN_DIR=$$(.ci/postgres $(PG)))
 TESTS   ?= ./...
 # Modules of their own: what they need stays out of the server's go.mod, and what the server needs out of theirs.
-MODULES  = client examples
+MODULES  = client client/projection examples
 
 .DEFAULT_GOAL := help
 .PHONY: help run build packages test test-modules test-versions bench-compare bench-buffers torture check lint generate diff fmt
@@ -74,7 +74,7 @@ lint: ## Look at Go, SQL and protocol without running them
 	$(GO) vet ./...
 	$(call TOOL,golangci-lint) run
 	@for module in $(MODULES); do \
-		echo "in $$module"; (cd $$module && $(GO) mod tidy -diff && $(GO) vet ./... && \
+		echo "in $$module"; (cd $$module && GOWORK=off $(GO) mod tidy -diff && $(GO) vet ./... && \
 			$(GO) tool -modfile=$(CURDIR)/tools/golangci-lint.mod golangci-lint run) || exit; \
 	done
 	$(call TOOL,sqlc) vet

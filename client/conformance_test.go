@@ -25,9 +25,11 @@ import (
 	"github.com/oexza/orisun/client/internal/wire"
 )
 
+type saving func(*wire.SaveEventsRequest) (*wire.WriteResult, error)
+
 // fault is what a proxy does to the answers of a server. Nil functions change nothing.
 type fault struct {
-	save   func(in *wire.SaveEventsRequest, again func(*wire.SaveEventsRequest) (*wire.WriteResult, error), out *wire.WriteResult, err error) error
+	save   func(in *wire.SaveEventsRequest, again saving, out *wire.WriteResult, err error) error
 	ask    func(in *wire.GetEventsRequest)
 	page   func(out *wire.GetEventsResponse)
 	latest func(out *wire.GetLatestByCriteriaResponse)
@@ -61,7 +63,7 @@ var faults = map[string]fault{
 		}
 	}},
 	"a conflict is lost": {save: func(
-		in *wire.SaveEventsRequest, again func(*wire.SaveEventsRequest) (*wire.WriteResult, error), out *wire.WriteResult, err error,
+		in *wire.SaveEventsRequest, again saving, out *wire.WriteResult, err error,
 	) error {
 		if status.Code(err) != codes.AlreadyExists {
 			return err
@@ -72,7 +74,7 @@ var faults = map[string]fault{
 		return err
 	}},
 	"a save returns a position too far": {save: func(
-		_ *wire.SaveEventsRequest, _ func(*wire.SaveEventsRequest) (*wire.WriteResult, error), out *wire.WriteResult, err error,
+		_ *wire.SaveEventsRequest, _ saving, out *wire.WriteResult, err error,
 	) error {
 		if err == nil {
 			out.LogPosition.GlobalId++

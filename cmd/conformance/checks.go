@@ -71,7 +71,8 @@ func saving() []check {
 			t.save(nil, e)
 			page := t.get(v, nil)
 			if len(page) != 1 || page[0].GetEventId() != e.GetEventId() || page[0].GetEventType() != e.GetEventType() ||
-				page[0].GetMetadata() != e.GetMetadata() || !strings.Contains(page[0].GetData(), v) || page[0].GetDateCreated().GetSeconds() == 0 {
+				page[0].GetMetadata() != e.GetMetadata() || !strings.Contains(page[0].GetData(), v) ||
+				page[0].GetDateCreated().GetSeconds() == 0 {
 				t.errorf("%v", page)
 			}
 		}},
@@ -210,7 +211,8 @@ func conditions() []check {
 			details := t.wantReason("the save", err, codes.AlreadyExists, "CONTEXT_CHANGED")
 			want := fmt.Sprint(first.GetTransactionId(), first.GetGlobalId(), second.GetTransactionId(), second.GetGlobalId())
 			got := strings.Join([]string{
-				details["expected_transaction_id"], details["expected_global_id"], details["actual_transaction_id"], details["actual_global_id"],
+				details["expected_transaction_id"], details["expected_global_id"],
+				details["actual_transaction_id"], details["actual_global_id"],
 			}, " ")
 			if got != want {
 				t.errorf("the details say %s, want %s", got, want)
@@ -604,7 +606,8 @@ func subscriptions() []check {
 		{"an event has its position and its data", func(t *trial) {
 			v := unique()
 			at := t.save(nil, event(v))
-			for _, e := range t.follow(1, &orisunpb.CatchUpSubscribeToEventStoreRequest{AfterPosition: none(), Query: query(v)}, nil) {
+			request := &orisunpb.CatchUpSubscribeToEventStoreRequest{AfterPosition: none(), Query: query(v)}
+			for _, e := range t.follow(1, request, nil) {
 				t.wantPosition("the event", e.GetPosition(), at)
 				if !strings.Contains(e.GetData(), v) || e.GetEventType() != "Conforms" || e.GetDateCreated() == nil {
 					t.errorf("%v", e)
@@ -692,7 +695,8 @@ func indexes() []check {
 		{"Admin creates and drops indexes, too", func(t *trial) {
 			name := "i" + unique()[:8]
 			_, err := t.admin.CreateIndex(t.ctx, &orisunpb.CreateIndexRequest{
-				Boundary: t.boundary, Name: name, Fields: []*orisunpb.IndexField{{JsonKey: "n", ValueType: orisunpb.ValueType_NUMERIC}},
+				Boundary: t.boundary, Name: name,
+				Fields: []*orisunpb.IndexField{{JsonKey: "n", ValueType: orisunpb.ValueType_NUMERIC}},
 			})
 			t.wantCode("create", err, codes.OK)
 			_, err = t.admin.DropIndex(t.ctx, &orisunpb.DropIndexRequest{Boundary: t.boundary, Name: name})

@@ -1,5 +1,5 @@
-// Command enrolment enrols students in courses under two rules that span entities: a course has a number of places, and a
-// student takes at most three courses. One decision looks at both, and no aggregate has to own it.
+// Command enrolment enrols students in courses under two rules that span entities: a course has a number of places,
+// and a student takes at most three courses. One decision looks at both, and no aggregate has to own it.
 //
 //	go run -C examples ./enrolment -course maths -places 2
 //	go run -C examples ./enrolment -course maths -student ann
@@ -80,7 +80,12 @@ func enrol(ctx context.Context, c *client.Client, boundary, course, student stri
 // offer offers a course once.
 func offer(ctx context.Context, c *client.Client, boundary, course string, places int) error {
 	new := client.IfUnchanged(client.Any(client.Where("course", course)), client.Position{})
-	_, err := c.Save(ctx, boundary, new, client.NewEvent{Type: "CourseOffered", Data: event{Course: course, Places: places}})
+	_, err := c.Save(
+		ctx,
+		boundary,
+		new,
+		client.NewEvent{Type: "CourseOffered", Data: event{Course: course, Places: places}},
+	)
 	return err
 }
 

@@ -90,17 +90,24 @@ func openAccounts(c *client.Client, boundary, accounts string) error {
 }
 
 func transfer(c *client.Client, boundary, from, to string, amount int64) error {
-	decision, err := client.Decide(context.Background(), c, boundary, about(from, to), fold, func(b balances) ([]client.NewEvent, error) {
-		switch _, known := b[to]; {
-		case from == to || amount <= 0:
-			return nil, fmt.Errorf("-from and -to must differ, and -amount be positive")
-		case !known:
-			return nil, fmt.Errorf("there is no account %q", to)
-		case b[from] < amount:
-			return nil, fmt.Errorf("the balance does not suffice: %s has %d", from, b[from])
-		}
-		return []client.NewEvent{{Type: "MoneyTransferred", Data: event{From: from, To: to, Amount: amount}}}, nil
-	})
+	decision, err := client.Decide(
+		context.Background(),
+		c,
+		boundary,
+		about(from, to),
+		fold,
+		func(b balances) ([]client.NewEvent, error) {
+			switch _, known := b[to]; {
+			case from == to || amount <= 0:
+				return nil, fmt.Errorf("-from and -to must differ, and -amount be positive")
+			case !known:
+				return nil, fmt.Errorf("there is no account %q", to)
+			case b[from] < amount:
+				return nil, fmt.Errorf("the balance does not suffice: %s has %d", from, b[from])
+			}
+			return []client.NewEvent{{Type: "MoneyTransferred", Data: event{From: from, To: to, Amount: amount}}}, nil
+		},
+	)
 	if err == nil {
 		fmt.Printf("%s has %d, %s has %d\n", from, decision.State[from]-amount, to, decision.State[to]+amount)
 	}
