@@ -48,7 +48,8 @@ func TestSaveAndGet(t *testing.T) {
 		"two criteria":     {client.Any(client.Where("n", "7"), client.Where("n", "3")), nil, "e3 e7"},
 		"a type and a tag": {client.Any(client.Type("Counted").Where("n", "7"), client.Type("Other")), nil, "e7"},
 		"a page exactly": {
-			client.Any(client.Where("even", "false")), []client.GetOption{client.PageSize(12)},
+			client.Any(client.Where("even", "false")),
+			[]client.GetOption{client.PageSize(12)},
 			"e1 e3 e5 e7 e9 e11 e13 e15 e17 e19 e21 e23",
 		},
 	} {

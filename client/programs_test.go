@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -65,7 +66,7 @@ func TestTheTransferInThreeLanguages(t *testing.T) {
 		{inNode, "transfer bob dave 1", "there is no account dave", true},
 		{inPython, "transfer bob dave 1", "there is no account dave", true},
 	} {
-		args := append(step.program[1:len(step.program):len(step.program)], strings.Fields(step.args)...)
+		args := slices.Concat(step.program[1:], strings.Fields(step.args))
 		out, err := run(node, step.program[0], args...)
 		if (err != nil) != step.fails || !strings.Contains(out, step.want) || step.want == "" && out != "" {
 			t.Errorf("%v: %v, %s\nwant %q", args, err, out, step.want)

@@ -38,6 +38,7 @@ func TestMain(m *testing.M) {
 
 func Example() {
 	test := func(t *testing.T) {
+		t.Helper()
 		c := clienttest.New(t, "bank")
 		_, err := c.Save(
 			t.Context(),
@@ -92,24 +93,24 @@ var (
 
 // The memory and the real server answer the same calls alike.
 func TestTheMemoryAgreesWithTheServer(t *testing.T) {
-	real, err := client.Dial(server.URL)
+	actual, err := client.Dial(server.URL)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() {
-		if err := real.Close(); err != nil {
+		if err := actual.Close(); err != nil {
 			t.Error(err)
 		}
 	}()
 	rapid.Check(t, func(rt *rapid.T) {
 		boundary := "m" + strings.ToLower(rand.Text()[:12])
-		if _, err := real.CreateBoundary(t.Context(), client.Boundary{Name: boundary, Schema: "public"}); err != nil {
+		if _, err := actual.CreateBoundary(t.Context(), client.Boundary{Name: boundary, Schema: "public"}); err != nil {
 			t.Fatal(err)
 		}
 		memory := clienttest.New(t, boundary)
 		positions := []client.Position{{}, {TransactionID: 1, GlobalID: 1}, {TransactionID: 9, GlobalID: 2}}
 		both := func(do func(c *client.Client) string) string {
-			want, got := do(real), do(memory)
+			want, got := do(actual), do(memory)
 			if want != got {
 				rt.Fatalf("the server: %s\nthe memory: %s", want, got)
 			}

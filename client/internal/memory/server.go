@@ -246,7 +246,7 @@ func (s *Server) subscribe(_ any, stream grpc.ServerStream) error {
 	if in.GetSubscriberName() != "" {
 		defer s.take([2]string{in.GetBoundary(), in.GetSubscriberName()}, end)()
 	}
-	events, changed := b.since(0)
+	events, _ := b.since(0)
 	next := int64(len(events))
 	if after := in.GetAfterPosition(); after != nil {
 		next = 0
@@ -258,7 +258,7 @@ func (s *Server) subscribe(_ any, stream grpc.ServerStream) error {
 		return err
 	}
 	for {
-		events, changed = b.since(next)
+		events, changed := b.since(next)
 		for _, event := range events {
 			if ctx.Err() != nil {
 				return context.Cause(ctx)

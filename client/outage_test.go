@@ -1,0 +1,176 @@
+//go:build unix
+
+package client_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"os"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/oexza/orisun/client"
+	"github.com/oexza/orisun/client/internal/testserver"
+)
+
+// One of two nodes is killed and PostgreSQL crashes and starts again while 16 clients decide and 4 follow: no client sees
+// an error within its deadline, the balances add up, and each follower sees each event once.
+func TestANodesDeathAndARestartOfPostgreSQLArePauses(t *testing.T) {
+	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	port := listener.Addr().(*net.TCPAddr).Port
+	if err := listener.Close(); err != nil {
+		t.Fatal(err)
+	}
+	dir, err := os.MkdirTemp("", "orisun-outage-") // a path that the account of PostgreSQL reaches
+	if err != nil {
+		t.Fatal(err)
+	}
+	database, err := testserver.NewPostgres(dir, port)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := errors.Join(database.Stop("fast"), os.RemoveAll(dir)); err != nil {
+			t.Error(err)
+		}
+	})
+	env := []string{
+		"ORISUN_PG_HOST=127.0.0.1", "ORISUN_PG_PORT=" + strconv.Itoa(port), "ORISUN_PG_USER=postgres", "ORISUN_PG_NAME=postgres",
+	}
+	var nodes [2]*testserver.Server
+	for i := range nodes {
+		if nodes[i], err = start(append(env, "ORISUN_NATS_SERVER_NAME=node"+strconv.Itoa(i))...); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if err := nodes[i].Stop(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	c := dial(t, nodes[0].URL+","+nodes[1].Address)
+	boundary := newBoundary(t, c)
+	const accounts, deposit = 8, 1000
+	name := func(i int) string { return "account" + strconv.Itoa(i) }
+	for i := range accounts {
+		save(t, c, boundary, client.NewEvent{Type: "Opened", Data: amount{name(i), deposit}})
+	}
+
+	var decided atomic.Int64
+	ctx, stop := cancelable(t)
+	var deciding, following sync.WaitGroup
+	for range 16 {
+		deciding.Go(func() {
+			for ctx.Err() == nil {
+				from := rand.IntN(accounts)
+				to := (from + 1 + rand.IntN(accounts-1)) % accounts
+				deadline, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+				both := client.Any(client.Where("account", name(from)), client.Where("account", name(to)))
+				_, err := client.Decide(deadline, c, boundary, both, addAmount, func(int64) ([]client.NewEvent, error) {
+					return []client.NewEvent{
+						{Type: "Moved", Data: amount{name(from), -1}}, {Type: "Moved", Data: amount{name(to), 1}},
+					}, nil
+				}, client.Attempts(10_000))
+				cancel()
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				decided.Add(1)
+			}
+		})
+	}
+	var seen [4][]client.Event
+	for i := range seen {
+		following.Go(func() {
+			for event, err := range c.Follow(t.Context(), boundary, nil) {
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if seen[i] = append(seen[i], event); event.Type == "End" {
+					return
+				}
+			}
+		})
+	}
+	progress := func(by int64) {
+		for goal := decided.Load() + by; decided.Load() < goal && !t.Failed(); {
+			if err := c.Ping(t.Context()); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	progress(40)
+	if err := nodes[0].Kill(); err != nil {
+		t.Fatal(err)
+	}
+	progress(40)
+	if err := errors.Join(database.Stop("immediate"), database.Start()); err != nil {
+		t.Fatal(err)
+	}
+	progress(40)
+	stop()
+	deciding.Wait()
+	save(t, c, boundary, client.NewEvent{Type: "End"})
+	following.Wait()
+
+	stored := collect(t, c, boundary, nil)
+	if want := accounts + 2*int(decided.Load()) + 1; len(stored) != want {
+		t.Errorf("%d events are stored, want %d", len(stored), want)
+	}
+	var total int64
+	for _, event := range stored[:len(stored)-1] {
+		if err := addAmount(&total, event); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if total != accounts*deposit {
+		t.Errorf("the balances add up to %d, want %d", total, accounts*deposit)
+	}
+	for i, events := range seen {
+		if got, want := fmt.Sprint(ids(events)), fmt.Sprint(ids(stored)); got != want {
+			t.Errorf("follower %d saw %d events, %d are stored, or in another order", i, len(events), len(stored))
+		}
+	}
+	t.Logf("%d decisions", decided.Load())
+}
+
+// What Decide costs beside the calls that it makes.
+func BenchmarkDecide(b *testing.B) {
+	c := dial(b, shared.URL)
+	boundary := newBoundary(b, c)
+	if _, err := c.CreateIndex(b.Context(), boundary, client.Index{Name: "a", Fields: []client.IndexField{{Key: "account"}}}); err != nil {
+		b.Fatal(err)
+	}
+	var n int
+	decide := func() time.Duration {
+		n++
+		account := client.Any(client.Where("account", strconv.Itoa(n)))
+		begun := time.Now()
+		_, err := client.Decide(b.Context(), c, boundary, account, addAmount, func(int64) ([]client.NewEvent, error) {
+			return []client.NewEvent{{Type: "Opened", Data: amount{strconv.Itoa(n), 1}}}, nil
+		})
+		if err != nil {
+			b.Fatal(err)
+		}
+		return time.Since(begun)
+	}
+	calls := rawCalls(b, boundary)
+	var decided, raw time.Duration
+	for b.Loop() { // in turns, so that both meet the same machine
+		decided += decide()
+		n++
+		raw += calls(strconv.Itoa(n))
+	}
+	b.ReportMetric(float64(decided)/float64(raw), "decide/raw")
+}
