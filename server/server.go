@@ -20,15 +20,12 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/oexza/orisun/db/pgsession"
-	orisunpb "github.com/oexza/orisun/proto"
 	"github.com/oexza/orisun/publisher"
 	"github.com/oexza/orisun/server/config"
 	"github.com/oexza/orisun/server/httpapi"
 	"github.com/oexza/orisun/server/postgres"
-	"github.com/oexza/orisun/server/telemetry"
 	"github.com/oexza/orisun/server/transport"
 	"github.com/oexza/orisun/server/version"
-	"github.com/oexza/orisun/service"
 )
 
 // Server is the whole program as a value, so that tests run the true thing. Run it once.
@@ -83,184 +80,20 @@ func (s *Server) AdminAddress() net.Addr { return s.adminAddress }
 
 // Run serves until ctx ends, then drains. Its error is why it could not start or go on; ending by ctx is none.
 func (s *Server) Run(ctx context.Context) (err error) {
+	r := &running{Server: s}
+	started := starting{limit: s.config.Shutdown.Timeout}
 	defer func() {
-		if err == nil {
+		if err = errors.Join(err, started.stop()); err == nil {
 			s.log.Info("stopped: calls, streams, publisher, NATS and connections to PostgreSQL have ended", "calls_finished", s.drained.calls,
 				"streams_ended", s.drained.streams, "took", time.Since(s.drained.since))
 		}
 	}()
-	// What follows a failure under way to readiness is undone by the deferred calls, in the opposite order.
-	listener, err := listen(ctx, s.config.GRPC.Host, s.config.GRPC.Port)
-	if err != nil {
-		return fmt.Errorf("ORISUN_GRPC_PORT: %w", err)
-	}
-	defer func() { err = errors.Join(err, closeListener(listener)) }()
-	s.address = listener.Addr()
-
-	telemetry, err := telemetry.Start(ctx, s.config.OTEL, s.config.NATS.ServerName, s.log)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, s.stop(telemetry.Stop)) }()
-
-	web, err := listen(ctx, s.config.Admin.Host, s.config.Admin.Port)
-	if err != nil {
-		return fmt.Errorf("ORISUN_ADMIN_PORT: %w", err)
-	}
-	s.adminAddress = web.Addr()
-	admin, err := httpapi.Start(ctx, web, s.config, telemetry.Registry, s.log)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, s.stop(admin.Stop)) }()
-	stopPprof, err := startPprof(ctx, s.config.Pprof, s.log)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, stopPprof()) }()
-
-	var own *postgres.Server
-	if s.config.PG.Embedded() {
-		if own, err = startPostgres(ctx, &s.config.PG, s.log); err != nil {
+	for _, part := range r.components() {
+		if err := started.start(ctx, part); err != nil {
 			return err
 		}
-		defer func() { err = errors.Join(err, s.stop(own.Stop)) }()
-		if s.config.PG.Password == config.DefaultDatabasePassword {
-			s.log.Warn(warnDefaultDatabasePassword, "user", s.config.PG.User, "database", s.config.PG.Name)
-			admin.Readiness.Warn(warnDefaultDatabasePassword)
-		}
 	}
-
-	write, err := newPool(ctx, s.config.PG, writePool(s.config.PG), telemetry.TraceQueries, pgsession.Planning)
-	if err != nil {
-		return err
-	}
-	defer write.Close()
-	read, err := newPool(ctx, s.config.PG, readPool(s.config.PG), telemetry.TraceQueries, pgsession.Planning)
-	if err != nil {
-		return err
-	}
-	defer read.Close()
-	// The publisher's alone: no question, however long it takes, holds up the outbox.
-	outbox, err := newPool(ctx, s.config.PG, adminPool(s.config.PG), telemetry.TraceQueries, pgsession.Planning)
-	if err != nil {
-		return err
-	}
-	defer outbox.Close()
-	// And that of who may call, which every call needs to know.
-	directory, err := newPool(ctx, s.config.PG, directoryPool(s.config.PG), telemetry.TraceQueries)
-	if err != nil {
-		return err
-	}
-	defer directory.Close()
-	// Neither do reads and logins make the server look as if it were not ready.
-	probe, err := newPool(ctx, s.config.PG, probePool(s.config.PG), telemetry.TraceQueries)
-	if err != nil {
-		return err
-	}
-	defer probe.Close()
-	share := service.NewReadShare(int(s.config.PG.ReadMaxOpen))
-	err = errors.Join(telemetry.WatchPool("write", write), telemetry.WatchPool("read", read), telemetry.WatchPool("outbox", outbox),
-		telemetry.WatchPool("directory", directory))
-	if err != nil {
-		return err
-	}
-	if err := s.prepareDatabase(ctx, write); err != nil {
-		return err
-	}
-
-	var storeID string
-	err = s.step("claim the store", func() error {
-		return s.waitForDatabase(ctx, func(ctx context.Context) (err error) {
-			storeID, err = s.claimStore(ctx, write)
-			return err
-		})
-	})
-	if err != nil {
-		return err
-	}
-	if s.callers, err = newCallers(s.config, directory, s.address, s.adminAddress); err != nil {
-		return err
-	}
-	var streams *streaming
-	err = s.step("start NATS", func() (err error) {
-		streams, err = s.startStreaming(ctx, storeID, outbox, read, share, telemetry)
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, streams.stop()) }()
-	s.callers.listens = append(s.callers.listens, streams.nats.Address())
-
-	// Subscriptions have no end of their own: this is what ends them when the server drains.
-	serving, endSubscriptions := context.WithCancel(context.Background())
-	defer endSubscriptions()
-	build := version.Read()
-	store := service.NewEventStore(service.Config{
-		Write: write, Read: read, ReadShare: share,
-		MessageSize:       messageSize(storeID),
-		MaxMessageBytes:   publisher.MaxMessageSize(int(s.config.NATS.MaxPayload)),
-		MaxSaveBytes:      s.config.GRPC.MaxReceiveMessageSize,
-		MaxPageBytes:      s.config.GRPC.MaxSendMessageSize,
-		Saved:             streams.hint,
-		BoundaryCreated:   streams.publisher.Add,
-		BoundaryDeleted:   streams.publisher.Remove,
-		Configured:        s.config.Names,
-		Feed:              streams.feed,
-		AcquireSubscriber: acquireSubscriber(streams.leases), MaxSubscriberNames: s.config.GRPC.MaxSubscriberNames,
-		Serving:   serving,
-		Telemetry: telemetry.OfStore(streams.publisher.Traced),
-		Log:       s.log,
-		Info: &orisunpb.GetServerInfoResponse{
-			Version: build.Version, GitCommit: build.Commit, BuildTime: build.Date,
-			Backend: orisunpb.StorageBackend_STORAGE_BACKEND_POSTGRES,
-			NodeId:  s.config.NATS.ServerName,
-			Capabilities: []orisunpb.ServerCapability{
-				orisunpb.ServerCapability_SERVER_CAPABILITY_COMMAND_CONTEXT_CONSISTENCY,
-				orisunpb.ServerCapability_SERVER_CAPABILITY_CATCH_UP_SUBSCRIPTIONS,
-				orisunpb.ServerCapability_SERVER_CAPABILITY_INDEX_MANAGEMENT,
-				orisunpb.ServerCapability_SERVER_CAPABILITY_BOUNDARY_CATALOG,
-				orisunpb.ServerCapability_SERVER_CAPABILITY_GRPC_HEALTH,
-			},
-		},
-	})
-	if err := s.step("clean up indexes", func() error { return s.waitForDatabase(ctx, store.CleanIndexes) }); err != nil {
-		return err
-	}
-	err = s.step("look for an admin", func() error {
-		return s.waitForDatabase(ctx, func(ctx context.Context) error { return s.callers.bootstrap(ctx, s.config, store, s.log) })
-	})
-	if err != nil {
-		return err
-	}
-	observed, err := telemetry.OfCalls()
-	if err != nil {
-		return fmt.Errorf("metrics of calls: %w", err)
-	}
-	healthy := transport.NewHealth()
-	servers, err := transport.New(s.config.GRPC, transport.Services{Store: store, Admin: s.callers.admin, Health: healthy}, s.callers.auth, observed, s.log)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, s.stop(store.Close)) }()
-	calls, err := httpapi.NewCalls(servers.OverHTTP, servers.Door, s.config)
-	if err != nil {
-		return fmt.Errorf("calls by HTTP: %w", err)
-	}
-	defer servers.OverHTTP.Stop()
-	admin.Answer(calls)
-	admin.Readiness.RestOn(s.callers.auth, readinessChecks(s.config, probe, streams, store.Shortage), warnOfLoss(probe), warnOfMissingRights(probe), warnOfOpenSchemas(probe), s.callers.warnOfDefaultPassword)
-	postgreSQLAnswers := func() bool { return admin.Readiness.Answers("postgresql") }
-	if err := telemetry.WatchNode(postgreSQLAnswers, streams.nats.Stored); err != nil {
-		return fmt.Errorf("metrics of the node: %w", err)
-	}
-	watching, endWatch := context.WithCancel(ctx)
-	var watch sync.WaitGroup
-	watch.Go(admin.Readiness.Ready(watching, healthy))
-	defer watch.Wait()
-	defer endWatch()
-	return s.serve(ctx, servers.Listening, admin, healthy, endSubscriptions, listener, own)
+	return s.serve(ctx, r.servers.Listening, r.admin, r.healthy, r.endSubscriptions, r.listener, r.own)
 }
 
 // messageSize is what an event takes at most when it is published.
@@ -344,11 +177,6 @@ func done(own *postgres.Server) <-chan struct{} {
 		return nil
 	}
 	return own.Done()
-}
-
-// stop gives an ending what remains of the time to drain, beyond the end of what ran.
-func (s *Server) stop(end func(context.Context) error) error {
-	return endWithin(s.config.Shutdown.Timeout, end)
 }
 
 func endWithin(limit time.Duration, end func(context.Context) error) error {
