@@ -30,7 +30,7 @@ func TestANodesDeathAndARestartOfPostgreSQLArePauses(t *testing.T) {
 	if err := listener.Close(); err != nil {
 		t.Fatal(err)
 	}
-	dir, err := os.MkdirTemp("", "orisun-outage-") // a path that the account of PostgreSQL reaches
+	dir, err := os.MkdirTemp("", "orisun-outage-") //nolint:usetesting // what t.TempDir makes is closed to PostgreSQL's account
 	if err != nil {
 		t.Fatal(err)
 	}

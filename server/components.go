@@ -126,7 +126,7 @@ func (r *running) components() []component {
 		}},
 		{"readiness", func(ctx context.Context) error {
 			var watching context.Context
-			watching, endWatch = context.WithCancel(ctx)
+			watching, endWatch = context.WithCancel(ctx) //nolint:gosec // the stop below calls it
 			watch.Go(r.admin.Readiness.Ready(watching, r.healthy))
 			return nil
 		}, func(context.Context) error {

@@ -23,9 +23,19 @@ type section struct {
 }
 
 var sections = []section{
-	{"saving", saving}, {"conditions", conditions}, {"races", races}, {"retries", retries}, {"matching", matching},
-	{"reading", reading}, {"latest", latestChecks}, {"subscriptions", subscriptions}, {"indexes", indexes},
-	{"invalid", invalid}, {"limits", limits}, {"access", access}, {"server", server},
+	{"saving", saving},
+	{"conditions", conditions},
+	{"races", races},
+	{"retries", retries},
+	{"matching", matching},
+	{"reading", reading},
+	{"latest", latestChecks},
+	{"subscriptions", subscriptions},
+	{"indexes", indexes},
+	{"invalid", invalid},
+	{"limits", limits},
+	{"access", access},
+	{"server", server},
 }
 
 func saving() []check {
@@ -232,7 +242,8 @@ func conditions() []check {
 }
 
 func races() []check {
-	race := func(name string, clients, winners int, query func(v string, client int) *orisunpb.SaveQuery, each int) check {
+	const clients = 32
+	race := func(name string, winners int, query func(v string, client int) *orisunpb.SaveQuery, each int) check {
 		return check{name, func(t *trial) {
 			v := unique()
 			var mu sync.Mutex
@@ -257,16 +268,16 @@ func races() []check {
 		}}
 	}
 	return []check{
-		race("of 32 saves on one context one wins", 32, 1, func(v string, _ int) *orisunpb.SaveQuery {
+		race("of 32 saves on one context one wins", 1, func(v string, _ int) *orisunpb.SaveQuery {
 			return condition(none(), tagged("v", v))
 		}, 1),
-		race("of 32 saves on one context one wins, with several events", 32, 1, func(v string, _ int) *orisunpb.SaveQuery {
+		race("of 32 saves on one context one wins, with several events", 1, func(v string, _ int) *orisunpb.SaveQuery {
 			return condition(none(), tagged("v", v))
 		}, 3),
-		race("32 saves on contexts of their own all win", 32, 32, func(v string, client int) *orisunpb.SaveQuery {
+		race("32 saves on contexts of their own all win", clients, func(v string, client int) *orisunpb.SaveQuery {
 			return condition(none(), tagged("v", fmt.Sprint(v, client)))
 		}, 1),
-		race("32 saves without conditions all win", 32, 32, func(string, int) *orisunpb.SaveQuery { return nil }, 2),
+		race("32 saves without conditions all win", clients, func(string, int) *orisunpb.SaveQuery { return nil }, 2),
 		{"saves that cross contexts do not both win", func(t *trial) {
 			for range 5 {
 				a, b := unique(), unique()
@@ -313,10 +324,10 @@ func retries() []check {
 	unconditional := func(string) *orisunpb.SaveQuery { return nil }
 	unseen := func(v string) *orisunpb.SaveQuery { return condition(none(), tagged("v", v)) }
 	return []check{
-		retry("a save again returns its first position", unconditional, 1),
-		retry("several events again, too", unconditional, 3),
-		retry("a conditional save again does not conflict with itself", unseen, 1),
-		retry("several events under a condition again", unseen, 3),
+		retry("a retry returns the position of the save", unconditional, 1),
+		retry("a retry of several events, too", unconditional, 3),
+		retry("a retry under a condition does not conflict with itself", unseen, 1),
+		retry("a retry of several events under a condition", unseen, 3),
 		{"data may be printed in another way", func(t *trial) {
 			v := unique()
 			e := event(v)
@@ -451,7 +462,7 @@ func reading() []check {
 		page("after {-1,-1}", func(r in, _ stored) { r.AfterPosition = none() }, 0, 1, 2, 3, 4, 5, 6),
 		page("from {0,0}", func(r in, _ stored) { r.FromPosition = &orisunpb.Position{} }, 0, 1, 2, 3, 4, 5, 6),
 		page("after the last", func(r in, s stored) { r.AfterPosition = s[6].GetPosition() }),
-		page("criteria are joined by or", func(r in, s stored) {
+		page("criteria are joined by or", func(r in, _ stored) {
 			r.Query.Criteria = append([]*orisunpb.Criterion{tagged("v", unique())}, r.Query.Criteria...)
 		}, 0, 1, 2, 3, 4, 5, 6),
 		page("an event that two criteria match comes once", func(r in, _ stored) {
@@ -532,7 +543,6 @@ func latestChecks() []check {
 }
 
 func subscriptions() []check {
-	type in = *orisunpb.CatchUpSubscribeToEventStoreRequest
 	query := func(v string) *orisunpb.Query {
 		return &orisunpb.Query{Criteria: []*orisunpb.Criterion{tagged("v", v)}}
 	}
@@ -543,7 +553,7 @@ func subscriptions() []check {
 			t.save(nil, all...)
 			t.wantIDs(
 				"the stream",
-				idsOf(t.follow(20, in(&orisunpb.CatchUpSubscribeToEventStoreRequest{AfterPosition: none(), Query: query(v)}), nil)),
+				idsOf(t.follow(20, &orisunpb.CatchUpSubscribeToEventStoreRequest{AfterPosition: none(), Query: query(v)}, nil)),
 				savedIDs(all),
 			)
 		}},

@@ -112,15 +112,19 @@ func report(out io.Writer, results []result, asJSON bool) (failed int, err error
 		return failed, encoder.Encode(map[string]any{"checks": len(results), "failed": failed, "results": results})
 	}
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	var text strings.Builder
 	for _, r := range results {
 		verdict := "ok"
 		if !r.Passed {
 			verdict = "FAILED"
 		}
-		fmt.Fprintf(table, "%s\t%s\t%s\n", verdict, r.Section, r.Name)
+		fmt.Fprintf(&text, "%s\t%s\t%s\n", verdict, r.Section, r.Name)
 		for _, e := range r.Errors {
-			fmt.Fprintf(table, "\t\t  %s\n", strings.ReplaceAll(e, "\n", " "))
+			fmt.Fprintf(&text, "\t\t  %s\n", strings.ReplaceAll(e, "\n", " "))
 		}
+	}
+	if _, err := io.WriteString(table, text.String()); err != nil {
+		return failed, err
 	}
 	if err := table.Flush(); err != nil {
 		return failed, err

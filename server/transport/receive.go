@@ -33,9 +33,10 @@ type messageHead struct {
 }
 
 const (
-	// MessageHeadSize is the size of a message's head, CompressedFlag the flag in it that says that the message is compressed.
+	// MessageHeadSize is the size of a message's head in bytes.
 	MessageHeadSize = 5
-	CompressedFlag  = 1
+	// CompressedFlag is the flag in it that says that the message is compressed.
+	CompressedFlag = 1
 )
 
 // receive receives the only request of a call.
