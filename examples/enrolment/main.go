@@ -79,11 +79,11 @@ func enrol(ctx context.Context, c *client.Client, boundary, course, student stri
 
 // offer offers a course once.
 func offer(ctx context.Context, c *client.Client, boundary, course string, places int) error {
-	new := client.IfUnchanged(client.Any(client.Where("course", course)), client.Position{})
+	unused := client.IfUnchanged(client.Any(client.Where("course", course)), client.Position{})
 	_, err := c.Save(
 		ctx,
 		boundary,
-		new,
+		unused,
 		client.NewEvent{Type: "CourseOffered", Data: event{Course: course, Places: places}},
 	)
 	return err

@@ -44,9 +44,10 @@ func fold(state *balances, e client.Event) error {
 	if *state == nil {
 		*state = balances{}
 	}
-	if e.Type == "AccountOpened" {
+	switch e.Type {
+	case "AccountOpened":
 		(*state)[data.Account] += data.Balance
-	} else if e.Type == "MoneyTransferred" {
+	case "MoneyTransferred":
 		(*state)[data.From] -= data.Amount
 		(*state)[data.To] += data.Amount
 	}
