@@ -31,8 +31,8 @@ Throughput counts what ended within the window after the warm-up. Latency counts
 what was due within it; with --rate requests are due at fixed times and latency
 counts from there, so that a server that stalls cannot hide it.
 
-The exit code is 1 when a request failed. A conflict in the workloads hot, decide
-and transfer is no failure.`,
+The exit code is 1 when a request failed. A conflict in the workloads hot,
+decide and transfer is no failure.`,
 		Example: `  orisun bench
   orisun bench --workload append-1,read-10 --clients 16 --create-index \
     --pg postgres://postgres:postgres@localhost:5434/orisun
