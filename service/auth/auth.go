@@ -1,34 +1,39 @@
-// Package auth says who calls and what they may do.
+// Package auth identifies callers and authorizes their calls.
 //
-// # Who calls
+// # Authentication
 //
-// A caller shows a password (metadata "authorization: Basic base64(username:password)") or, in its place, the token of an earlier answer
-// (metadata "x-auth-token"). Of both, a valid token wins; a token that is forged, expired or revoked counts as none, and the password
-// decides. Only the first value of each is looked at, so that a call is one guess.
+// A caller sends a password (metadata "authorization: Basic base64(username:password)") or the token of an earlier
+// answer (metadata "x-auth-token"). If both are sent, a valid token takes precedence. A token that is forged, expired
+// or revoked is ignored, and the password decides. Only the first value of each is read, so that a call is one guess.
 //
-// Every answer to an authenticated call, errors included, carries a token in its header: on a stream it goes out with the header, that is
-// with the first message if the handler does not send it earlier. A token in its first half of life comes back as it is,
-// later a fresh one takes its place: who calls at least once in half a lifetime never sends the password again (token.go).
+// Every answer to an authenticated call, errors included, carries a token in its header. A stream sends its header with
+// the first message, unless the handler sends it earlier. A token in the first half of its life is returned unchanged.
+// After that a fresh one replaces it. A client that calls at least once in half a lifetime therefore sends its password
+// only once (token.go).
 //
-// A caller without either is UNAUTHENTICATED, with one text for all cases: it never tells a wrong username from a wrong password. The
-// health and reflection services are open to everybody.
+// A caller without valid credentials gets UNAUTHENTICATED with the same text in all cases: it does not reveal whether
+// the username or the password was wrong. The health and reflection services need no credentials.
 //
-// # What they may do
+// # Authorization
 //
-// rights.go has a row for every RPC, roles.go says which role has which right. Who lacks it gets PERMISSION_DENIED.
+// rights.go has a row for every RPC, and roles.go lists the rights of each role. A caller without the right gets
+// PERMISSION_DENIED.
 //
 // # How fast a change is in force
 //
-// The node keeps what it knows of users in memory and asks PostgreSQL whether anything changed before that knowledge is Trust old. So
-// whatever was committed is in force on every node after Trust, and an RPC that changes a user answers only then (Settle): at the next call
-// after its answer, the change holds everywhere. Nothing has to reach the other nodes for it, and no call waits for PostgreSQL as
-// long as that answers within half of Trust. It rests on clocks that run equally fast, not on clocks that agree.
+// The node caches what it reads of users. It checks with PostgreSQL whether anything changed before the cache is Trust
+// old. So every committed change is in force on every node after Trust. An RPC that changes a user answers only then
+// (Settle): the change holds everywhere at the next call after its answer. No message to the other nodes is needed, and
+// no call waits for PostgreSQL as long as that answers within half of Trust. This relies on clocks that run equally
+// fast, not on clocks that agree.
 //
 // # Failures
 //
-//   - PostgreSQL is away: calls wait for it, up to a minute, since a user may have been removed meanwhile; then they are UNAVAILABLE.
-//   - Somebody guesses passwords: wrong ones slow down their user and their address, which is refused with RESOURCE_EXHAUSTED before
-//     anything is hashed (guesses.go), and beyond what is held even before gRPC starts a call (tap.go). Tokens, and passwords that this node has found right before, go on as ever.
+//   - PostgreSQL is unavailable: calls wait for it for up to a minute, since a user may have been removed meanwhile.
+//     Then they fail with UNAVAILABLE.
+//   - A client guesses passwords: wrong ones slow down their user and their address. Further ones are refused with
+//     RESOURCE_EXHAUSTED before anything is hashed (guesses.go). When too many calls are held, they are refused even
+//     before gRPC starts a call (tap.go). Tokens, and passwords that this node verified before, are not slowed down.
 package auth
 
 import (
@@ -45,7 +50,7 @@ import (
 	"github.com/oexza/orisun/db"
 )
 
-// Identity is who calls.
+// Identity is the caller.
 type Identity struct {
 	UserID   string
 	Username string
@@ -55,7 +60,7 @@ type Identity struct {
 	grants grants
 }
 
-// Administers says whether the caller may administer a boundary: it has role admin, or admin:BOUNDARY.
+// Administers returns whether the caller may administer a boundary: it has role admin, or admin:BOUNDARY.
 func (i Identity) Administers(boundary string) bool {
 	return i.grants.admin || i.grants.scoped[boundary].index
 }
@@ -79,21 +84,22 @@ type Credentials struct {
 	Password string
 }
 
-// Directory is where users are kept. Its errors are gRPC statuses and go to callers as they are, but that State is UNAVAILABLE, which is waited out.
+// Directory is where users are stored. Its errors are gRPC statuses and are returned to callers unchanged. The
+// exception is State: its UNAVAILABLE is retried.
 type Directory interface {
-	// State tells whether anything that was read before is old.
+	// State returns a value that changes whenever anything that was read before may be old.
 	State(ctx context.Context) (db.OrisunAuthState, error)
-	// Keys are those under which tokens count, the latest one last; there is at least one.
+	// Keys returns the keys under which tokens are valid, the latest one last; there is at least one.
 	Keys(ctx context.Context) ([]db.OrisunTokenKey, error)
-	// Login returns the user with this id or, where that is empty, with this username; nil when there is none.
+	// Login returns the user with this id or, if that is empty, with this username; nil if there is none.
 	Login(ctx context.Context, userID, username string) (*db.OrisunLogin, error)
 }
 
-// errUnauthenticated is the one answer to missing and to wrong credentials.
+// errUnauthenticated is the only answer to missing and to wrong credentials.
 var errUnauthenticated = status.Error(codes.Unauthenticated, "credentials are missing, wrong or expired: "+
 	"send metadata 'authorization: Basic base64(username:password)', or the 'x-auth-token' of an earlier answer")
 
-// unauthenticated is that answer, with what only the log is told.
+// unauthenticated is errUnauthenticated with a cause, which only the log gets.
 type unauthenticated struct{ cause error }
 
 func (unauthenticated) Error() string { return status.Convert(errUnauthenticated).Message() }
@@ -104,7 +110,7 @@ func (unauthenticated) GRPCStatus() *status.Status { return status.Convert(errUn
 // Unwrap is the cause, for the log.
 func (u unauthenticated) Unwrap() error { return u.cause }
 
-// Authenticator finds out who calls and whether they may. It is safe for concurrent use.
+// Authenticator identifies callers and checks their rights. It is safe for concurrent use.
 type Authenticator struct {
 	directory     Directory
 	adminBoundary string
@@ -115,8 +121,8 @@ type Authenticator struct {
 	passwords     *passwords
 }
 
-// New returns an Authenticator for the users of a directory. A token is valid for ttl from its issue; ttl is positive. Events of
-// adminBoundary are written by RPCs about users alone, and read by admins alone.
+// New returns an Authenticator for the users of a directory. A token is valid for ttl, which is positive, from its
+// issue. Events of adminBoundary are written only by RPCs about users, and read only by admins.
 func New(directory Directory, adminBoundary string, ttl time.Duration) (*Authenticator, error) {
 	if ttl <= 0 {
 		return nil, fmt.Errorf("tokens that are valid for %s are never valid: the time has to be positive", ttl)
@@ -136,11 +142,11 @@ func New(directory Directory, adminBoundary string, ttl time.Duration) (*Authent
 	}, nil
 }
 
-// TrustCertificates lets a verified client certificate stand for a user in calls that have neither a token nor a password. Call it before the
-// first call comes.
+// TrustCertificates lets a verified client certificate stand for a user in calls that have neither a token nor a
+// password. Call it before the first call comes.
 func (a *Authenticator) TrustCertificates(mapping CertificateMapping) { a.certificates = mapping }
 
-// Settle returns when what was committed before the call is in force on every node.
+// Settle returns when everything that was committed before the call is in force on every node.
 func (a *Authenticator) Settle(ctx context.Context) error {
 	timer := time.NewTimer(Trust)
 	defer timer.Stop()
@@ -152,8 +158,8 @@ func (a *Authenticator) Settle(ctx context.Context) error {
 	}
 }
 
-// authenticate returns who calls, by a token or by the value of an authorization header (either may be empty), and the token for the
-// answer. The address is where from.
+// authenticate returns the caller, found by a token or by the value of an authorization header (either may be empty),
+// and the token for the answer. The address is the caller's.
 func (a *Authenticator) authenticate(ctx context.Context, token, authorization, address string) (caller Identity, answer string, err error) {
 	if token == "" && authorization == "" && a.certificates == CertificateOff {
 		return Identity{}, "", errUnauthenticated
@@ -197,7 +203,7 @@ func (a *Authenticator) authenticate(ctx context.Context, token, authorization, 
 	return user.identity, ring.issue(user, now), nil
 }
 
-// byCertificate returns whom the connection's client certificate stands for.
+// byCertificate returns the user that the connection's client certificate names.
 func (a *Authenticator) byCertificate(ctx context.Context, version int64) (*user, error) {
 	name, err := CertificateUser(ctx, a.certificates)
 	if err != nil {
@@ -213,11 +219,12 @@ func (a *Authenticator) byCertificate(ctx context.Context, version int64) (*user
 	return user, err
 }
 
-// logIn returns whose credentials these are. What was found right before is not hashed again.
+// logIn returns the user of these credentials. Credentials that were verified before are not hashed again.
 func (a *Authenticator) logIn(ctx context.Context, version int64, given Credentials, address string) (*user, error) {
 	mac := a.passwords.mac(given)
 	if user := a.users.named(given.Username); user != nil && user.hasShown(mac) {
-		// Only now: looking up those who are known would tell by its time who is.
+		// Users are looked up only for credentials that were verified before: otherwise the time of the lookup would
+		// reveal which users are cached.
 		user, err := a.users.byName(ctx, version, given.Username)
 		if err != nil {
 			return nil, err
@@ -233,9 +240,9 @@ func (a *Authenticator) logIn(ctx context.Context, version int64, given Credenti
 	return a.users.remember(login, version, mac), nil
 }
 
-// Verify returns whose credentials these are, all changes that are settled included, and hashes them though they were found right before. The error is
-// UNAUTHENTICATED for a wrong username or password, and RESOURCE_EXHAUSTED with how long to wait where too many wrong ones came for this user or from
-// the caller's address.
+// Verify returns the user of these credentials, with all settled changes. It hashes them even if they were verified
+// before. The error is UNAUTHENTICATED for a wrong username or password. It is RESOURCE_EXHAUSTED, with how long to
+// wait, if too many wrong ones came for this user or from the caller's address.
 func (a *Authenticator) Verify(ctx context.Context, given Credentials) (*db.OrisunLogin, error) {
 	state, err := a.state.get(ctx)
 	if err != nil {
@@ -244,8 +251,8 @@ func (a *Authenticator) Verify(ctx context.Context, given Credentials) (*db.Oris
 	return a.passwords.verify(ctx, state.Version, given, addressOf(ctx))
 }
 
-// LogIn returns whose credentials these are, for those who come by another way than gRPC. The error is as Verify's, or UNAVAILABLE while
-// PostgreSQL is away and ctx ends.
+// LogIn returns the user of these credentials for callers that do not use gRPC. The error is as Verify's, or
+// UNAVAILABLE if ctx ends while PostgreSQL is unavailable.
 func (a *Authenticator) LogIn(ctx context.Context, given Credentials, from net.Addr) (Identity, error) {
 	state, err := a.state.get(ctx)
 	if err != nil {
@@ -258,8 +265,8 @@ func (a *Authenticator) LogIn(ctx context.Context, given Credentials, from net.A
 	return user.identity, nil
 }
 
-// Authenticate returns who calls by another way than gRPC, by a token or by the value of an authorization header;
-// either may be empty. The errors are LogIn's.
+// Authenticate returns the caller for calls that do not use gRPC, by a token or by the value of an authorization
+// header; either may be empty. The errors are LogIn's.
 func (a *Authenticator) Authenticate(ctx context.Context, token, authorization string, from net.Addr) (Identity, error) {
 	caller, _, err := a.authenticate(ctx, token, authorization, hostOf(from))
 	return caller, err
@@ -280,7 +287,8 @@ func (a *Authenticator) Remembers(token, authorization string) bool {
 	return user != nil && user.hasShown(a.passwords.mac(given))
 }
 
-// IsCurrent returns nil where a caller who was let in before would be let in again, and may do the same; UNAUTHENTICATED where it would not.
+// IsCurrent returns nil if a caller that was authenticated before would be authenticated again with the same rights. It
+// returns UNAUTHENTICATED otherwise.
 func (a *Authenticator) IsCurrent(ctx context.Context, caller Identity) error {
 	state, err := a.state.get(ctx)
 	if err != nil {
@@ -296,8 +304,8 @@ func (a *Authenticator) IsCurrent(ctx context.Context, caller Identity) error {
 	return nil
 }
 
-// parseBasic reads the value of an authorization header as RFC 7617 writes it: the scheme in any case, and everything after the first
-// colon is the password.
+// parseBasic reads the value of an authorization header as RFC 7617 writes it: the scheme in any case, and everything
+// after the first colon is the password.
 func parseBasic(authorization string) (Credentials, bool) {
 	scheme, encoded, _ := strings.Cut(authorization, " ")
 	if !strings.EqualFold(scheme, "Basic") {

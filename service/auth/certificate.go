@@ -12,9 +12,9 @@ import (
 // CertificateMapping says which part of a client certificate is a username.
 type CertificateMapping string
 
-// The mappings. Whatever the mapping, only a certificate that the server verified against its authorities counts.
+// The mappings. Only a certificate that the server verified against its authorities is used, whatever the mapping.
 const (
-	// CertificateOff: a certificate lets a client connect and says nothing about who calls.
+	// CertificateOff: a certificate lets a client connect, but does not identify the caller.
 	CertificateOff CertificateMapping = "off"
 	// CertificateCN: the common name of its subject.
 	CertificateCN CertificateMapping = "cn"
@@ -25,8 +25,8 @@ const (
 // ErrNoCertificateUser says that a call's connection has no client certificate that names exactly one user.
 var ErrNoCertificateUser = errors.New("the client certificate names no user")
 
-// CertificateUser is the username in the certificate of the connection on which a call came. The error, for the log, says why there is
-// none (ErrNoCertificateUser); a certificate with several names is refused rather than guessed at.
+// CertificateUser is the username in the client certificate of a call's connection. The error, for the log, is the
+// reason why there is none (ErrNoCertificateUser). A certificate with several names is refused.
 func CertificateUser(ctx context.Context, mapping CertificateMapping) (string, error) {
 	caller, _ := peer.FromContext(ctx)
 	if caller == nil {

@@ -17,16 +17,17 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 )
 
-// How many wrong passwords are taken at once, and then in the long run: for one user 17,000 a day, which finds no password that is not on a
-// list. An address may stand for many people behind one gateway. Whoever guesses at a user must not keep that user out: when a user has had too
-// many wrong ones, an address that has not shown one for it within the last minute still has a try.
+// The limits on wrong passwords: the burst, and the long-term rate. A user gets 17,000 a day, which finds only
+// passwords that are on a list. An address may stand for many people behind one gateway. An attacker must not lock a
+// user out: when a user has had too many wrong passwords, an address without a wrong one for it in the last minute
+// still has one try.
 const (
 	userBurst    = 10
 	addressBurst = 50
 	pairBurst    = 1
 
-	// holdFor is how long a login that would be refused is held before it is, so that who guesses in a loop turns slowly. It needs a goroutine and
-	// no processor. maxHeld bounds how many are; further ones are refused at once.
+	// holdFor is how long a login that will be refused is held, which slows down clients that guess in a loop. Holding
+	// needs a goroutine and no processor. maxHeld bounds how many are held; further ones are refused at once.
 	holdFor = time.Second
 	maxHeld = 256
 )
@@ -37,8 +38,8 @@ var (
 	pairRate    = rate.Every(time.Minute)
 )
 
-// limiters slow down what they are for. Memory is fixed: names are hashed, with a seed that nobody knows, to a fixed number of limiters, so two of
-// them may share one, and many new ones push no old one out.
+// limiters are rate limiters by name. Memory is fixed: names are hashed, with a secret seed, to a fixed number of
+// limiters. Two names may share a limiter, and many new names cannot evict an old one.
 type limiters struct {
 	seed maphash.Seed
 	all  []*rate.Limiter
@@ -56,7 +57,8 @@ func (l limiters) of(name string) *rate.Limiter {
 	return l.all[maphash.String(l.seed, name)%uint64(len(l.all))]
 }
 
-// guesses slows wrong passwords down, per user and per address. Right ones cost nothing. All of it takes two megabytes.
+// guesses limits the rate of wrong passwords, per user and per address. Right ones cost nothing. It takes two
+// megabytes.
 type guesses struct {
 	users, addresses, pairs limiters
 	held                    chan struct{}
@@ -74,7 +76,8 @@ func newGuesses() *guesses {
 // pair names a user at an address, which has no line breaks.
 func pair(address, username string) string { return address + "\n" + username }
 
-// admit returns at once what check does when that is nil, else later, looking again: RESOURCE_EXHAUSTED, or the context's end as a status.
+// admit returns at once if check returns nil. Otherwise it holds the login and checks again later. Its error is
+// RESOURCE_EXHAUSTED, or the context's end as a status.
 func (g *guesses) admit(ctx context.Context, address, username string) error {
 	err := g.check(address, username)
 	if err == nil {
@@ -96,7 +99,7 @@ func (g *guesses) admit(ctx context.Context, address, username string) error {
 	}
 }
 
-// check returns RESOURCE_EXHAUSTED where another wrong password would be one too many.
+// check returns RESOURCE_EXHAUSTED if another wrong password would exceed a limit.
 func (g *guesses) check(address, username string) error {
 	if wait := g.wait(address, username); wait > 0 {
 		return tooManyWrong(wait)
@@ -114,7 +117,7 @@ func (g *guesses) wait(address, username string) time.Duration {
 	return max(missing(g.addresses.of(address), now), ofUser)
 }
 
-// isFull tells whether admit would not hold a login but refuse it at once.
+// isFull returns whether admit would refuse a login at once instead of holding it.
 func (g *guesses) isFull() bool { return len(g.held) == cap(g.held) }
 
 // wrong notes a wrong password.
@@ -125,7 +128,7 @@ func (g *guesses) wrong(address, username string) {
 	g.pairs.of(pair(address, username)).AllowN(now, 1)
 }
 
-// missing is how long a limiter takes until it has one again.
+// missing is how long a limiter takes until it has a token again.
 func missing(limiter *rate.Limiter, now time.Time) time.Duration {
 	lacks := 1 - limiter.TokensAt(now)
 	if lacks <= 0 {
@@ -148,7 +151,7 @@ func tooManyLogins(why string, wait time.Duration) error {
 	return s.Err()
 }
 
-// addressOf is whose wrong passwords are counted together.
+// addressOf is the address by which a caller's wrong passwords are counted.
 func addressOf(ctx context.Context) string {
 	caller, ok := peer.FromContext(ctx)
 	if !ok {

@@ -16,8 +16,8 @@ const (
 	authorizationHeader = "authorization"
 )
 
-// Admit returns a context with the caller's identity, for a call whose request is not received yet, and puts the token into the header of the
-// answer. Once the request is there, Authorize says whether the caller may make it.
+// Admit returns a context with the caller's identity, for a call whose request is not received yet, and puts the token
+// into the header of the answer. Authorize checks the caller's right once the request is there.
 func (a *Authenticator) Admit(ctx context.Context, method string) (context.Context, error) {
 	if IsOpen(method) {
 		return ctx, nil
@@ -32,7 +32,8 @@ func (a *Authenticator) Admit(ctx context.Context, method string) (context.Conte
 	return NewContext(ctx, caller), nil
 }
 
-// Authorize returns nil where the caller of a context may make this request, else PERMISSION_DENIED with the right that is missing.
+// Authorize returns nil if the caller of a context may make this request, else PERMISSION_DENIED with the missing
+// right.
 func (a *Authenticator) Authorize(ctx context.Context, method string, request any) error {
 	if IsOpen(method) {
 		return nil
@@ -44,7 +45,8 @@ func (a *Authenticator) Authorize(ctx context.Context, method string, request an
 	return a.authorize(caller, method, request)
 }
 
-// UnaryInterceptor is a grpc.UnaryServerInterceptor that does both, for a server that receives requests before it looks at the caller.
+// UnaryInterceptor is a grpc.UnaryServerInterceptor that calls Admit and Authorize, for a server that receives requests
+// before it authenticates the caller.
 func (a *Authenticator) UnaryInterceptor(ctx context.Context, request any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
 	ctx, err := a.Admit(ctx, info.FullMethod)
 	if err != nil {
@@ -56,7 +58,8 @@ func (a *Authenticator) UnaryInterceptor(ctx context.Context, request any, info 
 	return handler(ctx, request)
 }
 
-// AdmitHTTP returns a context with the identity of who makes a request by HTTP, whose address and certificate are the context's peer.
+// AdmitHTTP returns a context with the identity of the caller of an HTTP request. The context's peer has the caller's
+// address and certificate.
 func (a *Authenticator) AdmitHTTP(ctx context.Context, method string, header http.Header) (context.Context, error) {
 	if IsOpen(method) {
 		return ctx, nil
@@ -76,9 +79,9 @@ func CallerOf(ctx context.Context) string {
 	return "address " + addressOf(ctx)
 }
 
-// StreamInterceptor is a grpc.StreamServerInterceptor that lets authenticated callers do what they may, with their identity in the context. The
-// boundary stands in the first message, and whether the caller still may is looked at before each message that goes out: a
-// subscription ends with its user, its password or its roles.
+// StreamInterceptor is a grpc.StreamServerInterceptor that authenticates and authorizes callers, and puts their
+// identity into the context. The first message names the boundary. The caller's right is checked again before each
+// outgoing message: a subscription ends when its user is deleted or gets another password or other roles.
 func (a *Authenticator) StreamInterceptor(service any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
 	if IsOpen(info.FullMethod) {
 		return handler(service, stream)
@@ -95,7 +98,7 @@ func (a *Authenticator) StreamInterceptor(service any, stream grpc.ServerStream,
 	})
 }
 
-// unsent is the error of a header that could not be set: for a caller that is gone, that it is gone.
+// unsent is the error of a header that could not be set. If the caller is gone, it is the end of the context.
 func unsent(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return status.FromContextError(ctx.Err()).Err()
@@ -121,7 +124,7 @@ func (s *authorizedStream) RecvMsg(message any) error {
 	return s.auth.authorize(s.caller, s.method, message)
 }
 
-// SendMsg refuses what would go to a caller who was let in and may not any more.
+// SendMsg refuses messages to a caller that lost its right since the call began.
 func (s *authorizedStream) SendMsg(message any) error {
 	if err := s.auth.IsCurrent(s.ctx, s.caller); err != nil {
 		return err
@@ -129,12 +132,12 @@ func (s *authorizedStream) SendMsg(message any) error {
 	return s.ServerStream.SendMsg(message)
 }
 
-// IsOpen tells whether a method needs no credentials.
+// IsOpen returns whether a method needs no credentials.
 func IsOpen(fullMethod string) bool {
 	return strings.HasPrefix(fullMethod, "/grpc.health.v1.Health/") || strings.HasPrefix(fullMethod, "/grpc.reflection.")
 }
 
-// fromMetadata returns who calls and the header of the answer.
+// fromMetadata returns the caller and the header of the answer.
 func (a *Authenticator) fromMetadata(ctx context.Context) (Identity, metadata.MD, error) {
 	caller, token, err := a.authenticate(ctx, first(ctx, tokenHeader), first(ctx, authorizationHeader), addressOf(ctx))
 	if err != nil {

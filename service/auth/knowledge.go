@@ -14,16 +14,17 @@ import (
 )
 
 const (
-	// Trust is how long a node acts on what it knows of users without asking PostgreSQL whether it still holds. It is what deleting a user
-	// or changing a password takes at least, and makes at most ten questions a second on a busy node, none on an idle one.
+	// Trust is how long a node relies on its cached state of users before it reads the state again. Deleting a user or
+	// changing a password takes at least that long. A busy node makes at most ten such queries a second, an idle one
+	// none.
 	Trust = 200 * time.Millisecond
-	// askLimit is when a question that PostgreSQL does not answer counts as failed.
+	// askLimit is the timeout of a query for the state.
 	askLimit = 5 * time.Second
-	// outageLimit is how long a call waits while PostgreSQL is away: as long as a save does.
+	// outageLimit is how long a call waits while PostgreSQL is unavailable: as long as a save does.
 	outageLimit = time.Minute
 )
 
-// knowledge is the latest state of the directory, at most Trust old.
+// knowledge caches the latest state of the directory, which is used while it is at most Trust old.
 type knowledge struct {
 	ask     func(context.Context) (db.OrisunAuthState, error)
 	latest  atomic.Pointer[known]
@@ -33,11 +34,11 @@ type knowledge struct {
 
 type known struct {
 	state db.OrisunAuthState
-	asked time.Time // before the question was put: all that was committed until then is in the answer
+	asked time.Time // before the query was sent: all that was committed until then is in the answer
 }
 
-// get answers at once where what is known is less than Trust old, and from half of Trust on has it renewed meanwhile. Else it waits for
-// PostgreSQL; its error is then a gRPC status.
+// get answers at once while the cached state is less than Trust old, and from half of Trust on renews it in the
+// background. Otherwise it waits for PostgreSQL; its error is then a gRPC status.
 func (k *knowledge) get(ctx context.Context) (db.OrisunAuthState, error) {
 	latest := k.latest.Load()
 	if latest == nil {
@@ -49,14 +50,14 @@ func (k *knowledge) get(ctx context.Context) (db.OrisunAuthState, error) {
 	case age >= Trust/2 && k.renewal.CompareAndSwap(false, true):
 		answer := k.renew()
 		go func() {
-			<-answer // a failure is that of the call that finds nothing it can trust
+			<-answer // its failure is reported by the next call that waits
 			k.renewal.Store(false)
 		}()
 	}
 	return latest.state, nil
 }
 
-// wait asks until there is an answer, as long as PostgreSQL is merely away.
+// wait queries until there is an answer, as long as PostgreSQL is only temporarily unavailable.
 func (k *knowledge) wait(ctx context.Context) (db.OrisunAuthState, error) {
 	var state db.OrisunAuthState
 	backoff := retry.WithMaxDuration(outageLimit, retry.WithCappedDuration(time.Second, retry.NewFibonacci(50*time.Millisecond)))
@@ -84,7 +85,7 @@ func (k *knowledge) wait(ctx context.Context) (db.OrisunAuthState, error) {
 	return state, err
 }
 
-// renew asks once for all who want to know at the same time. The answer is a *known.
+// renew runs one query for all concurrent callers. The answer is a *known.
 func (k *knowledge) renew() <-chan singleflight.Result {
 	return k.asking.DoChan("", func() (any, error) {
 		ctx, cancel := context.WithTimeout(context.Background(), askLimit)

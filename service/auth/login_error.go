@@ -7,10 +7,10 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// maxLoggedName is how much of a username that a caller sent is logged, in bytes.
+// maxLoggedName is the most bytes of a username from a client that are logged.
 const maxLoggedName = 256
 
-// loginError is the error of a failed login, and the user that the caller claimed to be. The caller sees the status alone.
+// loginError is the error of a failed login, with the username that the client sent. The client gets only the status.
 type loginError struct {
 	error
 	username string
@@ -29,7 +29,7 @@ func ofUser(err error, username string) error {
 	}
 }
 
-// GRPCStatus is what the caller sees.
+// GRPCStatus is what the caller gets.
 func (e loginError) GRPCStatus() *status.Status { return status.Convert(e.error) }
 
 // ClaimedUser is the username that was sent, for the log.

@@ -18,35 +18,36 @@ import (
 )
 
 const (
-	// MaxPassword is the longest password in bytes: bcrypt looks at no more.
+	// MaxPassword is the longest password in bytes: bcrypt reads no more.
 	MaxPassword = 72
 	// hashCost is bcrypt's, about 50 ms of one core in 2026.
 	hashCost = bcrypt.DefaultCost
-	// restFactor and maxRest are how long nothing is hashed after a wrong password, in times of what that took: so guesses, however many and from
-	// wherever, take a quarter of one core, and the last login in the queue has its turn after some six seconds.
+	// restFactor and maxRest are how long nothing is hashed after a wrong password; restFactor is a multiple of the
+	// time of the hash. So guesses, in any number and from any address, take a quarter of one core, and the last login
+	// in the queue is hashed after about six seconds.
 	restFactor = 3
 	maxRest    = 150 * time.Millisecond
-	// maxLogins is how many calls may wait for all that, those with the same credentials included.
+	// maxLogins is how many calls may wait for a verification, those with the same credentials included.
 	maxLogins = 1024
-	// loginLimit is when a login that is not through is given up.
+	// loginLimit is the timeout of a login.
 	loginLimit = 10 * time.Second
 )
 
-// Hash returns what is kept of a password of at most MaxPassword bytes.
+// Hash returns the hash to store for a password of at most MaxPassword bytes.
 func Hash(password string) (string, error) {
 	hash, err := bcrypt.GenerateFromPassword([]byte(password), hashCost)
 	return string(hash), err
 }
 
-// Matches tells whether a password is the one that a hash was made of. It takes as long as Hash does.
+// Matches returns whether a hash was made of this password. It takes as long as Hash does.
 func Matches(hash, password string) bool {
 	return len(password) <= MaxPassword && bcrypt.CompareHashAndPassword([]byte(hash), []byte(password)) == nil
 }
 
-// nobody is the hash for usernames that do not exist: they take as long as those that do.
+// nobody is the hash for usernames that do not exist: their logins take as long as those of existing users.
 var nobody = sync.OnceValues(func() (string, error) { return Hash(rand.Text()) })
 
-// mac stands for credentials in memory: nobody else, and no other process, can compute it from them or guess them by it.
+// mac stands for credentials in memory. No other process can compute it from credentials, or verify guesses with it.
 type mac [sha256.Size]byte
 
 // passwords verifies passwords, one at a time.
@@ -73,7 +74,8 @@ func (p *passwords) mac(given Credentials) (m mac) {
 	return m
 }
 
-// refuse returns the error of a login that verify would refuse at once, nil for those that it would look at or hold.
+// refuse returns the error of a login that verify would refuse at once. It returns nil for logins that verify would
+// check or hold.
 func (p *passwords) refuse(given Credentials, address string) error {
 	if wait := p.guesses.wait(address, given.Username); wait > 0 {
 		if p.guesses.isFull() {
@@ -87,14 +89,14 @@ func (p *passwords) refuse(given Credentials, address string) error {
 	return nil
 }
 
-// verify returns whose credentials these are, by what is no older than the version. Its error names the user, for the log.
+// verify returns the user of these credentials, read at the version or later. Its error names the user, for the log.
 func (p *passwords) verify(ctx context.Context, version int64, given Credentials, address string) (*db.OrisunLogin, error) {
 	login, err := p.share(ctx, version, given, address)
 	return login, ofUser(err, given.Username)
 }
 
-// share verifies credentials. Those that come several times at once, under the same version, are
-// verified once: an answer to who asked under an older one may be of a user who is gone, or had another password.
+// share verifies credentials. Concurrent logins with the same credentials and version share one verification.
+// Logins under different versions do not share one: the older answer may be of a deleted user, or of an old password.
 func (p *passwords) share(ctx context.Context, version int64, given Credentials, address string) (*db.OrisunLogin, error) {
 	if err := p.guesses.admit(ctx, address, given.Username); err != nil {
 		return nil, err
@@ -118,7 +120,7 @@ func (p *passwords) share(ctx context.Context, version int64, given Credentials,
 	}
 }
 
-// compare hashes when its turn comes. What it does, and how long it takes, is the same for a user who does not exist.
+// compare waits for its place and hashes. It does the same work, in the same time, for a user that does not exist.
 func (p *passwords) compare(ctx context.Context, given Credentials, address string) (*db.OrisunLogin, error) {
 	if !p.queue.join(address) {
 		return nil, tooManyWaiting()
@@ -131,7 +133,7 @@ func (p *passwords) compare(ctx context.Context, given Credentials, address stri
 	}
 	var rest time.Duration
 	defer func() { time.AfterFunc(rest, func() { <-p.turn }) }()
-	// Others that waited as well may have been wrong.
+	// Other logins that waited may have had wrong passwords.
 	if err := p.guesses.check(address, given.Username); err != nil {
 		return nil, err
 	}

@@ -5,8 +5,8 @@ import "sync"
 // maxHashing is how many logins may wait to be hashed.
 const maxHashing = 32
 
-// queue is the logins that wait to be hashed, by the addresses they come from. Who has a place there takes another only while half of them are free:
-// so however many come from sixteen addresses, there is a place for who comes from elsewhere.
+// queue is the logins that wait to be hashed, by address. An address with a place gets another one only while half of
+// the places are free. So logins from sixteen addresses, however many, leave a place for another address.
 type queue struct {
 	mu      sync.Mutex
 	waiting int
@@ -15,7 +15,7 @@ type queue struct {
 
 func newQueue() *queue { return &queue{by: map[string]int{}} }
 
-// hasRoom tells whether join would succeed now.
+// hasRoom returns whether join would succeed now.
 func (q *queue) hasRoom(address string) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -29,7 +29,7 @@ func (q *queue) isOpen(address string) bool {
 	return q.waiting < maxHashing
 }
 
-// join takes a place, or tells that there is none. Each place that is taken has to be left.
+// join takes a place, and returns false if there is none. Each place that is taken has to be left.
 func (q *queue) join(address string) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()

@@ -12,8 +12,8 @@ import (
 	orisunpb "github.com/oexza/orisun/proto"
 )
 
-// Right is what an RPC needs. Read, Write and Index are given for a boundary; Inspect for a boundary or, where a request names none, for
-// the server.
+// Right is what an RPC needs. Read, Write and Index are granted for a boundary. Inspect is granted for a boundary or,
+// if a request names none, for the server.
 type Right string
 
 // The rights, as errors name them.
@@ -26,7 +26,7 @@ const (
 	Administer Right = "administer users and boundaries"
 )
 
-// rights has a row for every RPC of ours: an RPC without one is refused. What boundary it is about, boundaryOf says.
+// rights has a row for every RPC of Orisun: an RPC without one is refused. boundaryOf finds the RPC's boundary.
 var rights = map[string]Right{
 	"/orisun.EventStore/Ping":                     Anyone,
 	"/orisun.EventStore/GetServerInfo":            Anyone,
@@ -67,7 +67,7 @@ func RightOf(method string) (right Right, found bool) {
 // RolesWith lists the roles that hold a right in a boundary which is not the admin's, called BOUNDARY.
 func RolesWith(right Right) []string { return holders(right, "BOUNDARY", "") }
 
-// boundaryOf is the boundary that a request names; "" where it names none.
+// boundaryOf is the boundary that a request names; "" if it names none.
 func boundaryOf(request any) string {
 	switch request := request.(type) {
 	case *orisunpb.ExplainRequest:
@@ -81,7 +81,7 @@ func boundaryOf(request any) string {
 	}
 }
 
-// authorize returns nil where the caller may make this call, else PERMISSION_DENIED with the right that is missing.
+// authorize returns nil if the caller may make this call, else PERMISSION_DENIED with the missing right.
 func (a *Authenticator) authorize(caller Identity, method string, request any) error {
 	right, found := rights[method]
 	if !found {
@@ -90,7 +90,8 @@ func (a *Authenticator) authorize(caller Identity, method string, request any) e
 	return a.May(caller, right, boundaryOf(request))
 }
 
-// May returns nil where the caller has a right in a boundary (of the server where that is empty), else PERMISSION_DENIED with the right that is missing.
+// May returns nil if the caller has a right in a boundary, or of the server if boundary is empty. Otherwise it returns
+// PERMISSION_DENIED with the missing right.
 func (a *Authenticator) May(caller Identity, right Right, boundary string) error {
 	if caller.grants.allow(right, boundary, a.adminBoundary) {
 		return nil
@@ -121,7 +122,7 @@ func (a *Authenticator) denied(caller Identity, right Right, boundary string) er
 	return s.Err()
 }
 
-// Own returns the caller where it is the user with this id, else PERMISSION_DENIED.
+// Own returns the caller if it is the user with this id, else PERMISSION_DENIED.
 func Own(ctx context.Context, userID string) (Identity, error) {
 	caller, ok := FromContext(ctx)
 	if !ok || caller.UserID != userID {
@@ -130,7 +131,7 @@ func Own(ctx context.Context, userID string) (Identity, error) {
 	return caller, nil
 }
 
-// OwnOrAdmin returns nil where the caller has this username or is an admin, else PERMISSION_DENIED.
+// OwnOrAdmin returns nil if the caller has this username or is an admin, else PERMISSION_DENIED.
 func OwnOrAdmin(ctx context.Context, username string) error {
 	caller, ok := FromContext(ctx)
 	if !ok || caller.Username != username && !caller.grants.admin {

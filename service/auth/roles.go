@@ -7,15 +7,15 @@ import (
 	"strings"
 )
 
-// The roles without a boundary. RoleAdmin may do everything that anybody may; RoleOperations inspects and reads every boundary, and saves
-// in every one but the admin's; RoleUser saves and reads every boundary but the admin's.
+// The roles without a boundary. RoleAdmin has every right. RoleOperations inspects and reads every boundary, and saves
+// in every one but the admin's. RoleUser saves and reads every boundary but the admin's.
 const (
 	RoleAdmin      = "admin"
 	RoleOperations = "operations"
 	RoleUser       = "user"
 )
 
-// The roles in one boundary, before a colon and its name. They count for nothing in the admin boundary.
+// The roles in one boundary, before a colon and its name. They grant nothing in the admin boundary.
 const (
 	scopeRead  = "read"
 	scopeWrite = "write"
@@ -27,8 +27,8 @@ const maxBoundary = 26
 
 var boundaryName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_-]*$`)
 
-// ParseRole returns a role as it is kept: in lower case, but for the name of a boundary, since "Orders" and "orders" are two. The
-// boundary need not exist yet. The error says what roles there are.
+// ParseRole returns a role as it is stored. It is in lower case, except for the name of a boundary, since "Orders" and
+// "orders" are two. The boundary need not exist yet. The error lists the roles that there are.
 func ParseRole(role string) (string, error) {
 	scope, boundary, scoped := strings.Cut(role, ":")
 	scope = strings.ToLower(scope)
@@ -44,7 +44,7 @@ func ParseRole(role string) (string, error) {
 	return "", fmt.Errorf("is %q: roles are admin, operations, user, and in one boundary read:BOUNDARY, write:BOUNDARY and admin:BOUNDARY", role)
 }
 
-// grants are what roles come to.
+// grants are the rights of a set of roles.
 type grants struct {
 	admin, operations, user bool
 	scoped                  map[string]scopes // by boundary
@@ -52,7 +52,7 @@ type grants struct {
 
 type scopes struct{ read, write, index bool }
 
-// grantsOf reads roles as ParseRole writes them. Others, which only psql could have saved, grant nothing.
+// grantsOf reads roles as ParseRole writes them. Other roles, which only psql could have saved, grant nothing.
 func grantsOf(roles []string) grants {
 	var g grants
 	for _, role := range roles {
@@ -76,7 +76,7 @@ func grantsOf(roles []string) grants {
 	return g
 }
 
-// allow tells whether the grants hold a right in a boundary.
+// allow returns whether the grants hold a right in a boundary.
 func (g grants) allow(right Right, boundary, adminBoundary string) bool {
 	isAdmins := boundary == adminBoundary
 	scoped := g.scoped[boundary]
@@ -97,7 +97,7 @@ func (g grants) allow(right Right, boundary, adminBoundary string) bool {
 	return false
 }
 
-// holders are the roles that hold a right in a boundary, or of the server where that is empty, for people.
+// holders lists the roles that hold a right in a boundary, or of the server if boundary is empty, for messages.
 func holders(right Right, boundary, adminBoundary string) (roles []string) {
 	candidates := []string{RoleAdmin, RoleOperations, RoleUser}
 	if boundary != "" {

@@ -8,8 +8,9 @@ import (
 	"google.golang.org/grpc/tap"
 )
 
-// Tap is a tap.ServerInHandle: it refuses guesses that would neither be tried nor held before gRPC starts a call for them, which costs a fraction
-// of what a call does. It asks nobody and waits for nothing, as gRPC demands; all that it lets pass the interceptors look at.
+// Tap is a tap.ServerInHandle. Before gRPC starts a call, it refuses guesses that would be neither tried nor held,
+// which costs a fraction of a call. It does no I/O and does not wait, as gRPC demands. The interceptors check all calls
+// that it lets through.
 func (a *Authenticator) Tap(ctx context.Context, call *tap.Info) (context.Context, error) {
 	if IsOpen(call.FullMethodName) {
 		return ctx, nil
@@ -21,7 +22,8 @@ func (a *Authenticator) Tap(ctx context.Context, call *tap.Info) (context.Contex
 	return ctx, ofUser(a.passwords.refuse(given, addressOf(ctx)), given.Username)
 }
 
-// mayBeKnown tells whether a token, or credentials, may be those of somebody whom this node knows; false only where they are not.
+// mayBeKnown returns false only if neither the token nor the credentials can belong to a user that this node has
+// cached.
 func (a *Authenticator) mayBeKnown(token string, given Credentials) bool {
 	if token != "" {
 		ring := a.keys.latest.Load()

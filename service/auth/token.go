@@ -21,14 +21,16 @@ import (
 var tokenEncoding = base64.RawURLEncoding.Strict()
 
 const (
-	// claimsSize is the number of the key, the nanoseconds since 1970 of the expiry, and the user's epoch, all big-endian.
+	// claimsSize is the size of the key's number, the expiry in nanoseconds since 1970 and the user's epoch, all
+	// big-endian.
 	claimsSize = 4 + 8 + 8
 	// maxToken bounds what is decoded. A user's id is 36 bytes, so that a token has 118 characters.
 	maxToken = 512
 )
 
-// claims are what a token says: base64url(key, expiry, epoch, user's id, HMAC-SHA256 of all that). It is valid while it has not
-// expired, the key is there, and the user exists and has the same epoch: neither its password nor its roles were changed.
+// claims are the content of a token: base64url(key, expiry, epoch, user's id, HMAC-SHA256 of all that). A token is
+// valid if it has not expired, its key exists, and its user exists and has the same epoch. The epoch changes with the
+// password and the roles.
 type claims struct {
 	key    int32
 	expiry time.Time
@@ -36,7 +38,7 @@ type claims struct {
 	userID string
 }
 
-// keys holds the keyring, which the database has.
+// keys caches the keyring, which is stored in the database.
 type keys struct {
 	ttl       time.Duration
 	directory Directory
@@ -47,11 +49,11 @@ type keys struct {
 // keyring opens tokens under any of its keys, and issues them under one.
 type keyring struct {
 	ttl      time.Duration
-	tokenKey int32 // the latest key's number, by the state under which this was read
+	tokenKey int32 // the latest key's number in the state for which this was read
 	signers  []*signer
 }
 
-// ring returns the keys that were there when the state said so.
+// ring returns the keys that existed in a state.
 func (k *keys) ring(ctx context.Context, tokenKey int32) (*keyring, error) {
 	if latest := k.latest.Load(); latest != nil && latest.tokenKey == tokenKey {
 		return latest, nil
@@ -76,7 +78,7 @@ func (k *keys) ring(ctx context.Context, tokenKey int32) (*keyring, error) {
 	}
 }
 
-// with returns a keyring of these keys, which remembers since when this node has each.
+// with returns a keyring of these keys, with the time since when this node has each.
 func (r *keyring) with(rows []db.OrisunTokenKey, ttl time.Duration, tokenKey int32, now time.Time) *keyring {
 	next := &keyring{ttl: ttl, tokenKey: tokenKey}
 	for _, row := range rows {
@@ -101,8 +103,8 @@ func (r *keyring) signer(number int32) *signer {
 	return nil
 }
 
-// current is the key to sign with: the latest one that all nodes know, which is so when this one has known it for Trust; before that the
-// earliest.
+// current is the key to sign with: the latest one that all nodes know. All nodes know a key when this node has known it
+// for Trust. If there is no such key, it is the earliest.
 func (r *keyring) current(now time.Time) *signer {
 	for i := len(r.signers) - 1; i > 0; i-- {
 		if now.Sub(r.signers[i].since) >= Trust {
@@ -119,8 +121,9 @@ type issued struct {
 	expiry time.Time
 }
 
-// issue returns a token that is valid for ttl, or for up to a hundredth of it less: for that long a user gets the same one again. Who shows a password with
-// every call then costs no signature, and its answers carry a header that HTTP/2 sends as one byte.
+// issue returns a token that is valid for ttl, or for up to a hundredth of it less: for that long a user gets the same
+// one again. A client that sends a password with every call then costs no signature, and HTTP/2 sends its answers'
+// header as one byte.
 func (r *keyring) issue(to *user, now time.Time) string {
 	s := r.current(now)
 	if last := to.issued.Load(); last != nil && last.signer == s && last.expiry.Sub(now) >= r.ttl-r.ttl/100 {
@@ -137,7 +140,7 @@ func (r *keyring) issue(to *user, now time.Time) string {
 	return next.token
 }
 
-// open returns what a token claims; false when it is not one of ours or expired.
+// open returns a token's claims; false if it was not issued by this server or has expired.
 func (r *keyring) open(token string, now time.Time) (claims, bool) {
 	if size := tokenEncoding.DecodedLen(len(token)); size < claimsSize+sha256.Size || size > maxToken {
 		return claims{}, false
@@ -164,7 +167,7 @@ func (r *keyring) open(token string, now time.Time) (claims, bool) {
 	return claimed, now.Before(claimed.expiry)
 }
 
-// fresh tells whether a token still has half of its life before it, under the key that is signed with now.
+// fresh returns whether a token has at least half of its life left and is signed with the current key.
 func (r *keyring) fresh(claimed claims, now time.Time) bool {
 	return claimed.expiry.Sub(now) >= r.ttl/2 && claimed.key == r.current(now).number
 }
@@ -173,7 +176,7 @@ func (r *keyring) fresh(claimed claims, now time.Time) bool {
 type signer struct {
 	*secret
 	number int32
-	since  time.Time // this node has known it since then
+	since  time.Time // since when this node has known the key
 }
 
 // secret is a key of HMAC-SHA256.

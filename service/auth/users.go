@@ -13,7 +13,7 @@ import (
 	"github.com/oexza/orisun/db"
 )
 
-// maxUsers bounds the users that are kept in memory, of about a kilobyte each. Beyond it all are forgotten and read again.
+// maxUsers is how many users are cached, of about a kilobyte each. Beyond it the whole cache is dropped and read again.
 const maxUsers = 10_000
 
 // user is a user as it was read under a version of the directory.
@@ -21,17 +21,17 @@ type user struct {
 	login    *db.OrisunLogin
 	identity Identity
 	version  int64
-	shown    atomic.Pointer[mac] // the credentials that were found right last
+	shown    atomic.Pointer[mac] // the credentials that were verified last
 	issued   atomic.Pointer[issued]
 }
 
-// hasShown tells whether these credentials were found right before, for the password that the user still has.
+// hasShown returns whether these credentials were verified before, for the user's present password.
 func (u *user) hasShown(given mac) bool {
 	shown := u.shown.Load()
 	return shown != nil && hmac.Equal(shown[:], given[:])
 }
 
-// users keeps those who called lately, so that a call costs no question to PostgreSQL. Who does not exist is never remembered.
+// users caches users that called lately, so that their calls need no query. Users that do not exist are never cached.
 type users struct {
 	directory Directory
 	reading   singleflight.Group
@@ -56,14 +56,14 @@ func (u *users) byID(ctx context.Context, version int64, userID string) (*user, 
 	return known, nil
 }
 
-// named returns the user who had this name when it called last; nil when there is none, or it did not.
+// named returns the cached user that had this name when it called last; nil if there is none.
 func (u *users) named(username string) *user {
 	u.mu.RLock()
 	defer u.mu.RUnlock()
 	return u.names[username]
 }
 
-// byName returns the user with this name if it called before; nil when there is none, or it did not.
+// byName returns the user with this name if it called before; nil if there is none or it did not.
 func (u *users) byName(ctx context.Context, version int64, username string) (*user, error) {
 	known := u.named(username)
 	if known == nil {
@@ -75,8 +75,8 @@ func (u *users) byName(ctx context.Context, version int64, username string) (*us
 	return known, nil
 }
 
-// read asks once for all who want to know the same at the same time, under the same version: an answer to who asked under an older one may
-// be older.
+// read runs one query for all concurrent callers that read the same user under the same version. Callers under
+// different versions do not share one: the older answer may be out of date.
 func (u *users) read(ctx context.Context, version int64, userID, username string) (*user, error) {
 	key := strconv.FormatInt(version, 10) + " " + userID + " " + username
 	answers := u.reading.DoChan(key, func() (any, error) {
@@ -101,14 +101,14 @@ func (u *users) read(ctx context.Context, version int64, userID, username string
 	}
 }
 
-// remember notes that a user has shown its credentials.
+// remember notes that a user has sent valid credentials.
 func (u *users) remember(login *db.OrisunLogin, version int64, shown mac) *user {
 	known := u.put(login, version)
 	known.shown.Store(&shown)
 	return known
 }
 
-// put keeps a user, and what it has shown and was issued as long as that is valid.
+// put caches a user. It retains the user's verified credentials and token as long as they are valid.
 func (u *users) put(login *db.OrisunLogin, version int64) *user {
 	known := &user{login: login, identity: identify(login), version: version}
 	u.mu.Lock()
@@ -126,7 +126,7 @@ func (u *users) put(login *db.OrisunLogin, version int64) *user {
 	return known
 }
 
-// forget drops a user who is gone.
+// forget drops a user that was deleted.
 func (u *users) forget(userID, username string) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
