@@ -6,7 +6,8 @@ import (
 	"time"
 )
 
-// Batcher collects the requests of concurrent calls into flushes, one at a time. Its methods are safe for concurrent use.
+// Batcher combines the requests of concurrent calls into flushes, one at a time. Its methods are safe for concurrent
+// use.
 type Batcher[Request, Result any] struct {
 	key     string
 	options Options[Request]
@@ -15,31 +16,31 @@ type Batcher[Request, Result any] struct {
 
 	mu      sync.Mutex
 	queue   queue[Request, Result]
-	busy    bool                    // somebody flushes; at rest the queue is empty
-	live    int                     // how many callers wait for what is being sent
-	cancel  context.CancelCauseFunc // ends the context of what is being sent
-	refusal error                   // what Do answers once the batcher is closed
+	busy    bool                    // a caller flushes; at rest the queue is empty
+	live    int                     // how many callers wait for the requests in the flush
+	cancel  context.CancelCauseFunc // ends the context of the flush
+	refusal error                   // what Do returns once the batcher is closed
 	cut     bool                    // Close stopped waiting
 	rest    chan struct{}           // closed when a closed batcher comes to rest; made by Close
 
-	// Whoever set busy has these to itself.
-	batch    []*call[Request, Result] // what was taken; answered ones are nil
-	woken    []*call[Request, Result] // answered under the mutex, told of it after
+	// The caller that set busy owns the following fields.
+	batch    []*call[Request, Result] // the calls of the flush; answered ones are nil
+	woken    []*call[Request, Result] // answered under the mutex, woken after it
 	requests []Request
-	failing  time.Time // since when failures are transient without a break
+	failing  time.Time // since when all failures have been transient
 	report   Flush
 	sent     int
 }
 
-// New makes a Batcher, at rest. flush gets 1 to MaxRequests requests and answers a result for each, in their order. It must
-// return soon after its context ended, must not keep batch once it has returned, and must bear that a request is sent
-// again after it failed.
+// New makes a Batcher, at rest. flush gets 1 to MaxRequests requests and returns a result for each, in their order. It
+// must return soon after its context has ended, and must not use batch after it has returned. Requests must be
+// idempotent: they are retried after failures.
 func New[Request, Result any](options Options[Request], flush func(ctx context.Context, batch []Request) ([]Result, error)) *Batcher[Request, Result] {
 	return &Batcher[Request, Result]{options: options.withDefaults(), flush: flush}
 }
 
-// Do has request flushed and answers its result. Errors: context.Cause(ctx) if ctx ends first (wrapped with the last
-// failure if the flush was being sent again), ErrQueueFull, ErrClosed, a *PanicError, or what the flush failed with.
+// Do has request flushed and returns its result. Errors: context.Cause(ctx) if ctx ends first (wrapped with the last
+// failure if the flush was retried), ErrQueueFull, ErrClosed, a *PanicError, or the error of the flush.
 func (b *Batcher[Request, Result]) Do(ctx context.Context, request Request) (Result, error) {
 	var none Result
 	c := b.newCall(ctx, request)
@@ -66,7 +67,7 @@ func (b *Batcher[Request, Result]) Do(ctx context.Context, request Request) (Res
 	return result, err
 }
 
-// enter queues the call, or makes it the batch of a batcher at rest, which its caller then has to run.
+// enter queues the call. If the batcher is at rest, the call becomes its batch, and the caller has to run it.
 func (b *Batcher[Request, Result]) enter(c *call[Request, Result]) (alone bool, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -86,7 +87,7 @@ func (b *Batcher[Request, Result]) enter(c *call[Request, Result]) (alone bool, 
 	}
 }
 
-// leave takes a caller away whose context has ended, and answers the error it gets. Who is answered already does not leave.
+// leave removes a call whose context has ended, and returns its error. A call that is answered already is not removed.
 func (b *Batcher[Request, Result]) leave(c *call[Request, Result]) (left bool, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

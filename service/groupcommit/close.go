@@ -5,9 +5,10 @@ import (
 	"fmt"
 )
 
-// Close refuses new calls with ErrClosed and waits until those queued and those being sent are answered. If ctx ends first,
-// it cuts: queued calls get ErrClosed, the context of the flush ends, nothing is sent again, and Close returns an error
-// that wraps context.Cause(ctx) without waiting for the flush to notice. It may be called again, and by many.
+// Close refuses new calls with ErrClosed and waits until queued and flushing calls are answered. If ctx ends first, it
+// cancels: queued calls get ErrClosed, the context of the flush ends and nothing is retried. Close then returns an
+// error that wraps context.Cause(ctx), without waiting for the flush. It may be called several times, also
+// concurrently.
 func (b *Batcher[Request, Result]) Close(ctx context.Context) error {
 	b.mu.Lock()
 	if b.refusal == nil {
@@ -34,7 +35,7 @@ func (b *Batcher[Request, Result]) Close(ctx context.Context) error {
 	return nil
 }
 
-// cutShort ends what is under way; it tells if anything was.
+// cutShort cancels the queued calls and the flush; it returns whether there were any.
 func (b *Batcher[Request, Result]) cutShort() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -53,7 +54,7 @@ func (b *Batcher[Request, Result]) cutShort() bool {
 	return true
 }
 
-// retire closes a batcher that is at rest, and tells if it was.
+// retire closes a batcher that is at rest, and returns whether it was.
 func (b *Batcher[Request, Result]) retire() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()

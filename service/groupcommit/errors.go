@@ -8,13 +8,14 @@ import (
 )
 
 var (
-	// ErrQueueFull says that MaxQueue or MaxQueueBytes is reached: nothing was done, try again after a flush or two.
+	// ErrQueueFull says that MaxQueue or MaxQueueBytes is reached. The request was not sent; try again after a flush or
+	// two.
 	ErrQueueFull = errors.New("groupcommit: the queue is full: try again later")
-	// ErrClosed says that Close was called. On its own: nothing was done. Wrapped in an error that tells a failure as well: the
-	// request was sent, and what became of it is unknown.
+	// ErrClosed says that Close was called. Alone, it means that the request was not sent. Wrapped in an error that
+	// also has a failure, it means that the request was sent and its outcome is unknown.
 	ErrClosed = errors.New("groupcommit: closed")
 
-	// errRetired says that a Group dropped this batcher while it was idle: nothing was done, the group has another one.
+	// errRetired says that a Group dropped this idle batcher. The request was not sent; the group has another batcher.
 	errRetired = errors.New("groupcommit: the batcher was dropped by its group")
 	// errAbandoned is for callers whose flush ended its goroutine instead of returning (runtime.Goexit).
 	errAbandoned = errors.New("groupcommit: the flush ended its goroutine without an answer")
@@ -39,7 +40,7 @@ func (e *PanicError) Unwrap() error {
 	return err
 }
 
-// endedError is for a caller whose context ended. last is the transient failure that kept it waiting, or nil.
+// endedError is for a caller whose context ended. last is the transient failure for which it waited, or nil.
 func endedError(ctx context.Context, last error) error {
 	if last == nil {
 		return context.Cause(ctx)
@@ -47,7 +48,8 @@ func endedError(ctx context.Context, last error) error {
 	return fmt.Errorf("%w while the flush was sent again; it failed last with: %w", context.Cause(ctx), last)
 }
 
-// cutError is for a caller whose flush Close did not wait for. last is the failure that left its outcome unknown, or nil.
+// cutError is for a caller for whose flush Close did not wait. last is the failure that left its outcome unknown, or
+// nil.
 func cutError(last error) error {
 	if last == nil {
 		return ErrClosed

@@ -8,15 +8,15 @@ import (
 	"time"
 )
 
-// The delay between two sendings of a batch that fails for transient reasons doubles from the first to the last of
-// these. 10 ms lets a dropped connection pass unnoticed; 250 ms asks a starting server four times a second.
+// The delay before a retry after a transient failure doubles from firstDelay to lastDelay. 10 ms hides a dropped
+// connection from callers; 250 ms is four attempts a second at a server that starts.
 const (
 	firstDelay = 10 * time.Millisecond
 	lastDelay  = 250 * time.Millisecond
 )
 
-// run flushes the batch and hands on, even if a function of the options panics or the flush ends its goroutine: then
-// callers without an answer are told so, instead of waiting for ever.
+// run flushes the batch and hands on, even if a function of the options panics or the flush ends its goroutine. In that
+// case callers without an answer get an error instead of waiting forever.
 func (b *Batcher[Request, Result]) run() {
 	defer b.handOn()
 	b.failing, b.sent = time.Time{}, 0
@@ -37,7 +37,7 @@ func (b *Batcher[Request, Result]) run() {
 	}
 }
 
-// handOn starts the next flush if somebody waits for one, else the batcher comes to rest.
+// handOn starts the next flush if calls are queued. Otherwise the batcher comes to rest.
 func (b *Batcher[Request, Result]) handOn() {
 	b.end(b.batch, func(_ int, c *call[Request, Result]) bool {
 		c.err = errAbandoned
@@ -56,7 +56,7 @@ func (b *Batcher[Request, Result]) handOn() {
 	}
 }
 
-// take moves what a flush may hold from the front of the queue to the batch: at least one call, if there is any.
+// take moves calls for one flush from the front of the queue to the batch: at least one, if there is any.
 func (b *Batcher[Request, Result]) take() bool {
 	b.batch = b.batch[:0]
 	items, bytes := 0, 0
@@ -73,7 +73,7 @@ func (b *Batcher[Request, Result]) take() bool {
 	return len(b.batch) > 0
 }
 
-// settle sends the piece of the batch until each of its calls is answered or gone.
+// settle flushes the piece of the batch until each of its calls is answered or gone.
 func (b *Batcher[Request, Result]) settle(piece []*call[Request, Result]) {
 	for delay := firstDelay; ; delay = min(2*delay, lastDelay) {
 		var ctx context.Context
@@ -145,7 +145,7 @@ func callers[Request, Result any](piece []*call[Request, Result]) iter.Seq2[cont
 	}
 }
 
-// endTransient leaves those in the piece that are to be sent again after the delay.
+// endTransient returns the calls of the piece that are retried after the delay.
 func (b *Batcher[Request, Result]) endTransient(piece []*call[Request, Result], err error, delay time.Duration) []*call[Request, Result] {
 	now := time.Now()
 	if b.failing.IsZero() {
@@ -165,7 +165,7 @@ func (b *Batcher[Request, Result]) endTransient(piece []*call[Request, Result], 
 	})
 }
 
-// pause waits for about the delay, as long as somebody waits for the piece.
+// pause waits for about the delay, as long as a caller waits for the piece.
 func (b *Batcher[Request, Result]) pause(piece []*call[Request, Result], delay time.Duration) []*call[Request, Result] {
 	ctx, piece := b.begin(piece)
 	if len(piece) == 0 {

@@ -6,12 +6,12 @@ import (
 	"sync"
 )
 
-// maxIdle is how many batchers a Group keeps before it looks for idle ones to drop. A batcher at rest is some hundred
-// bytes and the buffers of its largest batch; the number exists because keys may come from callers.
+// maxIdle is how many batchers a Group has before it drops idle ones. A batcher at rest takes some hundred bytes and
+// the buffers of its largest batch. There is a limit because keys may come from callers.
 const maxIdle = 1024
 
-// Group keeps a Batcher for each key, made when it is first needed: a slow key holds up no other. It holds more than 1,024
-// idle ones for no longer than until the next new key. Its methods are safe for concurrent use.
+// Group has a Batcher for each key, created on first use, so that a slow key does not delay others. It may have more
+// than 1,024 idle ones only until the next new key. Its methods are safe for concurrent use.
 type Group[Request, Result any] struct {
 	options Options[Request]
 	flush   func(ctx context.Context, key string, batch []Request) ([]Result, error)
@@ -22,8 +22,8 @@ type Group[Request, Result any] struct {
 	closed   bool
 }
 
-// NewGroup makes an empty Group. The options, the bound on the queue among them, hold for each key on its own; flush is that of
-// New, with the key whose requests it gets.
+// NewGroup makes an empty Group. The options, such as the bound on the queue, apply to each key separately. flush is
+// that of New, with the key whose requests it gets.
 func NewGroup[Request, Result any](options Options[Request], flush func(ctx context.Context, key string, batch []Request) ([]Result, error)) *Group[Request, Result] {
 	return &Group[Request, Result]{
 		options:  options,
@@ -33,7 +33,7 @@ func NewGroup[Request, Result any](options Options[Request], flush func(ctx cont
 	}
 }
 
-// Do is that of the key's Batcher, with its errors.
+// Do calls the Do of the key's Batcher, and has its errors.
 func (g *Group[Request, Result]) Do(ctx context.Context, key string, request Request) (Result, error) {
 	for {
 		b, err := g.batcher(key)
@@ -65,7 +65,7 @@ func (g *Group[Request, Result]) Close(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// Queued tells for each key how many requests wait behind the flush in flight.
+// Queued returns for each key how many requests wait behind the flush in flight.
 func (g *Group[Request, Result]) Queued() map[string]int {
 	g.mu.RLock()
 	defer g.mu.RUnlock()
@@ -102,8 +102,8 @@ func (g *Group[Request, Result]) batcher(key string) (*Batcher[Request, Result],
 	return b, nil
 }
 
-// sweep drops the batchers at rest. Where most are busy, the next sweep waits until their number has doubled, so that
-// sweeping costs a new key the same on average however many there are.
+// sweep drops the batchers at rest. If most are busy, the next sweep waits until their number has doubled. So the
+// average cost of sweeping per new key does not depend on their number.
 func (g *Group[Request, Result]) sweep() {
 	for key, b := range g.batchers {
 		if b.retire() {

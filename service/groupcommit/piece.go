@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// begin takes those out of the piece that wait no longer and opens a context that lasts as long as one of the others does.
+// begin removes calls that no longer wait from the piece, and opens a context that lasts as long as one of the others'.
 func (b *Batcher[Request, Result]) begin(piece []*call[Request, Result]) (context.Context, []*call[Request, Result]) {
 	b.mu.Lock()
 	piece = b.sift(piece, b.over)
@@ -22,8 +22,8 @@ func (b *Batcher[Request, Result]) begin(piece []*call[Request, Result]) (contex
 	return ctx, piece
 }
 
-// end closes the context that begin opened, and takes those out of the piece that are gone or that answer, given their index
-// in the piece, has an answer for.
+// end closes the context that begin opened. It removes the calls that are gone, and those for which answer, given their
+// index in the piece, has an answer.
 func (b *Batcher[Request, Result]) end(piece []*call[Request, Result], answer func(int, *call[Request, Result]) bool) []*call[Request, Result] {
 	b.mu.Lock()
 	cancel := b.cancel
@@ -34,12 +34,12 @@ func (b *Batcher[Request, Result]) end(piece []*call[Request, Result], answer fu
 		cancel(nil)
 	}
 	b.wake()
-	clear(b.requests) // not earlier: a flush may answer with the slice it got
+	clear(b.requests) // not earlier: a flush may return the slice that it got
 	b.requests = b.requests[:0]
 	return piece
 }
 
-// sift keeps the calls that still have to be sent at the front of the piece, in their order.
+// sift moves the calls that are still to be sent to the front of the piece, in their order.
 func (b *Batcher[Request, Result]) sift(piece []*call[Request, Result], answer func(int, *call[Request, Result]) bool) []*call[Request, Result] {
 	kept := piece[:0]
 	for i, c := range piece {
@@ -59,7 +59,7 @@ func (b *Batcher[Request, Result]) sift(piece []*call[Request, Result], answer f
 	return kept
 }
 
-// wake tells the answered. It is done outside the mutex, because waking hundreds takes long enough to hold up those who enter.
+// wake wakes the callers that were answered. It runs outside the mutex, because waking hundreds would delay new calls.
 func (b *Batcher[Request, Result]) wake() {
 	for _, c := range b.woken {
 		c.done <- struct{}{}
@@ -68,17 +68,17 @@ func (b *Batcher[Request, Result]) wake() {
 	b.woken = b.woken[:0]
 }
 
-// over answers a call that must not be sent (again): its context has ended though its caller does not know it yet, or Close
-// stopped waiting.
+// over answers a call that must not be sent (or retried): its context has ended but its caller has not left yet, or
+// Close stopped waiting.
 func (b *Batcher[Request, Result]) over(_ int, c *call[Request, Result]) bool {
 	return b.overAfter(c, c.err)
 }
 
-// overAfter is over for a call whose sending just failed with what leaves its outcome unknown.
+// overAfter is over for a call that was just sent, with a failure that leaves its outcome unknown.
 func (b *Batcher[Request, Result]) overAfter(c *call[Request, Result], failure error) bool {
 	switch {
 	case c.ctx.Err() != nil:
-		c.err = endedError(c.ctx, c.err) // not failure, which is but the end of the same context
+		c.err = endedError(c.ctx, c.err) // not failure, which only reports the end of the same context
 	case b.cut:
 		c.err = cutError(failure)
 		b.report.Err = c.err
@@ -88,7 +88,8 @@ func (b *Batcher[Request, Result]) overAfter(c *call[Request, Result], failure e
 	return true
 }
 
-// contextOf is what the context of a piece descends from. A lone caller's own context serves: it ends when the caller goes.
+// contextOf is the parent of the context of a piece. A lone caller's own context is used: it ends when the caller
+// leaves.
 func contextOf[Request, Result any](piece []*call[Request, Result]) context.Context {
 	if len(piece) == 1 {
 		return piece[0].ctx
@@ -107,12 +108,12 @@ func contextOf[Request, Result any](piece []*call[Request, Result]) context.Cont
 	return &shared
 }
 
-// sharedContext tells the latest deadline of several callers. It needs no timer: when that moment comes, the last caller
-// leaves, and that ends the context.
+// sharedContext has the latest deadline of several callers. It needs no timer: at that moment the last caller leaves,
+// and that ends the context.
 type sharedContext struct {
 	context.Context
 	deadline time.Time
 }
 
-// Deadline is the zero time, false, if one of the callers has none.
+// Deadline is the zero time and false if one of the callers has no deadline.
 func (c *sharedContext) Deadline() (time.Time, bool) { return c.deadline, !c.deadline.IsZero() }

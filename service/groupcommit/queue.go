@@ -5,9 +5,9 @@ import (
 	"time"
 )
 
-// call is one Do under way. Its fields are its caller's until it is queued; state, err and the links are guarded by the
-// batcher's mutex from then on. Who sees it last recycles it: the caller when it is answered or leaves the queue, the
-// flusher when the caller has gone.
+// call is a Do in progress. Its caller owns its fields until it is queued; from then on the batcher's mutex guards
+// state, err and the links. The last user recycles it: the caller when it is answered or leaves the queue, the flusher
+// when the caller has gone.
 type call[Request, Result any] struct {
 	ctx          context.Context
 	request      Request
@@ -17,12 +17,12 @@ type call[Request, Result any] struct {
 	state  state
 	result Result
 	err    error         // the last transient failure; the answer once answered
-	done   chan struct{} // holds one, so that answering never blocks
+	done   chan struct{} // buffers one value, so that answering never blocks
 
 	next, previous *call[Request, Result]
 }
 
-// state is where a call stands in the diagram of the package's documentation.
+// state is the position of a call in the diagram of the package's documentation.
 type state uint8
 
 const (

@@ -7,24 +7,25 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// Call is what one call holds. A nil Call is one without a limit. Its methods are safe for concurrent use.
+// Call is what one call holds. A nil Call has no limit. Its methods are safe for concurrent use.
 type Call struct {
 	budget  *Budget
 	account *account
 	factor  int64
 
-	// The budget's mutex guards these.
-	held     int64 // ended once the call has
-	expected int64 // what of held an answer may grow by
+	// The budget's mutex guards the following fields.
+	held     int64 // ended once the call has ended
+	expected int64 // the part of held that is reserved for the growth of an answer
 }
 
 const (
 	ended = -1
-	// growAgain is how many times as large an answer may become for which there was no room.
+	// growAgain is how many times as much as was refused an answer may take when it is built again.
 	growAgain = 4
 )
 
-// Enter counts a call of a caller until its End. factor is how many bytes each byte of its messages takes. It waits for room; its error is a gRPC status.
+// Enter counts a call of a caller until its End. Each byte of its messages counts as factor bytes. It waits for room;
+// its error is a gRPC status.
 func (b *Budget) Enter(ctx context.Context, caller string, factor int64) (*Call, error) {
 	b.mu.Lock()
 	a := b.account(caller)
@@ -56,11 +57,12 @@ type noRoomError struct {
 	held int64 // by the call
 }
 
-// GRPCStatus is what the caller sees.
+// GRPCStatus is what the caller gets.
 func (n *noRoomError) GRPCStatus() *status.Status { return status.Convert(n.error) }
 
-// Grow counts bytes of an answer that is built, or of a request that is decompressed. It does not wait, since the call may hold what others wait for:
-// whoever built the answer returns what it took, and builds it again if Again says so.
+// Grow counts bytes of an answer that is built, or of a request that is decompressed. It does not wait, since the call
+// may hold bytes that others wait for. After an error, the code that builds the answer drops it. It builds the answer
+// again if Again returns true.
 func (c *Call) Grow(bytes int) error {
 	if c == nil || bytes == 0 {
 		return nil
@@ -85,8 +87,8 @@ func (c *Call) Grow(bytes int) error {
 	return nil
 }
 
-// Again tells whether an answer that was refused with err can be built again: it returns what the call took for it, and waits for room for one that is
-// several times as large.
+// Again returns whether an answer that was refused with err can be built again. It returns the bytes that the call took
+// for the answer, and waits for room for one that is several times as large.
 func (c *Call) Again(ctx context.Context, err error) bool {
 	var refused *noRoomError
 	if c == nil || !errors.As(err, &refused) {
@@ -110,7 +112,7 @@ func (c *Call) Again(ctx context.Context, err error) bool {
 	return true
 }
 
-// keep adds bytes that were taken to what the call holds, or returns them if it has ended.
+// keep adds bytes that were taken to those that the call holds, or returns them if the call has ended.
 func (c *Call) keep(bytes int64) {
 	if c.held == ended {
 		c.budget.give(c.account, bytes)

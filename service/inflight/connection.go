@@ -1,17 +1,17 @@
 package inflight
 
-// Connection is what the answers hold that wait to be written to one connection.
+// Connection is the bytes of answers that wait to be written to one connection.
 type Connection struct {
 	budget *Budget
 	held   map[*account]int64 // the budget's mutex guards it; nil once the connection is gone
 }
 
-// NewConnection returns one that holds nothing. Close it with the connection.
+// NewConnection returns a connection that holds nothing. Close it with the connection.
 func (b *Budget) NewConnection() *Connection {
 	return &Connection{b, make(map[*account]int64)}
 }
 
-// Close returns what is not written and never will be.
+// Close returns the bytes that are not written and never will be.
 func (c *Connection) Close() {
 	c.budget.mu.Lock()
 	defer c.budget.mu.Unlock()
@@ -21,14 +21,15 @@ func (c *Connection) Close() {
 	c.held = nil
 }
 
-// Answer is an answer on its way to a connection. It counts until Written, or until the connection is gone.
+// Answer is an answer that waits to be written to a connection. It counts until Written, or until the connection is
+// gone.
 type Answer struct {
 	connection *Connection
 	account    *account
 	bytes      int64
 }
 
-// Answer counts an answer of a call, which is already built: it may exceed the caller's share by that.
+// Answer counts an answer of a call. The answer is already built, so it may exceed the caller's share.
 func (c *Connection) Answer(call *Call, bytes int) *Answer {
 	c.budget.mu.Lock()
 	defer c.budget.mu.Unlock()

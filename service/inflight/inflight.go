@@ -1,15 +1,16 @@
-// Package inflight bounds the bytes that calls hold in memory: requests that are received, answers that are built, and answers that clients
-// have not read yet.
+// Package inflight bounds the bytes that calls hold in memory: requests that are received, answers that are built, and
+// answers that clients have not read yet.
 //
 // All callers share one Budget. A caller may hold as many bytes as are left free for the others:
 //
 //	held by the caller ≤ limit - held by all
 //
-// So one caller alone gets half of the budget, two that want everything get a third each, and there is always room for one more. A caller
-// that has used up its share waits before a request is received; an answer that grows beyond it is refused.
+// So one caller alone gets half of the budget, two that use all they can get a third each, and there is always room for
+// one more. A caller that has used up its share waits before a request is received. An answer that grows beyond the
+// share is refused.
 //
-// A request counts from the first byte of its message to the end of its call. An answer counts until the transport has written it, or until its
-// connection is gone.
+// A request counts from the first byte of its message to the end of its call. An answer counts until the transport has
+// written it, or until its connection is gone.
 package inflight
 
 import (
@@ -25,15 +26,16 @@ import (
 )
 
 const (
-	// callBytes is what each call counts beside its messages: a goroutine, its stream and its headers.
+	// callBytes is what each call counts in addition to its messages: a goroutine, its stream and its headers.
 	callBytes = 8 << 10
-	// startShare is the part of its share up to which a caller may start calls: the rest is for the answers of those that have started.
+	// startShare divides a caller's share: calls may start while it holds less than that part. The rest is for the
+	// answers of calls that have started.
 	startShare = 2
 	// maxWaiting is how many calls of a caller may wait for room.
 	maxWaiting = 1000
 	// waitLimit is how long a call waits for room.
 	waitLimit = 10 * time.Second
-	// retryAfter is what a refusal suggests to wait.
+	// retryAfter is the delay that a refusal suggests before a retry.
 	retryAfter = time.Second
 )
 
@@ -74,7 +76,7 @@ func (b *Budget) Used() int64 {
 	return b.used
 }
 
-// fits tells whether a caller may hold so many bytes more. share 1 is its whole share, 2 is half of it.
+// fits returns whether a caller may hold so many bytes more. share 1 is its whole share, 2 is half of it.
 func (b *Budget) fits(a *account, bytes, share int64) bool {
 	return share*(a.used+bytes) <= b.limit-b.used-bytes
 }
@@ -85,7 +87,7 @@ func (b *Budget) take(a *account, bytes int64) {
 	b.used += bytes
 }
 
-// give returns bytes, and lets calls start that waited for them.
+// give returns bytes, and starts calls that waited for them.
 func (b *Budget) give(a *account, bytes int64) {
 	a.used -= bytes
 	b.used -= bytes
@@ -101,7 +103,7 @@ func (b *Budget) give(a *account, bytes int64) {
 	b.forget(a)
 }
 
-// forget drops an account that holds nothing and waits for nothing.
+// forget drops an account that holds nothing and has no waiting calls.
 func (b *Budget) forget(a *account) {
 	if len(a.waiting) == 0 {
 		delete(b.blocked, a)
@@ -111,7 +113,7 @@ func (b *Budget) forget(a *account) {
 	}
 }
 
-// account is that of a caller.
+// account returns the account of a caller.
 func (b *Budget) account(caller string) *account {
 	a := b.callers[caller]
 	if a == nil {
@@ -121,7 +123,8 @@ func (b *Budget) account(caller string) *account {
 	return a
 }
 
-// acquire takes bytes for a caller when they fit, or waits for them. The mutex is locked when it is called, and is not when it returns.
+// acquire takes bytes for a caller if they fit, or waits for them. The mutex must be locked when it is called; it is
+// unlocked when it returns.
 func (b *Budget) acquire(ctx context.Context, a *account, bytes, share int64) error {
 	if len(a.waiting) == 0 && b.fits(a, bytes, share) {
 		b.take(a, bytes)
@@ -156,14 +159,14 @@ func (b *Budget) acquire(ctx context.Context, a *account, bytes, share int64) er
 			if ctx.Err() != nil {
 				err = status.FromContextError(ctx.Err()).Err()
 			}
-			b.give(a, 0) // those behind it may fit
+			b.give(a, 0) // calls behind it may fit
 			return err
 		}
 	}
 	return nil // it became ready meanwhile
 }
 
-// couldFit tells whether bytes fit while nobody else holds any.
+// couldFit returns whether bytes fit while no other call holds any.
 func (b *Budget) couldFit(bytes int64) bool { return 2*bytes <= b.limit }
 
 func (b *Budget) refusal(a *account, bytes int64) error {

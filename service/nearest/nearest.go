@@ -1,4 +1,4 @@
-// Package nearest finds the name that was probably meant by one that is unknown.
+// Package nearest finds the known name that was probably meant by an unknown one.
 package nearest
 
 import "github.com/agnivade/levenshtein"
