@@ -16,18 +16,18 @@ type Admin struct {
 	callers  *auth.Authenticator
 }
 
-// NewAdmin returns a server whose indexes are those of store, and whose users are the events of a boundary of it. The authenticator is the one
-// that stands before it.
+// NewAdmin returns a server whose indexes are those of store, and whose users are the events of one of its boundaries.
+// callers is the authenticator of the server that calls it.
 func NewAdmin(store *EventStore, boundary string, callers *auth.Authenticator) *Admin {
 	return &Admin{store: store, boundary: boundary, callers: callers}
 }
 
-// CreateIndex is that of EventStore.
+// CreateIndex is EventStore.CreateIndex.
 func (a *Admin) CreateIndex(ctx context.Context, in *orisunpb.CreateIndexRequest) (*orisunpb.CreateIndexResponse, error) {
 	return a.store.CreateIndex(ctx, in)
 }
 
-// DropIndex is that of EventStore.
+// DropIndex is EventStore.DropIndex.
 func (a *Admin) DropIndex(ctx context.Context, in *orisunpb.DropIndexRequest) (*orisunpb.DropIndexResponse, error) {
 	return a.store.DropIndex(ctx, in)
 }

@@ -17,38 +17,43 @@ import (
 )
 
 const (
-	// maxShapes is how many shapes of criteria a node keeps count of, of all boundaries together; shapes beyond are not counted.
+	// maxShapes is how many shapes of criteria a node counts, in all boundaries together; further shapes are not
+	// counted.
 	maxShapes = 1000
-	// warnAfter is how many criteria of a shape without an index make a line in the log: a single query is no reason for an index.
+	// warnAfter is how many criteria of a shape without an index cause a warning: a single query is no reason for an
+	// index.
 	warnAfter = 10
-	// maxAdvice is how many a listing tells of.
+	// maxAdvice is the most shapes in the advice for a boundary.
 	maxAdvice = 50
-	// shapeRecheck is how often it is asked anew whether an index serves a shape: other nodes, and people with psql, make and drop indexes too.
+	// shapeRecheck is how often PostgreSQL is queried again for an index that serves a shape: other nodes, and users of
+	// psql, make and drop indexes too.
 	shapeRecheck = 30 * time.Second
-	// slowLasts is for how long a shape counts as slow after the check of a save was.
+	// slowLasts is for how long a shape counts as slow after the check of a save was slow.
 	slowLasts = 30 * time.Second
-	// askLimit is how long a save waits to learn whether an index serves its context.
+	// askLimit is how long a save waits for the query whether an index serves its context.
 	askLimit = time.Second
 )
 
-// adviser counts the criteria that no index serves. A shape is the set of a criterion's keys: it decides what an index must have. Whether
-// one serves it is asked of PostgreSQL once in a while; in between a criterion costs a look into a map.
+// adviser counts the criteria that no index serves. A shape is the set of a criterion's keys: it decides which index
+// serves the criterion. PostgreSQL is queried for such an index from time to time; otherwise a criterion costs a look
+// into a map.
 type adviser struct {
 	isServed func(ctx context.Context, boundary string, keys []string) (bool, error)
 	log      *slog.Logger
 	now      func() time.Time
 
-	shapes atomic.Pointer[map[shape]*shapeUse] // replaced as a whole, so that looking takes no lock
+	shapes atomic.Pointer[map[shape]*shapeUse] // replaced as a whole, so that reading takes no lock
 	adding sync.Mutex
 }
 
-// shape is a boundary and the keys, sorted, each once, with NUL between: no key holds one.
+// shape is a boundary and the sorted, distinct keys, separated by NUL, which no key contains.
 type shape struct{ boundary, keys string }
 
-// shapeUse is what is known of a shape. since and count are of the time in which no index served it; ever counts all such times.
+// shapeUse is the cached state of a shape. since and count cover the time in which no index served it; ever covers all
+// such times.
 type shapeUse struct {
 	shape
-	asked    atomic.Int64 // when PostgreSQL was asked last, in ns; 0: ask again
+	asked    atomic.Int64 // when PostgreSQL was queried last, in ns; 0: query it again
 	unserved atomic.Bool
 	since    atomic.Int64
 	count    atomic.Int64
@@ -89,15 +94,16 @@ func (a *adviser) note(ctx context.Context, boundary string, criteria []*orisunp
 	}
 }
 
-// isSlow says whether one of a save's criteria is known to have no index, has a shape beyond maxShapes, or to be slow in spite of one: a typed or partial index serves some values
-// only. Unlike note it counts nothing.
+// isSlow returns whether the check of a save may be slow. One of its criteria is known to have no index, has a shape
+// beyond maxShapes, or is slow in spite of an index: a typed or partial index serves some values only. Unlike note it
+// counts nothing.
 func (a *adviser) isSlow(ctx context.Context, boundary string, criteria []*orisunpb.Criterion) bool {
 	now := a.now()
 	for _, criterion := range criteria {
 		keys := shapeKeys(criterion.GetTags())
 		use := a.use(shape{boundary, keys})
 		if use == nil && keys != "" {
-			return true // one shape too many, as where each value is a key: no index serves it
+			return true // beyond maxShapes, for example if each value is a key: no index serves it
 		}
 		if use == nil {
 			continue
@@ -117,7 +123,7 @@ func (a *adviser) isSlow(ctx context.Context, boundary string, criteria []*orisu
 	return false
 }
 
-// noteSlow has saves with these criteria count as slow for a while.
+// noteSlow marks the shapes of these criteria as slow for slowLasts.
 func (a *adviser) noteSlow(boundary string, criteria []*orisunpb.Criterion) {
 	until := a.now().Add(slowLasts).UnixNano()
 	for _, criterion := range criteria {
@@ -127,7 +133,7 @@ func (a *adviser) noteSlow(boundary string, criteria []*orisunpb.Criterion) {
 	}
 }
 
-// ask finds out whether an index serves a shape.
+// ask queries whether an index serves a shape.
 func (a *adviser) ask(ctx context.Context, use *shapeUse) error {
 	served, err := a.isServed(ctx, use.boundary, use.list())
 	switch {
@@ -142,7 +148,7 @@ func (a *adviser) ask(ctx context.Context, use *shapeUse) error {
 	return nil
 }
 
-// use is what is known of a shape; nil for one without keys, which needs no index, and for one too many.
+// use returns the state of a shape; nil for one without keys, which needs no index, and for one beyond maxShapes.
 func (a *adviser) use(s shape) *shapeUse {
 	if use, found := (*a.shapes.Load())[s]; found || s.keys == "" {
 		return use
@@ -159,7 +165,7 @@ func (a *adviser) use(s shape) *shapeUse {
 	return more[s]
 }
 
-// recheck has PostgreSQL asked anew for each shape of a boundary.
+// recheck makes the next use of each shape of a boundary query PostgreSQL again.
 func (a *adviser) recheck(boundary string) {
 	for _, use := range *a.shapes.Load() {
 		if use.boundary == boundary {
@@ -188,7 +194,7 @@ func (a *adviser) list(ctx context.Context, boundary string, taken map[string]bo
 	})
 	var advice []*orisunpb.IndexAdvice
 	for _, use := range unserved[:min(len(unserved), maxAdvice)] {
-		// An index may have been made since the shape was asked for last.
+		// An index may have been made since the last query.
 		if err := a.ask(ctx, use.shapeUse); err != nil {
 			return nil, err
 		}
@@ -201,10 +207,10 @@ func (a *adviser) list(ctx context.Context, boundary string, taken map[string]bo
 	return advice, nil
 }
 
-// unindexed is how much of a boundary's questions no index serves.
+// unindexed counts the criteria of a boundary that no index serves.
 type unindexed struct {
-	shapes int64 // at present
-	asked  int64 // ever
+	shapes int64 // shapes without an index at present
+	asked  int64 // criteria since the start of the node
 }
 
 // unindexed sums the shapes up by boundary.
@@ -221,7 +227,7 @@ func (a *adviser) unindexed() map[string]unindexed {
 	return sums
 }
 
-// createFor is the call that makes an index for a shape. As all compare with =, the order of fields does not matter.
+// createFor is the request that makes an index for a shape. The order of fields does not matter, as all compare with =.
 func createFor(s shape, taken map[string]bool) *orisunpb.CreateIndexRequest {
 	keys := s.list()
 	keys = keys[:min(len(keys), maxIndexFields)]

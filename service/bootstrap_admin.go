@@ -9,8 +9,9 @@ import (
 	"github.com/oexza/orisun/service/auth"
 )
 
-// BootstrapAdmin creates the first admin, and tells whether it did: where there is an admin already, or another node is faster, it does
-// nothing. The error says what is wrong with the credentials, or that the username is taken by a user who is no admin.
+// BootstrapAdmin creates the first admin, and returns whether it did. It does nothing if there is an admin already, or
+// if another node is faster. The error says what is wrong with the credentials, or that the username is taken by a user
+// without the role admin.
 func (a *Admin) BootstrapAdmin(ctx context.Context, first auth.Credentials) (created bool, err error) {
 	if _, err := a.store.queries.ProjectUsers(ctx, a.store.config.Write, db.ProjectUsersParams{Boundary: a.boundary}); err != nil {
 		return false, fmt.Errorf("project users: %w", err)

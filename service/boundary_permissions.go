@@ -14,11 +14,11 @@ import (
 	"github.com/oexza/orisun/service/auth"
 )
 
-// The permissions in a boundary, as some clients name them, and the scopes of the roles that they are.
+// The permissions in a boundary, as some clients name them, and the scopes of the corresponding roles.
 var permissionScopes = map[string]string{"READ": "read", "APPEND": "write"}
 
-// SetUserBoundaryPermissions replaces what another user than the caller may read and save in one boundary; the user's
-// other roles stay. When it returns, that is in force on every node, and the user's tokens from before are void.
+// SetUserBoundaryPermissions replaces the permissions of a user other than the caller in one boundary. The user's other
+// roles stay. When it returns, the change is in force on every node, and the user's earlier tokens are void.
 //
 // Errors: INVALID_ARGUMENT with field paths, NOT_FOUND for an unknown user, FAILED_PRECONDITION for one's own account,
 // UNAVAILABLE.
@@ -82,7 +82,7 @@ func (v *violations) permissions(field, boundary string, permissions []string) (
 		}
 		role, err := auth.ParseRole(scope + ":" + boundary)
 		if err != nil {
-			continue // the boundary's own check says so
+			continue // grantedBoundary reports it
 		}
 		if !slices.Contains(roles, role) {
 			roles = append(roles, role)

@@ -17,28 +17,29 @@ import (
 	"github.com/oexza/orisun/service/inflight"
 )
 
-// maxSubscriberBytes is the most that a subscriber_name may have.
+// maxSubscriberBytes is the longest subscriber_name in bytes.
 const maxSubscriberBytes = 256
 
 // Feed is where subscriptions get their events.
 type Feed interface {
-	// Follow delivers the events of a boundary that lie after a position and match the criteria, in order, each once, first those that are
-	// stored, then those that come. It waits for deliver, which must not change the event. It ends with an error always: deliver's, the
-	// cause of ctx, or PostgreSQL's.
+	// Follow delivers the events of a boundary that lie after a position and match the criteria: first the stored
+	// events, then new ones, in order, each once. It waits for deliver, which must not change the event. It always ends
+	// with an error: deliver's, the cause of ctx, or PostgreSQL's.
 	Follow(ctx context.Context, boundary string, after *orisunpb.Position, criteria []*orisunpb.Criterion, deliver func(*orisunpb.Event) error) error
 }
 
-// subscriptionHeader is where a named subscription says what it is: in the header what it begins as, in the trailer what it ended as. A standby that becomes
-// active cannot say so in between, as gRPC sends a header once; its first event does.
+// The state of a named subscription in the stream's metadata. The header has the state at the start, and the trailer
+// the state at the end. gRPC sends a header once, so a standby that becomes active cannot announce it; its first event
+// shows it.
 const (
 	subscriptionHeader  = "x-orisun-subscription"
 	subscriptionActive  = "active"
 	subscriptionStandby = "standby"
 )
 
-// AcquireSubscriber waits until no other subscriber of the boundary, on any node, holds the name; before it waits, it calls standby, whose error ends it.
-// held ends, with a cause, when the name is lost; release gives it up. Errors: the cause of ctx, or PostgreSQL's: OR030
-// for a name that belongs to another user.
+// AcquireSubscriber waits until no other subscriber of the boundary, on any node, holds the name. Before it waits, it
+// calls standby, whose error ends it. held ends, with a cause, when the name is lost; release gives the name up.
+// Errors: the cause of ctx, or PostgreSQL's: OR030 for a name that belongs to another user.
 type AcquireSubscriber func(ctx context.Context, boundary, name string, user SubscriberUser, standby func() error) (held context.Context, release func(), err error)
 
 var (
@@ -50,14 +51,16 @@ var (
 		&errdetails.ErrorInfo{Reason: reasonSubscriptionReplaced, Domain: domain})
 )
 
-// CatchUpSubscribeToEvents streams what is stored after a position, then what comes: in order, each event once. The answer's header comes when
-// it is settled where the stream begins: without after_position, every event committed from then on is in it. A subscriber_name
-// that another stream holds is waited for, with the stream open; the header says that it is a standby. The holder is replaced at once where it came by
-// the same connection.
+// CatchUpSubscribeToEvents streams the events after a position, first the stored events, then new ones: in order, each
+// event once. The answer's header is sent when the start of the stream is fixed: without after_position, the stream has
+// every event that is committed after that. If another stream holds the subscriber_name, this stream stays open and
+// waits for it, and its header says that it is a standby. A holder that uses the same connection is replaced at once.
 //
-// It ends with an error always: INVALID_ARGUMENT with field paths, NOT_FOUND for an unknown boundary, RESOURCE_EXHAUSTED for criteria
-// that find no room (see package inflight), for an event larger than the send limit and for a subscriber_name beyond the user's limit, PERMISSION_DENIED for one that another user uses, UNAVAILABLE when PostgreSQL is
-// away, the name is lost or the server drains, ABORTED (SUBSCRIPTION_REPLACED), CANCELLED by the client.
+// It always ends with an error. INVALID_ARGUMENT has field paths; NOT_FOUND is for an unknown boundary.
+// RESOURCE_EXHAUSTED is for criteria that find no room (see package inflight), for an event larger than the send limit
+// and for a subscriber_name beyond the user's limit. PERMISSION_DENIED is for a subscriber_name that another user uses.
+// UNAVAILABLE means that PostgreSQL is unavailable, the name is lost or the server drains. The others are ABORTED
+// (SUBSCRIPTION_REPLACED), and CANCELLED by the client.
 func (s *EventStore) CatchUpSubscribeToEvents(in *orisunpb.CatchUpSubscribeToEventStoreRequest, stream grpc.ServerStreamingServer[orisunpb.Event]) error {
 	var v violations
 	v.boundary(in.GetBoundary())
@@ -91,8 +94,8 @@ func (s *EventStore) CatchUpSubscribeToEvents(in *orisunpb.CatchUpSubscribeToEve
 	}
 }
 
-// criteriaBytes is the most that a subscription's criteria take as long as it is open: decoded, and as the JSON that PostgreSQL reads, in which
-// a byte may take six.
+// criteriaBytes is the most that a subscription's criteria take while it is open: decoded, and as the JSON that
+// PostgreSQL reads, in which a byte may take six.
 func criteriaBytes(criteria []*orisunpb.Criterion) (bytes int) {
 	const tagBytes = 128
 	for _, criterion := range criteria {
@@ -134,7 +137,7 @@ func (s *EventStore) subscribe(ctx context.Context, end context.CancelCauseFunc,
 		return err
 	}
 	return s.config.Feed.Follow(ctx, in.GetBoundary(), after, in.GetQuery().GetCriteria(), func(event *orisunpb.Event) error {
-		if proto.Size(event) > s.config.MaxPageBytes { // Send would say so without the position
+		if proto.Size(event) > s.config.MaxPageBytes { // Send would report it without the position
 			at := event.GetPosition()
 			return pageTooLarge(s.config.MaxPageBytes, fmt.Sprintf("the event at {%d,%d} alone is; raise that limit, or subscribe after it",
 				at.GetTransactionId(), at.GetGlobalId()))
@@ -143,7 +146,8 @@ func (s *EventStore) subscribe(ctx context.Context, end context.CancelCauseFunc,
 	})
 }
 
-// takeName sends the header and returns when the subscription has its name, or why it does not get it. leave ends what it began, in any case.
+// takeName sends the header and returns when the subscription has its name, or with the reason why it does not get it.
+// leave releases everything that takeName acquired; call it in any case.
 func (s *EventStore) takeName(ctx context.Context, end context.CancelCauseFunc, boundary, name string, user SubscriberUser,
 	stream grpc.ServerStreamingServer[orisunpb.Event],
 ) (held context.Context, leave func(), err error) {
@@ -183,12 +187,13 @@ func (s *EventStore) takeName(ctx context.Context, end context.CancelCauseFunc, 
 
 func sendHeader(stream grpc.ServerStream, header metadata.MD) error {
 	if err := stream.SendHeader(header); err != nil {
-		return status.Error(codes.Canceled, "the client went away before the stream began") // gRPC calls it INTERNAL: a second header
+		// gRPC reports INTERNAL here, for a second header.
+		return status.Error(codes.Canceled, "the client went away before the stream began")
 	}
 	return nil
 }
 
-// streamEnds is how a stream ends that the server ends.
+// streamEnds is the status with which the server ends a stream.
 func streamEnds(code codes.Code, message string, why detail) *statusError {
 	s := status.New(code, message)
 	if detailed, err := s.WithDetails(why); err == nil {

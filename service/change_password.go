@@ -11,10 +11,11 @@ import (
 	"github.com/oexza/orisun/service/auth"
 )
 
-// ChangePassword changes the caller's own password. When it answers, no node takes the old one or a token from before, the caller's included.
+// ChangePassword changes the caller's own password. When it answers, no node accepts the old one or an earlier token,
+// the caller's included.
 //
-// Errors: INVALID_ARGUMENT with field paths, PERMISSION_DENIED for another's account, UNAUTHENTICATED for a wrong current password,
-// RESOURCE_EXHAUSTED with RetryInfo after too many of those, UNAVAILABLE.
+// Errors: INVALID_ARGUMENT with field paths, PERMISSION_DENIED for another user's account, UNAUTHENTICATED for a wrong
+// current password, RESOURCE_EXHAUSTED with RetryInfo after too many of those, UNAVAILABLE.
 func (a *Admin) ChangePassword(ctx context.Context, in *orisunpb.ChangePasswordRequest) (*orisunpb.ChangePasswordResponse, error) {
 	var v violations
 	v.text("user_id", in.GetUserId(), 1, maxNameBytes)
@@ -38,7 +39,7 @@ func (a *Admin) ChangePassword(ctx context.Context, in *orisunpb.ChangePasswordR
 		case err != nil:
 			return err
 		}
-		if hash == "" { // who guesses at the current password has nothing hashed beyond that
+		if hash == "" { // the new password is not hashed for callers that guess at the current one
 			if hash, err = auth.Hash(in.GetNewPassword()); err != nil {
 				return internal(err)
 			}

@@ -11,10 +11,11 @@ import (
 	"github.com/oexza/orisun/service/auth"
 )
 
-// ChangeUserRoles gives another user than the caller other roles, instead of those it has. When it answers, they are in force on every node, and the
-// user's tokens from before are void.
+// ChangeUserRoles replaces the roles of a user other than the caller. When it answers, the new roles are in force on
+// every node, and the user's earlier tokens are void.
 //
-// Errors: INVALID_ARGUMENT with field paths, NOT_FOUND for an unknown user, FAILED_PRECONDITION for one's own account, UNAVAILABLE.
+// Errors: INVALID_ARGUMENT with field paths, NOT_FOUND for an unknown user, FAILED_PRECONDITION for one's own account,
+// UNAVAILABLE.
 func (a *Admin) ChangeUserRoles(ctx context.Context, in *orisunpb.ChangeUserRolesRequest) (*orisunpb.ChangeUserRolesResponse, error) {
 	var v violations
 	v.text("user_id", in.GetUserId(), 1, maxNameBytes)

@@ -13,7 +13,8 @@ import (
 )
 
 const (
-	// aheadTail is how many events a check without an index reads under the boundary's lock: so many take some milliseconds.
+	// aheadTail is how many events a check without an index reads under the boundary's lock: it takes some
+	// milliseconds.
 	aheadTail = 4096
 	// aheadWork is how many events times tags such a check may compare.
 	aheadWork = 8 * aheadTail
@@ -21,7 +22,7 @@ const (
 	aheadWindow = 8192
 )
 
-// errSlowCheck says that a flush took longer than the checks of its saves may.
+// errSlowCheck says that the checks of a flush took longer than checkBudget.
 var errSlowCheck = errors.New("the check of a save took too long beside the saves of others")
 
 // checkedAheadKey marks the context of a save whose check was made ahead.
@@ -29,7 +30,7 @@ type checkedAheadKey struct{}
 
 func isCheckedAhead(ctx context.Context) bool { return ctx.Value(checkedAheadKey{}) != nil }
 
-// save has a request flushed. A save whose check would hold up the others of its boundary is checked ahead.
+// save has a request flushed. A save whose check would delay the other saves of its boundary is checked ahead.
 func (s *EventStore) save(ctx context.Context, save checkedSave) (db.OrisunSaveResult, error) {
 	in := save.request
 	if !s.needsCheckAhead(ctx, in) {
@@ -40,7 +41,7 @@ func (s *EventStore) save(ctx context.Context, save checkedSave) (db.OrisunSaveR
 		s.advice.noteSlow(in.GetBoundary(), contextOf(in))
 	}
 	checked, conflict, err := s.checkAhead(ctx, in)
-	if err != nil && !IsTransient(err) { // the flush waits out an outage
+	if err != nil && !IsTransient(err) { // the flush retries until an outage has ended
 		return db.OrisunSaveResult{}, err
 	}
 	result, err := s.saves.Do(context.WithValue(ctx, checkedAheadKey{}, true), in.GetBoundary(), checkedSave{checked, save.printed})
@@ -50,7 +51,8 @@ func (s *EventStore) save(ctx context.Context, save checkedSave) (db.OrisunSaveR
 	return result, err
 }
 
-// needsCheckAhead says whether no index is known to serve a save's context, and many events lie after the expected position.
+// needsCheckAhead returns whether no index is known to serve a save's context, and many events lie after the expected
+// position.
 func (s *EventStore) needsCheckAhead(ctx context.Context, in *orisunpb.SaveEventsRequest) bool {
 	if !s.advice.isSlow(ctx, in.GetBoundary(), contextOf(in)) {
 		return false
@@ -66,9 +68,10 @@ func (s *EventStore) needsCheckAhead(ctx context.Context, in *orisunpb.SaveEvent
 	return tail > aheadTail || tail*int64(tags) > aheadWork
 }
 
-// checkAhead looks for a conflicting event as a read does, without the boundary's lock and in short statements. It returns the request with an
-// expected position up to which there is none, so that the flush reads only what came since. With a conflict it expects a position that no event
-// has: the flush refuses it quickly, unless it is stored already.
+// checkAhead looks for a conflicting event as a read does, without the boundary's lock and in short statements. Without
+// a conflict, it returns the request with a later expected position, up to which there is none: the flush reads only
+// newer events. With a conflict, the returned request expects a position that no event has. The flush then refuses it
+// quickly, unless it is stored already.
 func (s *EventStore) checkAhead(ctx context.Context, in *orisunpb.SaveEventsRequest) (checked *orisunpb.SaveEventsRequest, conflict *orisunpb.Position, err error) {
 	after := expectedPosition(in)
 	if after.GetTransactionId() == 0 && after.GetGlobalId() == 0 { // as {-1,-1}: no event
@@ -91,7 +94,7 @@ func (s *EventStore) checkAhead(ctx context.Context, in *orisunpb.SaveEventsRequ
 	}
 }
 
-// isStored says whether an event has this position, or it is that of no event.
+// isStored returns whether the position is that of an event, or that of no event.
 func (s *EventStore) isStored(ctx context.Context, name string, at *orisunpb.Position) (bool, error) {
 	if at.GetGlobalId() < 0 {
 		return at.GetTransactionId() == -1 && at.GetGlobalId() == -1, nil
@@ -100,7 +103,8 @@ func (s *EventStore) isStored(ctx context.Context, name string, at *orisunpb.Pos
 	return found != nil && found.TransactionID == at.GetTransactionId() && found.GlobalID == at.GetGlobalId(), err
 }
 
-// follow is the first event after a position that matches, else the last one of the window; nil where no event lies after it.
+// follow returns the first event after a position that matches, else the last one of the window; nil if no event lies
+// after it.
 func (s *EventStore) follow(ctx context.Context, name string, criteria []string, after *orisunpb.Position, window int32) (*db.OrisunFollowedEvent, error) {
 	rows, err := reading(ctx, s, name, func(tx db.DBTX) ([]db.OrisunFollowedEvent, error) {
 		own, err := s.boundaries.On(ctx, tx, name)
@@ -118,7 +122,7 @@ func (s *EventStore) follow(ctx context.Context, name string, criteria []string,
 	return &rows[0], nil
 }
 
-// expecting is a request with another expected position; it shares the rest.
+// expecting is a copy of a request with another expected position; it shares the rest.
 func expecting(in *orisunpb.SaveEventsRequest, position *orisunpb.Position) *orisunpb.SaveEventsRequest {
 	if proto.Equal(expectedPosition(in), position) {
 		return in

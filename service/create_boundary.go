@@ -15,17 +15,18 @@ import (
 // backendPostgres is the only backend that a placement can name.
 const backendPostgres = "postgres"
 
-// boundaryFailed is the status in orisun.boundary of one without tables. It knows no PROVISIONING: a boundary is that only within the transaction
-// that makes it, where nobody sees it.
+// boundaryFailed is the status in orisun.boundary of a boundary without tables. There is no stored PROVISIONING: a
+// boundary has that state only within the transaction that creates it, where other sessions cannot see it.
 const boundaryFailed = "FAILED"
 
-// CreateBoundary makes a boundary in a PostgreSQL schema, which is created where it is missing: every node saves to it and reads from it at
-// once, and publishes it within two seconds. With existed_before_catalog it takes over the tables that are there, events included. The
-// admin boundary's log tells who did it, with BoundaryDefined and BoundaryActivated or BoundaryFailed. The same definition again is a success
-// and answers the boundary that there is.
+// CreateBoundary creates a boundary in a PostgreSQL schema, and the schema if it is missing. Every node saves to it and
+// reads from it at once, and publishes it within two seconds. With existed_before_catalog it takes over the existing
+// tables, events included. BoundaryDefined and BoundaryActivated or BoundaryFailed in the admin boundary's log name the
+// caller. It is idempotent: a retry with the same definition returns the existing boundary.
 //
-// Errors: INVALID_ARGUMENT with field paths, ALREADY_EXISTS for a name that has another definition, FAILED_PRECONDITION (BOUNDARY_FAILED) when
-// PostgreSQL cannot make the tables, or cannot take over those that there are: GetBoundary tells why, and the name may be defined again. UNAVAILABLE.
+// Errors: INVALID_ARGUMENT with field paths, ALREADY_EXISTS for a name that has another definition, UNAVAILABLE.
+// FAILED_PRECONDITION (BOUNDARY_FAILED) means that PostgreSQL cannot create the tables, or cannot take over the
+// existing ones. GetBoundary then returns the reason, and the name may be defined again.
 func (a *Admin) CreateBoundary(ctx context.Context, in *orisunpb.CreateBoundaryRequest) (*orisunpb.CreateBoundaryResponse, error) {
 	if err := checkBoundary(in); err != nil {
 		return nil, err
@@ -74,7 +75,7 @@ func checkBoundary(in *orisunpb.CreateBoundaryRequest) error {
 	return v.err()
 }
 
-// identifier checks what becomes a part of, or all of, an identifier of PostgreSQL's, which are cut at 63 bytes in silence.
+// identifier checks all or part of a PostgreSQL identifier, which PostgreSQL would silently cut at 63 bytes.
 func (v *violations) identifier(field, name string, most int, longest string) {
 	switch {
 	case name == "":
@@ -99,7 +100,7 @@ func boundaryInfo(row db.OrisunBoundary) *orisunpb.BoundaryInfo {
 	}
 }
 
-// positionOrNil is unset where there is no event: a boundary of the configuration was not defined by anybody's call.
+// positionOrNil returns nil if there is no event: a boundary of the configuration was not defined by a call.
 func positionOrNil(transactionID, globalID *int64) *orisunpb.Position {
 	if transactionID == nil || globalID == nil {
 		return nil

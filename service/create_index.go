@@ -10,19 +10,19 @@ import (
 	"github.com/oexza/orisun/service/nearest"
 )
 
-// CreateIndex builds an index and answers when it is ready, which takes as long as reading the boundary does; saves go on meanwhile.
-// A call that is cancelled, or fails, leaves neither index nor definition. Another index of the boundary that is being built, by any
-// node, is waited for. The same definition again is a success.
+// CreateIndex builds an index and answers when it is ready, which takes as long as reading the boundary does; saves go
+// on meanwhile. A call that is cancelled, or fails, leaves neither index nor definition. A build of another index of
+// the boundary, by any node, is waited for. It is idempotent: a retry with the same definition succeeds.
 //
-// Errors: INVALID_ARGUMENT with field paths, NOT_FOUND for an unknown boundary, ALREADY_EXISTS for a name that has another definition,
-// UNAVAILABLE when PostgreSQL is away or the server drains.
+// Errors: INVALID_ARGUMENT with field paths, NOT_FOUND for an unknown boundary, ALREADY_EXISTS for a name that has
+// another definition, UNAVAILABLE when PostgreSQL is unavailable or the server drains.
 func (s *EventStore) CreateIndex(ctx context.Context, in *orisunpb.CreateIndexRequest) (*orisunpb.CreateIndexResponse, error) {
 	if err := checkIndex(in); err != nil {
 		return nil, err
 	}
 	params := db.CreateIndexParams{
 		Boundary: in.GetBoundary(), Name: in.GetName(), Combinator: in.GetConditionCombinator().String(),
-		ConditionKeys: []string{}, ConditionOperators: []string{}, ConditionValues: []string{}, // NULL is none of them
+		ConditionKeys: []string{}, ConditionOperators: []string{}, ConditionValues: []string{}, // not nil, which pgx sends as NULL
 	}
 	for _, field := range in.GetFields() {
 		params.FieldKeys = append(params.FieldKeys, field.GetJsonKey())
@@ -105,7 +105,7 @@ func checkIndex(in *orisunpb.CreateIndexRequest) error {
 	return v.err()
 }
 
-// indexName leaves room for what PostgreSQL's name of the index has beside it.
+// indexName limits a name so that PostgreSQL's name of the index, which contains it, is not too long.
 func (v *violations) indexName(boundary, name string) {
 	v.identifier("name", name, maxIdentifierBytes-len(boundary)-len("__idx"), fmt.Sprintf("PostgreSQL's name of the index, %s_{name}_idx,", boundary))
 }
@@ -120,7 +120,7 @@ func isIdentifier(name string) bool {
 	return name != ""
 }
 
-// indexFields checks fields and answers the bytes of their keys.
+// indexFields checks fields and returns the bytes of their keys.
 func (v *violations) indexFields(fields []*orisunpb.IndexField) (size int) {
 	first := map[string]int{}
 	for i, field := range fields {
@@ -142,7 +142,7 @@ func (v *violations) indexFields(fields []*orisunpb.IndexField) (size int) {
 	return size
 }
 
-// indexConditions checks conditions and answers the bytes of their keys and values.
+// indexConditions checks conditions and returns the bytes of their keys and values.
 func (v *violations) indexConditions(conditions []*orisunpb.IndexCondition) (size int) {
 	for i, condition := range conditions {
 		path := func(name string) string { return fmt.Sprintf("conditions[%d].%s", i, name) }
@@ -160,10 +160,10 @@ func (v *violations) indexConditions(conditions []*orisunpb.IndexCondition) (siz
 	return size
 }
 
-// eventTypeKey stands for the event's type, as does eventType.
+// eventTypeKey is the key of the event's type, as is eventType.
 const eventTypeKey = "event_type"
 
-// typeKey gives the two names of the event's type one.
+// typeKey maps the two names of the event's type to one.
 func typeKey(key string) string {
 	if key == "eventType" {
 		return eventTypeKey

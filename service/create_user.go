@@ -9,7 +9,7 @@ import (
 	"github.com/oexza/orisun/service/auth"
 )
 
-// CreateUser creates a user, who can log in on every node when it answers.
+// CreateUser creates a user. When it answers, the user can log in on every node.
 //
 // Errors: INVALID_ARGUMENT with field paths, ALREADY_EXISTS for a username that is taken, UNAVAILABLE.
 func (a *Admin) CreateUser(ctx context.Context, in *orisunpb.CreateUserRequest) (*orisunpb.CreateUserResponse, error) {

@@ -11,12 +11,13 @@ import (
 	"github.com/oexza/orisun/service/auth"
 )
 
-// DeleteBoundary deletes a boundary with all of its events, tables and indexes; its PostgreSQL schema stays. Every node stops to publish it
-// within a second, ends its subscriptions and deletes its stream. The admin boundary's log gets BoundaryDeleted. One whose tables are gone
-// already is removed from the registry.
+// DeleteBoundary deletes a boundary with all of its events, tables and indexes; its PostgreSQL schema stays. Every node
+// stops to publish it within a second, ends its subscriptions and deletes its stream. The admin boundary's log gets
+// BoundaryDeleted. A boundary whose tables are already gone is removed from the registry.
 //
-// Errors: INVALID_ARGUMENT with field paths, also where confirm_name is not the name; NOT_FOUND; FAILED_PRECONDITION for the admin boundary, for
-// one that the configuration would create again (BOUNDARY_CONFIGURED), and while an index of it is made or dropped; UNAVAILABLE.
+// Errors: INVALID_ARGUMENT with field paths, also if confirm_name is not the name; NOT_FOUND; FAILED_PRECONDITION for
+// the admin boundary, for one that the configuration would create again (BOUNDARY_CONFIGURED), and while an index of it
+// is made or dropped; UNAVAILABLE.
 func (a *Admin) DeleteBoundary(ctx context.Context, in *orisunpb.DeleteBoundaryRequest) (*orisunpb.DeleteBoundaryResponse, error) {
 	var v violations
 	v.text("name", in.GetName(), 1, maxBoundaryBytes)

@@ -13,10 +13,11 @@ import (
 	"github.com/oexza/orisun/service/auth"
 )
 
-// DeleteUser deletes another user than the caller. When it answers, no node takes the user's password or tokens any more. The events about
-// the user stay; its username is free again.
+// DeleteUser deletes a user other than the caller. When it answers, no node accepts the user's password or tokens any
+// more. The events about the user stay; its username is free again.
 //
-// Errors: INVALID_ARGUMENT with field paths, NOT_FOUND for an unknown user, FAILED_PRECONDITION for one's own account, UNAVAILABLE.
+// Errors: INVALID_ARGUMENT with field paths, NOT_FOUND for an unknown user, FAILED_PRECONDITION for one's own account,
+// UNAVAILABLE.
 func (a *Admin) DeleteUser(ctx context.Context, in *orisunpb.DeleteUserRequest) (*orisunpb.DeleteUserResponse, error) {
 	var v violations
 	v.text("user_id", in.GetUserId(), 1, maxNameBytes)

@@ -12,32 +12,34 @@ import (
 	"github.com/oexza/orisun/db"
 )
 
-// Directory is where an auth.Authenticator looks users up: in what is projected from the events of the admin boundary.
+// Directory finds users for an auth.Authenticator, in a projection of the events of the admin boundary.
 type Directory struct {
 	pool     *pgxpool.Pool
 	boundary string
 	queries  *db.Queries
 }
 
-// NewDirectory returns the directory of a boundary. Nobody whose questions take long should share its pool, or all calls wait for them.
+// NewDirectory returns the directory of a boundary. Slow queries must not share its pool, because all calls would wait
+// for them.
 func NewDirectory(pool *pgxpool.Pool, boundary string) *Directory {
 	return &Directory{pool: pool, boundary: boundary, queries: db.New()}
 }
 
-// State tells whether anything that was read before is old.
+// State returns a value that changes whenever anything that was read before may be old.
 func (d *Directory) State(ctx context.Context) (db.OrisunAuthState, error) {
 	state, err := d.queries.GetAuthState(ctx, d.pool, d.boundary)
 	return state, toStatus(ctx, err)
 }
 
-// Keys are those under which tokens count, the latest one last.
+// Keys returns the keys under which tokens are valid, the latest one last.
 func (d *Directory) Keys(ctx context.Context) ([]db.OrisunTokenKey, error) {
 	keys, err := d.queries.GetTokenKeys(ctx, d.pool)
 	return keys, toStatus(ctx, err)
 }
 
-// Login returns the user with this id or, where that is empty, with this username; nil when there is none. PostgreSQL is not asked for a username that it
-// cannot hold, or that nobody has: it would refuse it, and log that, as often as a stranger likes.
+// Login returns the user with this id or, if that is empty, with this username; nil if there is none. PostgreSQL is not
+// queried for a username that it cannot store or that is too long for any user. It would refuse and log each such
+// query, so a stranger could fill its log.
 func (d *Directory) Login(ctx context.Context, userID, username string) (*db.OrisunLogin, error) {
 	if userID == "" && (len(username) > maxNameBytes || !utf8.ValidString(username) || strings.Contains(username, "\x00")) {
 		return nil, nil

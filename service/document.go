@@ -16,24 +16,24 @@ import (
 )
 
 const (
-	// maxNesting is how deep objects and arrays may stand in one another, the document itself included. PostgreSQL's parser
-	// recurses: with its default max_stack_depth (2 MB) it takes 10,000 levels and refuses 20,000. 1,000 leaves room for a
-	// smaller setting and for whatever else walks the stored value on the same stack.
+	// maxNesting is how deep objects and arrays may be nested, the document itself included. PostgreSQL's parser
+	// recurses: with its default max_stack_depth (2 MB) it takes 10,000 levels and refuses 20,000. 1,000 leaves room
+	// for a smaller setting and for other code that walks the stored value on the same stack.
 	maxNesting = 1000
 
-	// maxPrinted is where a document's size stops counting: PostgreSQL makes no text of 1 GB or more.
+	// maxPrinted is where the count of a document's size stops: PostgreSQL makes no text of 1 GB or more.
 	maxPrinted = 1 << 30
 
 	// The bounds of PostgreSQL's numeric, from set_var_from_str and make_result in src/backend/utils/adt/numeric.c: the
-	// power of ten of the first digit (a 16-bit weight counts groups of four digits), the digits after the decimal point (14
-	// bits) and the exponent as it is written (below INT_MAX/2; PostgreSQL 16 and later allow INT_MAX/2 itself, which only
-	// a zero can make use of). The last two hold for zeros too.
+	// power of ten of the first digit (a 16-bit weight counts groups of four digits), the digits after the decimal
+	// point (14 bits) and the exponent as it is written (below INT_MAX/2). PostgreSQL 16 and later allow INT_MAX/2
+	// itself, which only a zero can make use of. The last two bounds hold for zeros too.
 	maxNumericPower    = 4*(math.MaxInt16+1) - 1
 	maxNumericScale    = 1<<14 - 1
 	maxNumericExponent = math.MaxInt32/2 - 1
 
-	// maxPooledDocument is the largest buffer kept for later documents. Events seldom come near it: it is the default of
-	// ORISUN_NATS_MAX_PAYLOAD.
+	// maxPooledDocument is the largest buffer that is pooled for later documents. Events are rarely that large: it is
+	// the default of ORISUN_NATS_MAX_PAYLOAD.
 	maxPooledDocument = 1 << 20
 
 	jsonSpace = " \t\r\n"
@@ -51,17 +51,18 @@ var documentReaders = sync.Pool{New: func() any {
 	return reader
 }}
 
-// checkDocument tells whether PostgreSQL (13 and later, in a database encoded in UTF8) takes text as a jsonb object, and how long it is
-// then. An event's data and metadata pass it before they join a batch: there, one value that jsonb refuses fails its neighbours too.
+// checkDocument returns whether PostgreSQL (13 and later, in a database encoded in UTF8) accepts text as a jsonb
+// object, and its size there. An event's data and metadata are checked before they join a batch: in a batch, one value
+// that jsonb refuses fails its neighbours too.
 //
-// size is the length in bytes of the stored value as PostgreSQL prints it (data::text), which is what readers and JetStream get.
-// It is exact, unless an object repeats a name: jsonb keeps the last of them, size counts all. It can be far above
-// len(text), as jsonb prints 1e1000 with all its 1,001 digits. It counts no further than 1<<30.
+// size is the length in bytes of the stored value as PostgreSQL prints it (data::text), which is what readers and
+// JetStream get. It is exact, unless an object repeats a name: jsonb stores the last of them, size counts all. It can
+// be far above len(text), as jsonb prints 1e1000 with all its 1,001 digits. The count stops at 1<<30.
 //
-// The error says what is wrong and at which byte (the first is 0) and wants the field's name in front of it. Refused is what is not
-// JSON, not UTF-8 or not an object; \u0000 and halves of surrogate pairs; a number beyond PostgreSQL's numeric; nesting
-// deeper than maxNesting. PostgreSQL's bounds on the elements of one array (2^24) and the names of one object (2^23) are not
-// checked: whatever reaches them has a size above 48 MB.
+// The error says what is wrong and at which byte (the first is 0); callers put the field's name before it. Refused are:
+// text that is not JSON, not UTF-8 or not an object; \u0000 and halves of surrogate pairs; a number beyond PostgreSQL's
+// numeric; nesting deeper than maxNesting. PostgreSQL's bounds on the elements of one array (2^24) and the names of one
+// object (2^23) are not checked: a document that reaches them has a size above 48 MB.
 func checkDocument(text string) (size int, err error) {
 	if err := checkSyntax(text); err != nil {
 		return 0, err
@@ -69,7 +70,7 @@ func checkDocument(text string) (size int, err error) {
 	return measureDocument(text)
 }
 
-// checkSyntax leaves to the decoder what is JSON: it is as strict as PostgreSQL about UTF-8, control characters and surrogates.
+// checkSyntax uses the decoder, which is as strict as PostgreSQL about UTF-8, control characters and surrogates.
 func checkSyntax(text string) error {
 	reader := documentReaders.Get().(*documentReader)
 	defer func() {
@@ -98,7 +99,7 @@ func checkSyntax(text string) error {
 	return nil
 }
 
-// explainSyntaxError says what the decoder found, without the path to it: that can be as long as the document.
+// explainSyntaxError reports the decoder's error without the path to it, which can be as long as the document.
 func explainSyntaxError(text string, err error) error {
 	var syntax *jsontext.SyntacticError
 	switch {
@@ -109,7 +110,7 @@ func explainSyntaxError(text string, err error) error {
 	}
 	at := int(syntax.ByteOffset)
 	switch {
-	case strings.Count(string(syntax.JSONPointer), "/") > maxNesting: // the decoder has a bound too, a higher one
+	case strings.Count(string(syntax.JSONPointer), "/") > maxNesting: // the decoder's own bound is higher
 		return nestingError(at)
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		return fmt.Errorf("not JSON: it ends at byte %d, before the object does", len(text))
@@ -123,7 +124,7 @@ func nestingError(at int) error {
 	return fmt.Errorf("nested deeper than %d levels at byte %d: flatten it", maxNesting, at)
 }
 
-// isSurrogateEscape tells whether text begins with an escape from \ud800 to \udfff.
+// isSurrogateEscape returns whether text begins with an escape from \ud800 to \udfff.
 func isSurrogateEscape(text string) bool {
 	if len(text) < len(`\ud800`) || !strings.HasPrefix(text, `\u`) {
 		return false
@@ -132,7 +133,8 @@ func isSurrogateEscape(text string) bool {
 	return err == nil && utf16.IsSurrogate(rune(code))
 }
 
-// measureDocument is the length of valid JSON as jsonb prints it, and what jsonb, or maxNesting, refuses of valid JSON.
+// measureDocument returns the length of valid JSON as jsonb prints it. It refuses valid JSON that jsonb refuses, or
+// that is nested deeper than maxNesting.
 func measureDocument(text string) (size int, err error) {
 	nesting := 0
 	for at := 0; at < len(text); size = min(size, maxPrinted) {
@@ -165,8 +167,9 @@ func measureDocument(text string) (size int, err error) {
 
 var errNUL = errors.New("PostgreSQL stores no NUL character; leave it out")
 
-// measureString is the length of the JSON string that text begins with, quotes included, and its length as jsonb prints it: only the
-// quote, the backslash and the control characters below space stay escaped. For errNUL, length is where \u0000 stands.
+// measureString returns the length of the JSON string that text begins with, quotes included, and its length as jsonb
+// prints it: only the quote, the backslash and the control characters below space stay escaped. For errNUL, length is
+// the offset of \u0000.
 func measureString(text string) (length, printed int, err error) {
 	length = 1 + strings.IndexByte(text[1:], '"') + 1
 	if strings.IndexByte(text[:length], '\\') < 0 {
@@ -190,7 +193,8 @@ func measureString(text string) (length, printed int, err error) {
 	}
 }
 
-// measureEscape is the length of the escape, or pair of them, that text begins with, and of what jsonb prints for it: 0 for \u0000.
+// measureEscape returns the length of the escape, or pair of escapes, that text begins with, and of its form in jsonb:
+// 0 for \u0000.
 func measureEscape(text string) (length, printed int) {
 	switch text[1] {
 	case '"', '\\', 'b', 'f', 'n', 'r', 't':
@@ -198,7 +202,7 @@ func measureEscape(text string) (length, printed int) {
 	case '/':
 		return len(`\/`), len(`/`)
 	}
-	// What is left is \u with four hexadecimal digits: the decoder has checked them.
+	// The remaining case is \u with four hexadecimal digits: the decoder has checked them.
 	code, _ := strconv.ParseUint(text[2:6], 16, 16)
 	const escape = len(`\u0000`)
 	switch char := rune(code); {
@@ -215,9 +219,9 @@ func measureEscape(text string) (length, printed int) {
 	}
 }
 
-// measureNumber is the length of the JSON number that text begins with, and its length as numeric prints it: no exponent, no minus
-// before a zero, and as many digits after the decimal point as were written, moved by the exponent. The error says which bound of
-// numeric the number passes.
+// measureNumber returns the length of the JSON number that text begins with, and its length as numeric prints it: no
+// exponent, no minus before a zero, and as many digits after the decimal point as were written, moved by the exponent.
+// The error names the bound of numeric that the number exceeds.
 func measureNumber(text string) (length, printed int, err error) {
 	minus := 0
 	if text[0] == '-' {
@@ -240,7 +244,7 @@ func measureNumber(text string) (length, printed int, err error) {
 			length++
 		}
 		length += countDigits(text[length:])
-		exponent, err = strconv.Atoi(text[from:length]) // which fails only when it is out of range
+		exponent, err = strconv.Atoi(text[from:length]) // fails only when it is out of range
 		if err != nil || exponent < -maxNumericExponent || exponent > maxNumericExponent {
 			return 0, 0, fmt.Errorf("its exponent is not within ±%d", maxNumericExponent)
 		}
@@ -253,7 +257,7 @@ func measureNumber(text string) (length, printed int, err error) {
 	if scale > 0 {
 		printed = len(".") + scale
 	}
-	power := exponent + len(whole) - 1 // of ten, of the first digit that is not 0
+	power := exponent + len(whole) - 1 // the power of ten of the first digit that is not 0
 	if whole == "0" {
 		significant := strings.TrimLeft(fraction, "0")
 		if significant == "" {
@@ -267,7 +271,7 @@ func measureNumber(text string) (length, printed int, err error) {
 	return length, printed + minus + max(power, 0) + 1, nil
 }
 
-// countDigits tells how many digits text begins with.
+// countDigits returns how many digits text begins with.
 func countDigits(text string) int {
 	for at := range len(text) {
 		if text[at] < '0' || text[at] > '9' {

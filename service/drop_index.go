@@ -7,8 +7,8 @@ import (
 	orisunpb "github.com/oexza/orisun/proto"
 )
 
-// DropIndex removes an index and its definition; criteria that it served are answered all the same, more slowly. Another index of the
-// boundary that is being made or dropped, by any node, is waited for.
+// DropIndex removes an index and its definition; criteria that it served are still answered, more slowly. If any node
+// makes or drops another index of the boundary, the call waits for it.
 //
 // Errors: INVALID_ARGUMENT with field paths, NOT_FOUND for an unknown boundary or index, UNAVAILABLE.
 func (s *EventStore) DropIndex(ctx context.Context, in *orisunpb.DropIndexRequest) (*orisunpb.DropIndexResponse, error) {

@@ -16,11 +16,11 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
-// elements is how often the repeated fields of a request occur, counted on its wire form. Two bytes of wire become an object of a hundred, so
-// whoever unmarshals first has spent the memory before a limit is checked.
+// elements counts the repeated fields of a request in its wire form. Two bytes of wire become an object of a hundred
+// bytes, so a check after unmarshalling would come after the memory is spent.
 type elements struct {
 	found  map[protoreflect.FieldDescriptor]int
-	inside []protoreflect.FieldDescriptor          // the fields around what is counted now
+	inside []protoreflect.FieldDescriptor          // the fields around the message that is counted now
 	beyond map[string]protoreflect.FieldDescriptor // paths at which a field was beyond its limit for the first time
 }
 
@@ -36,8 +36,8 @@ var maxElements = map[protoreflect.FullName]int{
 
 const defaultElements = 1024
 
-// CheckElements counts the elements of a message in protobuf's wire form. The error is INVALID_ARGUMENT for a field with too many. It leaves to
-// Unmarshal what is no message.
+// CheckElements counts the elements of a message in protobuf's wire form. The error is INVALID_ARGUMENT for a field
+// with too many. Bytes that are not a message are left to Unmarshal.
 func CheckElements(message protoreflect.MessageDescriptor, wire []byte) error {
 	counted := newElements()
 	if err := counted.countWire(message, wire); err != nil {
@@ -51,7 +51,7 @@ func CheckJSONElements(message protoreflect.MessageDescriptor, text []byte) erro
 	counted := newElements()
 	decoder := jsontext.NewDecoder(bytes.NewBuffer(text), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
 	if err := counted.countJSON(message, decoder); err != nil {
-		return counted.check() // up to where it is not JSON, or not that of the message; protojson stops there, too
+		return counted.check() // counted up to the error; protojson stops there, too
 	}
 	return counted.check()
 }
@@ -65,7 +65,7 @@ func (e *elements) add(field protoreflect.FieldDescriptor, n int) {
 	}
 }
 
-// path is where the message now counted has a field, such as query.criteria.tags.
+// path is the path of a field in the message that is counted now, such as query.criteria.tags.
 func (e *elements) path(field protoreflect.FieldDescriptor) string {
 	var path strings.Builder
 	for _, around := range e.inside {
@@ -95,7 +95,7 @@ func (e *elements) check() error {
 	return v.err()
 }
 
-// repeats tells which messages have repeated fields, in themselves or further down: the others are not looked into.
+// repeats caches which messages have repeated fields, in themselves or further down: the others are skipped.
 var repeats sync.Map // protoreflect.FullName → bool
 
 func hasElements(message protoreflect.MessageDescriptor) bool {
@@ -146,10 +146,10 @@ func (e *elements) countWire(message protoreflect.MessageDescriptor, wire []byte
 	return nil
 }
 
-// errNotThatMessage says that JSON is not that of the message: protojson says why.
+// errNotThatMessage says that JSON is not that of the message. protojson reports the reason.
 var errNotThatMessage = errors.New("not the JSON of this message")
 
-// countJSON counts the elements of the message that the decoder comes to next.
+// countJSON counts the elements of the message that the decoder reads next.
 func (e *elements) countJSON(message protoreflect.MessageDescriptor, decoder *jsontext.Decoder) error {
 	if decoder.PeekKind() != jsontext.KindBeginObject {
 		return skipJSON(decoder)
