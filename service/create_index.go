@@ -22,7 +22,8 @@ func (s *EventStore) CreateIndex(ctx context.Context, in *orisunpb.CreateIndexRe
 	}
 	params := db.CreateIndexParams{
 		Boundary: in.GetBoundary(), Name: in.GetName(), Combinator: in.GetConditionCombinator().String(),
-		ConditionKeys: []string{}, ConditionOperators: []string{}, ConditionValues: []string{}, // not nil, which pgx sends as NULL
+		// Empty rather than nil, which pgx sends as NULL.
+		ConditionKeys: []string{}, ConditionOperators: []string{}, ConditionValues: []string{},
 	}
 	for _, field := range in.GetFields() {
 		params.FieldKeys = append(params.FieldKeys, field.GetJsonKey())

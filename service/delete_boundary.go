@@ -12,7 +12,7 @@ import (
 )
 
 // DeleteBoundary deletes a boundary with all of its events, tables and indexes; its PostgreSQL schema stays. Every node
-// stops to publish it within a second, ends its subscriptions and deletes its stream. The admin boundary's log gets
+// stops publishing it within a second, ends its subscriptions and deletes its stream. The admin boundary's log gets
 // BoundaryDeleted. A boundary whose tables are already gone is removed from the registry.
 //
 // Errors: INVALID_ARGUMENT with field paths, also if confirm_name is not the name; NOT_FOUND; FAILED_PRECONDITION for

@@ -28,7 +28,8 @@ func newElements() *elements {
 	return &elements{found: make(map[protoreflect.FieldDescriptor]int), beyond: make(map[string]protoreflect.FieldDescriptor)}
 }
 
-// maxElements is what a request may have of each repeated field. A field that is not listed may occur defaultElements times.
+// maxElements is how often a request may have each repeated field. Fields that are not listed may occur defaultElements
+// times.
 var maxElements = map[protoreflect.FullName]int{
 	"orisun.SaveEventsRequest.events": maxEventsPerSave,
 	"orisun.Criterion.tags":           maxRequestTags,

@@ -19,7 +19,7 @@ import (
 	"github.com/oexza/orisun/service/groupcommit"
 )
 
-// domain is that of every google.rpc.ErrorInfo of ours.
+// domain is the domain of every google.rpc.ErrorInfo of Orisun.
 const domain = "orisun"
 
 // The reasons that a google.rpc.ErrorInfo carries.
@@ -37,22 +37,22 @@ const (
 
 type detail = protoadapt.MessageV1
 
-// sqlStates maps what PostgreSQL answers to what gRPC does: the first entry whose prefix fits. States of class OR are
-// raised by the functions of schema orisun; the comment on that schema lists them. Where safe is set, PostgreSQL's own
-// text goes to the caller, because it speaks of the caller's data and of nothing else.
+// sqlStates maps PostgreSQL's SQLSTATEs to gRPC codes: the first entry whose prefix fits. States of class OR are raised
+// by the functions of schema orisun; the comment on that schema lists them. If safe is set, PostgreSQL's own text goes
+// to the caller, because it contains nothing but the caller's data.
 var sqlStates = []sqlState{
 	{"OR001", codes.NotFound, true},           // unknown boundary
 	{"OR002", codes.InvalidArgument, true},    // invalid name
 	{"OR006", codes.AlreadyExists, true},      // the boundary has another definition
 	{"OR009", codes.NotFound, true},           // unknown index
 	{"OR010", codes.AlreadyExists, true},      // the index's name is taken
-	{"OR011", codes.FailedPrecondition, true}, // an index is made or dropped
+	{"OR011", codes.FailedPrecondition, true}, // an index is being made or dropped
 	{"OR012", codes.FailedPrecondition, true}, // the boundary cannot be deleted
 	{"OR020", codes.NotFound, true},           // unknown user
 	{"OR021", codes.AlreadyExists, true},      // the username is taken
 	{"42501", codes.FailedPrecondition, true}, // the server's role lacks a right, which the text names
 	{"OR030", codes.PermissionDenied, true},   // a subscriber_name belongs to another user
-	{"2BP01", codes.FailedPrecondition, true}, // something of others depends on the boundary's tables
+	{"2BP01", codes.FailedPrecondition, true}, // other objects depend on the boundary's tables
 	{"22", codes.InvalidArgument, true},       // data exception: JSON, numbers, encodings
 	{"23", codes.InvalidArgument, false},      // a constraint of the event table
 	{"54", codes.InvalidArgument, true},       // program limit: nesting beyond the stack, an index entry too large
@@ -71,7 +71,7 @@ type sqlState struct {
 	safe   bool
 }
 
-// transient tells that time heals it.
+// transient returns whether a retry may succeed later.
 func (s sqlState) transient() bool { return s.code == codes.Unavailable }
 
 func findSQLState(code string) (sqlState, bool) {
@@ -82,16 +82,16 @@ func findSQLState(code string) (sqlState, bool) {
 	return sqlStates[i], true
 }
 
-// rightMissing is PostgreSQL's state for a role that may not do something.
+// rightMissing is the SQLSTATE of an operation for which the role lacks a right.
 const rightMissing = "42501"
 
-// diskFull is PostgreSQL's state for that.
+// diskFull is the SQLSTATE of a full disk.
 const diskFull = "53100"
 
-// retryAfter is what an UNAVAILABLE answer suggests to wait.
+// retryAfter is the delay that an UNAVAILABLE answer suggests before a retry.
 const retryAfter = 500 * time.Millisecond
 
-// toStatus turns the error of a query into the one that the caller sees.
+// toStatus maps the error of a query to the one that the caller gets.
 func toStatus(ctx context.Context, err error) error {
 	var pgError *pgconn.PgError
 	var known interface{ GRPCStatus() *status.Status }
@@ -99,7 +99,7 @@ func toStatus(ctx context.Context, err error) error {
 	case err == nil:
 		return nil
 	case ctx.Err() != nil:
-		return &statusError{status: status.FromContextError(context.Cause(ctx)), cause: err} // what it waited for
+		return &statusError{status: status.FromContextError(context.Cause(ctx)), cause: err} // why the wait ended
 	case errors.As(err, &known):
 		return err
 	case boundary.IsGone(err):
@@ -120,7 +120,7 @@ func toStatus(ctx context.Context, err error) error {
 	}
 }
 
-// boundaryMissing answers a call on a boundary whose schema or tables were dropped by hand.
+// boundaryMissing is the answer to a call on a boundary whose schema or tables were dropped by hand.
 func boundaryMissing(cause error) error {
 	var refused *pgconn.PgError
 	errors.As(cause, &refused)
@@ -148,8 +148,8 @@ func fromSQLState(rule sqlState, cause *pgconn.PgError) error {
 	}
 }
 
-// IsTransient says whether the same statement may succeed later: PostgreSQL was not reached, restarts, has no room or no connection left, or ended the
-// transaction for the sake of another one. This is the only list of such errors.
+// IsTransient returns whether the same statement may succeed later: PostgreSQL was not reached, restarts, lacks room or
+// connections, or ended the transaction in favour of another one. This is the only list of such errors.
 func IsTransient(err error) bool {
 	var refused *pgconn.PgError
 	if errors.As(err, &refused) {
@@ -167,7 +167,7 @@ func hasState(err error, state string) bool {
 // IsRightMissing returns whether PostgreSQL refused a statement because the role lacks a right.
 func IsRightMissing(err error) bool { return hasState(err, rightMissing) }
 
-// isDisconnected says whether there is no connection to PostgreSQL, for a reason that may pass or not.
+// isDisconnected returns whether there is no connection to PostgreSQL, for a temporary or a permanent reason.
 func isDisconnected(err error) bool {
 	var connect *pgconn.ConnectError
 	return errors.As(err, &connect) || pgsession.IsInterrupted(err)
@@ -189,7 +189,7 @@ func internal(cause error) error {
 	return &statusError{status: status.New(codes.Internal, "internal error; the server's log has the cause"), cause: cause}
 }
 
-// statusError answers with a status and keeps what the caller must not see.
+// statusError has a status for the caller, and a cause that the caller must not see.
 type statusError struct {
 	status *status.Status
 	cause  error
@@ -197,7 +197,7 @@ type statusError struct {
 
 func (e *statusError) Error() string { return e.status.Message() }
 
-// GRPCStatus is what the caller sees.
+// GRPCStatus is what the caller gets.
 func (e *statusError) GRPCStatus() *status.Status { return e.status }
 
 // Unwrap is the cause, for the log.

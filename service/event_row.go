@@ -9,7 +9,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// The columns of orisun.event, in the order in which its functions answer them.
+// The columns of orisun.event, in the order in which its functions return them.
 const (
 	columnGlobalID = iota
 	columnTransactionID
@@ -42,8 +42,8 @@ const (
 // postgresEpoch is where PostgreSQL's microseconds begin, in seconds of Unix time: 2000-01-01.
 const postgresEpoch = 946_684_800
 
-// appendEvent appends the current row of orisun.event to the wire form of a GetEventsResponse. An event is not made into anything in
-// between: for pages of a thousand that would take longer than the rest of the call.
+// appendEvent appends the current row of orisun.event to the wire form of a GetEventsResponse. It creates no
+// intermediate object: for pages of a thousand events that would take longer than the rest of the call.
 func appendEvent(page []byte, rows pgx.Rows) ([]byte, error) {
 	row := rows.RawValues()
 	if len(row) < eventColumns || len(row[columnGlobalID]) != 8 || len(row[columnTransactionID]) != 8 || len(row[columnDateCreated]) != 8 {
@@ -53,7 +53,8 @@ func appendEvent(page []byte, rows pgx.Rows) ([]byte, error) {
 	microseconds := int64(binary.BigEndian.Uint64(row[columnDateCreated]))
 	created := time.UnixMicro(microseconds)
 	seconds, nanos := uint64(created.Unix()+postgresEpoch), uint64(created.Nanosecond())
-	data, metadata := row[columnData], row[columnMetadata] // of jsonb pgx asks the text, and all else that is no text in binary
+	// pgx reads jsonb as text, and other columns that are not text in binary.
+	data, metadata := row[columnData], row[columnMetadata]
 
 	position := sizeVarint(positionTransactionID, transactionID) + sizeVarint(positionGlobalID, globalID)
 	date := sizeVarint(timestampSeconds, seconds) + sizeVarint(timestampNanos, nanos)
@@ -74,7 +75,7 @@ func appendEvent(page []byte, rows pgx.Rows) ([]byte, error) {
 	return appendVarint(page, timestampNanos, nanos), nil
 }
 
-// sizeBytes is what appendBytes appends, the content included.
+// sizeBytes is the number of bytes that appendBytes appends, the content included.
 func sizeBytes(field protowire.Number, length int) int {
 	return protowire.SizeTag(field) + protowire.SizeBytes(length)
 }
@@ -83,12 +84,12 @@ func appendBytes(to []byte, field protowire.Number, value []byte) []byte {
 	return append(appendLength(to, field, len(value)), value...)
 }
 
-// appendLength begins a field of so many bytes.
+// appendLength begins a field of length bytes.
 func appendLength(to []byte, field protowire.Number, length int) []byte {
 	return protowire.AppendVarint(protowire.AppendTag(to, field, protowire.BytesType), uint64(length))
 }
 
-// sizeVarint is what appendVarint appends.
+// sizeVarint is the number of bytes that appendVarint appends.
 func sizeVarint(field protowire.Number, value uint64) int {
 	if value == 0 {
 		return 0

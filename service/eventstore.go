@@ -1,9 +1,9 @@
-// Package service answers the RPCs: it checks what comes from the wire, calls one SQL function, and puts the answer on the wire.
-// One RPC has one file, named after it. The rules of the store live in the SQL functions, not here.
+// Package service implements the RPCs. It checks the request, calls one SQL function and encodes its answer. Each RPC
+// has one file, named after it. The rules of the store live in the SQL functions, not here.
 //
-// Failure modes: a field that breaks a rule is INVALID_ARGUMENT with every violation's path (violations.go); what
-// PostgreSQL answers becomes a status in one table (errors.go); anything unforeseen is INTERNAL with a generic text, and
-// its cause is what the returned error unwraps to, for the log.
+// Failure modes: a field that breaks a rule is INVALID_ARGUMENT with every violation's path (violations.go). One table
+// maps PostgreSQL's errors to statuses (errors.go). Any other failure is INTERNAL with a generic text; the returned
+// error unwraps to its cause, for the log.
 package service
 
 import (
@@ -22,39 +22,43 @@ import (
 
 // Config is what an EventStore needs.
 type Config struct {
-	// Write is where saves run, Read where reads do.
+	// Write is the pool for saves, Read the pool for reads.
 	Write, Read *pgxpool.Pool
-	// ReadShare divides Read among those that use it. nil: it is used by this EventStore alone.
+	// ReadShare divides Read among its users. nil: this EventStore is the only one.
 	ReadShare *ReadShare
-	// MessageSize is what an event takes at most when it is published, of which data and metadata have that many bytes as PostgreSQL
-	// prints them; MaxMessageBytes is how much of that JetStream carries.
+	// MessageSize is the most bytes that an event takes when it is published; data and metadata are their bytes as
+	// PostgreSQL prints them. MaxMessageBytes is the most of these that JetStream carries.
 	MessageSize     func(boundary, eventID, eventType string, data, metadata int) int
 	MaxMessageBytes int
-	// MaxSaveBytes is the most that the events of a save may take as PostgreSQL prints them. 0: any number.
+	// MaxSaveBytes is the most that the events of a save may take as PostgreSQL prints them. 0: unlimited.
 	MaxSaveBytes int
 	// MaxPageBytes is the most that an answer may take on the wire: the gRPC send limit.
 	MaxPageBytes int
-	// Saved is told of every boundary that got new events, after their commit; it must not block. nil: nobody is.
+	// Saved is called with every boundary that got new events, after their commit; it must not block. nil: not called.
 	Saved func(boundary string)
-	// BoundaryCreated is told of every boundary that was created here, after its commit; it must not block. nil: nobody is.
+	// BoundaryCreated is called with each boundary that was created here, after its commit; it must not block. nil: not
+	// called.
 	BoundaryCreated func(boundary string)
-	// BoundaryDeleted is called with each boundary that was deleted here, after its commit; it must not block. nil: not called.
+	// BoundaryDeleted is called with each boundary that was deleted here, after its commit; it must not block. nil: not
+	// called.
 	BoundaryDeleted func(boundary string)
-	// Configured says whether this node's configuration names a boundary, so that its next start would create it. nil: none.
+	// Configured returns whether this node's configuration names a boundary, so that its next start would create it.
+	// nil: none.
 	Configured func(boundary string) bool
 	// Feed is where subscriptions get their events. nil: CatchUpSubscribeToEvents is UNIMPLEMENTED.
 	Feed Feed
 	// AcquireSubscriber makes a subscriber_name exclusive. Needed with Feed.
 	AcquireSubscriber AcquireSubscriber
-	// MaxSubscriberNames is how many subscriptions with a name a user may have open. 0: any number.
+	// MaxSubscriberNames is how many subscriptions with a name a user may have open. 0: unlimited.
 	MaxSubscriberNames int
-	// Serving ends when the server begins to drain, and subscriptions end with it. nil: they never do.
+	// Serving ends when the server begins to drain, and subscriptions end with it. nil: they do not end.
 	Serving context.Context
-	// Info is what GetServerInfo answers.
+	// Info is the answer of GetServerInfo.
 	Info *orisunpb.GetServerInfoResponse
-	// Telemetry is told how long what took, and what became of it.
+	// Telemetry gets durations and outcomes.
 	Telemetry Telemetry
-	// Log is told what no caller is: criteria without an index, builds that left something behind. nil: nobody is.
+	// Log gets what no caller gets: criteria without an index, and failed builds whose index is not removed yet. nil:
+	// no log.
 	Log *slog.Logger
 }
 
@@ -84,7 +88,7 @@ type EventStore struct {
 	lockWaits  lockWaits
 }
 
-// NewEventStore returns a server over the pools of config, which stay the caller's to close.
+// NewEventStore returns a server that uses the pools of config. The caller closes them.
 func NewEventStore(config Config) *EventStore {
 	if config.Log == nil {
 		config.Log = slog.New(slog.DiscardHandler)
@@ -113,10 +117,11 @@ func NewEventStore(config Config) *EventStore {
 	return store
 }
 
-// Shortage tells which boundaries' last saves PostgreSQL refused for want of room, and why; nil is none.
+// Shortage names the boundaries whose last saves PostgreSQL refused for want of resources, and the reasons; nil if
+// there are none.
 func (s *EventStore) Shortage() error { return s.shortage.err() }
 
-// Close refuses further saves and waits for those that were taken, until ctx ends. The pools can be closed after it.
+// Close refuses further saves and waits for those that were accepted, until ctx ends. The pools can be closed after it.
 func (s *EventStore) Close(ctx context.Context) error {
 	return errors.Join(s.saves.Close(ctx), s.readGroups.Close(ctx))
 }

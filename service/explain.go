@@ -9,7 +9,8 @@ import (
 	orisunpb "github.com/oexza/orisun/proto"
 )
 
-// Explain runs a GetEvents, throws the page away and tells how it was read. Errors: as GetEvents, except that no page is too large.
+// Explain runs a GetEvents, drops the page and returns how it was read. Errors: as GetEvents, except that no page is
+// too large.
 func (s *EventStore) Explain(ctx context.Context, in *orisunpb.ExplainRequest) (*orisunpb.ExplainResponse, error) {
 	if in.GetGetEvents() == nil {
 		var v violations

@@ -13,12 +13,13 @@ import (
 	"github.com/oexza/orisun/service/groupcommit"
 )
 
-// checkBudget is how long a flush may take in which saves are checked together. Then it is cancelled and split, and a save that is alone at last
-// is checked ahead: outside of the others' flush and of the boundary's lock.
+// checkBudget is how long a flush may take in which saves are checked together. After that it is cancelled and split. A
+// save that is then alone in a flush is checked ahead: outside of shared flushes and of the boundary's lock.
 const checkBudget = 2 * time.Second
 
-// flushOptions bound what one transaction of a boundary takes and what waits behind it. A flush that PostgreSQL's restart, failover
-// or a cut connection interrupts is sent again, since event ids make that safe: to clients it is a pause.
+// flushOptions bound one transaction of a boundary and the queue behind it. A flush that is interrupted by a restart or
+// failover of PostgreSQL, or by a cut connection, is retried: saves are idempotent by their event ids. Clients only see
+// a delay.
 var flushOptions = groupcommit.Options[checkedSave]{
 	Size: func(save checkedSave) (items, bytes int) {
 		return len(save.request.GetEvents()) + len(contextOf(save.request)), max(proto.Size(save.request), save.printed)
@@ -27,7 +28,7 @@ var flushOptions = groupcommit.Options[checkedSave]{
 	MaxTransient: time.Minute,
 }
 
-// requestsOf lets a flush of requests take checked saves.
+// requestsOf adapts a flush of requests to checked saves.
 func requestsOf(
 	flush func(context.Context, string, []*orisunpb.SaveEventsRequest) ([]db.OrisunSaveResult, error),
 ) func(context.Context, string, []checkedSave) ([]db.OrisunSaveResult, error) {
@@ -44,7 +45,7 @@ func requestsOf(
 func (s *EventStore) flush(ctx context.Context, boundary string, batch []*orisunpb.SaveEventsRequest) ([]db.OrisunSaveResult, error) {
 	s.largePages.noteSave()
 	defer s.largePages.noteSave()
-	exists := s.boundaries.Knows(boundary) // names that callers make up are not kept
+	exists := s.boundaries.Knows(boundary) // names that callers make up are not stored
 	var results []db.OrisunSaveResult
 	err := s.lanes.run(ctx, boundary, exists, func(ctx context.Context) (err error) {
 		results, err = s.saveWithinBudget(ctx, boundary, batch)
@@ -59,7 +60,8 @@ func (s *EventStore) flush(ctx context.Context, boundary string, batch []*orisun
 	return results, err
 }
 
-// saveWithinBudget limits the time of a flush. The statement timeout alone limits a single save that has no check, or whose check was made ahead.
+// saveWithinBudget limits the time of a flush. A single save without a check, or with a check made ahead, has no limit
+// but the statement timeout.
 func (s *EventStore) saveWithinBudget(ctx context.Context, boundary string, batch []*orisunpb.SaveEventsRequest) ([]db.OrisunSaveResult, error) {
 	if len(batch) == 1 && (isCheckedAhead(ctx) || len(contextOf(batch[0])) == 0) {
 		return s.savePrioritized(ctx, boundary, batch)
@@ -73,7 +75,7 @@ func (s *EventStore) saveWithinBudget(ctx context.Context, boundary string, batc
 	return results, err
 }
 
-// savePrioritized saves the requests with retried ones first.
+// savePrioritized saves a batch with its retried requests first.
 func (s *EventStore) savePrioritized(ctx context.Context, boundary string, batch []*orisunpb.SaveEventsRequest) ([]db.OrisunSaveResult, error) {
 	sorted, places := batch, []int(nil)
 	if len(batch) > 1 && s.retries.any() {

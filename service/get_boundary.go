@@ -7,7 +7,8 @@ import (
 	orisunpb "github.com/oexza/orisun/proto"
 )
 
-// GetBoundary answers one boundary's definition and status. Errors: INVALID_ARGUMENT with field paths, NOT_FOUND, UNAVAILABLE.
+// GetBoundary returns one boundary's definition and status. Errors: INVALID_ARGUMENT with field paths, NOT_FOUND,
+// UNAVAILABLE.
 func (a *Admin) GetBoundary(ctx context.Context, in *orisunpb.GetBoundaryRequest) (*orisunpb.GetBoundaryResponse, error) {
 	var v violations
 	v.text("name", in.GetName(), 1, maxBoundaryBytes)

@@ -6,7 +6,8 @@ import (
 	orisunpb "github.com/oexza/orisun/proto"
 )
 
-// GetEventCount counts the events of a boundary. As a global_id counts them from 0 without gaps, that is the last one plus one, whatever the number.
+// GetEventCount counts the events of a boundary. global_ids count from 0 without gaps, so the count is the last one
+// plus one, however many events there are.
 //
 // Errors: INVALID_ARGUMENT with field paths, NOT_FOUND for an unknown boundary, UNAVAILABLE.
 func (a *Admin) GetEventCount(ctx context.Context, in *orisunpb.GetEventCountRequest) (*orisunpb.GetEventCountResponse, error) {

@@ -19,14 +19,14 @@ import (
 	"github.com/oexza/orisun/service/inflight"
 )
 
-// smallPageBytes is what a page of ten events takes; a larger one grows from there.
+// smallPageBytes is the size of a page of ten events; the buffer of a larger one grows from there.
 const smallPageBytes = 8 << 10
 
 // GetEvents returns one page. Errors: INVALID_ARGUMENT with field paths, NOT_FOUND for an unknown boundary,
 // RESOURCE_EXHAUSTED when the page is larger than the send limit, UNAVAILABLE.
 //
-// The events of the answer are there in wire form only: Go code that calls this method without gRPC finds none until it has
-// marshalled and unmarshalled it.
+// The answer has its events in wire form only: Go code that calls this method without gRPC has to marshal and unmarshal
+// it to get the events.
 func (s *EventStore) GetEvents(ctx context.Context, in *orisunpb.GetEventsRequest) (*orisunpb.GetEventsResponse, error) {
 	params, err := pageParams("", in)
 	if err != nil {
@@ -41,7 +41,8 @@ func (s *EventStore) GetEvents(ctx context.Context, in *orisunpb.GetEventsReques
 		return nil, err
 	}
 	s.advice.note(ctx, in.GetBoundary(), in.GetQuery().GetCriteria())
-	// On the wire a field that is set and one that is kept as unknown are the same bytes: the events are encoded once, where they are read.
+	// A set field and an unknown field have the same bytes on the wire: the events are encoded once, where they are
+	// read.
 	encoded := &orisunpb.GetEventsResponse{}
 	encoded.ProtoReflect().SetUnknown(page)
 	return encoded, nil
@@ -75,7 +76,7 @@ func (s *EventStore) readPageOnce(ctx context.Context, name string, params db.Re
 	if err != nil {
 		return nil, err
 	}
-	query, cancel := context.WithCancel(ctx) // which ends the query
+	query, cancel := context.WithCancel(ctx) // cancel ends the query
 	defer cancel()
 	text, arguments := pageQuery(params)
 	rows, err := own.Query(query, text, arguments...)
@@ -84,12 +85,12 @@ func (s *EventStore) readPageOnce(ctx context.Context, name string, params db.Re
 	}
 	page, err := encodePage(ctx, rows, s.config.MaxPageBytes)
 	if err != nil {
-		cancel() // rather than reading the rest, which is of no use
+		cancel() // the rest is not read
 	}
 	return page, err
 }
 
-// pageQuery is a page's query with its arguments. Without criteria it is one that streams.
+// pageQuery returns a page's query and arguments. Without criteria it is one that streams.
 func pageQuery(p db.ReadPageParams) (query string, arguments []any) {
 	arguments = []any{p.AfterTransactionID, p.AfterGlobalID, p.EndTransactionID, p.EndGlobalID, p.Descending, p.Count}
 	if len(p.Criteria) == 0 {
@@ -98,10 +99,11 @@ func pageQuery(p db.ReadPageParams) (query string, arguments []any) {
 	return db.ReadPage, append([]any{p.Criteria}, arguments...)
 }
 
-// encodePage encodes rows, and closes them. A page is cut off by its bytes while it is read: its events together may be larger than the memory.
+// encodePage encodes rows, and closes them. It stops reading at limit bytes: all events of the page together may be
+// larger than the memory.
 func encodePage(ctx context.Context, rows pgx.Rows, limit int) (page []byte, err error) {
 	defer rows.Close()
-	call := inflight.FromContext(ctx) // which counts the bytes
+	call := inflight.FromContext(ctx) // counts the bytes
 	page = make([]byte, 0, smallPageBytes)
 	for n := 0; rows.Next(); n++ {
 		held := cap(page)
@@ -153,8 +155,8 @@ func pageParams(prefix string, in *orisunpb.GetEventsRequest) (params db.ReadPag
 	return params, nil
 }
 
-// setRange lets a page begin at a position, that one included or not: read_page takes the position after which, and the one
-// before which to read.
+// setRange lets a page begin at a position, inclusive or not: read_page takes the exclusive position after which, or
+// before which, it reads.
 func setRange(params *db.ReadPageParams, transactionID, globalID int64, inclusive bool) {
 	switch {
 	case params.Descending:
@@ -182,7 +184,7 @@ func scanEvent(rows pgx.Rows, more ...any) (*orisunpb.Event, error) {
 	return event, err
 }
 
-// eventSize is what an event takes in an answer: its own bytes, tag and length.
+// eventSize is the size of an event in an answer: its own bytes, tag and length.
 func eventSize(event *orisunpb.Event) int {
 	const tagAndLength = 6
 	return proto.Size(event) + tagAndLength

@@ -10,8 +10,8 @@ import (
 	orisunpb "github.com/oexza/orisun/proto"
 )
 
-// GetIndex answers one index's definition and state. Errors: INVALID_ARGUMENT with field paths, NOT_FOUND for an unknown boundary or
-// index, UNAVAILABLE.
+// GetIndex returns one index's definition and state. Errors: INVALID_ARGUMENT with field paths, NOT_FOUND for an
+// unknown boundary or index, UNAVAILABLE.
 func (s *EventStore) GetIndex(ctx context.Context, in *orisunpb.GetIndexRequest) (*orisunpb.GetIndexResponse, error) {
 	var v violations
 	v.boundary(in.GetBoundary())

@@ -12,8 +12,8 @@ import (
 	"github.com/oexza/orisun/service/inflight"
 )
 
-// GetLatestByCriteria answers the latest event of each criterion, all of one snapshot, and the position that a save which
-// rests on them expects. Errors: as GetEvents.
+// GetLatestByCriteria returns the latest event of each criterion, all of one snapshot, and the expected position of a
+// save that is based on them. Errors: as GetEvents.
 func (s *EventStore) GetLatestByCriteria(ctx context.Context, in *orisunpb.GetLatestByCriteriaRequest) (*orisunpb.GetLatestByCriteriaResponse, error) {
 	var v violations
 	v.boundary(in.GetBoundary())
@@ -59,13 +59,14 @@ func (s *EventStore) readLatest(ctx context.Context, name string, criteria []str
 		}
 		latest, err := scanLatest(ctx, rows, len(criteria), s.config.MaxPageBytes)
 		if err != nil {
-			cancel() // rather than reading the rest, which is of no use
+			cancel() // the rest is not read
 		}
 		return latest, s.boundaries.Check(name, err)
 	})
 }
 
-// scanLatest reads rows of events with the number of their criterion, and closes them. Together they have at most limit bytes.
+// scanLatest reads rows of events with the number of their criterion, and closes them. Together they have at most limit
+// bytes.
 func scanLatest(ctx context.Context, rows pgx.Rows, criteria, limit int) ([]*orisunpb.Event, error) {
 	defer rows.Close()
 	latest := make([]*orisunpb.Event, criteria)

@@ -20,15 +20,17 @@ import (
 )
 
 const (
-	// smallPage is how many events a page may ask for to share a round trip with others: decisions are made on about as many.
+	// smallPage is the largest count of a page that may share a round trip with others: decisions usually read that
+	// many events.
 	smallPage = 100
-	// smallAnswerBytes is what the answer of a statement may hold that shares a round trip, since others wait for it.
+	// smallAnswerBytes is the largest answer of a statement that shares a round trip, since others wait for it.
 	smallAnswerBytes = 1 << 20
 	// groupBudget is how long a group of reads may take. A read by an index takes well under a millisecond.
 	groupBudget = 500 * time.Millisecond
 )
 
-// readGroupOptions bound a group: more reads save little, and the first of them waits for the last. Its criteria are one statement's.
+// readGroupOptions bound a group: more reads save little, and the first of them waits for the last. The criteria of a
+// group are read by one statement.
 var readGroupOptions = groupcommit.Options[smallRead]{
 	MaxRequests: 32, MaxItems: 256,
 	Size:  func(r smallRead) (items, bytes int) { return max(1, len(r.criteria)), 0 },
@@ -39,11 +41,11 @@ var readGroupOptions = groupcommit.Options[smallRead]{
 type smallRead struct {
 	caller   string
 	boundary string
-	page     *db.ReadPageParams // nil: the latest events
-	criteria []string           // whose latest events are read
+	page     *db.ReadPageParams // nil: the latest events are read
+	criteria []string           // the criteria whose latest events are read
 }
 
-// smallAnswer is what a read found: a page in wire form, or for each criterion its latest event, nil for none.
+// smallAnswer is the result of a read: a page in wire form, or for each criterion its latest event, nil for none.
 type smallAnswer struct {
 	page   []byte
 	latest []*orisunpb.Event
@@ -51,12 +53,12 @@ type smallAnswer struct {
 	err    error
 }
 
-// errReadAlone says that a read is not for a group: it is large, slow, or failed there.
+// errReadAlone says that a read is not suited to a group: it is large, slow, or failed there.
 var errReadAlone = errors.New("this read runs by itself")
 
-// readGrouped reads together with the small reads of the same caller and boundary that come at the same time: waking the processes on
-// either side takes longer than such a read does. As many groups are under way as half of the processors. Criteria without an index
-// may take long, so no other read waits for them.
+// readGrouped combines a read with the small reads of the same caller and boundary that come at the same time: waking
+// the processes on either side takes longer than such a read does. As many groups run at a time as half of the
+// processors. Criteria without an index may take long, so no other read waits for them.
 func (s *EventStore) readGrouped(ctx context.Context, criteria []*orisunpb.Criterion, read smallRead) (smallAnswer, error) {
 	if !s.boundaries.Knows(read.boundary) || read.page != nil && read.page.Count > smallPage || s.advice.isSlow(ctx, read.boundary, criteria) {
 		return smallAnswer{}, errReadAlone
@@ -76,7 +78,8 @@ func (s *EventStore) readGrouped(ctx context.Context, criteria []*orisunpb.Crite
 	return answer, nil
 }
 
-// flushReads reads a group in one round trip: the latest events by one statement, each page by another. What fails, and what follows it, is read alone.
+// flushReads reads a group in one round trip: the latest events by one statement, each page by another. A read that
+// fails, and those behind it, are repeated alone.
 func (s *EventStore) flushReads(ctx context.Context, _ string, group []smallRead) ([]smallAnswer, error) {
 	answers := make([]smallAnswer, len(group))
 	for i := range answers {
@@ -85,7 +88,7 @@ func (s *EventStore) flushReads(ctx context.Context, _ string, group []smallRead
 	ctx, cancel := context.WithTimeout(ctx, groupBudget)
 	defer cancel()
 	rewrite, known := s.boundaries.Rewrite(group[0].boundary)
-	if !known { // deleted meanwhile
+	if !known { // the boundary was deleted meanwhile
 		return answers, nil
 	}
 	leave, err := s.reads.enter(ctx, group[0].caller, group[0].boundary)
@@ -111,9 +114,9 @@ func (s *EventStore) flushReads(ctx context.Context, _ string, group []smallRead
 		}
 	}
 	results := s.config.Read.SendBatch(ctx, batch)
-	defer func() { _ = results.Close() }() // each read has its answer, or runs by itself
+	defer func() { _ = results.Close() }() // each read has its answer, or is repeated alone
 	if criteria != nil {
-		rows, _ := results.Query() // whose error is that of rows
+		rows, _ := results.Query() // rows has the error
 		latest, err := scanLatest(ctx, rows, len(criteria), smallAnswerBytes)
 		if rows.Err() != nil {
 			return answers, nil
@@ -132,7 +135,7 @@ func (s *EventStore) flushReads(ctx context.Context, _ string, group []smallRead
 		if read.page != nil {
 			rows, _ := results.Query()
 			page, err := encodePage(ctx, rows, smallAnswerBytes)
-			if rows.Err() != nil { // and so has all that follows
+			if rows.Err() != nil { // the reads behind it failed, too
 				break
 			}
 			if err == nil {
@@ -143,7 +146,7 @@ func (s *EventStore) flushReads(ctx context.Context, _ string, group []smallRead
 	return answers, nil
 }
 
-// traceOfFirst puts a group's statements into the trace of its first sampled read.
+// traceOfFirst adds a group's statements to the trace of its first sampled read.
 func traceOfFirst(ctx context.Context, _ string, callers iter.Seq2[context.Context, time.Time]) (context.Context, func(error)) {
 	for caller := range callers {
 		if span := trace.SpanFromContext(caller); span.IsRecording() {

@@ -17,26 +17,27 @@ import (
 )
 
 const (
-	// stateIndexesLocked is the SQLSTATE of another session that makes or drops an index of the boundary.
+	// stateIndexesLocked is the SQLSTATE when another session makes or drops an index of the boundary.
 	stateIndexesLocked = "OR011"
-	// lockPoll is how often a change of indexes looks whether another one is done. It cannot wait in PostgreSQL: whoever waits there
-	// has a snapshot, and CREATE INDEX CONCURRENTLY waits for all snapshots.
+	// lockPoll is how often a change of indexes checks whether another one is done. It cannot wait in PostgreSQL: a
+	// waiting session has a snapshot, and CREATE INDEX CONCURRENTLY waits for all snapshots.
 	lockPoll = 100 * time.Millisecond
-	// cleanTimeout is how long a change that failed may clean up after itself, beyond the end of its call. What it leaves is removed
-	// by the next change of the boundary's indexes and at the next start.
+	// cleanTimeout is how long a failed change may clean up after itself, beyond the end of its call. Anything that is
+	// left is removed by the next change of the boundary's indexes and at the next start.
 	cleanTimeout = 30 * time.Second
-	// maxBuilds is how many changes of indexes a node makes at a time, each on a connection of its own and no two in one boundary.
+	// maxBuilds is how many changes of indexes a node makes at a time, each on its own connection and one per boundary.
 	maxBuilds = 2
-	// maxWaitingBuilds is how many more may wait for each boundary.
+	// maxWaitingBuilds is how many further changes may wait for each boundary.
 	maxWaitingBuilds = 8
 )
 
 // errIndexDraining ends a build when the server drains.
 var errIndexDraining = retryLater(codes.Unavailable, "the server is shutting down: the index is not built; try again, with another node if there is one", nil)
 
-// CleanIndexes removes what builds left behind when a server or PostgreSQL was killed: invalid indexes, and definitions without an
-// index. Builds that are under way, on any node, are left alone. Call it when the server starts; what a foreign transaction keeps
-// from being dropped within half a minute is told to the log and left to the next change of the boundary's indexes.
+// CleanIndexes removes the remains of builds that ended when a server or PostgreSQL was killed: invalid indexes, and
+// definitions without an index. Running builds, of any node, are not touched. Call it when the server starts. An index
+// that a foreign transaction protects for half a minute is logged, and left to the next change of the boundary's
+// indexes.
 func (s *EventStore) CleanIndexes(ctx context.Context) error {
 	boundaries, err := s.queries.FindUnfinishedIndexes(ctx, s.config.Write)
 	if err != nil {
@@ -60,7 +61,7 @@ func (s *EventStore) warnUnclean(boundary string, err error) {
 	s.config.Log.Warn("an index that was not built is not removed yet; the next change of the boundary's indexes and the next start do so", "boundary", boundary, "error", err)
 }
 
-// changeIndexes runs the statements that change answers. Whatever ends them, what they leave behind is removed. Its errors are for the caller.
+// changeIndexes runs the statements that change returns, and cleans up after a failure. Its errors are for the caller.
 func (s *EventStore) changeIndexes(ctx context.Context, boundary string, change func(context.Context, db.DBTX) ([]string, error)) error {
 	running, end := context.WithCancelCause(ctx)
 	defer end(nil)
@@ -107,7 +108,7 @@ func (s *EventStore) enterBuilds(running context.Context, boundary string) (leav
 	return leave, endedBuild(running, err)
 }
 
-// endedBuild is the status of a change's error; where the server drains, that is why.
+// endedBuild is the status of a change's error; if the server drains, the status says so.
 func endedBuild(running context.Context, err error) error {
 	var draining *statusError
 	if err != nil && errors.As(context.Cause(running), &draining) {
@@ -122,7 +123,8 @@ func isRefused(err error) bool {
 	return IsRightMissing(err) || errors.As(err, &refused) && strings.HasPrefix(refused.Code, "OR")
 }
 
-// cleanAfter cleans although the call is over. It waits for the session of the change, which PostgreSQL may still be cancelling.
+// cleanAfter cleans up although the call has ended. It waits for the session of the change, which PostgreSQL may still
+// be cancelling.
 func (s *EventStore) cleanAfter(ctx context.Context, boundary string) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanTimeout)
 	defer cancel()
@@ -145,7 +147,7 @@ func (s *EventStore) cleanIndexes(ctx context.Context, conn *pgx.Conn, boundary 
 	return runAll(ctx, conn, statements)
 }
 
-// lockIndexes returns when this session has the right to change the boundary's indexes.
+// lockIndexes waits until this session has the right to change the boundary's indexes.
 func (s *EventStore) lockIndexes(ctx context.Context, conn *pgx.Conn, boundary string) error {
 	for poll := time.NewTicker(lockPoll); ; {
 		locked, err := s.queries.LockIndexes(ctx, conn, boundary)
@@ -162,8 +164,8 @@ func (s *EventStore) lockIndexes(ctx context.Context, conn *pgx.Conn, boundary s
 	}
 }
 
-// withIndexSession gives a connection of its own: what changes indexes runs in no transaction, takes longer than other statements
-// may, and holds the right to do so as long as the session lasts.
+// withIndexSession opens a connection for one use. Changes of indexes run in no transaction, take longer than other
+// statements may, and hold the right to change indexes as long as the session lasts.
 func (s *EventStore) withIndexSession(ctx context.Context, do func(*pgx.Conn) error) error {
 	config := s.config.Write.Config().ConnConfig.Copy()
 	pgsession.Prepare(config) // without the pool's limits
@@ -175,12 +177,12 @@ func (s *EventStore) withIndexSession(ctx context.Context, do func(*pgx.Conn) er
 	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanTimeout)
 	defer cancel()
 	if closed := conn.Close(closing); closed != nil {
-		s.config.Log.Debug("close the session that changed indexes", "error", closed) // what it did, it did
+		s.config.Log.Debug("close the session that changed indexes", "error", closed) // the change itself is done
 	}
 	return err
 }
 
-// runAll runs statements that stand in no transaction, not even in the one that several in one message would make.
+// runAll runs statements outside of any transaction, also of the implicit one that several in one message would share.
 func runAll(ctx context.Context, conn *pgx.Conn, statements []string) error {
 	for _, statement := range statements {
 		if _, err := conn.Exec(ctx, statement, pgx.QueryExecModeSimpleProtocol); err != nil {

@@ -17,11 +17,12 @@ import (
 	"github.com/oexza/orisun/service/groupcommit"
 )
 
-// Telemetry is where the store tells what it does. Nil fields are told nothing.
+// Telemetry is where the store reports measurements and traces. Nil fields are not used.
 type Telemetry struct {
 	Tracer trace.Tracer
 	Meter  metric.Meter
-	// Traced is told of each sampled save that was stored, soon after its commit: its events have this transaction_id. It must not block.
+	// Traced is called for each sampled save that was stored, soon after its commit: its events have this
+	// transaction_id. It must not block.
 	Traced func(boundary string, transactionID int64, span trace.SpanContext)
 }
 
@@ -30,11 +31,12 @@ const (
 	outcomeKey  = attribute.Key("orisun.outcome")
 )
 
-// outcomes are what a save can come to, each counted by itself.
+// outcomes are the possible outcomes of a save, each with its own count.
 var outcomes = [...]string{outcomeSaved, outcomeRepeated, outcomeContextChanged, outcomeEventIDReused}
 
-// instruments measure the way of a save from the queue to the commit. Attributes are made once for a boundary, so that measuring allocates
-// nothing. A boundary is measured from its first flush that PostgreSQL answered on: names that callers make up are no time series.
+// instruments measure saves from the queue to the commit. Attributes are created once for a boundary, so that measuring
+// allocates nothing. A boundary is measured from its first successful flush on: names that callers make up do not
+// create time series.
 type instruments struct {
 	Telemetry
 	known sync.Map // boundary → *measured
@@ -44,7 +46,7 @@ type instruments struct {
 	requests, flushedEvents          metric.Int64Histogram
 }
 
-// measured are the attributes of one boundary's measurements, as the calls take them.
+// measured are the attributes of one boundary's measurements, in the form that the calls take.
 type measured struct {
 	observe  []metric.ObserveOption
 	record   []metric.RecordOption
@@ -52,10 +54,10 @@ type measured struct {
 	outcomes [len(outcomes)][]metric.AddOption
 }
 
-// seconds are the bounds of what takes from a tenth of a millisecond to a restart of PostgreSQL.
+// seconds are bounds for durations from a tenth of a millisecond to a restart of PostgreSQL.
 var seconds = metric.WithExplicitBucketBoundaries(.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60)
 
-// powers are the bounds of what is counted.
+// powers are bounds for counts.
 var powers = metric.WithExplicitBucketBoundaries(1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192)
 
 func newInstruments(telemetry Telemetry) (*instruments, error) {
@@ -83,7 +85,7 @@ func newInstruments(telemetry Telemetry) (*instruments, error) {
 	return i, errors.Join(errs[:]...)
 }
 
-// watch has the queue and the criteria without an index looked at whenever somebody collects metrics.
+// watch observes the queue and the criteria without an index whenever metrics are collected.
 func (i *instruments) watch(queued func() map[string]int, advice *adviser) error {
 	_, depth := i.Meter.Int64ObservableGauge("orisun.queue.depth", metric.WithUnit("{save}"), metric.WithDescription("Saves that wait behind the flush in flight"),
 		metric.WithInt64Callback(func(_ context.Context, to metric.Int64Observer) error {
@@ -113,7 +115,7 @@ func (i *instruments) watch(queued func() map[string]int, advice *adviser) error
 	return errors.Join(depth, shapes, questions)
 }
 
-// attributes are those of a boundary that exists.
+// attributes returns the attributes of a boundary that exists.
 func (i *instruments) attributes(boundary string) *measured {
 	if known, found := i.known.Load(boundary); found {
 		return known.(*measured)
@@ -127,7 +129,7 @@ func (i *instruments) attributes(boundary string) *measured {
 	return known.(*measured)
 }
 
-// observe is told of each flush by groupcommit.
+// observe records a flush of groupcommit.
 func (i *instruments) observe(flush groupcommit.Flush) {
 	known, found := i.known.Load(flush.Key)
 	if !found {
@@ -146,7 +148,7 @@ func (i *instruments) observe(flush groupcommit.Flush) {
 	}
 }
 
-// counted is flush, with what became of its saves counted and those that are traced told of.
+// counted returns flush with two additions: it counts the outcomes of saves, and reports traced saves.
 func (i *instruments) counted(
 	flush func(context.Context, string, []*orisunpb.SaveEventsRequest) ([]db.OrisunSaveResult, error),
 ) func(context.Context, string, []*orisunpb.SaveEventsRequest) ([]db.OrisunSaveResult, error) {

@@ -1,28 +1,33 @@
 package service
 
-// The limits of what a request may ask for. Those on bytes keep index entries and statements of a size that PostgreSQL
-// handles (an entry of a b-tree is at most 2,704 bytes); those on numbers bound what one request does under a
-// boundary's lock.
+// The limits of a request. Limits on bytes ensure that PostgreSQL can handle the index entries and statements (an entry
+// of a b-tree is at most 2,704 bytes). Limits on numbers bound the work of one request under a boundary's lock.
 const (
-	maxBoundaryBytes = 26       // so that the names of its tables fit PostgreSQL's 63 bytes, and are not cut in silence
-	maxNameBytes     = 256      // event_id, event_type, and a tag's key; the event table checks the first two as well
-	maxTagValueBytes = 4096     // a tag's value
-	maxTags          = 32       // tags in a criterion
-	maxCriteria      = 256      // criteria in a request
-	maxRequestTags   = 1024     // tags of all criteria in a request: what a query costs is that of its tags
-	maxEventsPerSave = 10_000   // events in a save
-	maxMetadataBytes = 20 << 10 // metadata as PostgreSQL prints it: in a JetStream message it is a header, threefold at worst, and headers have 64 KiB less 4 for the others
-	maxCount         = 10_000   // events in a page
-	defaultCount     = 1_000    // events in a page of which nobody said how long
+	maxBoundaryBytes = 26     // so that the names of its tables fit PostgreSQL's 63 bytes, and are not cut silently
+	maxNameBytes     = 256    // event_id, event_type, and a tag's key; the event table checks the first two as well
+	maxTagValueBytes = 4096   // a tag's value
+	maxTags          = 32     // tags in a criterion
+	maxCriteria      = 256    // criteria in a request
+	maxRequestTags   = 1024   // tags of all criteria in a request: the cost of a query depends on its tags
+	maxEventsPerSave = 10_000 // events in a save
+	// maxMetadataBytes limits metadata as PostgreSQL prints it. In a JetStream message it is a header, up to three
+	// times as long. All headers together have 64 KiB, of which the other headers need 4 KiB.
+	maxMetadataBytes = 20 << 10
+	maxCount         = 10_000 // events in a page
+	defaultCount     = 1_000  // events in a page if the request has no count
 
 	maxDescriptionBytes = 1024 // what a boundary is for
 
-	maxIdentifierBytes = 63   // PostgreSQL's name of a table or an index
-	maxIndexFields     = 5    // fields of an index, of which each TEXT keeps 128 characters: an entry is at most 2,704 bytes
+	maxIdentifierBytes = 63 // PostgreSQL's name of a table or an index
+	// maxIndexFields limits the fields of an index. It stores 128 characters of each TEXT field: an entry is at most
+	// 2,704 bytes.
+	maxIndexFields     = 5
 	maxIndexConditions = 8    // conditions of a partial index
-	maxConditionBytes  = 256  // the value of one
-	sampledEvents      = 1000 // latest events in which the keys of a new index are looked for
-	maxIndexBytes      = 2048 // all keys and values of an index: its definition must fit a page, pg_index keeps nothing beside it
+	maxConditionBytes  = 256  // bytes of a condition's value
+	sampledEvents      = 1000 // latest events that are searched for the keys of a new index
+	// maxIndexBytes limits all keys and values of an index: its definition must fit a page, as pg_index has no
+	// TOAST table.
+	maxIndexBytes = 2048
 )
 
 // The limits of users.

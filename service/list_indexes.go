@@ -9,8 +9,8 @@ import (
 	orisunpb "github.com/oexza/orisun/proto"
 )
 
-// ListIndexes lists a boundary's indexes by name, how much each is used, and the criteria that no index serves. Errors: INVALID_ARGUMENT
-// with field paths, NOT_FOUND for an unknown boundary, UNAVAILABLE.
+// ListIndexes lists a boundary's indexes by name, how much each is used, and the criteria that no index serves. Errors:
+// INVALID_ARGUMENT with field paths, NOT_FOUND for an unknown boundary, UNAVAILABLE.
 func (s *EventStore) ListIndexes(ctx context.Context, in *orisunpb.ListIndexesRequest) (*orisunpb.ListIndexesResponse, error) {
 	var v violations
 	v.boundary(in.GetBoundary())

@@ -7,7 +7,7 @@ import (
 	orisunpb "github.com/oexza/orisun/proto"
 )
 
-// ListUsers lists all users who are not deleted, by username. Errors: UNAVAILABLE.
+// ListUsers lists all users that are not deleted, by username. Errors: UNAVAILABLE.
 func (a *Admin) ListUsers(ctx context.Context, _ *orisunpb.ListUsersRequest) (*orisunpb.ListUsersResponse, error) {
 	users, err := reading(ctx, a.store, a.boundary, func(tx db.DBTX) ([]db.OrisunUserAccount, error) {
 		return a.store.queries.ListUsers(ctx, tx, a.boundary)

@@ -12,12 +12,12 @@ import (
 const (
 	// longLockWait is how long a flush waits for a lock before the log names the session that holds it.
 	longLockWait = time.Second
-	// lockLookLimit is how long it may take to look for that session.
+	// lockLookLimit is the timeout of the search for that session.
 	lockLookLimit = 5 * time.Second
 )
 
-// lockWaits names in the log the sessions that hold up saves, such as a transaction that somebody left open in psql after an INSERT: one line for each
-// wait of a boundary, however many flushes it takes.
+// lockWaits logs the sessions that block saves, such as a transaction left open in psql after an INSERT. There is one
+// line for each wait of a boundary, however many flushes it takes.
 type lockWaits struct {
 	find func(ctx context.Context, pid uint32) ([]db.FindBlockingSessionsRow, error)
 	log  *slog.Logger
@@ -26,7 +26,7 @@ type lockWaits struct {
 	told map[string]bool // boundaries whose wait is in the log
 }
 
-// watch looks, until ended is called with the flush's error, whether the session pid waits for others.
+// watch checks whether the session pid waits for other sessions, until ended is called with the flush's error.
 func (w *lockWaits) watch(ctx context.Context, boundary string, pid uint32) (ended func(error)) {
 	watching, cancel := context.WithCancel(ctx)
 	timer := time.AfterFunc(longLockWait, func() { w.look(watching, boundary, pid) })
@@ -41,7 +41,7 @@ func (w *lockWaits) watch(ctx context.Context, boundary string, pid uint32) (end
 	}
 }
 
-// look reports the first session that it finds.
+// look reports the first blocking session that it finds.
 func (w *lockWaits) look(ctx context.Context, boundary string, pid uint32) {
 	tick := time.NewTicker(longLockWait)
 	defer tick.Stop()

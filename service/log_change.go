@@ -8,7 +8,8 @@ import (
 	"github.com/oexza/orisun/service/auth"
 )
 
-// logChange logs that a caller changed users, boundaries or indexes: who did what to which, and from where.
+// logChange logs that a caller changed users, boundaries or indexes: the caller, its address, the change and its
+// subject.
 func (s *EventStore) logChange(ctx context.Context, change string, subject ...any) {
 	caller, _ := auth.FromContext(ctx)
 	attributes := append([]any{"actor", caller.Username}, subject...)

@@ -14,20 +14,22 @@ import (
 // maxWaitingReads is how many reads of one caller in one boundary may wait for their share of the read pool.
 const maxWaitingReads = 1000
 
-// ReadShare divides the connections of the read pool. A boundary has at most half of them at a time, and a caller one less than that: so the
-// other boundaries, and the other callers of the same boundary, always find one. It is safe for concurrent use.
+// ReadShare divides the connections of the read pool. A boundary uses at most half of them at a time, and a caller at
+// most one less than that. So other boundaries, and other callers of the same boundary, always find one. It is safe for
+// concurrent use.
 type ReadShare struct {
 	slots            *slots
 	boundary, caller int
 }
 
-// NewReadShare divides so many connections.
+// NewReadShare divides this number of connections.
 func NewReadShare(connections int) *ReadShare {
 	half := max(1, connections/2)
 	return &ReadShare{newSlots(max(1, connections), maxWaitingReads), half, max(1, half-1)}
 }
 
-// Enter waits until the caller of ctx may use one more connection to read from a boundary, until leave. Its error is a gRPC status.
+// Enter waits until the caller of ctx may use one more connection to read from a boundary. Call leave after the read.
+// The error is a gRPC status.
 func (r *ReadShare) Enter(ctx context.Context, boundary string) (leave func(), err error) {
 	caller, _ := auth.FromContext(ctx)
 	return r.enter(ctx, caller.UserID, boundary)
@@ -44,7 +46,7 @@ func (r *ReadShare) enter(ctx context.Context, caller, boundary string) (leave f
 	return leave, toStatus(ctx, err)
 }
 
-// reading reads from a boundary with one connection of the caller's share. Its error is a gRPC status.
+// reading runs read with one connection of the caller's share. Its error is a gRPC status.
 func reading[T any](ctx context.Context, s *EventStore, boundary string, read func(db.DBTX) (T, error)) (result T, err error) {
 	leave, err := s.reads.Enter(ctx, boundary)
 	if err != nil {
@@ -55,7 +57,7 @@ func reading[T any](ctx context.Context, s *EventStore, boundary string, read fu
 	return result, toStatus(ctx, err)
 }
 
-// lastPosition is that of a boundary's last event. Its error is a gRPC status.
+// lastPosition is the position of a boundary's last event. Its error is a gRPC status.
 func (s *EventStore) lastPosition(ctx context.Context, boundary string) (db.OrisunEventPosition, error) {
 	return reading(ctx, s, boundary, func(tx db.DBTX) (db.OrisunEventPosition, error) { return s.queries.GetLastPosition(ctx, tx, boundary) })
 }

@@ -12,12 +12,14 @@ import (
 	"github.com/oexza/orisun/service/groupcommit"
 )
 
-// maxRetries is how many refused saves are known: as many as may wait for one boundary. Those that were not retried for longest are forgotten.
+// maxRetries is how many refused saves are stored: as many as may wait for one boundary. The least recently retried
+// ones are dropped.
 const maxRetries = groupcommit.DefaultMaxQueue
 
-// retryPriority gives retried saves priority over new ones in a contested context. Of the saves of a flush that want the same context one at most
-// succeeds, and it is the first of them. So the save that was refused first goes first, and every client that reads and retries succeeds in the end. A
-// save is known by the id of its first event, which its client keeps. Each node knows the saves that it refused.
+// retryPriority gives retried saves priority over new ones in a contested context. Of the saves of a flush with the
+// same context, at most one succeeds: the first of them. Saves that were refused earlier are tried first, so every
+// client that reads and retries succeeds in the end. A save is identified by the id of its first event, which is the
+// same in a retry. Each node has only the saves that it refused itself.
 type retryPriority struct {
 	refused *lru.Cache[retry, uint64] // the number of its first refusal
 	last    atomic.Uint64
@@ -37,10 +39,10 @@ func retryOf(in *orisunpb.SaveEventsRequest) retry {
 	return retry{in.GetBoundary(), in.GetEvents()[0].GetEventId()}
 }
 
-// any returns whether there are refused saves: where there are none, a flush costs nothing.
+// any returns whether there are refused saves: without them, sorting is skipped.
 func (p *retryPriority) any() bool { return p.refused.Len() > 0 }
 
-// sort returns the batch with retried saves in front, and the place of each in the batch.
+// sort returns the batch with retried saves first, and the index of each in the batch.
 func (p *retryPriority) sort(batch []*orisunpb.SaveEventsRequest) (sorted []*orisunpb.SaveEventsRequest, places []int) {
 	type ranked struct {
 		refusal uint64
@@ -60,7 +62,7 @@ func (p *retryPriority) sort(batch []*orisunpb.SaveEventsRequest) (sorted []*ori
 	return sorted, places
 }
 
-// note adds a save whose context had changed, and forgets any other.
+// note stores a save whose context had changed, and drops a save with any other outcome.
 func (p *retryPriority) note(in *orisunpb.SaveEventsRequest, outcome string) {
 	if outcome == outcomeContextChanged {
 		p.refused.ContainsOrAdd(retryOf(in), p.last.Add(1))

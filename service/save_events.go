@@ -22,9 +22,10 @@ const (
 	outcomeEventIDReused  = "event_id_reused"
 )
 
-// SaveEvents appends a save if its context still holds. Errors: INVALID_ARGUMENT with field paths, NOT_FOUND for an unknown
-// boundary, ALREADY_EXISTS (CONTEXT_CHANGED), FAILED_PRECONDITION (EVENT_ID_REUSED), RESOURCE_EXHAUSTED with RetryInfo when
-// too many saves wait, UNAVAILABLE. While PostgreSQL is away the save waits for as long as the caller does.
+// SaveEvents appends a save if its context has not changed. Errors: INVALID_ARGUMENT with field paths, NOT_FOUND for an
+// unknown boundary, ALREADY_EXISTS (CONTEXT_CHANGED), FAILED_PRECONDITION (EVENT_ID_REUSED), RESOURCE_EXHAUSTED with
+// RetryInfo when too many saves wait, UNAVAILABLE. While PostgreSQL is unavailable, the save waits as long as its
+// caller does.
 func (s *EventStore) SaveEvents(ctx context.Context, in *orisunpb.SaveEventsRequest) (*orisunpb.WriteResult, error) {
 	fillEmptyDocuments(in.GetEvents())
 	printed, err := s.checkSave(in)
@@ -38,7 +39,7 @@ func (s *EventStore) SaveEvents(ctx context.Context, in *orisunpb.SaveEventsRequ
 	return answerSave(in, result)
 }
 
-// fillEmptyDocuments makes {} of data and metadata that are empty or null: some clients send that for none.
+// fillEmptyDocuments replaces empty or null data and metadata by {}: some clients send these for none.
 func fillEmptyDocuments(events []*orisunpb.EventToSave) {
 	for _, event := range events {
 		for _, document := range []*string{&event.Data, &event.Metadata} {
@@ -49,13 +50,13 @@ func fillEmptyDocuments(events []*orisunpb.EventToSave) {
 	}
 }
 
-// checkedSave is a save whose request holds nothing that is refused.
+// checkedSave is a save whose request passed all checks.
 type checkedSave struct {
 	request *orisunpb.SaveEventsRequest
 	printed int // the bytes of its events as PostgreSQL prints them
 }
 
-// checkSave returns how many bytes the events of a save have as PostgreSQL prints them.
+// checkSave checks a save and returns how many bytes its events have as PostgreSQL prints them.
 func (s *EventStore) checkSave(in *orisunpb.SaveEventsRequest) (printed int, err error) {
 	var v violations
 	v.boundary(in.GetBoundary())
@@ -117,7 +118,8 @@ func (s *EventStore) checkEvents(v *violations, boundary string, events []*orisu
 // wholeBoundary is one criterion without tags: it matches every event.
 var wholeBoundary = []*orisunpb.Criterion{{}}
 
-// contextOf is the criteria of a request's context: the wire has two places for them. A query that is there without criteria matches every event.
+// contextOf is the criteria of a request's context: the wire has two places for them. A query without criteria matches
+// every event.
 func contextOf(in *orisunpb.SaveEventsRequest) []*orisunpb.Criterion {
 	criteria, subset := in.GetQuery().GetCriteria(), in.GetQuery().GetSubsetQuery()
 	switch {
@@ -132,7 +134,7 @@ func contextOf(in *orisunpb.SaveEventsRequest) []*orisunpb.Criterion {
 	}
 }
 
-// expectedPosition is that of a request; where it has none, that of no event.
+// expectedPosition is the expected position of a request; if it has none, the position of no event.
 func expectedPosition(in *orisunpb.SaveEventsRequest) *orisunpb.Position {
 	if expected := in.GetQuery().GetExpectedPosition(); expected != nil {
 		return expected
@@ -173,7 +175,7 @@ func contextChanged(in *orisunpb.SaveEventsRequest, actual *orisunpb.Position, r
 	if actual.GetGlobalId() < 0 {
 		reason = fmt.Sprintf("the expected position {%d,%d} is that of no stored event", expected.GetTransactionId(), expected.GetGlobalId())
 	}
-	// Clients that exist recognise a conflict by this beginning, and read the two numbers.
+	// Existing clients recognise a conflict by this prefix, and parse the two numbers.
 	message := fmt.Sprintf("OptimisticConcurrencyException (AlreadyExists): Expected %d, Actual %d: the context changed: %s; read the context again and decide again",
 		max(0, expected.GetTransactionId()), max(0, actual.GetTransactionId()), reason)
 	details := &errdetails.ErrorInfo{Reason: reasonContextChanged, Domain: domain, Metadata: map[string]string{

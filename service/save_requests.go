@@ -33,7 +33,7 @@ func (s *EventStore) saveRequests(ctx context.Context, name string, batch []*ori
 	return results, s.boundaries.Check(name, err)
 }
 
-// appendRequest adds a checked request to the arrays of a call. Requests count from 1, as SQL does.
+// appendRequest adds a checked request to the arrays of a call. Requests are numbered from 1, as in SQL.
 func appendRequest(params *db.SaveRequestsParams, in *orisunpb.SaveEventsRequest) {
 	expected := expectedPosition(in)
 	params.ExpectedTransactionIds = append(params.ExpectedTransactionIds, expected.GetTransactionId())

@@ -13,20 +13,21 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// shortage is what PostgreSQL lacks to store saves: room on its disk, memory, connections. Saves wait meanwhile, and whoever gives up waiting says
-// nothing, so this is what tells: once when it begins and once when it ends, for each boundary.
+// shortage is the resources that PostgreSQL lacks to store saves: room on its disk, memory, connections. Saves wait
+// meanwhile, and clients that stop waiting get no reason. So the log has one line when a shortage begins and one when
+// it ends, for each boundary.
 type shortage struct {
 	log *slog.Logger
 
-	short      atomic.Bool // whether there are reasons; a save that succeeds takes no lock otherwise
+	short      atomic.Bool // whether there are reasons; without them, a save that succeeds takes no lock
 	mu         sync.Mutex
-	boundaries map[string]error // why, by boundary
+	boundaries map[string]error // the reasons, by boundary
 }
 
-// insufficientResources is the class of PostgreSQL's states for it.
+// insufficientResources is the class of SQLSTATEs for a shortage.
 const insufficientResources = "53"
 
-// flushed notes what became of a boundary's flush.
+// flushed records the result of a boundary's flush.
 func (s *shortage) flushed(boundary string, err error) {
 	var refused *pgconn.PgError
 	switch {

@@ -8,11 +8,12 @@ import (
 	"time"
 )
 
-// slots are a resource of which there is a number, such as the connections of a pool. A holder of a slot counts for several keys, such as its
-// caller and its boundary, and no key holds more than its limit. It is safe for concurrent use.
+// slots are a limited number of equal resources, such as the connections of a pool. A holder of a slot counts for
+// several keys, such as its caller and its boundary, and no key holds more than its limit. It is safe for concurrent
+// use.
 //
-// Holders with the same claims wait in one queue. A free slot goes to the queue whose claims hold the fewest slots, so that many waiters of one
-// caller do not delay another caller.
+// Holders with the same claims wait in one queue. A free slot goes to the queue whose claims hold the fewest slots, so
+// that many waiters of one caller do not delay another caller.
 type slots struct {
 	maxWaiting int // in one queue
 
@@ -38,7 +39,7 @@ type slotWaiter struct {
 	ready chan struct{} // closed when the waiter has its slot
 }
 
-// slotsFullError says that so many already wait with the same claims.
+// slotsFullError says that too many already wait with the same claims.
 type slotsFullError struct{ waiting int }
 
 func (slotsFullError) Error() string { return "too many wait for the same slots" }
@@ -97,7 +98,7 @@ func (s *slots) leave(claims []claim) {
 	}
 }
 
-// next is the queue that gets a free slot, nil where none may have one.
+// next is the queue that gets a free slot; nil if no queue may have one.
 func (s *slots) next() (best *slotQueue) {
 	for _, queue := range s.queues {
 		if !s.fits(queue.claims) {

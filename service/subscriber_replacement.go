@@ -9,8 +9,9 @@ import (
 	"github.com/oexza/orisun/service/auth"
 )
 
-// namedSubscriptions are those of this node. One that comes by the connection and from the user of an older one replaces that: a client
-// that forgot to cancel its stream does not wait for itself. It takes over the older one's lease, so no standby comes between.
+// namedSubscriptions are those of this node. A subscription replaces an older one with the same name, connection and
+// user: a client that forgot to cancel its stream does not wait for itself. It takes over the older one's lease, so
+// that no standby gets the name.
 type namedSubscriptions struct {
 	mu     sync.Mutex
 	latest map[subscriberKey]*namedSubscription
@@ -29,7 +30,7 @@ func subscriberOf(ctx context.Context, boundary, name string) subscriberKey {
 	return key
 }
 
-// namedSubscription is active while it has a lease; before, it is a standby.
+// namedSubscription is active while it has a lease; before that it is a standby.
 type namedSubscription struct {
 	end   context.CancelCauseFunc
 	lease *subscriberLease // guarded by the mutex of namedSubscriptions
@@ -40,7 +41,7 @@ type subscriberLease struct {
 	release func()
 }
 
-// enter replaces the older subscription under this key, and returns the lease that it had.
+// enter replaces the older subscription under this key, and returns that one's lease.
 func (n *namedSubscriptions) enter(key subscriberKey, end context.CancelCauseFunc) (*namedSubscription, *subscriberLease) {
 	n.mu.Lock()
 	defer n.mu.Unlock()

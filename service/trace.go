@@ -12,13 +12,14 @@ import (
 	"github.com/oexza/orisun/db"
 )
 
-// sampledKey is where the context of a flush carries the spans of its callers, in the order of its batch.
+// sampledKey is the context key for the spans of a flush's callers, in the order of its batch.
 type sampledKey struct{}
 
 func untraced(error) {}
 
-// trace shows a flush in the traces of the saves that are in it: each gets a span "queue", which links to the one span "flush", which links to
-// each of them. The flush is part of the first one's trace, and so are the statements in it. Where no save is sampled, nothing is made.
+// trace adds a flush to the traces of its saves. Each sampled save gets a span "queue" and the flush one span "flush",
+// which are linked to each other. The flush and its statements are part of the trace of the first sampled save. If no
+// save is sampled, no span is created.
 func (i *instruments) trace(ctx context.Context, boundary string, callers iter.Seq2[context.Context, time.Time]) (context.Context, func(error)) {
 	var spans []trace.SpanContext
 	var links []trace.Link
@@ -61,7 +62,7 @@ func (i *instruments) trace(ctx context.Context, boundary string, callers iter.S
 	}
 }
 
-// tellTraced hands on the spans of the sampled saves that are stored.
+// tellTraced reports the spans of the sampled saves that were stored.
 func (i *instruments) tellTraced(ctx context.Context, boundary string, results []db.OrisunSaveResult) {
 	spans, _ := ctx.Value(sampledKey{}).([]trace.SpanContext)
 	if i.Traced == nil {

@@ -19,10 +19,11 @@ import (
 	"github.com/oexza/orisun/service/nearest"
 )
 
-// stateContextChanged is the SQLSTATE of a decision about a user that was overtaken by another one.
+// stateContextChanged is the SQLSTATE of a change of a user that another change overtook.
 const stateContextChanged = "OR003"
 
-// changeUser runs a change of users, again where it was overtaken, and has its event published. Its errors are for the caller.
+// changeUser runs a change of users, retries it if another one overtook it, and publishes its event. Its errors are for
+// the caller.
 func (a *Admin) changeUser(ctx context.Context, change func(context.Context) error) error {
 	err := change(ctx)
 	for attempt := 1; attempt < maxOvertaken && hasState(err, stateContextChanged); attempt++ {
@@ -44,12 +45,13 @@ func (a *Admin) changeUser(ctx context.Context, change func(context.Context) err
 	}
 }
 
-// actor is the metadata of an event about a user: who did it.
+// actor is the metadata of an event about a user: the caller that caused it.
 func actor(ctx context.Context) string {
 	caller, _ := auth.FromContext(ctx)
 	metadata, err := json.Marshal(map[string]string{"actor": caller.Username, "actor_id": caller.UserID})
 	if err != nil {
-		return "{}" // a map of texts always marshals
+		// A map of strings always marshals.
+		return "{}"
 	}
 	return string(metadata)
 }
@@ -62,7 +64,8 @@ func toAdminUser(user db.OrisunUserAccount) *orisunpb.AdminUser {
 	}
 }
 
-// unknownBoundaries warns of roles in boundaries that do not exist. They are allowed, since the boundary may be created later.
+// unknownBoundaries warns of roles in boundaries that do not exist. They are allowed, since the boundary may be created
+// later.
 func (a *Admin) unknownBoundaries(ctx context.Context, user *orisunpb.AdminUser) (warnings []string) {
 	var known []string
 	for _, role := range user.GetRoles() {
@@ -93,7 +96,7 @@ func (a *Admin) unknownBoundaries(ctx context.Context, user *orisunpb.AdminUser)
 	return warnings
 }
 
-// username checks the name of a user, which Basic authentication has to carry.
+// username checks a username, which Basic authentication has to carry.
 func (v *violations) username(field, name string) {
 	v.text(field, name, 1, maxNameBytes)
 	switch {
@@ -107,7 +110,7 @@ func (v *violations) username(field, name string) {
 	}
 }
 
-// password checks a new password. What it says never repeats it.
+// password checks a new password. Its messages do not contain the password.
 func (v *violations) password(field, password string) {
 	switch n := len(password); {
 	case n == 0:
@@ -117,7 +120,7 @@ func (v *violations) password(field, password string) {
 	}
 }
 
-// roles checks roles and returns them as they are kept, each once.
+// roles checks roles and returns them in stored form, each once.
 func (v *violations) roles(field string, roles []string) (kept []string) {
 	if n := len(roles); n < 1 || n > maxRoles {
 		v.add(field, "has %d roles, a user has 1 to %d", n, maxRoles)

@@ -11,10 +11,11 @@ import (
 	"github.com/oexza/orisun/service/auth"
 )
 
-// ValidateCredentials tells whose credentials these are; success is false, and there is no user, when they are wrong. Wrong ones count against their user and
-// the caller's address, as those of a login.
+// ValidateCredentials returns the user of these credentials; if they are wrong, success is false and there is no user.
+// Wrong ones count against their user and the caller's address, as in a login.
 //
-// Errors: INVALID_ARGUMENT with field paths, PERMISSION_DENIED for another's from who is no admin, RESOURCE_EXHAUSTED with RetryInfo after too many wrong ones, UNAVAILABLE.
+// Errors: INVALID_ARGUMENT with field paths, PERMISSION_DENIED for another user's credentials unless the caller is an
+// admin, RESOURCE_EXHAUSTED with RetryInfo after too many wrong ones, UNAVAILABLE.
 func (a *Admin) ValidateCredentials(ctx context.Context, in *orisunpb.ValidateCredentialsRequest) (*orisunpb.ValidateCredentialsResponse, error) {
 	var v violations
 	v.text("username", in.GetUsername(), 1, maxNameBytes)

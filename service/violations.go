@@ -11,10 +11,10 @@ import (
 	orisunpb "github.com/oexza/orisun/proto"
 )
 
-// maxViolations bounds how many are told at once: a save may hold thousands of events.
+// maxViolations bounds how many violations an error reports: a save may have thousands of events.
 const maxViolations = 16
 
-// violations collects what is wrong with a request, each with the path of its field, so that a caller learns all at once.
+// violations collects what is wrong with a request, each with the path of its field, so that one error reports all.
 type violations []*errdetails.BadRequest_FieldViolation
 
 func (v *violations) add(field, format string, args ...any) {
@@ -49,19 +49,20 @@ func (v *violations) text(field, value string, least, most int) {
 	}
 }
 
-// trimmed refuses space around a key or a value of an index: it counts, so that nothing would match.
+// trimmed refuses space around a key or a value of an index: space is significant, so nothing would match.
 func (v *violations) trimmed(field, value string) {
 	if trimmed := strings.TrimSpace(value); trimmed != value {
 		v.add(field, "is %q: space around it counts, too; write %q", value, trimmed)
 	}
 }
 
-// fits tells what text has nothing to add to. Who checks many asks it first, and spares the path.
+// fits returns whether text would accept a value. Loops over many values call it first, and build no path for valid
+// ones.
 func fits(value string, least, most int) bool {
 	return len(value) >= least && len(value) <= most && strings.IndexByte(value, 0) < 0
 }
 
-// boundary checks only that there is something to look up: which boundaries exist is the registry's to say.
+// boundary checks only the form of a name: the registry decides which boundaries exist.
 func (v *violations) boundary(name string) {
 	v.text("boundary", name, 1, maxBoundaryBytes)
 }
@@ -85,7 +86,7 @@ func (v *violations) criteria(field string, criteria []*orisunpb.Criterion) {
 	}
 }
 
-// withDetails is a status with details; they are ours and always marshal.
+// withDetails is a status with details; they are Orisun's own and always marshal.
 func withDetails(code codes.Code, message string, details ...detail) error {
 	s := status.New(code, message)
 	for _, d := range details {

@@ -7,15 +7,16 @@ import (
 	"time"
 )
 
-// slowFlush is when a flush counts as slow.
+// slowFlush is the duration from which on a flush counts as slow.
 const slowFlush = 500 * time.Millisecond
 
-// writeLanes divide the connections of the write pool among boundaries, so that slow ones do not delay the others. At most half of the connections
-// serve flushes that have taken longer than slowFlush. A flush that becomes slow while that half is in use is cancelled and sent again once there is
-// room, which is safe as saves are idempotent. The flushes of a boundary whose last one was slow begin in the slow half.
+// writeLanes divide the connections of the write pool among boundaries, so that slow ones do not delay the others. At
+// most half of the connections serve flushes that have taken longer than slowFlush. A flush that becomes slow while
+// that half is in use is cancelled and retried once there is room, which is safe as saves are idempotent. The flushes
+// of a boundary whose last one was slow begin in the slow half.
 type writeLanes struct {
 	all, slow chan struct{}
-	limit     time.Duration // slowFlush, but in tests
+	limit     time.Duration // slowFlush, except in tests
 	slowest   sync.Map      // boundaries whose last flush was slow
 }
 
@@ -51,7 +52,7 @@ func (l *writeLanes) run(ctx context.Context, boundary string, known bool, flush
 	return err
 }
 
-// runQuick returns errOvertaken for a flush that is to be sent again in the slow half.
+// runQuick returns errOvertaken for a flush that is to be retried in the slow half.
 func (l *writeLanes) runQuick(ctx context.Context, boundary string, known bool, flush func(context.Context) error) error {
 	if err := take(ctx, l.all); err != nil {
 		return err

@@ -104,7 +104,7 @@ type unauthenticated struct{ cause error }
 
 func (unauthenticated) Error() string { return status.Convert(errUnauthenticated).Message() }
 
-// GRPCStatus is what the caller sees.
+// GRPCStatus is what the caller gets.
 func (unauthenticated) GRPCStatus() *status.Status { return status.Convert(errUnauthenticated) }
 
 // Unwrap is the cause, for the log.

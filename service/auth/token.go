@@ -103,8 +103,8 @@ func (r *keyring) signer(number int32) *signer {
 	return nil
 }
 
-// current is the key to sign with: the latest one that all nodes know. All nodes know a key when this node has known it
-// for Trust. If there is no such key, it is the earliest.
+// current is the key to sign with: the latest one that all nodes have. All nodes have a key once this node has had it
+// for Trust. If there is no such key, current is the earliest one.
 func (r *keyring) current(now time.Time) *signer {
 	for i := len(r.signers) - 1; i > 0; i-- {
 		if now.Sub(r.signers[i].since) >= Trust {
@@ -176,7 +176,7 @@ func (r *keyring) fresh(claimed claims, now time.Time) bool {
 type signer struct {
 	*secret
 	number int32
-	since  time.Time // since when this node has known the key
+	since  time.Time // when this node read the key first
 }
 
 // secret is a key of HMAC-SHA256.

@@ -12,7 +12,7 @@ type Batcher[Request, Result any] struct {
 	key     string
 	options Options[Request]
 	flush   func(ctx context.Context, batch []Request) ([]Result, error)
-	calls   sync.Pool // of *call: what a Do would otherwise allocate
+	calls   sync.Pool // of *call, which Do would otherwise allocate
 
 	mu      sync.Mutex
 	queue   queue[Request, Result]

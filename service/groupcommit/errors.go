@@ -21,7 +21,7 @@ var (
 	errAbandoned = errors.New("groupcommit: the flush ended its goroutine without an answer")
 )
 
-// PanicError is what callers get when their flush panics. Value is what it panicked with, Stack where.
+// PanicError is what callers get when their flush panics. Value is the argument of the panic, Stack its stack trace.
 type PanicError struct {
 	Value any
 	Stack []byte
@@ -31,7 +31,7 @@ func (e *PanicError) Error() string {
 	return fmt.Sprintf("groupcommit: the flush panicked: %v", e.Value)
 }
 
-// Unwrap is the panic's value where it is an error.
+// Unwrap is the panic's value if it is an error.
 func (e *PanicError) Unwrap() error {
 	err, ok := e.Value.(error)
 	if !ok {

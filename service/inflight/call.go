@@ -141,7 +141,7 @@ func NewContext(ctx context.Context, call *Call) context.Context {
 	return context.WithValue(ctx, callKey{}, call)
 }
 
-// FromContext returns the call of a context; nil where there is none.
+// FromContext returns the call of a context; nil if there is none.
 func FromContext(ctx context.Context) *Call {
 	call, _ := ctx.Value(callKey{}).(*Call)
 	return call
