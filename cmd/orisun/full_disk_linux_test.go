@@ -171,20 +171,20 @@ func TestAFullDiskAtJetStreamHoldsUpNobodyAndHealsByItself(t *testing.T) {
 	for range 10 {
 		saveMore()
 	}
-	anew := regexp.MustCompile(`"msg":"making the stream anew","boundary":"` + eventtest.Boundary + `",`)
-	// What JetStream gives back, when it makes the stream anew, is filled as well.
+	recreated := regexp.MustCompile(`"msg":"recreating the stream","boundary":"` + eventtest.Boundary + `",`)
+	// What JetStream gives back, when it recreates the stream, is filled as well.
 	waitFor(t, func() bool {
 		disk.fill(t, 0)
 		saveMore()
 		<-time.After(100 * time.Millisecond)
-		return anew.MatchString(server.logged())
+		return recreated.MatchString(server.logged())
 	})
 	waitFor(t, func() bool {
 		disk.fill(t, 0)
 		code, ready := readyz(t, server)
 		return code == http.StatusOK && !ready.Checks["jetstream"].OK && strings.Contains(ready.Checks["jetstream"].Reason, "no space left on device")
 	})
-	for text, most := range map[string]int{"NATS: ": 1, `again","boundary":"` + eventtest.Boundary: 1, `anew","boundary":"` + eventtest.Boundary: 1} {
+	for text, most := range map[string]int{"NATS: ": 1, `again","boundary":"` + eventtest.Boundary: 1, `recreating the stream","boundary":"` + eventtest.Boundary: 1} {
 		if n := told(server.logged(), text); n != most {
 			t.Errorf("%q is told %d times:\n%s", text, n, strings.Join(problems(server.logged()), ""))
 		}
