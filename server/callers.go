@@ -21,22 +21,22 @@ import (
 )
 
 const (
-	// directoryConnections are those on which users are looked up: seldom, as nodes remember them.
+	// directoryConnections is the number of connections for lookups of users. Lookups are rare, as nodes cache users.
 	directoryConnections = 2
 	// projectedEvents is how many events about users are projected in one transaction.
 	projectedEvents = 500
 )
 
-// callers is who may call, and what manages them.
+// callers holds what authenticates callers and what manages users.
 type callers struct {
 	auth      *auth.Authenticator
 	admin     *service.Admin
 	directory *service.Directory
 	username  string     // of the first admin
-	listens   []net.Addr // where calls and logins come in: gRPC, HTTP, NATS
+	listens   []net.Addr // where calls and logins arrive: gRPC, HTTP, NATS
 
 	mu      sync.Mutex
-	checked *db.OrisunLogin // whom defaultPasswordIsOpen looked at last, and what it found
+	checked *db.OrisunLogin // the user that defaultPasswordIsOpen checked last, and the result
 	open    bool
 }
 
@@ -51,7 +51,7 @@ func newCallers(config *config.Config, pool *pgxpool.Pool, listens ...net.Addr) 
 	return &callers{auth: authenticator, directory: directory, username: config.Admin.Username, listens: listens}, nil
 }
 
-// bootstrap makes ready what manages users, and creates the first admin where there is none.
+// bootstrap prepares the management of users, and creates the first admin where there is none.
 func (c *callers) bootstrap(ctx context.Context, config *config.Config, store *service.EventStore, log *slog.Logger) error {
 	c.admin = service.NewAdmin(store, config.Admin.Boundary, c.auth)
 	created, err := c.admin.BootstrapAdmin(ctx, auth.Credentials{Username: config.Admin.Username, Password: config.Admin.Password})
@@ -83,8 +83,9 @@ func (c *callers) logInByNATS(ctx context.Context, username, password string, fr
 	}, true
 }
 
-// defaultPasswordIsOpen tells whether the server listens beyond loopback while the first admin has the default password: for the log at the
-// start, and for whoever reports on the server's health. It hashes only when that user has changed since it was asked last.
+// defaultPasswordIsOpen reports whether the server listens beyond loopback while the first admin has the default
+// password. The log at the start and reports on the server's health use it. It hashes only when that user has changed
+// since the last call.
 func (c *callers) defaultPasswordIsOpen(ctx context.Context) (bool, error) {
 	if len(c.reachable()) == 0 {
 		return false, nil
@@ -101,12 +102,12 @@ func (c *callers) defaultPasswordIsOpen(ctx context.Context) (bool, error) {
 	return c.open, nil
 }
 
-// reachable are the addresses where others than this machine can log in.
+// reachable returns the addresses where other machines can log in.
 func (c *callers) reachable() []net.Addr {
 	return slices.DeleteFunc(slices.Clone(c.listens), transport.IsLoopback)
 }
 
-// projectUsers makes users of the events of the admin boundary.
+// projectUsers builds users from the events of the admin boundary.
 func projectUsers(boundary string) func(context.Context, db.DBTX) (int, error) {
 	count := int32(projectedEvents)
 	return func(ctx context.Context, tx db.DBTX) (int, error) {

@@ -12,10 +12,12 @@ import (
 	"github.com/oexza/orisun/server/httpapi"
 )
 
-// schemaAge is how long a schema that was found up to date counts as such: the check takes a connection of its own.
+// schemaAge is how long an up-to-date schema counts as such without a new check. A check takes a connection of its
+// own.
 const schemaAge = 10 * time.Second
 
-// readinessChecks are the checks that /readyz and gRPC health report. They have a pool of their own, so that queries cannot keep them waiting.
+// readinessChecks are the checks that /readyz and gRPC health report. They have a pool of their own, so that queries
+// do not delay them.
 func readinessChecks(config *config.Config, pool *pgxpool.Pool, streams *streaming, shortage func() error) []httpapi.Check {
 	checks := []httpapi.Check{
 		{Name: "postgresql", Required: true, Run: pool.Ping},
@@ -31,8 +33,8 @@ func readinessChecks(config *config.Config, pool *pgxpool.Pool, streams *streami
 	return checks
 }
 
-// cachedFor repeats a check that succeeded only after some time. A check that does not end in time changes nothing then: a PostgreSQL that is busy has
-// the schema that it had.
+// cachedFor repeats a check that succeeded only after some time. A check that does not end in time leaves the result
+// as it was: the schema of a busy PostgreSQL has not changed.
 func cachedFor(age time.Duration, check func(context.Context) error) func(context.Context) error {
 	var succeeded time.Time
 	return func(ctx context.Context) error {

@@ -23,8 +23,8 @@ import (
 	"github.com/oexza/orisun/service"
 )
 
-// component is a part of the server. start uses what the components before it made; a start that fails leaves nothing behind. stop is nil where
-// nothing has to stop.
+// component is a part of the server. start uses what the components before it made. A start that fails leaves nothing
+// behind. stop is nil where nothing has to stop.
 type component struct {
 	name  string
 	start func(ctx context.Context) error
@@ -66,12 +66,12 @@ type running struct {
 	listener  net.Listener
 	telemetry *telemetry.Telemetry
 	admin     *httpapi.Server
-	own       *postgres.Server // nil where PostgreSQL is another's
+	own       *postgres.Server // nil where PostgreSQL is external
 
 	write, read *pgxpool.Pool
-	outbox      *pgxpool.Pool // the publisher's alone: no query, however long it takes, holds up the outbox
-	directory   *pgxpool.Pool // of who may call, which every call needs to know
-	probe       *pgxpool.Pool // of readiness: reads and logins do not make the server look as if it were not ready
+	outbox      *pgxpool.Pool // the publisher's alone: slow queries do not delay the outbox
+	directory   *pgxpool.Pool // lookups of users, which every call needs
+	probe       *pgxpool.Pool // readiness checks: reads and logins do not make the server appear not ready
 	share       *service.ReadShare
 
 	storeID          string
@@ -186,7 +186,7 @@ func (r *running) pool(name string, to **pgxpool.Pool, limits poolLimits, settin
 	}}
 }
 
-// startDatabase migrates, makes the configured boundaries and claims the store.
+// startDatabase migrates, creates the configured boundaries and claims the store.
 func (r *running) startDatabase(ctx context.Context) error {
 	r.share = service.NewReadShare(int(r.config.PG.ReadMaxOpen))
 	if err := r.prepareDatabase(ctx, r.write); err != nil {
@@ -215,7 +215,7 @@ func (r *running) startNATS(ctx context.Context) (err error) {
 }
 
 func (r *running) startStore(ctx context.Context) error {
-	// Subscriptions have no end of their own: this is what ends them when the server drains.
+	// Subscriptions do not end by themselves. This ends them when the server drains.
 	var serving context.Context
 	serving, r.endSubscriptions = context.WithCancel(context.Background())
 	build := version.Read()
@@ -255,7 +255,7 @@ func (r *running) startStore(ctx context.Context) error {
 	return err
 }
 
-// startCalls makes the servers of gRPC and HTTP ready to answer.
+// startCalls prepares the servers of gRPC and HTTP for calls.
 func (r *running) startCalls(context.Context) error {
 	observed, err := r.telemetry.OfCalls()
 	if err != nil {

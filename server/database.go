@@ -26,11 +26,12 @@ import (
 // databaseWait is how long the server waits at its start for a PostgreSQL that does not answer yet.
 const databaseWait = time.Minute
 
-// probeConnections are those of readiness: no caller uses them.
+// probeConnections is the number of connections for readiness checks. Callers do not use them.
 const probeConnections = 1
 
-// poolLimits bound a pool. It keeps at most maxIdle connections that were unused for maxIdleTime: what a session learns, plans above all, takes it
-// tens of milliseconds, so that time is not too short. No connection is used beyond maxLifetime.
+// poolLimits bound a pool. It holds at most maxIdle connections that were unused for maxIdleTime. A new session needs
+// tens of milliseconds to build its caches, above all plans, so that time is not too short. No connection is used
+// beyond maxLifetime.
 type poolLimits struct {
 	maxOpen, maxIdle         int32
 	maxLifetime, maxIdleTime time.Duration
@@ -44,12 +45,12 @@ func readPool(c config.PG) poolLimits {
 	return poolLimits{c.ReadMaxOpen, c.ReadMaxIdle, c.ReadMaxLifetime, c.ReadMaxIdleTime}
 }
 
-// directoryPool has few connections: users are looked up seldom, as nodes remember them.
+// directoryPool has few connections: lookups of users are rare, as nodes cache users.
 func directoryPool(c config.PG) poolLimits {
 	return poolLimits{directoryConnections, 1, c.AdminMaxLifetime, c.AdminMaxIdleTime}
 }
 
-// probePool is readiness's own.
+// probePool is the pool of the readiness checks.
 func probePool(c config.PG) poolLimits {
 	return poolLimits{probeConnections, 1, c.AdminMaxLifetime, c.AdminMaxIdleTime}
 }
@@ -60,8 +61,8 @@ func adminPool(c config.PG) poolLimits {
 
 const warnDefaultDatabasePassword = "the server's own PostgreSQL has the default password, so any user of this machine can read and change every event: set ORISUN_PG_PASSWORD; a start puts it in force"
 
-// OpenDatabase returns how to connect to the database of the settings, as the commands of the command line do. Without ORISUN_PG_HOST it starts
-// the server's own PostgreSQL, which ends with stop.
+// OpenDatabase returns how to connect to the database of the settings, for the commands of the command line. Without
+// ORISUN_PG_HOST it starts the server's own PostgreSQL, which stop ends.
 func OpenDatabase(ctx context.Context, settings *config.Config, log *slog.Logger) (database *pgx.ConnConfig, stop func() error, err error) {
 	pg, stop := settings.PG, func() error { return nil }
 	if pg.Embedded() {
@@ -77,7 +78,7 @@ func OpenDatabase(ctx context.Context, settings *config.Config, log *slog.Logger
 	return database, stop, nil
 }
 
-// startPostgres starts the PostgreSQL of our own, and points the configuration at its socket.
+// startPostgres starts our own PostgreSQL, and points the configuration at its socket.
 func startPostgres(ctx context.Context, pg *config.PG, log *slog.Logger) (*postgres.Server, error) {
 	server, err := postgres.Start(ctx, postgres.Config{
 		DataDir: pg.DataDir, BinDir: pg.BinDir, Port: pg.Port,
@@ -93,7 +94,7 @@ func startPostgres(ctx context.Context, pg *config.PG, log *slog.Logger) (*postg
 	return server, nil
 }
 
-// embeddedConnections is what our pools may open, and room for people with psql, for the leases, the changes of indexes and the migrations.
+// embeddedConnections is what our pools may open, with a reserve for psql, leases, changes of indexes and migrations.
 func embeddedConnections(pg config.PG) int {
 	const others = 20
 	return int(pg.WriteMaxOpen+pg.ReadMaxOpen+pg.AdminMaxOpen+directoryConnections+probeConnections) + others
@@ -115,7 +116,8 @@ func connString(pg config.PG) string {
 	return strings.Join(parts, " ")
 }
 
-// databaseConfig is how to connect: of several hosts to the primary, since nothing is ever decided on what a standby knows. See package pgsession.
+// databaseConfig is how to connect. Of several hosts it selects the primary, since no decision may rest on the state
+// of a standby. See package pgsession.
 func databaseConfig(pg config.PG) (*pgx.ConnConfig, error) {
 	config, err := pgx.ParseConfig(connString(pg))
 	if err != nil {
@@ -126,8 +128,8 @@ func databaseConfig(pg config.PG) (*pgx.ConnConfig, error) {
 	return config, nil
 }
 
-// newDialer makes connections that notice within about ten seconds that the other side is gone, idle, waiting for an answer or in the
-// middle of a request. Go's own default is minutes.
+// newDialer makes connections that notice a lost peer within about ten seconds: while idle, waiting for an answer or
+// in the middle of a request. Go's own default is minutes.
 func newDialer() *net.Dialer {
 	return &net.Dialer{
 		KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 5 * time.Second, Interval: time.Second, Count: 5},
@@ -135,21 +137,22 @@ func newDialer() *net.Dialer {
 	}
 }
 
-// newPool opens a pool of our sessions, which cancel statements after ORISUN_PG_STATEMENT_TIMEOUT; settings are more that they set.
+// newPool opens a pool of our sessions, which cancel statements after ORISUN_PG_STATEMENT_TIMEOUT. settings are
+// additional parameters of the session.
 func newPool(ctx context.Context, pg config.PG, limits poolLimits, traced func(*pgxpool.Config), settings ...pgsession.Settings) (*pgxpool.Pool, error) {
 	config, err := pgxpool.ParseConfig(connString(pg))
 	if err != nil {
 		return nil, fmt.Errorf("ORISUN_PG_*: %w", err)
 	}
 	config.ConnConfig.DialFunc = newDialer().DialContext
-	// Shapes of criteria come from clients, and each is a statement of its own.
+	// Clients choose the shapes of criteria, and each shape is a statement of its own.
 	config.ConnConfig.StatementCacheCapacity = 128
 	pgsession.Prepare(config.ConnConfig, append(settings, pgsession.StatementTimeout(pg.StatementTimeout))...)
 	config.MaxConns, config.MinConns = limits.maxOpen, min(limits.maxIdle, limits.maxOpen)
 	config.MaxConnLifetime, config.MaxConnIdleTime = limits.maxLifetime, limits.maxIdleTime
 	config.HealthCheckPeriod = min(limits.maxIdleTime, limits.maxLifetime, time.Minute) / 2
 	if limits.maxIdle == 0 {
-		config.AfterRelease = func(*pgx.Conn) bool { return false } // whoever wants none kept gets it, at its price
+		config.AfterRelease = func(*pgx.Conn) bool { return false } // without idle connections each use opens a new one
 	}
 	config.AfterConnect = func(_ context.Context, conn *pgx.Conn) error {
 		conn.TypeMap().RegisterType(&pgtype.Type{Name: "timestamptz", OID: pgtype.TimestamptzOID, Codec: &pgtype.TimestamptzCodec{ScanLocation: time.UTC}})
@@ -161,7 +164,8 @@ func newPool(ctx context.Context, pg config.PG, limits poolLimits, traced func(*
 	return pgxpool.NewWithConfig(ctx, config)
 }
 
-// waitForDatabase does what needs PostgreSQL until it is done, or returns why waiting does not help. What it does may be done again.
+// waitForDatabase repeats work that needs PostgreSQL until it succeeds, or returns why waiting does not help. The
+// work may be repeated.
 func (s *Server) waitForDatabase(ctx context.Context, do func(context.Context) error) error {
 	told := false
 	backoff := retry.WithMaxDuration(databaseWait, retry.WithCappedDuration(2*time.Second, retry.NewFibonacci(100*time.Millisecond)))
@@ -178,7 +182,7 @@ func (s *Server) waitForDatabase(ctx context.Context, do func(context.Context) e
 	})
 }
 
-// migrate brings the schema up to date, or checks that it is.
+// migrate brings the schema up to date, or checks that it is up to date.
 func (s *Server) migrate(ctx context.Context) error {
 	config, err := databaseConfig(s.config.PG)
 	if err != nil {
@@ -197,7 +201,7 @@ func (s *Server) migrate(ctx context.Context) error {
 	return nil
 }
 
-// claimStore is the store's identity, a new one where the database is a copy.
+// claimStore returns the store's identity, a new one where the database is a copy.
 func (s *Server) claimStore(ctx context.Context, pool *pgxpool.Pool) (string, error) {
 	store, err := db.New().ClaimStore(ctx, pool)
 	if err != nil {
@@ -213,7 +217,7 @@ func (s *Server) claimStore(ctx context.Context, pool *pgxpool.Pool) (string, er
 	return store.StoreID, nil
 }
 
-// initializeBoundaries makes the configured boundaries where they do not exist.
+// initializeBoundaries creates the configured boundaries where they do not exist.
 func (s *Server) initializeBoundaries(ctx context.Context, pool *pgxpool.Pool) error {
 	queries := db.New()
 	for _, boundary := range s.config.Boundaries {

@@ -7,8 +7,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// unacknowledgedLimit is how long what was sent may stay unacknowledged: keep-alives are not sent while anything is, and the kernel would
-// try again for a quarter of an hour.
+// unacknowledgedLimit is how long sent data may stay unacknowledged. The kernel sends no keep-alives while data is
+// unacknowledged, and would retry for a quarter of an hour.
 const unacknowledgedLimit = 10 * time.Second
 
 // limitUnacknowledged is a net.Dialer's Control.

@@ -4,5 +4,5 @@ package server
 
 import "syscall"
 
-// limitUnacknowledged leaves what was sent and not acknowledged to the system's own limit, which is minutes.
+// limitUnacknowledged leaves unacknowledged data to the system's own limit, which is minutes.
 func limitUnacknowledged(_, _ string, _ syscall.RawConn) error { return nil }

@@ -9,7 +9,8 @@ import (
 	"github.com/oexza/orisun/db"
 )
 
-// unsafeSettings are the settings of PostgreSQL with which a crash may lose events that were acknowledged; none is as it should be.
+// unsafeSettings returns the settings of PostgreSQL with which a crash may lose acknowledged events. None means that
+// all are safe.
 func unsafeSettings(ctx context.Context, pool *pgxpool.Pool) ([]string, error) {
 	settings, err := db.New().FindUnsafeSettings(ctx, pool)
 	if err != nil {
@@ -18,7 +19,7 @@ func unsafeSettings(ctx context.Context, pool *pgxpool.Pool) ([]string, error) {
 	return settings, nil
 }
 
-// warnOfUnsafeSettings tells the log of each of them.
+// warnOfUnsafeSettings logs a warning for each of them.
 func (s *Server) warnOfUnsafeSettings(ctx context.Context, pool *pgxpool.Pool) error {
 	settings, err := unsafeSettings(ctx, pool)
 	for _, setting := range settings {
@@ -27,7 +28,7 @@ func (s *Server) warnOfUnsafeSettings(ctx context.Context, pool *pgxpool.Pool) e
 	return err
 }
 
-// openSchemas are those of boundaries in which every role may create objects.
+// openSchemas are the boundaries' schemas in which every role may create objects.
 func openSchemas(ctx context.Context, pool *pgxpool.Pool) ([]string, error) {
 	schemas, err := db.New().FindOpenSchemas(ctx, pool)
 	if err != nil {
@@ -36,7 +37,7 @@ func openSchemas(ctx context.Context, pool *pgxpool.Pool) ([]string, error) {
 	return schemas, nil
 }
 
-// warnOfOpenSchemas warns of each of them in the log.
+// warnOfOpenSchemas logs a warning for each of them.
 func (s *Server) warnOfOpenSchemas(ctx context.Context, pool *pgxpool.Pool) error {
 	schemas, err := openSchemas(ctx, pool)
 	for _, schema := range schemas {

@@ -12,8 +12,8 @@ import (
 	"github.com/oexza/orisun/server/httpapi"
 )
 
-// startPprof serves Go's profiles at /debug/pprof/ on a port of their own, where nothing else is: they tell what is in memory, to whoever
-// asks. stop cuts what is in flight.
+// startPprof serves Go's profiles at /debug/pprof/ on a port of their own, without other handlers: profiles expose
+// the contents of memory to every client. stop cuts requests in flight.
 func startPprof(ctx context.Context, config config.Pprof, log *slog.Logger) (stop func() error, err error) {
 	if !config.Enabled {
 		return func() error { return nil }, nil

@@ -12,11 +12,11 @@ import (
 	"github.com/oexza/orisun/service"
 )
 
-// missingRights are the GRANTs that the server's role lacks.
+// missingRights returns the GRANTs that the server's role lacks.
 func missingRights(ctx context.Context, pool *pgxpool.Pool) ([]string, error) {
 	grants, err := db.New().FindMissingRights(ctx, pool)
 	if service.IsRightMissing(err) {
-		return []string{err.Error()}, nil // not even to look is allowed
+		return []string{err.Error()}, nil // the role may not even read the catalog
 	}
 	if err != nil {
 		return nil, fmt.Errorf("look at the rights of the server's role: %w", err)
@@ -24,7 +24,7 @@ func missingRights(ctx context.Context, pool *pgxpool.Pool) ([]string, error) {
 	return grants, nil
 }
 
-// warnOfMissingRights writes one line of the log with all that is missing.
+// warnOfMissingRights logs one line that names all missing rights.
 func (s *Server) warnOfMissingRights(ctx context.Context, pool *pgxpool.Pool) error {
 	grants, err := missingRights(ctx, pool)
 	if len(grants) > 0 {
@@ -33,7 +33,8 @@ func (s *Server) warnOfMissingRights(ctx context.Context, pool *pgxpool.Pool) er
 	return err
 }
 
-// rightsOf is missingRights for readiness: they are looked up for each object of each boundary, so not at each request.
+// rightsOf returns missingRights for readiness. It reads the rights of each object of each boundary, so it does not
+// run at each request.
 func rightsOf(pool *pgxpool.Pool) func(context.Context) ([]string, error) {
 	var known []string
 	var read time.Time
@@ -48,7 +49,7 @@ func rightsOf(pool *pgxpool.Pool) func(context.Context) ([]string, error) {
 	}
 }
 
-// nameGrants says where a role that lacks a right finds what it needs.
+// nameGrants describes where a role that lacks a right finds the GRANTs that it needs.
 func nameGrants(err error) error {
 	if service.IsRightMissing(err) {
 		return fmt.Errorf("%w; docs/grants.sql has the rights that the server's role needs", err)

@@ -1,4 +1,5 @@
-// Package server is the event store as a Go package: PostgreSQL, NATS, gRPC and HTTP in one process, from a list of settings.
+// Package server is the event store as a Go package: PostgreSQL, NATS, gRPC and HTTP in one process, from a list of
+// settings.
 //
 //	settings, warnings, err := config.Load(nil, os.Environ())
 //	…
@@ -28,11 +29,13 @@ import (
 	"github.com/oexza/orisun/server/version"
 )
 
-// Server is the whole program as a value, so that tests run the true thing. Run it once.
+// Server is the whole program as a value, so that tests run the real program. Run it once.
 //
-// It starts in this order: listen, PostgreSQL (when it is our own), migrations, boundaries, NATS and the publisher, gRPC. It ends in
-// the opposite one, drained: health says NOT_SERVING, no new calls, subscriptions end with UNAVAILABLE or are cut, calls in flight finish
-// within ORISUN_SHUTDOWN_TIMEOUT, the publisher ends at a checkpoint, then NATS, then PostgreSQL. If our own PostgreSQL ends by itself, so does Run, with an error.
+// It starts in this order: listen, PostgreSQL (when it is our own), migrations, boundaries, NATS and the publisher,
+// gRPC. It ends in the opposite order, and drains: health reports NOT_SERVING, no new calls are accepted,
+// subscriptions end with UNAVAILABLE or are cut, and calls in flight finish within ORISUN_SHUTDOWN_TIMEOUT. The
+// publisher ends at a checkpoint, then NATS, then PostgreSQL. If our own PostgreSQL ends by itself, Run ends with an
+// error.
 type Server struct {
 	config       *config.Config
 	log          *slog.Logger
@@ -43,9 +46,9 @@ type Server struct {
 	drained      drained
 }
 
-// drained is what there was to drain when the server began to end, for the log's last line.
+// drained counts the calls in flight when the server began to end, for the log's last line.
 type drained struct {
-	since          time.Time // zero before
+	since          time.Time // zero before the server begins to end
 	calls, streams int64
 }
 
@@ -57,7 +60,8 @@ type Config struct {
 	Log *slog.Logger
 }
 
-// Run serves until ctx ends, then drains. Its error is why the server could not start or go on; the end of ctx is none.
+// Run serves until ctx ends, then drains. Its error is why the server could not start or continue. The end of ctx is
+// no error.
 func Run(ctx context.Context, config Config) error { return New(config).Run(ctx) }
 
 // New returns a server that is not running yet.
@@ -78,7 +82,8 @@ func (s *Server) Address() net.Addr { return s.address }
 // AdminAddress is where HTTP listens; call it after Ready.
 func (s *Server) AdminAddress() net.Addr { return s.adminAddress }
 
-// Run serves until ctx ends, then drains. Its error is why it could not start or go on; ending by ctx is none.
+// Run serves until ctx ends, then drains. Its error is why it could not start or continue. The end of ctx is no
+// error.
 func (s *Server) Run(ctx context.Context) (err error) {
 	r := &running{Server: s}
 	started := starting{limit: s.config.Shutdown.Timeout}
@@ -96,14 +101,14 @@ func (s *Server) Run(ctx context.Context) (err error) {
 	return s.serve(ctx, r.servers.Listening, r.admin, r.healthy, r.endSubscriptions, r.listener, r.own)
 }
 
-// messageSize is what an event takes at most when it is published.
+// messageSize is the most bytes that an event takes when it is published.
 func messageSize(storeID string) func(boundary, eventID, eventType string, data, metadata int) int {
 	return func(boundary, eventID, eventType string, data, metadata int) int {
 		return publisher.MessageSize(boundary, publisher.Source(storeID, boundary), eventID, eventType, data, metadata)
 	}
 }
 
-// prepareDatabase leaves a PostgreSQL that has what this binary needs.
+// prepareDatabase returns when PostgreSQL has what this binary needs.
 func (s *Server) prepareDatabase(ctx context.Context, pool *pgxpool.Pool) (err error) {
 	defer func() { err = nameGrants(err) }()
 	pg := s.config.PG
@@ -133,7 +138,7 @@ func (s *Server) prepareDatabase(ctx context.Context, pool *pgxpool.Pool) (err e
 	})
 }
 
-// serve answers calls until ctx ends or something that it stands on does.
+// serve answers calls until ctx ends or something that it depends on ends.
 func (s *Server) serve(ctx context.Context, server *transport.Server, admin *httpapi.Server, healthy *transport.Health, endSubscriptions func(), listener net.Listener, own *postgres.Server) error {
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
@@ -151,10 +156,10 @@ func (s *Server) serve(ctx context.Context, server *transport.Server, admin *htt
 		return fmt.Errorf("serve gRPC: %w", ended)
 	case err := <-admin.Served:
 		admin.Served <- err
-		ended = errors.New("HTTP on ORISUN_ADMIN_PORT ended") // stop says why
+		ended = errors.New("HTTP on ORISUN_ADMIN_PORT ended") // stop returns the reason
 	case <-done(own):
 		ended = fmt.Errorf("our own PostgreSQL ended: %w", own.Err())
-		limit = min(limit, transport.StreamGrace) // nothing answers the calls in flight
+		limit = min(limit, transport.StreamGrace) // no server is left to answer the calls in flight
 	}
 	server.Draining()
 	healthy.Shutdown()
@@ -171,7 +176,7 @@ func (s *Server) serve(ctx context.Context, server *transport.Server, admin *htt
 	return errors.Join(ended, err, <-served)
 }
 
-// done is the end of our own PostgreSQL, or never where there is none.
+// done is closed at the end of our own PostgreSQL. It is never closed where there is none.
 func done(own *postgres.Server) <-chan struct{} {
 	if own == nil {
 		return nil
@@ -185,7 +190,7 @@ func endWithin(limit time.Duration, end func(context.Context) error) error {
 	return end(ctx)
 }
 
-// step tells what the start does and how long it took.
+// step logs a step of the start and its duration.
 func (s *Server) step(what string, do func() error) error {
 	start := time.Now()
 	if err := do(); err != nil {

@@ -16,7 +16,8 @@ import (
 	"github.com/oexza/orisun/service"
 )
 
-// streaming is what brings events from PostgreSQL to subscribers: NATS in this process, the leases, the publisher and the feed.
+// streaming moves events from PostgreSQL to subscribers: NATS in this process, the leases, the publisher and the
+// feed.
 type streaming struct {
 	nats      *jetstream.Server
 	conns     []*nats.Conn
@@ -29,7 +30,7 @@ type streaming struct {
 	publishing, projecting, leasing chan error
 }
 
-// startStreaming starts NATS and begins to publish. What began is ended again when a later part fails.
+// startStreaming starts NATS and begins to publish. When a later part fails, it ends the parts that began.
 func (s *Server) startStreaming(ctx context.Context, storeID string, outbox, read *pgxpool.Pool, share *service.ReadShare, telemetry *telemetry.Telemetry) (_ *streaming, err error) {
 	config := s.config.NATS
 	var started streaming
@@ -80,7 +81,7 @@ func (s *Server) startStreaming(ctx context.Context, storeID string, outbox, rea
 	return &started, nil
 }
 
-// run goes on beyond the end of the server's context: draining ends it, in its order.
+// run continues beyond the end of the server's context: draining ends it, in its order.
 func (s *streaming) run() {
 	var publish, lease context.Context
 	publish, s.cancelPublisher = context.WithCancel(context.Background())
@@ -91,7 +92,7 @@ func (s *streaming) run() {
 	go func() { s.projecting <- s.users.Run(publish) }()
 }
 
-// check tells why JetStream does not answer, or takes nothing.
+// check returns why JetStream does not answer, or stores nothing.
 func (s *streaming) check(ctx context.Context) error {
 	if err := s.nats.Check(); err != nil {
 		return err
@@ -106,7 +107,7 @@ func (s *streaming) check(ctx context.Context) error {
 	return s.publisher.Trouble()
 }
 
-// hint tells that a boundary has new events.
+// hint notifies subscribers that a boundary has new events.
 func (s *streaming) hint(boundary string) {
 	s.publisher.Hint(boundary)
 	s.feed.Hint(boundary)

@@ -1,5 +1,6 @@
-// Package config reads the server's settings: defaults, then a YAML file, the environment and flags. A later source wins.
-// The tags of Config describe each setting once; all else derives from them, docs/configuration.md among it.
+// Package config reads the server's settings from defaults, then a YAML file, the environment and flags. A later
+// source takes precedence. The tags of Config describe each setting once. All else derives from them,
+// docs/configuration.md included.
 package config
 
 import (
@@ -18,16 +19,17 @@ import (
 	"time"
 )
 
-// Config is every setting of the server. The tags of its fields are the only description of a setting: the environment, the
-// flags, the keys of the YAML file, the limits, the masking and docs/configuration.md all derive from them.
+// Config is every setting of the server. The tags of its fields are the only description of a setting. The
+// environment, the flags, the keys of the YAML file, the limits, the masking and docs/configuration.md all derive
+// from them.
 //
 //	env      the variable; its flag and its YAML key follow from it (fieldsOf)
-//	default  the value when nobody gives one, written as it would be in the environment
+//	default  the value when none is given, written as it would be in the environment
 //	desc     one line for people
 //	min,max  the closed range of a number or duration; both are always there
 //	enum     the allowed words, matched without regard to case
-//	notempty "true" where an empty text is refused
-//	secret   "true" where the value is never shown; "userinfo" where only what stands before an @ in a URL is not
+//	notempty "true" where an empty text is rejected
+//	secret   "true" where the value is never shown; "userinfo" where only the part before an @ in a URL is not shown
 type Config struct {
 	PG        PG
 	Admin     Admin
@@ -40,17 +42,17 @@ type Config struct {
 	Auth      Auth
 	Shutdown  Shutdown
 
-	// Boundaries are never empty, have distinct names, and each knows its schema. When only ORISUN_PG_SCHEMAS is given, they are
-	// the boundaries it names.
+	// Boundaries are never empty, have distinct names, and each has its schema. When only ORISUN_PG_SCHEMAS is given,
+	// they are the boundaries that it names.
 	Boundaries Boundaries `env:"ORISUN_BOUNDARIES" default:"[{\"name\":\"orisun_test_1\",\"description\":\"boundary1\"},{\"name\":\"orisun_test_2\",\"description\":\"boundary2\"},{\"name\":\"orisun_admin\",\"description\":\"admin boundary\"}]" desc:"JSON array of boundary definitions; when only ORISUN_PG_SCHEMAS is given, the boundaries it names"`
 }
 
-// Names says whether a boundary is one of Boundaries.
+// Names reports whether a boundary is one of Boundaries.
 func (c *Config) Names(boundary string) bool {
 	return slices.ContainsFunc(c.Boundaries, func(b Boundary) bool { return b.Name == boundary })
 }
 
-// PG is where the events are. Host tells the two ways of running apart: see Embedded.
+// PG is where the events are stored. Host distinguishes the two ways of running: see Embedded.
 type PG struct {
 	Host             string        `env:"ORISUN_PG_HOST" secret:"userinfo" desc:"PostgreSQL host; several, with commas between them, are a primary and its standbys: the server uses the one that takes writes; when empty, the server runs a PostgreSQL of its own, reachable at localhost:ORISUN_PG_PORT"`
 	Port             int           `env:"ORISUN_PG_PORT" default:"5434" min:"0" max:"65535" desc:"PostgreSQL port; 0 is any free port, for the server's own PostgreSQL only"`
@@ -78,7 +80,7 @@ type PG struct {
 	BinDir           string        `env:"ORISUN_PG_BIN_DIR" desc:"Folder with the programs of the server's own PostgreSQL; when empty, it is postgresql/bin beside the executable (./build.sh bundle), else where systems install them"`
 }
 
-// Embedded says that no host is given, so that the server starts a PostgreSQL of its own.
+// Embedded reports that no host is given, so the server starts a PostgreSQL of its own.
 func (c PG) Embedded() bool { return c.Host == "" }
 
 // Admin is the boundary that holds the users, the first of them, and the port for HTTP.
@@ -156,12 +158,12 @@ func (c NATS) Replicas() int {
 	}
 }
 
-// Publisher is the way from the outbox to JetStream.
+// Publisher configures publishing from the outbox to JetStream.
 type Publisher struct {
 	BatchSize int `env:"ORISUN_POLLING_PUBLISHER_BATCH_SIZE" default:"1000" min:"1" max:"100000" desc:"Batch size for event polling"`
 }
 
-// Logging is what the log tells.
+// Logging configures the log.
 type Logging struct {
 	Level slog.Level `env:"ORISUN_LOGGING_LEVEL" default:"INFO" enum:"DEBUG,INFO,WARN,ERROR" desc:"Logging level"`
 }
@@ -173,7 +175,7 @@ type OTEL struct {
 	ServiceName string `env:"ORISUN_OTEL_SERVICE_NAME" default:"orisun" notempty:"true" desc:"Service name for traces"`
 }
 
-// Pprof is Go's profiler. What it tells is for nobody else, so it listens on this machine alone unless told otherwise.
+// Pprof is Go's profiler. Profiles are not for other people, so by default it listens on loopback only.
 type Pprof struct {
 	Enabled bool   `env:"ORISUN_PPROF_ENABLED" default:"false" desc:"Enable pprof profiling endpoint"`
 	Host    string `env:"ORISUN_PPROF_HOST" default:"127.0.0.1" desc:"Address the pprof HTTP service listens on; empty is all"`
@@ -200,7 +202,8 @@ type Boundary struct {
 // Boundaries reads the JSON of ORISUN_BOUNDARIES.
 type Boundaries []Boundary
 
-// UnmarshalText wants one JSON array of {"name", "description"} and nothing beside it; the names are checkBoundaries' matter.
+// UnmarshalText expects one JSON array of {"name", "description"} and nothing beside it. checkBoundaries validates
+// the names.
 func (b *Boundaries) UnmarshalText(text []byte) error {
 	decoder := json.NewDecoder(bytes.NewReader(text))
 	decoder.DisallowUnknownFields()
@@ -224,8 +227,8 @@ type SchemaMapping struct{ Boundary, Schema string }
 // Schemas reads ORISUN_PG_SCHEMAS.
 type Schemas []SchemaMapping
 
-// UnmarshalText wants boundary:schema pairs with commas between them; space around a name does not count. The names are
-// checkBoundaries' matter.
+// UnmarshalText expects boundary:schema pairs with commas between them. Space around a name is ignored.
+// checkBoundaries validates the names.
 func (s *Schemas) UnmarshalText(text []byte) error {
 	var read Schemas
 	for i, pair := range strings.Split(string(text), ",") {
@@ -251,8 +254,8 @@ func (s Schemas) MarshalText() ([]byte, error) {
 // Routes reads ORISUN_NATS_CLUSTER_ROUTES. A route may carry a user and a password.
 type Routes []*url.URL
 
-// UnmarshalText wants nats://host:port URLs with commas between them; an empty text is no routes. Errors never repeat a route,
-// as it may hold a password.
+// UnmarshalText expects nats://host:port URLs with commas between them. An empty text is no routes. Errors never
+// repeat a route, as it may hold a password.
 func (r *Routes) UnmarshalText(text []byte) error {
 	var read Routes
 	if len(text) == 0 {
@@ -285,8 +288,8 @@ func (r Routes) MarshalText() ([]byte, error) {
 	return []byte(strings.Join(texts, ",")), nil
 }
 
-// PostgreSQL cuts identifiers at 63 bytes in silence, so two long names could meet in one table. The longest name derived from a
-// boundary is that of its publisher's table, which leaves 26 bytes.
+// PostgreSQL truncates identifiers at 63 bytes without an error, so two long names could share one table. The longest
+// name derived from a boundary is that of its publisher's table, which leaves 26 bytes.
 const (
 	maxIdentifier   = 63
 	maxBoundaryName = maxIdentifier - len("_orisun_last_published_event_position")
@@ -322,9 +325,9 @@ const (
 	adminBoundaryVariable = "ORISUN_ADMIN_BOUNDARY"
 )
 
-// checkBoundaries gives each boundary its schema and rejects names that break the rules, duplicates, a boundary without a
-// schema, a schema without a boundary and an unknown admin boundary. Boundaries that nobody gave follow from the schemas
-// somebody gave; schemas that nobody gave may be without a boundary.
+// checkBoundaries gives each boundary its schema. It rejects invalid names, duplicates, a boundary without a schema,
+// a schema without a boundary and an unknown admin boundary. Default boundaries follow from configured schemas.
+// Default schemas may be without a boundary.
 func (r *Reading) checkBoundaries() {
 	if !r.valid(boundariesVariable) || !r.valid(schemasVariable) {
 		return
@@ -376,7 +379,8 @@ func (r *Reading) checkBoundaries() {
 	}
 }
 
-// checkSchemas rejects bad names and duplicates of ORISUN_PG_SCHEMAS and returns the mappings of distinct, well-named boundaries.
+// checkSchemas rejects invalid names and duplicates of ORISUN_PG_SCHEMAS, and returns the mappings of distinct, valid
+// boundaries.
 func (r *Reading) checkSchemas() Schemas {
 	var sound Schemas
 	for _, m := range r.config.PG.Schemas {
@@ -396,7 +400,7 @@ func (r *Reading) checkSchemas() Schemas {
 	return sound
 }
 
-// Defaults that the server warns of, or that clients use as well. A test compares them with the tags of Config.
+// Defaults that the server warns about, or that clients use as well. A test compares them with the tags of Config.
 const (
 	DefaultGRPCPort         = "5005"
 	DefaultAdminUsername    = "admin"
@@ -405,7 +409,7 @@ const (
 	defaultClusterPassword  = "password@1"
 )
 
-// checkTogether rejects settings that are fine alone and wrong with another.
+// checkTogether rejects settings that are valid alone and invalid in combination.
 func (r *Reading) checkTogether() {
 	c := r.config
 	otelHost, otelPort, otelErr := net.SplitHostPort(c.OTEL.Endpoint)

@@ -20,7 +20,7 @@ func AddFlags(flags *pflag.FlagSet) {
 	}
 }
 
-// Usage is the description with what is allowed.
+// Usage is the description together with the allowed values.
 func (f field) Usage() string {
 	if f.allowed() == "" || f.kind() == "bool" {
 		return f.description

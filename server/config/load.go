@@ -38,7 +38,8 @@ const (
 	fromFlag        = "flag"
 )
 
-// clientVariables are what the client commands read. The server knows those that are not its own, too, and says nothing.
+// clientVariables are the variables of the client commands. The server accepts those that are not its own without a
+// warning.
 var clientVariables = []struct{ name, value, description string }{
 	{
 		"ORISUN_URL", "grpc://localhost:" + DefaultGRPCPort,
@@ -48,15 +49,15 @@ var clientVariables = []struct{ name, value, description string }{
 	{"ORISUN_ADMIN_PASSWORD", DefaultAdminPassword, "Password, where ORISUN_URL has none"},
 }
 
-// InvalidError is everything that is wrong with the configuration, at once. Secrets in it are masked. The process should end with
-// exit code 2.
+// InvalidError is everything that is wrong with the configuration, at once. Secrets in it are masked. The process
+// should end with exit code 2.
 type InvalidError struct{ problems []string }
 
 func (e *InvalidError) Error() string {
 	return "invalid configuration:\n  " + strings.Join(e.problems, "\n  ")
 }
 
-// field is one setting as its tags describe it, and the place in a Config where its value goes.
+// field is one setting as its tags describe it, with the place of its value in a Config.
 type field struct {
 	Variable, Key, Flag string
 	defaultText         string
@@ -65,8 +66,8 @@ type field struct {
 	target              reflect.Value
 }
 
-// fieldsOf lists the settings in the order of the Config. ORISUN_PG_WRITE_MAX_OPEN_CONNS is --pg-write-max-open-conns as a flag
-// and pg.write_max_open_conns in the file.
+// fieldsOf lists the settings in the order of the Config. ORISUN_PG_WRITE_MAX_OPEN_CONNS is --pg-write-max-open-conns
+// as a flag and pg.write_max_open_conns in the file.
 func fieldsOf(c *Config) []field { return appendFields(nil, reflect.ValueOf(c).Elem()) }
 
 func appendFields(fields []field, section reflect.Value) []field {
@@ -105,7 +106,8 @@ func (f field) kind() string {
 	return "string"
 }
 
-// allowed says which values the tags admit; it is empty where any text is a value, or where the description says it.
+// allowed describes the values that the tags admit. It is empty where any text is a value, or where the description
+// has it.
 func (f field) allowed() string {
 	low, high := f.tag.Get("min"), f.tag.Get("max")
 	switch {
@@ -123,7 +125,7 @@ func (f field) allowed() string {
 	return ""
 }
 
-// parse puts the text into the Config, or says what it must be without repeating it.
+// parse puts the text into the Config. Its error describes the allowed values without repeating the text.
 func (f field) parse(text string) error {
 	wrong := errors.New("must be " + f.allowed())
 	if options := f.tag.Get("enum"); options != "" {
@@ -178,9 +180,9 @@ func within[T cmp.Ordered](f field, text string, parse func(string) (T, error)) 
 	return value, nil
 }
 
-// text turns a value of the YAML file into what it would be in the environment. A text that YAML reads as a number, a date or a
-// truth value is refused, as it may have lost digits on the way (a password 0123 arrives as 83). With an error comes what is left
-// of the value.
+// text converts a value of the YAML file into what it would be in the environment. A text that YAML reads as a
+// number, a date or a boolean is rejected, as it may have lost digits (a password 0123 arrives as 83). With an error
+// comes the remaining text of the value.
 func (f field) text(value any) (string, error) {
 	switch value := value.(type) {
 	case nil:
@@ -220,8 +222,8 @@ var (
 	anyUserinfo = regexp.MustCompile(`(?s).*@`)
 )
 
-// Shown is the value as people may see it. Only in routes that parsed it is known where a password begins; elsewhere all before
-// the last @ may be one.
+// Shown is the value as people may see it. The start of a password is known only in routes that were parsed.
+// Elsewhere all before the last @ may be a password.
 func (s *Setting) Shown() string {
 	_, routes := s.target.Interface().(Routes)
 	switch secret := s.tag.Get("secret"); {
@@ -235,7 +237,7 @@ func (s *Setting) Shown() string {
 	return s.value
 }
 
-// IsSecret says that the value is never shown.
+// IsSecret reports that the value is never shown.
 func (s *Setting) IsSecret() bool { return s.tag.Get("secret") == "true" }
 
 // Reading is what Read found in all sources.
@@ -249,8 +251,9 @@ type Reading struct {
 	problems []string
 }
 
-// Load reads defaults, the file that --config names, environ ("NAME=value") and the changed ones of flags; a later one wins.
-// flags may be nil. Warnings name what is unknown and are for the log; the error is an *InvalidError that names everything at once.
+// Load reads defaults, the file that --config names, environ ("NAME=value") and the changed flags. A later source
+// takes precedence. flags may be nil. Warnings name unknown settings and are for the log. The error is an
+// *InvalidError that names everything at once.
 func Load(flags *pflag.FlagSet, environ []string) (*Config, []string, error) {
 	r := Read(flags, environ)
 	if err := r.Err(); err != nil {
@@ -304,11 +307,11 @@ func Read(flags *pflag.FlagSet, environ []string) *Reading {
 	return r
 }
 
-// contentOfYAML is where errors of the YAML parser repeat what stands in the file: a password that starts with * is an
-// unknown anchor, one that starts with {{ a map key.
+// contentOfYAML matches the parts of a YAML parser's errors that repeat the file's content: a password that starts
+// with * is an unknown anchor, one that starts with {{ a map key.
 var contentOfYAML = regexp.MustCompile("anchor '.*'|`.*`|map key: .*")
 
-// load lays the values of one source over those of the sources before it. Only the file can fail.
+// load merges the values of one source over those of earlier sources. Only the file can fail.
 func (r *Reading) load(from string, provider koanf.Provider, parser koanf.Parser) {
 	layer := koanf.New(".")
 	if err := layer.Load(provider, parser); err != nil {
@@ -338,7 +341,7 @@ func (r *Reading) keyOfVariable(name, value string) (string, any) {
 	return "", nil
 }
 
-// keyOfFlag need not ask whether the flag was changed: the provider leaves out what was not.
+// keyOfFlag need not check whether the flag was changed: the provider omits unchanged flags.
 func (r *Reading) keyOfFlag(flag *pflag.Flag) (string, any) {
 	if s := r.byFlag[flag.Name]; s != nil {
 		return s.Key, flag.Value.String()
@@ -346,8 +349,8 @@ func (r *Reading) keyOfFlag(flag *pflag.Flag) (string, any) {
 	return "", nil
 }
 
-// unknownKey warns of a key in the file that is no setting. A section without settings says nothing; a setting that has
-// settings of its own is a mistake that would leave its default in force, so it is an error.
+// unknownKey warns of a key in the file that is no setting. A section without settings causes no warning. A setting
+// with nested settings is a mistake that would leave its default in force, so it is an error.
 func (r *Reading) unknownKey(key string, value any) {
 	for _, s := range r.Settings {
 		if strings.HasPrefix(key, s.Key+".") {
@@ -362,7 +365,7 @@ func (r *Reading) unknownKey(key string, value any) {
 	r.unknown("key in the file", key, func(s *Setting) string { return s.Key })
 }
 
-// unknown warns with the name that was probably meant.
+// unknown warns, and suggests the name that was probably meant.
 func (r *Reading) unknown(what, name string, nameOf func(*Setting) string) {
 	plain := func(name string) string {
 		return strings.NewReplacer(".", "_", "-", "_").Replace(strings.TrimPrefix(strings.ToUpper(name), envPrefix))
@@ -382,7 +385,7 @@ func (r *Reading) valid(env string) bool { return r.byEnv[env].problem == nil }
 
 func (r *Reading) given(env string) bool { return r.byEnv[env].From != fromDefault }
 
-// derive notes that a setting nobody gave follows from another one.
+// derive records that a default setting follows from another setting.
 func (r *Reading) derive(env, from string, value encoding.TextMarshaler) {
 	text, err := value.MarshalText()
 	if err != nil {
@@ -392,7 +395,7 @@ func (r *Reading) derive(env, from string, value encoding.TextMarshaler) {
 	r.byEnv[env].value, r.byEnv[env].From = string(text), r.byEnv[from].From
 }
 
-// reject notes a problem with the value of a variable; the message says what is allowed.
+// reject records a problem with the value of a variable. The message describes what is allowed.
 func (r *Reading) reject(env, format string, args ...any) {
 	const long = 300
 	s := r.byEnv[env]

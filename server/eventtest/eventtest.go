@@ -15,10 +15,10 @@ import (
 	orisunpb "github.com/oexza/orisun/proto"
 )
 
-// Boundary is the boundary that all of it uses.
+// Boundary is the boundary that all functions of this package use.
 const Boundary = "orisun_test_1"
 
-// Stored is everything in the boundary that matches, read in pages by GetEvents.
+// Stored returns all matching events of the boundary, read in pages by GetEvents.
 func Stored(t testing.TB, client orisunpb.EventStoreClient, query *orisunpb.Query) (all []*orisunpb.Event) {
 	t.Helper()
 	after := Beginning
@@ -38,7 +38,7 @@ func Stored(t testing.TB, client orisunpb.EventStoreClient, query *orisunpb.Quer
 // Beginning is the position before the first event.
 var Beginning = &orisunpb.Position{TransactionId: -1, GlobalId: -1}
 
-// Save stores one save of events, whose data tells the writer, a number and its parity.
+// Save stores one save of events, whose data holds the writer, a number and its parity.
 func Save(t testing.TB, client orisunpb.EventStoreClient, writer string, from, count int) {
 	t.Helper()
 	request := &orisunpb.SaveEventsRequest{Boundary: Boundary}
@@ -62,7 +62,7 @@ func Where(pairs ...string) *orisunpb.Query {
 	return &orisunpb.Query{Criteria: []*orisunpb.Criterion{criterion}}
 }
 
-// Subscription reads a stream and notes what came.
+// Subscription reads a stream and records what it received.
 type Subscription struct {
 	t    testing.TB
 	end  context.CancelFunc
@@ -74,7 +74,7 @@ type Subscription struct {
 	changed chan struct{}
 }
 
-// Subscribe returns when the server has said where the stream begins.
+// Subscribe returns when the server has reported where the stream begins.
 func Subscribe(t testing.TB, client orisunpb.EventStoreClient, request *orisunpb.CatchUpSubscribeToEventStoreRequest) *Subscription {
 	t.Helper()
 	if request.GetBoundary() == "" {
@@ -117,14 +117,14 @@ func (s *Subscription) Stop() {
 	<-s.Done
 }
 
-// Received is what came so far; changed is closed when more has come.
+// Received is what was received so far. changed is closed when more is received.
 func (s *Subscription) Received() (events []*orisunpb.Event, changed <-chan struct{}) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clip(s.events), s.changed
 }
 
-// Reaches waits for the event with this id, and returns all that came.
+// Reaches waits for the event with this id, and returns all events received.
 func (s *Subscription) Reaches(id string) []*orisunpb.Event {
 	s.t.Helper()
 	timeout := time.NewTimer(time.Minute)
@@ -144,7 +144,7 @@ func (s *Subscription) Reaches(id string) []*orisunpb.Event {
 	}
 }
 
-// Wants waits until exactly these events came.
+// Wants waits until exactly these events were received.
 func (s *Subscription) Wants(want []*orisunpb.Event) {
 	s.t.Helper()
 	if len(want) == 0 {
@@ -181,7 +181,7 @@ func Open(t *testing.T, client orisunpb.EventStoreClient) grpc.ServerStreamingCl
 	return stream
 }
 
-// Expect reads the next event, whose id and position are the number, and returns whether it came.
+// Expect reads the next event, whose id and position are the number, and reports whether it was received.
 func Expect(t *testing.T, stream grpc.ServerStreamingClient[orisunpb.Event], globalID int) bool {
 	t.Helper()
 	event, err := stream.Recv()

@@ -18,12 +18,13 @@ import (
 	"github.com/oexza/orisun/service/inflight"
 )
 
-// enveloped tells the content types whose bodies are messages with a head before each.
+// enveloped reports whether bodies of a content type are messages with a head before each.
 func enveloped(kind string) bool {
 	return strings.HasPrefix(kind, "application/grpc") || strings.HasPrefix(kind, "application/connect+")
 }
 
-// readBody reads a request of at most limit bytes, decompressed. Afterwards its headers say nothing of compression.
+// readBody reads a request of at most limit bytes, decompressed. Afterwards its headers no longer mention
+// compression.
 func readBody(r *http.Request, kind string, call *inflight.Call, limit int) ([]byte, error) {
 	body, err := decompressed(r.Header.Get("Content-Encoding"), r.Body, call, limit)
 	if err != nil || !enveloped(kind) || len(body) < transport.MessageHeadSize || body[0]&transport.CompressedFlag == 0 {
@@ -59,7 +60,7 @@ func decompressed(encoding string, body io.Reader, call *inflight.Call, limit in
 	}
 }
 
-// checkBody counts the elements of a request in JSON. What is in protobuf's wire form gRPC's door counts.
+// checkBody counts the elements of a request in JSON. gRPC's door counts those of requests in protobuf's wire format.
 func (m httpMethod) checkBody(kind string, body []byte) error {
 	switch {
 	case kind == jsonType:

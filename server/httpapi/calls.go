@@ -34,29 +34,30 @@ const (
 	connectVersion = "Connect-Protocol-Version"
 )
 
-// Calls answers RPCs by HTTP: the protocols gRPC, gRPC-Web and Connect, and plain JSON, as curl sends it. All of them go through the same gRPC
-// server, so credentials, limits, log and errors are those of gRPC.
+// Calls answers RPCs by HTTP: the protocols gRPC, gRPC-Web and Connect, and plain JSON, as curl sends it. All of them
+// go through the same gRPC server, so credentials, limits, log and errors are those of gRPC.
 //
 //	curl -u admin:changeit --json '{"boundary":"orders"}' localhost:8991/orisun.EventStore/GetEvents
 //
-// An RPC that streams answers a JSON object a line (application/x-ndjson), or server-sent events to a client that accepts text/event-stream or calls by GET, as
-// a browser's EventSource does (http_events.go). An error before the first event is the answer, one after it is the last line, {"error": …}.
+// An RPC that streams answers with a JSON object per line (application/x-ndjson). A client that accepts
+// text/event-stream or calls by GET, as a browser's EventSource does, receives server-sent events (events.go).
+// An error before the first event is the answer. An error after it is the last line, {"error": …}.
 type Calls struct {
 	transcoder http.Handler          // answers data and metadata as texts
-	objects    http.Handler          // answers them as JSON objects (http_documents.go)
+	objects    http.Handler          // answers them as JSON objects (documents.go)
 	methods    map[string]httpMethod // by path
 	door       *transport.Door
 	timeouts   httpTimeouts
 }
 
-// httpMethod is what has to be known of an RPC before it is called.
+// httpMethod describes an RPC as far as a call needs it.
 type httpMethod struct {
 	streams bool // its answer
-	sends   bool // the client streams
+	sends   bool // the client streams requests
 	request protoreflect.MessageDescriptor
 }
 
-// httpTimeouts are for how long a client may take to send a request, and to read an answer that is no stream.
+// httpTimeouts bound how long a client may take to send a request, and to read an answer that is no stream.
 type httpTimeouts struct{ read, write time.Duration }
 
 // NewCalls answers the calls of the services that server has, once door has let them in.
@@ -92,7 +93,7 @@ func NewCalls(server *grpc.Server, door *transport.Door, config *config.Config) 
 	return c, nil
 }
 
-// isProtocol tells the content types of gRPC, gRPC-Web and Connect.
+// isProtocol reports whether a content type is that of gRPC, gRPC-Web or Connect.
 func isProtocol(kind string) bool {
 	return strings.HasPrefix(kind, "application/grpc") || strings.HasPrefix(kind, "application/connect+") || kind == "application/proto"
 }
@@ -121,7 +122,7 @@ func writeContentTypeError(w http.ResponseWriter) {
 	writeError(w, http.StatusUnsupportedMediaType, "invalid_argument", "the header Content-Type must be "+jsonType)
 }
 
-// call lets a call in, receives its request, and has it answered.
+// call admits a call, receives its request, and has it answered.
 func (c *Calls) call(w http.ResponseWriter, r *http.Request, kind string, method httpMethod) {
 	ctx, call, err := c.door.EnterHTTP(r)
 	if err != nil {
@@ -148,7 +149,8 @@ func (c *Calls) call(w http.ResponseWriter, r *http.Request, kind string, method
 	c.answerJSON(w, r, body, kind, method)
 }
 
-// answerJSON answers plain JSON, or Connect's. An empty body is an empty request, of any type: what it lacks, the service names.
+// answerJSON answers plain JSON, or Connect's. An empty body is an empty request of any type. The service reports
+// missing fields.
 func (c *Calls) answerJSON(w http.ResponseWriter, r *http.Request, body []byte, kind string, method httpMethod) {
 	if r.Method == http.MethodPost && kind == "" && len(body) > 0 {
 		writeContentTypeError(w)
@@ -221,14 +223,14 @@ func (c *Calls) receive(w http.ResponseWriter, r *http.Request, kind string, met
 	return body, nil
 }
 
-// unlimited leaves the connection to the next request without the times of this one.
+// unlimited resets the connection's deadlines, so that those of this request do not apply to the next one.
 func (c *Calls) unlimited(w http.ResponseWriter) {
 	if err := http.NewResponseController(w).SetWriteDeadline(time.Time{}); err != nil {
 		return // the connection is gone
 	}
 }
 
-// transcoderFor reads the query parameters of a call, which are data and those of the kind of call. The error is a gRPC status.
+// transcoderFor reads the query parameters of a call: its data and the kind of call. The error is a gRPC status.
 func (c *Calls) transcoderFor(parameters url.Values, others ...string) (http.Handler, error) {
 	for name := range parameters {
 		if name != "data" && !slices.Contains(others, name) {
@@ -242,7 +244,8 @@ func (c *Calls) transcoderFor(parameters url.Values, others ...string) (http.Han
 	return c.transcoder, err
 }
 
-// stream speaks Connect's streaming protocol in the place of a client that does not: the request becomes one envelope, envelopes become lines.
+// stream speaks Connect's streaming protocol for a client that does not: the request becomes one envelope, envelopes
+// become lines.
 func stream(w http.ResponseWriter, r *http.Request, transcoder http.Handler, request []byte, kind string) {
 	envelope := endian.BigEndian.AppendUint32([]byte{0}, uint32(len(request)))
 	out := &lines{to: w, flush: http.NewResponseController(w), header: make(http.Header), kind: kind}

@@ -19,8 +19,8 @@ import (
 	orisunpb "github.com/oexza/orisun/proto"
 )
 
-// jsonCodec reads requests and writes answers as JSON. In requests, data and metadata of an event may be JSON objects; in answers they are where objects says so, else
-// texts that hold one, as in the protocol.
+// jsonCodec reads requests and writes answers as JSON. In requests, data and metadata of an event may be JSON
+// objects. In answers they are objects where objects is set, and else texts that hold one, as in the protocol.
 type jsonCodec struct {
 	vanguard.JSONCodec
 	objects bool
@@ -35,7 +35,7 @@ func newJSONCodec(objects bool) func(vanguard.TypeResolver) vanguard.Codec {
 	}
 }
 
-// Unmarshal reads a request. An unknown field is an error of the caller's: a misspelled name.
+// Unmarshal reads a request. An unknown field is a caller's error: a misspelled name.
 func (c jsonCodec) Unmarshal(data []byte, into proto.Message) error {
 	var err error
 	if _, saves := into.(*orisunpb.SaveEventsRequest); saves {
@@ -66,7 +66,7 @@ func (c jsonCodec) MarshalAppend(base []byte, message proto.Message) ([]byte, er
 	return c.JSONCodec.MarshalAppend(base, message)
 }
 
-// toText makes a text of what stands for data or metadata. Texts stay, and so does null.
+// toText converts a value of data or metadata to a text. Texts and null do not change.
 func toText(value jsontext.Value) (jsontext.Value, error) {
 	if kind := value.Kind(); kind == jsontext.KindString || kind == jsontext.KindNull {
 		return value, nil
@@ -74,13 +74,13 @@ func toText(value jsontext.Value) (jsontext.Value, error) {
 	return jsontext.AppendQuote(nil, value)
 }
 
-// toObject takes data or metadata out of its text.
+// toObject extracts data or metadata from its text.
 func toObject(value jsontext.Value) (jsontext.Value, error) {
 	return jsontext.AppendUnquote(nil, value)
 }
 
-// isDocument says which fields rewriteDocuments rewrites, by path: those of an event in a list, of a result in a list, or of an event alone. Tags cannot be taken for
-// them, as their data is deeper.
+// isDocument reports which fields rewriteDocuments rewrites, by path: those of an event in a list, of a result in a
+// list, or of an event alone. Tags do not match, as their data is nested deeper.
 func isDocument(path jsontext.Pointer) bool {
 	names := slices.Collect(path.Tokens())
 	last := len(names) - 1
@@ -90,13 +90,14 @@ func isDocument(path jsontext.Pointer) bool {
 	return last == 0 || last == 2 && names[0] == "events" || last == 3 && names[0] == "results" && names[2] == "event"
 }
 
-// rewriteDocuments copies a JSON document, with the data and metadata of its events rewritten. Numbers stay as they are written.
+// rewriteDocuments copies a JSON document and rewrites the data and metadata of its events. Numbers do not change.
 func rewriteDocuments(document []byte, rewrite func(jsontext.Value) (jsontext.Value, error)) ([]byte, error) {
 	var out bytes.Buffer
-	twice := jsontext.AllowDuplicateNames(true) // as in data that comes as a text; elsewhere the reader of the copy refuses them
+	twice := jsontext.AllowDuplicateNames(true) // valid in a data text; the reader of the copy rejects others
 	in, to := jsontext.NewDecoder(bytes.NewReader(document), twice), jsontext.NewEncoder(&out, twice)
 	for {
-		// A name and its value lie at the same path; a value follows when the count of the object's names and values is odd.
+		// A name and its value have the same path. A value follows when the count of the object's names and values is
+		// odd.
 		if kind, count := in.StackIndex(in.StackDepth()); kind == jsontext.KindBeginObject && count%2 == 1 && isDocument(in.StackPointer()) {
 			value, err := in.ReadValue()
 			if err == nil {

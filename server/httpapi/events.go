@@ -16,20 +16,22 @@ import (
 )
 
 const (
-	// heartbeatPeriod is how often server-sent events carry a comment: proxies cut connections on which nothing comes, mostly after 30 or 60 s.
+	// heartbeatPeriod is how often server-sent events carry a comment. Proxies close silent connections, mostly after
+	// 30 or 60 s.
 	heartbeatPeriod = 15 * time.Second
 	lastEventID     = "Last-Event-ID"
 )
 
-// isCrossOrigin tells whether a page of another site sent a GET. A subscription can take a subscriber_name from another one, so no such page may open one with the
-// browser's credentials.
+// isCrossOrigin reports whether a page of another site sent a GET. A subscription can take a subscriber_name over
+// from another one, so such a page must not open one with the browser's credentials.
 func isCrossOrigin(r *http.Request) bool {
 	asPost := r.Clone(r.Context())
 	asPost.Method = http.MethodPost
 	return http.NewCrossOriginProtection().Check(asPost) != nil
 }
 
-// resume lets a subscription go on after the event that the header Last-Event-ID names, whatever position its request has.
+// resume continues the subscription after the event that the header Last-Event-ID names, whatever position its
+// request has.
 func resume(r *http.Request, request []byte) ([]byte, error) {
 	id := r.Header.Get(lastEventID)
 	if id == "" || r.URL.Path != orisunpb.EventStore_CatchUpSubscribeToEvents_FullMethodName {
@@ -49,7 +51,7 @@ func resume(r *http.Request, request []byte) ([]byte, error) {
 	return protojson.Marshal(&subscribe)
 }
 
-// eventID is the id line of an event; none for messages that are no events.
+// eventID is the id line of an event. It is empty for messages that are no events.
 func eventID(message []byte) (string, error) {
 	var event struct {
 		Position *struct{ TransactionID, GlobalID string }

@@ -11,9 +11,9 @@ import (
 	"github.com/oexza/orisun/server/transport"
 )
 
-// guard stands before all that is answered by HTTP. Its headers say that an answer is data and no page. Where the server listens on loopback only, it
-// refuses a Host that is neither an address nor allowed: a page in a browser of this machine could otherwise reach it by a name of its own that
-// resolves to loopback.
+// guard checks every request by HTTP. Its headers mark an answer as data and not as a page. Where the server listens
+// on loopback only, it rejects a Host that is neither an address nor allowed. Otherwise a page in a browser of this
+// machine could reach it through a name that resolves to loopback.
 func guard(next http.Handler, listens net.Addr, config *config.Config) http.Handler {
 	allowed := strings.Split(config.Admin.AllowedHosts, ",")
 	for i, name := range allowed {

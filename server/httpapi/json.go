@@ -5,7 +5,7 @@ import (
 	"net/http"
 )
 
-// answerJSON answers with a document that is always ours and always marshals. A client that went away does not get it.
+// answerJSON answers with a document of our own, which always marshals. A client that disconnected does not get it.
 func answerJSON(w http.ResponseWriter, status int, document any) {
 	body, err := json.MarshalIndent(document, "", "  ")
 	if err != nil {
@@ -19,7 +19,7 @@ func answerJSON(w http.ResponseWriter, status int, document any) {
 	}
 	w.WriteHeader(status)
 	if _, err := w.Write(append(body, '\n')); err != nil {
-		return // the client went away
+		return // the client disconnected
 	}
 }
 

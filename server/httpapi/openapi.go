@@ -24,8 +24,8 @@ func serveOpenAPI(w http.ResponseWriter, _ *http.Request) {
 	answerJSON(w, http.StatusOK, description)
 }
 
-// openAPI describes every RPC as it is called by HTTP. Names and types come from the descriptors of the .proto files, texts from their comments, and a
-// field of a request is required where its comment begins with "Required.".
+// openAPI describes every RPC as it is called by HTTP. Names and types come from the descriptors of the .proto files,
+// texts from their comments. A field of a request is required where its comment begins with "Required.".
 var openAPI = sync.OnceValues(func() (object, error) {
 	files, err := orisunpb.CommentedFiles()
 	if err != nil {
@@ -95,7 +95,7 @@ func services(files []protoreflect.FileDescriptor) (all []protoreflect.ServiceDe
 	return all
 }
 
-// addRequested notes a message of a request, and the messages in it.
+// addRequested records a message of a request, and the messages in it.
 func (d *document) addRequested(message protoreflect.MessageDescriptor) {
 	if d.requested[message.FullName()] {
 		return
@@ -162,7 +162,7 @@ func (d *document) message(message protoreflect.MessageDescriptor) object {
 
 const requiredMark = "Required."
 
-// required are the fields without which a request is refused.
+// required are the fields without which a request is rejected.
 func required(message protoreflect.MessageDescriptor) (names []string) {
 	for i := range message.Fields().Len() {
 		if field := message.Fields().Get(i); strings.HasPrefix(comment(field), requiredMark) {
@@ -223,7 +223,7 @@ func describe(schema object, of protoreflect.Descriptor) {
 	}
 }
 
-// comment is what stands above a declaration in its .proto file, with one line for each paragraph.
+// comment is the text above a declaration in its .proto file, with one line for each paragraph.
 func comment(of protoreflect.Descriptor) string {
 	text := of.ParentFile().SourceLocations().ByDescriptor(of).LeadingComments
 	paragraphs := strings.Split(strings.TrimSpace(text), "\n\n")

@@ -19,18 +19,19 @@ import (
 )
 
 const (
-	// readinessPeriod is how often the required checks run, readinessLimit how long a check may take. Together they are less than two seconds, the
-	// time in which /readyz and gRPC health notice that PostgreSQL stopped.
+	// readinessPeriod is how often the required checks run, readinessLimit how long a check may take. Together they
+	// are less than two seconds. Within that time /readyz and gRPC health notice that PostgreSQL stopped.
 	readinessPeriod = 500 * time.Millisecond
 	readinessLimit  = time.Second
-	// readinessAge is how long the results of the other checks are cached, so that frequent probes cost PostgreSQL nothing.
+	// readinessAge is how long the results of the other checks are cached, so that frequent probes cost PostgreSQL
+	// nothing.
 	readinessAge = time.Second
 )
 
-// Readiness is what /readyz and gRPC health report. Ready means that saves and queries are answered: the required checks, which run all the
-// time, decide that for both. JetStream is not required: while it is away, subscribers read from PostgreSQL and saved events wait in the
-// outbox, so the node is reported and stays in service. So is a node whose saves PostgreSQL has no room for: it answers queries, and another
-// node would not do better.
+// Readiness is what /readyz and gRPC health report. Ready means that saves and queries are answered. The required
+// checks run all the time and decide that for both. JetStream is not required: without it, subscribers read from
+// PostgreSQL and saved events wait in the outbox, so the node reports it and stays in service. The same holds for a
+// node whose saves PostgreSQL has no room for: it answers queries, and another node would not do better.
 type Readiness struct {
 	phase atomic.Pointer[string] // why calls are not answered; empty when they are
 	vital atomic.Pointer[ReadinessAnswer]
@@ -45,10 +46,10 @@ type Readiness struct {
 	asked    time.Time
 }
 
-// Warner returns what may cost events, or lets strangers in, at this moment.
+// Warner returns current risks: what may lose events or give strangers access.
 type Warner func(context.Context) []string
 
-// Check is one of the things that answers to calls need.
+// Check is one of the conditions for answering calls.
 type Check struct {
 	Name     string
 	Required bool
@@ -58,10 +59,10 @@ type Check struct {
 // serving is gRPC health.
 type serving interface{ SetServing(serving bool) }
 
-// readinessStatus is the answer for callers who are not authenticated.
+// readinessStatus is the answer for callers that are not authenticated.
 type readinessStatus struct {
 	Ready   bool   `json:"ready"`
-	Details string `json:"details,omitempty"` // why there are none
+	Details string `json:"details,omitempty"` // why there are no parts
 }
 
 // ReadinessAnswer is the answer for the others.
@@ -88,7 +89,7 @@ func newReadiness() *Readiness {
 
 func (r *Readiness) enter(phase string) { r.phase.Store(&phase) }
 
-// RestOn sets what the answers to calls rest on, and who may read the details.
+// RestOn sets what answers to calls depend on, and which callers may read the details.
 func (r *Readiness) RestOn(authenticator *auth.Authenticator, checks []Check, warners ...Warner) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -97,7 +98,7 @@ func (r *Readiness) RestOn(authenticator *auth.Authenticator, checks []Check, wa
 	r.auth.Store(authenticator)
 }
 
-// Answers says whether a required check succeeded the last time.
+// Answers reports whether each required check succeeded in its last run.
 func (r *Readiness) Answers(check string) bool { return r.vital.Load().Checks[check].OK }
 
 // Warn adds a warning that holds as long as the server runs.
@@ -107,10 +108,10 @@ func (r *Readiness) Warn(text string) {
 	r.standing = append(r.standing, text)
 }
 
-// Draining reports that the server takes no more calls.
+// Draining reports that the server accepts no more calls.
 func (r *Readiness) Draining() { r.enter("draining") }
 
-// Ready reports that calls are answered, with the results of the required checks; watch goes on with these until ctx ends.
+// Ready reports that calls are answered, with the results of the required checks. watch repeats these until ctx ends.
 func (r *Readiness) Ready(ctx context.Context, health serving) (watch func()) {
 	r.look(ctx, health)
 	r.enter("")
@@ -128,7 +129,7 @@ func (r *Readiness) Ready(ctx context.Context, health serving) (watch func()) {
 	}
 }
 
-// look runs the required checks. What they find is what gRPC health and /readyz report.
+// look runs the required checks. gRPC health and /readyz report the results.
 func (r *Readiness) look(ctx context.Context, health serving) {
 	answer := r.run(ctx, true)
 	if ctx.Err() != nil {
@@ -140,7 +141,7 @@ func (r *Readiness) look(ctx context.Context, health serving) {
 
 func (r *Readiness) serve(w http.ResponseWriter, request *http.Request) {
 	var hidden error
-	var looking sync.WaitGroup // both take their time while PostgreSQL is away
+	var looking sync.WaitGroup // both are slow while PostgreSQL is away
 	looking.Go(func() { hidden = r.authenticate(request) })
 	answer := r.ask(request.Context())
 	looking.Wait()
@@ -161,9 +162,9 @@ var (
 	errWrongCredentials = errors.New("the credentials are wrong or expired")
 )
 
-// authenticate returns nil where the caller may see the details. While PostgreSQL is away, callers count whom this node
-// let in before: that is when details are wanted. Wrong credentials change nothing else, since a password that was
-// changed must not take the node out.
+// authenticate returns nil where the caller may see the details. While PostgreSQL is away, callers that this node
+// authenticated before may see them, since details are wanted then. Wrong credentials change nothing else: after a
+// change of a password the node must stay in service.
 func (r *Readiness) authenticate(request *http.Request) error {
 	token, authorization := request.Header.Get("X-Auth-Token"), request.Header.Get("Authorization")
 	if token == "" && authorization == "" {
@@ -195,8 +196,8 @@ func (r *Readiness) authenticate(request *http.Request) error {
 	}
 }
 
-// ask joins the latest results of the required checks with the other checks, which run again where their results are older than readinessAge. One request runs them, the
-// others wait for it.
+// ask joins the latest results of the required checks with the other checks. Those run again where their results are
+// older than readinessAge. One request runs them, and concurrent requests wait for it.
 func (r *Readiness) ask(ctx context.Context) ReadinessAnswer {
 	answer := r.other(ctx)
 	vital, phase := r.vital.Load(), *r.phase.Load()
@@ -213,7 +214,7 @@ func (r *Readiness) other(ctx context.Context) ReadinessAnswer {
 	if time.Since(r.asked) < readinessAge {
 		return r.known
 	}
-	ctx = context.WithoutCancel(ctx) // the answer is for others, too
+	ctx = context.WithoutCancel(ctx) // other requests share the answer
 	var warnings []string
 	var looking sync.WaitGroup
 	looking.Go(func() {
@@ -227,7 +228,7 @@ func (r *Readiness) other(ctx context.Context) ReadinessAnswer {
 	return r.known
 }
 
-// run runs the checks that are required, or the others, all at once: none uses up the time of another.
+// run runs either the required checks or the others, all at once, so that no check uses up the time of another.
 func (r *Readiness) run(ctx context.Context, required bool) ReadinessAnswer {
 	ctx, cancel := context.WithTimeout(ctx, readinessLimit)
 	defer cancel()
@@ -257,7 +258,7 @@ func (c Check) look(ctx context.Context) ReadinessPart {
 	return part
 }
 
-// warnings are what may cost events, or lets strangers in.
+// warnings are current risks: what may lose events or give strangers access.
 func (r *Readiness) warnings(ctx context.Context) []string {
 	warnings := slices.Clone(r.standing)
 	for _, warn := range r.warners {

@@ -21,7 +21,8 @@ import (
 	"github.com/oexza/orisun/server/transport"
 )
 
-// RequestHeaderLimit is how long a client may take to send the header of a request: who is slower holds a connection for nothing.
+// RequestHeaderLimit is how long a client may take to send the header of a request. It frees connections that slow
+// clients hold.
 const RequestHeaderLimit = 10 * time.Second
 
 // idleLimit is how long a connection stays open without a request.
@@ -33,16 +34,17 @@ const idleLimit = 2 * time.Minute
 //	GET  /readyz         200 while calls are answered, else 503; JSON, with reasons for authenticated callers
 //	GET  /metrics        for Prometheus
 //	GET  /openapi.json   what can be called by HTTP
-//	POST /orisun.EventStore/SaveEvents and so on: every RPC, with the credentials, the errors and the interceptors of gRPC (http_calls.go)
+//	POST /orisun.EventStore/SaveEvents etc.: every RPC, with credentials, errors and interceptors of gRPC (calls.go)
 //
-// The first four need no credentials. TLS is that of gRPC, certificates of clients included, which only calls must show.
+// The first four need no credentials. TLS is that of gRPC, client certificates included, which only calls must
+// present.
 type Server struct {
 	Readiness           *Readiness
 	calls               atomic.Pointer[Calls] // nil until calls are answered
 	server              *http.Server
 	Served              chan error
 	refusals            *transport.Refusals
-	certificateRequired bool // of clients that call
+	certificateRequired bool // calls must present a client certificate
 	log                 *slog.Logger
 	cut                 context.CancelFunc // ends requests in flight
 
@@ -52,21 +54,21 @@ type Server struct {
 	inFlight sync.WaitGroup // of open
 }
 
-// openCall is a call that is not answered yet, or not to its end.
+// openCall is a call whose answer is not complete.
 type openCall struct {
 	streams    bool
 	end        context.CancelFunc
 	connection *http.ResponseController
 }
 
-// cut ends it though its client may not read: the end of a context wakes nobody who waits for room in a connection.
+// cut ends it even if its client does not read: the end of a context does not unblock a write to a full connection.
 func (c *openCall) cut() error {
 	c.end()
 	now := time.Now()
 	return errors.Join(c.connection.SetReadDeadline(now), c.connection.SetWriteDeadline(now))
 }
 
-// Start serves a listener, which it closes at its end; what it says of the server begins with "starting".
+// Start serves a listener, which it closes at its end. Its status of the server is "starting" at first.
 func Start(ctx context.Context, listener net.Listener, config *config.Config, metrics prometheus.Gatherer, log *slog.Logger) (*Server, error) {
 	a := &Server{Readiness: newReadiness(), certificateRequired: config.GRPC.TLSClientAuthRequired, Served: make(chan error, 1), refusals: transport.NewRefusals(log), log: log, open: make(map[*openCall]struct{})}
 	routes := http.NewServeMux()
@@ -133,7 +135,7 @@ func (a *Server) call(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// enter notes a call until leave, unless no more are taken.
+// enter registers a call until leave, unless the server accepts no more calls.
 func (a *Server) enter(call *openCall) (leave func(), entered bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -150,8 +152,8 @@ func (a *Server) enter(call *openCall) (leave func(), entered bool) {
 	}, true
 }
 
-// Drain takes no more calls, and lets those in flight finish until ctx ends; then it cuts them. Streams have less time, streamGrace. The rest is
-// still served: that it drains is what a probe wants to know.
+// Drain accepts no more calls, and lets those in flight finish until ctx ends. Then it cuts them. Streams have less
+// time, streamGrace. Other requests are still served, so that probes see that the server drains.
 func (a *Server) Drain(ctx context.Context) error {
 	a.mu.Lock()
 	a.drained = true
@@ -193,7 +195,7 @@ func (a *Server) cutCalls(which func(*openCall) bool) {
 	}
 }
 
-// Stop ends what is left: probes and the like, which may be cut.
+// Stop ends the remaining requests, such as probes, which may be cut.
 func (a *Server) Stop(ctx context.Context) (err error) {
 	a.cut()
 	if a.server.Shutdown(ctx) != nil {

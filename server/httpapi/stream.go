@@ -15,7 +15,8 @@ import (
 // linesKey is where the context of a stream carries its lines.
 type linesKey struct{}
 
-// tellBegin lets a stream of lines begin when the service sends its header, before there is an event: Connect's protocol keeps that to itself.
+// tellBegin begins a stream of lines when the service sends its header, before there is an event. Connect's protocol
+// does not expose that moment.
 func tellBegin(server http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if out, streams := r.Context().Value(linesKey{}).(*lines); streams {
@@ -36,18 +37,18 @@ func (t *headerTeller) WriteHeader(status int) {
 	t.out.Flush()
 }
 
-// Flush is there because gRPC insists on it; what is transcoded is flushed message by message.
+// Flush exists because gRPC requires it. Transcoded messages are flushed one by one.
 func (t *headerTeller) Flush() {}
 
-// lines is the ResponseWriter of a Connect stream, which it turns into lines. The header goes out with the first line, or when the service sends
-// its own.
+// lines is the ResponseWriter of a Connect stream and converts it to lines. The header is sent with the first line,
+// or when the service sends its own.
 type lines struct {
 	to     http.ResponseWriter
 	flush  *http.ResponseController
 	header http.Header
 	kind   string
 
-	mu        sync.Mutex // guards to, between the stream and its heartbeats, and what follows
+	mu        sync.Mutex // guards to and the fields below, between the stream and its heartbeats
 	status    int
 	begun     bool
 	ended     bool
@@ -64,12 +65,12 @@ func (l *lines) Header() http.Header         { return l.header }
 func (l *lines) WriteHeader(status int)      { l.status = status }
 func (l *lines) Unwrap() http.ResponseWriter { return l.to }
 
-// Flush lets the client see what there is.
+// Flush sends buffered output to the client.
 func (l *lines) Flush() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err := l.flush.Flush(); err != nil {
-		return // the next write says so, too
+		return // the next write returns the same error
 	}
 }
 
@@ -80,7 +81,7 @@ func (l *lines) start() {
 	l.begin()
 }
 
-// end ends the heartbeats. Nothing is written after it.
+// end ends the heartbeats. No write follows it.
 func (l *lines) end() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -97,7 +98,7 @@ func (l *lines) beat() {
 		return
 	}
 	if _, err := io.WriteString(l.to, ": still here\n\n"); err != nil {
-		return // the client went away, which ends the stream
+		return // the client disconnected, which ends the stream
 	}
 	if err := l.flush.Flush(); err != nil {
 		return
@@ -126,7 +127,7 @@ func (l *lines) begin() {
 func (l *lines) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.status != 0 && l.status != http.StatusOK { // refused before it became a stream
+	if l.status != 0 && l.status != http.StatusOK { // rejected before it became a stream
 		if !l.begun {
 			l.begun = true
 			l.to.Header().Set("Content-Type", l.header.Get("Content-Type"))
@@ -185,10 +186,10 @@ func (l *lines) line(flags byte, message []byte) error {
 	return nil
 }
 
-// write writes a line; fields are those that a server-sent event has before its data.
+// write writes a line. fields are the fields of a server-sent event before its data.
 func (l *lines) write(fields string, line []byte) error {
 	l.begin()
-	text := slices.Concat(line, []byte("\n")) // line is part of a buffer that goes on behind it
+	text := slices.Concat(line, []byte("\n")) // line is part of a buffer with more data behind it
 	if l.kind == serverSentType {
 		text = slices.Concat([]byte(fields+"data: "), text, []byte("\n"))
 	}

@@ -13,19 +13,19 @@ import (
 )
 
 const (
-	// loginTimeout is how long a login may take, as long as NATS waits for one.
+	// loginTimeout is how long a login may take. It equals the time for which NATS waits for a login.
 	loginTimeout = server.AUTH_TIMEOUT
-	// recheckEvery is how often it is asked whether those who are in may stay.
+	// recheckEvery is how often the server checks whether connected clients may stay.
 	recheckEvery = time.Second
 )
 
-// access decides who may connect, and what they may do.
+// access decides which clients may connect, and what they may do.
 type access struct {
 	user, password string // of the connections of this process
 	logIn          LogIn
 
 	mu sync.Mutex
-	in map[uint64]Stay // who came by TCP, by NATS's number of the connection
+	in map[uint64]Stay // clients connected by TCP, by NATS's number of the connection
 }
 
 func newAccess(logIn LogIn) *access {
@@ -59,7 +59,7 @@ func (a *access) admit(username, password string, from net.Addr) (Stay, bool) {
 	return a.logIn(ctx, username, password, from)
 }
 
-// watch ends the connections of those who may not stay, until ctx ends.
+// watch closes the connections of clients that may not stay, until ctx ends.
 func (a *access) watch(ctx context.Context, nats *server.Server) {
 	tick := time.NewTicker(recheckEvery)
 	defer tick.Stop()
@@ -76,7 +76,7 @@ func (a *access) watch(ctx context.Context, nats *server.Server) {
 			a.mu.Lock()
 			delete(a.in, id)
 			a.mu.Unlock()
-			_ = nats.DisconnectClientByID(id) // its one error is that the connection is gone
+			_ = nats.DisconnectClientByID(id) // its one error is that the connection no longer exists
 		}
 	}
 }
@@ -87,7 +87,7 @@ func (a *access) guests() map[uint64]Stay {
 	return maps.Clone(a.in)
 }
 
-// readOnly is what it takes to look at our streams and to consume them, and nothing else.
+// readOnly are the permissions to look at our streams and to consume them, and nothing else.
 func readOnly() *server.Permissions {
 	const api = "$JS.API."
 	return &server.Permissions{

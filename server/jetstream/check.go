@@ -7,13 +7,14 @@ import (
 	"path/filepath"
 )
 
-// errGivenUp says that JetStream switched itself off, which a node of a cluster does for good when its disk is full.
+// errGivenUp says that JetStream switched itself off. A node of a cluster does so permanently when its disk is full.
 var errGivenUp = errors.New("JetStream has switched itself off, as it does when its disk is full: make room, and start this node again")
 
-// probeBytes is what a file takes on every disk.
+// probeBytes is the size of a file that occupies space on every disk.
 const probeBytes = 4 << 10
 
-// Check tells why this server does not store messages: JetStream gave up, or its directory cannot be written.
+// Check returns why this server does not store messages: JetStream switched itself off, or its directory cannot be
+// written.
 func (s *Server) Check() error {
 	if !s.nats.JetStreamEnabled() {
 		return errGivenUp
@@ -29,7 +30,7 @@ func (s *Server) Check() error {
 	return nil
 }
 
-// Missing names the nodes of the cluster to which this one has no connection; nil is none.
+// Missing names the nodes of the cluster to which this node has no connection. nil means none.
 func (s *Server) Missing() error {
 	if s.peers == nil {
 		return nil

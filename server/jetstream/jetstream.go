@@ -7,26 +7,29 @@
 //
 // # Rules
 //
-//   - Two ways in. Connections of this process (Server.Connect) are in memory and may do everything; they log in with a password that
-//     is random for each start and never leaves the process. Others come by TCP, and Config.LogIn says who may. Every second it is
-//     asked whether they still may; whoever may not is cut.
-//   - By TCP one reads: the streams ORISUN_*, with consumers of one's own, and the subjects orisun.events.>. Nothing may be published,
-//     purged or deleted there. This is a fence for honest clients, not a wall against who is in: a JetStream reply or
-//     delivery subject is of the client's choosing, and NATS does not check it, nor who listens to whose inbox. So there is one kind of guest,
-//     and LogIn lets in only those who may read every boundary. What stands in a stream is not the truth, PostgreSQL is;
-//     the publisher makes a stream anew that holds a foreign message at its end.
-//   - A cluster serves one store: a server whose routes lead to another store does not start, and one that starts all the same is refused by the others.
-//   - NATS installs no signal handlers and never ends the process. What it says goes to the Logger: warnings and errors as such, the rest at
-//     level debug.
+//   - There are two kinds of connections. Connections of this process (Server.Connect) are in memory and may do
+//     everything. They log in with a password that is random for each start and never leaves the process. Other
+//     connections use TCP, and Config.LogIn decides which ones may log in. Every second the server checks whether
+//     they still may, and closes those that may not.
+//   - By TCP, clients only read: the streams ORISUN_*, with consumers of their own, and the subjects orisun.events.>.
+//     They may not publish, purge or delete. This protects against mistakes of honest clients, not against attacks by
+//     connected ones: the client chooses a JetStream reply or delivery subject, and NATS checks neither these nor
+//     subscriptions to other clients' inboxes. So all guests have equal rights, and LogIn admits only users that may
+//     read every boundary. PostgreSQL holds the truth, not a stream. The publisher recreates a stream that holds a
+//     foreign message at its end.
+//   - A cluster serves one store. A server whose routes lead to another store does not start. If it starts all the
+//     same, the other servers reject it.
+//   - NATS installs no signal handlers and never ends the process. Its messages go to the Logger: warnings and errors
+//     as such, the rest at level debug.
 //
 // # Failures
 //
-//   - The port is taken, the store directory cannot be written, or another process owns it: Start says so.
-//   - The process is killed: the next start recovers the files. JetStream does not fsync each message, so a machine that loses power
-//     can lose the last ones; the publisher publishes them again.
-//   - The disk is full: the log says one line, Check tells. Saves go on, and readers are served from PostgreSQL. The streams' files are broken from
-//     then on, and the publisher makes them anew when there is room. In a cluster JetStream may switch itself off on this node instead: a start after
-//     room was made heals that.
+//   - The port is taken, the store directory cannot be written, or another process owns it: Start returns an error.
+//   - The process is killed: the next start recovers the files. JetStream does not fsync each message, so a machine
+//     that loses power can lose the last ones. The publisher publishes them again.
+//   - The disk is full: the log has one line, and Check returns an error. Saves continue, and readers are served from
+//     PostgreSQL. The streams' files are broken from then on, and the publisher recreates them when there is room. In
+//     a cluster JetStream may switch itself off on this node instead. A restart after room was made repairs that.
 package jetstream
 
 import (
@@ -47,25 +50,26 @@ var (
 	ErrAnotherStore = errors.New("the NATS cluster serves another store")
 )
 
-// LogIn tells whether these credentials let somebody in who connects from an address, within NATS's two seconds for it (ctx ends with them).
+// LogIn reports whether credentials admit a client that connects from an address. NATS allows two seconds for it, and
+// ctx ends with them.
 type LogIn func(ctx context.Context, username, password string, from net.Addr) (Stay, bool)
 
-// Stay tells whether somebody who was let in may stay. It may wait, until ctx ends.
+// Stay reports whether a connected client may stay. It may wait, until ctx ends.
 type Stay func(ctx context.Context) bool
 
-// Config says which server to run.
+// Config describes the server to run.
 type Config struct {
 	// ServerName is distinct for each node of a cluster.
 	ServerName string
 
-	// Host and Port are where others connect by TCP. An empty host is all addresses, port 0 any free one.
+	// Host and Port are where clients connect by TCP. An empty host is all addresses, port 0 any free one.
 	Host string
 	Port int
 
-	// LogIn says who may come in by TCP; nil is nobody.
+	// LogIn decides which clients may log in by TCP. nil admits none.
 	LogIn LogIn
 
-	// TLS is the server's side of TLS for those who come by TCP; nil is none.
+	// TLS is the server's side of TLS for TCP clients. nil is none.
 	TLS *tls.Config
 	// MaxPayload is the most bytes of a message, headers and data together.
 	MaxPayload int32
@@ -76,22 +80,24 @@ type Config struct {
 	// Cluster joins other servers; nil stands alone.
 	Cluster *ClusterConfig
 
-	// Logger receives what NATS has to say. Nil means slog.Default().
+	// Logger receives the messages of NATS. Nil means slog.Default().
 	Logger *slog.Logger
 }
 
-// ClusterConfig is how servers find each other. User and Password are for the routes between them and the same on all.
+// ClusterConfig is how servers find each other. User and Password are for the routes between them, and equal on all
+// servers.
 type ClusterConfig struct {
 	Name string
-	// StoreID is the store that the cluster serves. NATS lets no server join that has another one, as it becomes a part
-	// of the cluster's name there.
+	// StoreID is the store that the cluster serves. It becomes a part of the cluster's name in NATS, which rejects
+	// servers with another cluster name.
 	StoreID        string
 	Host           string
 	Port           int // 0 is any free one
 	User, Password string
-	Routes         []*url.URL // of the other servers; a user and password in a route win over those above
+	Routes         []*url.URL // of the other servers; a user and password in a route take precedence
 
-	// Advertise is the host:port at which the others reach this one; empty is what it listens on. A start does not wait for the others.
+	// Advertise is the host:port at which the other servers reach this one. Empty is what it listens on. A start does
+	// not wait for the other servers.
 	Advertise string
 
 	// TLS is for both sides of routes: it has to verify servers and clients. nil is none.

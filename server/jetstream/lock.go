@@ -26,7 +26,8 @@ func lock(dir string) (*os.File, error) {
 	return file, nil
 }
 
-// unlock releases at once: closing alone leaves the lock held while a child that is being forked shares the file.
+// unlock releases at once. Closing the file alone leaves the lock held while a child that is being forked shares the
+// file.
 func unlock(file *os.File) error {
 	return errors.Join(unix.Flock(int(file.Fd()), unix.LOCK_UN), file.Close())
 }

@@ -7,7 +7,7 @@ import (
 	"path/filepath"
 )
 
-// lock only opens the file: these systems have no lock that ends with its process and that the standard library knows.
+// lock only opens the file: on these systems the standard library has no lock that ends with its process.
 func lock(dir string) (*os.File, error) {
 	return os.OpenFile(filepath.Join(dir, "orisun.lock"), os.O_RDWR|os.O_CREATE, 0o600)
 }

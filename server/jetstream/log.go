@@ -14,24 +14,27 @@ import (
 )
 
 const (
-	// lineBurst lines about clients are logged at once and then one in lineEvery: anything that reaches the port can cause them at any rate.
+	// lineBurst lines about clients are logged at once and then one in lineEvery, since any client that reaches the
+	// port can cause them at any rate.
 	lineBurst = 20
 	lineEvery = time.Second
-	// repeatEvery is how often the same line is logged, numbers in it aside. NATS repeats some every second for as long as their cause lasts.
+	// repeatEvery is how often the same line is logged, ignoring numbers in it. NATS repeats some lines every second
+	// while their cause lasts.
 	repeatEvery = time.Minute
-	// maxRepeated bounds the memory for that.
+	// maxRepeated bounds the memory for repeated lines.
 	maxRepeated = 256
 )
 
-// logger hands what NATS says to slog, and keeps why it could not start: NATS tells that to its logger only.
+// logger forwards the messages of NATS to slog, and stores why NATS could not start: NATS reports that to its logger
+// only.
 type logger struct {
 	log     *slog.Logger
-	peers   *peers // takes the errors of routes; may be nil
+	peers   *peers // receives the errors of routes; may be nil
 	dir     string // of the store
 	fatal   atomic.Pointer[error]
-	started atomic.Bool  // then nobody asks for failure any more
-	noRoom  atomic.Int64 // when NATS last said that there is none, in Unix nanoseconds
-	foreign atomic.Int64 // and when it last refused a node of another store
+	started atomic.Bool  // then failure is no longer read
+	noRoom  atomic.Int64 // when NATS last reported no room on the disk, in Unix nanoseconds
+	foreign atomic.Int64 // when it last rejected a node of another store
 
 	connections *rate.Limiter
 	unlogged    atomic.Int64
@@ -40,7 +43,7 @@ type logger struct {
 	repeated map[string]*repeated
 }
 
-// repeated is a line that was logged, and how often it came since.
+// repeated is a line that was logged, and how often it occurred since.
 type repeated struct {
 	logged time.Time
 	since  int
@@ -50,7 +53,7 @@ func newLogger(log *slog.Logger, dir string) *logger {
 	return &logger{log: log, dir: dir, connections: rate.NewLimiter(rate.Every(lineEvery), lineBurst), repeated: map[string]*repeated{}}
 }
 
-// tell is for what an operator should know. What a client does wrong is no error of the server.
+// tell logs lines that matter to an operator. An error of a client is no error of the server.
 func (l *logger) tell(level slog.Level, format string, args ...any) {
 	text := fmt.Sprintf(format, args...)
 	switch {
@@ -82,7 +85,8 @@ func (l *logger) tellOfClient(text string) {
 
 var numbers = regexp.MustCompile(`[0-9]+`)
 
-// isDue reports whether a line was not logged within repeatEvery; if it came meanwhile, the attributes say how often.
+// isDue reports whether a line was not logged within repeatEvery. If it occurred meanwhile, the attributes hold how
+// often.
 func (l *logger) isDue(text string) (again []any, due bool) {
 	key := numbers.ReplaceAllString(text, "0")
 	l.mu.Lock()
@@ -102,11 +106,11 @@ func (l *logger) isDue(text string) (again []any, due bool) {
 	return again, true
 }
 
-// silence is how long NATS must not have repeated something for the log to have it again. NATS repeats a full disk, and
-// a node that it refuses, every few seconds.
+// silence is how long NATS must not have repeated a message before it is logged again. NATS repeats messages of a
+// full disk, and of a rejected node, every few seconds.
 const silence = time.Minute
 
-// repeats reports whether NATS says again what it said last at that time.
+// repeats reports whether NATS last logged the message within silence. It logs such a repetition as detail.
 func (l *logger) repeats(last *atomic.Int64, text string) bool {
 	now := time.Now().UnixNano()
 	if then := last.Swap(now); time.Duration(now-then) >= silence {
@@ -116,7 +120,7 @@ func (l *logger) repeats(last *atomic.Int64, text string) bool {
 	return true
 }
 
-// tellsForeign reports whether NATS refused a route to a node of another cluster name, which for us is another store.
+// tellsForeign reports whether NATS rejected a route to a node of another cluster name, which means another store.
 func (l *logger) tellsForeign(text string) bool {
 	if !strings.Contains(text, "cluster name ") || !strings.Contains(text, " does not match ") {
 		return false
@@ -128,7 +132,7 @@ func (l *logger) tellsForeign(text string) bool {
 	return true
 }
 
-// tellsNoRoom tells whether NATS speaks of a full disk, of which the log says one line.
+// tellsNoRoom reports whether NATS reports a full disk, for which the log has one line.
 func (l *logger) tellsNoRoom(text string) bool {
 	if !strings.Contains(text, "no space left on device") {
 		return false
@@ -168,7 +172,7 @@ func (l *logger) Fatalf(format string, args ...any) {
 	}
 }
 
-// failure is the first thing that NATS called fatal, or nil.
+// failure is the first error that NATS called fatal, or nil.
 func (l *logger) failure() error {
 	if err := l.fatal.Load(); err != nil {
 		return *err

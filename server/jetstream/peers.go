@@ -16,35 +16,37 @@ import (
 
 const (
 	peerPoll = time.Second
-	// peerGrace is how long a node must be away, or a route fail, before it counts as missing. A start in any order stays silent.
+	// peerGrace is how long a node must be away, or a route fail, before the node counts as missing. Nodes may start
+	// in any order without a warning.
 	peerGrace = 3 * time.Second
 	// peerReminder is how often the log repeats that nodes are missing.
 	peerReminder = time.Minute
-	// routeErrorAge is for how long an error of a route counts. NATS repeats it every second or two.
+	// routeErrorAge is how long an error of a route counts. NATS repeats it every second or two.
 	routeErrorAge = 10 * time.Second
 
-	// routeError is how NATS begins what it logs each time that it cannot connect to another node.
+	// routeError begins the line that NATS logs each time that it cannot connect to another node.
 	routeError = "Error trying to connect to route"
-	// handshakeError is what it logs where a proxy takes the connection, and closes it for want of the node behind it.
+	// handshakeError is the line where a proxy accepts the connection, and closes it because the node behind it is
+	// away.
 	handshakeError = "TLS route handshake error: "
-	// unknownPeer stands for the nodes of configured routes that this one has not met since its start.
+	// unknownPeer stands for the nodes of configured routes that this node has not met since its start.
 	unknownPeer = ""
 )
 
-// peers reports the other nodes of a cluster that are missing: one line when a node is, one a minute while any is, one when it is back. NATS itself reports
-// every attempt to connect, four a second for each node.
+// peers reports the other nodes of a cluster that are missing: one line when a node is missing, one a minute while
+// any is, one when it is back. NATS itself reports every connection attempt, four a second for each node.
 type peers struct {
 	log       *slog.Logger
 	connected func() []string // names of the nodes with a route to this one
 	now       func() time.Time
 
 	mu       sync.Mutex
-	away     map[string]time.Time // nodes that were connected, and since when they are not; zero while they are
-	failing  time.Time            // since when routes to nodes that were never met fail; zero while none does
+	away     map[string]time.Time // nodes that were connected, and the time of disconnection; zero while connected
+	failing  time.Time            // since when routes to unknown nodes fail; zero while none fails
 	failed   time.Time            // the last error of a route
-	cause    string               // and what it was
-	reported map[string]time.Time // missing nodes that the log has reported, and since when they are missing
-	reminded time.Time            // when the log last did
+	cause    string               // the text of the last error
+	reported map[string]time.Time // missing nodes that the log has reported, and the time of disconnection
+	reminded time.Time            // when the log last reported missing nodes
 }
 
 func newPeers(log *slog.Logger, connected func() []string) *peers {
@@ -65,7 +67,7 @@ func routeNames(nats *server.Server) (names []string) {
 	return names
 }
 
-// noteError takes what NATS logs, and reports whether it is an error of a route.
+// noteError takes a line that NATS logs, and reports whether it is an error of a route.
 func (p *peers) noteError(text string) bool {
 	if _, cause, found := strings.Cut(text, handshakeError); found && (cause == "EOF" || strings.HasSuffix(cause, "connection reset by peer")) {
 		p.mu.Lock()
@@ -100,7 +102,7 @@ func (p *peers) watch(ctx context.Context) {
 	}
 }
 
-// look compares who is connected with who was, and logs what changed.
+// look compares the connected nodes with those of the last call, and logs changes.
 func (p *peers) look() {
 	connected := p.connected()
 	p.mu.Lock()
@@ -113,7 +115,7 @@ func (p *peers) look() {
 	}
 	for _, name := range connected {
 		if !p.away[name].IsZero() {
-			p.failing, p.cause = time.Time{}, "" // the errors were its own; those of another node come again
+			p.failing, p.cause = time.Time{}, "" // this node's errors; those of another node recur
 		}
 		p.away[name] = time.Time{}
 	}
@@ -148,8 +150,8 @@ func title(name, what string) string {
 	return "a node of the cluster " + what
 }
 
-// missing are the nodes that are away for longer than peerGrace, and since when. A route that fails is that of one of them, if there are any; else of a node
-// that was never met.
+// missing are the nodes that are away for longer than peerGrace, and since when. A failing route belongs to one of
+// them, if there are any. Otherwise it belongs to a node that was never met.
 func (p *peers) missing(now time.Time) map[string]time.Time {
 	missing := map[string]time.Time{}
 	for name, since := range p.away {
@@ -190,7 +192,7 @@ func (p *peers) describe(missing map[string]time.Time, now time.Time) string {
 	return strings.Join(all, ", ")
 }
 
-// err names the missing nodes, nil is none.
+// err names the missing nodes. nil means none.
 func (p *peers) err() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -20,8 +20,9 @@ const (
 	// startTimeout bounds a start that hangs. Recovering gigabytes of streams takes seconds.
 	startTimeout = 2 * time.Minute
 
-	// maxStore is what all streams together may reserve, in bytes: more than any disk has. NATS would take three quarters of what the disk
-	// has free, and refuse a stream whose limit does not fit, though it may never grow to it.
+	// maxStore is what all streams together may reserve, in bytes: more than any disk has. NATS would by default use
+	// three quarters of the free disk space, and reject a stream whose limit does not fit, though it may never grow
+	// to it.
 	maxStore = 1 << 50
 )
 
@@ -30,12 +31,12 @@ type Server struct {
 	nats   *server.Server
 	dir    string // of the store
 	access *access
-	peers  *peers // nil where there is no cluster
+	peers  *peers // nil without a cluster
 	log    *slog.Logger
 	lock   *os.File
 
 	unwatch context.CancelFunc
-	watched sync.WaitGroup // what ends with unwatch
+	watched sync.WaitGroup // goroutines that end with unwatch
 
 	stop     sync.Once
 	stopErr  error
@@ -44,8 +45,9 @@ type Server struct {
 	sessions []*nats.Conn
 }
 
-// Start runs a server and returns when it takes connections and JetStream is there. ctx bounds the start, not the
-// server's life. The errors to tell apart are ErrLocked and ErrAnotherStore; after any error nothing is left running.
+// Start runs a server and returns when it accepts connections and JetStream is ready. ctx bounds the start, not the
+// server's life. The errors to distinguish are ErrLocked and ErrAnotherStore. After any error nothing is left
+// running.
 func Start(ctx context.Context, cfg Config) (*Server, error) {
 	if err := cfg.check(); err != nil {
 		return nil, fmt.Errorf("NATS: %w", err)
@@ -107,13 +109,13 @@ func (cfg Config) options(dir string, access *access) *server.Options {
 			Name: c.fullName(), Host: c.Host, Port: anyPort(c.Port), Username: c.User, Password: c.Password, Advertise: c.Advertise, TLSConfig: c.TLS,
 		}
 		options.Routes = c.routes()
-		// peers reads all of them, and logs few.
+		// peers receives all lines, and logs few
 		options.ConnectErrorReports, options.ReconnectErrorReports = 1, 1
 	}
 	return options
 }
 
-// routes are Routes with the user and password, which NATS sends only where a route has them.
+// routes are Routes with the user and password, since NATS sends only those that are part of a route.
 func (c *ClusterConfig) routes() []*url.URL {
 	routes := make([]*url.URL, len(c.Routes))
 	for i, route := range c.Routes {
@@ -134,7 +136,7 @@ func (cfg Config) startLimit() time.Duration {
 	return startTimeout
 }
 
-// anyPort is how NATS writes a port: there, 0 is its default.
+// anyPort is how NATS writes a free port: in NATS, 0 is its default port.
 func anyPort(port int) int {
 	if port == 0 {
 		return server.RANDOM_PORT
@@ -151,7 +153,7 @@ func (s *Server) run(ctx context.Context, options *server.Options, limit time.Du
 	log := newLogger(s.log, options.StoreDir)
 	log.peers = s.peers
 	nats.SetLoggerV2(log, false, false, false)
-	nats.Start() // it returns when the listener is there, or after a fatal error
+	nats.Start() // it returns when the listener exists, or after a fatal error
 
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("not ready within %v", limit))
 	defer cancel()
@@ -167,10 +169,11 @@ func (s *Server) run(ctx context.Context, options *server.Options, limit time.Du
 	return log.failure()
 }
 
-// Address is where others connect.
+// Address is where clients connect.
 func (s *Server) Address() net.Addr { return s.nats.Addr() }
 
-// Connect returns a connection of this process, with all rights; name shows in NATS's monitoring. It ends with Close or with Shutdown.
+// Connect returns a connection of this process, with all rights. name appears in NATS's monitoring. The connection
+// ends with Close or with Shutdown.
 func (s *Server) Connect(name string) (*nats.Conn, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -180,9 +183,9 @@ func (s *Server) Connect(name string) (*nats.Conn, error) {
 	session, err := nats.Connect("", nats.InProcessServer(s.nats), nats.Name(name),
 		nats.UserInfo(s.access.user, s.access.password),
 		nats.MaxReconnects(-1),
-		// What cannot be sent now is an error now: nobody wants a message that waited for a connection.
+		// A message that cannot be sent now is an error now: a message delayed until a reconnection has no use.
 		nats.ReconnectBufSize(-1),
-		// Each subscription has room for so many messages at once, 64 KiB where NATS would have 512.
+		// Each subscription has room for this many messages at once: 64 KiB, where the default of NATS is 512.
 		nats.SyncQueueLen(8<<10),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
 			s.log.Warn("NATS: connection", "name", name, "error", err)
@@ -194,7 +197,8 @@ func (s *Server) Connect(name string) (*nats.Conn, error) {
 	return session, nil
 }
 
-// Shutdown closes what Connect opened, stops the server and waits until its files are closed. Called again, it returns what it returned.
+// Shutdown closes the connections of Connect, stops the server and waits until its files are closed. Later calls
+// return the same result.
 func (s *Server) Shutdown() error {
 	s.stop.Do(func() {
 		s.mu.Lock()

@@ -14,14 +14,14 @@ import (
 	"time"
 )
 
-// routeTimeout is how long a start waits for what a server at a route says of itself.
+// routeTimeout is how long a start waits for the greeting of a server at a route.
 const routeTimeout = 2 * time.Second
 
-// fullName is the cluster's name as NATS has it. NATS refuses routes between clusters of different names.
+// fullName is the cluster's name in NATS. NATS rejects routes between clusters of different names.
 func (c *ClusterConfig) fullName() string { return c.Name + "-" + c.StoreID }
 
 // checkStore fails where the servers that listen at the routes serve another store, and none of them serves this one.
-// Servers that do not answer are left to NATS.
+// It ignores servers that do not answer: NATS handles them.
 func (c *ClusterConfig) checkStore(ctx context.Context) error {
 	if c == nil {
 		return nil
@@ -31,7 +31,7 @@ func (c *ClusterConfig) checkStore(ctx context.Context) error {
 	names := make([]string, len(c.Routes))
 	var asking sync.WaitGroup
 	for i, route := range c.Routes {
-		asking.Go(func() { names[i], _ = c.clusterAt(ctx, route) }) // NATS connects there, too, and logs why it cannot
+		asking.Go(func() { names[i], _ = c.clusterAt(ctx, route) }) // NATS connects there, too, and logs errors
 	}
 	asking.Wait()
 	var problems []error
@@ -48,7 +48,7 @@ func (c *ClusterConfig) checkStore(ctx context.Context) error {
 	return errors.Join(problems...)
 }
 
-// clusterAt is the name of the cluster at a route. A server sends it first, before anybody logs in.
+// clusterAt is the name of the cluster at a route. A server sends it first, before any login.
 func (c *ClusterConfig) clusterAt(ctx context.Context, route *url.URL) (name string, err error) {
 	conn, err := new(net.Dialer).DialContext(ctx, "tcp", route.Host)
 	if err != nil {

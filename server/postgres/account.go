@@ -16,14 +16,14 @@ import (
 	"syscall"
 )
 
-// account is who PostgreSQL runs as. The zero account is our own.
+// account is the system account that PostgreSQL runs as. The zero account is our own.
 type account struct {
 	name       string
 	credential *syscall.Credential // nil: our own
-	ambient    []uintptr           // capabilities that let it through closed directories
+	ambient    []uintptr           // capabilities that give access through closed directories
 }
 
-// chooseAccount keeps our own account unless that is root, which PostgreSQL refuses.
+// chooseAccount returns our own account unless that is root, which PostgreSQL rejects.
 func (s *Server) chooseAccount(ctx context.Context) ([]any, error) {
 	if os.Geteuid() != 0 {
 		return []any{"account", "our own"}, nil
@@ -83,8 +83,9 @@ func accountOf(entry *user.User) (account, error) {
 	return account{name: entry.Username, credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}}, nil
 }
 
-// way finds the capabilities with which the account reaches dir: none where the directories above are open, else the weakest of
-// those that the system has. The kernel is asked, by going there: modes alone do not tell of access lists and containers.
+// way finds the capabilities with which the account reaches dir: none where the directories above are open, else the
+// weakest of those that the system has. It tries the access, since file modes alone do not cover access lists and
+// containers.
 func (a account) way(ctx context.Context, dir string) ([]uintptr, error) {
 	var last error
 	for _, ambient := range append([][]uintptr{nil}, passing...) {
@@ -97,7 +98,7 @@ func (a account) way(ctx context.Context, dir string) ([]uintptr, error) {
 		"(chmod a+x), or use another data directory", a.name, dir, last)
 }
 
-// own gives a file or directory that we made to the account.
+// own makes the account the owner of a file or directory that we created.
 func (a account) own(path string) error {
 	if a.credential == nil {
 		return nil
@@ -105,7 +106,8 @@ func (a account) own(path string) error {
 	return os.Lchown(path, int(a.credential.Uid), int(a.credential.Gid))
 }
 
-// command is one of PostgreSQL's programs, run by the account. Its working directory is one that every account may enter.
+// command is one of PostgreSQL's programs, run by the account. Its working directory is one that every account may
+// enter.
 func (a account) command(ctx context.Context, path string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, path, args...)
 	cmd.Dir = "/"
@@ -114,8 +116,8 @@ func (a account) command(ctx context.Context, path string, args ...string) *exec
 	return cmd
 }
 
-// environment leaves out what would change PostgreSQL's behaviour behind the configuration's back: PGPORT, PGDATA, PGOPTIONS, a
-// locale that is not installed.
+// environment removes variables that would change PostgreSQL's behaviour outside the configuration: PGPORT, PGDATA,
+// PGOPTIONS, a locale that is not installed.
 func environment(ours []string) []string {
 	var theirs []string
 	for _, variable := range ours {

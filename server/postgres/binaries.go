@@ -20,7 +20,7 @@ import (
 // oldestMajor is the oldest major version that the migrations run on.
 const oldestMajor = 13
 
-// installed are the places where servers lie that no PATH leads to.
+// installed are directories of servers that are usually not in PATH.
 var installed = []string{
 	"/usr/lib/postgresql/*/bin",                       // Debian, Ubuntu
 	"/usr/pgsql-*/bin",                                // Red Hat, from postgresql.org
@@ -34,7 +34,7 @@ var installed = []string{
 type binaries struct {
 	dir          string
 	major, minor int  // 15.18; minor is 0 for a beta
-	bundled      bool // it came with the executable
+	bundled      bool // shipped with the executable
 }
 
 func (b binaries) String() string { return fmt.Sprintf("%d.%d in %s", b.major, b.minor, b.dir) }
@@ -66,7 +66,7 @@ func (s *Server) findBinaries(ctx context.Context) ([]any, error) {
 	return []any{"dir", s.bin.dir, "version", fmt.Sprintf("%d.%d", s.bin.major, s.bin.minor)}, nil
 }
 
-// clusterMajor is the major version that made the cluster, 0 when there is none.
+// clusterMajor is the major version that created the cluster, 0 when there is none.
 func clusterMajor(cluster string) (int, error) {
 	content, err := os.ReadFile(filepath.Join(cluster, "PG_VERSION"))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -82,7 +82,7 @@ func clusterMajor(cluster string) (int, error) {
 	return major, nil
 }
 
-// bundledDir is where ./build.sh bundle puts a server: beside the executable, of which a link may lead to.
+// bundledDir is where ./build.sh bundle puts a server: beside the executable, with links followed.
 func bundledDir() (string, error) {
 	executable, err := os.Executable()
 	if err != nil {
@@ -94,7 +94,8 @@ func bundledDir() (string, error) {
 	return filepath.Join(filepath.Dir(executable), "postgresql", "bin"), nil
 }
 
-// searchDirs lists where a server may lie, with symbolic links followed: a link in /usr/local/bin often leads to postgres alone.
+// searchDirs lists where a server may be, with symbolic links followed: a link in /usr/local/bin often leads to
+// postgres alone.
 func searchDirs(ctx context.Context, bundled string) ([]string, error) {
 	var dirs []string
 	if _, err := os.Stat(bundled); err == nil {
@@ -121,7 +122,8 @@ func searchDirs(ctx context.Context, bundled string) ([]string, error) {
 	return slices.Compact(dirs), nil
 }
 
-// inspect asks what each directory holds for its version. With nothing usable the error says what was wrong with each.
+// inspect reads the version of each directory's server. Without a usable server the error lists what was wrong with
+// each directory.
 func inspect(ctx context.Context, dirs []string) ([]binaries, error) {
 	var found []binaries
 	var unusable []error
@@ -177,7 +179,8 @@ func serverIn(ctx context.Context, dir string) (binaries, error) {
 	return bin, nil
 }
 
-// choose takes the bundled server, else the newest, of the required major version unless that is 0: PostgreSQL reads no other version's files.
+// choose selects the bundled server, else the newest. Unless the required major version is 0, only that version
+// counts: PostgreSQL reads no other version's files.
 func choose(found []binaries, required int) (binaries, error) {
 	fitting := slices.Clone(found)
 	if required != 0 {
@@ -192,7 +195,7 @@ func choose(found []binaries, required int) (binaries, error) {
 	}), nil
 }
 
-// compareBools puts false before true.
+// compareBools orders false before true.
 func compareBools(a, b bool) int {
 	switch {
 	case a == b:

@@ -10,11 +10,11 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// convert takes the superuser's rights from the configured role of a cluster that an earlier version made. PostgreSQL
-// cannot do that to the role that initdb made, so that role is renamed, and another one gets its name and everything
-// that people made with it.
+// convert takes the superuser's rights from the configured role of a cluster that an earlier version created.
+// PostgreSQL cannot do that to the role that initdb made. So that role is renamed, and another role gets its name and
+// all objects that people created with it.
 //
-// A conversion that is cut short is taken up by the next start: nothing is renamed before everything has its new owner.
+// The next start continues an interrupted conversion: nothing is renamed before everything has its new owner.
 func (s *Server) convert(ctx context.Context) (err error) {
 	conn, err := s.connect(ctx, s.cfg.User, "postgres")
 	if isUnknownRole(err) {
@@ -102,13 +102,13 @@ func executeAll(ctx context.Context, tx pgx.Tx, statements ...string) error {
 	return nil
 }
 
-// databasesOfInitdbsRole composes what gives the databases that people made to the heir. The first oid that initdb does
-// not use is 16384.
+// databasesOfInitdbsRole composes the statements that make the heir the owner of the databases that people created.
+// The first oid that initdb does not use is 16384.
 const databasesOfInitdbsRole = `
 	SELECT format('ALTER DATABASE %I OWNER TO ` + heir + `', d.datname) FROM pg_database d WHERE d.datdba = 10 AND d.oid >= 16384`
 
-// objectsOfInitdbsRole composes the same for all that is in a database, but for members of extensions and what belongs
-// to another object. Schema public is initdb's, and the configured role's to use.
+// objectsOfInitdbsRole composes the same for all objects in a database, except members of extensions and objects that
+// belong to another object. Schema public stays with initdb's role, and the configured role may use it.
 const objectsOfInitdbsRole = `
 	WITH owned (classid, objid) AS (
 		SELECT 'pg_namespace'::regclass, oid FROM pg_namespace WHERE nspowner = 10 AND (oid >= 16384 OR nspname = 'public')

@@ -11,7 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// createDatabase makes the role and the database what the configuration says, over the socket. SQL composes the
+// createDatabase makes the role and the database match the configuration, over the socket. SQL composes the
 // statements, so quoting is SQL's own.
 func (s *Server) createDatabase(ctx context.Context) (found []any, err error) {
 	conn, err := s.connect(ctx, superuser, "postgres")
@@ -52,7 +52,7 @@ func (s *Server) createDatabase(ctx context.Context) (found []any, err error) {
 		statements = append(statements, ownDatabase)
 	}
 	for _, statement := range statements {
-		if _, err := conn.Exec(ctx, statement); statement != "" && err != nil { // alone, as CREATE DATABASE takes part in no transaction
+		if _, err := conn.Exec(ctx, statement); statement != "" && err != nil { // CREATE DATABASE needs to run alone
 			return nil, fmt.Errorf("make the role %q and its database %q: %w", s.cfg.User, s.cfg.Database, err)
 		}
 	}
@@ -64,15 +64,15 @@ func (s *Server) createDatabase(ctx context.Context) (found []any, err error) {
 	return []any{"database", s.cfg.Database, "created", !exists}, nil
 }
 
-// ownSchemaPublic gives schema public to the database's owner and to nobody else, as it is from version 15 on.
+// ownSchemaPublic gives schema public to the database's owner only, as PostgreSQL does from version 15 on.
 func (s *Server) ownSchemaPublic(ctx context.Context) error {
 	return s.transact(ctx, superuser, s.cfg.Database, func(ctx context.Context, tx pgx.Tx) error {
 		return executeAll(ctx, tx, "ALTER SCHEMA public OWNER TO "+pgx.Identifier{s.cfg.User}.Sanitize(), "REVOKE CREATE ON SCHEMA public FROM PUBLIC")
 	})
 }
 
-// connect opens a connection of a superuser whose statements PostgreSQL does not log, as one holds the password. All
-// that pgx may have taken from our own PG* variables is replaced.
+// connect opens a connection of a superuser whose statements PostgreSQL does not log, as one holds the password. It
+// replaces everything that pgx may have taken from our own PG* variables.
 func (s *Server) connect(ctx context.Context, user, database string) (*pgx.Conn, error) {
 	config, err := pgx.ParseConfig("host=/ port=5432 sslmode=disable")
 	if err != nil {
@@ -85,13 +85,13 @@ func (s *Server) connect(ctx context.Context, user, database string) (*pgx.Conn,
 		"log_statement":              "none",
 		"log_min_duration_statement": "-1",
 		"log_min_error_statement":    "panic",
-		"password_encryption":        "scram-sha-256", // before version 14 it is md5, which pg_hba.conf does not let in
+		"password_encryption":        "scram-sha-256", // before version 14 it is md5, which pg_hba.conf rejects
 		"search_path":                "pg_catalog",
 	}
 	return pgx.ConnectConfig(ctx, config)
 }
 
-// isUnknownRole reports whether a login failed as the cluster has no such role.
+// isUnknownRole reports whether a login failed because the cluster has no such role.
 func isUnknownRole(err error) bool {
 	var refused *pgconn.PgError
 	return errors.As(err, &refused) && refused.Code == "28000" // invalid_authorization_specification

@@ -22,9 +22,10 @@ func (s *Server) clusterExists() (bool, error) {
 	return err == nil, err
 }
 
-// initdb makes the cluster beside its place and renames it when it is whole, so that a start that is cut short leaves no half cluster.
+// initdb creates the cluster beside its place and renames it when it is complete, so that an interrupted start leaves
+// no partial cluster.
 //
-// The superuser has no password, so TCP does not let it in. The locale C sorts by bytes, which is the same on every
+// The superuser has no password, so it cannot log in by TCP. The locale C sorts by bytes, which is the same on every
 // machine and after every upgrade of libc.
 func (s *Server) initdb(ctx context.Context) ([]any, error) {
 	unfinished := s.cluster() + ".new"
@@ -58,7 +59,7 @@ func (s *Server) initdb(ctx context.Context) ([]any, error) {
 	return []any{"cluster", s.cluster()}, syncDir(s.dir)
 }
 
-// syncDir makes the rename survive a power loss.
+// syncDir makes the rename durable across a power loss.
 func syncDir(dir string) error {
 	file, err := os.Open(dir)
 	if err != nil {

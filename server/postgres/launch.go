@@ -18,8 +18,8 @@ const (
 	portAttempts = 3
 )
 
-// launch starts PostgreSQL and returns when it takes connections. Another process may take the free port that was picked before
-// PostgreSQL gets to it; then another is picked.
+// launch starts PostgreSQL and returns when it accepts connections. Another process may take the free port that was
+// picked before PostgreSQL listens on it. Then launch picks another port.
 func (s *Server) launch(ctx context.Context) ([]any, error) {
 	var err error
 	if s.sockets, err = makeSockets(s.dir, s.account); err != nil {
@@ -59,7 +59,7 @@ func (s *Server) launchOnce(ctx context.Context) error {
 			args = append(args, "-c", name+"="+value)
 		}
 	}
-	// Not ctx: that ends with the start, and its end would kill PostgreSQL.
+	// Not ctx: it ends with the start, and its end would kill PostgreSQL.
 	cmd := s.account.command(context.WithoutCancel(ctx), filepath.Join(s.bin.dir, "postgres"), args...)
 	cmd.Env = append(cmd.Env, s.cfg.Env...)
 	cmd.Stdout, cmd.Stderr = log, log
@@ -70,7 +70,8 @@ func (s *Server) launchOnce(ctx context.Context) error {
 	return s.waitReady(ctx)
 }
 
-// waitReady waits for the word of PostgreSQL itself, as pg_ctl does: a connection may be refused while it recovers.
+// waitReady waits for the status that PostgreSQL reports, as pg_ctl does: it may refuse connections while it
+// recovers.
 func (s *Server) waitReady(ctx context.Context) error {
 	poll := time.NewTicker(readyPoll)
 	defer poll.Stop()
@@ -92,7 +93,7 @@ func (s *Server) waitReady(ctx context.Context) error {
 	}
 }
 
-// ended tells whether PostgreSQL was started and is no more.
+// ended reports whether PostgreSQL was started and has ended.
 func (s *Server) ended() bool {
 	if s.process == nil {
 		return false
@@ -107,7 +108,7 @@ func (s *Server) ended() bool {
 
 var loopback = net.IPv4(127, 0, 0, 1)
 
-// freePort asks the kernel for a port that nobody listens on.
+// freePort gets a free port from the kernel.
 func freePort() (int, error) {
 	listener, err := net.ListenTCP("tcp4", &net.TCPAddr{IP: loopback})
 	if err != nil {
@@ -116,7 +117,7 @@ func freePort() (int, error) {
 	return listener.Addr().(*net.TCPAddr).Port, listener.Close()
 }
 
-// portTaken tells whether another process listens on the port.
+// portTaken reports whether another process listens on the port.
 func portTaken(port int) bool {
 	listener, err := net.ListenTCP("tcp4", &net.TCPAddr{IP: loopback, Port: port})
 	if err != nil {

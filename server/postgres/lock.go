@@ -14,8 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// lock makes this process the owner of dir until unlock or its end. PostgreSQL's own postmaster.pid cannot do that: it outlives a
-// kill -9, and says nothing while initdb runs.
+// lock makes this process the owner of dir until unlock or its end. PostgreSQL's own postmaster.pid cannot do that:
+// it outlives a kill -9, and does not exist while initdb runs.
 func lock(dir string) (*os.File, error) {
 	file, err := os.OpenFile(filepath.Join(dir, "orisun.lock"), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
@@ -35,7 +35,7 @@ func lock(dir string) (*os.File, error) {
 	return file, nil
 }
 
-// writePID names the owner for the message that the next one gets.
+// writePID writes the owner's process id, for the error message of the next process that tries to lock.
 func writePID(file *os.File) error {
 	if err := file.Truncate(0); err != nil {
 		return err
@@ -44,7 +44,7 @@ func writePID(file *os.File) error {
 	return err
 }
 
-// holder names the owner where it can be read; an owner that has just locked may not have written it yet.
+// holder names the owner where it can be read. A new owner may not have written its id yet.
 func holder(file *os.File) string {
 	content, err := io.ReadAll(io.LimitReader(file, 32))
 	if err != nil {
@@ -57,8 +57,8 @@ func holder(file *os.File) string {
 	return fmt.Sprintf(" (pid %d)", pid)
 }
 
-// unlock releases the lock at once: closing alone leaves it held while a child that another goroutine forks has not yet replaced
-// itself and still shares the file.
+// unlock releases the lock at once. Closing the file alone leaves it held while a child that another goroutine forks
+// has not yet replaced itself and still shares the file.
 func unlock(file *os.File) error {
 	return errors.Join(unix.Flock(int(file.Fd()), unix.LOCK_UN), file.Close())
 }

@@ -17,7 +17,7 @@ const (
 	logTailBytes = 4 << 10
 )
 
-// openLog opens what PostgreSQL prints into, and remembers where this start begins in it.
+// openLog opens the file for PostgreSQL's output, and records the offset where this start begins.
 func (s *Server) openLog() (*os.File, error) {
 	info, err := os.Stat(s.logFile)
 	if err == nil && info.Size() > maxLogBytes {
@@ -34,7 +34,7 @@ func (s *Server) openLog() (*os.File, error) {
 	return file, err
 }
 
-// whyEnded is how PostgreSQL ended and what it said last. It is to be called after Done.
+// whyEnded is how PostgreSQL ended, with its last messages. Call it after Done.
 func (s *Server) whyEnded() error {
 	how := s.process.exit
 	if how == nil {
@@ -47,7 +47,8 @@ func (s *Server) whyEnded() error {
 	return fmt.Errorf("%w; the end of its log (%s): %s", how, s.logFile, lastWords(tail))
 }
 
-// lastWords is what ended PostgreSQL, in one line: what it calls FATAL or PANIC, or else all there is.
+// lastWords is the message with which PostgreSQL ended, in one line: its FATAL or PANIC lines, or else the whole
+// output.
 func lastWords(log string) string {
 	var words []string
 	for line := range strings.Lines(log) {
@@ -55,7 +56,7 @@ func lastWords(log string) string {
 		if !ends {
 			_, said, ends = strings.Cut(line, " PANIC:  ")
 		}
-		// While it recovers it refuses everybody so.
+		// While PostgreSQL recovers, it rejects every connection with such a line.
 		if said = strings.TrimSpace(said); ends && !strings.HasPrefix(said, "the database system is ") && !slices.Contains(words, said) {
 			words = append(words, said)
 		}
@@ -66,7 +67,7 @@ func lastWords(log string) string {
 	return strings.Join(words, "; ")
 }
 
-// logTail is the end of what this start has logged.
+// logTail is the end of the log of this start.
 func (s *Server) logTail() (tail string, err error) {
 	file, err := os.Open(s.logFile)
 	if err != nil {

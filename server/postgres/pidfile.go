@@ -12,9 +12,9 @@ import (
 	"strings"
 )
 
-// pidFile is what PostgreSQL says of itself in postmaster.pid: line 1 is its process id, line 8 its status.
+// pidFile is what PostgreSQL writes to postmaster.pid: line 1 is its process id, line 8 its status.
 type pidFile struct {
-	pid    int // 0: there is no file, or it is only being written
+	pid    int // 0: there is no file, or it is not complete
 	status string
 }
 

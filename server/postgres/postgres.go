@@ -1,42 +1,48 @@
-// Package postgres runs a private PostgreSQL server for as long as this process lives. Orisun uses it when ORISUN_PG_HOST is
-// unset, and the tests use it to have a real database without asking for one.
+// Package postgres runs a private PostgreSQL server for as long as this process lives. Orisun uses it when
+// ORISUN_PG_HOST is unset. The tests use it to have a real database without configuration.
 //
-// # What lies where
+// # Directories
 //
 // Config.DataDir holds
 //
 //	cluster/       PostgreSQL's own data directory, mode 0700, of the account PostgreSQL runs as
-//	cluster.new/   an initdb that has not finished; renamed to cluster/ when it has, removed by the next start when it never did
-//	run/           the Unix socket, mode 0700; a link to /tmp/orisun-pg-* where its path would be too long for a socket
+//	cluster.new/   an initdb that has not finished; renamed to cluster/ at its end, or removed by the next start
+//	run/           the Unix socket, mode 0700; a link to /tmp/orisun-pg-* where its path would be too long
 //	orisun.lock    locked while a Server owns the directory; names the pid of the owner
 //	postgres.log   what PostgreSQL prints; moved to postgres.log.old by the start that finds it larger than 16 MiB
 //
 // # Rules
 //
-//   - One owner. The lock ends with its process, however that ends, so a held lock always means a living owner (ErrLocked).
-//   - Two ways in. The Unix socket asks no password, and the mode of run/ lets in nobody but the account and root: it is for our
-//     own connections. TCP listens on 127.0.0.1 alone and asks for the configured password (scram-sha-256): it is for psql.
-//     Every start makes the role's password what the configuration says.
-//   - The configured role is no superuser: it owns its database and may create others. A superuser runs programs as PostgreSQL's account
-//     (COPY FROM PROGRAM), and any user of the machine may know a password. The superuser, orisun_superuser, has none, so it comes in by the socket only.
-//   - A cluster that an earlier version made, whose configured role is the superuser, is converted by the start (convert.go).
-//   - PostgreSQL refuses to run as root. Started by root it runs as the owner of cluster/, else as "postgres", else as "nobody".
-//     Where a directory above Config.DataDir is closed to that account it gets, on Linux, a capability that leads through, which lets
-//     PostgreSQL's superuser read every file of the machine; a warning says so.
-//   - The configuration of a start is passed on PostgreSQL's command line, so what it says wins over postgresql.conf.
+//   - One owner. The lock ends with its process, however that ends, so a held lock always means a living owner
+//     (ErrLocked).
+//   - Two ways to connect. The Unix socket needs no password, and the mode of run/ admits only the account and root:
+//     it is for our own connections. TCP listens on 127.0.0.1 alone and requires the configured password
+//     (scram-sha-256): it is for psql. Every start sets the role's password to the configured one.
+//   - The configured role is no superuser: it owns its database and may create others. A superuser can run programs
+//     as PostgreSQL's account (COPY FROM PROGRAM), and any user of the machine may know a password. The superuser,
+//     orisun_superuser, has no password, so it connects by the socket only.
+//   - A start converts a cluster of an earlier version, whose configured role is the superuser (convert.go).
+//   - PostgreSQL refuses to run as root. Started by root it runs as the owner of cluster/, else as "postgres", else
+//     as "nobody". Where a directory above Config.DataDir is closed to that account, the account gets a capability on
+//     Linux that gives access. With it, PostgreSQL's superuser can read every file of the machine, and a warning
+//     reports that.
+//   - The configuration of a start is passed on PostgreSQL's command line, so it takes precedence over
+//     postgresql.conf.
 //   - PostgreSQL sees none of our PG*, LC_* and LANG* variables.
 //
 // # Failures
 //
-//   - We are killed (kill -9): the kernel sends PostgreSQL SIGINT, a fast shutdown, which loses nothing that was acknowledged. Where
-//     the kernel cannot (not Linux), PostgreSQL stays until the next Start. Either way Start ends what is left of it first: by
-//     SIGINT, then SIGQUIT, then SIGKILL.
-//   - PostgreSQL is killed: Server.Done closes and Server.Err says why. It is not started again in place: the owner ends, and its next
-//     start ends the orphaned backends and replays the log. Where they cannot be found (not Linux, or root without CAP_SYS_PTRACE)
-//     PostgreSQL refuses to start beside them, and its message, in the error, says to end them.
+//   - We are killed (kill -9): the kernel sends PostgreSQL SIGINT, a fast shutdown, which loses nothing that was
+//     acknowledged. Where the kernel cannot (not Linux), PostgreSQL stays until the next Start. Either way Start
+//     first ends the remaining processes: by SIGINT, then SIGQUIT, then SIGKILL.
+//   - PostgreSQL is killed: Server.Done closes and Server.Err returns the reason. It is not restarted in place: the
+//     owner ends, and its next start ends the orphaned backends and replays the log. Where Start cannot find them
+//     (not Linux, or root without CAP_SYS_PTRACE), PostgreSQL refuses to start beside them. Its message, in the
+//     error, advises to end them.
 //   - The machine loses power: with Config.Durable nothing acknowledged is lost, without it the cluster may be.
 //   - PostgreSQL does not start: the error carries the tail of postgres.log.
-//   - The cluster was made by another major version: the error says which one is needed. Nothing is upgraded or deleted.
+//   - The cluster was created by another major version: the error names the version that is needed. Nothing is
+//     upgraded or deleted.
 package postgres
 
 import (
@@ -48,7 +54,7 @@ import (
 )
 
 var (
-	// ErrNoBinaries says that this machine has no PostgreSQL server of version 13 or later where Start looks.
+	// ErrNoBinaries says that this machine has no PostgreSQL server of version 13 or later where Start searches.
 	ErrNoBinaries = errors.New("no PostgreSQL server on this machine: install one (apt-get install postgresql, or brew install postgresql), " +
 		"name the directory of its binaries in ORISUN_PG_BIN_DIR, or set ORISUN_PG_HOST to use one that runs already")
 
@@ -56,14 +62,16 @@ var (
 	ErrLocked = errors.New("another server owns the PostgreSQL data directory")
 )
 
-// Config says which server to run. User and Database are at most 63 bytes, the length at which PostgreSQL cuts names in silence.
+// Config describes the server to run. User and Database are at most 63 bytes, the length at which PostgreSQL
+// truncates names without an error.
 type Config struct {
-	// DataDir belongs to this package alone and is created when missing. A relative path is relative to the working directory.
+	// DataDir belongs to this package alone and is created when missing. A relative path is relative to the working
+	// directory.
 	DataDir string
 
-	// BinDir is the directory of postgres and initdb. Empty searches postgresql/bin beside the executable, PATH, pg_config --bindir and the
-	// places where Debian, Red Hat, Homebrew and Postgres.app put them. It takes the one beside the executable, else the newest; where
-	// there is a cluster, of the major version that made it.
+	// BinDir is the directory of postgres and initdb. Empty searches postgresql/bin beside the executable, PATH,
+	// pg_config --bindir and the places where Debian, Red Hat, Homebrew and Postgres.app put them. It takes the one
+	// beside the executable, else the newest. Where there is a cluster, it takes the major version of the cluster.
 	BinDir string
 
 	// Port is the TCP port on 127.0.0.1; 0 picks a free one. It may differ between starts.
@@ -73,20 +81,22 @@ type Config struct {
 	// changed by configuration.
 	User string
 
-	// Password is what User logs in with by TCP. Empty lets nobody in by TCP.
+	// Password is the password of User by TCP. Empty disables logins by TCP.
 	Password string
 
 	// Database is created when missing.
 	Database string
 
-	// Durable turns fsync, full_page_writes and synchronous_commit on. Without it commits survive neither a crash of PostgreSQL nor
-	// one of the machine: for tests.
+	// Durable turns fsync, full_page_writes and synchronous_commit on. Without it commits survive neither a crash of
+	// PostgreSQL nor one of the machine: for tests.
 	Durable bool
 
-	// Settings are further PostgreSQL settings, such as max_connections. Those that the other fields decide are refused.
+	// Settings are further PostgreSQL settings, such as max_connections. Settings that the other fields decide are
+	// rejected.
 	Settings map[string]string
 
-	// Env are variables, NAME=value, that the server gets beside ours. PostgreSQL configures itself by Settings; these are for what is loaded into it.
+	// Env are variables, NAME=value, that the server gets beside ours. Settings configures PostgreSQL itself. Env is
+	// for libraries that are loaded into it.
 	Env []string
 
 	// Logger receives one line for each step of a start, with its duration. Nil means slog.Default().
@@ -103,7 +113,7 @@ const (
 // maxNameBytes is PostgreSQL's NAMEDATALEN less the final zero byte.
 const maxNameBytes = 63
 
-// check finds everything that is wrong with the configuration before anything is touched.
+// check finds every error of the configuration before the start changes anything.
 func (cfg Config) check() error {
 	var problems []error
 	refuse := func(format string, args ...any) { problems = append(problems, fmt.Errorf(format, args...)) }
@@ -139,8 +149,8 @@ func (cfg Config) check() error {
 	return errors.Join(problems...)
 }
 
-// fixedSettings are the settings that the fields of the configuration decide, except the two that only a start knows: the port and
-// the socket's directory, which are here as empty strings.
+// fixedSettings are the settings that the fields of the configuration decide. The port and the socket's directory are
+// known only in a start, so they are empty strings here.
 func (cfg Config) fixedSettings() map[string]string {
 	durable := "off"
 	if cfg.Durable {

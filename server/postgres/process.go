@@ -14,19 +14,20 @@ import (
 	"time"
 )
 
-// immediateGrace is how long PostgreSQL has to end after SIGQUIT before SIGKILL: it gives its own children 5 s.
+// immediateGrace is how long PostgreSQL has to end after SIGQUIT before SIGKILL. PostgreSQL gives its own children 5
+// s.
 const immediateGrace = 10 * time.Second
 
 // process is PostgreSQL's postmaster.
 type process struct {
 	cmd   *exec.Cmd
-	asked atomic.Bool   // somebody asked it to end before it did
+	asked atomic.Bool   // it was asked to end before it did
 	done  chan struct{} // closed when it has ended
 	exit  error         // what it ended with, to be read after done
 }
 
-// spawn starts cmd from a goroutine that keeps its thread until the child has ended: Linux sends SysProcAttr.Pdeathsig when the thread
-// that started the child ends, be the process alive or not.
+// spawn starts cmd from a goroutine that holds its thread until the child has ended. Linux sends
+// SysProcAttr.Pdeathsig when the thread that started the child ends, even if the process lives on.
 func spawn(cmd *exec.Cmd) (*process, error) {
 	p := &process{cmd: cmd, done: make(chan struct{})}
 	started := make(chan error)
@@ -47,8 +48,8 @@ func spawn(cmd *exec.Cmd) (*process, error) {
 	return p, nil
 }
 
-// end asks the process to end, ever more firmly, and tells whether it has. An error beside true says that it was not given the time
-// for a fast shutdown.
+// end requests the process to end, with stronger signals over time, and reports whether it has ended. An error beside
+// true says that the time was too short for a fast shutdown.
 func (p *process) end(ctx context.Context) (ended bool, err error) {
 	select {
 	case <-p.done:
@@ -80,8 +81,8 @@ func (p *process) end(ctx context.Context) (ended bool, err error) {
 	return true, fmt.Errorf("PostgreSQL had no time for a fast shutdown, its next start replays the log: %w", context.Cause(ctx))
 }
 
-// signal reaches the process or finds it ended. Go does not signal a process it has waited for, so the signal meets no other process
-// that got the same id.
+// signal reaches the process or finds it ended. Go does not signal a process it has waited for, so the signal cannot
+// reach another process that got the same id.
 func (p *process) signal(sig syscall.Signal) error {
 	if err := p.cmd.Process.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return fmt.Errorf("send %v to PostgreSQL (pid %d): %w", sig, p.cmd.Process.Pid, err)

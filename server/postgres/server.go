@@ -11,7 +11,8 @@ import (
 	"sync"
 )
 
-// Server is a running PostgreSQL and the owner of its data directory. Whoever started it calls Stop, also after Done.
+// Server is a running PostgreSQL and the owner of its data directory. The caller of Start must call Stop, also after
+// Done.
 type Server struct {
 	cfg     Config
 	log     *slog.Logger
@@ -30,11 +31,11 @@ type Server struct {
 	releaseErr error
 }
 
-// Host returns the directory of the Unix socket, for our own connections: a host that begins with a slash is a directory to
-// PostgreSQL's clients. No password is asked there.
+// Host returns the directory of the Unix socket, for our own connections: PostgreSQL's clients take a host that
+// begins with a slash as a directory. The socket needs no password.
 func (s *Server) Host() string { return s.sockets }
 
-// Superuser returns the role that may do everything. It logs in by the Unix socket only.
+// Superuser returns the role with all rights. It logs in by the Unix socket only.
 func (s *Server) Superuser() string { return superuser }
 
 // Port returns the TCP port on 127.0.0.1, which is in the socket's name as well.
@@ -43,10 +44,11 @@ func (s *Server) Port() int { return s.port }
 // PID returns the process id of PostgreSQL's postmaster.
 func (s *Server) PID() int { return s.process.cmd.Process.Pid }
 
-// Done is closed when PostgreSQL has ended, asked or not.
+// Done is closed when PostgreSQL has ended, requested or not.
 func (s *Server) Done() <-chan struct{} { return s.process.done }
 
-// Err returns why PostgreSQL ended when nobody asked it to, with the tail of its log. It is nil before Done and after a Stop.
+// Err returns why PostgreSQL ended without a request, with the tail of its log. It is nil before Done and after a
+// Stop.
 func (s *Server) Err() error {
 	select {
 	case <-s.process.done:
@@ -59,10 +61,11 @@ func (s *Server) Err() error {
 	return fmt.Errorf("PostgreSQL (pid %d) ended and nobody asked it to: %w", s.PID(), s.whyEnded())
 }
 
-// Stop ends PostgreSQL by a fast shutdown: transactions in flight are rolled back, a checkpoint is written, the next start is quick.
-// When ctx ends before that, the shutdown is immediate, which loses nothing that was acknowledged but makes the next start replay the
-// log, and Stop says so in its error. Either way PostgreSQL has ended and the data directory is free when Stop returns, unless the
-// error is that PostgreSQL cannot be signalled. It may be called many times and at once.
+// Stop ends PostgreSQL by a fast shutdown: transactions in flight are rolled back, a checkpoint is written, the next
+// start is quick. When ctx ends before that, the shutdown is immediate. That loses nothing that was acknowledged, but
+// the next start replays the log, and Stop returns an error that says so. Either way PostgreSQL has ended and the
+// data directory is free when Stop returns, unless the error is that PostgreSQL cannot be signalled. Stop may be
+// called many times and concurrently.
 func (s *Server) Stop(ctx context.Context) error {
 	ended, err := s.process.end(ctx)
 	if !ended {

@@ -5,10 +5,11 @@ import (
 	"errors"
 )
 
-// Server does not exist on Windows; its methods are here so that the command compiles.
+// Server does not exist on Windows. Its methods are here so that the command compiles.
 type Server struct{}
 
-// Start returns an error on Windows, whatever cfg is: there is neither a Unix socket's protection nor a way to end with our process.
+// Start returns an error on Windows, whatever cfg is: Windows has neither a Unix socket's protection nor a way to end
+// PostgreSQL with our process.
 func Start(context.Context, Config) (*Server, error) {
 	return nil, errors.New("on Windows Orisun starts no PostgreSQL of its own: set ORISUN_PG_HOST to a server that runs")
 }

@@ -9,14 +9,15 @@ import (
 	"strings"
 )
 
-// maxSocketPath is the longest path of a Unix socket that every system takes: macOS has 104 bytes for it, one of them zero.
+// maxSocketPath is the longest path of a Unix socket that every system accepts: macOS has 104 bytes for it, one of
+// them zero.
 const maxSocketPath = 103
 
-// shortSockets begins the names of the directories that hold a socket whose path would be too long in the data directory.
+// shortSockets is the prefix of directories for a socket whose path would be too long in the data directory.
 const shortSockets = "/tmp/orisun-pg-"
 
-// makeSockets makes the directory of the Unix socket, new on each start, so that no socket or lock of an earlier port stays. Its mode
-// is what keeps others out: PostgreSQL asks no password there.
+// makeSockets creates the directory of the Unix socket, new on each start, so that no socket or lock of an earlier
+// port stays. Its mode restricts access, as the socket needs no password.
 func makeSockets(dir string, owner account) (string, error) {
 	if err := removeSockets(dir); err != nil {
 		return "", err
@@ -36,7 +37,7 @@ func makeSockets(dir string, owner account) (string, error) {
 	return short, errors.Join(os.Symlink(short, sockets), owner.own(short))
 }
 
-// removeSockets removes what makeSockets made, however that start ended.
+// removeSockets removes what makeSockets created, however that start ended.
 func removeSockets(dir string) error {
 	sockets := filepath.Join(dir, "run")
 	short, err := os.Readlink(sockets)

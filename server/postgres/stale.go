@@ -13,11 +13,11 @@ import (
 	"time"
 )
 
-// stalePoll is how often we look whether what we ended is gone.
+// stalePoll is how often we check whether the processes that we signalled have ended.
 const stalePoll = 10 * time.Millisecond
 
-// firmness is how a stale server is ended. Only the postmaster gets SIGINT, the fast shutdown: its children read it otherwise, and an
-// orphan among them that took it for "write the shutdown checkpoint" would do so while others still write.
+// firmness is a step of ending a stale server. Only the postmaster gets SIGINT, the fast shutdown. Its children
+// interpret SIGINT differently: an orphan could write the shutdown checkpoint while other processes still write.
 var firmness = [...]struct {
 	signal     syscall.Signal
 	postmaster bool // to the postmaster alone
@@ -28,8 +28,8 @@ var firmness = [...]struct {
 	{syscall.SIGKILL, false, 6 * time.Second},
 }
 
-// endStale ends what is left of a server of this cluster whose owner is gone: we hold the lock, so none may run. It is the postmaster
-// that has not finished its shutdown, or backends whose postmaster was killed.
+// endStale ends the remaining processes of a server of this cluster that has no owner. We hold the lock, so none may
+// run. It is a postmaster that has not finished its shutdown, or backends whose postmaster was killed.
 func (s *Server) endStale(ctx context.Context) ([]any, error) {
 	stale, err := serversIn(s.cluster())
 	if err != nil {
@@ -76,7 +76,7 @@ func (s *Server) signalStale(stale []int, signal syscall.Signal, postmasterAlone
 	return signalled, nil
 }
 
-// waitGone waits until no server of this cluster is left or grace is over, and returns who is left.
+// waitGone waits until no server of this cluster is left or grace is over, and returns the remaining processes.
 func (s *Server) waitGone(ctx context.Context, grace time.Duration) ([]int, error) {
 	poll := time.NewTicker(stalePoll)
 	defer poll.Stop()
@@ -97,9 +97,9 @@ func (s *Server) waitGone(ctx context.Context, grace time.Duration) ([]int, erro
 	}
 }
 
-// removeForeignPIDFile removes a postmaster.pid whose process id now belongs to somebody else, as PostgreSQL takes that one for a
-// living postmaster and refuses to start. With any other stale file PostgreSQL deals itself, and better: it finds in it
-// the shared memory by which it notices backends that nobody else can see.
+// removeForeignPIDFile removes a postmaster.pid whose process id now belongs to another program, as PostgreSQL takes
+// that one for a living postmaster and refuses to start. PostgreSQL handles any other stale file itself, and better:
+// the file names the shared memory by which PostgreSQL detects backends that are otherwise invisible.
 func (s *Server) removeForeignPIDFile() error {
 	file, err := readPIDFile(s.cluster())
 	if err != nil || file.pid == 0 {

@@ -12,7 +12,8 @@ import (
 	"syscall"
 )
 
-// serversIn lists PostgreSQL's processes in the cluster, the postmaster and its children, which all have it as their working directory.
+// serversIn lists PostgreSQL's processes in the cluster: the postmaster and its children, which all have it as their
+// working directory.
 func serversIn(cluster string) ([]int, error) {
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
@@ -35,11 +36,11 @@ func serversIn(cluster string) ([]int, error) {
 	return pids, nil
 }
 
-// servesIn tells whether a process is PostgreSQL's in the cluster. A process that ends meanwhile is not.
+// servesIn reports whether a process is PostgreSQL's in the cluster. A process that ends meanwhile is not.
 //
-// Somebody's shell may have the same working directory, so the program's name must fit as well. Without CAP_SYS_PTRACE root does not
-// see the working directory of another account's process; then the postmaster is known by its command line, where -D stands. Backends
-// whose postmaster was killed are not known then, and PostgreSQL refuses to start beside them.
+// A shell may have the same working directory, so the program's name must match as well. Without CAP_SYS_PTRACE root
+// does not see the working directory of another account's process. Then the -D of its command line identifies the
+// postmaster. Backends whose postmaster was killed are not found then, and PostgreSQL refuses to start beside them.
 func servesIn(process, cluster string) (bool, error) {
 	name, err := os.ReadFile(filepath.Join(process, "comm"))
 	if gone(err) || (err == nil && strings.TrimSpace(string(name)) != "postgres") {
@@ -64,5 +65,5 @@ func servesIn(process, cluster string) (bool, error) {
 	return at >= 0 && at+1 < len(args) && args[at+1] == cluster, err
 }
 
-// gone tells by the error of reading its files that a process has ended.
+// gone reports whether the error of reading a process's files means that it has ended.
 func gone(err error) bool { return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ESRCH) }

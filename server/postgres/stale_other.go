@@ -10,8 +10,9 @@ import (
 	"strings"
 )
 
-// serversIn finds the postmaster that postmaster.pid names, if the process is PostgreSQL's in this cluster. Its children are not
-// found; they end with it, and PostgreSQL does not start while they use its shared memory.
+// serversIn finds the postmaster that postmaster.pid names, if the process is PostgreSQL's in this cluster. It does
+// not find the children. They end with the postmaster, and PostgreSQL does not start while they use its shared
+// memory.
 func serversIn(cluster string) ([]int, error) {
 	file, err := readPIDFile(cluster)
 	if err != nil || file.pid == 0 {

@@ -12,11 +12,12 @@ import (
 	"time"
 )
 
-// failedStartGrace bounds the fast shutdown of a server whose start failed halfway.
+// failedStartGrace bounds the fast shutdown of a server whose start failed midway.
 const failedStartGrace = 5 * time.Second
 
-// Start runs PostgreSQL and returns when it takes connections and has the configured role's password and database. ctx bounds the
-// start, not the server's life. The errors to tell apart are ErrNoBinaries and ErrLocked; after any error nothing is left running.
+// Start runs PostgreSQL and returns when it accepts connections and has the configured role's password and database.
+// ctx bounds the start, not the server's life. The errors to distinguish are ErrNoBinaries and ErrLocked. After any
+// error nothing is left running.
 func Start(ctx context.Context, cfg Config) (*Server, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
@@ -34,7 +35,7 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 	return s, nil
 }
 
-// run takes the steps of a start, in their order.
+// run does the steps of a start, in their order.
 func (s *Server) run(ctx context.Context) error {
 	if err := s.step(ctx, "find binaries", s.findBinaries); err != nil {
 		return err
@@ -59,12 +60,12 @@ func (s *Server) run(ctx context.Context) error {
 	return s.step(ctx, "create database", s.createDatabase)
 }
 
-// step takes one step and logs it with its duration and what it found.
+// step does one step and logs it with its duration and result.
 func (s *Server) step(ctx context.Context, name string, take func(context.Context) ([]any, error)) error {
 	began := time.Now()
 	found, err := take(ctx)
 	if cause := context.Cause(ctx); err != nil && cause != nil && !errors.Is(err, cause) {
-		err = fmt.Errorf("%w: %w", cause, err) // a program that was ended with ctx says only that it was killed
+		err = fmt.Errorf("%w: %w", cause, err) // a program that was ended with ctx reports only that it was killed
 	}
 	if err != nil {
 		return fmt.Errorf("PostgreSQL: %s: %w", name, err)
@@ -73,18 +74,19 @@ func (s *Server) step(ctx context.Context, name string, take func(context.Contex
 	return nil
 }
 
-// abandon undoes a start that failed halfway.
+// abandon undoes a start that failed midway.
 func (s *Server) abandon(ctx context.Context) error {
 	if s.process == nil {
 		return s.disown()
 	}
-	// ctx may be what failed the start, and a fast shutdown is still the better end.
+	// ctx may be the cause of the failure, and a fast shutdown is still better.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), failedStartGrace)
 	defer cancel()
 	return s.Stop(ctx)
 }
 
-// claimDataDir makes the data directory and locks it. Others may pass through it, as PostgreSQL's account must, but not list it.
+// claimDataDir creates the data directory and locks it. Other accounts may pass through it, as PostgreSQL's account
+// must, but not list it.
 func (s *Server) claimDataDir() error {
 	dir, err := filepath.Abs(s.cfg.DataDir)
 	if err != nil {
@@ -96,7 +98,7 @@ func (s *Server) claimDataDir() error {
 	if err := os.Mkdir(dir, 0o711); err != nil && !errors.Is(err, os.ErrExist) {
 		return fmt.Errorf("make the data directory: %w", err)
 	}
-	// PostgreSQL's processes are found by their working directory, which the kernel tells without symbolic links.
+	// PostgreSQL's processes are found by their working directory, which the kernel reports without symbolic links.
 	if s.dir, err = filepath.EvalSymlinks(dir); err != nil {
 		return err
 	}
@@ -108,7 +110,7 @@ func (s *Server) claimDataDir() error {
 	return err
 }
 
-// disown leaves the data directory to the next owner.
+// disown releases the data directory for the next owner.
 func (s *Server) disown() error {
 	s.release.Do(func() { s.releaseErr = errors.Join(removeSockets(s.dir), unlock(s.lock)) })
 	return s.releaseErr

@@ -1,5 +1,5 @@
-// Package servertest runs an Orisun server in the process of a test, on a database of its own. The server is the real one: PostgreSQL, NATS
-// and gRPC included. The package's TestMain starts PostgreSQL:
+// Package servertest runs an Orisun server in the process of a test, on a database of its own. The server is the real
+// one: PostgreSQL, NATS and gRPC included. The package's TestMain starts PostgreSQL:
 //
 //	func TestMain(m *testing.M) { os.Exit(pgtest.Run(m)) }
 package servertest
@@ -36,8 +36,9 @@ type Server struct {
 	stop     func()
 }
 
-// Start starts a server with the default settings and more variables, such as "ORISUN_GRPC_MAX_SUBSCRIBER_NAMES=2". It returns when calls are
-// answered. The end of the test stops it, and fails the test if the server did not end well.
+// Start starts a server with the default settings and more variables, such as "ORISUN_GRPC_MAX_SUBSCRIBER_NAMES=2".
+// It returns when calls are answered. The end of the test stops the server, and fails the test if the server did not
+// end well.
 func Start(t testing.TB, variables ...string) *Server {
 	t.Helper()
 	database := pgtest.Clone(t)
@@ -74,10 +75,10 @@ func Start(t testing.TB, variables ...string) *Server {
 	return &Server{Address: running.Address().String(), HTTP: running.AdminAddress().String(), Database: database, settings: settings, stop: stop}
 }
 
-// Stop drains the server and returns when it has ended. The end of the test does it otherwise.
+// Stop drains the server and returns when it has ended. Without it, the end of the test stops the server.
 func (s *Server) Stop() { s.stop() }
 
-// Dial returns a connection that sends the first admin's credentials with each call. It is closed at the end of the test.
+// Dial returns a connection that sends the first admin's credentials with each call. The end of the test closes it.
 func (s *Server) Dial(t testing.TB) *grpc.ClientConn {
 	t.Helper()
 	conn, err := grpc.NewClient(s.Address, grpc.WithTransportCredentials(insecure.NewCredentials()),

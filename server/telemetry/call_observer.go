@@ -22,24 +22,27 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// CallObserver measures calls and shows them in traces by OpenTelemetry's conventions for gRPC. It is a pair of interceptors, since what a call costs
-// while nobody takes traces is what it costs on most machines: otelgrpc, as a stats handler, has gRPC copy headers and make an object at each of
-// seven moments of a call, and hashes the attributes of every measurement; that was a seventh of the server's work on a save. What is not seen
-// from here is the time in which a message is read and decoded, and calls of methods that do not exist.
+// CallObserver measures calls and traces them by OpenTelemetry's conventions for gRPC. It is a pair of interceptors,
+// because most machines have no collector and calls should cost little there. otelgrpc, a stats handler, has gRPC
+// copy headers and allocate an object at each of seven moments of a call, and hashes the attributes of every
+// measurement. That was a seventh of the server's work on a save. Interceptors do not see the time in which a message
+// is read and decoded, or calls of methods that do not exist.
 type CallObserver struct {
 	tracer   trace.Tracer
-	tracing  func() bool // whether somebody takes traces
+	tracing  func() bool // reports whether a collector receives traces
 	duration metric.Float64Histogram
 	methods  sync.Map // full method → *methodAttributes; as many as there are methods
 }
 
-// methodAttributes are those of a method's measurements, by the code that a call ended with; made once, so that measuring allocates nothing.
+// methodAttributes are those of a method's measurements, by the code that a call ended with. They are made once, so
+// that measuring allocates nothing.
 type methodAttributes [codes.Unauthenticated + 1][]metric.RecordOption
 
-// callSeconds are bounds for rpc.server.call.duration. Those that OpenTelemetry advises begin at 5 ms, and most calls take less than one.
+// callSeconds are bounds for rpc.server.call.duration. The bounds that OpenTelemetry advises begin at 5 ms, and most
+// calls take less than one.
 var callSeconds = metric.WithExplicitBucketBoundaries(.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10)
 
-// NewCallObserver measures nothing where there is no meter, and needs no tracer where nobody takes traces.
+// NewCallObserver measures nothing where there is no meter, and needs no tracer without a collector.
 func NewCallObserver(tracer trace.Tracer, meter metric.Meter, tracing func() bool) (*CallObserver, error) {
 	duration, err := rpcconv.NewServerCallDuration(meter, callSeconds)
 	return &CallObserver{tracer: tracer, tracing: tracing, duration: duration.Inst()}, err
@@ -72,7 +75,8 @@ type observedStream struct {
 // Context is the stream's, with the call's span.
 func (s *observedStream) Context() context.Context { return s.ctx }
 
-// begin continues the caller's trace, where it says by W3C's traceparent that it has one. The span is nil while nobody takes it.
+// begin continues the caller's trace, where W3C's traceparent names one. The span is nil while no collector receives
+// it.
 func (o *CallObserver) begin(ctx context.Context, method string) (context.Context, trace.Span) {
 	if len(metadata.ValueFromIncomingContext(ctx, "traceparent")) > 0 {
 		ctx = propagation.TraceContext{}.Extract(ctx, incomingMetadata{ctx})
@@ -124,7 +128,7 @@ func (o *CallObserver) attributes(method string) *methodAttributes {
 	return known.(*methodAttributes)
 }
 
-// isServerFault tells the codes that the conventions count as errors of a server.
+// isServerFault reports whether the conventions count a code as an error of a server.
 func isServerFault(code codes.Code) bool {
 	switch code {
 	case codes.Unknown, codes.DeadlineExceeded, codes.Unimplemented, codes.Internal, codes.Unavailable, codes.DataLoss:
@@ -148,8 +152,8 @@ func (m incomingMetadata) Get(key string) string {
 	return ""
 }
 
-// Set and Keys are there because a carrier has them: nobody writes, nobody lists.
+// Set and Keys implement a carrier. They are never called.
 func (incomingMetadata) Set(string, string) {}
 
-// Keys is none.
+// Keys returns nothing.
 func (incomingMetadata) Keys() []string { return nil }

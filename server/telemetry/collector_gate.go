@@ -12,15 +12,16 @@ import (
 )
 
 const (
-	// collectorProbe is how often it is tried whether somebody listens at the endpoint while nobody does.
+	// collectorProbe is how often the gate checks for a listener at the endpoint while there is none.
 	collectorProbe = 10 * time.Second
-	// collectorWait is how long a try may take, and the sending of a batch of spans.
+	// collectorWait is how long a check may take, and the sending of a batch of spans.
 	collectorWait = 5 * time.Second
 )
 
-// collectorGate stands between the SDK and the collector. While nobody takes spans nothing is sampled, so that nothing is recorded, queued or sent:
-// tracing is enabled by default, and most machines have no collector. It is open from the moment somebody listens at the endpoint until a
-// batch of spans cannot be sent. The log is told when spans begin to arrive and when they cease to.
+// collectorGate stands between the SDK and the collector. Without a collector nothing is sampled, so that nothing is
+// recorded, queued or sent: tracing is enabled by default, and most machines have no collector. The gate is open from
+// the moment that something listens at the endpoint until a batch of spans cannot be sent. The log has a line when
+// spans begin to arrive and when they cease to.
 type collectorGate struct {
 	sdktrace.SpanExporter
 	endpoint string
@@ -28,7 +29,7 @@ type collectorGate struct {
 	log      *slog.Logger
 	sampler  sdktrace.Sampler
 	open     atomic.Bool
-	told     atomic.Int32 // what the log was told last
+	told     atomic.Int32 // the last state that was logged
 }
 
 const (
@@ -44,7 +45,7 @@ func newCollectorGate(endpoint string, exporter sdktrace.SpanExporter, log *slog
 	}
 }
 
-// watch opens the gate when somebody listens, until ctx ends.
+// watch opens the gate when something listens at the endpoint, until ctx ends.
 func (g *collectorGate) watch(ctx context.Context) {
 	probe := time.NewTicker(g.every)
 	defer probe.Stop()
@@ -65,7 +66,7 @@ func (g *collectorGate) watch(ctx context.Context) {
 	}
 }
 
-// tell notes what the log is told, and whether that is news.
+// tell records the state to log, and reports whether it is new.
 func (g *collectorGate) tell(what int32) bool { return g.told.Swap(what) != what }
 
 func (g *collectorGate) try(ctx context.Context) error {
@@ -78,7 +79,8 @@ func (g *collectorGate) try(ctx context.Context) error {
 	return conn.Close()
 }
 
-// ShouldSample follows the caller's decision, and samples what nobody decided on, while the gate is open.
+// ShouldSample follows the caller's decision. While the gate is open it also samples where the caller made no
+// decision.
 func (g *collectorGate) ShouldSample(of sdktrace.SamplingParameters) sdktrace.SamplingResult {
 	if !g.open.Load() {
 		return sdktrace.SamplingResult{Decision: sdktrace.Drop, Tracestate: trace.SpanContextFromContext(of.ParentContext).TraceState()}
@@ -91,7 +93,7 @@ func (g *collectorGate) Description() string {
 	return "ParentBased{AlwaysOn} while a collector listens"
 }
 
-// ExportSpans drops what cannot be sent, and closes the gate.
+// ExportSpans drops spans that cannot be sent, and closes the gate.
 func (g *collectorGate) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpan) error {
 	ctx, cancel := context.WithTimeout(ctx, collectorWait)
 	defer cancel()

@@ -30,14 +30,14 @@ import (
 	"github.com/oexza/orisun/service"
 )
 
-// scope names what instruments the store.
+// scope is the name of the instruments.
 const scope = "github.com/oexza/orisun"
 
-// Telemetry is OpenTelemetry's SDK as this process uses it: traces go to ORISUN_OTEL_ENDPOINT by OTLP while somebody takes them there, metrics
-// are collected by Prometheus at /metrics, whether traces are enabled or not.
+// Telemetry is OpenTelemetry's SDK as this process uses it. Traces go to ORISUN_OTEL_ENDPOINT by OTLP while a
+// collector receives them there. Prometheus collects metrics at /metrics, whether traces are enabled or not.
 type Telemetry struct {
 	tracers  trace.TracerProvider
-	tracing  func() bool // whether somebody takes traces
+	tracing  func() bool // reports whether a collector receives traces
 	meters   *sdkmetric.MeterProvider
 	Registry *prometheus.Registry
 	pgx      *otelpgx.Tracer
@@ -45,7 +45,7 @@ type Telemetry struct {
 	end      func(context.Context) error
 }
 
-// Start needs nobody at the endpoint.
+// Start needs no listener at the endpoint.
 func Start(ctx context.Context, config config.OTEL, node string, log *slog.Logger) (*Telemetry, error) {
 	build := version.Read()
 	about := resource.NewWithAttributes(semconv.SchemaURL,
@@ -71,7 +71,7 @@ func Start(ctx context.Context, config config.OTEL, node string, log *slog.Logge
 }
 
 func (t *Telemetry) startTracing(ctx context.Context, endpoint string, about *resource.Resource) error {
-	// What fails is dropped, and the gate notices: a collector that is away gets what happens after its return.
+	// Spans that fail are dropped, and the gate notices: a collector that was away gets the spans after its return.
 	client, err := otlptracegrpc.New(ctx, otlptracegrpc.WithEndpoint(endpoint), otlptracegrpc.WithInsecure(),
 		otlptracegrpc.WithRetry(otlptracegrpc.RetryConfig{Enabled: false}))
 	if err != nil {
@@ -94,13 +94,13 @@ func (t *Telemetry) startTracing(ctx context.Context, endpoint string, about *re
 	return nil
 }
 
-// Tracer makes the spans of this process.
+// Tracer creates the spans of this process.
 func (t *Telemetry) Tracer() trace.Tracer { return t.tracers.Tracer(scope) }
 
-// Meter makes its instruments.
+// Meter creates its instruments.
 func (t *Telemetry) Meter() metric.Meter { return t.meters.Meter(scope) }
 
-// Stop sends what spans are left, within the time to drain at most. That some are not sent is no failure of the server.
+// Stop sends the remaining spans, within the time to drain at most. Unsent spans are no failure of the server.
 func (t *Telemetry) Stop(ctx context.Context) error {
 	if err := t.end(ctx); err != nil {
 		t.log.Warn("the last spans may not have been sent", "error", err)
@@ -116,7 +116,7 @@ func buildInfoMetric(build version.Info) prometheus.Collector {
 	}, func() float64 { return 1 })
 }
 
-// WatchNode measures whether PostgreSQL answers, as /readyz says it, and how much JetStream stores on this node.
+// WatchNode measures whether PostgreSQL answers, as /readyz reports it, and how much JetStream stores on this node.
 func (t *Telemetry) WatchNode(postgreSQLAnswers func() bool, stored func() (bytes, messages uint64, err error)) error {
 	up, upErr := t.Meter().Int64ObservableGauge("orisun.postgresql.up", metric.WithDescription("1 while PostgreSQL answers this node, else 0; /readyz has the reason"))
 	size, sizeErr := t.Meter().Int64ObservableGauge("orisun.jetstream.size", metric.WithUnit("By"), metric.WithDescription("What JetStream stores on this node's disk"))
@@ -146,12 +146,12 @@ func (t *Telemetry) OfCalls() (*CallObserver, error) {
 	return NewCallObserver(t.Tracer(), t.Meter(), t.tracing)
 }
 
-// OfStore is what the store tells.
+// OfStore returns the instruments of the store.
 func (t *Telemetry) OfStore(traced func(boundary string, transactionID int64, span trace.SpanContext)) service.Telemetry {
 	return service.Telemetry{Tracer: t.Tracer(), Meter: t.Meter(), Traced: traced}
 }
 
-// TraceQueries shows a pool's queries in the traces of those who ask.
+// TraceQueries adds a pool's queries to the traces of their callers.
 func (t *Telemetry) TraceQueries(pool *pgxpool.Config) { pool.ConnConfig.Tracer = t.pgx }
 
 // WatchPool measures a pool's connections.

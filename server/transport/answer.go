@@ -29,7 +29,7 @@ func (c answerCodec) Marshal(message any) (mem.BufferSlice, error) {
 	if !counted {
 		return c.CodecV2.Marshal(message)
 	}
-	if page := []byte(a.message.ProtoReflect().GetUnknown()); len(page) == a.size { // it is in wire form already
+	if page := []byte(a.message.ProtoReflect().GetUnknown()); len(page) == a.size { // it is in wire format already
 		return mem.BufferSlice{mem.NewBuffer(&page, &writtenAnswer{a.counted, nil})}, nil
 	}
 	pool := mem.DefaultBufferPool()
@@ -44,7 +44,7 @@ func (c answerCodec) Marshal(message any) (mem.BufferSlice, error) {
 	return mem.BufferSlice{mem.NewBuffer(buffer, &writtenAnswer{a.counted, pool})}, nil
 }
 
-// writtenAnswer is where gRPC returns the buffer of an answer once it is written, or will not be.
+// writtenAnswer is the pool to which gRPC returns the buffer of an answer once it is written, or will not be.
 type writtenAnswer struct {
 	answer *inflight.Answer
 	pool   mem.BufferPool // nil for a buffer that is not from a pool

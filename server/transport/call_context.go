@@ -6,8 +6,9 @@ import (
 	"time"
 )
 
-// callContext is the context of a call, which lets go of the call at its end. A pooled connection to PostgreSQL keeps the context of its last query
-// until the next one, and gRPC's contexts hold the stream with all that its client has not read.
+// callContext is the context of a call, which releases the call at its end. A pooled connection to PostgreSQL holds
+// the context of its last query until the next one, and gRPC's contexts hold the stream with all that its client has
+// not read.
 type callContext struct {
 	done <-chan struct{}
 	call atomic.Pointer[context.Context] // nil once the call has ended
@@ -19,7 +20,7 @@ func newCallContext(call context.Context) *callContext {
 	return c
 }
 
-// end lets go of the call.
+// end releases the call.
 func (c *callContext) end() { c.call.Store(nil) }
 
 // Deadline implements context.Context.

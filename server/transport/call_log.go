@@ -20,17 +20,18 @@ import (
 	"github.com/oexza/orisun/publisher"
 )
 
-// warningBurst warnings of a code are logged at once and then one in warningEvery: anything that reaches the server can cause them at any rate.
+// warningBurst warnings of a code are logged at once and then one in warningEvery, since any client that reaches the
+// server can cause them at any rate.
 const (
 	warningBurst = 20
 	warningEvery = time.Second
 )
 
-// callLog notes how calls ended. It costs nothing where the level of that end is not logged. Warnings that are too many are counted,
-// and the next one of their code says how many.
+// callLog logs how calls ended. It costs nothing where the level of that end is not logged. Excess warnings are
+// counted, and the next warning of their code reports the count.
 type callLog struct {
 	log      *slog.Logger
-	draining atomic.Bool // then it is known why calls are UNAVAILABLE
+	draining atomic.Bool // then the reason for UNAVAILABLE is known
 	limits   [codes.Unauthenticated + 1]*rate.Limiter
 	unlogged [codes.Unauthenticated + 1]atomic.Int64
 }
@@ -57,7 +58,7 @@ func (l *callLog) stream(service any, stream grpc.ServerStream, info *grpc.Strea
 	return err
 }
 
-// tap notes the calls that a handle refuses before they begin.
+// tap logs the calls that a handle rejects before they begin.
 func (l *callLog) tap(handle tap.ServerInHandle) tap.ServerInHandle {
 	return func(ctx context.Context, call *tap.Info) (context.Context, error) {
 		start := time.Now()
@@ -113,9 +114,10 @@ func (l *callLog) ended(ctx context.Context, method string, start time.Time, err
 	l.log.LogAttrs(ctx, level, message, attributes...)
 }
 
-// levelOf ranks the ends of calls: what is the server's fault is an error, what an operator may want to look at a warning,
-// and what a caller sees and can act on is detail. So are an expired deadline of the caller's, and what the log has one line about for all calls: that
-// PostgreSQL is away (publisher.Leases), and that the server drains.
+// levelOf ranks the ends of calls. A fault of the server is an error, an end that an operator may want to see is a
+// warning, and an end that a caller sees and can act on is detail. Detail also covers an expired deadline of the
+// caller, and causes for which the log has one line for all calls: PostgreSQL is away (publisher.Leases), or the
+// server drains.
 func (l *callLog) levelOf(ctx context.Context, code codes.Code, err error) slog.Level {
 	switch code {
 	case codes.Internal, codes.Unknown, codes.DataLoss:
@@ -137,7 +139,7 @@ func (l *callLog) levelOf(ctx context.Context, code codes.Code, err error) slog.
 	}
 }
 
-// recoverPanic answers INTERNAL for a handler that panics, so that one call's fault does not end the others'.
+// recoverPanic answers INTERNAL for a handler that panics, so that the fault of one call does not end other calls.
 func recoverPanic(log *slog.Logger) recovery.Option {
 	return recovery.WithRecoveryHandlerContext(func(ctx context.Context, value any) error {
 		log.ErrorContext(ctx, "panic in a call", "panic", value, "trace_id", trace.SpanContextFromContext(ctx).TraceID().String(), "stack", string(debug.Stack()))

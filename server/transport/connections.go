@@ -11,7 +11,7 @@ import (
 	"github.com/oexza/orisun/service/inflight"
 )
 
-// connections are those that gRPC's listener has accepted, each with what its calls hold.
+// connections are those that gRPC's listener has accepted, each with the resources that its calls hold.
 type connections struct {
 	budget   *inflight.Budget
 	maxCalls int64
@@ -27,7 +27,7 @@ type clientConnection struct {
 	closed  func()
 }
 
-// on returns a listener whose connections are noted.
+// on returns a listener whose connections are registered.
 func (c *connections) on(listener net.Listener) net.Listener { return &acceptor{listener, c} }
 
 type acceptor struct {
@@ -55,7 +55,7 @@ func (c *connections) note(conn net.Conn) *clientConnection {
 	return noted
 }
 
-// of is the connection of a call; nil where it came by HTTP.
+// of is the connection of a call. It is nil where the call came by HTTP.
 func (c *connections) of(ctx context.Context) *clientConnection {
 	if caller, known := peer.FromContext(ctx); known {
 		if noted, found := c.open.Load(caller.Addr); found {
@@ -71,7 +71,7 @@ func (c *clientConnection) Close() error {
 	return c.Conn.Close()
 }
 
-// IsLoopback tells whether only this machine can reach an address.
+// IsLoopback reports whether only this machine can reach an address.
 func IsLoopback(address net.Addr) bool {
 	tcp, ok := address.(*net.TCPAddr)
 	return !ok || tcp.IP.IsLoopback()

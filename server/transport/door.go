@@ -19,14 +19,17 @@ import (
 const (
 	// maxOpenRequest is the largest request of a call without credentials: health checks and reflection.
 	maxOpenRequest = 4 << 10
-	// MaxOpenCalls is how many calls without credentials an address may have at once, such as watches of the server's health.
+	// MaxOpenCalls is how many calls without credentials an address may have at once, such as watches of the server's
+	// health.
 	MaxOpenCalls = 100
-	// waitingBytes is what a call counts while it waits for its connection's other calls: gRPC receives so much of a message that is not read.
+	// waitingBytes is what a call counts while it waits for its connection's other calls: gRPC receives that much of
+	// an unread message.
 	waitingBytes = streamWindow
 )
 
-// Door is what a call passes before its request is received: who calls, and whether there is room for it. gRPC's own interceptors of unary calls
-// run after the request was decoded, so the door stands in the descriptors of the methods.
+// Door checks a call before its request is received: it authenticates the caller, and checks that there is room for
+// the call. gRPC's own interceptors of unary calls run after the request was decoded, so the door is part of the
+// methods' descriptors.
 type Door struct {
 	auth        *auth.Authenticator
 	connections *connections
@@ -53,7 +56,7 @@ func (w doorway) RegisterService(described *grpc.ServiceDesc, service any) {
 	w.Server.RegisterService(&behind, service)
 }
 
-// method is a unary method whose request is received once its interceptors have let the call pass.
+// method is a unary method whose request is received once its interceptors have admitted the call.
 func (d *Door) method(name string, method grpc.MethodDesc) grpc.MethodDesc {
 	info := &grpc.UnaryServerInfo{FullMethod: name}
 	handle := func(service any, ctx context.Context, _ func(any) error, _ grpc.UnaryServerInterceptor) (any, error) {
@@ -114,7 +117,7 @@ func (s *doorStream) Context() context.Context { return s.ctx }
 
 // RecvMsg implements grpc.ServerStream.
 func (s *doorStream) RecvMsg(request any) error {
-	if s.info.IsClientStream { // reflection, whose messages are small and come one after the other
+	if s.info.IsClientStream { // reflection, whose messages are small and arrive one after the other
 		return s.door.receiveNext(s.ctx, nil, s.info.FullMethod, request)
 	}
 	return s.door.receive(s.ctx, s.pass.call, s.info.FullMethod, request)
@@ -125,17 +128,17 @@ func (s *doorStream) SendMsg(message any) error {
 	return s.ServerStream.SendMsg(s.pass.answer(message))
 }
 
-// pass is a call that was let in.
+// pass is a call that was admitted.
 type pass struct {
 	call  *inflight.Call
 	conn  *clientConnection // nil by HTTP, where the call counts until its client has the answer
 	leave func()
 }
 
-// enter lets a call in when there is room for it. Its error is a gRPC status.
+// enter admits a call when there is room for it. Its error is a gRPC status.
 func (d *Door) enter(ctx context.Context, method string, isUnary bool) (*pass, error) {
 	if stream, ok := grpc.ServerTransportStreamFromContext(ctx).(messages); ok && stream.RecvCompress() != "" {
-		// gRPC would compress the answer as well. It says when an answer is written only of those that it does not.
+		// gRPC would compress the answer as well. It reports only for uncompressed answers when they are written.
 		if err := grpc.SetSendCompressor(ctx, encoding.Identity); err != nil {
 			return nil, status.Errorf(codes.Internal, "answer uncompressed: %v", err)
 		}
@@ -188,14 +191,14 @@ func (d *Door) waitForCalls(ctx context.Context, conn *clientConnection) error {
 	return nil
 }
 
-// answer is a message as the codec takes it.
+// answer is a message in the form that the codec expects.
 func (p *pass) answer(message any) any {
 	reply, ok := message.(proto.Message)
 	if !ok || p.conn == nil {
 		return message
 	}
 	size := proto.Size(reply)
-	if mem.IsBelowBufferPoolingThreshold(size) { // gRPC does not say when it has written so few
+	if mem.IsBelowBufferPoolingThreshold(size) { // gRPC does not report when so few bytes are written
 		return message
 	}
 	return &answer{reply, size, p.conn.answers.Answer(p.call, size)}

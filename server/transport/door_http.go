@@ -12,16 +12,17 @@ import (
 	"github.com/oexza/orisun/service/inflight"
 )
 
-// httpFactor is how many bytes a byte of a message takes that is transcoded: as JSON, decoded, and in protobuf's wire form.
+// httpFactor is how many bytes a byte of a transcoded message takes: as JSON, decoded, and in protobuf's wire format.
 const httpFactor = 3
 
-// httpPeer is where a request by HTTP comes from, in place of gRPC's connection.
+// httpPeer is the origin of a request by HTTP, in place of gRPC's connection.
 type httpPeer string
 
 func (httpPeer) Network() string  { return "tcp" }
 func (p httpPeer) String() string { return string(p) }
 
-// EnterHTTP finds out who calls by HTTP, before anything of the body is read, and lets the call in when there is room for it. The context carries both.
+// EnterHTTP authenticates a caller by HTTP before it reads the body, and admits the call when there is room for it.
+// The context carries both.
 func (d *Door) EnterHTTP(r *http.Request) (ctx context.Context, call *inflight.Call, err error) {
 	from := &peer.Peer{Addr: httpPeer(r.RemoteAddr)}
 	if r.TLS != nil {
@@ -30,7 +31,7 @@ func (d *Door) EnterHTTP(r *http.Request) (ctx context.Context, call *inflight.C
 	ctx = peer.NewContext(r.Context(), from)
 	authenticated, err := d.auth.AdmitHTTP(ctx, r.URL.Path, r.Header)
 	if err != nil {
-		// The log and the metrics know it as a call: gRPC does not get to see it.
+		// The log and the metrics count it as a call here, as gRPC does not see it.
 		_, err = d.unary(ctx, nil, &grpc.UnaryServerInfo{FullMethod: r.URL.Path}, func(context.Context, any) (any, error) { return nil, err })
 		return nil, nil, err
 	}

@@ -14,14 +14,15 @@ import (
 )
 
 const (
-	// StreamGrace is how long streams may take to end when the server drains. One whose client reads takes a round trip; one whose client does
-	// not, or that watches the health, would never end.
+	// StreamGrace is how long streams may take to end when the server drains. A stream whose client reads takes a
+	// round trip. A stream whose client does not read, or that watches the health, would never end.
 	StreamGrace = 2 * time.Second
-	// drainPoll is how often draining looks whether the last call has finished. Who sees none twice knows that the last answer has gone out.
+	// drainPoll is how often draining checks whether the last call has finished. Two checks without a call in flight
+	// mean that the last answer was sent.
 	drainPoll = 100 * time.Millisecond
 )
 
-// Server is a gRPC server that knows how many calls and streams are in flight.
+// Server is a gRPC server that counts its calls and streams in flight.
 type Server struct {
 	*grpc.Server
 	calls       *calls
@@ -33,7 +34,7 @@ type Server struct {
 // Serve serves a listener until the server ends.
 func (s *Server) Serve(listener net.Listener) error {
 	err := s.Server.Serve(s.connections.on(listener))
-	if errors.Is(err, grpc.ErrServerStopped) { // it was to end before it began
+	if errors.Is(err, grpc.ErrServerStopped) { // it was stopped before it began
 		return nil
 	}
 	return err
@@ -44,10 +45,10 @@ func (s *Server) Open() (calls, streams int64) {
 	return s.calls.inFlight.Load(), s.calls.streams.Load()
 }
 
-// Draining is notified before the server drains: the log knows then why calls end.
+// Draining is notified before the server drains, so that the log knows why calls end.
 func (s *Server) Draining() { s.ends.draining.Store(true) }
 
-// calls counts unary calls in flight, and streams. Those by HTTP are among them.
+// calls counts unary calls in flight, and streams, those by HTTP included.
 type calls struct{ inFlight, streams atomic.Int64 }
 
 func (c *calls) countStream(service any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
@@ -62,8 +63,8 @@ func (c *calls) count(ctx context.Context, request any, _ *grpc.UnaryServerInfo,
 	return handler(ctx, request)
 }
 
-// Drain lets calls in flight finish, and cuts them when ctx ends. Streams have less time: after streamGrace they are cut as soon as no call is left that a
-// connection's end would harm.
+// Drain lets calls in flight finish, and cuts them when ctx ends. Streams have less time: after StreamGrace they are
+// cut as soon as no call is left that the end of a connection would harm.
 func (s *Server) Drain(ctx context.Context) error {
 	keep := context.AfterFunc(ctx, s.Stop)
 	draining, drained := context.WithCancel(ctx)

@@ -1,4 +1,5 @@
-// Package transport is what stands between the network and the services: gRPC servers, TLS, limits, the log of calls and their drain.
+// Package transport connects the network to the services: gRPC servers, TLS, limits, the log of calls and their
+// drain.
 package transport
 
 import (
@@ -24,18 +25,20 @@ import (
 const leastPingInterval = 5 * time.Second
 
 const (
-	// streamWindow is how much of a message gRPC receives before it is read: the least that it takes. It grows for a message that is read.
+	// streamWindow is how much of an unread message gRPC receives: the smallest window that it allows. It grows for a
+	// message that is read.
 	streamWindow = 64 << 10
-	// connectionWindow is how much is under way on a connection.
+	// connectionWindow is how many unread bytes a connection may have in flight.
 	connectionWindow = 4 << 20
 	// MaxHeaderBytes is how long the headers of a call may be in all, by gRPC or HTTP.
 	MaxHeaderBytes = 16 << 10
 )
 
-// callWorkers is how many goroutines wait for calls: to grow the stack of a new one takes a tenth of a short call.
+// callWorkers is how many goroutines wait for calls. Growing the stack of a new one takes a tenth of a short call.
 const callWorkers = 32
 
-// Servers are two doors to the same services: one listens, through the other come calls by HTTP. gRPC cannot drain a server that does both.
+// Servers are two gRPC servers with the same services: one listens, the other receives the calls by HTTP. gRPC cannot
+// drain a server that does both.
 type Servers struct {
 	Listening *Server
 	OverHTTP  *grpc.Server
@@ -49,7 +52,7 @@ type Services struct {
 	Health healthpb.HealthServer
 }
 
-// New builds them with everything that stands before the services: limits, keep-alive, telemetry, log, recovery, credentials.
+// New builds the servers with all their layers: limits, keep-alive, telemetry, log, recovery, credentials.
 func New(config config.GRPC, services Services, authenticator *auth.Authenticator, observed *telemetry.CallObserver, log *slog.Logger) (*Servers, error) {
 	var unary calls
 	ends := newCallLog(log)
@@ -61,7 +64,7 @@ func New(config config.GRPC, services Services, authenticator *auth.Authenticato
 		stream: chainStream(observed.Stream, unary.countStream, ends.stream, recovery.StreamServerInterceptor(recoverPanic(log)), authenticator.StreamInterceptor),
 	}
 	options := []grpc.ServerOption{
-		// Goroutines that are used again have the stack that a call needs; beyond their number each call gets a new one.
+		// Reused goroutines have the stack that a call needs. Beyond their number each call gets a new one.
 		grpc.NumStreamWorkers(callWorkers),
 		grpc.ConnectionTimeout(config.ConnectionTimeout),
 		grpc.MaxConcurrentStreams(config.MaxConcurrentStreams),
@@ -72,7 +75,7 @@ func New(config config.GRPC, services Services, authenticator *auth.Authenticato
 		grpc.InTapHandle(ends.tap(authenticator.Tap)),
 		grpc.StreamInterceptor(door.interceptStream),
 		grpc.ForceServerCodecV2(newAnswerCodec()),
-		// Windows that grow by themselves would let a client send 16 MB of each message that is not read yet.
+		// Windows that grow by themselves would let a client send 16 MB of each unread message.
 		grpc.StaticStreamWindowSize(streamWindow),
 		grpc.StaticConnWindowSize(connectionWindow),
 		grpc.MaxHeaderListSize(MaxHeaderBytes),
@@ -97,7 +100,7 @@ func New(config config.GRPC, services Services, authenticator *auth.Authenticato
 	return servers, nil
 }
 
-// chainUnary is interceptors as one, the first of them outermost.
+// chainUnary combines interceptors into one, the first of them outermost.
 func chainUnary(all ...grpc.UnaryServerInterceptor) grpc.UnaryServerInterceptor {
 	return func(ctx context.Context, request any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
 		for _, interceptor := range slices.Backward(all) {

@@ -14,13 +14,15 @@ import (
 	orisunpb "github.com/oexza/orisun/proto"
 )
 
-// lastWatch is how long a client that watches the server's health has to be told of its end. A stream that stays open would hold up the drain.
+// lastWatch is how long a client that watches the server's health has to receive its end. A stream that stays open
+// would delay the drain.
 const lastWatch = 200 * time.Millisecond
 
-// maxHealthName is the longest name of a service in a health check, in bytes: the health service keeps it for each watch.
+// maxHealthName is the longest name of a service in a health check, in bytes: the health service stores it for each
+// watch.
 const maxHealthName = 256
 
-// Health is gRPC's health service whose watchers hear NOT_SERVING when the server drains, and whose streams then end.
+// Health is gRPC's health service. When the server drains, its watchers receive NOT_SERVING, and their streams end.
 type Health struct {
 	*health.Server
 
@@ -35,7 +37,7 @@ func NewHealth() *Health {
 	return h
 }
 
-// SetServing reports the server, and each of its services, as serving or not. Clients ask for either.
+// SetServing reports the server, and each of its services, as serving or not. Clients may query either.
 func (h *Health) SetServing(serving bool) {
 	status := healthpb.HealthCheckResponse_NOT_SERVING
 	if serving {
@@ -46,7 +48,7 @@ func (h *Health) SetServing(serving bool) {
 	}
 }
 
-// Shutdown says NOT_SERVING from now on, and ends the watchers' streams after lastWatch.
+// Shutdown reports NOT_SERVING from now on, and ends the watchers' streams after lastWatch.
 func (h *Health) Shutdown() {
 	h.once.Do(func() {
 		h.Server.Shutdown()

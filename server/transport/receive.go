@@ -18,8 +18,8 @@ import (
 	"github.com/oexza/orisun/service/inflight"
 )
 
-// messages are what gRPC's stream of a call has, beneath the interface that it promises: RecvMsg would receive and decompress a message before its length
-// can be looked at.
+// messages is the stream of a gRPC call below its public interface: RecvMsg would receive and decompress a message
+// before its length can be checked.
 type messages interface {
 	ReadMessageHeader(header []byte) error
 	Read(n int) (mem.BufferSlice, error)
@@ -35,7 +35,7 @@ type messageHead struct {
 const (
 	// MessageHeadSize is the size of a message's head in bytes.
 	MessageHeadSize = 5
-	// CompressedFlag is the flag in it that says that the message is compressed.
+	// CompressedFlag is the flag in the head of a compressed message.
 	CompressedFlag = 1
 )
 
@@ -57,7 +57,8 @@ func (d *Door) receive(ctx context.Context, call *inflight.Call, method string, 
 	}
 }
 
-// receiveNext receives a request when there is room for it. io.EOF is the end of a client's stream; other errors are gRPC statuses.
+// receiveNext receives a request when there is room for it. io.EOF is the end of a client's stream. Other errors are
+// gRPC statuses.
 func (d *Door) receiveNext(ctx context.Context, call *inflight.Call, method string, request any) error {
 	into, ok := request.(proto.Message)
 	if !ok {
@@ -133,7 +134,7 @@ func receiveError(ctx context.Context, err error) error {
 
 const firstDecompressed = 16 << 10
 
-// decompress makes at most limit bytes of a message, and counts them as they come out.
+// decompress decompresses a message to at most limit bytes, and counts them as they are written.
 func decompress(name string, received mem.BufferSlice, call *inflight.Call, limit int) ([]byte, error) {
 	compressor := encoding.GetCompressor(name)
 	if compressor == nil {
@@ -148,7 +149,7 @@ func decompress(name string, received mem.BufferSlice, call *inflight.Call, limi
 	return ReadLimited(from, call, limit)
 }
 
-// ReadLimited reads to the end, and counts what it reads for a call.
+// ReadLimited reads to the end, and counts the bytes for a call.
 func ReadLimited(from io.Reader, call *inflight.Call, limit int) ([]byte, error) {
 	var read []byte
 	for {

@@ -8,7 +8,8 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// Refusals tell of clients that TLS keeps out, as many warnings as of calls: whoever can reach the port can cause them as fast as it likes.
+// Refusals logs clients that TLS rejects, with the limits of the warnings about calls: any client that reaches the
+// port can cause them at any rate.
 type Refusals struct {
 	log      *slog.Logger
 	limit    *rate.Limiter
@@ -20,7 +21,7 @@ func NewRefusals(log *slog.Logger) *Refusals {
 	return &Refusals{log: log, limit: rate.NewLimiter(rate.Every(warningEvery), warningBurst)}
 }
 
-// Tell logs a warning, unless there were too many: the next one says how many were left out.
+// Tell logs a warning, unless there were too many. The next one reports how many were omitted.
 func (r *Refusals) Tell(message string, attributes ...any) {
 	if !r.limit.Allow() {
 		r.unlogged.Add(1)
@@ -32,7 +33,8 @@ func (r *Refusals) Tell(message string, attributes ...any) {
 	r.log.Warn(message, attributes...)
 }
 
-// HTTPRefusals takes what http.Server has to say: of refused handshakes it is a warning, of connections that clients broke off detail.
+// HTTPRefusals receives the messages of http.Server: refused handshakes are warnings, connections that clients broke
+// off are detail.
 type HTTPRefusals struct{ *Refusals }
 
 // Write implements io.Writer.

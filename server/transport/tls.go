@@ -20,8 +20,8 @@ import (
 	"github.com/oexza/orisun/server/config"
 )
 
-// NewCredentials is the server's side of TLS: at least 1.2, with client certificates where the configuration requires them. Its error
-// names the variable whose file cannot be used. Refused handshakes go to the log.
+// NewCredentials is the server's side of TLS: at least 1.2, with client certificates where the configuration requires
+// them. Its error names the variable whose file cannot be used. Refused handshakes are logged.
 func NewCredentials(config config.GRPC, log *slog.Logger) (credentials.TransportCredentials, error) {
 	certificates, err := NewCertificates(config, log)
 	if err != nil {
@@ -44,7 +44,7 @@ func NewCertificates(config config.GRPC, log *slog.Logger) (*Certificates, error
 }
 
 // NewNATSTLS is TLS for the port of NATS's clients and, in a cluster, for the routes between nodes, where both sides
-// show and verify certificates. Without TLS both are nil.
+// present and verify certificates. Without TLS both are nil.
 func NewNATSTLS(config config.NATS, log *slog.Logger) (clients, routes *tls.Config, err error) {
 	if !config.TLSEnabled {
 		return nil, nil, nil
@@ -64,9 +64,10 @@ func NewNATSTLS(config config.NATS, log *slog.Logger) (clients, routes *tls.Conf
 	if config.ClusterEnabled {
 		routes = &tls.Config{
 			MinVersion: tls.VersionTLS12,
-			// What a node does as the server of a route.
+			// The node as the server of a route.
 			GetConfigForClient: certificates.forClient,
-			// And as its client. NATS copies this configuration, so the authorities are those of the start.
+			// The node as the client of a route. NATS copies this configuration, so the authorities are those of the
+			// start.
 			GetClientCertificate: certificates.ofClient,
 			RootCAs:              certificates.current.ClientCAs,
 		}
@@ -77,15 +78,16 @@ func NewNATSTLS(config config.NATS, log *slog.Logger) (clients, routes *tls.Conf
 // certificateFile is a file in PEM form and the variable that names it.
 type certificateFile struct{ variable, path string }
 
-// Certificates are those that the files hold now: each handshake looks whether they changed. They are read rather than watched, as that costs little beside
-// a handshake, and holds for every way of replacing a file: in place, by renaming, or by the symbolic links of Kubernetes. All files count as one: while
-// they do not fit each other, or cannot be read, the last ones that did are used. Connections that are there stay as they are.
+// Certificates are those that the files hold now: each handshake checks whether the files changed. They are read
+// rather than watched, as that costs little beside a handshake. It also works for every way of replacing a file: in
+// place, by renaming, or by the symbolic links of Kubernetes. All files count as one: while they do not match each
+// other, or cannot be read, the last valid set is used. Existing connections do not change.
 type Certificates struct {
 	files []certificateFile
 	log   *slog.Logger
 
 	mu      sync.Mutex
-	looked  [][]byte // what the files held at the last look; nil for one that could not be read
+	looked  [][]byte // the files' content at the last check; nil for one that could not be read
 	current *tls.Config
 }
 
@@ -98,7 +100,7 @@ func (c *Certificates) forClient(*tls.ClientHelloInfo) (*tls.Config, error) {
 	return c.current, nil
 }
 
-// ForHTTP is forClient for the admin HTTP, whose probes have no certificates: calls ask for them.
+// ForHTTP is forClient for the admin HTTP, whose probes have no certificates. Calls require them.
 func (c *Certificates) ForHTTP(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 	config, err := c.forClient(hello)
 	if err != nil {
@@ -112,7 +114,7 @@ func (c *Certificates) ForHTTP(hello *tls.ClientHelloInfo) (*tls.Config, error) 
 	return config, nil
 }
 
-// forNATSClient is forClient for those who show a password in place of a certificate.
+// forNATSClient is forClient for clients that present a password in place of a certificate.
 func (c *Certificates) forNATSClient(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 	config, err := c.forClient(hello)
 	if err != nil {
@@ -123,7 +125,7 @@ func (c *Certificates) forNATSClient(hello *tls.ClientHelloInfo) (*tls.Config, e
 	return config, nil
 }
 
-// ofClient is the certificate that a node shows to another one.
+// ofClient is the certificate that a node presents to another node.
 func (c *Certificates) ofClient(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
 	config, err := c.forClient(nil)
 	if err != nil {
@@ -132,7 +134,7 @@ func (c *Certificates) ofClient(*tls.CertificateRequestInfo) (*tls.Certificate, 
 	return &config.Certificates[0], nil
 }
 
-// reload takes over what the files hold. It tells once that they cannot be used, and nothing more until they change again.
+// reload loads changed files. It logs once that they cannot be used, and again only after they change.
 func (c *Certificates) reload() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -172,7 +174,8 @@ func (c *Certificates) parse(contents [][]byte) (*tls.Config, error) {
 	config := &tls.Config{
 		MinVersion:   tls.VersionTLS12,
 		Certificates: []tls.Certificate{certificate},
-		// Nobody comes in by a ticket from before an authority was removed; gRPC's connections last, so it would save little.
+		// Session tickets from before an authority was removed must not be valid. gRPC's connections last, so tickets
+		// would save little.
 		SessionTicketsDisabled: true,
 	}
 	if len(contents) > 2 {
@@ -185,7 +188,7 @@ func (c *Certificates) parse(contents [][]byte) (*tls.Config, error) {
 	return config, nil
 }
 
-// loggedHandshakes tell the log why a client is refused: the client itself often learns only that it is.
+// loggedHandshakes logs why a client is refused: the client itself often sees only the refusal.
 type loggedHandshakes struct {
 	credentials.TransportCredentials
 	refusals *Refusals
@@ -210,7 +213,7 @@ func (h loggedHandshakes) refused(conn net.Conn, err error) {
 	var plaintext tls.RecordHeaderError
 	var unverified *tls.CertificateVerificationError
 	switch {
-	case errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET): // a load balancer that looks whether the port is open
+	case errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET): // a load balancer that probes the port
 		h.refusals.log.Debug("a connection ended before its TLS handshake", attributes...)
 		return
 	case errors.As(err, &plaintext):

@@ -1,4 +1,4 @@
-// Package version knows which build of Orisun runs.
+// Package version identifies the build of Orisun.
 package version
 
 import (
@@ -6,7 +6,7 @@ import (
 	"runtime/debug"
 )
 
-// module is Orisun's path, by which a program that embeds the server knows its version.
+// module is Orisun's path, by which a program that embeds the server finds its version.
 const module = "github.com/oexza/orisun"
 
 // Set by the linker for a release: -ldflags "-X github.com/oexza/orisun/server/version.version=… ….commit=… ….date=…".
@@ -15,7 +15,7 @@ var version, commit, date string
 // Info describes a build. Each text is empty where nothing is known.
 type Info struct{ Version, Commit, Date string }
 
-// Read returns what the linker was given, else what Go noted about the module and the checkout of this build.
+// Read returns the values of the linker, else what Go recorded about the module and the checkout of this build.
 func Read() Info {
 	build := Info{Version: version, Commit: commit, Date: date}
 	info, ok := debug.ReadBuildInfo()
