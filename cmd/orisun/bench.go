@@ -133,7 +133,7 @@ ports, credentials and places of data.`,
 	return command
 }
 
-// addLoadFlags adds what both commands know.
+// addLoadFlags adds the flags that both commands have.
 func addLoadFlags(flags *pflag.FlagSet, config *bench.Config, workloads []string) {
 	flags.StringSliceVar(&config.Workloads, "workload", workloads, "workloads to run")
 	flags.IntSliceVar(&config.Clients, "clients", []int{1, 16, 64, 256}, "numbers of concurrent clients to run each workload with")

@@ -31,18 +31,20 @@ import (
 	"github.com/oexza/orisun/server/version"
 )
 
-// defaultServer is the server that a client command calls without other settings: one with the defaults, on this machine.
+// defaultServer is the server that a client command calls without other settings: one with the defaults, on this
+// machine.
 const defaultServer = "localhost:" + config.DefaultGRPCPort
 
 // connectTimeout is how long an attempt to connect takes at most.
 const connectTimeout = 20 * time.Second
 
-// connection is where a client command finds the server, and as whom it comes. A flag wins over ORISUN_URL, that over
-// ORISUN_ADMIN_USERNAME and ORISUN_ADMIN_PASSWORD, those over the defaults. A password is never an argument, which others on this machine could see.
+// connection is where a client command finds the server, and the user for it. A flag takes precedence over
+// ORISUN_URL, that over ORISUN_ADMIN_USERNAME and ORISUN_ADMIN_PASSWORD, those over the defaults. A password is never
+// an argument, which other users of this machine could see.
 type connection struct {
 	server         string
 	user, password string
-	ask            bool // for the password
+	ask            bool // prompt for the password
 	tls            bool
 	caCert         string
 	cert, key      string
@@ -59,7 +61,7 @@ func addConnectionFlags(flags *pflag.FlagSet) *connection {
 	return c
 }
 
-// addServerFlags adds the flags that say where the server is, and who comes.
+// addServerFlags adds the flags for the server's address and the user.
 func addServerFlags(flags *pflag.FlagSet) *connection {
 	c := &connection{}
 	group(flags, groupConnection, func() {
@@ -76,14 +78,14 @@ func addServerFlags(flags *pflag.FlagSet) *connection {
 	return c
 }
 
-// withEventStore calls the server's EventStore. Errors of calls are made ones for people.
+// withEventStore calls the server's EventStore. It converts errors of calls to errors for people.
 func withEventStore(ctx context.Context, server *connection, do func(context.Context, orisunpb.EventStoreClient) error) error {
 	return server.call(ctx, func(ctx context.Context, conn *grpc.ClientConn) error {
 		return do(ctx, orisunpb.NewEventStoreClient(conn))
 	})
 }
 
-// withAdmin calls the server's Admin. Errors of calls are made ones for people.
+// withAdmin calls the server's Admin. It converts errors of calls to errors for people.
 func withAdmin(ctx context.Context, server *connection, do func(context.Context, orisunpb.AdminClient) error) error {
 	return server.call(ctx, func(ctx context.Context, conn *grpc.ClientConn) error { return do(ctx, orisunpb.NewAdminClient(conn)) })
 }
@@ -116,7 +118,7 @@ func (c *connection) call(ctx context.Context, do func(context.Context, *grpc.Cl
 	return c.forPeople(err)
 }
 
-// dial returns a connection that is made with the first call. Its errors are usageErrors.
+// dial returns a connection that is established with the first call. Its errors are usageErrors.
 func (c *connection) dial(ctx context.Context) (*grpc.ClientConn, error) {
 	if err := c.prepare(ctx); err != nil {
 		return nil, err
@@ -124,7 +126,7 @@ func (c *connection) dial(ctx context.Context) (*grpc.ClientConn, error) {
 	return c.open(grpc.WithPerRPCCredentials(basicAuth{c.user, c.password}))
 }
 
-// open is dial for a completed connection and without credentials: they are a matter of more.
+// open is dial for a completed connection, without credentials: more carries those.
 func (c *connection) open(more ...grpc.DialOption) (*grpc.ClientConn, error) {
 	transport := insecure.NewCredentials()
 	if c.tls {
@@ -142,11 +144,11 @@ func (c *connection) open(more ...grpc.DialOption) (*grpc.ClientConn, error) {
 			Backoff:           backoff.Config{BaseDelay: firstPause, Multiplier: 2, Jitter: 0.2, MaxDelay: maxPause},
 			MinConnectTimeout: connectTimeout,
 		}),
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(math.MaxInt32)), // how large an answer may be is the server's matter
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(math.MaxInt32)), // the server limits the size of answers
 	}, more...)...)
 }
 
-// prepare completes the connection by the environment and, once, by the password that was asked for.
+// prepare completes the connection from the environment and, once, with the password from the prompt.
 func (c *connection) prepare(ctx context.Context) (err error) {
 	if err := c.complete(os.LookupEnv); err != nil || !c.ask {
 		return err
@@ -156,7 +158,7 @@ func (c *connection) prepare(ctx context.Context) (err error) {
 	return err
 }
 
-// complete fills in from the environment what no flag gave.
+// complete fills in from the environment what flags did not set.
 func (c *connection) complete(environment func(string) (string, bool)) error {
 	if text, found := environment("ORISUN_URL"); found && text != "" {
 		at, err := parseURL(text)
@@ -164,7 +166,7 @@ func (c *connection) complete(environment func(string) (string, bool)) error {
 			return usageError{err}
 		}
 		password, _ := at.User.Password()
-		// A password belongs to its user: it is not sent in the name of another one.
+		// A password belongs to its user: it is not sent for another user.
 		if c.user == "" || c.user == at.User.Username() {
 			c.user, c.password = cmp.Or(c.user, at.User.Username()), cmp.Or(c.password, password)
 		}
@@ -206,7 +208,7 @@ func withPort(server string) string {
 }
 
 func (c *connection) tlsConfig() (*tls.Config, error) {
-	secured := &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: c.unverified} //nolint:gosec // --insecure asks for it
+	secured := &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: c.unverified} //nolint:gosec // --insecure requests it
 	if c.caCert != "" {
 		authorities, err := os.ReadFile(c.caCert)
 		if err != nil {
@@ -237,7 +239,7 @@ func (b basicAuth) GetRequestMetadata(context.Context, ...string) (map[string]st
 // RequireTransportSecurity is false: whether TLS is used is the caller's choice, as it is with the server.
 func (basicAuth) RequireTransportSecurity() bool { return false }
 
-// callError is the error of a call, for people; code and reason decide on the exit code.
+// callError is the error of a call, for people. code and reason decide on the exit code.
 type callError struct {
 	text   string
 	code   codes.Code
@@ -246,7 +248,7 @@ type callError struct {
 
 func (e *callError) Error() string { return e.text }
 
-// exitCode tells scripts apart what they can act on.
+// exitCode distinguishes errors that scripts can act on.
 func (e *callError) exitCode() int {
 	switch {
 	case e.reason == "CONTEXT_CHANGED":
@@ -258,7 +260,8 @@ func (e *callError) exitCode() int {
 	}
 }
 
-// forPeople turns the error of a call into one for people: what is wrong, with the code, the reason and each field that is wrong.
+// forPeople converts the error of a call into one for people: what is wrong, with the code, the reason and each
+// invalid field.
 func (c *connection) forPeople(err error) error {
 	s, ok := status.FromError(err)
 	if !ok {
@@ -292,7 +295,8 @@ func (c *connection) forPeople(err error) error {
 	return failed
 }
 
-// isUnreachable tells an UNAVAILABLE of this side from one that a server answered: gRPC begins the former in this way.
+// isUnreachable distinguishes an UNAVAILABLE of this side from one that a server answered: gRPC begins the former in
+// this way.
 func isUnreachable(s *status.Status) bool {
 	return s.Code() == codes.Unavailable && (strings.HasPrefix(s.Message(), "connection error:") || strings.HasPrefix(s.Message(), "name resolver error:"))
 }

@@ -14,7 +14,7 @@ import (
 	"github.com/oexza/orisun/service/nearest"
 )
 
-// usageError is a command line that is wrong: exit code 2.
+// usageError is an invalid command line: exit code 2.
 type usageError struct{ error }
 
 func (e usageError) Unwrap() error { return e.error }
@@ -50,7 +50,7 @@ func execute(ctx context.Context, root *cobra.Command) error {
 	return err
 }
 
-// requireSubcommand refuses an unknown or missing subcommand, for which cobra would print help and succeed.
+// requireSubcommand rejects an unknown or missing subcommand, for which cobra would print help and succeed.
 func requireSubcommand(command *cobra.Command) {
 	command.Args = func(command *cobra.Command, args []string) error {
 		if len(args) > 0 {
@@ -89,7 +89,7 @@ func subcommands(command *cobra.Command) (names []string) {
 	return names
 }
 
-// exactly refuses any other number of arguments than the ones named.
+// exactly rejects any other number of arguments than the ones named.
 func exactly(names ...string) cobra.PositionalArgs {
 	return func(command *cobra.Command, args []string) error {
 		if len(args) == len(names) && !slices.Contains(args, "") {
@@ -100,7 +100,7 @@ func exactly(names ...string) cobra.PositionalArgs {
 	}
 }
 
-// flagError says what is wrong with a flag without the words of Go's parsers.
+// flagError describes what is wrong with a flag without the messages of Go's parsers.
 func flagError(command *cobra.Command, err error) error {
 	if command.HasSubCommands() && command.Flags().NArg() > 0 { // the flag belongs to the subcommand that does not exist
 		return unknownCommand(command, command.Flags().Arg(0))
@@ -121,7 +121,7 @@ func flagError(command *cobra.Command, err error) error {
 	return err
 }
 
-// mustBe is what a flag of a type must be, if cause is that of a parser of Go's.
+// mustBe describes the valid values of a flag's type, if cause is an error of one of Go's parsers.
 func mustBe(kind string, cause error) error {
 	var number *strconv.NumError
 	isNumber := errors.As(cause, &number)

@@ -18,10 +18,11 @@ const completionTimeout = 2 * time.Second
 // lookup reads names that complete an argument, given the arguments before it.
 type lookup func(ctx context.Context, conn *grpc.ClientConn, before []string) ([]cobra.Completion, error)
 
-// completeArguments has shells offer, for each argument, what its lookup finds. Without a server they offer nothing.
+// completeArguments sets up shell completion: for each argument a shell offers the result of its lookup. Without a
+// server it offers nothing.
 func completeArguments(command *cobra.Command, server *connection, lookups ...lookup) {
 	command.ValidArgsFunction = func(command *cobra.Command, args []string, begun string) (names []cobra.Completion, _ cobra.ShellCompDirective) {
-		if len(args) >= len(lookups) || server.ask { // a shell that completes cannot ask
+		if len(args) >= len(lookups) || server.ask { // completion cannot prompt
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
 		server.timeout = completionTimeout

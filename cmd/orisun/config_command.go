@@ -70,7 +70,7 @@ func writeConfigTable(out io.Writer, settings []*config.Setting) error {
 	return columns.Flush()
 }
 
-// oneLine quotes what would break the table or speak to the terminal.
+// oneLine quotes characters that would break the table or control the terminal.
 func oneLine(text string) string {
 	if strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }) {
 		return strconv.Quote(text)

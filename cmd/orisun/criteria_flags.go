@@ -16,7 +16,7 @@ type criteria struct {
 	begin bool // the next --where begins another criterion
 }
 
-// addCriteriaFlags adds --where and --or; of is what the criteria select.
+// addCriteriaFlags adds --where and --or. of is what the criteria select.
 func addCriteriaFlags(flags *pflag.FlagSet, of string) *criteria {
 	c := &criteria{}
 	flags.Func("where", "a `KEY=VALUE` of "+of+"; event_type is the type; several must all hold", c.where)
@@ -57,7 +57,7 @@ func parseTag(text string) (*orisunpb.Tag, error) {
 	return &orisunpb.Tag{Key: key, Value: value}, nil
 }
 
-// refuseSpaces refuses space around a key or a value: it would count, so that nothing matched, in silence.
+// refuseSpaces rejects space around a key or a value: it would count, so that nothing matched, without an error.
 func refuseSpaces(key, operator, value string) error {
 	trimmedKey, trimmedValue := strings.TrimSpace(key), strings.TrimSpace(value)
 	if trimmedKey == key && trimmedValue == value {

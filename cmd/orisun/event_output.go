@@ -56,7 +56,7 @@ func writeEventLine(out io.Writer, event *orisunpb.Event) error {
 	return err
 }
 
-// printable escapes what speaks to the terminal instead of showing; an event's text is anybody's.
+// printable escapes control sequences for the terminal, since an event's text is not trusted.
 func printable(text string) string {
 	if strings.IndexFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }) < 0 {
 		return text
@@ -80,7 +80,7 @@ func counted(n int, one, more string) string {
 	return fmt.Sprintf("%d %s", n, more)
 }
 
-// warningLines are what a server warns of, for standard error.
+// warningLines are the warnings of a server, for standard error.
 func warningLines(warnings []string) string {
 	var text strings.Builder
 	for _, warning := range warnings {

@@ -62,7 +62,7 @@ func writeExplained(out io.Writer, criteria []*orisunpb.Criterion, explained *or
 		name := "every event"
 		for i, number := range scan.GetCriteria() {
 			if i > 0 {
-				text += name + "\t\"\t\t\t\n" // the same scan looks for it
+				text += name + "\t\"\t\t\t\n" // the same scan finds it
 			}
 			name = formatCriterion(criteria[number-1])
 		}

@@ -18,10 +18,10 @@ import (
 	"github.com/oexza/orisun/server/config"
 )
 
-// healthTimeout is how long a server may take to answer: longer than it looks at what it needs (readinessLimit).
+// healthTimeout is how long a server may take to answer. It is longer than the server's own checks (readinessLimit).
 const healthTimeout = 4 * time.Second
 
-// newHealthCommand returns the command `orisun health`, which takes the server's own settings.
+// newHealthCommand returns the command `orisun health`, which uses the server's own settings.
 func newHealthCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "health",
@@ -76,7 +76,7 @@ func checkReady(ctx context.Context, url string) (err error) {
 	if err != nil {
 		return err
 	}
-	// The certificate is for the names that clients use, not for this address. Nothing secret is sent.
+	// The certificate is for the names that clients use, not for this address. No secrets are sent.
 	client := http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: true}}} //nolint:gosec // see above
 	response, err := client.Do(request)
 	if err != nil {

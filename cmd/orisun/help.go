@@ -13,11 +13,11 @@ import (
 // helpColumns is the width that help fits.
 const helpColumns = 80
 
-// A flag's group is the heading under which help lists it; without one it is "Flags".
+// A flag's group is the heading under which help lists it. Without one it is "Flags".
 const (
 	annotationGroup = "group"
 	groupConnection = "Connection"
-	// groupSettings are the server's settings, of which help lists none: they have a command of their own.
+	// groupSettings are the server's settings. Help does not list them: they have a command of their own.
 	groupSettings = "Settings"
 )
 

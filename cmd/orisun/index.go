@@ -73,14 +73,14 @@ value is one.`,
 	return command
 }
 
-// otherTypes are names of types elsewhere, and what they are here.
+// otherTypes are names of types in other systems, with their names here.
 var otherTypes = map[string]string{
 	"STRING": "TEXT", "VARCHAR": "TEXT", "UUID": "TEXT",
 	"INT": "NUMERIC", "INTEGER": "NUMERIC", "BIGINT": "NUMERIC", "NUMBER": "NUMERIC", "DECIMAL": "NUMERIC", "FLOAT": "NUMERIC", "DOUBLE": "NUMERIC",
 	"BOOL": "BOOLEAN", "TIMESTAMP": "TIMESTAMPTZ", "DATETIME": "TIMESTAMPTZ", "DATE": "TIMESTAMPTZ", "TIME": "TIMESTAMPTZ",
 }
 
-// parseField reads KEY[:TYPE]. What stands behind the last colon is a type: a key that holds a colon needs one.
+// parseField reads KEY[:TYPE]. The text after the last colon is a type: a key that holds a colon needs one.
 func parseField(text string) (*orisunpb.IndexField, error) {
 	at := strings.LastIndexByte(text, ':')
 	if at < 0 {
@@ -117,7 +117,7 @@ func parseCondition(text string) (*orisunpb.IndexCondition, error) {
 // progressPoll is how often the progress of a build is read.
 const progressPoll = 300 * time.Millisecond
 
-// createIndex waits for the index and shows how far it is.
+// createIndex waits for the index and shows the progress of the build.
 func createIndex(ctx context.Context, store orisunpb.EventStoreClient, request *orisunpb.CreateIndexRequest, progress *progress) error {
 	start := time.Now()
 	created := make(chan error, 1)
@@ -151,12 +151,13 @@ func createIndex(ctx context.Context, store orisunpb.EventStoreClient, request *
 			case err == nil:
 				at := got.GetIndex().GetProgress()
 				progress.show(fmt.Sprintf("%s %d%%", cmp.Or(at.GetPhase(), "beginning"), at.GetPercent()))
-			} // another error is that of CreateIndex, too, which reports it
+			} // CreateIndex reports the other errors, too
 		}
 	}
 }
 
-// progress is a line that changes in a terminal, and one line for each phase elsewhere. What it cannot show stops no build: err keeps it.
+// progress is a line that changes in a terminal, and one line for each phase elsewhere. A failed output does not stop
+// a build: err stores it.
 type progress struct {
 	out      io.Writer
 	terminal bool
@@ -279,7 +280,7 @@ func writeIndexes(out io.Writer, list *orisunpb.ListIndexesResponse) error {
 	return writeTable(out, text)
 }
 
-// formatField is what parseField reads.
+// formatField is the inverse of parseField.
 func formatField(field *orisunpb.IndexField) string {
 	if field.GetValueType() == orisunpb.ValueType_TEXT && !strings.Contains(field.GetJsonKey(), ":") {
 		return field.GetJsonKey()

@@ -13,7 +13,8 @@ import (
 	orisunpb "github.com/oexza/orisun/proto"
 )
 
-// What makes advice: fewer queries are no reason for an index, and a younger index may only wait for its first query.
+// Thresholds of advice: fewer queries are no reason for an index, and a younger index may not have had its first
+// query yet.
 const (
 	defaultMinQueries = 10
 	defaultMinAge     = 24 * time.Hour
@@ -63,7 +64,7 @@ type advice struct {
 	Command string `json:"command,omitempty"`
 }
 
-// advise is the advice of a listing. It says of each how often and over which time.
+// advise returns advice for a listing. Each piece of advice includes how often and over which time.
 func advise(boundary string, list *orisunpb.ListIndexesResponse, minQueries uint64, minAge time.Duration, now time.Time) (all []advice) {
 	since := func(at *timestamppb.Timestamp) (time.Duration, string) {
 		elapsed := max(0, now.Sub(at.AsTime()))
@@ -118,7 +119,7 @@ func writeAdvice(out io.Writer, asJSON bool, all []advice) error {
 	return err
 }
 
-// quoteShell makes one word of a text, for people to copy.
+// quoteShell quotes a text as one word of a shell command, for people to copy.
 func quoteShell(text string) string {
 	if text != "" && strings.IndexFunc(text, func(r rune) bool {
 		return !strings.ContainsRune("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.:/", r)

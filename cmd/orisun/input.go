@@ -14,7 +14,8 @@ import (
 // errInterrupted is a wait that a signal ended.
 var errInterrupted = errors.New("interrupted: nothing is changed")
 
-// interruptible waits for what read returns, or for an interrupt: nothing wakes a reader of a terminal or a pipe.
+// interruptible waits for the result of read, or for an interrupt: a blocked read of a terminal or a pipe cannot be
+// cancelled.
 func interruptible[T any](ctx context.Context, read func() (T, error)) (value T, err error) {
 	type result struct {
 		value T
@@ -38,7 +39,7 @@ func asTerminal(in io.Reader) (*os.File, bool) {
 	return file, ok && term.IsTerminal(int(file.Fd()))
 }
 
-// confirm has a person agree in a terminal. Elsewhere --yes has to.
+// confirm prompts for confirmation in a terminal. Elsewhere --yes is required.
 func confirm(ctx context.Context, in io.Reader, out io.Writer, what string) error {
 	terminal, ok := asTerminal(in)
 	if !ok {
@@ -72,7 +73,7 @@ func readLine(in io.ByteReader) (string, error) {
 	}
 }
 
-// bytewise reads no byte more than it has to: the rest is for the next reader.
+// bytewise reads no byte more than needed: the rest is for the next reader.
 type bytewise struct{ io.Reader }
 
 // ReadByte implements io.ByteReader.

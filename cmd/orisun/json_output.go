@@ -16,7 +16,7 @@ import (
 	orisunpb "github.com/oexza/orisun/proto"
 )
 
-// addJSONFlag adds --json: one JSON object a line, with the names of the protocol, whatever is printed.
+// addJSONFlag adds --json, which prints any output as one JSON object per line, with the names of the protocol.
 func addJSONFlag(flags *pflag.FlagSet, asJSON *bool) {
 	flags.BoolVar(asJSON, "json", false, "print JSON, one object on a line")
 }
@@ -38,8 +38,9 @@ func writeMessages[M proto.Message](out io.Writer, messages ...M) error {
 	return nil
 }
 
-// messageJSON is a message in the JSON of all commands: fields are named as in the protocol's files, positions are 42/41, numbers are numbers,
-// times are RFC 3339, enums are without their prefix, and JSON in a text (data, metadata, plan) is no text.
+// messageJSON is a message in the JSON of all commands. Fields are named as in the protocol's files, positions are
+// 42/41, numbers are numbers, times are RFC 3339, enums are without their prefix, and JSON in a text (data, metadata,
+// plan) becomes JSON.
 func messageJSON(message proto.Message) map[string]any {
 	m := message.ProtoReflect()
 	object := map[string]any{}

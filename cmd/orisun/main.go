@@ -1,7 +1,8 @@
-// Command orisun is the event store in one binary: without arguments it serves; its subcommands show configuration and version.
+// Command orisun is the event store in one binary. Without arguments it serves. Its subcommands show configuration
+// and version.
 //
-// Exit codes: 0 done, 1 failed, 2 the configuration or the command line is wrong, 3 nothing was saved because the context changed, 4 the server
-// does not answer: try again.
+// Exit codes: 0 done, 1 failed, 2 the configuration or the command line is wrong, 3 nothing was saved because the
+// context changed, 4 the server does not answer: try again.
 package main
 
 import (
@@ -30,7 +31,7 @@ func main() {
 func run(args []string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	// The first signal drains; with the handler gone, a second one ends the process at once.
+	// The first signal drains. It also removes the handler, so a second signal ends the process at once.
 	context.AfterFunc(ctx, stop)
 
 	command := newRootCommand()

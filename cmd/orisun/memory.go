@@ -10,33 +10,37 @@ import (
 )
 
 const (
-	// heapGrowth is how far the heap may grow, in percent of what is in use, before garbage is collected. What is in use is small, a few
-	// tens of megabytes: Go's default would collect dozens of times a second under load.
+	// heapGrowth is how far the heap may grow, in percent of the live heap, before a GC. The live heap is small, a
+	// few tens of megabytes: Go's default would run dozens of GCs a second under load.
 	heapGrowth, defaultGrowth = 400, 100
-	// loadGrowth is that of the load generator, whose garbage would otherwise take a fifth of its time, of a machine that it shares with what it measures.
+	// loadGrowth is the heap growth of the load generator. Its GCs would otherwise take a fifth of its time, on a
+	// machine that it shares with the measured server.
 	loadGrowth = 800
-	// memoryLimit is where collecting more often begins to take precedence, in bytes.
+	// memoryLimit is the heap size in bytes beyond which more frequent GCs take precedence.
 	memoryLimit = 320 << 20
-	// A light load would take seconds to fill that heap, and would fill it all the same: of what it leaves, garbage is collected so often. A heavy
-	// one, that leaves more than lightLoad bytes meanwhile, needs the time for better.
+	// Under light load a GC runs in this interval so that the heap stays small: such a load would fill the heap only
+	// within seconds, but it would fill it. A heavy load, which allocates more than lightLoad bytes in the interval,
+	// needs the processor for requests.
 	collectEvery = 250 * time.Millisecond
 	collectFrom  = 4 << 20
 	lightLoad    = 16 << 20
-	// What was in use may become garbage while nothing is allocated, as the unread answers of a connection that is gone. So a heap of that many bytes
-	// is collected again after that time, and so much that is free goes back to the system: Go keeps what a heap may grow by.
+	// Live memory may become garbage without further allocations, such as the unread answers of a closed connection.
+	// So when the heap with its free memory exceeds recollectFrom bytes, a GC runs after recollectEvery and returns
+	// free memory to the system. Go otherwise holds memory up to the heap growth.
 	recollectFrom  = 48 << 20
 	recollectEvery = 5 * time.Second
 )
 
-// tuneMemory sets how the garbage collector works, where Go's own GOGC and GOMEMLIMIT leave it at the defaults. Until ctx ends, it collects
-// garbage that is not worth waiting for.
+// tuneMemory tunes the garbage collector, where GOGC and GOMEMLIMIT have their defaults. Until ctx ends, it also runs
+// GCs by time.
 func tuneMemory(ctx context.Context) {
 	if growHeap(heapGrowth) {
 		go collect(ctx)
 	}
 }
 
-// growHeap lets the heap grow by so many percent before garbage is collected, unless GOGC says how far, and to memoryLimit, unless GOMEMLIMIT does.
+// growHeap lets the heap grow by so many percent before a GC, unless GOGC is set, and to memoryLimit, unless
+// GOMEMLIMIT is set.
 func growHeap(percent int) (grows bool) {
 	if debug.SetMemoryLimit(-1) == math.MaxInt64 {
 		debug.SetMemoryLimit(memoryLimit)

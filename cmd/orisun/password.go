@@ -10,7 +10,7 @@ import (
 	"golang.org/x/term"
 )
 
-// readNewPassword asks twice in a terminal, and reads one line elsewhere.
+// readNewPassword prompts twice in a terminal, and reads one line elsewhere.
 func readNewPassword(ctx context.Context, in io.Reader, out io.Writer) (string, error) {
 	terminal, ok := asTerminal(in)
 	if !ok {
@@ -29,7 +29,8 @@ func readNewPassword(ctx context.Context, in io.Reader, out io.Writer) (string, 
 	return given[0], nil
 }
 
-// readPassword asks for a user's present password in a terminal, and reads one line elsewhere, no byte more: the rest is for the next reader.
+// readPassword prompts for a user's present password in a terminal. Elsewhere it reads one line, and no byte more:
+// the rest is for the next reader.
 func readPassword(ctx context.Context, in io.Reader, out io.Writer, user string) (string, error) {
 	if terminal, ok := asTerminal(in); ok {
 		return readHidden(ctx, terminal, out, "Password of "+oneLine(user)+": ")
@@ -37,7 +38,8 @@ func readPassword(ctx context.Context, in io.Reader, out io.Writer, user string)
 	return readPasswordLine(ctx, in, "the password of "+oneLine(user))
 }
 
-// readHidden asks in a terminal that does not show the answer. The terminal is as it was when this returns, after an interrupt as well.
+// readHidden prompts in a terminal without echo. It restores the terminal when it returns, after an interrupt as
+// well.
 func readHidden(ctx context.Context, terminal *os.File, out io.Writer, prompt string) (string, error) {
 	fd := int(terminal.Fd())
 	before, err := term.GetState(fd)

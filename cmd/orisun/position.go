@@ -10,7 +10,7 @@ import (
 	orisunpb "github.com/oexza/orisun/proto"
 )
 
-// formatPosition is the one way in which commands print a position, and take one.
+// formatPosition is the one form in which commands print a position, and accept one.
 func formatPosition(p *orisunpb.Position) string {
 	return fmt.Sprintf("%d/%d", p.GetTransactionId(), p.GetGlobalId())
 }
@@ -18,7 +18,7 @@ func formatPosition(p *orisunpb.Position) string {
 // beforeFirst is the position before the first event.
 func beforeFirst() *orisunpb.Position { return &orisunpb.Position{TransactionId: -1, GlobalId: -1} }
 
-// positionFlag is a flag that takes a position or one of some words.
+// positionFlag is a flag whose value is a position or one of some words.
 type positionFlag struct {
 	text     string
 	position *orisunpb.Position

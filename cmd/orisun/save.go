@@ -55,7 +55,7 @@ get --json prints. Saving events again under their ids is safe.`,
 			return usageError{errors.New("--expect needs --where: it is a position of the context that must not have changed, such as --where order_id=7")}
 		}
 		request := &orisunpb.SaveEventsRequest{Boundary: args[0], Query: &orisunpb.SaveQuery{ExpectedPosition: expect.position, Criteria: decision.list}}
-		if err := server.prepare(command.Context()); err != nil { // a password comes before the events
+		if err := server.prepare(command.Context()); err != nil { // a password precedes the events
 			return err
 		}
 		if eventType == "" {
@@ -120,7 +120,7 @@ func readDocument(command *cobra.Command, flag, value string) (string, error) {
 	return string(text), nil
 }
 
-// readAll reads the standard input, until an interrupt at most. In a terminal it says what it waits for.
+// readAll reads the standard input, until an interrupt at most. In a terminal it prints what it waits for.
 func readAll(command *cobra.Command, what string) ([]byte, error) {
 	in := command.InOrStdin()
 	if _, terminal := asTerminal(in); terminal {
@@ -133,7 +133,7 @@ func readAll(command *cobra.Command, what string) ([]byte, error) {
 
 // savedEvent is an event as save reads it and other commands print it.
 type savedEvent struct {
-	Position    json.RawMessage `json:"position"` // the new one is another
+	Position    json.RawMessage `json:"position"` // ignored: a saved event gets a new position
 	DateCreated json.RawMessage `json:"date_created"`
 	EventID     string          `json:"event_id"`
 	EventType   string          `json:"event_type"`
@@ -141,7 +141,8 @@ type savedEvent struct {
 	Metadata    json.RawMessage `json:"metadata"`
 }
 
-// readEvents reads JSON objects until the input ends. Data and metadata are objects, or texts that hold one; numbers stay as they are written.
+// readEvents reads JSON objects until the input ends. Data and metadata are objects, or texts that hold one. Numbers
+// do not change.
 func readEvents(command *cobra.Command) ([]*orisunpb.EventToSave, error) {
 	text, err := readAll(command, "events, JSON objects with event_id, event_type, data and metadata")
 	if err != nil {
@@ -168,7 +169,7 @@ func readEvents(command *cobra.Command) ([]*orisunpb.EventToSave, error) {
 	}
 }
 
-// documentText is a JSON value as text; of a string, what it holds.
+// documentText is a JSON value as text. Of a string it is the content.
 func documentText(value json.RawMessage) string {
 	var text string
 	if bytes.HasPrefix(value, []byte(`"`)) && json.Unmarshal(value, &text) == nil {

@@ -32,7 +32,7 @@ func serveConfigured(command *cobra.Command) error {
 	for _, warning := range warnings {
 		log.Warn(warning)
 	}
-	// What OpenTelemetry cannot do with a measurement or a span costs nobody but whoever looks for it.
+	// An error of OpenTelemetry with a measurement or a span affects nothing else, so it is logged as detail.
 	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { log.Debug("OpenTelemetry", "error", err) }))
 	if err := server.Run(command.Context(), server.Config{Settings: config, Log: log}); err != nil {
 		return lineError{err}
@@ -45,7 +45,7 @@ type serverError struct{ error }
 
 func (e serverError) Unwrap() error { return e.error }
 
-// writeFailure prints why a command failed: for the server as a line of its log, where that is JSON.
+// writeFailure prints why a command failed. For the server that is a line of its log, where that is JSON.
 func writeFailure(err error) {
 	var server serverError
 	if errors.As(err, &server) && !term.IsTerminal(int(os.Stderr.Fd())) {
@@ -55,7 +55,7 @@ func writeFailure(err error) {
 	fmt.Fprintln(os.Stderr, "orisun:", err)
 }
 
-// lineError says all that went wrong in one line, as logs have it.
+// lineError prints all errors in one line, as logs have it.
 type lineError struct{ error }
 
 func (e lineError) Error() string {

@@ -14,7 +14,7 @@ import (
 	orisunpb "github.com/oexza/orisun/proto"
 )
 
-// The pauses between attempts to connect again: each is twice as long as the one before.
+// The pauses between reconnection attempts. Each is twice as long as the one before.
 const (
 	firstPause = 200 * time.Millisecond
 	maxPause   = 5 * time.Second
@@ -57,7 +57,8 @@ is one JSON object, with the metadata.`,
 	return command
 }
 
-// tail prints until the command is interrupted, which is no error. --timeout limits how long the server may be away, not how long tail takes.
+// tail prints until the command is interrupted, which is no error. --timeout limits how long the server may be away,
+// not how long tail runs.
 func tail(command *cobra.Command, server *connection, request *orisunpb.CatchUpSubscribeToEventStoreRequest, write func(*orisunpb.Event) error) (err error) {
 	ctx := command.Context()
 	conn, err := server.dial(ctx)
@@ -80,7 +81,7 @@ func tail(command *cobra.Command, server *connection, request *orisunpb.CatchUpS
 			}
 			connected, begun = true, time.Now()
 		})
-		if !begun.IsZero() && time.Since(begun) >= pause { // one that ends at once was no end of the outage
+		if !begun.IsZero() && time.Since(begun) >= pause { // a stream that ends at once did not end the outage
 			pause, lost = firstPause, time.Time{}
 		}
 		last := formatPosition(request.GetAfterPosition())
@@ -108,7 +109,7 @@ func tail(command *cobra.Command, server *connection, request *orisunpb.CatchUpS
 	}
 }
 
-// lastPosition makes now a position, so that nothing that is stored while the server is away gets lost.
+// lastPosition resolves now to a position, so that no event that is stored while the server is away gets lost.
 func lastPosition(ctx context.Context, timeout time.Duration, store orisunpb.EventStoreClient, boundary string) (*orisunpb.Position, error) {
 	if timeout > 0 {
 		var cancel context.CancelFunc
@@ -122,8 +123,8 @@ func lastPosition(ctx context.Context, timeout time.Duration, store orisunpb.Eve
 	return page.GetEvents()[0].GetPosition(), nil
 }
 
-// follow writes events until the stream ends, always with an error, and moves the request's position with them. begun is called when the server
-// has taken the subscription.
+// follow writes events until the stream ends, always with an error, and advances the request's position with them.
+// begun is called when the server has accepted the subscription.
 func follow(ctx context.Context, store orisunpb.EventStoreClient, request *orisunpb.CatchUpSubscribeToEventStoreRequest, write func(*orisunpb.Event) error, begun func()) error {
 	stream, err := store.CatchUpSubscribeToEvents(ctx, request)
 	if err != nil {
@@ -144,7 +145,7 @@ func follow(ctx context.Context, store orisunpb.EventStoreClient, request *orisu
 	}
 }
 
-// isTransient tells that another attempt may succeed: the server is away, or says when to try again.
+// isTransient reports that another attempt may succeed: the server is away, or reports when to try again.
 func isTransient(err error) bool {
 	s, ok := status.FromError(err)
 	if !ok {

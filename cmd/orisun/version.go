@@ -10,7 +10,7 @@ import (
 	"github.com/oexza/orisun/server/version"
 )
 
-// writeVersion prints what orisun version and orisun --version do.
+// writeVersion prints the output of orisun version and orisun --version.
 func writeVersion(out io.Writer) error {
 	build := version.Read()
 	_, err := fmt.Fprintf(out, "orisun %s commit %s built %s\n", cmp.Or(build.Version, "unknown"), cmp.Or(build.Commit, "unknown"), cmp.Or(build.Date, "unknown"))

@@ -1,24 +1,27 @@
-// Package bench puts load on a server and tells how it bore it. It speaks gRPC with the generated client and sends nothing but what
-// every server of the protocol knows: fields whose numbers are below 100.
+// Package bench puts load on a server and reports how the server performed. It uses gRPC with the generated client,
+// and sends only fields whose numbers are below 100, which every server of the protocol has.
 //
 // # Rules
 //
-//   - A point is one workload at one number of clients. It runs for the warm-up and then for the window; nothing is sent after that.
-//   - Throughput counts what ended within the window. Latency counts what was due within it, and waits for each answer, for up to a
-//     minute after the window: so neither a stall at the end nor a slow answer falls out of the numbers.
-//   - Closed loop: a client sends its next request when the last one is answered. Open loop (Config.Rate): requests are due at fixed
-//     times, whoever answers or not, and latency counts from the time a request was due, not from when a client was free to send it.
-//     That is what callers who do not know of each other would see: without it a server that stalls is asked less and looks better
-//     (coordinated omission).
-//   - Each run has contexts of its own, named at random, so that runs do not disturb each other in a boundary. Each client owns a part
-//     of them and knows the last position of each: its conditional saves expect the right one, and a conflict is a failure. Only in the
-//     workload hot is it what is measured.
+//   - A point is one workload at one number of clients. It runs for the warm-up and then for the window. No request
+//     is sent after that.
+//   - Throughput counts requests that ended within the window. Latency counts requests that were due within it, and
+//     waits for each answer for up to a minute after the window. So the numbers include a stall at the end and slow
+//     answers.
+//   - Closed loop: a client sends its next request when the last one is answered. Open loop (Config.Rate): requests
+//     are due at fixed times, independent of answers. Latency counts from the time a request was due, not from when a
+//     client was free to send it. That is what independent callers would see. Without it a server that stalls
+//     receives fewer requests and looks better (coordinated omission).
+//   - Each run has contexts of its own, named at random, so that runs do not disturb each other in a boundary. Each
+//     client owns a part of them and has the last position of each. Its conditional saves expect the right position,
+//     so a conflict is a failure. Only the workload hot measures conflicts.
 //
 // # Failures
 //
-// A request that fails is counted by its code, in the warm-up too, and the run goes on; at the end Report.Err says how many there were.
-// A save whose outcome is unknown leaves its context's position unknown: it is read before the context is used again. Where seeding, log-in
-// or creating the index fails there is no run. When the context of the run ends, so does the run, with the points that are complete.
+// A failed request is counted by its code, in the warm-up too, and the run continues. At the end Report.Err reports
+// how many failed. A save with an unknown outcome leaves its context's position unknown, so it is read before the
+// context is used again. Where seeding, log-in or the creation of the index fails, there is no run. When the context
+// of the run ends, the run ends with the points that are complete.
 package bench
 
 import (
@@ -34,12 +37,12 @@ import (
 	"google.golang.org/grpc"
 )
 
-// Config says which load goes where.
+// Config describes the load and its target.
 type Config struct {
-	// Dial opens a connection to the server, lazily and without credentials: those come with the options.
+	// Dial opens a connection to the server, lazily and without credentials. The options carry the credentials.
 	Dial func(options ...grpc.DialOption) (*grpc.ClientConn, error)
 
-	// Username and Password log in; see Auth.
+	// Username and Password are the login. See Auth.
 	Username, Password string
 
 	// Auth is AuthToken or AuthBasic.
@@ -57,13 +60,13 @@ type Config struct {
 	// Clients are the numbers of concurrent clients that each workload is run with, each at least 1.
 	Clients []int
 
-	// WarmUp goes before each window, Duration is the window's length.
+	// WarmUp precedes each window, Duration is the window's length.
 	WarmUp, Duration time.Duration
 
 	// Repeat is how often the whole sweep is run, at least 1.
 	Repeat int
 
-	// Rate is how many requests are due per second, of all clients of a point together; 0 is the closed loop.
+	// Rate is how many requests are due per second, of all clients of a point together. 0 is the closed loop.
 	Rate float64
 
 	// SeedEvents are saved before the first point, spread over Contexts. With 0 the workloads that read cannot run.
@@ -72,48 +75,51 @@ type Config struct {
 	// Contexts is the number of contexts, at least that of the clients.
 	Contexts int
 
-	// Accounts is the number of accounts that the commands of decide and transfer choose from. Criteria and Events are those of a
-	// command of decide: a criterion for each of the two fields of Criteria / 2 accounts, and the events that it saves.
+	// Accounts is the number of accounts that the commands of decide and transfer choose from. Criteria and Events
+	// are those of a command of decide: a criterion for each of the two fields of Criteria / 2 accounts, and the
+	// events that it saves.
 	Accounts, Criteria, Events int
 
 	// Payload is the size of an event's data in bytes: minPayload to maxPayload.
 	Payload int
 
-	// Seed makes the choice of contexts and the payloads repeatable. Event ids and the names of contexts are random always.
+	// Seed makes the choice of contexts and the payloads repeatable. Event ids and the names of contexts are always
+	// random.
 	Seed uint64
 
-	// CreateIndex creates the index on the context's key, if the server can.
+	// CreateIndex creates the index on the context's key, if the server supports it.
 	CreateIndex bool
 
-	// Database is the connection string of the server's PostgreSQL, whose settings and time to commit are told beside the results; empty
-	// tells none.
+	// Database is the connection string of the server's PostgreSQL. The report includes its settings and its time to
+	// commit. Empty omits both.
 	Database string
 
-	// FsyncDir is a directory where the time of an fsync is measured, that of PostgreSQL's data or one on the same disk; empty measures none.
+	// FsyncDir is a directory where the time of an fsync is measured: that of PostgreSQL's data or one on the same
+	// disk. Empty measures none.
 	FsyncDir string
 
-	// Progress is told what goes on. Live says that it is a terminal, where one line is written over and over.
+	// Progress receives progress messages. Live says that it is a terminal, where one line is overwritten.
 	Progress io.Writer
 	Live     bool
 }
 
 const (
-	// AuthToken sends the password once, and afterwards the token of the answer: what clients do.
+	// AuthToken sends the password once, and then the token of the answer, as clients do.
 	AuthToken = "token"
 	// AuthBasic sends the password with every call.
 	AuthBasic = "basic"
 
 	// minPayload leaves room for the context beside the payload.
 	minPayload = 64
-	// maxCriteria is what a save may have.
+	// maxCriteria is the most criteria that a save may have.
 	maxCriteria = 256
-	// maxEvents keeps commands of decide what commands are.
+	// maxEvents bounds the events of a command of decide to a realistic number.
 	maxEvents = 1000
-	// maxPayload is what one event may have in JetStream by default, less its headers.
+	// maxPayload is the most bytes of one event in JetStream by default, less its headers.
 	maxPayload = 1_000_000
 )
 
-// Validate names everything that is wrong with a Config, by the names of the flags.
+// Validate reports everything that is wrong with a Config, by the names of the flags.
 func (c Config) Validate() error {
 	var problems []error
 	wrong := func(format string, args ...any) { problems = append(problems, fmt.Errorf(format, args...)) }
@@ -178,8 +184,8 @@ func (c Config) Validate() error {
 	return errors.Join(problems...)
 }
 
-// Run seeds the boundary and runs every workload with every number of clients. With an error the report holds the points that are
-// complete. Failed requests are no error of Run: Report.Err tells of them.
+// Run seeds the boundary and runs every workload with every number of clients. With an error the report holds the
+// points that are complete. Failed requests are no error of Run: Report.Err reports them.
 func Run(ctx context.Context, config Config) (Report, error) {
 	report := Report{Settings: config.settings()}
 	if err := config.Validate(); err != nil {
@@ -197,7 +203,7 @@ func Run(ctx context.Context, config Config) (Report, error) {
 	return report, errors.Join(err, s.close())
 }
 
-// sweep runs every workload with every number of clients, again and again.
+// sweep runs every workload with every number of clients, Config.Repeat times.
 func (s *session) sweep(ctx context.Context, workloads []string) ([]Result, error) {
 	var results []Result
 	for repeat := range s.config.Repeat {
@@ -214,7 +220,7 @@ func (s *session) sweep(ctx context.Context, workloads []string) ([]Result, erro
 	return results, nil
 }
 
-// point runs one workload with one number of clients. Its token is fresh, so that no sweep outlives it.
+// point runs one workload with one number of clients. Its token is fresh, so that it does not expire within a sweep.
 func (s *session) point(ctx context.Context, name string, clients, repeat int) ([]Result, error) {
 	w, err := findWorkload(name)
 	if err != nil {

@@ -24,7 +24,7 @@ const (
 	chartTop     = 44
 )
 
-// panels say what is drawn, each by a metric over the number of clients.
+// panels define the plots, each of a metric over the number of clients.
 var panels = []struct {
 	title, unit string
 	lines       []series
@@ -65,7 +65,7 @@ func eventsPerSecond(r Result) float64 { return r.EventsPerSecond }
 
 func requestsPerSecond(r Result) float64 { return r.RequestsPerSecond }
 
-// Colours that people with any colour vision tell apart; pgbench's lines are grey.
+// Colours that people with any colour vision can distinguish. The lines of pgbench are grey.
 var colours = []string{"#0b62c4", "#d4660a"}
 
 type (
@@ -93,14 +93,14 @@ type (
 	point struct{ X, Y float64 }
 )
 
-// Draw reads results as WriteCSV wrote them, and draws those that were made with a token in a closed loop as SVG. Panels without results
-// are left out; an error says that none is left.
+// Draw reads results that WriteCSV wrote, and draws those with a token in a closed loop as SVG. Panels without
+// results are left out. Without any panel it returns an error.
 func Draw(table io.Reader, out io.Writer) error {
 	results, err := ReadCSV(table)
 	if err != nil {
 		return err
 	}
-	// The number of clients is an axis of steps: points lie evenly whatever they are.
+	// The number of clients is an axis of steps: distances between points are equal whatever their values.
 	var clients []int
 	for _, r := range results {
 		if r.Workload != pgbench && !slices.Contains(clients, r.Clients) {
@@ -147,7 +147,7 @@ func Draw(table io.Reader, out io.Writer) error {
 	return svg.Execute(out, c)
 }
 
-// scale lays values between 0 and top on the plot.
+// scale maps values between 0 and top to the plot.
 func (p *panel) scale(top float64, clients []int, values [][]quantity) {
 	step := niceStep(top)
 	end := math.Ceil(top/step) * step
@@ -185,7 +185,7 @@ func niceStep(top float64) float64 {
 	return 10 * magnitude
 }
 
-// thousands writes 220000 as 220k, and fractions only where steps are.
+// thousands writes 220000 as 220k, and fractions only where the steps need them.
 func thousands(value, step float64) string {
 	switch {
 	case value == 0:
@@ -242,7 +242,7 @@ var svg = template.Must(template.New("chart").Parse(
 </svg>
 `))
 
-// drawFile draws the results in one file into another.
+// drawFile draws the results of one file into another file.
 func drawFile(table, picture string) error {
 	content, err := os.ReadFile(table)
 	if err != nil {

@@ -11,31 +11,32 @@ import (
 	"strings"
 )
 
-// Comparison is one run that anyone can repeat: the server and pgbench on the same PostgreSQL, on this machine.
+// Comparison is one repeatable run: the server and pgbench on the same PostgreSQL, on this machine.
 type Comparison struct {
 	// Program is the server's binary.
 	Program string
-	// Environ is handed to it; launch says what it overrides.
+	// Environ is the server's environment. launch describes what it overrides.
 	Environ []string
-	// Dir is where the data lie while it runs, in a folder of their own that is removed at the end; empty is the system's place for
-	// temporary files. It should be on the disk that counts.
+	// Dir is where the data are while it runs, in a folder of their own that is removed at the end. Empty is the
+	// system's place for temporary files. It should be on the disk to be measured.
 	Dir string
-	// Docs is the folder that gets the results: Docs/benchmarks/compare.csv, Docs/benchmarks/compare.svg and a section of
-	// Docs/benchmarks.md. Empty writes none of them.
+	// Docs is the folder that gets the results: Docs/benchmarks/compare.csv, Docs/benchmarks/compare.svg and a
+	// section of Docs/benchmarks.md. Empty writes none of them.
 	Docs string
-	// Config is the load, and the boundary that the server is to have. What belongs to the server (Dial, credentials, Database,
-	// CreateIndex) is filled in, and so is FsyncDir.
+	// Config is the load, and the boundary that the server is to have. Compare sets the server's fields (Dial,
+	// credentials, Database, CreateIndex) and FsyncDir.
 	Config Config
 }
 
-// yardsticks are the numbers of connections that pgbench is run with.
+// yardsticks are the numbers of connections of the pgbench runs.
 var yardsticks = []int{1, 16}
 
-// busiest is the number of clients at which gRPC itself is measured, unless Config.Clients ends below.
+// busiest is the number of clients at which gRPC itself is measured, unless all of Config.Clients are below it.
 const busiest = 256
 
-// Compare runs it, and writes the documents. With an error the report holds what was measured until then. Failed requests are no error
-// of Compare: Report.Err tells of them. A ratio that misses its target is none either: it is told.
+// Compare runs the comparison and writes the documents. With an error the report holds what was measured until then.
+// Failed requests are no error of Compare: Report.Err reports them. A ratio that misses its target is no error
+// either: the report shows it.
 func Compare(ctx context.Context, c Comparison) (report Report, ratios []Ratio, err error) {
 	if err := c.Config.Validate(); err != nil {
 		return report, nil, err
@@ -45,8 +46,8 @@ func Compare(ctx context.Context, c Comparison) (report Report, ratios []Ratio, 
 		return report, nil, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	// PostgreSQL runs as another user than root, who has to get through.
-	if err := os.Chmod(dir, 0o755); err != nil { //nolint:gosec // what lies in it is closed by itself
+	// PostgreSQL runs as another user than root, which needs access through this folder.
+	if err := os.Chmod(dir, 0o755); err != nil { //nolint:gosec // its content has closed permissions of its own
 		return report, nil, err
 	}
 	server, err := launch(ctx, c.Program, dir, c.Config.Boundary, c.Environ)
@@ -72,16 +73,17 @@ func Compare(ctx context.Context, c Comparison) (report Report, ratios []Ratio, 
 }
 
 const (
-	// compared is the workload that is compared with pgbench, with Ping, and with what it is beside readers.
+	// compared is the workload that is compared with pgbench, with Ping, and with itself beside readers.
 	compared = "append-1"
-	// besideReaders is that.
+	// besideReaders is the compared workload with concurrent readers.
 	besideReaders = "append-beside-readers"
 	// decides is the workload of commands that read before they save.
 	decides = "decide"
 )
 
-// runBoth runs pgbench, what is compared with it, alternating with saves beside readers and with commands, Ping, pgbench again, and then the rest: what a
-// machine does by itself changes within minutes, and should fall on both sides of a ratio.
+// runBoth runs pgbench, the compared workload alternating with saves beside readers and with commands, Ping, pgbench
+// again, and then the rest. A machine's speed changes within minutes, and such a change should affect both sides of a
+// ratio.
 func runBoth(ctx context.Context, server *server, dir string, config Config) (Report, error) {
 	report := Report{Settings: config.settings()}
 	s, err := open(ctx, config)
@@ -133,7 +135,8 @@ func (s *session) measureBoth(ctx context.Context, server *server, dir string, r
 	})
 }
 
-// turns runs the workloads one after the other with each number of clients, since they are compared with one another. The rows of one stand together.
+// turns alternates the workloads for each number of clients, since they are compared with one another. The rows of
+// one workload are adjacent.
 func (s *session) turns(ctx context.Context, workloads []string) (results []Result, err error) {
 	all := s.config.Clients
 	defer func() { s.config.Clients = all }()
@@ -151,7 +154,7 @@ func (s *session) turns(ctx context.Context, workloads []string) (results []Resu
 	return results, nil
 }
 
-// workloadOf is the name of the workload that a row is of.
+// workloadOf is the name of a row's workload.
 func workloadOf(row Result) string {
 	name, _, _ := strings.Cut(row.Workload, "/")
 	return name
@@ -188,7 +191,7 @@ func (s *session) ceiling(ctx context.Context) ([]Result, error) {
 	return results, nil
 }
 
-// writeDocs writes the results and what is drawn and told of them.
+// writeDocs writes the results, their charts and their summary.
 func writeDocs(docs string, report Report, ratios []Ratio) error {
 	folder := filepath.Join(docs, "benchmarks")
 	if err := os.MkdirAll(folder, 0o755); err != nil {

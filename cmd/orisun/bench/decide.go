@@ -20,11 +20,12 @@ const (
 	accountKey = "bench_account"
 )
 
-// conflicts is the row of saves that were refused because their context had changed; the command reads its context again and retries.
+// conflicts is the row of saves that were rejected because their context had changed. The command reads its context
+// again and retries.
 const conflicts = 1
 
-// decider is a client that does what an application's command does: it reads its context by GetLatestByCriteria, decides, and saves
-// its events under the same criteria. All deciders share the accounts, so contexts overlap.
+// decider is a client that works like an application's command: it reads its context by GetLatestByCriteria, decides,
+// and saves its events under the same criteria. All deciders share the accounts, so contexts overlap.
 type decider struct {
 	store    orisunpb.EventStoreClient
 	boundary string
@@ -54,7 +55,7 @@ func deciders(next command) func(context.Context, *session, *measurement, int) (
 	}
 }
 
-// decide runs one command until it is stored. A conflict is no failure: it is counted in a row of its own.
+// decide runs one command until it is stored. A conflict is no failure: it counts in a row of its own.
 func (d *decider) decide(ctx context.Context, m *measurement, criteria []*orisunpb.Criterion, events []*orisunpb.EventToSave) outcome {
 	for {
 		begun := time.Now()
@@ -95,7 +96,8 @@ func (d *decider) some(n int) []string {
 	return chosen
 }
 
-// payments are commands of the workload decide: each account that takes part is looked at from both sides, so criteria have two shapes.
+// payments are commands of the workload decide. Each account that takes part is read from both sides, so criteria
+// have two shapes.
 func payments(d *decider, config Config) ([]*orisunpb.Criterion, []*orisunpb.EventToSave) {
 	accounts := d.some(accountsOf(config.Criteria))
 	criteria := make([]*orisunpb.Criterion, config.Criteria)
@@ -109,7 +111,8 @@ func payments(d *decider, config Config) ([]*orisunpb.Criterion, []*orisunpb.Eve
 	return criteria, events
 }
 
-// accountsOf is how many accounts a command of the workload decide looks at: two criteria each, and at least the two of a payment.
+// accountsOf is how many accounts a command of the workload decide reads: two criteria each, and at least the two of
+// a payment.
 func accountsOf(criteria int) int { return max(2, (criteria+1)/2) }
 
 // transfers are commands of the workload transfer: two contexts, three events.

@@ -18,7 +18,7 @@ import (
 	orisunpb "github.com/oexza/orisun/proto"
 )
 
-// Environment is what the numbers depend on and no setting of ours says.
+// Environment is what the numbers depend on besides our settings.
 type Environment struct {
 	Server string    `json:"server"` // version and commit
 	Client string    `json:"client"` // this machine
@@ -27,18 +27,19 @@ type Environment struct {
 	PostgreSQL *PostgreSQL `json:"postgresql,omitempty"`
 	// Fsync is what it takes to write 8 KiB and fsync them; nil where Config.FsyncDir was not given.
 	Fsync *Timing `json:"fsync,omitempty"`
-	// PeakMemory is the most memory that the server had resident, in bytes, PostgreSQL not counted; 0 where it is not known.
+	// PeakMemory is the most memory that the server had resident, in bytes, without PostgreSQL. It is 0 where it is
+	// not known.
 	PeakMemory int64 `json:"server_peak_memory_bytes,omitempty"`
 }
 
-// PostgreSQL is the server's: its version, and whether what it acknowledges is on the disk.
+// PostgreSQL describes the server's PostgreSQL: its version, and whether acknowledged transactions are on the disk.
 type PostgreSQL struct {
 	Version           string `json:"version"`
 	Fsync             string `json:"fsync"`
 	SynchronousCommit string `json:"synchronous_commit"`
 	FullPageWrites    string `json:"full_page_writes"`
 	WALSyncMethod     string `json:"wal_sync_method"`
-	// Commit is what the smallest transaction takes that has to reach the disk, one at a time.
+	// Commit is the duration of the smallest transaction that has to reach the disk, one at a time.
 	Commit Timing `json:"commit"`
 }
 
@@ -52,7 +53,7 @@ func (t Timing) String() string {
 	return fmt.Sprintf("%s ms (p99 %s ms)", shortTime(t.P50), shortTime(t.P99))
 }
 
-// describe tells what the server and this machine are.
+// describe reads what the server and this machine are.
 func (s *session) describe(ctx context.Context) (Environment, error) {
 	e := Environment{At: time.Now().UTC().Truncate(time.Second), Client: machine()}
 	info, err := s.store(0).GetServerInfo(ctx, &orisunpb.GetServerInfoRequest{})
@@ -75,7 +76,7 @@ func (s *session) describe(ctx context.Context) (Environment, error) {
 	return e, nil
 }
 
-// machine is this one, as far as it says what it is.
+// machine describes this machine, as far as the system reports it.
 func machine() string {
 	text := fmt.Sprintf("%s/%s, %d CPUs", runtime.GOOS, runtime.GOARCH, runtime.NumCPU())
 	if model := processor(); model != "" {
@@ -84,7 +85,7 @@ func machine() string {
 	return text + ", " + runtime.Version()
 }
 
-// processor is the model that Linux names; other systems name none here.
+// processor is the model that Linux names. Other systems name none here.
 func processor() string {
 	content, err := os.ReadFile("/proc/cpuinfo")
 	if err != nil {
@@ -114,7 +115,7 @@ func describePostgreSQL(ctx context.Context, database string) (_ *PostgreSQL, er
 	if err != nil {
 		return nil, err
 	}
-	// A message in the log belongs to no table and still makes the transaction one that is flushed at its commit.
+	// A message in the log belongs to no table. Its transaction is still flushed at its commit.
 	p.Commit, err = timed(func() error {
 		_, err := conn.Exec(ctx, `SELECT pg_catalog.pg_logical_emit_message(true, 'orisun bench', '')`)
 		return err
@@ -155,10 +156,10 @@ func timed(do func() error) (Timing, error) {
 	}, nil
 }
 
-// line is one of those that stand above the numbers.
+// line is one line above the numbers.
 type line struct{ name, text string }
 
-// lines tell the environment and the settings to people.
+// lines describe the environment and the settings for people.
 func (r Report) lines() []line {
 	postgres, fsync := "not measured: give --pg", "not measured: give --fsync-dir"
 	if p := r.Environment.PostgreSQL; p != nil {

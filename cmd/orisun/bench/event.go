@@ -8,7 +8,7 @@ import (
 	orisunpb "github.com/oexza/orisun/proto"
 )
 
-// contextKey is the field of an event's data that says which context the event belongs to.
+// contextKey is the field of an event's data that names the event's context.
 const contextKey = "bench_context"
 
 // eventType is the type of all events that are saved here.
@@ -31,7 +31,8 @@ func (s *session) author(client int) *author {
 	return &author{random: s.random(client), noise: s.noise, payload: s.config.Payload}
 }
 
-// newNoise is a text of letters and digits that no compression makes much smaller, longer than a payload by variety.
+// newNoise is a text of letters and digits that compression does not make much smaller, longer than a payload by
+// variety.
 func newNoise(random *rand.Rand, payload int) string {
 	const letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 	const variety = 1 << 16
@@ -60,7 +61,7 @@ func (a *author) write(event *orisunpb.EventToSave, fields ...field) {
 	event.Metadata = "{}"
 }
 
-// newID is 128 random bits, whatever the seed: an id that is known already would make a save a repetition.
+// newID is 128 random bits, independent of the seed: an id that is already stored would make a save a retry.
 func newID() string {
 	var id [16]byte
 	binary.BigEndian.PutUint64(id[:8], rand.Uint64()) //nolint:gosec // a name, no secret
@@ -83,12 +84,12 @@ func unconditional(boundary string, events []*orisunpb.EventToSave) *orisunpb.Sa
 	return &orisunpb.SaveEventsRequest{Boundary: boundary, Query: &orisunpb.SaveQuery{ExpectedPosition: nothing()}, Events: events}
 }
 
-// about asks for the events of one context.
+// about is the query for the events of one context.
 func about(context string) *orisunpb.Query {
 	return &orisunpb.Query{Criteria: []*orisunpb.Criterion{{Tags: []*orisunpb.Tag{{Key: contextKey, Value: context}}}}}
 }
 
-// conditional saves if nothing has happened in a context since its last event, nil for none.
+// conditional saves if the context has no event after its last known one, nil for none.
 func conditional(boundary, context string, last *orisunpb.Position, events []*orisunpb.EventToSave) *orisunpb.SaveEventsRequest {
 	if last == nil {
 		last = nothing()

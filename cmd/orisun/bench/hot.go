@@ -10,7 +10,7 @@ import (
 	orisunpb "github.com/oexza/orisun/proto"
 )
 
-// rival saves into the one context that all of its kind save into.
+// rival saves into the one context that all rivals save into.
 type rival struct {
 	store    orisunpb.EventStoreClient
 	boundary string
@@ -19,12 +19,12 @@ type rival struct {
 	events   []*orisunpb.EventToSave
 	last     *orisunpb.Position
 
-	since   time.Time // of its last success, or of its beginning
+	since   time.Time // of its last success, or of its start
 	longest time.Duration
 }
 
 func startHot(ctx context.Context, s *session, _ *measurement, clients int) (*load, error) {
-	// A context that nobody else has: what other workloads know of theirs stays true.
+	// No other workload uses this context, so the positions that they hold stay right.
 	hot := s.run + "-hot"
 	last, err := newest(ctx, s.store(0), s.config.Boundary, about(hot))
 	if err != nil {
@@ -48,8 +48,8 @@ func startHot(ctx context.Context, s *session, _ *measurement, clients int) (*lo
 	}, nil
 }
 
-// save tries once. After either outcome the client reads the context again, as a command does before it decides; that is not part of the request.
-// A command keeps its event's id until it wins, as it may.
+// save tries once. After either outcome the client reads the context again, as a command does before it decides. That
+// read is not part of the request. A command uses the same event id until it succeeds, as the protocol allows.
 func (r *rival) save(ctx context.Context, _ time.Time) outcome {
 	if r.since.IsZero() {
 		r.since = time.Now()

@@ -11,8 +11,8 @@ import (
 )
 
 const (
-	deliveries = 0 // the row of what the subscriber gets
-	saves      = 1 // the row of what is saved for it
+	deliveries = 0 // the row of events that the subscriber receives
+	saves      = 1 // the row of events that are saved for it
 )
 
 // subscriber waits for events that are being saved.
@@ -22,12 +22,12 @@ type subscriber struct {
 	ended  chan struct{} // closed when the subscription has ended
 
 	mu      sync.Mutex
-	due     map[string]time.Time // by event id, of what has not come yet
-	emptied chan struct{}        // told when due is empty
+	due     map[string]time.Time // by event id, of events that have not arrived yet
+	emptied chan struct{}        // notified when due is empty
 }
 
-// startLatency subscribes after the boundary's last event: whether the subscription is live when the first save ends or catches up to it,
-// nothing is missed.
+// startLatency subscribes after the boundary's last event. So no event is missed, whether the subscription is live
+// when the first save ends or catches up to it.
 func startLatency(ctx context.Context, s *session, m *measurement, clients int) (*load, error) {
 	last, err := newest(ctx, s.store(0), s.config.Boundary, nil)
 	if err != nil {
@@ -77,7 +77,7 @@ func (s *subscriber) follow(ctx context.Context, stream grpc.ServerStreamingClie
 	}
 }
 
-// save expects the event before it is saved: the subscriber may have it before the client has its answer.
+// save registers the event before it is saved: the subscriber may have it before the client has its answer.
 func (s *subscriber) save(ctx context.Context, a *appender, due time.Time) outcome {
 	a.decide()
 	id := a.events[0].GetEventId()
@@ -87,7 +87,7 @@ func (s *subscriber) save(ctx context.Context, a *appender, due time.Time) outco
 	o := a.save(ctx)
 	o.row = saves
 	if o.err != nil {
-		// Whether it is stored or not, nothing was promised.
+		// Whether it is stored or not, it was not acknowledged.
 		s.take(id)
 	}
 	return o
@@ -102,7 +102,7 @@ func (s *subscriber) take(id string) (time.Time, bool) {
 	if len(s.due) == 0 {
 		select {
 		case s.emptied <- struct{}{}:
-		default: // it was told already
+		default: // it was notified already
 		}
 	}
 	return due, expected
@@ -114,7 +114,7 @@ func (s *subscriber) missing() int {
 	return len(s.due)
 }
 
-// settle waits until everything that was saved has come.
+// settle waits until every saved event has arrived.
 func (s *subscriber) settle(ctx context.Context) {
 	for s.missing() > 0 {
 		why := "the subscription ended before"

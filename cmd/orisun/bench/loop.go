@@ -10,14 +10,15 @@ import (
 )
 
 const (
-	// settleTime is how long after the window answers are waited for, and how long an open loop goes on to send what is overdue. A
-	// server that needs longer is not slow, it hangs.
+	// settleTime is how long after the window the run waits for answers, and how long an open loop continues to send
+	// overdue requests. A server that needs longer is not slow, it hangs.
 	settleTime = time.Minute
-	// failurePause keeps a client whose requests fail at once from doing nothing else.
+	// failurePause prevents a busy loop of a client whose requests fail at once.
 	failurePause = 10 * time.Millisecond
 )
 
-// client sends one request and returns when it has ended. The request was due at a time that is past; observations count from there.
+// client sends one request and returns when it has ended. The request was due at a time that is past, and
+// observations count from there.
 type client func(ctx context.Context, due time.Time) outcome
 
 // load is what a workload runs at one number of clients.
@@ -25,15 +26,15 @@ type load struct {
 	clients []client
 	// beside are clients that always run in a closed loop, until the end of the window.
 	beside []client
-	// settle waits for what follows from answered requests, or for the end of ctx; nil where nothing does.
+	// settle waits for the effects of answered requests, or for the end of ctx. It is nil where there are none.
 	settle func(ctx context.Context)
-	// starved is the longest that a client went without success; nil where nobody competes.
+	// starved is the longest that a client went without success. It is nil where clients do not compete.
 	starved func() time.Duration
-	// close ends what the load began; nil where there is nothing.
+	// close ends what the load began. It is nil where there is nothing to end.
 	close func()
 }
 
-// loop says when requests are due.
+// loop decides when requests are due.
 type loop struct {
 	warmUp, duration time.Duration
 	rate             float64 // per second, of all clients together; 0: each client when its last request has ended
@@ -85,8 +86,8 @@ func closed(ctx context.Context, m *measurement, send client) {
 	}
 }
 
-// open sends the requests that are due by the clock. All clients of a point draw from one row of arrivals; when all of them wait for
-// answers, arrivals wait for a client, and this wait is part of their latency.
+// open sends the requests that are due by the clock. All clients of a point take requests from one queue of arrivals.
+// When all of them wait for answers, arrivals wait for a client, and this wait is part of their latency.
 func (p loop) open(ctx context.Context, m *measurement, send client, begin time.Time, next *atomic.Int64) {
 	for {
 		arrival := next.Add(1) - 1
@@ -110,7 +111,7 @@ func (p loop) open(ctx context.Context, m *measurement, send client, begin time.
 	}
 }
 
-// interrupted tells the end of the whole run from that of the time to wait for answers.
+// interrupted distinguishes the end of the whole run from that of the time to wait for answers.
 func interrupted(ctx context.Context) bool { return errors.Is(ctx.Err(), context.Canceled) }
 
 // wait returns at a time, or when ctx ends.

@@ -12,13 +12,14 @@ import (
 
 // outcome is how one request ended.
 type outcome struct {
-	row    int       // which row of the workload it counts for
+	row    int       // the row of the workload that it counts for
 	events int       // how many events it saved or read
-	ended  time.Time // zero is now; set where a client went on to what is not part of the request
+	ended  time.Time // zero is now; set where a client continued with work that is not part of the request
 	err    error
 }
 
-// measurement collects what is observed at one point. Its window is set before the first request and does not move afterwards.
+// measurement collects the observations of one point. Its window is set before the first request and does not move
+// afterwards.
 type measurement struct {
 	from, to time.Time
 	rows     []*recorder
@@ -55,17 +56,18 @@ func (m *measurement) observe(due time.Time, o outcome) {
 
 func (m *measurement) within(t time.Time) bool { return !t.Before(m.from) && t.Before(m.to) }
 
-// Latencies are kept to three digits between a microsecond and an hour; no request is waited for as long.
+// Latencies are stored with three digits between a microsecond and an hour. No request takes as long.
 const (
 	least  = time.Microsecond
 	most   = time.Hour
 	digits = 3
 )
 
-// recorder holds the numbers of one row. One lock is enough: it is held for tens of nanoseconds, and calls take tens of microseconds.
+// recorder holds the numbers of one row. One lock is enough: it is held for tens of nanoseconds, and calls take tens
+// of microseconds.
 type recorder struct {
 	mu        sync.Mutex
-	latencies *hdrhistogram.Histogram // of what was due in the window, in nanoseconds
+	latencies *hdrhistogram.Histogram // of requests due in the window, in nanoseconds
 	requests  int64                   // that ended in the window
 	events    int64                   // of those requests
 	failures  map[string]int64        // by code
@@ -87,11 +89,11 @@ func (r *recorder) record(latency time.Duration) {
 	}
 }
 
-// Failures that no server answers.
+// Failures that do not come from a server.
 const (
 	unsent      = "UNSENT"      // open loop: due in the window, and still not sent when the time to wait for answers was over
-	undelivered = "UNDELIVERED" // saved, and not seen by the subscriber in that time
-	unrecorded  = "UNRECORDED"  // a latency beyond what the histogram holds
+	undelivered = "UNDELIVERED" // saved, and not received by the subscriber in that time
+	unrecorded  = "UNRECORDED"  // a latency beyond the range of the histogram
 )
 
 func (r *recorder) fail(code string, n int64, example string) {

@@ -10,25 +10,27 @@ import (
 )
 
 const (
-	// lagInterval is the time between two looks at the outbox.
+	// lagInterval is the time between two reads of the outbox.
 	lagInterval = 200 * time.Millisecond
-	// drainTime is how long after a point the outbox is waited for. The target is a second.
+	// drainTime is how long after a point the run waits for the outbox. The target is a second.
 	drainTime = 3 * time.Second
 )
 
-// Outbox tells how the publisher kept up. The server notes what is published ten times a second: both are up to 100 ms more than what is.
+// Outbox reports how far the publisher lagged. The server records its checkpoint ten times a second, so both values
+// are up to 100 ms too high.
 type Outbox struct {
 	// WorstLag is the greatest age of the oldest unpublished event, in milliseconds.
 	WorstLag float64 `json:"worst_lag_ms"`
-	// Drained is the longest that the outbox took to be empty after the load of a point ended, in milliseconds, at most drainTime.
+	// Drained is the longest that the outbox took to be empty after the load of a point ended, in milliseconds, at
+	// most drainTime.
 	Drained float64 `json:"drained_ms"`
 }
 
-// outbox watches that of a boundary by the functions that a DBA has.
+// outbox watches the outbox of a boundary by the functions for a DBA.
 type outbox struct {
 	boundary string
 
-	mu      sync.Mutex // of the connection, which serves one question at a time
+	mu      sync.Mutex // of the connection, which serves one query at a time
 	conn    *pgx.Conn
 	worst   time.Duration
 	drained time.Duration
@@ -39,7 +41,7 @@ func watchOutbox(ctx context.Context, database, boundary string) (*outbox, error
 	return &outbox{boundary: boundary, conn: conn}, err
 }
 
-// lag is the age of the oldest event that is not published; 0 where all are.
+// lag is the age of the oldest event that is not published. It is 0 where all are.
 func (o *outbox) lag(ctx context.Context) (time.Duration, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -52,7 +54,7 @@ func (o *outbox) lag(ctx context.Context) (time.Duration, error) {
 	return time.Duration(seconds * float64(time.Second)), err
 }
 
-// watch looks again and again until ctx ends, which is no error.
+// watch reads the lag periodically until ctx ends, which is no error.
 func (o *outbox) watch(ctx context.Context) error {
 	ticker := time.NewTicker(lagInterval)
 	defer ticker.Stop()
@@ -61,7 +63,7 @@ func (o *outbox) watch(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-ticker.C:
-			// The question is not cut off by the end: that would end the connection, too.
+			// The end does not cancel the query: that would end the connection, too.
 			lag, err := o.lag(context.WithoutCancel(ctx))
 			if err != nil {
 				return err
@@ -71,7 +73,7 @@ func (o *outbox) watch(ctx context.Context) error {
 	}
 }
 
-// drain waits until the outbox is empty, at most drainTime, and notes how long that took.
+// drain waits until the outbox is empty, at most drainTime, and records how long that took.
 func (o *outbox) drain(ctx context.Context) error {
 	begin := time.Now()
 	for time.Since(begin) < drainTime && ctx.Err() == nil {

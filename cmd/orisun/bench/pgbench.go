@@ -17,24 +17,26 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// pgbench is the name of the rows that PostgreSQL's own load generator makes.
+// pgbench is the name of the rows of PostgreSQL's own load generator.
 const pgbench = "pgbench"
 
-// yardstick is single-row INSERTs by pgbench, on the same PostgreSQL, into a table like that of events: what PostgreSQL does here without us.
+// yardstick is single-row INSERTs by pgbench, on the same PostgreSQL, into a table like that of events: the speed of
+// PostgreSQL here without us.
 type yardstick struct {
 	server  *server
 	program string
 	script  string
 }
 
-// newYardstick makes the table: the columns of an event, the three indexes (position, id, context) and as many rows as were seeded.
+// newYardstick creates the table: the columns of an event, the three indexes (position, id, context) and as many rows
+// as were seeded.
 func newYardstick(ctx context.Context, s *server, dir string, config Config) (_ *yardstick, err error) {
 	conn, err := pgx.Connect(ctx, s.database())
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, conn.Close(context.WithoutCancel(ctx))) }()
-	// What differs between two events of ours differs here: the id, the context and the payload.
+	// The columns that differ between two events of ours differ here: the id, the context and the payload.
 	values := fmt.Sprintf(`(1, gen_random_uuid()::text, '%s', ('%s' || (random() * %d)::int || '%s' || left(repeat(gen_random_uuid()::text, %d), %d) || '%s')::jsonb)`,
 		eventType, dataBegin, config.Contexts, dataMiddle, config.Payload/36+1, max(config.Payload-len(dataBegin+dataMiddle+dataEnd)-6, 1), dataEnd)
 	insert := `INSERT INTO orisun_bench.event (transaction_id, event_id, event_type, data) `
@@ -60,8 +62,8 @@ func newYardstick(ctx context.Context, s *server, dir string, config Config) (_ 
 	return y, os.WriteFile(y.script, []byte(insert+"VALUES "+values+";\n"), 0o600)
 }
 
-// findPgbench takes the one beside the server's other programs, else the one in PATH. Where those are, PostgreSQL says
-// in its data directory: the line begins with its own program, and each argument has quotes around it.
+// findPgbench takes the pgbench beside the server's other programs, else the one in PATH. PostgreSQL records its
+// program in its data directory: the line begins with the program, and each argument has quotes around it.
 func findPgbench(s *server) (string, error) {
 	line, err := os.ReadFile(filepath.Join(s.command.Dir, "pg", "cluster", "postmaster.opts"))
 	if err != nil {
@@ -70,7 +72,7 @@ func findPgbench(s *server) (string, error) {
 	postgres, _, _ := strings.Cut(string(line), ` "`)
 	dir := filepath.Dir(postgres)
 	beside := filepath.Join(dir, pgbench)
-	if _, err := os.Stat(beside); err == nil { //nolint:gosec // PostgreSQL wrote it, which this process started
+	if _, err := os.Stat(beside); err == nil { //nolint:gosec // PostgreSQL, a child of this process, wrote it
 		return beside, nil
 	}
 	program, err := exec.LookPath(pgbench)
@@ -104,7 +106,8 @@ func (y *yardstick) measure(ctx context.Context, clients, threads, repeat int, d
 }
 
 var (
-	// The rate without the time to connect: "tps = 2090.1 (without initial connection time)", up to 13 "(excluding connections establishing)".
+	// The rate without the time to connect: "tps = 2090.1 (without initial connection time)", up to 13 "(excluding
+	// connections establishing)".
 	pgbenchRate  = regexp.MustCompile(`(?m)^tps = ([0-9.]+) \((?:without|excluding)`)
 	pgbenchCount = regexp.MustCompile(`(?m)^number of transactions actually processed: ([0-9]+)`)
 )

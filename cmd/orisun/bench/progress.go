@@ -13,8 +13,8 @@ const (
 	lineInterval = 5 * time.Second        // between lines elsewhere
 )
 
-// progress tells people what goes on. At a terminal it writes one line over and over, elsewhere a line now and then. Where nobody can
-// read it any more it falls silent: that is no reason to end a measurement.
+// progress shows the progress to people. At a terminal it overwrites one line, elsewhere it writes a line now and
+// then. When its output fails it stops writing: that is no reason to end a measurement.
 type progress struct {
 	mu   sync.Mutex
 	out  io.Writer
@@ -66,7 +66,7 @@ func (p *progress) watch(label string, m *measurement, whole time.Duration) func
 	})
 }
 
-// show writes what text says again and again, and for a last time when the returned function is called.
+// show writes the result of text periodically, and for a last time when the returned function is called.
 func (p *progress) show(text func() string) func() {
 	interval := lineInterval
 	if p.live {
@@ -97,7 +97,7 @@ func (p *progress) show(text func() string) func() {
 	}
 }
 
-// line writes over the line before, at a terminal.
+// line overwrites the last line, at a terminal.
 func (p *progress) line(text, end string) {
 	const overwrite = "\r\x1b[K"
 	if p.live {

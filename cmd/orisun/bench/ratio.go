@@ -5,18 +5,18 @@ import (
 	"slices"
 )
 
-// Ratio is one of the numbers that say how good the server is here, with the target that it is measured by. Ratios within a run mean
-// something on every machine; rates of one machine say little of another.
+// Ratio is one of the numbers that measure the server here, with its target. Ratios within a run are comparable
+// between machines. Rates of one machine are not.
 type Ratio struct {
 	What     string
 	Unit     string // "×" for a ratio, or that of the value
 	Value    float64
-	Target   float64 // 0: none, the value is told
+	Target   float64 // 0: no target, the value is only reported
 	AtMost   bool    // the value is to stay below the target, else to reach it
-	Measured bool    // false: the run did not hold what it needs
+	Measured bool    // false: the run lacks the results that it needs
 }
 
-// Met tells whether the target is reached.
+// Met reports whether the target is reached.
 func (r Ratio) Met() bool {
 	if r.AtMost {
 		return r.Measured && r.Value <= r.Target
@@ -118,7 +118,7 @@ func (q quantity) over(divisor quantity) quantity {
 // medians are the results of all repetitions.
 type medians []Result
 
-// of is the median over the repetitions of one point, that of the middle two where their number is even.
+// of is the median over the repetitions of one point. For an even number it is that of the middle two.
 func (m medians) of(workload, auth string, clients int, metric func(Result) float64) quantity {
 	var values []float64
 	for _, r := range m {

@@ -15,16 +15,16 @@ import (
 	"text/tabwriter"
 )
 
-// Report is what a run tells.
+// Report is the result of a run.
 type Report struct {
 	Environment Environment `json:"environment"`
 	Settings    Settings    `json:"settings"`
 	Results     []Result    `json:"results"`
-	// Outbox is nil where nobody watched it.
+	// Outbox is nil where the outbox was not watched.
 	Outbox *Outbox `json:"outbox,omitempty"`
 }
 
-// Settings are what the numbers rest on, of the Config.
+// Settings are the settings of the Config that the numbers depend on.
 type Settings struct {
 	Boundary    string  `json:"boundary"`
 	Connections int     `json:"connections"`
@@ -65,7 +65,7 @@ type Result struct {
 	P95 float64 `json:"p95_ms"`
 	P99 float64 `json:"p99_ms"`
 	Max float64 `json:"max_ms"`
-	// Starved is the longest that a client of the workload hot went without winning, in the warm-up too.
+	// Starved is the longest that a client of the workload hot went without success, in the warm-up too.
 	Starved float64 `json:"starved_ms"`
 	// Failures counts failed requests by code, those of the warm-up too.
 	Failures map[string]int64 `json:"failures,omitempty"`
@@ -73,7 +73,7 @@ type Result struct {
 	examples map[string]string // a message of each code
 }
 
-// Err is nil when no request failed; otherwise it counts them by code, each with an example.
+// Err is nil when no request failed. Otherwise it counts failures by code, each with an example.
 func (r Report) Err() error {
 	counts, examples := map[string]int64{}, map[string]string{}
 	var all int64
@@ -142,7 +142,7 @@ func dash(text string) string {
 	return text
 }
 
-// shortTime writes milliseconds with three digits; 0 is none.
+// shortTime writes milliseconds with three digits. 0 means none.
 func shortTime(ms float64) string {
 	switch {
 	case ms == 0:
@@ -201,7 +201,7 @@ func WriteCSVFile(path string, results []Result) error {
 	return os.WriteFile(path, text.Bytes(), 0o644) //nolint:gosec // for everybody to read
 }
 
-// ReadCSV reads what WriteCSV wrote, as far as a chart needs it: without the failures.
+// ReadCSV reads the output of WriteCSV, as far as a chart needs it: without the failures.
 func ReadCSV(in io.Reader) ([]Result, error) {
 	rows, err := csv.NewReader(in).ReadAll()
 	if err != nil {
@@ -227,7 +227,7 @@ func ReadCSV(in io.Reader) ([]Result, error) {
 	return results, nil
 }
 
-// scanner reads the fields of a line in turn and keeps the first error.
+// scanner reads the fields of a line in order and stores the first error.
 type scanner struct {
 	row  []string
 	next int

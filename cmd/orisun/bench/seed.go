@@ -24,11 +24,11 @@ type ownedContext struct {
 	value string
 	// last is the position of the context's last event; nil before the first one.
 	last *orisunpb.Position
-	// unsure says that a save ended in an unknown way, so that last has to be read again.
+	// unsure says that a save had an unknown outcome, so that last has to be read again.
 	unsure bool
 }
 
-// prepare creates the index, seeds, and learns what it has to know of the boundary.
+// prepare creates the index, seeds, and reads what the session needs from the boundary.
 func (s *session) prepare(ctx context.Context) error {
 	var err error
 	if s.environment, err = s.describe(ctx); err != nil {
@@ -60,7 +60,7 @@ func (s *session) prepare(ctx context.Context) error {
 	return nil
 }
 
-// seed saves events in turn over the contexts, so that a context's events lie apart, as they do in life.
+// seed spreads the saved events over the contexts, so that a context's events are far apart, as in production.
 func (s *session) seed(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -93,7 +93,7 @@ func (s *session) seed(ctx context.Context) error {
 	return context.Cause(ctx)
 }
 
-// learn pages through what was seeded: it notes where pages begin and the last position of each context.
+// learn pages through the seeded events. It records where pages begin and the last position of each context.
 func (s *session) learn(ctx context.Context, before *orisunpb.Position) error {
 	at := make(map[string]*ownedContext, len(s.contexts))
 	for i := range s.contexts {
@@ -132,7 +132,7 @@ func (s *session) learn(ctx context.Context, before *orisunpb.Position) error {
 	return nil
 }
 
-// following is where the page after a position begins, in the way that clients write it: it need not name an event.
+// following is where the page after a position begins, in the form that clients write. It need not name an event.
 func following(last *orisunpb.Position) *orisunpb.Position {
 	if last == nil {
 		return nil

@@ -23,12 +23,12 @@ import (
 )
 
 const (
-	// startTime is what a start may take, initdb on a slow disk included; stopTime what an end may, which drains.
+	// startTime is what a start may take, initdb on a slow disk included. stopTime is what a drain and stop may take.
 	startTime = 90 * time.Second
 	stopTime  = 60 * time.Second
 )
 
-// server is the real program with a PostgreSQL of its own, whose data are gone after Compare.
+// server is the real program with a PostgreSQL of its own. Its data are removed after Compare.
 type server struct {
 	command *exec.Cmd
 	logFile string
@@ -42,8 +42,8 @@ type server struct {
 	pgDatabase         string
 }
 
-// launch starts program in dir, with its data and a boundary there, and returns when it answers. environ is handed down: settings that it names are in
-// force, but for ports, credentials and places of data.
+// launch starts program in dir, with its data and a boundary there, and returns when it answers. Settings in environ
+// apply, except ports, credentials and places of data.
 func launch(ctx context.Context, program, dir, boundary string, environ []string) (_ *server, err error) {
 	ports, err := freePorts(ctx, 2)
 	if err != nil {
@@ -60,7 +60,7 @@ func launch(ctx context.Context, program, dir, boundary string, environ []string
 	}
 	defer func() { err = errors.Join(err, log.Close()) }()
 
-	s.command = exec.CommandContext(context.WithoutCancel(ctx), program) // it ends by stop, and drains
+	s.command = exec.CommandContext(context.WithoutCancel(ctx), program) // stop ends it, and it drains
 	apart(s.command)
 	s.command.Dir = dir
 	s.command.Stdout, s.command.Stderr = log, log
@@ -131,7 +131,7 @@ func (s *server) ready(ctx context.Context) (err error) {
 	}
 }
 
-// stop asks the process to end, and waits for that.
+// stop requests the process to end, and waits for its end.
 func (s *server) stop() error {
 	if err := s.command.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return fmt.Errorf("stop the server: %w", err)
@@ -157,7 +157,8 @@ func (s *server) logged() string {
 	return string(bytes.TrimSpace(content[max(0, len(content)-tail):]))
 }
 
-// peakMemory is the most memory that a process had resident so far, in bytes; 0 where the system does not tell (not Linux).
+// peakMemory is the most memory that a process had resident so far, in bytes. It is 0 where the system does not
+// report it (not Linux).
 func peakMemory(pid int) int64 {
 	content, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
@@ -172,7 +173,7 @@ func peakMemory(pid int) int64 {
 	return 0
 }
 
-// freePorts finds ports that nobody listens on now.
+// freePorts finds ports that are free now.
 func freePorts(ctx context.Context, n int) (ports []int, err error) {
 	var listeners []net.Listener
 	defer func() {

@@ -7,5 +7,5 @@ import (
 	"syscall"
 )
 
-// apart keeps a Ctrl-C at our terminal from the command: we tell it to end ourselves, once.
+// apart protects the command from a Ctrl-C at our terminal. We signal it to end ourselves, once.
 func apart(command *exec.Cmd) { command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} }

@@ -2,5 +2,5 @@ package bench
 
 import "os/exec"
 
-// apart does nothing: the server has no PostgreSQL of its own on Windows, so that none is started there.
+// apart does nothing: the server has no PostgreSQL of its own on Windows, so no server starts there.
 func apart(*exec.Cmd) {}

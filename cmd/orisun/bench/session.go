@@ -17,7 +17,7 @@ import (
 	orisunpb "github.com/oexza/orisun/proto"
 )
 
-// session is a run's connections and what it knows of the boundary.
+// session is a run's connections and what it has read from the boundary.
 type session struct {
 	config      Config
 	credentials *credentials
@@ -25,13 +25,13 @@ type session struct {
 	progress    *progress
 	environment Environment
 
-	// rest is called after each point, before the next one; nil where there is nothing to do.
+	// rest is called after each point, before the next one. It is nil where there is nothing to do.
 	rest func(context.Context) error
 
-	run      string // begins the names of this run's contexts
-	noise    string // what payloads are cut from
+	run      string // the prefix of this run's context names
+	noise    string // the source of payloads
 	contexts []ownedContext
-	// pages are where the pages of the seeded part begin; nil is the beginning of the boundary.
+	// pages are where the pages of the seeded part begin. nil is the beginning of the boundary.
 	pages []*orisunpb.Position
 }
 
@@ -44,7 +44,7 @@ func open(ctx context.Context, config Config) (*session, error) {
 		run:         fmt.Sprintf("%08x", rand.Uint32()), //nolint:gosec // a name, no secret
 	}
 	for range config.Connections {
-		// Pages are larger than the 4 MiB that gRPC takes by default.
+		// Pages are larger than the 4 MiB that gRPC accepts by default.
 		connection, err := config.Dial(grpc.WithPerRPCCredentials(s.credentials),
 			grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(math.MaxInt32)))
 		if err != nil {
@@ -76,7 +76,7 @@ func (s *session) random(client int) *rand.Rand {
 	return rand.New(rand.NewPCG(s.config.Seed, uint64(client))) //nolint:gosec // choices are to be repeatable
 }
 
-// logIn shows the password, and takes the token of the answer in its place unless every call is to carry the password.
+// logIn sends the password, and uses the token of the answer in its place unless every call is to carry the password.
 func (s *session) logIn(ctx context.Context) error {
 	s.credentials.usePassword()
 	var header metadata.MD
@@ -96,7 +96,7 @@ func (s *session) logIn(ctx context.Context) error {
 
 const tokenHeader = "x-auth-token"
 
-// credentials are what each call carries: gRPC asks for them at every one.
+// credentials are what each call carries: gRPC reads them for every call.
 type credentials struct {
 	password map[string]string
 	current  atomic.Pointer[map[string]string]
@@ -119,10 +119,11 @@ func (c *credentials) GetRequestMetadata(context.Context, ...string) (map[string
 	return *c.current.Load(), nil
 }
 
-// RequireTransportSecurity is false: whether there is TLS is the choice of who runs the server.
+// RequireTransportSecurity is false: the operator of the server decides on TLS.
 func (c *credentials) RequireTransportSecurity() bool { return false }
 
-// createIndexes makes criteria on the contexts' key and on the keys of the workloads fast, where the server can.
+// createIndexes creates indexes for criteria on the contexts' key and on the keys of the workloads, where the server
+// supports it.
 func (s *session) createIndexes(ctx context.Context) error {
 	if err := s.createIndex(ctx, "orisun_bench", contextKey); err != nil {
 		return err

@@ -11,7 +11,7 @@ import (
 	orisunpb "github.com/oexza/orisun/proto"
 )
 
-// workload is a kind of load. Its first row in the results bears its name, the others the name and their suffix.
+// workload is a kind of load. Its first row in the results has its name, the others the name and their suffix.
 type workload struct {
 	name  string
 	about string
@@ -25,7 +25,8 @@ type workload struct {
 // pageReaders are the readers of append-beside-readers.
 const pageReaders = 4
 
-// workloads are measured in this order: what reads the seeded events comes before what multiplies them, which PostgreSQL vacuums for a while after.
+// workloads are measured in this order. Workloads that read the seeded events come before those that add many events,
+// after which PostgreSQL vacuums for a while.
 var workloads = []workload{
 	{name: "append-1", about: "saves of 1 event, each under a context", rows: []string{""}, start: appends(1, true)},
 	{
@@ -145,7 +146,8 @@ func startPage(_ context.Context, s *session, _ *measurement, clients int) (*loa
 	return &load{clients: each(clients, func(i int) client { return s.pageReader(i, i, clients, 0) })}, nil
 }
 
-// pageReader is the client with a number. Readers begin apart and go from page to page, from the last seeded one to the first.
+// pageReader is the client with a number. Readers begin at different pages and read page by page, from the last
+// seeded one to the first.
 func (s *session) pageReader(client, reader, readers, row int) client {
 	store, at := s.store(client), reader*len(s.pages)/readers
 	return func(ctx context.Context, _ time.Time) outcome {
@@ -179,7 +181,7 @@ type appender struct {
 	events  []*orisunpb.EventToSave
 }
 
-// appender is that of the client with a number, of so many clients: none of them shares a context with it.
+// appender is that of the client with a number, of so many clients. Clients do not share contexts.
 func (s *session) appender(client, clients, events int) *appender {
 	a := &appender{
 		store: s.store(client), boundary: s.config.Boundary, author: s.author(client), events: newEvents(events), conditionally: true,
@@ -198,7 +200,7 @@ func (a *appender) decide() {
 	}
 }
 
-// save saves what was decided.
+// save saves the events that decide wrote.
 func (a *appender) save(ctx context.Context) outcome {
 	owned := a.context
 	if owned.unsure {
