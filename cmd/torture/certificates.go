@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// authority signs the certificates by which nodes know each other.
+// authority signs the certificates by which nodes authenticate each other.
 type authority struct {
 	certificate *x509.Certificate
 	key         *ecdsa.PrivateKey
@@ -39,8 +39,7 @@ func newAuthority(name string) (*authority, error) {
 	return a, err
 }
 
-// certify puts a certificate of a node on this machine, and its key, into a folder, in the place of those that are
-// there.
+// certify writes a certificate of a node on this machine, and its key, into a folder. It replaces existing ones.
 func (a *authority) certify(dir string) error {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// watchCheckpoint looks at the publisher's checkpoint until ctx ends, and tells where it went back. A crash of PostgreSQL may take it back, as
-// it does not wait for the disk.
+// watchCheckpoint polls the publisher's checkpoint until ctx ends, and reports where it went back. A crash of
+// PostgreSQL may set it back, as its commit does not wait for the disk.
 func watchCheckpoint(ctx context.Context, c *cluster) (looks int, anomalies []string) {
 	var life time.Time // when PostgreSQL was started
 	last := int64(-1)

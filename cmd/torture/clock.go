@@ -9,14 +9,14 @@ import (
 	"time"
 )
 
-// clock is the one that PostgreSQL goes by, as far from the machine's as we say (preload/clock.c).
+// clock is PostgreSQL's clock, with a configurable offset from the machine's (preload/clock.c).
 type clock struct {
 	library string // which PostgreSQL loads first
 	path    string // of the file that holds the offset
 }
 
-// newClock returns a clock that goes right. It is nil where the system cannot give PostgreSQL another one than the machine's (all but Linux): there the fault
-// is left out.
+// newClock returns a clock without an offset. It is nil where the system cannot give PostgreSQL a clock other than
+// the machine's (all but Linux). There the fault is omitted.
 func newClock(ctx context.Context, dir string) (*clock, error) {
 	c := &clock{library: dir + "/clock.so", path: dir + "/clock"}
 	err := buildPreload(ctx, c.library)
@@ -29,7 +29,7 @@ func newClock(ctx context.Context, dir string) (*clock, error) {
 	return c, c.set(0)
 }
 
-// set makes the clock jump. PostgreSQL has the file's memory mapped, so it is written in place, all at once.
+// set makes the clock jump. PostgreSQL has the file's memory mapped, so it is written in place, with one write.
 func (c *clock) set(offset time.Duration) (err error) {
 	file, err := os.OpenFile(c.path, os.O_WRONLY|os.O_CREATE, 0o644) //nolint:gosec // PostgreSQL's account reads it
 	if err != nil {
@@ -39,7 +39,7 @@ func (c *clock) set(offset time.Duration) (err error) {
 	return errors.Join(err, file.Close())
 }
 
-// environment is what PostgreSQL needs to go by the clock.
+// environment is what PostgreSQL needs to use the clock.
 func (c *clock) environment() []string {
 	if c == nil {
 		return nil
@@ -47,14 +47,15 @@ func (c *clock) environment() []string {
 	return []string{"LD_PRELOAD=" + c.library, "TORTURE_CLOCK=" + c.path}
 }
 
-// jumps are how far the clock jumps, and back again: hours into the past and minutes into the future are what daylight saving, a virtual machine
-// that was resumed, or somebody with `date` make of it.
+// jumps are how far the clock jumps, and back again: hours into the past and minutes into the future. Daylight
+// saving, a virtual machine that was resumed, or an operator with `date` cause such jumps.
 var jumps = [nodes]time.Duration{-3 * time.Hour, 7 * time.Minute, -40 * time.Second}
 
-// jumpSeen is how far PostgreSQL's answer may be from what it was set to: less than the shortest jump, and more than an answer takes.
+// jumpSeen is how far PostgreSQL's answer may be from the set time: less than the shortest jump, and more than an
+// answer takes.
 const jumpSeen = 30 * time.Second
 
-// jumpClock sets PostgreSQL's clock and makes sure that it goes by it.
+// jumpClock sets PostgreSQL's clock and makes sure that PostgreSQL uses it.
 func jumpClock(ctx context.Context, f *faults, which int) (func(context.Context) error, error) {
 	if f.c.clock == nil {
 		return nil, nil

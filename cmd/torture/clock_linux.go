@@ -13,7 +13,7 @@ import (
 //go:embed preload/clock.c
 var preload string
 
-// buildPreload compiles what PostgreSQL loads first.
+// buildPreload compiles the library that PostgreSQL loads first.
 func buildPreload(ctx context.Context, path string) error {
 	cc := cmp.Or(os.Getenv("CC"), "cc")                                                            //nolint:forbidigo // as every build does
 	compile := exec.CommandContext(ctx, cc, "-O2", "-shared", "-fPIC", "-x", "c", "-o", path, "-") //nolint:gosec // the user's own compiler

@@ -7,5 +7,5 @@ import (
 	"errors"
 )
 
-// buildPreload fails: other systems do not let every program be loaded with another library first.
+// buildPreload fails: on other systems not every program can be loaded with another library first.
 func buildPreload(context.Context, string) error { return errors.ErrUnsupported }

@@ -24,7 +24,8 @@ const (
 	password = "postgres"
 )
 
-// cluster is three nodes with one PostgreSQL. Each node reaches PostgreSQL through a proxy of its own, and each other node too.
+// cluster is three nodes with one PostgreSQL. Each node reaches PostgreSQL and each other node through proxies of its
+// own.
 type cluster struct {
 	dir      string
 	nodes    []*node
@@ -39,18 +40,18 @@ type cluster struct {
 	ours, theirs *authority // of the nodes' certificates, and one that no node trusts
 	foreign      *foreign
 
-	// admin is a pool that goes to PostgreSQL directly.
+	// admin is a pool that connects to PostgreSQL directly.
 	admin *pgxpool.Pool
 }
 
-// clusterConfig says what to start in dir.
+// clusterConfig describes the cluster to start in dir.
 type clusterConfig struct {
 	dir    string
 	binary string
 	env    []string
 	// pgBinDir is the folder of PostgreSQL's programs; empty is the newest found.
 	pgBinDir string
-	// prepareStore makes the store directory of a node, before its first start. nil: the node does.
+	// prepareStore creates the store directory of a node, before its first start. If it is nil, the node creates it.
 	prepareStore func(dir string) error
 }
 
@@ -129,7 +130,8 @@ func startCluster(ctx context.Context, config clusterConfig) (_ *cluster, err er
 	return c, c.makeForeign(ctx, config.binary, routePorts)
 }
 
-// environment is that of a node. It advertises a port on which nobody listens, so that the others reach it by their proxies alone.
+// environment is that of a node. It advertises a port without a listener, so that the other nodes reach it by their
+// proxies alone.
 func (c *cluster) environment(name, database string, pgPort, routePort, closedPort int, routes []string) []string {
 	n := strconv.Itoa
 	return []string{
@@ -176,7 +178,7 @@ func (c *cluster) startPostgres(ctx context.Context, binDir string) (err error) 
 	return c.promote(ctx)
 }
 
-// promote makes the role a superuser, as who runs PostgreSQL for several nodes may have it.
+// promote makes the role a superuser, as operators that run PostgreSQL for several nodes may do.
 func (c *cluster) promote(ctx context.Context) error {
 	conn, err := pgx.Connect(ctx, fmt.Sprintf("host=%s port=%d user=%s dbname=%s sslmode=disable", c.pg.Host(), c.pgPort, c.pg.Superuser(), database))
 	if err != nil {
@@ -186,7 +188,7 @@ func (c *cluster) promote(ctx context.Context) error {
 	return errors.Join(err, conn.Close(ctx))
 }
 
-// crashPostgres ends PostgreSQL as a crash does.
+// crashPostgres ends PostgreSQL in the same way as a crash.
 func (c *cluster) crashPostgres(ctx context.Context) error {
 	if err := syscall.Kill(c.pg.PID(), syscall.SIGQUIT); err != nil {
 		return err
@@ -219,7 +221,7 @@ func (c *cluster) proxiesOf(i int) (proxies []*proxy) {
 	return proxies
 }
 
-// close ends everything, hard.
+// close ends everything immediately.
 func (c *cluster) close() (err error) {
 	for _, n := range c.nodes {
 		err = errors.Join(err, n.kill())

@@ -10,7 +10,7 @@ import (
 	orisunpb "github.com/oexza/orisun/proto"
 )
 
-// An event has one key, as its field a, or two, as its fields a and b: what a transfer between accounts would be.
+// An event has one key, as its field a, or two, as its fields a and b, like a transfer between accounts.
 type eventData struct {
 	A string `json:"a"`
 	B string `json:"b,omitempty"`
@@ -44,7 +44,7 @@ func criteriaOf(group int, context keys) (criteria []*orisunpb.Criterion) {
 	return criteria
 }
 
-// matches is what the criteria mean, said anew.
+// matches reports whether an event matches the criteria. It is independent of the server's code.
 func matches(event *orisunpb.Event, group int, context keys) bool {
 	var data eventData
 	if err := json.Unmarshal([]byte(event.GetData()), &data); err != nil {

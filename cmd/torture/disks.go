@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// disks are small file systems in memory, one for each node's store, so that one can be full without the machine's being so. Only root can
-// make them: nil is none.
+// disks are small file systems in memory, one for each node's store. So one can be full while the machine's disk is
+// not. Only root can create them: nil is none.
 type disks struct{ mounted []string }
 
 const diskSize = "96m"

@@ -12,18 +12,19 @@ import (
 	"time"
 )
 
-// fault is something that goes wrong for a while. Its victim is a node, or nobody in particular.
+// fault is a temporary failure. It affects one node, or the whole cluster.
 type fault struct {
 	name string
 	// shortest and longest bound how long it lasts.
 	shortest, longest time.Duration
-	// onNode says that a node has one such fault at a time; the others concern PostgreSQL, which has one at a time.
+	// onNode says that a node has one such fault at a time. The other faults concern PostgreSQL, which has one at a
+	// time.
 	onNode bool
-	// begin makes it go wrong and returns what heals it; nil where it cannot be made here.
+	// begin starts the fault and returns what heals it. It returns nil where the fault is not possible here.
 	begin func(context.Context, *faults, int) (heal func(context.Context) error, err error)
 }
 
-// catalogue is every fault there is.
+// catalogue is the list of all faults.
 var catalogue = []fault{
 	{"kill -9 a node", 500 * time.Millisecond, 4 * time.Second, true, killNode},
 	{"kill -9 all nodes", 500 * time.Millisecond, 2 * time.Second, false, killAll},
@@ -45,7 +46,7 @@ var catalogue = []fault{
 	{"insert by hand and commit late", 200 * time.Millisecond, 2 * time.Second, false, insertLate},
 }
 
-// faults injects them into a cluster. Its error is what went wrong with that, not what the cluster made of it.
+// faults injects them into a cluster. Its error is a failed injection, not the cluster's reaction to a fault.
 type faults struct {
 	c       *cluster
 	rng     *rand.Rand
@@ -59,7 +60,8 @@ type faults struct {
 	err      error
 }
 
-// inject begins faults of a kind, one after another and some at the same time, until ctx ends; then it heals what is left and returns when all is.
+// inject begins faults of a kind, one after another and some at the same time, until ctx ends. Then it heals the
+// remaining faults and returns when all are healed.
 func (f *faults) inject(ctx context.Context, kinds []fault) error {
 	for ctx.Err() == nil {
 		rest(ctx, time.Duration(200+f.rng.IntN(2500))*time.Millisecond)
@@ -85,11 +87,11 @@ func (f *faults) one(ctx context.Context, kind fault, victim int, lasting time.D
 	if ctx.Err() != nil {
 		return
 	}
-	// What has begun is healed, whatever ends.
+	// A fault that has begun is healed, even after ctx ends.
 	whole := context.WithoutCancel(ctx)
 	heal, err := kind.begin(whole, f, victim)
 	if heal == nil && err == nil {
-		return // leftOut told
+		return // leftOut reported it
 	}
 	if err == nil {
 		rest(whole, lasting)
@@ -101,7 +103,7 @@ func (f *faults) one(ctx context.Context, kind fault, victim int, lasting time.D
 	f.err = errors.Join(f.err, err)
 }
 
-// leftOut tells which faults cannot be made here, and why.
+// leftOut lists the faults that are not possible here, with the reasons.
 func leftOut() (told []string) {
 	if runtime.GOOS != "linux" {
 		told = append(told, "PostgreSQL's clock does not jump: only Linux lets every program be loaded with another library first")
@@ -121,7 +123,7 @@ func killNode(_ context.Context, f *faults, victim int) (func(context.Context) e
 
 func drainNode(ctx context.Context, f *faults, victim int) (func(context.Context) error, error) {
 	n := f.c.nodes[victim]
-	// One that has not begun to serve is not asked to end well.
+	// A node that does not serve yet is not drained.
 	if err := n.awaitServing(ctx); err != nil {
 		return nil, err
 	}
@@ -160,8 +162,8 @@ func deleteStore(_ context.Context, f *faults, victim int) (func(context.Context
 	return func(context.Context) error { return n.start() }, err
 }
 
-// fillDisk leaves no byte on the small disk of a node's store. JetStream gives up for good then, so the node is started again afterwards. One that
-// is starting would say that there is no room, and end.
+// fillDisk leaves no byte on the small disk of a node's store. JetStream then switches itself off permanently, so the
+// node is restarted afterwards. A node that is starting would end with the error that there is no room.
 func fillDisk(ctx context.Context, f *faults, victim int) (func(context.Context) error, error) {
 	if !f.fillers {
 		return nil, nil
@@ -228,7 +230,8 @@ func disturb(how func(*proxy), proxies ...*proxy) (func(context.Context) error, 
 	}, nil
 }
 
-// leaveTransactionOpen has an old transaction in the same database: what waits for the oldest one's end would wait for this one.
+// leaveTransactionOpen leaves an old transaction open in the same database. Code that waits for the end of the oldest
+// transaction would wait for this one.
 func leaveTransactionOpen(ctx context.Context, f *faults, _ int) (func(context.Context) error, error) {
 	tx, err := f.c.admin.Begin(ctx)
 	if err != nil {
@@ -238,7 +241,7 @@ func leaveTransactionOpen(ctx context.Context, f *faults, _ int) (func(context.C
 	return tx.Rollback, err
 }
 
-// insertLate inserts an event as people with psql do, and lets every save of the boundary wait for its commit.
+// insertLate inserts an event as people do with psql. Every save of the boundary waits for its commit.
 func insertLate(ctx context.Context, f *faults, _ int) (func(context.Context) error, error) {
 	tx, err := f.c.admin.Begin(ctx)
 	if err != nil {

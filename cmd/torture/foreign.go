@@ -67,9 +67,9 @@ func (f *foreign) close() (err error) {
 	return errors.Join(err, f.kill())
 }
 
-// joinForeign lets the node of another store join: at its start, when it finds a node of the cluster and has to end, or
-// after it, when it found none and serves its own store. Then it saves events in a boundary of the same name. Had they
-// reached a subscriber or the stream, the checks would tell.
+// joinForeign lets the node of another store join: at its start, when it finds a node of the cluster and has to end,
+// or after it, when it found none and serves its own store. Then it saves events in a boundary of the same name. The
+// checks would report events that reached a subscriber or the stream.
 func joinForeign(ctx context.Context, f *faults, which int) (func(context.Context) error, error) {
 	late := which > 0
 	stranger := f.c.foreign
@@ -94,8 +94,8 @@ func joinForeign(ctx context.Context, f *faults, which int) (func(context.Contex
 	}, nil
 }
 
-// disturb joins when the process serves, and saves until ctx ends. The process may end by itself, as it should where it
-// finds the cluster.
+// disturb joins when the process serves, and saves until ctx ends. The process may end by itself, as it should where
+// it finds the cluster.
 func (f *foreign) disturb(ctx context.Context) {
 	if f.awaitServing(ctx) != nil {
 		return
@@ -114,8 +114,8 @@ func (f *foreign) disturb(ctx context.Context) {
 	}
 }
 
-// mistrust gives a node a certificate of an authority that the others do not trust, and cuts its routes, so that none
-// can be made again.
+// mistrust gives a node a certificate of an authority that the other nodes do not trust, and cuts its routes, so that
+// it cannot connect them again.
 func mistrust(_ context.Context, f *faults, victim int) (func(context.Context) error, error) {
 	n := f.c.nodes[victim]
 	if err := f.c.theirs.certify(n.tlsDir()); err != nil {

@@ -13,8 +13,8 @@ import (
 	orisunpb "github.com/oexza/orisun/proto"
 )
 
-// Contexts are sets of keys of one group. Groups have nothing in common, so each group's history is checked alone, which keeps the search
-// short: a history is linearizable when those of its groups are.
+// Contexts are sets of keys of one group. Groups have nothing in common, so the history of each group is checked
+// alone. That makes the search short: a history is linearizable when those of its groups are.
 const (
 	groups       = 6
 	keysPerGroup = 3
@@ -23,7 +23,8 @@ const (
 // keys is a set of a group's keys, a bit each.
 type keys uint8
 
-// question is what a client asks of a group: for the latest event of a context, or to append events if there is none after expected.
+// question is a client's request to a group: to read the latest event of a context, or to append events if there is
+// none after expected.
 type question struct {
 	group    int
 	context  keys
@@ -32,7 +33,7 @@ type question struct {
 	events   []keys // the keys of each event to save
 }
 
-// answer is the global_id that was read; or that of the save's last event; or, on a conflict, of the event that stands in the way.
+// answer is the global_id that was read, or that of the save's last event, or that of the conflicting event.
 type answer struct {
 	position int64
 	conflict bool
@@ -51,7 +52,8 @@ func (s state) latest(context keys) (last int64) {
 	return last
 }
 
-// model is the whole promise: a read tells the latest event of its context, and a save appends if its context has none after the expected one.
+// model is the complete guarantee: a read returns the latest event of its context, and a save appends if its context
+// has none after the expected one.
 var model = porcupine.Model{
 	Init: func() any {
 		s := state{}
@@ -98,15 +100,15 @@ type operation struct {
 	id            string // of the save; its events are id.0, id.1 …
 	asked         question
 	answered      answer
-	known         bool // an answer came
+	known         bool // an answer arrived
 	called, ended time.Duration
 	attempts      int
 	seen          []string // the ids of a read of the whole context, where it was one
 	seenPositions []int64
 }
 
-// complete gives saves of unknown outcome the one that the final log tells: it is there, or it never will be, as nothing runs any more. It
-// returns what has an outcome.
+// complete finds the outcome of saves of unknown outcome in the final log. An event that is not there will never be,
+// as nothing runs any more. It returns the operations that have an outcome.
 func complete(operations []*operation, log []*orisunpb.Event) (completed []*operation, unknown int) {
 	at := map[string]int64{}
 	for i, event := range log {
@@ -128,10 +130,11 @@ func complete(operations []*operation, log []*orisunpb.Event) (completed []*oper
 
 func eventID(save string, i int) string { return fmt.Sprintf("%s.%d", save, i) }
 
-// searchLimit is how long porcupine may search in a group's history before it is called undecided.
+// searchLimit is how long porcupine may search in a group's history before the history counts as undecided.
 const searchLimit = 30 * time.Second
 
-// checkLinearizable searches an order of each group's operations. A picture of one that has none goes to dir.
+// checkLinearizable searches for a valid order of each group's operations. Where there is none, it writes a picture
+// to dir.
 func checkLinearizable(operations []*operation, dir string) (anomalies []string, undecided int, err error) {
 	for group := range groups {
 		var history []porcupine.Operation
@@ -165,8 +168,9 @@ func checkLinearizable(operations []*operation, dir string) (anomalies []string,
 	return anomalies, undecided, nil
 }
 
-// checkAnswers compares what clients were told with the log: each acknowledged event stands once where it was said to stand, each context that
-// was read is what the log has up to there, and positions follow time: what was acknowledged before a save was asked for lies before it.
+// checkAnswers compares the answers of clients with the log. Each acknowledged event is in the log once, at the
+// acknowledged position. Each context that was read is what the log has up to there. Positions follow time: an event
+// that was acknowledged before a save began is before that save.
 func checkAnswers(operations []*operation, log []*orisunpb.Event) (anomalies []string) {
 	say := func(format string, args ...any) {
 		anomalies = append(anomalies, "answers: "+fmt.Sprintf(format, args...))
@@ -200,7 +204,7 @@ func checkAnswers(operations []*operation, log []*orisunpb.Event) (anomalies []s
 	return append(anomalies, checkTime(operations)...)
 }
 
-// checkTime finds saves that got a smaller position than one that was acknowledged before they were asked for, whatever their groups.
+// checkTime finds saves with a smaller position than one that was acknowledged before they began, in any group.
 func checkTime(operations []*operation) (anomalies []string) {
 	var saves []*operation
 	for _, o := range operations {

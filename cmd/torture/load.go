@@ -16,20 +16,21 @@ import (
 )
 
 const (
-	// writers is how many clients read and save at a time; two a group are enough for conflicts, and few enough for a short search.
+	// writers is how many clients read and save concurrently. Two for each group are enough for conflicts, and few
+	// enough for a short search.
 	writers = 12
-	// callLimit is how long a client waits for an answer before it tries another node, attempts how often it does. Waiting clients disturb
-	// nobody, so it is short; but long enough for an answer on a busy machine.
+	// callLimit is how long a client waits for an answer before it tries another node, attempts how often it does.
+	// Waiting clients disturb no other client, so it is short. It is long enough for an answer on a busy machine.
 	callLimit = 1500 * time.Millisecond
 	attempts  = 8
 )
 
-// seeded is the source of all that a seed decides for one of the round's parts.
+// seeded is the source of all random decisions for one of the round's parts.
 func seeded(seed, part uint64) *rand.Rand {
 	return rand.New(rand.NewPCG(seed, part)) //nolint:gosec // what a seed repeats must not be secret
 }
 
-// load is what the clients do and were told.
+// load is the requests of the clients and the answers to them.
 type load struct {
 	c       *cluster
 	started time.Time
@@ -53,7 +54,7 @@ func (l *load) say(format string, args ...any) {
 	l.anomalies = append(l.anomalies, fmt.Sprintf(format, args...))
 }
 
-// said is what was wrong so far.
+// said returns the anomalies so far.
 func (l *load) said() []string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -74,7 +75,7 @@ func (l *load) write(ctx context.Context, client int, rng *rand.Rand) {
 			continue
 		}
 		if old := stale[q.group]; old != nil && rng.IntN(10) == 0 {
-			seen = old // a decision on what is long past must not be stored
+			seen = old // a decision on an old state must not be stored
 		}
 		stale[q.group] = seen
 		q.save, q.expected, q.events = true, seen.GetGlobalId(), choose(q.context, rng)
@@ -103,7 +104,8 @@ func pick(context keys, rng *rand.Rand) keys {
 	}
 }
 
-// read asks for the latest event of a context, in one of three ways. It is not tried again: a later one is another operation.
+// read reads the latest event of a context, in one of three ways. It does not retry: a later read is another
+// operation.
 func (l *load) read(client int, q question, rng *rand.Rand) (seen *orisunpb.Position, ok bool) {
 	n := l.c.nodes[rng.IntN(nodes)]
 	ctx, cancel := context.WithTimeout(context.Background(), callLimit)
@@ -146,7 +148,8 @@ func (l *load) read(client int, q question, rng *rand.Rand) (seen *orisunpb.Posi
 	return seen, true
 }
 
-// save sends a save until it knows the outcome, each time to another node and always with the same ids, or gives up.
+// save retries until it knows the outcome, each time on another node and always with the same ids, or stops after the
+// last attempt.
 func (l *load) save(client int, id string, q question, expected *orisunpb.Position, rng *rand.Rand) {
 	request := &orisunpb.SaveEventsRequest{
 		Boundary: boundary,
@@ -175,7 +178,7 @@ func (l *load) save(client int, id string, q question, expected *orisunpb.Positi
 	l.note(o)
 }
 
-// conflictOf is the position of the event that stands in a save's way.
+// conflictOf is the position of the conflicting event.
 func conflictOf(err error) (globalID int64, is bool) {
 	if status.Code(err) != codes.AlreadyExists {
 		return 0, false
@@ -190,7 +193,8 @@ func conflictOf(err error) (globalID int64, is bool) {
 	return 0, false
 }
 
-// mayFail tells errors that faults explain: a node or PostgreSQL is away or slow. Anything else says that something is wrong.
+// mayFail reports whether faults explain an error: a node or PostgreSQL is away or slow. Any other error is an
+// anomaly.
 func mayFail(err error) bool {
 	switch status.Code(err) {
 	case codes.Unavailable, codes.DeadlineExceeded, codes.Canceled, codes.ResourceExhausted:

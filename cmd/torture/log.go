@@ -20,7 +20,7 @@ import (
 // catchUpLimit is how long a healed cluster may take until its stream, or a subscriber, has all of the log.
 const catchUpLimit = 60 * time.Second
 
-// readLog reads the boundary's table, past all of the server's code.
+// readLog reads the boundary's table, without the server's code.
 func readLog(ctx context.Context, c *cluster) ([]*orisunpb.Event, error) {
 	rows, err := c.admin.Query(ctx, `SELECT event_id, event_type, data::text, metadata::text, transaction_id, global_id, date_created FROM public.`+boundary+`_orisun_es_event ORDER BY global_id`)
 	if err != nil {
@@ -35,7 +35,8 @@ func readLog(ctx context.Context, c *cluster) ([]*orisunpb.Event, error) {
 	})
 }
 
-// checkLog looks at the log alone: positions count from 0 without gaps, a save's events share its last position, no event stands twice.
+// checkLog checks the log alone: positions count from 0 without gaps, a save's events share its last position, and
+// each event is there once.
 func checkLog(log []*orisunpb.Event) (anomalies []string) {
 	seen := map[string]int64{}
 	for i, event := range log {
@@ -55,8 +56,8 @@ func checkLog(log []*orisunpb.Event) (anomalies []string) {
 	return anomalies
 }
 
-// datedBack counts the events that are dated before the one at the position before theirs. That is no anomaly: positions tell the order, and date_created is
-// what PostgreSQL's clock said.
+// datedBack counts the events that are dated before the one at the previous position. That is no anomaly: positions
+// define the order, and date_created is the time of PostgreSQL's clock.
 func datedBack(log []*orisunpb.Event) (n int) {
 	for i := 1; i < len(log); i++ {
 		if log[i].GetDateCreated().AsTime().Before(log[i-1].GetDateCreated().AsTime()) {
@@ -66,9 +67,10 @@ func datedBack(log []*orisunpb.Event) (n int) {
 	return n
 }
 
-// checkStream waits until the boundary's stream ends where the log does, and compares: from its first message on it is the log, message
-// for message. It may begin later than the log. Where JetStream itself lost messages in the midst of it, the publisher notices within seconds and lets it
-// begin behind them: that is waited for as well.
+// checkStream waits until the boundary's stream ends where the log does, and compares: from its first message on it
+// is the log, message for message. It may begin later than the log. Where JetStream itself lost messages inside the
+// stream, the publisher notices within seconds and lets the stream begin behind them. checkStream waits for that,
+// too.
 func checkStream(ctx context.Context, c *cluster, log []*orisunpb.Event) (anomalies []string) {
 	ctx, cancel := context.WithTimeout(ctx, catchUpLimit)
 	defer cancel()
@@ -95,12 +97,12 @@ func checkStream(ctx context.Context, c *cluster, log []*orisunpb.Event) (anomal
 	return []string{fmt.Sprintf("stream: after %s: %v", catchUpLimit, told)}
 }
 
-// wrongStreamError is what no waiting mends.
+// wrongStreamError is a difference that does not disappear by waiting.
 type wrongStreamError string
 
 func (w wrongStreamError) Error() string { return string(w) }
 
-// compareStream tells how a stream differs from the log.
+// compareStream reports how a stream differs from the log.
 func compareStream(messages []*nats.Msg, log []*orisunpb.Event) error {
 	next := int64(-1)
 	for i, message := range messages {
@@ -129,7 +131,7 @@ func compareStream(messages []*nats.Msg, log []*orisunpb.Event) error {
 	return nil
 }
 
-// readStream reads the boundary's stream as any NATS client does.
+// readStream reads the boundary's stream in the same way as any NATS client.
 func readStream(ctx context.Context, n *node) (messages []*nats.Msg, err error) {
 	conn, err := nats.Connect("nats://127.0.0.1:"+strconv.Itoa(n.natsPort), nats.UserInfo("admin", "changeit"), nats.RootCAs(n.tlsDir()+"/ca.crt"))
 	if err != nil {

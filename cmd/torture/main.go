@@ -1,19 +1,22 @@
-// Command torture runs real Orisun servers, three nodes with one PostgreSQL, disturbs them under load in every way it knows, and checks that
-// nobody was told anything wrong:
+// Command torture runs real Orisun servers, three nodes with one PostgreSQL. It injects all its faults under load,
+// and checks that every answer was right:
 //
-//   - the histories of reads and saves are linearizable (porcupine), with the model "append if no event of the context lies after the
-//     expected position";
-//   - each acknowledged event stands in the log, once, where it was said to stand; positions count without gaps, follow time and never move;
-//   - every subscriber got what the log has for it: all of it, once, in order, over however many streams and nodes;
-//   - the JetStream stream, once healed, is the log, message for message, so no two publishers ever wrote at a time;
-//   - the checkpoint never goes back, but by a crash of PostgreSQL;
-//   - every error that a client saw is one that the faults explain; every node serves again and ends well.
+//   - the histories of reads and saves are linearizable (porcupine), with the model "append if no event of the
+//     context lies after the expected position";
+//   - each acknowledged event is in the log, once, at the acknowledged position; positions count without gaps, follow
+//     time and never change;
+//   - every subscriber received the log's events for it: all of them, once, in order, over however many streams and
+//     nodes;
+//   - the JetStream stream, once healed, is the log, message for message, so two publishers never wrote at the same
+//     time;
+//   - the checkpoint never goes back, except after a crash of PostgreSQL;
+//   - the faults explain every error that a client saw; every node serves again and ends well.
 //
-// A seed decides which faults come when and what clients do. It does not decide how the machine schedules them, so a seed that found
-// something may need several runs to find it again.
+// A seed decides which faults occur when and what clients do. It does not decide how the machine schedules them, so a
+// seed that found an anomaly may need several runs to find it again.
 //
-// It is no part of the server. Failures: exit 1 with the anomalies, the seed and the folder with logs and histories; exit 2 for a command
-// line that means nothing.
+// It is no part of the server. Failures: exit 1 with the anomalies, the seed and the folder with logs and histories;
+// exit 2 for an invalid command line.
 package main
 
 import (
@@ -85,14 +88,14 @@ func command(args []string) int {
 	return 0
 }
 
-// torture runs the seeds, whatever they find. The error is what kept rounds from taking place.
+// torture runs the seeds, whatever they find. The error is what prevented rounds.
 func torture(ctx context.Context, o options) (results []*result, err error) {
 	dir, err := os.MkdirTemp(o.dir, "orisun-torture-")
 	if err != nil {
 		return nil, err
 	}
 	// PostgreSQL runs as another account than root.
-	if err := os.Chmod(dir, 0o755); err != nil { //nolint:gosec // what is in it is closed by its owners
+	if err := os.Chmod(dir, 0o755); err != nil { //nolint:gosec // its content has closed permissions of its own
 		return nil, err
 	}
 	config := roundConfig{dir: dir, pgBinDir: os.Getenv("ORISUN_PG_BIN_DIR"), lasts: o.lasts, kinds: choices(o.only)} //nolint:forbidigo // this command has no other configuration
@@ -137,7 +140,7 @@ func choices(words string) (kinds []fault) {
 	return kinds
 }
 
-// rounds hands out seeds and collects results.
+// rounds assigns seeds and collects results.
 type rounds struct {
 	o      options
 	config roundConfig

@@ -9,16 +9,16 @@ import (
 	"strings"
 )
 
-// A mutation takes one of the store's safeguards away, to show that the checks notice. It changes functions in a round's own database, or
-// the build of the server.
+// A mutation removes one of the store's safeguards, to show that the checks notice. It changes functions in a round's
+// own database, or the build of the server.
 type mutation struct {
 	about string
-	tags  string      // for the server's build
-	save  [][2]string // expressions, and what they become, in the template of save_requests
+	tags  string      // of the server's build
+	save  [][2]string // expressions, and their replacements, in the template of save_requests
 	after string      // a statement
 }
 
-// lockLate takes the lock and looks where the table ends now.
+// lockLate takes the lock and reads where the table ends now.
 const lockLate = `PERFORM orisun.lock_positions(orisun_boundary.number());
 	v_next := (SELECT coalesce(max(e.global_id) + 1, 0) FROM orisun_boundary.es_event e);
 	RETURN QUERY
@@ -45,8 +45,8 @@ var mutations = map[string]mutation{
 
 func mutationNames() string { return strings.Join(slices.Sorted(maps.Keys(mutations)), ", ") }
 
-// apply changes the database. What it replaces must be there, so that a mutation that no longer fits fails. It changes the
-// template, since servers that start clone that again.
+// apply changes the database. The expressions that it replaces must exist, so a mutation that no longer fits fails.
+// It changes the template, since servers that start clone that again.
 func (m mutation) apply(ctx context.Context, c *cluster) error {
 	if m.save == nil {
 		return nil

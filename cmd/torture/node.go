@@ -20,13 +20,13 @@ import (
 	orisunpb "github.com/oexza/orisun/proto"
 )
 
-// startLimit is how long a node may take to serve on a busy machine, endLimit to end when asked to.
+// startLimit is how long a node may take to serve on a busy machine, endLimit to end after a signal.
 const (
 	startLimit = 90 * time.Second
 	endLimit   = 60 * time.Second
 )
 
-// node is one server process, on ports that stay the same when it is started again.
+// node is one server process. Its ports do not change when it is restarted.
 type node struct {
 	name     string
 	binary   string
@@ -46,7 +46,7 @@ type node struct {
 
 func (n *node) storeDir() string { return n.dir + "/nats" }
 
-// dial makes the client connection, which outlives the process and finds the next one.
+// dial creates the client connection, which outlives the process and finds the next one.
 func (n *node) dial() error {
 	conn, err := grpc.NewClient("127.0.0.1:"+strconv.Itoa(n.grpcPort),
 		grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithPerRPCCredentials(basic{}),
@@ -62,7 +62,7 @@ func (n *node) dial() error {
 	return nil
 }
 
-// start starts the process; awaitServing waits for it.
+// start starts the process. awaitServing waits for it.
 func (n *node) start() error {
 	log, err := os.OpenFile(n.dir+"/log", os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
@@ -70,7 +70,7 @@ func (n *node) start() error {
 	}
 	cmd := exec.CommandContext(context.Background(), n.binary)
 	cmd.Env, cmd.Dir, cmd.Stderr, cmd.Stdout = n.env, n.dir, log, log
-	// What is killed with us must not live on: nobody would stop it.
+	// A process that is killed with us must not live on, as it would never be stopped.
 	cmd.SysProcAttr = diesWithUs()
 	if err := cmd.Start(); err != nil {
 		return errors.Join(err, log.Close())
@@ -124,7 +124,7 @@ func (n *node) end(signal syscall.Signal) error {
 	return errors.Join(err, n.log.Close())
 }
 
-// kill ends the process, whatever it is doing, if it has not ended already.
+// kill ends the process, whatever its state, if it has not ended already.
 func (n *node) kill() error {
 	if n.cmd == nil {
 		return nil

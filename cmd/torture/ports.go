@@ -10,7 +10,8 @@ import (
 	"sync/atomic"
 )
 
-// Ports are taken from below those that the system gives to outgoing connections, so that a node finds its own ones free when it comes back.
+// Ports are below those that the system gives to outgoing connections, so that a restarted node finds its own ports
+// free.
 const (
 	firstPort = 10_000
 	lastPort  = 32_000
@@ -18,7 +19,7 @@ const (
 
 var portsTaken atomic.Int64
 
-// freePorts returns ports on which nobody listens and that no other call returned. Processes begin at different places.
+// freePorts returns ports that are free and that no other call returned. Processes begin at different ports.
 func freePorts(ctx context.Context, count int) (ports []int, err error) {
 	start := int64(os.Getpid()) * 97
 	for range lastPort - firstPort {

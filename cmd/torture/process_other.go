@@ -4,5 +4,5 @@ package main
 
 import "syscall"
 
-// diesWithUs can do no more here than to keep the terminal's interrupt from the process.
+// diesWithUs can here only protect the process from the terminal's interrupt.
 func diesWithUs() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }

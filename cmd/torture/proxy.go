@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// proxy stands between two processes and disturbs what they say to each other. (Toxiproxy would do; as a Go module it has not been released
-// for years.)
+// proxy stands between two processes and disturbs their traffic. (Toxiproxy would do. As a Go module it has not been
+// released for years.)
 type proxy struct {
 	listener net.Listener
 	target   string
@@ -22,7 +22,7 @@ type proxy struct {
 	conns   map[net.Conn]struct{}
 }
 
-// newProxy forwards what connects to its address, a free one, to target.
+// newProxy forwards connections to its address, a free one, to target.
 func newProxy(ctx context.Context, target string) (*proxy, error) {
 	return newProxyAt(ctx, "127.0.0.1:0", target)
 }
@@ -58,18 +58,18 @@ func (p *proxy) sever() {
 	}
 }
 
-// freeze keeps connections open and holds back every byte until heal: nobody is told of anything.
+// freeze leaves connections open and holds back every byte until heal. Neither side is notified.
 func (p *proxy) freeze() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	select {
 	case <-p.flowing:
 		p.flowing = make(chan struct{})
-	default: // it is frozen already, and somebody waits for this very channel
+	default: // it is frozen already, and readers wait for this channel
 	}
 }
 
-// heal ends what sever and freeze began.
+// heal ends the effect of sever and freeze.
 func (p *proxy) heal() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -108,7 +108,7 @@ func (p *proxy) forward(from net.Conn) {
 	both.Wait()
 }
 
-// keep makes the pair known, or ends it.
+// keep registers the pair, or closes it.
 func (p *proxy) keep(from, to net.Conn) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -126,7 +126,7 @@ func (p *proxy) keep(from, to net.Conn) bool {
 	return true
 }
 
-// forget closes a connection; that it may be closed already is no error. The caller holds the lock.
+// forget closes a connection. That it may be closed already is no error. The caller holds the lock.
 func (p *proxy) forget(conn net.Conn) {
 	delete(p.conns, conn)
 	if err := conn.Close(); err != nil && !errors.Is(err, net.ErrClosed) {

@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// line is what is said when a round is over.
+// line is the output after a round.
 func line(r *result, dir string) string {
 	injected := 0
 	for _, n := range r.faults {
@@ -28,7 +28,7 @@ func line(r *result, dir string) string {
 	return text + fmt.Sprintf("\n  logs and histories: %s\n  once more: make torture TORTURE='--seed %d'", dir, r.seed)
 }
 
-// total adds the rounds up.
+// total sums up the rounds.
 func total(results []*result) (all result) {
 	all.faults = map[string]int{}
 	for _, r := range results {
@@ -57,7 +57,7 @@ func summary(results []*result) string {
 	return fmt.Sprintf("%d seeds: %d events, %d reads, %d deliveries, %d anomalies\n", len(results), all.events, all.reads, all.deliveries, len(all.anomalies))
 }
 
-// report is the page that docs/reliability.md holds of a long run.
+// report is the section of docs/reliability.md for a long run.
 func report(results []*result, o options, args []string) string {
 	all := total(results)
 	var b strings.Builder
@@ -110,10 +110,10 @@ func report(results []*result, o options, args []string) string {
 	return b.String()
 }
 
-// reportSection is the title of the section that a report is, in a page that holds more.
+// reportSection is the title of the report's section, in a page with other sections.
 const reportSection = "Latest long run"
 
-// writeReport puts a report into its section of a page, or makes a page of it where there is no such page.
+// writeReport writes a report into its section of a page, or creates the page where there is none.
 func writeReport(path, text string) error {
 	page, err := os.ReadFile(path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -14,7 +14,7 @@ import (
 	orisunpb "github.com/oexza/orisun/proto"
 )
 
-// roundConfig is what a round does beside what its seed decides.
+// roundConfig is the part of a round that its seed does not decide.
 type roundConfig struct {
 	binary   string
 	pgBinDir string
@@ -32,19 +32,20 @@ type result struct {
 	saves      int // acknowledged
 	conflicts  int
 	reads      int
-	unknown    int // saves that nobody learned the outcome of, before the log told
-	retried    int // saves that were sent more than once
+	unknown    int // saves without a known outcome before the log was read
+	retried    int // saves with more than one attempt
 	events     int
-	datedBack  int           // events that are dated before their predecessor
+	datedBack  int           // events that are dated before the event before them
 	deliveries int           // to subscribers
 	streams    int           // that subscribers opened
-	looks      int           // at the checkpoint
+	looks      int           // reads of the checkpoint
 	undecided  int           // histories
 	pause      time.Duration // the longest without an answer to a save, on any node
 	anomalies  []string
 }
 
-// run makes a cluster, disturbs it under load, heals it and checks everything. The error is what kept the round from taking place.
+// run creates a cluster, disturbs it under load, heals it and checks everything. The error is what prevented the
+// round.
 func run(ctx context.Context, config roundConfig, seed uint64) (_ *result, err error) {
 	begun := time.Now()
 	small := smallDisks()
@@ -66,7 +67,7 @@ func run(ctx context.Context, config roundConfig, seed uint64) (_ *result, err e
 	return r, nil
 }
 
-// prepare starts the nodes, and makes the indexes that a real store would have.
+// prepare starts the nodes, and creates the indexes that a real store would have.
 func prepare(ctx context.Context, c *cluster, mutation *mutation) error {
 	if err := c.serve(ctx); err != nil {
 		return err
@@ -82,7 +83,7 @@ func prepare(ctx context.Context, c *cluster, mutation *mutation) error {
 			return err
 		}
 	}
-	// The first event makes the stream visible: from here on there is something to disturb.
+	// The first event creates the stream. From here on faults have something to disturb.
 	if err := barrier(ctx, c, "begin"); err != nil {
 		return err
 	}
@@ -100,7 +101,8 @@ func prepare(ctx context.Context, c *cluster, mutation *mutation) error {
 	}
 }
 
-// barrier saves an event on each node. As a node has one flush of a boundary under way at a time, whatever was under way is over afterwards.
+// barrier saves an event on each node. As a node has one flush of a boundary in progress at a time, earlier flushes
+// are over afterwards.
 func barrier(ctx context.Context, c *cluster, name string) error {
 	for _, n := range c.nodes {
 		ctx, cancel := context.WithTimeout(ctx, startLimit)
@@ -115,7 +117,7 @@ func barrier(ctx context.Context, c *cluster, name string) error {
 	return nil
 }
 
-// torture lets clients work while faults are injected; then it heals everything and checks.
+// torture lets clients work while faults are injected. Then it heals everything and checks.
 func (r *result) torture(ctx context.Context, c *cluster, f *faults, config roundConfig) error {
 	l := &load{c: c, started: time.Now()}
 	subscribers := []*subscriber{{}, {}, {context: 1}, {group: 1, context: 6}, {group: 2, context: 7, name: "torture"}}
@@ -173,7 +175,7 @@ func (r *result) torture(ctx context.Context, c *cluster, f *faults, config roun
 	return errors.Join(r.judge(l.operations, log, config.dir), r.compare(ctx, c, log))
 }
 
-// judge checks what clients were told.
+// judge checks the answers that clients received.
 func (r *result) judge(operations []*operation, log []*orisunpb.Event, dir string) error {
 	completed, unknown := complete(operations, log)
 	r.unknown, r.events, r.datedBack = unknown, len(log), datedBack(log)
@@ -212,7 +214,7 @@ func longestPause(operations []*operation) (longest time.Duration) {
 	return longest
 }
 
-// compare asks every node for the whole log, then ends them and looks whether it is still the same.
+// compare reads the whole log from every node, then ends the nodes and checks that the log is still the same.
 func (r *result) compare(ctx context.Context, c *cluster, log []*orisunpb.Event) error {
 	for _, n := range c.nodes {
 		var got []*orisunpb.Event

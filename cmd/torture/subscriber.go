@@ -10,17 +10,18 @@ import (
 	orisunpb "github.com/oexza/orisun/proto"
 )
 
-// subscriber follows the boundary from its first event on. When its stream ends it goes on after its last event, on any node.
+// subscriber follows the boundary from its first event on. When its stream ends it continues after its last event, on
+// any node.
 type subscriber struct {
 	name    string // of the subscription, which is exclusive; empty for none
 	group   int
-	context keys // what it wants of the group; 0 is everything
+	context keys // the keys of the group that it follows; 0 is everything
 
 	mu        sync.Mutex
 	received  []string
 	last      *orisunpb.Position
 	at        time.Time
-	silence   time.Duration // the longest, while somebody saves
+	silence   time.Duration // the longest, while a client saves
 	streams   int
 	anomalies []string
 }
