@@ -72,7 +72,7 @@ func (c *callers) bootstrap(ctx context.Context, config *config.Config, store *s
 	return nil
 }
 
-// logInByNATS is a jetstream.LogIn: it lets in admins.
+// logInByNATS is a jetstream.LogIn: it admits admins only.
 func (c *callers) logInByNATS(ctx context.Context, username, password string, from net.Addr) (jetstream.Stay, bool) {
 	caller, err := c.auth.LogIn(ctx, auth.Credentials{Username: username, Password: password}, from)
 	if err != nil || c.auth.May(caller, auth.Administer, "") != nil {

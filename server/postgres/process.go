@@ -21,7 +21,7 @@ const immediateGrace = 10 * time.Second
 // process is PostgreSQL's postmaster.
 type process struct {
 	cmd   *exec.Cmd
-	asked atomic.Bool   // it was asked to end before it did
+	asked atomic.Bool   // its end was requested before it ended
 	done  chan struct{} // closed when it has ended
 	exit  error         // what it ended with, to be read after done
 }

@@ -18,7 +18,7 @@ type answer struct {
 	counted *inflight.Answer
 }
 
-// answerCodec is gRPC's codec of protobuf, which knows answers.
+// answerCodec is gRPC's codec of protobuf, extended for answers.
 type answerCodec struct{ encoding.CodecV2 }
 
 func newAnswerCodec() answerCodec { return answerCodec{encoding.GetCodecV2("proto")} }

@@ -45,7 +45,7 @@ func (s *Server) Open() (calls, streams int64) {
 	return s.calls.inFlight.Load(), s.calls.streams.Load()
 }
 
-// Draining is notified before the server drains, so that the log knows why calls end.
+// Draining is notified before the server drains, so that the log has the reason why calls end.
 func (s *Server) Draining() { s.ends.draining.Store(true) }
 
 // calls counts unary calls in flight, and streams, those by HTTP included.

@@ -203,7 +203,7 @@ func (h loggedHandshakes) ServerHandshake(conn net.Conn) (net.Conn, credentials.
 	return secured, info, err
 }
 
-// Clone is part of what gRPC asks of credentials.
+// Clone implements credentials.TransportCredentials.
 func (h loggedHandshakes) Clone() credentials.TransportCredentials {
 	return loggedHandshakes{h.TransportCredentials.Clone(), h.refusals}
 }
