@@ -26,8 +26,8 @@ func TestReadsThatComeTogetherGetTheirOwnAnswers(t *testing.T) {
 	}
 
 	page := func(want string, in *orisunpb.GetEventsRequest) func() string {
+		in.Boundary = boundary
 		return func() string {
-			in.Boundary = boundary
 			answer, err := store.GetEvents(t.Context(), in)
 			if err != nil || ids(answer) != want {
 				return fmt.Sprintf("page %v: %q, %v, want %q", in, ids(answer), err, want)
