@@ -266,9 +266,9 @@ DECLARE
     v_json       json;
     v_plan       jsonb;
 BEGIN
-    EXECUTE format('SELECT ARRAY(SELECT %s(c.criterion) FROM unnest($1) AS c(criterion)), coalesce(%s($2, least($3, 9223372036854775806) + 1), 0), '
+    EXECUTE format('SELECT %s($1), coalesce(%s($2, least($3, 9223372036854775806) + 1), 0), '
                    'coalesce(%2$s($4, $5), 9223372036854775807)',
-                   orisun.find_boundary_function(p_boundary, 'choose_index'), orisun.find_boundary_function(p_boundary, 'first_global_id'))
+                   orisun.find_boundary_function(p_boundary, 'choose_indexes'), orisun.find_boundary_function(p_boundary, 'first_global_id'))
        INTO v_indexes, v_first_id, v_end_id
       USING p_criteria, p_after_transaction_id, p_after_global_id, p_end_transaction_id, p_end_global_id;
     FOR v_criterion IN 1 .. cardinality(p_criteria) LOOP

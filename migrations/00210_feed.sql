@@ -35,8 +35,7 @@ BEGIN
     END IF;
     -- Where indexes lead from match to match, what lies between costs nothing, and no window is needed.
     SELECT e.transaction_id, e.global_id INTO v_last FROM orisun_boundary.es_event e
-     WHERE e.global_id <= CASE WHEN orisun.are_covered(orisun_boundary.number(), p_criteria, ARRAY(
-                                     SELECT orisun_boundary.choose_index(c.criterion) FROM unnest(p_criteria) AS c(criterion)))
+     WHERE e.global_id <= CASE WHEN orisun.are_covered(orisun_boundary.number(), p_criteria, orisun_boundary.choose_indexes(p_criteria))
                                  THEN 9223372036854775807 ELSE v_first + p_window - 1 END
      ORDER BY e.global_id DESC LIMIT 1;
 
