@@ -262,7 +262,7 @@ func (r *running) startCalls(context.Context) error {
 		return fmt.Errorf("metrics of calls: %w", err)
 	}
 	r.healthy = transport.NewHealth()
-	services := transport.Services{Store: r.store, Admin: r.callers.admin, Health: r.healthy}
+	services := transport.Services{Store: r.store, Admin: r.callers.admin, Subscriptions: service.NewSubscriptions(r.store, r.config.Admin.Boundary), Health: r.healthy}
 	if r.servers, err = transport.New(r.config.GRPC, services, r.callers.auth, observed, r.log); err != nil {
 		return err
 	}

@@ -26,7 +26,7 @@ func TestThePageIsCurrentAndComplete(t *testing.T) {
 		t.Error("docs/api.md is not what its sources generate: run make generate")
 	}
 	// What the server serves, not what the comments were taken from.
-	for _, file := range []protoreflect.FileDescriptor{orisunpb.File_eventstore_proto, orisunpb.File_admin_proto} {
+	for _, file := range []protoreflect.FileDescriptor{orisunpb.File_eventstore_proto, orisunpb.File_admin_proto, orisunpb.File_subscriptions_proto} {
 		for i := range file.Services().Len() {
 			service := file.Services().Get(i)
 			for j := range service.Methods().Len() {

@@ -136,8 +136,11 @@ func (d *document) add(service protoreflect.ServiceDescriptor, method protorefle
 
 // message refers to the schema of a message, which is made once.
 func (d *document) message(message protoreflect.MessageDescriptor) object {
-	if message.FullName() == "google.protobuf.Timestamp" {
+	switch message.FullName() {
+	case "google.protobuf.Timestamp":
 		return object{"type": "string", "format": "date-time"}
+	case "google.protobuf.Duration":
+		return object{"type": "string", "pattern": `^-?[0-9]+(\.[0-9]+)?s$`, "description": "Seconds, such as 1.5s"}
 	}
 	name := string(message.Name())
 	if d.schemas[name] == nil {

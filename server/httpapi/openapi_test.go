@@ -48,7 +48,7 @@ func TestTheOpenAPIDocumentDescribesEveryCall(t *testing.T) {
 		t.Fatal(err)
 	}
 	ids := map[string]bool{}
-	for _, service := range services([]protoreflect.FileDescriptor{orisunpb.File_eventstore_proto, orisunpb.File_admin_proto}) {
+	for _, service := range services([]protoreflect.FileDescriptor{orisunpb.File_eventstore_proto, orisunpb.File_admin_proto, orisunpb.File_subscriptions_proto}) {
 		for i := range service.Methods().Len() {
 			path := fmt.Sprintf("/%s/%s", service.FullName(), service.Methods().Get(i).Name())
 			operation, found := document.Paths[path]["post"]

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
+	orisunpb "github.com/oexza/orisun/proto"
 	"github.com/oexza/orisun/service/auth"
 	"github.com/oexza/orisun/service/inflight"
 )
@@ -19,6 +20,9 @@ import (
 const (
 	// maxOpenRequest is the largest request of a call without credentials: health checks and reflection.
 	maxOpenRequest = 4 << 10
+	// maxConsumeRequest is the largest message of a Consume stream: 10,000 acknowledgements, one by one. They come one
+	// after the other, and are not counted as bytes in flight.
+	maxConsumeRequest = 256 << 10
 	// MaxOpenCalls is how many calls without credentials an address may have at once, such as watches of the server's
 	// health.
 	MaxOpenCalls = 100
@@ -117,7 +121,7 @@ func (s *doorStream) Context() context.Context { return s.ctx }
 
 // RecvMsg implements grpc.ServerStream.
 func (s *doorStream) RecvMsg(request any) error {
-	if s.info.IsClientStream { // reflection, whose messages are small and arrive one after the other
+	if s.info.IsClientStream { // its messages are small and arrive one after the other
 		return s.door.receiveNext(s.ctx, nil, s.info.FullMethod, request)
 	}
 	return s.door.receive(s.ctx, s.pass.call, s.info.FullMethod, request)
@@ -206,8 +210,11 @@ func (p *pass) answer(message any) any {
 
 // Limit is the largest request of a method.
 func (d *Door) Limit(method string) int {
-	if auth.IsOpen(method) {
+	switch {
+	case auth.IsOpen(method):
 		return min(maxOpenRequest, d.maxRequest)
+	case method == orisunpb.Subscriptions_Consume_FullMethodName:
+		return min(maxConsumeRequest, d.maxRequest)
 	}
 	return d.maxRequest
 }

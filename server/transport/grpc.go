@@ -47,9 +47,10 @@ type Servers struct {
 
 // Services are what the servers serve.
 type Services struct {
-	Store  orisunpb.EventStoreServer
-	Admin  orisunpb.AdminServer
-	Health healthpb.HealthServer
+	Store         orisunpb.EventStoreServer
+	Admin         orisunpb.AdminServer
+	Subscriptions orisunpb.SubscriptionsServer
+	Health        healthpb.HealthServer
 }
 
 // New builds the servers with all their layers: limits, keep-alive, telemetry, log, recovery, credentials.
@@ -92,6 +93,7 @@ func New(config config.GRPC, services Services, authenticator *auth.Authenticato
 		behind := doorway{server, door}
 		orisunpb.RegisterEventStoreServer(behind, services.Store)
 		orisunpb.RegisterAdminServer(behind, services.Admin)
+		orisunpb.RegisterSubscriptionsServer(behind, services.Subscriptions)
 		healthpb.RegisterHealthServer(behind, services.Health)
 		if config.EnableReflection {
 			reflection.Register(behind)

@@ -112,15 +112,21 @@ type authorizedStream struct {
 	method string
 	caller Identity
 	ctx    context.Context
+	begun  bool // RecvMsg authorized the first message
 }
 
 func (s *authorizedStream) Context() context.Context { return s.ctx }
 
-// RecvMsg refuses a request that the caller has no right to.
+// RecvMsg refuses a request that the caller has no right to. Later messages are of the boundary of the first one: they
+// are refused to a caller that lost its right since.
 func (s *authorizedStream) RecvMsg(message any) error {
 	if err := s.ServerStream.RecvMsg(message); err != nil {
 		return err
 	}
+	if s.begun {
+		return s.auth.IsCurrent(s.ctx, s.caller)
+	}
+	s.begun = true
 	return s.auth.authorize(s.caller, s.method, message)
 }
 

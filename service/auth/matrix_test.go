@@ -38,7 +38,7 @@ var matrixRoles = []string{"admin", "operations", "user", "read:orders", "write:
 // methods are all RPCs of ours, as the protocol declares them.
 func methods(t *testing.T) (all []protoreflect.MethodDescriptor) {
 	t.Helper()
-	for _, file := range []protoreflect.FileDescriptor{orisunpb.File_eventstore_proto, orisunpb.File_admin_proto} {
+	for _, file := range []protoreflect.FileDescriptor{orisunpb.File_eventstore_proto, orisunpb.File_admin_proto, orisunpb.File_subscriptions_proto} {
 		for i := range file.Services().Len() {
 			service := file.Services().Get(i)
 			for j := range service.Methods().Len() {
@@ -64,8 +64,10 @@ func request(t *testing.T, method protoreflect.MethodDescriptor, boundary string
 		t.Fatal(err)
 	}
 	into := kind.New()
-	if inner := into.Descriptor().Fields().ByName("get_events"); inner != nil {
-		return into.Interface(), setBoundary(into.Mutable(inner).Message(), "boundary", boundary)
+	for _, name := range []protoreflect.Name{"get_events", "start"} {
+		if inner := into.Descriptor().Fields().ByName(name); inner != nil && into.Descriptor().Fields().ByName("boundary") == nil {
+			return into.Interface(), setBoundary(into.Mutable(inner).Message(), "boundary", boundary)
+		}
 	}
 	field := protoreflect.Name("boundary")
 	if method.Name() == "GetBoundary" {

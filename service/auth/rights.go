@@ -12,7 +12,7 @@ import (
 	orisunpb "github.com/oexza/orisun/proto"
 )
 
-// Right is what an RPC needs. Read, Write and Index are granted for a boundary. Inspect is granted for a boundary or,
+// Right is what an RPC needs. Read, Write, Index and Manage are granted for a boundary. Inspect is granted for a boundary or,
 // if a request names none, for the server.
 type Right string
 
@@ -22,6 +22,7 @@ const (
 	Read       Right = "read events"
 	Write      Right = "save events"
 	Index      Right = "create and drop indexes"
+	Manage     Right = "manage subscriptions"
 	Inspect    Right = "inspect boundaries, counts and indexes"
 	Administer Right = "administer users and boundaries"
 )
@@ -39,6 +40,19 @@ var rights = map[string]Right{
 	"/orisun.EventStore/DropIndex":                Index,
 	"/orisun.EventStore/ListIndexes":              Inspect,
 	"/orisun.EventStore/GetIndex":                 Inspect,
+
+	"/orisun.Subscriptions/CreateSubscription": Manage,
+	"/orisun.Subscriptions/DeleteSubscription": Manage,
+	"/orisun.Subscriptions/ResetSubscription":  Manage,
+	"/orisun.Subscriptions/ReplayParked":       Manage,
+	"/orisun.Subscriptions/SkipParked":         Manage,
+	"/orisun.Subscriptions/ListSubscriptions":  Read,
+	"/orisun.Subscriptions/GetSubscription":    Read,
+	"/orisun.Subscriptions/Consume":            Read,
+	"/orisun.Subscriptions/ReadSubscription":   Read,
+	"/orisun.Subscriptions/Settle":             Read,
+	"/orisun.Subscriptions/ListParked":         Read,
+	"/orisun.Subscriptions/WaitForCheckpoint":  Read,
 
 	"/orisun.Admin/CreateIndex":     Index,
 	"/orisun.Admin/DropIndex":       Index,
@@ -70,6 +84,8 @@ func RolesWith(right Right) []string { return holders(right, "BOUNDARY", "") }
 // boundaryOf is the boundary that a request names; "" if it names none.
 func boundaryOf(request any) string {
 	switch request := request.(type) {
+	case *orisunpb.ConsumeRequest:
+		return request.GetStart().GetBoundary()
 	case *orisunpb.ExplainRequest:
 		return request.GetGetEvents().GetBoundary()
 	case *orisunpb.GetBoundaryRequest:

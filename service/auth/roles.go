@@ -19,7 +19,7 @@ const (
 const (
 	scopeRead  = "read"
 	scopeWrite = "write"
-	scopeAdmin = "admin" // its indexes
+	scopeAdmin = "admin" // its indexes and subscriptions
 )
 
 // maxBoundary is the longest name of a boundary in bytes.
@@ -87,7 +87,7 @@ func (g grants) allow(right Right, boundary, adminBoundary string) bool {
 		return g.admin || g.operations || !isAdmins && (g.user || scoped.read)
 	case Write:
 		return !isAdmins && (g.admin || g.operations || g.user || scoped.write)
-	case Index:
+	case Index, Manage:
 		return g.admin || !isAdmins && scoped.index
 	case Inspect:
 		return g.admin || g.operations || !isAdmins && scoped.index
