@@ -54,7 +54,7 @@ test-versions: ## Run the tests of migrations and services on the oldest and the
 
 bench-compare: build ## Compare with pgbench on the same PostgreSQL (takes minutes; BENCH="--dir /on/the/disk/to/measure" adds flags); writes docs/benchmarks*
 	@.ci/postgres $(PG) >/dev/null
-	$(PG_BIN) bin/orisun bench compare --docs docs $(BENCH)
+	$(PG_BIN) $(GO) run -buildvcs=false ./cmd/benchcompare --docs docs $(BENCH)
 
 bench-buffers: ## Measure what questions touch at 10,000, 100,000 and 1,000,000 events (takes minutes and a GB of disk); writes docs/benchmarks.md
 	@.ci/postgres $(PG) >/dev/null

@@ -28,7 +28,6 @@ func TestAWrongCommandLineEndsWithTwoAndSaysWhatWasMeant(t *testing.T) {
 		"help nosuch":                          `unknown command "nosuch" for "orisun"`,
 		"help index crate":                     `unknown command "crate" for "orisun index": did you mean create?`,
 		"completion fsh":                       `did you mean fish?`,
-		"bench compar":                         `unknown command "compar" for "orisun bench": did you mean compare?`,
 		"boundary list extra":                  `"extra"`,
 		"get orders --cout 3":                  `unknown flag: --cout: did you mean --count?`,
 		"--pg-prt 5":                           `did you mean --pg-port?`,

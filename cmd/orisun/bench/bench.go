@@ -191,52 +191,63 @@ func Run(ctx context.Context, config Config) (Report, error) {
 	if err := config.Validate(); err != nil {
 		return report, err
 	}
-	s, err := open(ctx, config)
+	s, err := Open(ctx, config)
 	if err != nil {
 		return report, err
 	}
-	err = s.prepare(ctx)
-	report.Environment = s.environment
-	if err == nil {
-		report.Results, err = s.sweep(ctx, s.config.Workloads)
-	}
-	return report, errors.Join(err, s.close())
+	report = s.Report()
+	report.Results, err = s.sweep(ctx)
+	return report, errors.Join(err, s.Close())
 }
 
 // sweep runs every workload with every number of clients, Config.Repeat times.
-func (s *session) sweep(ctx context.Context, workloads []string) ([]Result, error) {
+func (s *Session) sweep(ctx context.Context) ([]Result, error) {
 	var results []Result
 	for repeat := range s.config.Repeat {
-		for _, name := range workloads {
+		for _, name := range s.config.Workloads {
 			for _, clients := range s.config.Clients {
-				rows, err := s.point(ctx, name, clients, repeat+1)
-				if err != nil {
-					return results, fmt.Errorf("%s with %s: %w", name, count(clients, "client"), err)
-				}
+				rows, err := s.Measure(ctx, Point{name, s.config.Auth, clients, repeat + 1})
 				results = append(results, rows...)
+				if err != nil {
+					return results, err
+				}
 			}
 		}
 	}
 	return results, nil
 }
 
-// point runs one workload with one number of clients. Its token is fresh, so that it does not expire within a sweep.
-func (s *session) point(ctx context.Context, name string, clients, repeat int) ([]Result, error) {
-	w, err := findWorkload(name)
+// Point is one workload with one number of clients, for the first, second, … time of Config.Repeat.
+type Point struct {
+	Workload, Auth  string
+	Clients, Repeat int
+}
+
+// Measure runs a point. Its token is fresh, so that it does not expire within a run.
+func (s *Session) Measure(ctx context.Context, p Point) ([]Result, error) {
+	rows, err := s.measure(ctx, p)
+	if err != nil {
+		return nil, fmt.Errorf("%s with %s: %w", p.Workload, count(p.Clients, "client"), err)
+	}
+	return rows, nil
+}
+
+func (s *Session) measure(ctx context.Context, p Point) ([]Result, error) {
+	w, err := findWorkload(p.Workload)
 	if err != nil {
 		return nil, err
 	}
-	if err := s.logIn(ctx); err != nil {
+	if err := s.logIn(ctx, p.Auth); err != nil {
 		return nil, err
 	}
 	m := newMeasurement(len(w.rows))
-	l, err := w.start(ctx, s, m, clients)
+	l, err := w.start(ctx, s, m, p.Clients)
 	if err != nil {
 		return nil, err
 	}
-	label := name + ", " + count(clients, "client")
+	label := p.Workload + ", " + count(p.Clients, "client")
 	if s.config.Repeat > 1 {
-		label += fmt.Sprintf(", %d of %d", repeat, s.config.Repeat)
+		label += fmt.Sprintf(", %d of %d", p.Repeat, s.config.Repeat)
 	}
 	loop := loop{warmUp: s.config.WarmUp, duration: s.config.Duration, rate: s.config.Rate}
 	done := s.progress.watch(label, m, loop.warmUp+loop.duration)
@@ -248,16 +259,11 @@ func (s *session) point(ctx context.Context, name string, clients, repeat int) (
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
-	if s.rest != nil {
-		if err := s.rest(ctx); err != nil {
-			return nil, err
-		}
-	}
 	rows := make([]Result, len(w.rows))
 	for i, suffix := range w.rows {
 		rows[i] = m.rows[i].result(s.config.Duration)
-		rows[i].Workload, rows[i].Auth = name+suffix, s.config.Auth
-		rows[i].Clients, rows[i].Repeat, rows[i].Rate = clients, repeat, s.config.Rate
+		rows[i].Workload, rows[i].Auth = p.Workload+suffix, p.Auth
+		rows[i].Clients, rows[i].Repeat, rows[i].Rate = p.Clients, p.Repeat, s.config.Rate
 	}
 	if l.starved != nil {
 		rows[0].Starved = milliseconds(l.starved())

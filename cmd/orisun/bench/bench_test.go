@@ -124,7 +124,7 @@ func TestTheIndexesOfAWorkloadAreCreated(t *testing.T) {
 	for _, index := range p.indexes {
 		keys = append(keys, index.GetFields()[0].GetJsonKey())
 	}
-	if want := []string{contextKey, fromKey, toKey, accountKey}; !slices.Equal(keys, want) {
+	if want := []string{ContextKey, fromKey, toKey, accountKey}; !slices.Equal(keys, want) {
 		t.Errorf("indexes on %v, want %v", keys, want)
 	}
 }
@@ -176,18 +176,15 @@ func TestEventsThatASubscriberDoesNotGetAreFailures(t *testing.T) {
 	p := &peer{deaf: true}
 	config := servePeer(t, p)
 	config.Workloads = []string{"latency"}
-	s, err := open(t.Context(), config)
+	s, err := Open(t.Context(), config)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() {
-		if err := s.close(); err != nil {
+		if err := s.Close(); err != nil {
 			t.Error(err)
 		}
 	}()
-	if err := s.prepare(t.Context()); err != nil {
-		t.Fatal(err)
-	}
 	m := newMeasurement(2)
 	l, err := startLatency(t.Context(), s, m, 2)
 	if err != nil {
@@ -247,7 +244,7 @@ func TestAServerWithoutIndexesIsToldOfAndMeasuredAllTheSame(t *testing.T) {
 	}
 	with := &peer{}
 	_, told = runAgainst(t, with, func(c *Config) { c.CreateIndex = true })
-	if len(with.indexes) != 1 || with.indexes[0].GetFields()[0].GetJsonKey() != contextKey || strings.Contains(told, "cannot") {
+	if len(with.indexes) != 1 || with.indexes[0].GetFields()[0].GetJsonKey() != ContextKey || strings.Contains(told, "cannot") {
 		t.Errorf("indexes %v\n%s", with.indexes, told)
 	}
 }
@@ -321,7 +318,7 @@ func TestAWrongConfigNamesEveryFlag(t *testing.T) {
 }
 
 func TestContextsAreOwnedByOneClientEach(t *testing.T) {
-	s := &session{contexts: make([]ownedContext, 10), config: Config{Payload: 100}, noise: strings.Repeat("x", 200)}
+	s := &Session{contexts: make([]ownedContext, 10), config: Config{Payload: 100}, noise: strings.Repeat("x", 200)}
 	s.connections = append(s.connections, nil)
 	owners := map[*ownedContext]int{}
 	for client := range 3 {

@@ -37,8 +37,8 @@ type decider struct {
 // command makes the criteria and the events of the next command.
 type command func(d *decider, config Config) ([]*orisunpb.Criterion, []*orisunpb.EventToSave)
 
-func deciders(next command) func(context.Context, *session, *measurement, int) (*load, error) {
-	return func(_ context.Context, s *session, m *measurement, clients int) (*load, error) {
+func deciders(next command) func(context.Context, *Session, *measurement, int) (*load, error) {
+	return func(_ context.Context, s *Session, m *measurement, clients int) (*load, error) {
 		accounts := make([]string, s.config.Accounts)
 		for i := range accounts {
 			accounts[i] = fmt.Sprintf("%s-account-%06d", s.run, i)

@@ -27,9 +27,6 @@ type Environment struct {
 	PostgreSQL *PostgreSQL `json:"postgresql,omitempty"`
 	// Fsync is what it takes to write 8 KiB and fsync them; nil where Config.FsyncDir was not given.
 	Fsync *Timing `json:"fsync,omitempty"`
-	// PeakMemory is the most memory that the server had resident, in bytes, without PostgreSQL. It is 0 where it is
-	// not known.
-	PeakMemory int64 `json:"server_peak_memory_bytes,omitempty"`
 }
 
 // PostgreSQL describes the server's PostgreSQL: its version, and whether acknowledged transactions are on the disk.
@@ -50,18 +47,18 @@ type Timing struct {
 }
 
 func (t Timing) String() string {
-	return fmt.Sprintf("%s ms (p99 %s ms)", shortTime(t.P50), shortTime(t.P99))
+	return fmt.Sprintf("%s ms (p99 %s ms)", ShortTime(t.P50), ShortTime(t.P99))
 }
 
 // describe reads what the server and this machine are.
-func (s *session) describe(ctx context.Context) (Environment, error) {
+func (s *Session) describe(ctx context.Context) (Environment, error) {
 	e := Environment{At: time.Now().UTC().Truncate(time.Second), Client: machine()}
 	info, err := s.store(0).GetServerInfo(ctx, &orisunpb.GetServerInfoRequest{})
 	switch {
 	case err == nil:
 		e.Server = strings.TrimSpace(info.GetVersion() + " " + info.GetGitCommit())
 	case status.Code(err) != codes.Unimplemented:
-		return e, fmt.Errorf("ask for the server's version: %w", err)
+		return e, fmt.Errorf("read the server's version: %w", err)
 	}
 	if s.config.Database != "" {
 		if e.PostgreSQL, err = describePostgreSQL(ctx, s.config.Database); err != nil {
@@ -156,11 +153,11 @@ func timed(do func() error) (Timing, error) {
 	}, nil
 }
 
-// line is one line above the numbers.
-type line struct{ name, text string }
+// Condition is a line above the numbers: what they depend on.
+type Condition struct{ Name, Text string }
 
-// lines describe the environment and the settings for people.
-func (r Report) lines() []line {
+// Conditions describe the environment and the settings for people.
+func (r Report) Conditions() []Condition {
 	postgres, fsync := "not measured: give --pg", "not measured: give --fsync-dir"
 	if p := r.Environment.PostgreSQL; p != nil {
 		postgres = fmt.Sprintf("%s, fsync %s, synchronous_commit %s, full_page_writes %s, wal_sync_method %s; a commit takes %v",
@@ -170,8 +167,8 @@ func (r Report) lines() []line {
 		fsync = fmt.Sprintf("8 KiB take %v", *f)
 	}
 	s := r.Settings
-	return []line{
-		{"server", cmp.Or(r.Environment.Server, "does not tell its version")},
+	return []Condition{
+		{"server", cmp.Or(r.Environment.Server, "does not report its version")},
 		{"client", r.Environment.Client},
 		{"PostgreSQL", postgres},
 		{"fsync", fsync},

@@ -8,17 +8,14 @@ import (
 	orisunpb "github.com/oexza/orisun/proto"
 )
 
-// contextKey is the field of an event's data that names the event's context.
-const contextKey = "bench_context"
+// ContextKey is the field of an event's data that names the event's context.
+const ContextKey = "bench_context"
 
-// eventType is the type of all events that are saved here.
-const eventType = "BenchEvent"
+// EventType is the type of all events that are saved here.
+const EventType = "BenchEvent"
 
-const (
-	dataBegin  = `{"` + contextKey + `":"`
-	dataMiddle = `","payload":"`
-	dataEnd    = `"}`
-)
+// dataEnd ends an event's data, whose last field is the payload.
+const dataEnd = `"}`
 
 // author writes events. It belongs to one client.
 type author struct {
@@ -27,7 +24,7 @@ type author struct {
 	payload int
 }
 
-func (s *session) author(client int) *author {
+func (s *Session) author(client int) *author {
 	return &author{random: s.random(client), noise: s.noise, payload: s.config.Payload}
 }
 
@@ -56,7 +53,7 @@ func (a *author) write(event *orisunpb.EventToSave, fields ...field) {
 	length := max(a.payload-len(data)-len(dataEnd), 0)
 	at := a.random.IntN(len(a.noise) - length)
 	event.EventId = newID()
-	event.EventType = eventType
+	event.EventType = EventType
 	event.Data = data + a.noise[at:at+length] + dataEnd
 	event.Metadata = "{}"
 }
@@ -86,7 +83,7 @@ func unconditional(boundary string, events []*orisunpb.EventToSave) *orisunpb.Sa
 
 // about is the query for the events of one context.
 func about(context string) *orisunpb.Query {
-	return &orisunpb.Query{Criteria: []*orisunpb.Criterion{{Tags: []*orisunpb.Tag{{Key: contextKey, Value: context}}}}}
+	return &orisunpb.Query{Criteria: []*orisunpb.Criterion{{Tags: []*orisunpb.Tag{{Key: ContextKey, Value: context}}}}}
 }
 
 // conditional saves if the context has no event after its last known one, nil for none.

@@ -23,7 +23,7 @@ type rival struct {
 	longest time.Duration
 }
 
-func startHot(ctx context.Context, s *session, _ *measurement, clients int) (*load, error) {
+func startHot(ctx context.Context, s *Session, _ *measurement, clients int) (*load, error) {
 	// No other workload uses this context, so the positions that they hold stay right.
 	hot := s.run + "-hot"
 	last, err := newest(ctx, s.store(0), s.config.Boundary, about(hot))
@@ -55,7 +55,7 @@ func (r *rival) save(ctx context.Context, _ time.Time) outcome {
 		r.since = time.Now()
 	}
 	if r.events[0].GetEventId() == "" {
-		r.author.write(r.events[0], field{contextKey, r.context})
+		r.author.write(r.events[0], field{ContextKey, r.context})
 	}
 	_, err := r.store.SaveEvents(ctx, conditional(r.boundary, r.context, r.last, r.events))
 	ended := time.Now()

@@ -28,7 +28,7 @@ type subscriber struct {
 
 // startLatency subscribes after the boundary's last event. So no event is missed, whether the subscription is live
 // when the first save ends or catches up to it.
-func startLatency(ctx context.Context, s *session, m *measurement, clients int) (*load, error) {
+func startLatency(ctx context.Context, s *Session, m *measurement, clients int) (*load, error) {
 	last, err := newest(ctx, s.store(0), s.config.Boundary, nil)
 	if err != nil {
 		return nil, err

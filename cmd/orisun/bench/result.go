@@ -20,8 +20,6 @@ type Report struct {
 	Environment Environment `json:"environment"`
 	Settings    Settings    `json:"settings"`
 	Results     []Result    `json:"results"`
-	// Outbox is nil where the outbox was not watched.
-	Outbox *Outbox `json:"outbox,omitempty"`
 }
 
 // Settings are the settings of the Config that the numbers depend on.
@@ -100,8 +98,8 @@ func (r Report) Err() error {
 func (r Report) WriteTable(out io.Writer) error {
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	var text strings.Builder
-	for _, line := range r.lines() {
-		fmt.Fprintf(&text, "%s\t%s\n", line.name, line.text)
+	for _, c := range r.Conditions() {
+		fmt.Fprintf(&text, "%s\t%s\n", c.Name, c.Text)
 	}
 	if _, err := io.WriteString(table, text.String()+"\n"); err != nil {
 		return err
@@ -118,7 +116,7 @@ func (r Report) WriteTable(out io.Writer) error {
 	fmt.Fprintf(&text, "%-*s\tauth\tclients\trequests/s\tevents/s\tp50 ms\tp95 ms\tp99 ms\tmax ms\tstarved ms\tfailures\t\n", width, "workload")
 	for _, row := range r.Results {
 		fmt.Fprintf(&text, "%-*s\t%s\t%d\t%.0f\t%.0f\t%s\t%s\t%s\t%s\t%s\t%s\t\n", width, row.Workload, dash(row.Auth), row.Clients, row.RequestsPerSecond,
-			row.EventsPerSecond, shortTime(row.P50), shortTime(row.P95), shortTime(row.P99), shortTime(row.Max), shortTime(row.Starved),
+			row.EventsPerSecond, ShortTime(row.P50), ShortTime(row.P95), ShortTime(row.P99), ShortTime(row.Max), ShortTime(row.Starved),
 			dash(failures(row.Failures)))
 	}
 	if _, err := io.WriteString(table, text.String()); err != nil {
@@ -142,8 +140,8 @@ func dash(text string) string {
 	return text
 }
 
-// shortTime writes milliseconds with three digits. 0 means none.
-func shortTime(ms float64) string {
+// ShortTime writes milliseconds with three digits. 0 means none.
+func ShortTime(ms float64) string {
 	switch {
 	case ms == 0:
 		return "-"
@@ -199,58 +197,4 @@ func WriteCSVFile(path string, results []Result) error {
 		return err
 	}
 	return os.WriteFile(path, text.Bytes(), 0o644) //nolint:gosec // for everybody to read
-}
-
-// ReadCSV reads the output of WriteCSV, as far as a chart needs it: without the failures.
-func ReadCSV(in io.Reader) ([]Result, error) {
-	rows, err := csv.NewReader(in).ReadAll()
-	if err != nil {
-		return nil, err
-	}
-	if len(rows) == 0 || !slices.Equal(rows[0], columns) {
-		return nil, fmt.Errorf("the first line has to be %s", strings.Join(columns, ","))
-	}
-	results := make([]Result, 0, len(rows)-1)
-	for i, row := range rows[1:] {
-		fields := scanner{row: row}
-		r := Result{
-			Workload: fields.text(), Auth: fields.text(), Clients: int(fields.whole()), Repeat: int(fields.whole()), Rate: fields.number(),
-			Seconds: fields.number(), Requests: fields.whole(), Events: fields.whole(), RequestsPerSecond: fields.number(),
-			EventsPerSecond: fields.number(), P50: fields.number(), P95: fields.number(), P99: fields.number(), Max: fields.number(),
-			Starved: fields.number(),
-		}
-		if fields.err != nil {
-			return nil, fmt.Errorf("line %d: %w", i+2, fields.err)
-		}
-		results = append(results, r)
-	}
-	return results, nil
-}
-
-// scanner reads the fields of a line in order and stores the first error.
-type scanner struct {
-	row  []string
-	next int
-	err  error
-}
-
-func (s *scanner) text() string {
-	s.next++
-	return s.row[s.next-1]
-}
-
-func (s *scanner) whole() int64 {
-	return parse(s, func(text string) (int64, error) { return strconv.ParseInt(text, 10, 64) })
-}
-
-func (s *scanner) number() float64 {
-	return parse(s, func(text string) (float64, error) { return strconv.ParseFloat(text, 64) })
-}
-
-func parse[T any](s *scanner, read func(string) (T, error)) T {
-	value, err := read(s.text())
-	if err != nil && s.err == nil {
-		s.err = fmt.Errorf("%s: %w", columns[s.next-1], err)
-	}
-	return value
 }

@@ -29,7 +29,7 @@ type ownedContext struct {
 }
 
 // prepare creates the index, seeds, and reads what the session needs from the boundary.
-func (s *session) prepare(ctx context.Context) error {
+func (s *Session) prepare(ctx context.Context) error {
 	var err error
 	if s.environment, err = s.describe(ctx); err != nil {
 		return err
@@ -61,7 +61,7 @@ func (s *session) prepare(ctx context.Context) error {
 }
 
 // seed spreads the saved events over the contexts, so that a context's events are far apart, as in production.
-func (s *session) seed(ctx context.Context) error {
+func (s *Session) seed(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var next, saved atomic.Int64
@@ -79,7 +79,7 @@ func (s *session) seed(ctx context.Context) error {
 				}
 				events := newEvents(min(seedBatch, s.config.SeedEvents-first))
 				for j, event := range events {
-					author.write(event, field{contextKey, s.contexts[(first+j)%len(s.contexts)].value})
+					author.write(event, field{ContextKey, s.contexts[(first+j)%len(s.contexts)].value})
 				}
 				if _, err := s.store(i).SaveEvents(ctx, unconditional(s.config.Boundary, events)); err != nil {
 					cancel(err)
@@ -94,7 +94,7 @@ func (s *session) seed(ctx context.Context) error {
 }
 
 // learn pages through the seeded events. It records where pages begin and the last position of each context.
-func (s *session) learn(ctx context.Context, before *orisunpb.Position) error {
+func (s *Session) learn(ctx context.Context, before *orisunpb.Position) error {
 	at := make(map[string]*ownedContext, len(s.contexts))
 	for i := range s.contexts {
 		at[s.contexts[i].value] = &s.contexts[i]
@@ -118,7 +118,7 @@ func (s *session) learn(ctx context.Context, before *orisunpb.Position) error {
 			if err := json.Unmarshal([]byte(event.GetData()), &data); err != nil {
 				return fmt.Errorf("event %s: %w", event.GetEventId(), err)
 			}
-			if owned := at[data[contextKey]]; owned != nil {
+			if owned := at[data[ContextKey]]; owned != nil {
 				owned.last = event.GetPosition()
 				seen++
 			}

@@ -17,16 +17,13 @@ import (
 	orisunpb "github.com/oexza/orisun/proto"
 )
 
-// session is a run's connections and what it has read from the boundary.
-type session struct {
+// Session is a run's connections and what it has read from the boundary.
+type Session struct {
 	config      Config
-	credentials *credentials
+	credentials *Credentials
 	connections []*grpc.ClientConn
 	progress    *progress
 	environment Environment
-
-	// rest is called after each point, before the next one. It is nil where there is nothing to do.
-	rest func(context.Context) error
 
 	run      string // the prefix of this run's context names
 	noise    string // the source of payloads
@@ -35,11 +32,28 @@ type session struct {
 	pages []*orisunpb.Position
 }
 
-// open connects and logs in.
-func open(ctx context.Context, config Config) (*session, error) {
-	s := &session{
+// Open connects, logs in, creates the indexes and seeds the boundary.
+func Open(ctx context.Context, config Config) (*Session, error) {
+	s, err := connect(ctx, config)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.prepare(ctx); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+// Report holds the environment and the settings of a session, without results.
+func (s *Session) Report() Report {
+	return Report{Environment: s.environment, Settings: s.config.settings()}
+}
+
+// connect connects and logs in.
+func connect(ctx context.Context, config Config) (*Session, error) {
+	s := &Session{
 		config:      config,
-		credentials: newCredentials(config.Username, config.Password),
+		credentials: NewCredentials(config.Username, config.Password),
 		progress:    newProgress(config.Progress, config.Live),
 		run:         fmt.Sprintf("%08x", rand.Uint32()), //nolint:gosec // a name, no secret
 	}
@@ -48,17 +62,18 @@ func open(ctx context.Context, config Config) (*session, error) {
 		connection, err := config.Dial(grpc.WithPerRPCCredentials(s.credentials),
 			grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(math.MaxInt32)))
 		if err != nil {
-			return nil, errors.Join(err, s.close())
+			return nil, errors.Join(err, s.Close())
 		}
 		s.connections = append(s.connections, connection)
 	}
-	if err := s.logIn(ctx); err != nil {
-		return nil, errors.Join(err, s.close())
+	if err := s.logIn(ctx, config.Auth); err != nil {
+		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
 }
 
-func (s *session) close() error {
+// Close closes the connections.
+func (s *Session) Close() error {
 	var problems []error
 	for _, connection := range s.connections {
 		problems = append(problems, connection.Close())
@@ -67,23 +82,23 @@ func (s *session) close() error {
 }
 
 // store is the connection of the client with a number.
-func (s *session) store(client int) orisunpb.EventStoreClient {
+func (s *Session) store(client int) orisunpb.EventStoreClient {
 	return orisunpb.NewEventStoreClient(s.connections[client%len(s.connections)])
 }
 
 // random is the client's own source of choices.
-func (s *session) random(client int) *rand.Rand {
+func (s *Session) random(client int) *rand.Rand {
 	return rand.New(rand.NewPCG(s.config.Seed, uint64(client))) //nolint:gosec // choices are to be repeatable
 }
 
-// logIn sends the password, and uses the token of the answer in its place unless every call is to carry the password.
-func (s *session) logIn(ctx context.Context) error {
+// logIn sends the password, and uses the token of the answer in its place unless auth is AuthBasic.
+func (s *Session) logIn(ctx context.Context, auth string) error {
 	s.credentials.usePassword()
 	var header metadata.MD
 	if _, err := s.store(0).Ping(ctx, &orisunpb.PingRequest{}, grpc.Header(&header)); err != nil {
 		return fmt.Errorf("log in as %s at %s: %w", s.config.Username, s.connections[0].Target(), err)
 	}
-	if s.config.Auth == AuthBasic {
+	if auth == AuthBasic {
 		return nil
 	}
 	tokens := header.Get(tokenHeader)
@@ -96,36 +111,37 @@ func (s *session) logIn(ctx context.Context) error {
 
 const tokenHeader = "x-auth-token"
 
-// credentials are what each call carries: gRPC reads them for every call.
-type credentials struct {
+// Credentials are what each call carries: gRPC reads them for every call.
+type Credentials struct {
 	password map[string]string
 	current  atomic.Pointer[map[string]string]
 }
 
-func newCredentials(username, password string) *credentials {
-	c := &credentials{password: map[string]string{
+// NewCredentials send a password with every call.
+func NewCredentials(username, password string) *Credentials {
+	c := &Credentials{password: map[string]string{
 		"authorization": "Basic " + base64.StdEncoding.EncodeToString([]byte(username+":"+password)),
 	}}
 	c.usePassword()
 	return c
 }
 
-func (c *credentials) usePassword() { c.current.Store(&c.password) }
+func (c *Credentials) usePassword() { c.current.Store(&c.password) }
 
-func (c *credentials) useToken(token string) { c.current.Store(&map[string]string{tokenHeader: token}) }
+func (c *Credentials) useToken(token string) { c.current.Store(&map[string]string{tokenHeader: token}) }
 
 // GetRequestMetadata returns what the next call carries.
-func (c *credentials) GetRequestMetadata(context.Context, ...string) (map[string]string, error) {
+func (c *Credentials) GetRequestMetadata(context.Context, ...string) (map[string]string, error) {
 	return *c.current.Load(), nil
 }
 
 // RequireTransportSecurity is false: the operator of the server decides on TLS.
-func (c *credentials) RequireTransportSecurity() bool { return false }
+func (c *Credentials) RequireTransportSecurity() bool { return false }
 
 // createIndexes creates indexes for criteria on the contexts' key and on the keys of the workloads, where the server
 // supports it.
-func (s *session) createIndexes(ctx context.Context) error {
-	if err := s.createIndex(ctx, "orisun_bench", contextKey); err != nil {
+func (s *Session) createIndexes(ctx context.Context) error {
+	if err := s.createIndex(ctx, "orisun_bench", ContextKey); err != nil {
 		return err
 	}
 	for _, name := range s.config.Workloads {
@@ -142,7 +158,7 @@ func (s *session) createIndexes(ctx context.Context) error {
 	return nil
 }
 
-func (s *session) createIndex(ctx context.Context, name, key string) error {
+func (s *Session) createIndex(ctx context.Context, name, key string) error {
 	_, err := s.store(0).CreateIndex(ctx, &orisunpb.CreateIndexRequest{
 		Boundary: s.config.Boundary, Name: name,
 		Fields: []*orisunpb.IndexField{{JsonKey: key, ValueType: orisunpb.ValueType_TEXT}},

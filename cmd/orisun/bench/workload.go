@@ -19,7 +19,7 @@ type workload struct {
 	reads bool // needs seeded events
 	// keys are the fields that Config.CreateIndex makes an index for, beside the contexts' key.
 	keys  []string
-	start func(ctx context.Context, s *session, m *measurement, clients int) (*load, error)
+	start func(ctx context.Context, s *Session, m *measurement, clients int) (*load, error)
 }
 
 // pageReaders are the readers of append-beside-readers.
@@ -30,7 +30,7 @@ const pageReaders = 4
 var workloads = []workload{
 	{name: "append-1", about: "saves of 1 event, each under a context", rows: []string{""}, start: appends(1, true)},
 	{
-		name: besideReaders, about: "append-1 beside 4 readers of pages, /readers",
+		name: "append-beside-readers", about: "append-1 beside 4 readers of pages, /readers",
 		rows: []string{"", "/readers"}, reads: true, start: startAppendBesideReaders,
 	},
 	{name: "read-10", about: "the newest 10 events of a context", rows: []string{""}, reads: true, start: startRead},
@@ -97,7 +97,7 @@ func each(clients int, newClient func(i int) client) []client {
 	return all
 }
 
-func startPing(_ context.Context, s *session, _ *measurement, clients int) (*load, error) {
+func startPing(_ context.Context, s *Session, _ *measurement, clients int) (*load, error) {
 	return &load{clients: each(clients, func(i int) client {
 		store := s.store(i)
 		return func(ctx context.Context, _ time.Time) outcome {
@@ -107,8 +107,8 @@ func startPing(_ context.Context, s *session, _ *measurement, clients int) (*loa
 	})}, nil
 }
 
-func appends(events int, conditionally bool) func(context.Context, *session, *measurement, int) (*load, error) {
-	return func(_ context.Context, s *session, _ *measurement, clients int) (*load, error) {
+func appends(events int, conditionally bool) func(context.Context, *Session, *measurement, int) (*load, error) {
+	return func(_ context.Context, s *Session, _ *measurement, clients int) (*load, error) {
 		return &load{clients: each(clients, func(i int) client {
 			a := s.appender(i, clients, events)
 			a.conditionally = conditionally
@@ -120,7 +120,7 @@ func appends(events int, conditionally bool) func(context.Context, *session, *me
 	}
 }
 
-func startAppendBesideReaders(ctx context.Context, s *session, m *measurement, clients int) (*load, error) {
+func startAppendBesideReaders(ctx context.Context, s *Session, m *measurement, clients int) (*load, error) {
 	l, err := appends(1, true)(ctx, s, m, clients)
 	if err != nil {
 		return nil, err
@@ -129,7 +129,7 @@ func startAppendBesideReaders(ctx context.Context, s *session, m *measurement, c
 	return l, nil
 }
 
-func startRead(_ context.Context, s *session, _ *measurement, clients int) (*load, error) {
+func startRead(_ context.Context, s *Session, _ *measurement, clients int) (*load, error) {
 	return &load{clients: each(clients, func(i int) client {
 		store, random := s.store(i), s.random(i)
 		seeded := min(len(s.contexts), s.config.SeedEvents)
@@ -142,13 +142,13 @@ func startRead(_ context.Context, s *session, _ *measurement, clients int) (*loa
 	})}, nil
 }
 
-func startPage(_ context.Context, s *session, _ *measurement, clients int) (*load, error) {
+func startPage(_ context.Context, s *Session, _ *measurement, clients int) (*load, error) {
 	return &load{clients: each(clients, func(i int) client { return s.pageReader(i, i, clients, 0) })}, nil
 }
 
 // pageReader is the client with a number. Readers begin at different pages and read page by page, from the last
 // seeded one to the first.
-func (s *session) pageReader(client, reader, readers, row int) client {
+func (s *Session) pageReader(client, reader, readers, row int) client {
 	store, at := s.store(client), reader*len(s.pages)/readers
 	return func(ctx context.Context, _ time.Time) outcome {
 		page, err := store.GetEvents(ctx, &orisunpb.GetEventsRequest{Boundary: s.config.Boundary, FromPosition: s.pages[at], Count: pageSize})
@@ -182,7 +182,7 @@ type appender struct {
 }
 
 // appender is that of the client with a number, of so many clients. Clients do not share contexts.
-func (s *session) appender(client, clients, events int) *appender {
+func (s *Session) appender(client, clients, events int) *appender {
 	a := &appender{
 		store: s.store(client), boundary: s.config.Boundary, author: s.author(client), events: newEvents(events), conditionally: true,
 	}
@@ -196,7 +196,7 @@ func (s *session) appender(client, clients, events int) *appender {
 func (a *appender) decide() {
 	a.context = a.contexts[a.author.random.IntN(len(a.contexts))]
 	for _, event := range a.events {
-		a.author.write(event, field{contextKey, a.context.value})
+		a.author.write(event, field{ContextKey, a.context.value})
 	}
 }
 

@@ -1,4 +1,4 @@
-package bench
+package main
 
 import (
 	"bytes"
@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"text/template"
+
+	"github.com/oexza/orisun/cmd/orisun/bench"
 )
 
 // Sizes of the chart in pixels. It has columns of panels, each with a plot of plotWidth × plotHeight.
@@ -45,25 +47,25 @@ var panels = []struct {
 		{"winners", "hot", requestsPerSecond}, {"conflicts", "hot/conflicts", requestsPerSecond},
 	}},
 	{title: "Latency of conditional saves", unit: "ms", lines: []series{
-		{"p50", "append-1", func(r Result) float64 { return r.P50 }}, {"p99", "append-1", func(r Result) float64 { return r.P99 }},
+		{"p50", "append-1", func(r bench.Result) float64 { return r.P50 }}, {"p99", "append-1", func(r bench.Result) float64 { return r.P99 }},
 	}},
 	{title: "Latency of reads of 10", unit: "ms", lines: []series{
-		{"p50", "read-10", func(r Result) float64 { return r.P50 }}, {"p99", "read-10", func(r Result) float64 { return r.P99 }},
+		{"p50", "read-10", func(r bench.Result) float64 { return r.P50 }}, {"p99", "read-10", func(r bench.Result) float64 { return r.P99 }},
 	}},
 	{title: "From save to subscriber", unit: "ms", lines: []series{
-		{"p50", "latency", func(r Result) float64 { return r.P50 }}, {"p99", "latency", func(r Result) float64 { return r.P99 }},
+		{"p50", "latency", func(r bench.Result) float64 { return r.P50 }}, {"p99", "latency", func(r bench.Result) float64 { return r.P99 }},
 	}},
 }
 
 // series is one line of a panel.
 type series struct {
 	label, workload string
-	metric          func(Result) float64
+	metric          func(bench.Result) float64
 }
 
-func eventsPerSecond(r Result) float64 { return r.EventsPerSecond }
+func eventsPerSecond(r bench.Result) float64 { return r.EventsPerSecond }
 
-func requestsPerSecond(r Result) float64 { return r.RequestsPerSecond }
+func requestsPerSecond(r bench.Result) float64 { return r.RequestsPerSecond }
 
 // Colours that people with any colour vision can distinguish. The lines of pgbench are grey.
 var colours = []string{"#0b62c4", "#d4660a"}
@@ -93,13 +95,9 @@ type (
 	point struct{ X, Y float64 }
 )
 
-// Draw reads results that WriteCSV wrote, and draws those with a token in a closed loop as SVG. Panels without
-// results are left out. Without any panel it returns an error.
-func Draw(table io.Reader, out io.Writer) error {
-	results, err := ReadCSV(table)
-	if err != nil {
-		return err
-	}
+// draw draws the results with a token in a closed loop as SVG. Panels without results are left out. Without any panel
+// it returns an error.
+func draw(results []bench.Result, out io.Writer) error {
 	// The number of clients is an axis of steps: distances between points are equal whatever their values.
 	var clients []int
 	for _, r := range results {
@@ -115,7 +113,7 @@ func Draw(table io.Reader, out io.Writer) error {
 		top := 0.0
 		for i, line := range p.lines {
 			for _, n := range clients {
-				value := medians(results).of(line.workload, AuthToken, n, line.metric)
+				value := medians(results).of(line.workload, bench.AuthToken, n, line.metric)
 				values[i] = append(values[i], value)
 				if value.known {
 					top = max(top, value.number)
@@ -126,7 +124,7 @@ func Draw(table io.Reader, out io.Writer) error {
 			continue
 		}
 		if p.yardsticks {
-			for _, n := range yardsticks {
+			for _, n := range connections {
 				if rate := medians(results).of(pgbench, "", n, requestsPerSecond); rate.known {
 					top = max(top, rate.number)
 					drawn.Yardsticks = append(drawn.Yardsticks, mark{rate.number, fmt.Sprintf("pgbench -c %d", n)})
@@ -242,15 +240,10 @@ var svg = template.Must(template.New("chart").Parse(
 </svg>
 `))
 
-// drawFile draws the results of one file into another file.
-func drawFile(table, picture string) error {
-	content, err := os.ReadFile(table)
-	if err != nil {
-		return err
-	}
+func drawFile(results []bench.Result, picture string) error {
 	var drawn bytes.Buffer
-	if err := Draw(bytes.NewReader(content), &drawn); err != nil {
-		return fmt.Errorf("%s: %w", table, err)
+	if err := draw(results, &drawn); err != nil {
+		return err
 	}
 	return os.WriteFile(picture, drawn.Bytes(), 0o644) //nolint:gosec // for everybody to read
 }

@@ -1,4 +1,4 @@
-package bench
+package main
 
 import (
 	"errors"
@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"text/tabwriter"
+
+	"github.com/oexza/orisun/cmd/orisun/bench"
 )
 
 // The generated section of a document is between these lines. People edit the rest.
@@ -18,21 +20,21 @@ const (
 )
 
 // section is the generated part of docs/benchmarks.md.
-func section(report Report, ratios []Ratio) string {
+func section(m measured) string {
 	var text strings.Builder
 	fmt.Fprintf(&text, "Measured at %s by `make bench-compare`, client, server and PostgreSQL on one machine. All numbers: "+
-		"[compare.csv](benchmarks/compare.csv).\n\n| | |\n|---|---|\n", report.Environment.At.Format("2006-01-02 15:04 MST"))
-	for _, line := range report.lines() {
-		fmt.Fprintf(&text, "| %s | %s |\n", line.name, line.text)
+		"[compare.csv](benchmarks/compare.csv).\n\n| | |\n|---|---|\n", m.Environment.At.Format("2006-01-02 15:04 MST"))
+	for _, c := range m.Conditions() {
+		fmt.Fprintf(&text, "| %s | %s |\n", c.Name, c.Text)
 	}
 	text.WriteString("\n| | measured | target | |\n|---|--:|--:|---|\n")
-	for _, r := range ratios {
-		fmt.Fprintf(&text, "| %s | %s | %s | %s |\n", r.What, r.value(), r.target(), r.verdict())
+	for _, r := range m.ratios() {
+		fmt.Fprintf(&text, "| %s | %s | %s | %s |\n", r.what, r.number(), r.goal(), r.verdict())
 	}
 	text.WriteString("\n![Events per second and latency by the number of clients](benchmarks/compare.svg)\n\n" +
 		"Requests per second, and the 99th percentile of their latency in milliseconds, by the number of clients:\n\n")
-	writeByClients(&text, report.Results)
-	if err := report.Err(); err != nil {
+	writeByClients(&text, m.Results)
+	if err := m.Err(); err != nil {
 		fmt.Fprintf(&text, "\n```\n%v\n```\n", err)
 	}
 	return text.String()
@@ -40,7 +42,7 @@ func section(report Report, ratios []Ratio) string {
 
 // writeByClients writes a row for each workload and a column for each number of clients. Of repeated measurements it
 // shows the last result.
-func writeByClients(text *strings.Builder, results []Result) {
+func writeByClients(text *strings.Builder, results []bench.Result) {
 	var names []string
 	var clients []int
 	cells := map[string]map[int]string{}
@@ -54,7 +56,7 @@ func writeByClients(text *strings.Builder, results []Result) {
 		}
 		cells[name][r.Clients] = fmt.Sprintf("%.0f", r.RequestsPerSecond)
 		if r.P99 > 0 {
-			cells[name][r.Clients] += fmt.Sprintf(" (%s)", shortTime(r.P99))
+			cells[name][r.Clients] += fmt.Sprintf(" (%s)", bench.ShortTime(r.P99))
 		}
 	}
 	slices.Sort(clients)
@@ -73,11 +75,11 @@ func writeByClients(text *strings.Builder, results []Result) {
 }
 
 // verdict is empty for a number that was not measured or has no target.
-func (r Ratio) verdict() string {
+func (r ratio) verdict() string {
 	switch {
-	case !r.Measured || r.Target == 0:
+	case !r.measured || r.target == 0:
 		return ""
-	case r.Met():
+	case r.isMet():
 		return "met"
 	}
 	return "**missed**"
@@ -112,11 +114,11 @@ func replaceSection(document, generated string) (string, error) {
 	return before + whole + after, nil
 }
 
-// WriteRatios writes ratios and their targets for people.
-func WriteRatios(out io.Writer, ratios []Ratio) error {
+// writeRatios writes ratios and their targets for people.
+func writeRatios(out io.Writer, ratios []ratio) error {
 	var text strings.Builder
 	for _, r := range ratios {
-		fmt.Fprintf(&text, "%s\t%s\t%s\t%s\n", r.What, r.value(), r.target(), strings.Trim(r.verdict(), "*"))
+		fmt.Fprintf(&text, "%s\t%s\t%s\t%s\n", r.what, r.number(), r.goal(), strings.Trim(r.verdict(), "*"))
 	}
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	if _, err := io.WriteString(table, text.String()); err != nil {

@@ -1,4 +1,4 @@
-package bench
+package main
 
 import (
 	"context"
@@ -16,24 +16,22 @@ const (
 	drainTime = 3 * time.Second
 )
 
-// Outbox reports how far the publisher lagged. The server records its checkpoint ten times a second, so both values
-// are up to 100 ms too high.
-type Outbox struct {
-	// WorstLag is the greatest age of the oldest unpublished event, in milliseconds.
-	WorstLag float64 `json:"worst_lag_ms"`
-	// Drained is the longest that the outbox took to be empty after the load of a point ended, in milliseconds, at
-	// most drainTime.
-	Drained float64 `json:"drained_ms"`
+// outboxLag is how far the publisher lagged. The server records its checkpoint ten times a second, so both values are
+// up to 100 ms too high.
+type outboxLag struct {
+	// worst is the greatest age of the oldest unpublished event.
+	worst time.Duration
+	// drained is the longest that the outbox took to be empty after the load of a point ended, at most drainTime.
+	drained time.Duration
 }
 
 // outbox watches the outbox of a boundary by the functions for a DBA.
 type outbox struct {
 	boundary string
 
-	mu      sync.Mutex // of the connection, which serves one query at a time
-	conn    *pgx.Conn
-	worst   time.Duration
-	drained time.Duration
+	mu   sync.Mutex // of the connection, which serves one query at a time
+	conn *pgx.Conn
+	seen outboxLag
 }
 
 func watchOutbox(ctx context.Context, database, boundary string) (*outbox, error) {
@@ -68,7 +66,7 @@ func (o *outbox) watch(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
-			o.worst = max(o.worst, lag)
+			o.seen.worst = max(o.seen.worst, lag)
 		}
 	}
 }
@@ -76,6 +74,8 @@ func (o *outbox) watch(ctx context.Context) error {
 // drain waits until the outbox is empty, at most drainTime, and records how long that took.
 func (o *outbox) drain(ctx context.Context) error {
 	begin := time.Now()
+	ticker := time.NewTicker(lagInterval / 10)
+	defer ticker.Stop()
 	for time.Since(begin) < drainTime && ctx.Err() == nil {
 		lag, err := o.lag(ctx)
 		if err != nil {
@@ -84,9 +84,12 @@ func (o *outbox) drain(ctx context.Context) error {
 		if lag == 0 {
 			break
 		}
-		wait(ctx, time.Now().Add(lagInterval/10))
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+		}
 	}
-	o.drained = max(o.drained, time.Since(begin))
+	o.seen.drained = max(o.seen.drained, time.Since(begin))
 	return nil
 }
 
@@ -98,8 +101,4 @@ func (o *outbox) during(ctx context.Context, do func() error) error {
 	err := do()
 	stop()
 	return errors.Join(err, <-watched, o.conn.Close(context.WithoutCancel(ctx)))
-}
-
-func (o *outbox) report() *Outbox {
-	return &Outbox{WorstLag: milliseconds(o.worst), Drained: milliseconds(o.drained)}
 }

@@ -1,4 +1,4 @@
-package bench
+package main
 
 import (
 	"bytes"
@@ -15,10 +15,19 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/oexza/orisun/cmd/orisun/bench"
 )
 
 // pgbench is the name of the rows of PostgreSQL's own load generator.
 const pgbench = "pgbench"
+
+// The data of an event, as the load generator writes them.
+const (
+	dataBegin  = `{"` + bench.ContextKey + `":"`
+	dataMiddle = `","payload":"`
+	dataEnd    = `"}`
+)
 
 // yardstick is single-row INSERTs by pgbench, on the same PostgreSQL, into a table like that of events: the speed of
 // PostgreSQL here without us.
@@ -30,7 +39,7 @@ type yardstick struct {
 
 // newYardstick creates the table: the columns of an event, the three indexes (position, id, context) and as many rows
 // as were seeded.
-func newYardstick(ctx context.Context, s *server, dir string, config Config) (_ *yardstick, err error) {
+func newYardstick(ctx context.Context, s *server, dir string, config bench.Config) (_ *yardstick, err error) {
 	conn, err := pgx.Connect(ctx, s.database())
 	if err != nil {
 		return nil, err
@@ -38,7 +47,7 @@ func newYardstick(ctx context.Context, s *server, dir string, config Config) (_ 
 	defer func() { err = errors.Join(err, conn.Close(context.WithoutCancel(ctx))) }()
 	// The columns that differ between two events of ours differ here: the id, the context and the payload.
 	values := fmt.Sprintf(`(1, gen_random_uuid()::text, '%s', ('%s' || (random() * %d)::int || '%s' || left(repeat(gen_random_uuid()::text, %d), %d) || '%s')::jsonb)`,
-		eventType, dataBegin, config.Contexts, dataMiddle, config.Payload/36+1, max(config.Payload-len(dataBegin+dataMiddle+dataEnd)-6, 1), dataEnd)
+		bench.EventType, dataBegin, config.Contexts, dataMiddle, config.Payload/36+1, max(config.Payload-len(dataBegin+dataMiddle+dataEnd)-6, 1), dataEnd)
 	insert := `INSERT INTO orisun_bench.event (transaction_id, event_id, event_type, data) `
 	for _, statement := range []string{
 		`CREATE SCHEMA orisun_bench`,
@@ -46,7 +55,7 @@ func newYardstick(ctx context.Context, s *server, dir string, config Config) (_ 
 			global_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, transaction_id bigint NOT NULL,
 			date_created timestamptz NOT NULL DEFAULT clock_timestamp(), event_id text NOT NULL UNIQUE, event_type text NOT NULL,
 			data jsonb NOT NULL, metadata jsonb NOT NULL DEFAULT '{}')`,
-		`CREATE INDEX ON orisun_bench.event ((data->>'` + contextKey + `'), global_id)`,
+		`CREATE INDEX ON orisun_bench.event ((data->>'` + bench.ContextKey + `'), global_id)`,
 		insert + `SELECT v.* FROM generate_series(1, ` + strconv.Itoa(config.SeedEvents) + `) n, LATERAL (VALUES ` +
 			strings.Replace(values, "(1,", "(n,", 1) + `) v`,
 		`VACUUM ANALYZE orisun_bench.event`,
@@ -83,7 +92,7 @@ func findPgbench(s *server) (string, error) {
 }
 
 // measure runs pgbench with a number of connections, prepared statements and a thread for each CPU.
-func (y *yardstick) measure(ctx context.Context, clients, threads, repeat int, duration time.Duration) (Result, error) {
+func (y *yardstick) measure(ctx context.Context, clients, threads, repeat int, duration time.Duration) (bench.Result, error) {
 	seconds := max(1, int(math.Round(duration.Seconds())))
 	command := exec.CommandContext(ctx, y.program, "--no-vacuum", "--protocol=prepared", "--file="+y.script,
 		"--client="+strconv.Itoa(clients), "--jobs="+strconv.Itoa(min(threads, clients)), "--time="+strconv.Itoa(seconds),
@@ -93,13 +102,13 @@ func (y *yardstick) measure(ctx context.Context, clients, threads, repeat int, d
 	command.Stderr = &problems
 	out, err := command.Output()
 	if ctx.Err() != nil {
-		return Result{}, context.Cause(ctx)
+		return bench.Result{}, context.Cause(ctx)
 	}
 	if err != nil {
-		return Result{}, fmt.Errorf("pgbench: %w\n%s", err, bytes.TrimSpace(problems.Bytes()))
+		return bench.Result{}, fmt.Errorf("pgbench: %w\n%s", err, bytes.TrimSpace(problems.Bytes()))
 	}
 	perSecond, inserted, err := readPgbench(string(out))
-	return Result{
+	return bench.Result{
 		Workload: pgbench, Clients: clients, Repeat: repeat, Seconds: float64(seconds), Requests: inserted, Events: inserted,
 		RequestsPerSecond: perSecond, EventsPerSecond: perSecond,
 	}, err
@@ -115,7 +124,7 @@ var (
 func readPgbench(out string) (perSecond float64, inserted int64, err error) {
 	rate, count := pgbenchRate.FindStringSubmatch(out), pgbenchCount.FindStringSubmatch(out)
 	if rate == nil || count == nil {
-		return 0, 0, fmt.Errorf("pgbench tells no rate:\n%s", out)
+		return 0, 0, fmt.Errorf("the output of pgbench has no rate:\n%s", out)
 	}
 	perSecond, rateErr := strconv.ParseFloat(rate[1], 64)
 	inserted, countErr := strconv.ParseInt(count[1], 10, 64)

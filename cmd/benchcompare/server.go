@@ -1,4 +1,4 @@
-package bench
+package main
 
 import (
 	"bytes"
@@ -19,6 +19,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 
+	"github.com/oexza/orisun/cmd/orisun/bench"
 	orisunpb "github.com/oexza/orisun/proto"
 )
 
@@ -28,7 +29,7 @@ const (
 	stopTime  = 60 * time.Second
 )
 
-// server is the real program with a PostgreSQL of its own. Its data are removed after Compare.
+// server is the real program with a PostgreSQL of its own. Its data are removed after the comparison.
 type server struct {
 	command *exec.Cmd
 	logFile string
@@ -110,7 +111,7 @@ func (s *server) database() string {
 func (s *server) ready(ctx context.Context) (err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, startTime, fmt.Errorf("the server does not answer after %s", startTime))
 	defer cancel()
-	connection, err := s.dial(grpc.WithPerRPCCredentials(newCredentials(s.username, s.password)))
+	connection, err := s.dial(grpc.WithPerRPCCredentials(bench.NewCredentials(s.username, s.password)))
 	if err != nil {
 		return err
 	}

@@ -1,4 +1,4 @@
-package bench
+package main
 
 import (
 	"os"
@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-func TestAServerThatDoesNotStartIsToldWithItsLog(t *testing.T) {
+func TestTheErrorOfAServerThatDoesNotStartHasItsLog(t *testing.T) {
 	dir := t.TempDir()
 	program := filepath.Join(dir, "server")
 	if err := os.WriteFile(program, []byte("#!/bin/sh\nenv\necho out of order >&2\nexit 3\n"), 0o700); err != nil {
@@ -18,9 +18,9 @@ func TestAServerThatDoesNotStartIsToldWithItsLog(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "ended before it answered: exit status 3") || !strings.Contains(err.Error(), "out of order") {
 		t.Fatalf("error %v", err)
 	}
-	told := strings.Split(err.Error(), "\n")
+	report := strings.Split(err.Error(), "\n")
 	for _, want := range []string{"ORISUN_PG_HOST=", "ORISUN_ADMIN_PASSWORD=changeit", "ORISUN_PPROF_ENABLED=true"} {
-		if !slices.Contains(told, want) {
+		if !slices.Contains(report, want) {
 			t.Errorf("the server does not get %s:\n%v", want, err)
 		}
 	}
@@ -29,7 +29,7 @@ func TestAServerThatDoesNotStartIsToldWithItsLog(t *testing.T) {
 func TestMemoryIsThatOfTheProcess(t *testing.T) {
 	if _, err := os.Stat("/proc/self/status"); err != nil {
 		if got := peakMemory(os.Getpid()); got != 0 {
-			t.Errorf("%d bytes where no system tells", got)
+			t.Errorf("%d bytes on a system that does not report it", got)
 		}
 		return
 	}

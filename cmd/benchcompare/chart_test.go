@@ -1,20 +1,16 @@
-package bench
+package main
 
 import (
 	"bytes"
 	"encoding/xml"
 	"errors"
 	"io"
-	"strings"
 	"testing"
 )
 
-func TestTheChartIsDrawnFromTheTable(t *testing.T) {
-	var table, drawn bytes.Buffer
-	if err := WriteCSV(&table, sample().Results); err != nil {
-		t.Fatal(err)
-	}
-	if err := Draw(&table, &drawn); err != nil {
+func TestTheChartIsDrawnFromTheResults(t *testing.T) {
+	var drawn bytes.Buffer
+	if err := draw(sample(t).Results, &drawn); err != nil {
 		t.Fatal(err)
 	}
 	golden(t, "chart.svg", drawn.String())
@@ -51,11 +47,8 @@ func TestAxesHaveRoundSteps(t *testing.T) {
 }
 
 func TestNothingToDrawIsAnError(t *testing.T) {
-	var table, drawn bytes.Buffer
-	if err := WriteCSV(&table, sample().Results[:2]); err != nil {
-		t.Fatal(err)
-	}
-	if err := Draw(strings.NewReader(table.String()), &drawn); err == nil {
+	var drawn bytes.Buffer
+	if err := draw(sample(t).Results[:2], &drawn); err == nil {
 		t.Errorf("drawn:\n%s", drawn.String())
 	}
 }
