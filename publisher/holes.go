@@ -14,7 +14,7 @@ import (
 // Where messages were deleted and stand again behind, there is no hole: the message after the place names the one before it.
 func (o *outbox) closeHoles(ctx context.Context, stream jetstream.Stream) error {
 	deleted := stream.CachedInfo().State.NumDeleted
-	if deleted == o.deleted {
+	if deleted == o.stream.deleted {
 		return nil
 	}
 	info, err := stream.Info(ctx, jetstream.WithDeletedDetails(true))
@@ -40,7 +40,7 @@ func (o *outbox) closeHoles(ctx context.Context, stream jetstream.Stream) error 
 		}
 		end = begin
 	}
-	o.deleted = deleted
+	o.stream.deleted = deleted
 	return nil
 }
 

@@ -20,8 +20,6 @@ const (
 	// pageEvery is the least time between two queries of PostgreSQL that follow hints: saves that come faster share one. Longer, and who saves one event
 	// after the other finds each delivered that much later; without it the outbox would take a part of what many small saves need of the machine.
 	pageEvery = time.Millisecond
-	// checkpointEvery is the least time between two checkpoints, so that they do not double the writes of PostgreSQL under many small saves.
-	checkpointEvery = 100 * time.Millisecond
 	// tendEvery is how often a stream is looked at: whether it can get the copies that it lacks, and whether messages in its midst are lost.
 	tendEvery = 10 * time.Second
 	// apiLimit bounds a request to JetStream.
@@ -41,20 +39,12 @@ type outbox struct {
 	stopped chan struct{}      // closed when run has ended
 	since   time.Time          // when the boundary was created, as the registry says; zero before the first look
 
-	js    jetstream.JetStream // nil before the first line
-	batch int                 // events to read with the next query
-	told  bool                // that somebody else holds the lease
-	noted position            // the checkpoint in PostgreSQL, as far as known
-	due   time.Time           // the next checkpoint
-	few   bool                // the stream has fewer copies than it should
-
-	deleted int // places in the midst of the stream without a message, of which none is a hole
-
-	silent      int       // lines in a row that came to nothing
-	silentSince time.Time // when the first of them did
-	silentEnd   position  // of the stream where they began
-	remade      bool      // since anything was published
-	warned      bool      // the log has that nothing is published
+	js         jetstream.JetStream // nil before the first pipeline
+	batch      int                 // events to read with the next query
+	checkpoint checkpointer
+	recovery   recovery
+	stream     streamState
+	logged     loggedState
 
 	traces traces
 
@@ -62,10 +52,25 @@ type outbox struct {
 	status Status
 }
 
+// streamState is what is known of the boundary's stream.
+type streamState struct {
+	hasFewCopies bool // fewer than it should have
+	deleted      int  // places in its midst without a message, of which none is a hole
+}
+
+// loggedState is what the log has already, so that it is logged when it changes.
+type loggedState struct {
+	isStandby   bool // another node holds the lease
+	isFailing   bool // nothing is published
+	isRecreated bool // the stream, since anything was published
+}
+
 func newOutbox(config Config, boundary string, log *slog.Logger) *outbox {
+	log = log.With("boundary", boundary)
 	return &outbox{
-		config: config, boundary: boundary, source: Source(config.StoreID, boundary), log: log.With("boundary", boundary),
+		config: config, boundary: boundary, source: Source(config.StoreID, boundary), log: log,
 		hinted: make(chan struct{}, 1), stopped: make(chan struct{}), batch: config.BatchSize,
+		checkpoint: checkpointer{boundary: boundary, log: log},
 	}
 }
 
@@ -100,9 +105,9 @@ func (o *outbox) reached(at position) {
 
 // fails notes trouble, and logs it when it begins; what it becomes is detail. Leases logs that PostgreSQL is away.
 func (o *outbox) fails(err error) {
-	if !o.warned && !IsDisconnected(err) {
+	if !o.logged.isFailing && !IsDisconnected(err) {
 		o.log.Warn("cannot publish; trying again", "error", err)
-		o.warned = true
+		o.logged.isFailing = true
 	} else {
 		o.log.Debug("cannot publish; trying again", "error", err)
 	}
@@ -111,10 +116,10 @@ func (o *outbox) fails(err error) {
 
 // works notes that there is no trouble, and logs it when it ends.
 func (o *outbox) works() {
-	if o.warned {
+	if o.logged.isFailing {
 		o.log.Info("publishing again")
 	}
-	o.warned, o.remade = false, false
+	o.logged.isFailing, o.logged.isRecreated = false, false
 	o.change(func(s *Status) { s.Trouble = nil })
 }
 
@@ -141,14 +146,14 @@ func (o *outbox) acquire(ctx context.Context) (*Lease, error) {
 			return
 		}
 		o.change(func(s *Status) { s.Trouble = nil }) // another one publishes
-		if !o.told {
+		if !o.logged.isStandby {
 			o.log.Info("Failed to acquire lock for boundary: " + o.boundary)
-			o.told = true
+			o.logged.isStandby = true
 		}
 	})
 	if err == nil {
 		o.log.Info("Successfully acquired lock for boundary: " + o.boundary)
-		o.told = false
+		o.logged.isStandby = false
 		o.change(func(s *Status) { s.Trouble = nil })
 	}
 	return lease, err
@@ -195,7 +200,7 @@ func (o *outbox) publish(ctx context.Context, lease *Lease) (progress bool, err 
 		return false, err
 	}
 	line := newLine(lease.Context(), o.js, o, end)
-	defer o.checkpoint(lease, line, true) // so that a publisher stops at a checkpoint
+	defer func() { o.checkpoint.move(lease, line.settled, true) }() // so that a publisher stops at a checkpoint
 
 	poll := time.NewTicker(outboxPoll)
 	defer poll.Stop()
@@ -208,23 +213,20 @@ func (o *outbox) publish(ctx context.Context, lease *Lease) (progress bool, err 
 		o.reached(line.settled)
 		if err != nil {
 			if !progress && (errors.Is(err, jetstream.ErrAsyncPublishTimeout) || isRefused(err, wrongLastSequence)) {
-				if o.silent == 0 {
-					o.silentSince = time.Now()
-				}
-				o.silent++
+				o.recovery.failed()
 			}
 			return progress, err
 		}
 		if progress || !more { // not while all of it is still unanswered
 			o.works()
 		}
-		o.checkpoint(lease, line, false)
+		o.checkpoint.move(lease, line.settled, false)
 		if more {
 			continue
 		}
 		var due <-chan time.Time // where the checkpoint is behind: by it others know how far the outbox is
-		if o.noted.before(line.settled) {
-			due = time.After(time.Until(o.due))
+		if o.checkpoint.isBehind(line.settled) {
+			due = time.After(time.Until(o.checkpoint.due))
 		}
 		select {
 		case <-o.hinted:
@@ -300,26 +302,4 @@ func (o *outbox) page(ctx context.Context, line *line) (more bool, err error) {
 		o.batch = min(2*o.batch, o.config.BatchSize)
 	}
 	return more, err
-}
-
-// checkpoint notes in PostgreSQL how far the stream is acknowledged, if that is due. A failure stops no publisher: the stream's end is the
-// same, and a later one tries again. It never moves back: where JetStream lost its latest messages, that is made good before long.
-func (o *outbox) checkpoint(lease *Lease, line *line, due bool) {
-	at := line.settled
-	if !o.noted.before(at) || !due && time.Now().Before(o.due) {
-		return
-	}
-	o.due = time.Now().Add(checkpointEvery)
-	err := lease.Do(context.Background(), func(ctx context.Context, tx db.DBTX) error {
-		return db.New().MovePublishedPosition(ctx, tx, db.MovePublishedPositionParams{
-			Boundary: o.boundary, TransactionID: at.transactionID, GlobalID: at.globalID,
-		})
-	})
-	switch {
-	case err == nil:
-		o.noted = at
-	case lease.Context().Err() == nil:
-		o.log.Debug("checkpoint not moved; a later one will be", "global_id", at.globalID, "error", err)
-		o.due = time.Now().Add(outboxPoll)
-	}
 }

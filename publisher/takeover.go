@@ -35,10 +35,6 @@ type streamEnd struct {
 	sequence uint64
 }
 
-// maxSilent is how many lines in a row may come to nothing, within ackLimit at least, before the stream's files count as broken. A stream that is slow,
-// or that somebody else writes to, moves on from one line to the next.
-const maxSilent = 2
-
 // takeOver finds where the stream ends, and makes the stream where it is missing, or is not a copy of this log:
 //
 //   - It has messages, and the last one is an event that PostgreSQL has at that very place: it goes on after that event, be it ahead of the
@@ -50,27 +46,23 @@ const maxSilent = 2
 //     answers nothing then, or that its end is another than the one it reports. It is deleted and recreated, after the event with which it ended.
 func (o *outbox) takeOver(ctx context.Context, js jetstream.JetStream) (streamEnd, error) {
 	end, err := o.findEnd(ctx, js)
-	if err != nil || end.at != o.silentEnd {
-		o.silent = 0
-		o.silentEnd = end.at
+	if err != nil || end.at != o.recovery.end {
+		o.recovery.reset(end.at)
 		return end, err
 	}
-	if o.silent < maxSilent || time.Since(o.silentSince) < ackLimit {
+	if !o.recovery.isBroken() {
 		return end, nil
 	}
-	o.silent = 0
-	return o.remake(ctx, js, end.at, errSilent)
+	o.recovery.reset(end.at)
+	return o.recreate(ctx, js, end.at, errSilent)
 }
 
-// errSilent is why a stream is recreated that is there and takes nothing.
-var errSilent = fmt.Errorf("JetStream stored nothing of what was published at least %d times in %s", maxSilent, ackLimit)
-
 func (o *outbox) findEnd(ctx context.Context, js jetstream.JetStream) (streamEnd, error) {
-	noted, err := o.readCheckpoint(ctx)
+	stored, err := o.readCheckpoint(ctx)
 	if err != nil {
 		return streamEnd{}, fmt.Errorf("read the checkpoint: %w", err)
 	}
-	stream, err := o.openStream(ctx, js, noted)
+	stream, err := o.openStream(ctx, js, stored)
 	if err != nil {
 		return streamEnd{}, fmt.Errorf("stream %s: %w", StreamName(o.boundary), err)
 	}
@@ -79,7 +71,7 @@ func (o *outbox) findEnd(ctx context.Context, js jetstream.JetStream) (streamEnd
 	}
 	info := stream.CachedInfo()
 	if info.State.Msgs == 0 {
-		return streamEnd{at: noted, sequence: info.State.LastSeq}, nil
+		return streamEnd{at: stored, sequence: info.State.LastSeq}, nil
 	}
 	last, err := stream.GetLastMsgForSubject(ctx, Subjects(o.boundary))
 	if err != nil {
@@ -95,16 +87,16 @@ func (o *outbox) findEnd(ctx context.Context, js jetstream.JetStream) (streamEnd
 	if !errors.Is(err, errNoCopy) {
 		return streamEnd{}, fmt.Errorf("find the event of the last message: %w", err)
 	}
-	return o.remake(ctx, js, noted, err)
+	return o.recreate(ctx, js, stored, err)
 }
 
-// remake deletes the stream and makes one that goes on after the event at a position.
-func (o *outbox) remake(ctx context.Context, js jetstream.JetStream, after position, why error) (streamEnd, error) {
+// recreate deletes the stream and makes one that goes on after the event at a position.
+func (o *outbox) recreate(ctx context.Context, js jetstream.JetStream, after position, why error) (streamEnd, error) {
 	level := slog.LevelWarn
-	if o.remade {
+	if o.logged.isRecreated {
 		level = slog.LevelDebug // on a full disk, that helps no more than it did
 	}
-	o.remade = true
+	o.logged.isRecreated = true
 	o.log.Log(ctx, level, "recreating the stream", "stream", StreamName(o.boundary), "after", after.globalID, "error", why)
 	stream, err := o.replaceStream(ctx, js, after)
 	if err != nil {
@@ -136,23 +128,23 @@ func (o *outbox) isLast(ctx context.Context, stream jetstream.Stream, last *jets
 func (o *outbox) readCheckpoint(ctx context.Context) (position, error) {
 	row, err := db.New().GetPublishedPosition(ctx, o.config.Database, o.boundary)
 	if errors.Is(err, pgx.ErrNoRows) {
-		o.noted = beginning
+		o.checkpoint.stored = beginning
 		return beginning, nil
 	}
 	if err != nil {
 		return beginning, err
 	}
-	o.noted = position{row.TransactionID, row.GlobalID}
+	o.checkpoint.stored = position{row.TransactionID, row.GlobalID}
 	last, err := db.New().GetLastPosition(ctx, o.config.Database, o.boundary)
 	if err != nil {
 		return beginning, err
 	}
-	if end := (position{last.TransactionID, last.GlobalID}); end.before(o.noted) {
+	if end := (position{last.TransactionID, last.GlobalID}); end.before(o.checkpoint.stored) {
 		o.log.Warn("the checkpoint is beyond the end of the log; it counts for nothing", "checkpoint", row.GlobalID, "end", last.GlobalID)
-		o.noted = beginning
+		o.checkpoint.stored = beginning
 		return beginning, nil
 	}
-	event, err := o.lastEvent(ctx, o.noted)
+	event, err := o.lastEvent(ctx, o.checkpoint.stored)
 	if err != nil || event == nil {
 		return beginning, err
 	}
@@ -279,7 +271,7 @@ func (o *outbox) isKnown(ctx context.Context, js jetstream.JetStream) error {
 // tend gives the stream the copies that it lacks, and closes its holes.
 func (o *outbox) tend(ctx context.Context, settled position) (err error) {
 	var stream jetstream.Stream
-	if o.few {
+	if o.stream.hasFewCopies {
 		stream, err = o.openStream(ctx, o.js, settled)
 	} else {
 		stream, err = o.js.Stream(ctx, StreamName(o.boundary))
@@ -307,8 +299,8 @@ func (o *outbox) createStream(ctx context.Context, js jetstream.JetStream, start
 // hasCopies notes, and says, whether the stream has as many copies as it should.
 func (o *outbox) hasCopies(copies int) {
 	wanted := max(o.config.Stream.Replicas, 1)
-	if few := copies < wanted; few != o.few {
-		o.few = few
+	if few := copies < wanted; few != o.stream.hasFewCopies {
+		o.stream.hasFewCopies = few
 		if few {
 			o.log.Warn("too few nodes for all copies of the stream; trying again", "copies", copies, "wanted", wanted)
 		} else {
