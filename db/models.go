@@ -179,6 +179,19 @@ type OrisunLogin struct {
 	PasswordHash string
 }
 
+// Events that a subscription passed by. The event itself stays in its boundary's table.
+type OrisunParkedEvent struct {
+	Boundary     string
+	Subscription string
+	GlobalID     int64
+	Partition    int32
+	Key          string
+	Reason       string
+	Refusals     int32
+	ParkedAt     time.Time
+	Replaying    bool
+}
+
 // The shape of every {schema}.{boundary}_projector_checkpoint: a row for each projector,
 // the position up to which it has projected. It holds no rows.
 type OrisunProjectorCheckpoint struct {
@@ -213,6 +226,59 @@ type OrisunStore struct {
 	// The database for which store_id was made: PostgreSQL's system_identifier and the database's oid. In a copy they differ, and the copy gets an identity of its own.
 	DatabaseID string
 	CreatedAt  time.Time
+}
+
+// The durable subscriptions. What each one has acknowledged is in {boundary}_projector_checkpoint, a row named
+// subscription/NAME/PARTITION for each partition, and in orisun.subscription_partition. Whoever changes who holds its partitions locks its row first.
+type OrisunSubscription struct {
+	Boundary string
+	Name     string
+	// As the API has them: [{"tags": [{"key": "account", "value": "alice"}]}].
+	Criteria      string
+	PartitionKey  string
+	Partitions    int32
+	AckTimeoutMs  int64
+	MaxRefusals   int32
+	ParkFollowing bool
+	CreatedAt     time.Time
+	// It changes with a reset, which ends all consumers.
+	Generation pgtype.UUID
+}
+
+// The consumers: a row for each stream.
+type OrisunSubscriptionMember struct {
+	Member       pgtype.UUID
+	Boundary     string
+	Subscription string
+	Node         pgtype.UUID
+	Name         string
+	Address      string
+	Username     string
+	ConnectedAt  time.Time
+}
+
+// The nodes that have consumers. A node renews its row; once alive_until has passed, another one may delete it,
+// with its consumers. changes grows whenever what its consumers hold changes.
+type OrisunSubscriptionNode struct {
+	Node       pgtype.UUID
+	Name       string
+	AliveUntil time.Time
+	Changes    int64
+}
+
+// Which consumer holds a partition, and what of it is acknowledged beyond its checkpoint. epoch grows with each
+// change of the holder: a write with an older one is refused. next_member waits until the holder has released it.
+type OrisunSubscriptionPartition struct {
+	Boundary     string
+	Subscription string
+	Partition    int32
+	Epoch        int64
+	Member       pgtype.UUID
+	NextMember   pgtype.UUID
+	// The global_ids of acknowledged events after the checkpoint.
+	Acknowledged []int64
+	// The global_id of the first event that is delivered and not acknowledged.
+	Oldest *int64
 }
 
 // The secrets with which the servers sign the tokens of those who logged in. All nodes take tokens under any of them, and sign with the latest.

@@ -1,5 +1,5 @@
 -- +goose Up
--- A database from before these chapters (its versions end at 130) keeps its old schema until 00219_from_130.sql has taken over its rows. Indexes
+-- A database from before these chapters (its versions end at 130) keeps its old schema until 00220_from_130.sql has taken over its rows. Indexes
 -- of boundaries are built on the three casts, so those move.
 -- +goose StatementBegin
 DO $$
@@ -43,7 +43,10 @@ Errors raised by these functions have SQLSTATEs of the class OR, with JSON in DE
   OR012  the boundary cannot be deleted
   OR020  unknown user
   OR021  the username is taken
-  OR030  the name of a lease belongs to another user$$;
+  OR030  the name of a lease belongs to another user
+  OR040  unknown subscription
+  OR041  a subscription of that name exists already with another definition
+  OR042  the boundary has as many subscriptions as the limit$$;
 
 -- +goose Down
 DROP SCHEMA orisun;

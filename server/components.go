@@ -77,6 +77,7 @@ type running struct {
 	storeID          string
 	streams          *streaming
 	store            *service.EventStore
+	subscriptions    *service.Subscriptions
 	servers          *transport.Servers
 	healthy          *transport.Health
 	endSubscriptions context.CancelFunc
@@ -244,8 +245,12 @@ func (r *running) startStore(ctx context.Context) error {
 				orisunpb.ServerCapability_SERVER_CAPABILITY_INDEX_MANAGEMENT,
 				orisunpb.ServerCapability_SERVER_CAPABILITY_BOUNDARY_CATALOG,
 				orisunpb.ServerCapability_SERVER_CAPABILITY_GRPC_HEALTH,
+				orisunpb.ServerCapability_SERVER_CAPABILITY_SUBSCRIPTIONS,
 			},
 		},
+	})
+	r.subscriptions = service.NewSubscriptions(r.store, service.SubscriptionsConfig{
+		AdminBoundary: r.config.Admin.Boundary, Limit: r.config.GRPC.MaxSubscriptions,
 	})
 	err := r.step("clean up indexes", func() error { return r.waitForDatabase(ctx, r.store.CleanIndexes) })
 	if err != nil {
@@ -262,7 +267,7 @@ func (r *running) startCalls(context.Context) error {
 		return fmt.Errorf("metrics of calls: %w", err)
 	}
 	r.healthy = transport.NewHealth()
-	services := transport.Services{Store: r.store, Admin: r.callers.admin, Subscriptions: service.NewSubscriptions(r.store, r.config.Admin.Boundary), Health: r.healthy}
+	services := transport.Services{Store: r.store, Admin: r.callers.admin, Subscriptions: r.subscriptions, Health: r.healthy}
 	if r.servers, err = transport.New(r.config.GRPC, services, r.callers.auth, observed, r.log); err != nil {
 		return err
 	}

@@ -52,6 +52,9 @@ var sqlStates = []sqlState{
 	{"OR021", codes.AlreadyExists, true},      // the username is taken
 	{"42501", codes.FailedPrecondition, true}, // the server's role lacks a right, which the text names
 	{"OR030", codes.PermissionDenied, true},   // a subscriber_name belongs to another user
+	{"OR040", codes.NotFound, true},           // unknown subscription
+	{"OR041", codes.AlreadyExists, true},      // the subscription has another definition
+	{"OR042", codes.ResourceExhausted, true},  // the boundary has too many subscriptions
 	{"2BP01", codes.FailedPrecondition, true}, // other objects depend on the boundary's tables
 	{"22", codes.InvalidArgument, true},       // data exception: JSON, numbers, encodings
 	{"23", codes.InvalidArgument, false},      // a constraint of the event table

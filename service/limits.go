@@ -1,5 +1,7 @@
 package service
 
+import "time"
+
 // The limits of a request. Limits on bytes ensure that PostgreSQL can handle the index entries and statements (an entry
 // of a b-tree is at most 2,704 bytes). Limits on numbers bound the work of one request under a boundary's lock.
 const (
@@ -36,4 +38,23 @@ const (
 	minPassword  = 6   // bytes; the most is auth.MaxPassword
 	maxRoles     = 256 // of a user
 	maxOvertaken = 5   // attempts at a change that others overtake
+)
+
+// The limits of durable subscriptions. ORISUN_MAX_SUBSCRIPTIONS bounds their number.
+const (
+	maxSubscriptionBytes = 200  // name; it is part of the name of a checkpoint, which is a key in PostgreSQL
+	maxPartitions        = 256  // of a subscription
+	defaultPartitions    = 16   // of a subscription with a partition key
+	maxRefusals          = 1000 // before an event is parked
+	defaultRefusals      = 5
+	defaultAckTimeout    = 30 * time.Second
+	minAckTimeout        = time.Second
+	maxAckTimeout        = time.Hour
+	maxWindow            = 10_000 // events that are delivered and not settled
+	defaultWindow        = 100
+	maxParkedPage        = 1000 // events of a page of parked ones, and positions in a request about them
+	defaultParkedPage    = 100
+	maxReasonBytes       = 1024 // of a refusal; longer ones are cut
+	maxCheckpointWait    = time.Minute
+	defaultWait          = 10 * time.Second // for a checkpoint
 )

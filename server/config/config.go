@@ -107,7 +107,8 @@ type GRPC struct {
 	MaxConcurrentStreams  uint32        `env:"ORISUN_GRPC_MAX_CONCURRENT_STREAMS" default:"10000" min:"1" max:"2147483647" desc:"Max concurrent gRPC streams of a connection"`
 	MaxConcurrentCalls    int           `env:"ORISUN_GRPC_MAX_CONCURRENT_CALLS" default:"1000" min:"1" max:"1000000" desc:"Calls of a gRPC connection that are under way at once, subscriptions apart; further ones wait"`
 	MaxBytesInFlight      int           `env:"ORISUN_GRPC_MAX_BYTES_IN_FLIGHT" default:"201326592" min:"1048576" max:"1099511627776" desc:"Bytes of requests and answers that all calls together hold; one caller holds at most as many as are left to the others. The default is 192MB"`
-	MaxSubscriberNames    int           `env:"ORISUN_GRPC_MAX_SUBSCRIBER_NAMES" default:"1000" min:"1" max:"100000" desc:"Subscriptions with a subscriber_name that one user may have open on this node, those that stand by included"`
+	MaxSubscriberNames    int           `env:"ORISUN_GRPC_MAX_SUBSCRIBER_NAMES" default:"1000" min:"1" max:"100000" desc:"Subscriptions with a subscriber_name, and consumers of durable subscriptions, that one user may have open on this node, those that stand by included"`
+	MaxSubscriptions      int           `env:"ORISUN_MAX_SUBSCRIPTIONS" default:"1000" min:"1" max:"100000" desc:"Durable subscriptions that a boundary may have"`
 	MaxReceiveMessageSize int           `env:"ORISUN_GRPC_MAX_RECEIVE_MESSAGE_SIZE" default:"67108864" min:"1024" max:"2147483647" desc:"Max receive message size in bytes; the default is 64MB"`
 	MaxSendMessageSize    int           `env:"ORISUN_GRPC_MAX_SEND_MESSAGE_SIZE" default:"67108864" min:"1024" max:"2147483647" desc:"Max send message size in bytes; the default is 64MB"`
 	TLSEnabled            bool          `env:"ORISUN_GRPC_TLS_ENABLED" default:"false" desc:"Enable TLS for gRPC"`

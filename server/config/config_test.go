@@ -66,6 +66,7 @@ var variables = []struct {
 	{"ORISUN_GRPC_MAX_CONCURRENT_CALLS", 1000, "100", 100, []string{"0", "1000001"}, nil, func(c *Config) any { return c.GRPC.MaxConcurrentCalls }},
 	{"ORISUN_GRPC_MAX_BYTES_IN_FLIGHT", 201326592, "1048576", 1048576, []string{"1048575"}, nil, func(c *Config) any { return c.GRPC.MaxBytesInFlight }},
 	{"ORISUN_GRPC_MAX_SUBSCRIBER_NAMES", 1000, "50", 50, []string{"0", "100001"}, nil, func(c *Config) any { return c.GRPC.MaxSubscriberNames }},
+	{"ORISUN_MAX_SUBSCRIPTIONS", 1000, "50", 50, []string{"0", "100001"}, nil, func(c *Config) any { return c.GRPC.MaxSubscriptions }},
 	{"ORISUN_GRPC_MAX_RECEIVE_MESSAGE_SIZE", 67108864, "1048576", 1048576, []string{"64MB", "3000000000"}, nil, func(c *Config) any { return c.GRPC.MaxReceiveMessageSize }},
 	{"ORISUN_GRPC_MAX_SEND_MESSAGE_SIZE", 67108864, "2097152", 2097152, []string{"0"}, nil, func(c *Config) any { return c.GRPC.MaxSendMessageSize }},
 	{"ORISUN_GRPC_TLS_ENABLED", false, "true", true, []string{"on"}, nil, func(c *Config) any { return c.GRPC.TLSEnabled }},

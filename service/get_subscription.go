@@ -1,0 +1,18 @@
+package service
+
+import (
+	"context"
+
+	orisunpb "github.com/oexza/orisun/proto"
+)
+
+// GetSubscription returns one subscription with its state. Errors: INVALID_ARGUMENT, NOT_FOUND, UNAVAILABLE.
+func (s *Subscriptions) GetSubscription(ctx context.Context, in *orisunpb.GetSubscriptionRequest) (*orisunpb.GetSubscriptionResponse, error) {
+	var v violations
+	v.named(in.GetBoundary(), "name", in.GetName())
+	if err := v.err(); err != nil {
+		return nil, err
+	}
+	subscription, err := s.readOne(ctx, in.GetBoundary(), in.GetName())
+	return &orisunpb.GetSubscriptionResponse{Subscription: subscription}, err
+}
