@@ -229,7 +229,7 @@ type OrisunStore struct {
 }
 
 // The durable subscriptions. What each one has acknowledged is in {boundary}_projector_checkpoint, a row named
-// subscription/NAME/PARTITION for each partition, and in orisun.subscription_partition. Whoever changes who holds its partitions locks its row first.
+// subscription/NAME/PARTITION for each partition, and in orisun.subscription_partition. A change of the holders of its partitions locks its row first.
 type OrisunSubscription struct {
 	Boundary string
 	Name     string

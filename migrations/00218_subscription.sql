@@ -14,7 +14,7 @@ CREATE TABLE orisun.subscription (
 );
 
 COMMENT ON TABLE orisun.subscription IS $$The durable subscriptions. What each one has acknowledged is in {boundary}_projector_checkpoint, a row named
-subscription/NAME/PARTITION for each partition, and in orisun.subscription_partition. Whoever changes who holds its partitions locks its row first.$$;
+subscription/NAME/PARTITION for each partition, and in orisun.subscription_partition. A change of the holders of its partitions locks its row first.$$;
 COMMENT ON COLUMN orisun.subscription.criteria IS $$As the API has them: [{"tags": [{"key": "account", "value": "alice"}]}].$$;
 COMMENT ON COLUMN orisun.subscription.generation IS $$It changes with a reset, which ends all consumers.$$;
 
@@ -306,7 +306,7 @@ END
 $$;
 -- +goose StatementEnd
 
-COMMENT ON FUNCTION orisun.lock_subscription(text, text) IS $$Locks a subscription until the transaction ends: who holds its partitions does not change meanwhile. Raises OR040.$$;
+COMMENT ON FUNCTION orisun.lock_subscription(text, text) IS $$Locks a subscription until the transaction ends: its partitions do not change hands meanwhile. Raises OR040.$$;
 
 -- +goose StatementBegin
 CREATE FUNCTION orisun.notify_nodes(p_nodes uuid[]) RETURNS void
@@ -347,7 +347,7 @@ BEGIN
                s.partitions / s.members + CASE WHEN row_number() OVER (ORDER BY a.holds DESC, a.connected_at, a.member) <= s.partitions % s.members THEN 1 ELSE 0 END AS share
           FROM (SELECT a.*, (SELECT count(*) FROM held h WHERE h.owner = a.member) AS holds FROM alive a) a
          CROSS JOIN (SELECT (SELECT count(*) FROM held) AS partitions, (SELECT count(*) FROM alive) AS members) s
-    ), kept AS (
+    ), staying AS (
         SELECT h.partition, h.owner
           FROM (SELECT h.partition, h.owner, row_number() OVER (PARTITION BY h.owner ORDER BY (h.member = h.owner) DESC, h.partition) AS number
                   FROM held h WHERE h.owner IS NOT NULL) h
@@ -356,13 +356,13 @@ BEGIN
     ), seats AS (
         SELECT s.member, row_number() OVER (ORDER BY s.member, n) AS number
           FROM shares s
-         CROSS JOIN LATERAL generate_series(1, s.share - (SELECT count(*) FROM kept k WHERE k.owner = s.member)) n
+         CROSS JOIN LATERAL generate_series(1, s.share - (SELECT count(*) FROM staying k WHERE k.owner = s.member)) n
     ), placed AS (
-        SELECT k.partition, k.owner FROM kept k
+        SELECT k.partition, k.owner FROM staying k
          UNION ALL
         SELECT f.partition, s.member
           FROM (SELECT h.partition, row_number() OVER (ORDER BY h.partition) AS number
-                  FROM held h WHERE NOT EXISTS (SELECT FROM kept k WHERE k.partition = h.partition)) f
+                  FROM held h WHERE NOT EXISTS (SELECT FROM staying k WHERE k.partition = h.partition)) f
           JOIN seats s ON s.number = f.number
     ), wanted AS (
         SELECT h.partition, h.holder_node,

@@ -131,7 +131,7 @@ func TestASubscriptionIsCreatedListedResetAndDeleted(t *testing.T) {
 func TestWrongSubscriptionsAreRefusedWithTheFieldThatIsWrong(t *testing.T) {
 	d := dialDurable(servertest.Start(t).Dial(t))
 	for field, in := range map[string]*orisunpb.CreateSubscriptionRequest{
-		"name: is required": {},
+		"name: is required":                                      {},
 		"name: has 201 bytes, at most 200 are allowed":           {Name: strings.Repeat("n", 201)},
 		"partitions: is 257, at most 256 are allowed":            {Name: "a", PartitionKey: "k", Partitions: 257},
 		"partitions: is 2: without a partition_key there is one": {Name: "a", Partitions: 2},
