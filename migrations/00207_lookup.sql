@@ -302,12 +302,17 @@ BEGIN
     END IF;
 
     -- Clones of what is no template any more, or has other parameters now, and functions that others made under the names of clones: one that
-    -- is replaced would stay theirs. Those of boundary a_orisun_b are not boundary a's.
+    -- is replaced would stay theirs. Those of boundary a_orisun_b are not boundary a's. Before PostgreSQL 15 the database's owner may not drop
+    -- another role's functions in schema public: overloads stay, and are never called, as each call has the template's types.
     FOR v_function IN
         SELECT p.oid::regprocedure AS clone
-          FROM pg_proc p
-         WHERE p.pronamespace = to_regnamespace(quote_ident(v_boundary.schema_name)) AND starts_with(p.proname, v_prefix)
+          FROM pg_proc p JOIN pg_namespace s ON s.oid = p.pronamespace
+         WHERE s.nspname = v_boundary.schema_name AND starts_with(p.proname, v_prefix)
            AND strpos(substr(p.proname, length(v_prefix)), '_orisun_') = 0
+           AND (pg_has_role(p.proowner, 'USAGE') OR pg_has_role(s.nspowner, 'USAGE')
+                OR EXISTS (SELECT FROM pg_proc t
+                            WHERE t.pronamespace = 'orisun_boundary'::regnamespace AND v_prefix || t.proname = p.proname
+                              AND t.proargtypes = p.proargtypes))
            AND (NOT EXISTS (SELECT FROM pg_proc t
                              WHERE t.pronamespace = 'orisun_boundary'::regnamespace AND v_prefix || t.proname = p.proname
                                AND (t.proargtypes, t.prorettype, t.proretset) = (p.proargtypes, p.prorettype, p.proretset)
