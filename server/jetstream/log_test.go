@@ -95,22 +95,29 @@ func TestANodeThatNeverCameIsMissing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var text bytes.Buffer
 		log := newLogger(slog.New(slog.NewTextHandler(&text, nil)), t.TempDir())
-		log.peers = newPeers(log.log, func() []string { return []string{"node-2"} })
+		connected := []string{"node-2"}
+		log.peers = newPeers(log.log, func() []string { return connected })
 		for range 30 {
 			log.Errorf("Error trying to connect to route (attempt %v): %v", 1, `lookup for host "node3": no such host`)
 			log.peers.look()
 			<-time.After(time.Second) // the bubble's clock
 		}
-		if strings.Count(text.String(), "\n") != 1 || !strings.Contains(text.String(), "no such host") || !strings.Contains(text.String(), "ORISUN_NATS_CLUSTER_ROUTES") {
+		if strings.Count(text.String(), "\n") != 1 || !strings.Contains(text.String(), "no such host") || !strings.Contains(text.String(), "ORISUN_NATS_CLUSTER_ROUTES") ||
+			strings.Contains(text.String(), "node=") {
 			t.Errorf("it is told:\n%s", text.String())
 		}
 		if err := log.peers.err(); err == nil || !strings.Contains(err.Error(), "not connected yet") {
 			t.Errorf("/readyz would say %v", err)
 		}
-		<-time.After(2 * routeErrorAge)
+		text.Reset()
+		connected = append(connected, "node-3")
 		log.peers.look()
-		if strings.Count(text.String(), "\n") != 2 || !strings.Contains(text.String(), "level=INFO") {
-			t.Errorf("its coming is told:\n%s", text.String())
+		want := `level=INFO msg="NATS: a node in ORISUN_NATS_CLUSTER_ROUTES is connected" missing_for=29s` + "\n"
+		if !strings.HasSuffix(text.String(), want) || strings.Count(text.String(), "\n") != 1 {
+			t.Errorf("when it connects the log says:\n%s\nwant %s", text.String(), want)
+		}
+		if err := log.peers.err(); err != nil {
+			t.Error(err)
 		}
 	})
 }

@@ -114,7 +114,7 @@ func (p *peers) look() {
 		}
 	}
 	for _, name := range connected {
-		if !p.away[name].IsZero() {
+		if since, met := p.away[name]; !met || !since.IsZero() {
 			p.failing, p.cause = time.Time{}, "" // this node's errors; those of another node recur
 		}
 		p.away[name] = time.Time{}
@@ -123,7 +123,12 @@ func (p *peers) look() {
 	for name, since := range p.reported {
 		if _, still := missing[name]; !still {
 			delete(p.reported, name)
-			p.log.Info("NATS: "+title(name, "is connected again"), "node", name, "missing_for", now.Sub(since).Round(time.Second))
+			missingFor := slog.Duration("missing_for", now.Sub(since).Round(time.Second))
+			if name == unknownPeer {
+				p.log.Info("NATS: a node in ORISUN_NATS_CLUSTER_ROUTES is connected", missingFor)
+			} else {
+				p.log.Info("NATS: a node of the cluster is connected again", "node", name, missingFor)
+			}
 		}
 	}
 	fresh := false
@@ -131,7 +136,11 @@ func (p *peers) look() {
 		if _, known := p.reported[name]; !known {
 			fresh = true
 			p.reported[name] = missing[name]
-			p.log.Warn("NATS: "+title(name, "is missing; this node goes on without it"), "node", name, "error", p.cause)
+			if name == unknownPeer {
+				p.log.Warn("NATS: a node in ORISUN_NATS_CLUSTER_ROUTES is missing; this node goes on without it", "error", p.cause)
+			} else {
+				p.log.Warn("NATS: a node of the cluster is missing; this node goes on without it", "node", name, "error", p.cause)
+			}
 		}
 	}
 	switch {
@@ -141,13 +150,6 @@ func (p *peers) look() {
 		p.reminded = now
 		p.log.Warn("NATS: nodes of the cluster are still missing", "nodes", p.describe(missing, now), "error", p.cause)
 	}
-}
-
-func title(name, what string) string {
-	if name == unknownPeer {
-		return "a node in ORISUN_NATS_CLUSTER_ROUTES " + what
-	}
-	return "a node of the cluster " + what
 }
 
 // missing are the nodes that are away for longer than peerGrace, and since when. A failing route belongs to one of
