@@ -71,7 +71,7 @@ func Check(ctx context.Context, config *pgx.ConnConfig, table string) error {
 			return err
 		}
 		if current < target {
-			return fmt.Errorf("%w: it has version %d of %d in %s; run `goose up` on the folder migrations, or start with ORISUN_PG_AUTO_MIGRATE=true",
+			return fmt.Errorf("%w: it has version %d of %d in %s; run `orisun migrate`, or start with ORISUN_PG_AUTO_MIGRATE=true",
 				ErrPending, current, target, table)
 		}
 		return nil

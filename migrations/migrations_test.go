@@ -121,7 +121,7 @@ func TestManyServersStartAtOnceOnAnEmptyDatabase(t *testing.T) {
 func TestAnOldSchemaIsNamedWithTheWayOut(t *testing.T) {
 	config := pgtest.NewEmpty(t)
 	err := migrations.Check(t.Context(), config, migrations.DefaultTable)
-	if !errors.Is(err, migrations.ErrPending) || !strings.Contains(err.Error(), "goose up") || !strings.Contains(err.Error(), "ORISUN_PG_AUTO_MIGRATE") {
+	if !errors.Is(err, migrations.ErrPending) || !strings.Contains(err.Error(), "orisun migrate") || !strings.Contains(err.Error(), "ORISUN_PG_AUTO_MIGRATE") {
 		t.Errorf("got %v", err)
 	}
 	if left := dump(t, config); left != "" {

@@ -64,7 +64,7 @@ func TestAnOldSchemaIsRefusedWhenMigrationsAreTheDBAs(t *testing.T) {
 	config := pgtest.NewEmpty(t)
 	env := environment(t.TempDir(), append(outside(config), "ORISUN_PG_AUTO_MIGRATE=false")...)
 	code, output := runToEnd(t, env)
-	if code != exitFailed || !strings.Contains(output, "goose up") {
+	if code != exitFailed || !strings.Contains(output, "orisun migrate") {
 		t.Errorf("exit code %d, want %d and the way out:\n%s", code, exitFailed, output)
 	}
 	if _, err := migrations.Up(t.Context(), config, migrations.DefaultTable); err != nil {
