@@ -9,8 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"net"
-	"net/url"
 	"os"
 	"strings"
 	"time"
@@ -38,11 +36,11 @@ const defaultServer = "localhost:" + config.DefaultGRPCPort
 // connectTimeout is how long an attempt to connect takes at most.
 const connectTimeout = 20 * time.Second
 
-// connection is where a client command finds the server, and the user for it. A flag takes precedence over
+// connection is where a client command finds the server, or the nodes of a cluster, and the user for it. A flag takes precedence over
 // ORISUN_URL, that over ORISUN_ADMIN_USERNAME and ORISUN_ADMIN_PASSWORD, those over the defaults. A password is never
 // an argument, which other users of this machine could see.
 type connection struct {
-	server         string
+	server         string // HOST:PORT, or several with commas between them
 	user, password string
 	ask            bool // prompt for the password
 	tls            bool
@@ -65,7 +63,7 @@ func addConnectionFlags(flags *pflag.FlagSet) *connection {
 func addServerFlags(flags *pflag.FlagSet) *connection {
 	c := &connection{}
 	group(flags, groupConnection, func() {
-		flags.StringVar(&c.server, "server", "", "`HOST[:PORT]` of the server (default: ORISUN_URL, then "+defaultServer+")")
+		flags.StringVar(&c.server, "server", "", "`HOST[:PORT]` of the server, or of the nodes with commas between them (default: ORISUN_URL, then "+defaultServer+")")
 		flags.StringVar(&c.user, "user", "", "`NAME` of the user (default: ORISUN_URL, then ORISUN_ADMIN_USERNAME, then "+config.DefaultAdminUsername+")")
 		flags.BoolVar(&c.ask, "ask-password", false,
 			"ask for the password, or read it from the first line of standard input where that is no terminal (default: ORISUN_URL, then ORISUN_ADMIN_PASSWORD)")
@@ -136,16 +134,18 @@ func (c *connection) open(more ...grpc.DialOption) (*grpc.ClientConn, error) {
 		}
 		transport = credentials.NewTLS(secured)
 	}
-	return grpc.NewClient(c.server, append([]grpc.DialOption{
+	target, options := resolve(c.server)
+	options = append(options,
 		grpc.WithTransportCredentials(transport),
-		grpc.WithUserAgent("orisun/" + version.Read().Version),
+		grpc.WithUserAgent("orisun/"+version.Read().Version),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 30 * time.Second, Timeout: 10 * time.Second}),
 		grpc.WithConnectParams(grpc.ConnectParams{
 			Backoff:           backoff.Config{BaseDelay: firstPause, Multiplier: 2, Jitter: 0.2, MaxDelay: maxPause},
 			MinConnectTimeout: connectTimeout,
 		}),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(math.MaxInt32)), // the server limits the size of answers
-	}, more...)...)
+	)
+	return grpc.NewClient(target, append(options, more...)...)
 }
 
 // prepare completes the connection from the environment and, once, with the password from the prompt.
@@ -159,9 +159,9 @@ func (c *connection) prepare(ctx context.Context) (err error) {
 }
 
 // complete fills in from the environment what flags did not set.
-func (c *connection) complete(environment func(string) (string, bool)) error {
+func (c *connection) complete(environment func(string) (string, bool)) (err error) {
 	if text, found := environment("ORISUN_URL"); found && text != "" {
-		at, err := parseURL(text)
+		at, hosts, err := parseURL(text)
 		if err != nil {
 			return usageError{err}
 		}
@@ -171,13 +171,15 @@ func (c *connection) complete(environment func(string) (string, bool)) error {
 			c.user, c.password = cmp.Or(c.user, at.User.Username()), cmp.Or(c.password, password)
 		}
 		if c.server == "" {
-			c.server, c.tls = at.Host, c.tls || at.Scheme == "grpcs"
+			c.server, c.tls = hosts, c.tls || at.Scheme == "grpcs"
 		}
 	}
 	variable := func(name string) string { value, _ := environment(name); return value }
 	c.user = cmp.Or(c.user, variable("ORISUN_ADMIN_USERNAME"), config.DefaultAdminUsername)
 	c.password = cmp.Or(c.password, variable("ORISUN_ADMIN_PASSWORD"), config.DefaultAdminPassword)
-	c.server = withPort(cmp.Or(c.server, defaultServer))
+	if c.server, err = withPorts(cmp.Or(c.server, defaultServer)); err != nil {
+		return err
+	}
 	c.tls = c.tls || c.caCert != "" || c.cert != "" || c.unverified
 	if (c.cert == "") != (c.key == "") {
 		return usageError{errors.New("--cert and --key need each other")}
@@ -186,25 +188,6 @@ func (c *connection) complete(environment func(string) (string, bool)) error {
 		return usageError{errors.New("--insecure believes any certificate, --cacert those of one authority: choose one of them")}
 	}
 	return nil
-}
-
-// parseURL never repeats the text in its error, as it may hold a password.
-func parseURL(text string) (*url.URL, error) {
-	if !strings.Contains(text, "://") {
-		text = "grpc://" + text
-	}
-	at, err := url.Parse(text)
-	if err != nil || at.Hostname() == "" || at.Scheme != "grpc" && at.Scheme != "grpcs" || strings.Trim(at.Path, "/") != "" || at.RawQuery != "" || at.Fragment != "" {
-		return nil, errors.New("ORISUN_URL must be [grpc://|grpcs://][user:password@]host[:port], with anything unusual in the password percent-encoded")
-	}
-	return at, nil
-}
-
-func withPort(server string) string {
-	if _, _, err := net.SplitHostPort(server); err == nil {
-		return server
-	}
-	return net.JoinHostPort(strings.Trim(server, "[]"), config.DefaultGRPCPort)
 }
 
 func (c *connection) tlsConfig() (*tls.Config, error) {
@@ -295,8 +278,8 @@ func (c *connection) forPeople(err error) error {
 	return failed
 }
 
-// isUnreachable distinguishes an UNAVAILABLE of this side from one that a server answered: gRPC begins the former in
-// this way.
+// isUnreachable distinguishes an UNAVAILABLE of this side from one that a server answered, by gRPC's text.
 func isUnreachable(s *status.Status) bool {
-	return s.Code() == codes.Unavailable && (strings.HasPrefix(s.Message(), "connection error:") || strings.HasPrefix(s.Message(), "name resolver error:"))
+	return s.Code() == codes.Unavailable && (strings.HasPrefix(s.Message(), "connection error:") ||
+		strings.HasPrefix(s.Message(), "name resolver error:") || strings.Contains(s.Message(), "health check failed"))
 }

@@ -242,6 +242,14 @@ func TestWhereAServerIsAndWhoComes(t *testing.T) {
 			map[string]string{"ORISUN_URL": "example", "ORISUN_ADMIN_USERNAME": "bob", "ORISUN_ADMIN_PASSWORD": "b"},
 			connection{server: "example:5005", user: "bob", password: "b"},
 		},
+		"a URL of a cluster": {
+			nil,
+			map[string]string{"ORISUN_URL": "grpcs://ann:s%40@db1,db2.example:7000,[::1]/"},
+			connection{server: "db1:5005,db2.example:7000,[::1]:5005", user: "ann", password: "s@", tls: true},
+		},
+		"a cluster by flag": {
+			[]string{"--server", "db1:1,db2"}, nil, connection{server: "db1:1,db2:5005", user: "admin", password: "changeit"},
+		},
 		"a flag beside a URL": {
 			[]string{"--server", "[::1]:9"},
 			map[string]string{"ORISUN_URL": "grpcs://ann:secret@db.example"},
@@ -272,7 +280,10 @@ func TestWhereAServerIsAndWhoComes(t *testing.T) {
 			}
 		})
 	}
-	for _, url := range []string{"http://ann:secret@x", "grpc://", "ann:sec ret@:%", "ann:secret@host/path", "grpc://ann:secret@host?q"} {
+	for _, url := range []string{
+		"http://ann:secret@x", "grpc://", "ann:sec ret@:%", "ann:secret@host/path", "grpc://ann:secret@host?q",
+		"ann:secret@a,", "ann:secret@a,,b", "ann:secret@a/,b", "ann:secret@a,b:x",
+	} {
 		c := connection{}
 		err := c.complete(func(name string) (string, bool) { return url, name == "ORISUN_URL" })
 		if err == nil || strings.Contains(err.Error(), "sec") {

@@ -43,7 +43,8 @@ const (
 var clientVariables = []struct{ name, value, description string }{
 	{
 		"ORISUN_URL", "grpc://localhost:" + DefaultGRPCPort,
-		"Server, and the user who calls it: [grpc://|grpcs://][user:password@]host[:port]. grpcs is TLS. Percent-encode what is unusual in a password",
+		"Server, or the nodes of a cluster, and the user of the calls: [grpc://|grpcs://][user:password@]host[:port][,host[:port]...]. " +
+			"Calls go to all healthy nodes in turns. grpcs is TLS. Percent-encode what is unusual in a password",
 	},
 	{"ORISUN_ADMIN_USERNAME", DefaultAdminUsername, "User, where ORISUN_URL names none"},
 	{"ORISUN_ADMIN_PASSWORD", DefaultAdminPassword, "Password, where ORISUN_URL has none"},
