@@ -185,16 +185,36 @@ func ExampleClient_CreateIndex() {
 	if err != nil {
 		panic(err)
 	}
-	explanation, err := c.Explain(ctx, bank, client.Any(client.Where("account", "alice")))
+	index, err := c.Index(ctx, bank, "account")
+	fmt.Println(index.Ready, err)
+	fmt.Println(c.DropIndex(ctx, bank, "account"))
+	// Output:
+	// true <nil>
+	// <nil>
+}
+
+func ExampleClient_Explain() {
+	c, bank, done := example("example_explain")
+	defer done()
+	ctx := context.Background()
+
+	_, err := c.CreateIndex(ctx, bank, client.Index{Name: "account", Fields: []client.IndexField{{Key: "account"}}})
 	if err != nil {
 		panic(err)
 	}
-	index, err := c.Index(ctx, bank, "account")
-	fmt.Println(index.Ready, err, explanation.Scans[0].Served)
-	fmt.Println(c.DropIndex(ctx, bank, "account"))
+	criteria := client.Any(client.Where("account", "alice"), client.Where("amount", "100"))
+	explanation, err := c.Explain(ctx, bank, criteria)
+	if err != nil {
+		panic(err)
+	}
+	for _, scan := range explanation.Scans {
+		for _, i := range scan.Criteria {
+			fmt.Println(criteria[i], scan.Index, scan.Served)
+		}
+	}
 	// Output:
-	// true <nil> true
-	// <nil>
+	// [{account alice}] example_explain_account_idx true
+	// [{amount 100}] example_explain_orisun_es_event_pkey false
 }
 
 func ExampleClient_Indexes() {

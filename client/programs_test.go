@@ -54,13 +54,17 @@ func TestTheTransferInThreeLanguages(t *testing.T) {
 		want    string // "" is success without output
 		fails   bool
 	}{
-		{inGo, "-open alice=100", "", false},
-		{inNode, "open bob 0", "", false},
+		{inGo, "-open alice -amount 100", "", false},
+		{inGo, "-open alice", "the context changed", true},
+		{inGo, "-open bob", "", false},
+		{inNode, "open erin 0", "", false},
 		{inPython, "open carol 5", "", false},
 		{inGo, "-from alice -to bob -amount 30", "alice has 70, bob has 30", false},
 		{inNode, "transfer bob carol 20", "bob has 10, carol has 25", false},
 		{inPython, "transfer carol alice 25", "carol has 0, alice has 95", false},
 		{inGo, "-from bob -to alice -amount 11", "the balance does not suffice: bob has 10", true},
+		{inGo, "-from bob -to dave -amount 1", `there is no account "dave"`, true},
+		{inGo, "-from bob -to bob -amount 1", "must differ", true},
 		{inNode, "transfer bob alice 11", "the balance does not suffice: bob has 10", true},
 		{inPython, "transfer bob alice 11", "the balance does not suffice: bob has 10", true},
 		{inNode, "transfer bob dave 1", "there is no account dave", true},

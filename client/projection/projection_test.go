@@ -22,7 +22,10 @@ import (
 	"github.com/oexza/orisun/client/projection"
 )
 
-var dsn string
+var (
+	server *testserver.Server
+	dsn    string
+)
 
 func TestMain(m *testing.M) {
 	os.Exit(testserver.Run(func(start func(...string) (*testserver.Server, error)) int {
@@ -33,7 +36,7 @@ func TestMain(m *testing.M) {
 			err = listener.Close()
 			dsn = fmt.Sprintf("postgres://postgres:postgres@127.0.0.1:%d/orisun", port)
 			if err == nil {
-				_, err = start("ORISUN_PG_PORT=" + strconv.Itoa(port))
+				server, err = start("ORISUN_PG_PORT=" + strconv.Itoa(port))
 			}
 		}
 		if err != nil {
