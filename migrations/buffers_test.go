@@ -143,7 +143,7 @@ func touched(tb testing.TB, tx pgx.Tx, statement string) int {
 	return plans[0].Plan.Hit + plans[0].Plan.Read
 }
 
-func TestWhatAQuestionTouchesDoesNotGrowWithTheHistory(t *testing.T) {
+func TestPagesThatAQueryTouchesDoNotGrowWithTheHistory(t *testing.T) {
 	small, large := newHistory(t, 2_000, 200), newHistory(t, 20_000, 200)
 	for _, w := range workloads {
 		before, after := small.buffers(t, w), large.buffers(t, w)

@@ -11,7 +11,7 @@ import (
 )
 
 // A read is one call of orisun.get_matching_events as the tests write it down.
-type question struct {
+type query struct {
 	criteria   []criterion
 	begin      *position
 	inclusive  bool
@@ -19,7 +19,7 @@ type question struct {
 	count      int32
 }
 
-func read(t testing.TB, tx db.DBTX, boundary string, q question) []db.OrisunEvent {
+func read(t testing.TB, tx db.DBTX, boundary string, q query) []db.OrisunEvent {
 	t.Helper()
 	params := db.GetMatchingEventsParams{
 		Boundary: boundary, Criteria: criteriaJSON(t, q.criteria), Inclusive: q.inclusive, Descending: q.descending, Count: q.count,
@@ -35,7 +35,7 @@ func read(t testing.TB, tx db.DBTX, boundary string, q question) []db.OrisunEven
 }
 
 // readByServer reads the page as the server does, by the boundary's own read_page.
-func readByServer(t testing.TB, tx db.DBTX, name string, q question) (ids []string) {
+func readByServer(t testing.TB, tx db.DBTX, name string, q query) (ids []string) {
 	t.Helper()
 	var boundaries boundary.Boundaries
 	own, err := boundaries.On(t.Context(), tx, name)

@@ -118,7 +118,7 @@ type explanation struct {
 	}
 }
 
-func explain(t testing.TB, pool *pgxpool.Pool, boundary string, q question) (explained explanation) {
+func explain(t testing.TB, pool *pgxpool.Pool, boundary string, q query) (explained explanation) {
 	t.Helper()
 	var text string
 	err := pool.QueryRow(t.Context(), `SELECT orisun.explain_matching_events($1, $2, p_descending => $3, p_count => $4)::text`,
@@ -135,7 +135,7 @@ func explain(t testing.TB, pool *pgxpool.Pool, boundary string, q question) (exp
 // indexOf is the index that finds a criterion; empty when none serves it.
 func indexOf(t testing.TB, pool *pgxpool.Pool, boundary string, tags ...tag) string {
 	t.Helper()
-	scan := explain(t, pool, boundary, question{criteria: []criterion{tags}, count: 10}).Scans[0]
+	scan := explain(t, pool, boundary, query{criteria: []criterion{tags}, count: 10}).Scans[0]
 	if !scan.Served {
 		return ""
 	}
@@ -269,7 +269,7 @@ func TestWhatAnIndexedFieldHoldsNeverFailsASave(t *testing.T) {
 		if text == nil {
 			continue
 		}
-		found := read(t, pool, "bank", question{criteria: []criterion{{{"v", *text}}}, count: 100})
+		found := read(t, pool, "bank", query{criteria: []criterion{{{"v", *text}}}, count: 100})
 		if !slices.ContainsFunc(found, func(e db.OrisunEvent) bool { return e.EventID == id }) {
 			t.Errorf("%.60s is not found by its text", value)
 		}
@@ -291,7 +291,7 @@ func TestIndexesOfAnyKeyAndConditionServeIt(t *testing.T) {
 		if got := indexOf(t, pool, "bank", tag{text, text}); got != "bank_"+name+"_idx" {
 			t.Errorf("%q is found by %q", text, got)
 		}
-		events := read(t, pool, "bank", question{criteria: []criterion{{{text, text}}}, count: 10})
+		events := read(t, pool, "bank", query{criteria: []criterion{{{text, text}}}, count: 10})
 		if len(events) != 1 || events[0].EventID != fmt.Sprint(i) {
 			t.Errorf("%q matches %d events, want one", text, len(events))
 		}
@@ -453,7 +453,7 @@ func FuzzNothingIsInjectedThroughAnIndex(f *testing.F) {
 			return
 		}
 		if value != "" && key != "" {
-			read(t, pool, "bank", question{criteria: []criterion{{{key, value}}, {{key, "1"}, {"a", value}}}, count: 10})
+			read(t, pool, "bank", query{criteria: []criterion{{{key, value}}, {{key, "1"}, {"a", value}}}, count: 10})
 		}
 		if err := dropIndex(t.Context(), pool, "bank", name); err != nil {
 			t.Fatal(err)

@@ -265,7 +265,7 @@ func plain(drawn []drawnEvent) []event {
 }
 
 // read is what a query should return.
-func (m *model) read(q question) (ids []string) {
+func (m *model) read(q query) (ids []string) {
 	for _, s := range m.events {
 		if !s.matchesOne(q.criteria) {
 			continue
@@ -373,7 +373,7 @@ func TestSavesAndReadsAgreeWithASimpleModel(t *testing.T) {
 				check(rt, m.drawPlain(rt))
 			},
 			"read": func(rt *rapid.T) {
-				q := question{
+				q := query{
 					criteria:   rapid.SliceOfN(drawTags, 0, 3).Draw(rt, "criteria"),
 					inclusive:  rapid.Bool().Draw(rt, "inclusive"),
 					descending: rapid.Bool().Draw(rt, "descending"),
@@ -443,7 +443,7 @@ func TestSavesAndReadsAgreeWithASimpleModel(t *testing.T) {
 				}
 			},
 			"": func(rt *rapid.T) {
-				all := read(t, pool, name, question{count: 10_000})
+				all := read(t, pool, name, query{count: 10_000})
 				if len(all) != len(m.events) {
 					rt.Fatalf("%d events are stored, the model has %d", len(all), len(m.events))
 				}

@@ -43,7 +43,7 @@ func TestNoStatisticsMisleadThePlanner(t *testing.T) {
 		"a criterion twice":                  {{{"hot", "yes"}}, {{"hot", "yes"}}},
 	} {
 		for _, descending := range []bool{false, true} {
-			got := explain(t, pool, "bank", question{criteria: criteria, descending: descending, count: 10})
+			got := explain(t, pool, "bank", query{criteria: criteria, descending: descending, count: 10})
 			for _, scan := range got.Scans {
 				if !scan.Served {
 					t.Errorf("%s, descending %v: criteria %v are not served", name, descending, scan.Criteria)

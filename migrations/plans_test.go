@@ -9,13 +9,13 @@ import (
 
 // A cached plan may be as old as the boundary: made while it was empty, when no index looked better than another, or held one event or some hundred, when to read
 // all of it looked best.
-func TestPlansKeptSinceTheTableWasSmallTouchNoMoreThanFreshOnes(t *testing.T) {
+func TestPlansCachedSinceTheTableWasSmallTouchNoMoreThanFreshOnes(t *testing.T) {
 	for _, small := range []int{0, 1, 300} {
-		t.Run(fmt.Sprint(small, " events"), func(t *testing.T) { testKeptPlans(t, small) })
+		t.Run(fmt.Sprint(small, " events"), func(t *testing.T) { testCachedPlans(t, small) })
 	}
 }
 
-func testKeptPlans(t *testing.T, small int) {
+func testCachedPlans(t *testing.T, small int) {
 	t.Helper()
 	pool := pgtest.New(t)
 	pgtest.Boundary(t, pool, "bank")
@@ -78,7 +78,7 @@ func testKeptPlans(t *testing.T, small int) {
 }
 
 // A session that keeps a statement learns of indexes that others make and drop.
-func TestAKeptReadingFollowsTheIndexes(t *testing.T) {
+func TestACachedStatementFollowsTheIndexes(t *testing.T) {
 	pool := pgtest.New(t)
 	pgtest.Boundary(t, pool, "bank")
 	mustExecPool(t, pool, `INSERT INTO public.bank_orisun_es_event (global_id, transaction_id, event_id, event_type, data)
@@ -96,7 +96,7 @@ func TestAKeptReadingFollowsTheIndexes(t *testing.T) {
 		if err := tx.Commit(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if found := len(read(t, conn, "bank", question{criteria: []criterion{{{"account", "a7"}}}, descending: true, count: 10})); found != 10 {
+		if found := len(read(t, conn, "bank", query{criteria: []criterion{{{"account", "a7"}}}, descending: true, count: 10})); found != 10 {
 			t.Fatalf("%d events, want 10", found)
 		}
 		return n

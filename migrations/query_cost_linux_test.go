@@ -176,10 +176,10 @@ func TestASessionStaysSmallWhateverItIsAsked(t *testing.T) {
 		for i := range c.queries {
 			ask(t, conn, c.criteria(i))
 		}
-		kept := private(t, conn) - began
-		t.Logf("%s: a session keeps %d kB of %d queries", c.name, kept>>10, 4*c.queries)
-		if kept > c.limit {
-			t.Errorf("%s: a session keeps %d kB of %d queries, more than %d", c.name, kept>>10, 4*c.queries, c.limit>>10)
+		cached := private(t, conn) - began
+		t.Logf("%s: a session keeps %d kB of %d queries", c.name, cached>>10, 4*c.queries)
+		if cached > c.limit {
+			t.Errorf("%s: a session keeps %d kB of %d queries, more than %d", c.name, cached>>10, 4*c.queries, c.limit>>10)
 		}
 	}
 }

@@ -36,7 +36,7 @@ func saveOne(ctx context.Context, tx db.DBTX, r request) (result db.OrisunSaveRe
 }
 
 // race lets c1 save inside an open transaction, starts c2's save, sees that it waits, and only then commits c1's.
-func race(t *testing.T, first, second request, check func(t *testing.T, winner, loser db.OrisunSaveResult)) {
+func race(t *testing.T, first, second request, check func(t *testing.T, winner, refused db.OrisunSaveResult)) {
 	t.Helper()
 	pool := pgtest.New(t)
 	pgtest.Boundary(t, pool, "bank")
@@ -74,7 +74,7 @@ func race(t *testing.T, first, second request, check func(t *testing.T, winner, 
 func wantOneWinner(t *testing.T, first, second db.OrisunSaveResult) {
 	t.Helper()
 	if first.Outcome != "saved" || second.Outcome != "context_changed" {
-		t.Fatalf("got %s, then %s; want the first one saved and the second one told that its context changed", first.Outcome, second.Outcome)
+		t.Fatalf("got %s, then %s; want the first one saved and the second one fail because its context changed", first.Outcome, second.Outcome)
 	}
 }
 
@@ -170,7 +170,7 @@ func TestAForeignOpenWriteTransactionDelaysNoSaveAndNoReader(t *testing.T) {
 		if got.Outcome != "saved" {
 			t.Fatalf("save %d: %s", i, got.Outcome)
 		}
-		if events := read(t, patient, "bank", question{count: 100}); len(events) != i+1 {
+		if events := read(t, patient, "bank", query{count: 100}); len(events) != i+1 {
 			t.Fatalf("a reader sees %d events beside the foreign transaction, want %d", len(events), i+1)
 		}
 	}
@@ -212,7 +212,7 @@ func TestASaveSentTwiceIsStoredOnceAtTheSamePosition(t *testing.T) {
 	if first.Outcome != "saved" || again.Outcome != "repeated" || again.TransactionID != first.TransactionID || again.GlobalID != first.GlobalID {
 		t.Fatalf("first %+v, again %+v", first, again)
 	}
-	if n := len(read(t, pool, "bank", question{count: 100})); n != 3 {
+	if n := len(read(t, pool, "bank", query{count: 100})); n != 3 {
 		t.Errorf("%d events are stored, want 3", n)
 	}
 }
@@ -236,7 +236,7 @@ func TestAReusedEventIDChangesNothing(t *testing.T) {
 			t.Errorf("%s: got %s, want event_id_reused", name, got.Outcome)
 		}
 	}
-	if n := len(read(t, pool, "bank", question{count: 100})); n != 3 {
+	if n := len(read(t, pool, "bank", query{count: 100})); n != 3 {
 		t.Errorf("%d events are stored, want 3", n)
 	}
 }
@@ -251,7 +251,7 @@ func TestOddKeysAndValuesMatchExactly(t *testing.T) {
 	}
 	for i, text := range odd {
 		c := []criterion{{{text, text}}}
-		events := read(t, pool, "bank", question{criteria: c, count: 100})
+		events := read(t, pool, "bank", query{criteria: c, count: 100})
 		if len(events) != 1 || events[0].EventID != fmt.Sprint(i) {
 			t.Errorf("key and value %q match %d events, want one", text, len(events))
 		}
@@ -269,7 +269,7 @@ func TestNumbersBeyondFloatsMatchAsTheyAreWritten(t *testing.T) {
 		key, value string
 		want       int
 	}{{"n", "9007199254740993", 1}, {"n", "9007199254740992", 0}, {"b", "true", 1}, {"z", "null", 0}, {"z", "", 0}, {"o", `{"a": 1}`, 1}, {"missing", "", 0}} {
-		if got := len(read(t, pool, "bank", question{criteria: []criterion{{{c.key, c.value}}}, count: 10})); got != c.want {
+		if got := len(read(t, pool, "bank", query{criteria: []criterion{{{c.key, c.value}}}, count: 10})); got != c.want {
 			t.Errorf("%s = %s matches %d events, want %d", c.key, c.value, got, c.want)
 		}
 	}
@@ -300,7 +300,7 @@ func TestAnInsertByHandDrawsPositionsUnderTheLock(t *testing.T) {
 		t.Fatal(err)
 	}
 	var got []string
-	for _, e := range read(t, pool, "bank", question{count: 10}) {
+	for _, e := range read(t, pool, "bank", query{count: 10}) {
 		got = append(got, fmt.Sprintf("%s{%d,%d}", e.EventID, e.TransactionID, e.GlobalID))
 	}
 	if want := []string{"a{1,0}", "h1{2,1}", "h2{3,2}", "b{4,3}"}; !slices.Equal(got, want) {
@@ -339,7 +339,7 @@ func TestInsertsByHandGoOnWhereTheTableEnds(t *testing.T) {
 		byHand(tx, "event_id", "'h4'")
 	})
 	var got []string
-	for _, e := range read(t, pool, "bank", question{count: 10}) {
+	for _, e := range read(t, pool, "bank", query{count: 10}) {
 		got = append(got, fmt.Sprintf("%s{%d,%d}", e.EventID, e.TransactionID, e.GlobalID))
 	}
 	if want := []string{"h1{1,0}", "a{3,1}", "b{3,2}", "h2{4,3}", "h3{11,10}", "h4{12,11}"}; !slices.Equal(got, want) {
@@ -363,7 +363,7 @@ func TestMalformedCallsStoreNothing(t *testing.T) {
 		_, err := pool.Exec(t.Context(), call)
 		wantState(t, err, "OR007")
 	}
-	if n := len(read(t, pool, "bank", question{count: 10})); n != 0 {
+	if n := len(read(t, pool, "bank", query{count: 10})); n != 0 {
 		t.Errorf("%d events are stored, want none", n)
 	}
 }

@@ -10,8 +10,8 @@ import (
 	"github.com/oexza/orisun/publisher"
 )
 
-// TestAStreamWhoseFilesBreakIsMadeAnew: JetStream answers no publish any more then, and would not until its next start.
-func TestAStreamWhoseFilesBreakIsMadeAnew(t *testing.T) {
+// TestAStreamWithBrokenFilesIsRecreated: JetStream answers no publish any more then, and would not until its next start.
+func TestAStreamWithBrokenFilesIsRecreated(t *testing.T) {
 	for name, breakFiles := range map[string]func(t *testing.T, messages string){
 		"gone": func(t *testing.T, messages string) {
 			t.Helper()

@@ -19,20 +19,20 @@ var errForeignEvent = errors.New("an event is published that PostgreSQL does not
 
 // consume listens to what is published of the boundary until ctx ends.
 func (b *followed) consume(ctx context.Context) {
-	told := false
+	isLogged := false
 	for ctx.Err() == nil {
 		err := b.listen(ctx, func() {
-			if told {
+			if isLogged {
 				b.log.InfoContext(ctx, "events come by NATS again")
 			}
-			told = false
+			isLogged = false
 		})
 		b.setStreaming(false)
-		if !told && ctx.Err() == nil && !IsDisconnected(err) {
+		if !isLogged && ctx.Err() == nil && !IsDisconnected(err) {
 			b.log.WarnContext(ctx, "no events by NATS; subscribers read from PostgreSQL", "error", err)
-			told = true
+			isLogged = true
 		}
-		rest(ctx, b.config.PollInterval)
+		sleep(ctx, b.config.PollInterval)
 	}
 }
 
@@ -66,7 +66,7 @@ func (b *followed) listen(ctx context.Context, ready func()) (err error) {
 	for {
 		message, err := messages.NextMsgWithContext(ctx)
 		if errors.Is(err, nats.ErrSlowConsumer) {
-			continue // it told of what is missing, which the next message does as well
+			continue // it reported what is missing, which the next message does, too
 		}
 		if err != nil {
 			return err

@@ -6,14 +6,14 @@
 //	                                                └────────────── pages ───────────────────────────────┘
 //
 // The writing side is Leases (lease.go), Publisher with one outbox a boundary (outbox.go), which takes a stream over (takeover.go) and sends
-// events down a line (line.go). What a message looks like is in stream.go.
+// events into a pipeline (pipeline.go). What a message looks like is in stream.go.
 //
 // # Rules of the writing side
 //
 //   - Which boundaries there are is PostgreSQL's registry to say; it is looked at every second.
 //   - One node publishes a boundary: the one that holds the lease 'publisher', an advisory lock of its lease connection.
 //   - Events are published in the order of their positions, each once, each with the global_id of the event before it.
-//   - Each message expects the stream's last sequence, and each but a line's first the id of the message before it. JetStream refuses what
+//   - Each message expects the stream's last sequence, and each but a pipeline's first the id of the message before it. JetStream refuses what
 //     does not fit, so two owners, a lost message, a foreign message or a stream that was replaced can neither double nor skip an event.
 //   - Where the stream ends is what the stream says. The checkpoint in PostgreSQL counts only while the stream is empty.
 //   - Nothing waits for JetStream but the outbox itself: a save is acknowledged when PostgreSQL has committed it.
@@ -41,7 +41,7 @@
 //     begin behind them at the next takeover, or within ten seconds. Until then its readers see the gap by the predecessor that each message names.
 //   - The stream's files are lost: a new stream goes on after the checkpoint. Events before it are in PostgreSQL only.
 //   - The stream's files break while it runs (deleted, a disk that was full): JetStream answers nothing more, or that the stream ends
-//     elsewhere than it says. After two such lines, some ten seconds, a new stream goes on after the event with which it ended.
+//     elsewhere than it says. After two such pipelines, some ten seconds, a new stream goes on after the event with which it ended.
 //   - PostgreSQL is restored from an older backup: the stream's last message is not, or not the same, in the log. The stream is recreated.
 //   - PostgreSQL is away: no lease, so no node publishes; as no save succeeds either, nothing is missed.
 package publisher

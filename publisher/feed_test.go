@@ -279,7 +279,7 @@ func TestPositionsOfNoEventCompareAsPairs(t *testing.T) {
 	between.wants(s.saved[5:])
 }
 
-func TestACaughtUpSubscriberAsksPostgresNothing(t *testing.T) {
+func TestACaughtUpSubscriberDoesNotQueryPostgres(t *testing.T) {
 	s := newStore(t)
 	s.saveAndPublish(1)
 	f := s.feed(FeedConfig{PollInterval: time.Hour})
@@ -304,8 +304,8 @@ func TestACaughtUpSubscriberAsksPostgresNothing(t *testing.T) {
 		sub.wants(s.saved)
 	}
 	ours := int64(50 * 2) // a save, and a look at what it stored
-	if asked := s.pool.Stat().AcquireCount() - before - ours; asked != 0 {
-		t.Errorf("20 subscribers asked PostgreSQL %d times for 100 events that the stream brought", asked)
+	if queries := s.pool.Stat().AcquireCount() - before - ours; queries != 0 {
+		t.Errorf("20 subscribers asked PostgreSQL %d times for 100 events that the stream brought", queries)
 	}
 }
 
@@ -453,7 +453,7 @@ func TestAMessageOfAnotherStoreIsLeftOutAndDisturbsNothing(t *testing.T) {
 	}
 }
 
-func TestASlowSubscriberGetsEverythingAndHoldsNobodyUp(t *testing.T) {
+func TestASlowSubscriberGetsEverythingAndDelaysNoOther(t *testing.T) {
 	s := newStore(t)
 	f := s.feed(FeedConfig{RingEvents: 16, PageEvents: 8})
 	hold := make(chan struct{})

@@ -147,13 +147,13 @@ func TestCriteriaMatchWhatPostgresFinds(t *testing.T) {
 func TestAnEventIsReadOnceForAllSubscribers(t *testing.T) {
 	e := newEntry(&orisunpb.Event{EventId: "1", EventType: "T", Data: `{"a": "x\n", "b": 2}`, Position: &orisunpb.Position{TransactionId: 1}})
 	wanted := newFilter(wireCriteria([]criterion{{Tags: []tag{{"a", "x\n"}, {"b", "2"}}}}))
-	ask := func() {
+	criteria := func() {
 		if matches, err := wanted.matches(e); !matches || err != nil {
 			t.Fatalf("matches %v, %v", matches, err)
 		}
 	}
-	ask()
-	if n := testing.AllocsPerRun(100, ask); n != 0 {
+	criteria()
+	if n := testing.AllocsPerRun(100, criteria); n != 0 {
 		t.Errorf("the second subscriber costs %v allocations, want none", n)
 	}
 }

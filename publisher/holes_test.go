@@ -12,8 +12,8 @@ func (w *world) lose(globalIDs ...uint64) {
 	}
 }
 
-// TestAStreamThatLostMessagesInItsMidstBeginsAfterThem, as its readers would take what is left for all there is.
-func TestAStreamThatLostMessagesInItsMidstBeginsAfterThem(t *testing.T) {
+// TestAStreamThatLostMessagesBeginsAfterThem, as its readers would take what is left for all there is.
+func TestAStreamThatLostMessagesBeginsAfterThem(t *testing.T) {
 	for name, lose := range map[string]func(w *world, n *node){
 		"while it is published": func(w *world, _ *node) { w.lose(10, 20, 21, 22) },
 		"before a takeover": func(w *world, n *node) {

@@ -98,11 +98,11 @@ func (o *outbox) publishedPosition(ctx context.Context) (position, error) {
 	if status := o.look(); status.Leads && status.Published != nil {
 		return positionOf(status.Published), nil
 	}
-	noted, err := db.New().GetPublishedPosition(ctx, o.config.Database, o.boundary)
+	published, err := db.New().GetPublishedPosition(ctx, o.config.Database, o.boundary)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return beginning, nil
 	}
-	return position{noted.TransactionID, noted.GlobalID}, err
+	return position{published.TransactionID, published.GlobalID}, err
 }
 
 // feedCounts are a boundary's deliveries since the start.

@@ -38,7 +38,7 @@ func leaseDatabase(t *testing.T) *pgxpool.Pool {
 
 func acquire(t *testing.T, leases *publisher.Leases, boundary, name string) *publisher.Lease {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), testTimeout)
 	defer cancel()
 	lease, err := leases.Acquire(ctx, boundary, name)
 	if err != nil {
@@ -53,7 +53,7 @@ func wait(t *testing.T, leases *publisher.Leases, boundary, name string) <-chan 
 	acquired := make(chan *publisher.Lease, 1)
 	go func() {
 		defer close(acquired)
-		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		ctx, cancel := context.WithTimeout(t.Context(), testTimeout)
 		defer cancel()
 		lease, err := leases.Acquire(ctx, boundary, name)
 		if err != nil {
@@ -76,7 +76,7 @@ func ends(t *testing.T, lease *publisher.Lease, cause error) {
 	t.Helper()
 	select {
 	case <-lease.Context().Done():
-	case <-time.After(patience):
+	case <-time.After(testTimeout):
 		t.Fatalf("the lease %v goes on", lease)
 	}
 	if got := context.Cause(lease.Context()); !errors.Is(got, cause) {
@@ -245,9 +245,9 @@ func TestASilentSessionLosesItsLeasesAndLivelyOnesKeepTheirs(t *testing.T) {
 		t.Fatalf("held: %t, %v", held, err)
 	}
 	start := time.Now()
-	lively, _ := newLeases(t, pool.Config().ConnConfig)
+	others, _ := newLeases(t, pool.Config().ConnConfig)
 	standby, _ := newLeases(t, pool.Config().ConnConfig)
-	kept := []*publisher.Lease{acquire(t, lively, "b", publisher.PublisherLease), acquire(t, standby, "b", "subscriber/x")}
+	stillHeld := []*publisher.Lease{acquire(t, others, "b", publisher.PublisherLease), acquire(t, standby, "b", "subscriber/x")}
 	acquire(t, standby, "a", publisher.PublisherLease)
 	if took := time.Since(start); took < 4*time.Second || took > 12*time.Second {
 		t.Errorf("a node that is stopped loses its leases after %v", took)
@@ -255,14 +255,14 @@ func TestASilentSessionLosesItsLeasesAndLivelyOnesKeepTheirs(t *testing.T) {
 	if err := silent.Ping(t.Context()); err == nil {
 		t.Error("the silent session goes on")
 	}
-	for _, lease := range kept {
+	for _, lease := range stillHeld {
 		if err := lease.Context().Err(); err != nil {
 			t.Errorf("%v was lost: %v", lease, context.Cause(lease.Context()))
 		}
 	}
 }
 
-func TestAStatementThatIsStuckOrCancelledCostsNobodyALease(t *testing.T) {
+func TestAStatementThatIsStuckOrCancelledLosesNoLease(t *testing.T) {
 	pool := leaseDatabase(t)
 	leases, _ := newLeases(t, pool.Config().ConnConfig)
 	lease, other := acquire(t, leases, "a", publisher.PublisherLease), acquire(t, leases, "b", publisher.PublisherLease)

@@ -15,13 +15,13 @@ import (
 )
 
 const (
-	// outboxPoll is how often an outbox looks for events that no hint told of.
+	// outboxPoll is how often an outbox looks for events without a hint.
 	outboxPoll = time.Second
-	// pageEvery is the least time between two queries of PostgreSQL that follow hints: saves that come faster share one. Longer, and who saves one event
-	// after the other finds each delivered that much later; without it the outbox would take a part of what many small saves need of the machine.
+	// pageEvery is the least time between two queries of PostgreSQL that follow hints: saves that come faster share one. A longer time would delay each
+	// event of a client that saves one after the other. Without it the outbox would take a part of the machine from many small saves.
 	pageEvery = time.Millisecond
-	// tendEvery is how often a stream is looked at: whether it can get the copies that it lacks, and whether messages in its midst are lost.
-	tendEvery = 10 * time.Second
+	// maintainEvery is how often a stream is looked at: whether it can get the copies that it lacks, and whether messages in its midst are lost.
+	maintainEvery = 10 * time.Second
 	// apiLimit bounds a request to JetStream.
 	apiLimit = 5 * time.Second
 )
@@ -145,7 +145,7 @@ func (o *outbox) acquire(ctx context.Context) (*Lease, error) {
 			o.change(func(s *Status) { s.Trouble = err }) // Leases logs it
 			return
 		}
-		o.change(func(s *Status) { s.Trouble = nil }) // another one publishes
+		o.change(func(s *Status) { s.Trouble = nil }) // another node publishes
 		if !o.logged.isStandby {
 			o.log.Info("Failed to acquire lock for boundary: " + o.boundary)
 			o.logged.isStandby = true
@@ -159,7 +159,7 @@ func (o *outbox) acquire(ctx context.Context) (*Lease, error) {
 	return lease, err
 }
 
-// lead publishes as long as the lease is held and ctx has not ended; then the lease is given up.
+// lead publishes while the lease is held and ctx has not ended; then the lease is given up.
 func (o *outbox) lead(ctx context.Context, lease *Lease) {
 	defer lease.Release()
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -188,7 +188,7 @@ func (o *outbox) lead(ctx context.Context, lease *Lease) {
 // published anything.
 func (o *outbox) publish(ctx context.Context, lease *Lease) (progress bool, err error) {
 	if o.js == nil {
-		// One for all lines: what an earlier line left unanswered is given up after ackLimit, and counts as pending until then.
+		// One for all pipelines: what an earlier pipeline left unanswered is given up after ackLimit, and counts as pending until then.
 		o.js, err = jetstream.New(o.config.NATS, jetstream.WithDefaultTimeout(apiLimit),
 			jetstream.WithPublishAsyncMaxPending(4*maxInFlight), jetstream.WithPublishAsyncTimeout(ackLimit))
 		if err != nil {
@@ -199,15 +199,15 @@ func (o *outbox) publish(ctx context.Context, lease *Lease) (progress bool, err 
 	if err != nil {
 		return false, err
 	}
-	line := newLine(lease.Context(), o.js, o, end)
+	line := newPipeline(lease.Context(), o.js, o, end)
 	defer func() { o.checkpoint.move(lease, line.settled, true) }() // so that a publisher stops at a checkpoint
 
 	poll := time.NewTicker(outboxPoll)
 	defer poll.Stop()
-	tend := time.NewTicker(tendEvery)
-	defer tend.Stop()
+	maintenance := time.NewTicker(maintainEvery)
+	defer maintenance.Stop()
 	for {
-		asked := time.Now()
+		begun := time.Now()
 		more, err := o.page(ctx, line)
 		progress = line.settled != end.at
 		o.reached(line.settled)
@@ -232,16 +232,16 @@ func (o *outbox) publish(ctx context.Context, lease *Lease) (progress bool, err 
 		case <-o.hinted:
 		case <-due:
 		case <-poll.C:
-		case <-tend.C:
+		case <-maintenance.C:
 			// Neither changes where the stream ends; what comes of a failure is seen with the next event.
-			if err := o.tend(ctx, line.settled); err != nil {
+			if err := o.maintain(ctx, line.settled); err != nil {
 				o.log.Debug("stream not tended; trying again", "error", err)
 			}
 		case <-ctx.Done():
 			return progress, nil
 		}
 		select {
-		case <-time.After(time.Until(asked.Add(pageEvery))):
+		case <-time.After(time.Until(begun.Add(pageEvery))):
 		case <-ctx.Done():
 			return progress, nil
 		}
@@ -250,7 +250,7 @@ func (o *outbox) publish(ctx context.Context, lease *Lease) (progress bool, err 
 
 // page publishes the next events of the boundary's table. It reports whether there may be more; if not, it has waited for all acknowledgements. Two events
 // at a time are in memory, beside those in flight.
-func (o *outbox) page(ctx context.Context, line *line) (more bool, err error) {
+func (o *outbox) page(ctx context.Context, line *pipeline) (more bool, err error) {
 	query, cancel := context.WithCancel(ctx)
 	defer cancel()
 	count := o.batch

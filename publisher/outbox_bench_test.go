@@ -54,7 +54,7 @@ func publishBare(b *testing.B, w *world, log []*orisunpb.Event) time.Duration {
 	acks := make([]jetstream.PubAckFuture, 0, len(log))
 	previous := publisher.NoPrevious
 	for _, event := range log {
-		ack, err := js.PublishMsgAsync(publisher.Encode(boundary, "/orisun/"+boundary, event, previous), jetstream.WithStallWait(patience))
+		ack, err := js.PublishMsgAsync(publisher.Encode(boundary, "/orisun/"+boundary, event, previous), jetstream.WithStallWait(testTimeout))
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -104,7 +104,7 @@ func BenchmarkLatency(b *testing.B) {
 		w.save(fmt.Sprint(i))
 		b.StartTimer()
 		n.Hint(boundary)
-		if _, err := seen.NextMsg(patience); err != nil {
+		if _, err := seen.NextMsg(testTimeout); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -216,7 +216,7 @@ func TestWithoutItsFilesTheStreamGoesOnAfterTheCheckpoint(t *testing.T) {
 	}
 }
 
-func TestAStreamThatIsNoCopyOfTheLogIsMadeAnew(t *testing.T) {
+func TestAStreamThatIsNoCopyOfTheLogIsRecreated(t *testing.T) {
 	restore := func(w *world) { // a backup in which the log ended at event 29 and the checkpoint at 24
 		w.execute("DELETE FROM orders_orisun_es_event WHERE global_id >= 30")
 		w.moveCheckpoint(24)
@@ -277,7 +277,7 @@ func TestAStreamThatIsNoCopyOfTheLogIsMadeAnew(t *testing.T) {
 	}
 }
 
-func TestTroubleWithJetStreamIsToldAndPasses(t *testing.T) {
+func TestTroubleWithJetStreamIsReportedAndPasses(t *testing.T) {
 	w := newWorld(t)
 	js, err := jetstream.New(connect(t, w.nats))
 	if err != nil {

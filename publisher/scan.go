@@ -44,7 +44,7 @@ func (s *scan) page(ctx context.Context, after position) (events []*orisunpb.Eve
 		s.window, s.count = firstWindow, min(firstCount, int32(s.feed.config.PageEvents))
 	}
 	for {
-		events, end, err = s.ask(ctx, after)
+		events, end, err = s.query(ctx, after)
 		if !isTimeout(err) || s.window == 1 || ctx.Err() != nil {
 			return events, end, err
 		}
@@ -53,7 +53,7 @@ func (s *scan) page(ctx context.Context, after position) (events []*orisunpb.Eve
 	}
 }
 
-func (s *scan) ask(ctx context.Context, after position) (events []*orisunpb.Event, end position, err error) {
+func (s *scan) query(ctx context.Context, after position) (events []*orisunpb.Event, end position, err error) {
 	leave, err := s.feed.config.Share(ctx, s.boundary)
 	if err != nil {
 		return nil, after, err

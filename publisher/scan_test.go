@@ -28,13 +28,13 @@ func TestPagesTogetherAreWhatAQueryFinds(t *testing.T) {
 		log := insertLog(t, pool, boundary)
 		for range 10 {
 			query := rapid.SliceOfN(rapid.Custom(drawCriterion), 0, 3).Draw(t, "criteria")
-			question, err := json.Marshal(query)
+			criteria, err := json.Marshal(query)
 			if err != nil {
 				t.Fatalf("%v", err)
 			}
 			after := drawPosition(t, log)
 			found, err := db.New().GetMatchingEvents(context.Background(), pool, db.GetMatchingEventsParams{
-				Boundary: boundary, Criteria: string(question), TransactionID: &after.transactionID, GlobalID: &after.globalID, Count: 1000,
+				Boundary: boundary, Criteria: string(criteria), TransactionID: &after.transactionID, GlobalID: &after.globalID, Count: 1000,
 			})
 			if err != nil {
 				t.Fatalf("ask PostgreSQL: %v", err)
@@ -63,7 +63,7 @@ func TestPagesTogetherAreWhatAQueryFinds(t *testing.T) {
 				cursor = end
 			}
 			if !slices.Equal(got, want) {
-				t.Fatalf("after %v, %s: pages have %v, the query finds %v", after, question, got, want)
+				t.Fatalf("after %v, %s: pages have %v, the query finds %v", after, criteria, got, want)
 			}
 		}
 	})

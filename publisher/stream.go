@@ -131,7 +131,7 @@ func Decode(header nats.Header, data []byte) (event *orisunpb.Event, previous in
 	return event, previous, nil
 }
 
-// Truncate makes a stub of a message that is too large for the stream: its event keeps its place in the line, and a reader fetches its data and
+// Truncate makes a stub of a message that is too large for the stream: its event has its place in the stream, and a reader fetches its data and
 // metadata from PostgreSQL. A stub's headers take less than 4 KiB.
 func Truncate(message *nats.Msg) {
 	message.Data = nil

@@ -75,7 +75,7 @@ func TestNoEventIsChangedByItsWayThroughNATS(t *testing.T) {
 		if err := conn.PublishMsg(message); err != nil {
 			t.Fatal(err)
 		}
-		arrived, err := received.NextMsg(patience)
+		arrived, err := received.NextMsg(testTimeout)
 		if err != nil {
 			t.Fatalf("subject %q: %v", message.Subject, err)
 		}
@@ -93,7 +93,7 @@ func TestNoEventIsChangedByItsWayThroughNATS(t *testing.T) {
 	})
 }
 
-func TestASubjectIsOneTokenForEachTypeAndTellsTheType(t *testing.T) {
+func TestASubjectIsOneTokenForEachTypeAndNamesTheType(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		eventType := name().Draw(t, "event_type")
 		subject := publisher.Subject("orders", eventType)

@@ -48,8 +48,8 @@ func (s *subscriber) step(ctx context.Context) error {
 
 func (s *subscriber) readPage(ctx context.Context) error {
 	if s.idle {
-		// The stream told of an event that PostgreSQL does not show, and still does not: the pool's server lags behind the publisher's.
-		rest(ctx, s.scan.feed.config.PollInterval)
+		// The stream has an event that PostgreSQL still does not show: the pool's server lags behind the publisher's.
+		sleep(ctx, s.scan.feed.config.PollInterval)
 	}
 	events, end, err := s.scan.page(ctx, s.cursor)
 	if err != nil {
@@ -74,7 +74,7 @@ func (s *subscriber) readPage(ctx context.Context) error {
 	return nil
 }
 
-func rest(ctx context.Context, d time.Duration) {
+func sleep(ctx context.Context, d time.Duration) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {

@@ -35,14 +35,14 @@ type streamEnd struct {
 	sequence uint64
 }
 
-// takeOver finds where the stream ends, and makes the stream where it is missing, or is not a copy of this log:
+// takeOver finds where the stream ends, and makes the stream if it is missing, or is not a copy of this log:
 //
 //   - It has messages, and the last one is an event that PostgreSQL has at that very place: it goes on after that event, be it ahead of the
 //     checkpoint (the last owner died before it moved it) or behind it (JetStream lost the latest messages).
 //   - It has messages, and the last one is no such event (PostgreSQL was restored from an older backup, or another store published into
 //     it): it is deleted and recreated.
 //   - It is empty (new, purged, or all its messages have aged out): it goes on after the checkpoint.
-//   - It is any of these, but stored nothing of what the last lines sent: its files are broken, which JetStream notices once and never mends. It
+//   - It is any of these, but stored nothing of what the last pipelines sent: its files are broken, which JetStream notices once and never repairs. It
 //     answers nothing then, or that its end is another than the one it reports. It is deleted and recreated, after the event with which it ended.
 func (o *outbox) takeOver(ctx context.Context, js jetstream.JetStream) (streamEnd, error) {
 	end, err := o.findEnd(ctx, js)
@@ -251,7 +251,7 @@ func (o *outbox) deleteStream(ctx context.Context) error {
 	return nil
 }
 
-// isKnown makes sure that the stream is one that JetStream's leader knows; else the error is ErrStreamNotFound. What a stream is like is also told by a
+// isKnown makes sure that the stream is one that JetStream's leader knows; else the error is ErrStreamNotFound. The state of a stream is also reported by a
 // node that knows it from before a majority of the nodes lost their stores, and no message is ever stored or read there. Which streams there are
 // is known to the leader alone.
 func (o *outbox) isKnown(ctx context.Context, js jetstream.JetStream) error {
@@ -268,8 +268,8 @@ func (o *outbox) isKnown(ctx context.Context, js jetstream.JetStream) error {
 	return cmp.Or(names.Err(), err)
 }
 
-// tend gives the stream the copies that it lacks, and closes its holes.
-func (o *outbox) tend(ctx context.Context, settled position) (err error) {
+// maintain gives the stream the copies that it lacks, and closes its holes.
+func (o *outbox) maintain(ctx context.Context, settled position) (err error) {
 	var stream jetstream.Stream
 	if o.stream.hasFewCopies {
 		stream, err = o.openStream(ctx, o.js, settled)

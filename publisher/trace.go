@@ -96,7 +96,7 @@ func (p *Publisher) Traced(boundary string, transactionID int64, span trace.Span
 	}
 	text := strconv.FormatInt(transactionID, 10) + " " + traceParent(span)
 	if err := p.config.NATS.Publish(boundarySubject(tracePrefix, p.config.StoreID, boundary), []byte(text)); err != nil {
-		p.log.Debug("trace not told to the publishing node", "boundary", boundary, "error", err)
+		p.log.Debug("trace not sent to the publishing node", "boundary", boundary, "error", err)
 	}
 }
 
@@ -112,15 +112,15 @@ func (p *Publisher) hearTrace(message *nats.Msg) {
 
 // publishing begins the span of an event's publication, in the trace of its save, and puts it into the message. Both are no-ops where
 // the save was not sampled.
-func (l *line) publishing(event *orisunpb.Event, message *nats.Msg) trace.Span {
-	save := l.traces.find(event.GetPosition().GetTransactionId())
+func (p *pipeline) publishing(event *orisunpb.Event, message *nats.Msg) trace.Span {
+	save := p.traces.find(event.GetPosition().GetTransactionId())
 	if !save.IsValid() {
 		return nil
 	}
-	_, span := l.tracer.Start(trace.ContextWithRemoteSpanContext(context.Background(), save), "publish", trace.WithSpanKind(trace.SpanKindProducer), trace.WithAttributes(
+	_, span := p.tracer.Start(trace.ContextWithRemoteSpanContext(context.Background(), save), "publish", trace.WithSpanKind(trace.SpanKindProducer), trace.WithAttributes(
 		attribute.String("messaging.system", "nats"), attribute.String("messaging.operation.type", "send"),
 		attribute.String("messaging.destination.name", message.Subject), attribute.String("cloudevents.event_id", event.GetEventId()),
-		boundaryKey.String(l.boundary), globalIDKey.Int64(event.GetPosition().GetGlobalId()),
+		boundaryKey.String(p.boundary), globalIDKey.Int64(event.GetPosition().GetGlobalId()),
 	))
 	message.Header.Set(headerTraceParent, traceParent(span.SpanContext()))
 	return span

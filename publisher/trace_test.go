@@ -12,22 +12,22 @@ func aSpan(n int) trace.SpanContext {
 	})
 }
 
-func TestOnlyTheLatestTracesAreRemembered(t *testing.T) {
-	var remembered traces
-	if remembered.find(1).IsValid() {
+func TestOnlyTheLatestTracesAreStored(t *testing.T) {
+	var stored traces
+	if stored.find(1).IsValid() {
 		t.Error("something is found before anything was added")
 	}
 	for n := range 2*maxTraces + 10 {
-		remembered.add(int64(n), aSpan(n))
+		stored.add(int64(n), aSpan(n))
 	}
 	for n := range 2*maxTraces + 10 {
 		latest := n >= maxTraces+10
-		if found := remembered.find(int64(n)); found.IsValid() != latest || latest && !found.Equal(aSpan(n)) {
+		if found := stored.find(int64(n)); found.IsValid() != latest || latest && !found.Equal(aSpan(n)) {
 			t.Fatalf("trace %d of %d: %v", n, 2*maxTraces+10, found)
 		}
 	}
-	if len(remembered.spans) != maxTraces || len(remembered.order) != maxTraces {
-		t.Errorf("%d and %d are held, want %d", len(remembered.spans), len(remembered.order), maxTraces)
+	if len(stored.spans) != maxTraces || len(stored.order) != maxTraces {
+		t.Errorf("%d and %d are held, want %d", len(stored.spans), len(stored.order), maxTraces)
 	}
 }
 

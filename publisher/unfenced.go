@@ -5,4 +5,4 @@ package publisher
 import "github.com/nats-io/nats.go"
 
 // fence expects nothing: what cmd/torture must notice.
-func (l *line) fence(nats.Header) {}
+func (p *pipeline) fence(nats.Header) {}

@@ -24,7 +24,7 @@ import (
 )
 
 // timeout bounds every wait of the tests: it is reached only when something is broken.
-const patience = time.Minute
+const testTimeout = time.Minute
 
 // maxPayload is small, so that oversized events are, and above the 64 KiB that JetStream takes of headers.
 const maxPayload = 256 << 10
@@ -111,7 +111,7 @@ func (w *world) messages() []message {
 	defer iterator.Stop()
 	var all []message
 	for {
-		got, err := iterator.Next(jetstream.NextMaxWait(patience))
+		got, err := iterator.Next(jetstream.NextMaxWait(testTimeout))
 		if err != nil {
 			w.t.Fatal(err)
 		}
@@ -339,7 +339,7 @@ func eventually(t testing.TB, what string, holds func() (bool, error)) {
 	t.Helper()
 	poll := time.NewTicker(5 * time.Millisecond)
 	defer poll.Stop()
-	timeout := time.After(patience)
+	timeout := time.After(testTimeout)
 	for {
 		ok, err := holds()
 		if ok {
@@ -348,7 +348,7 @@ func eventually(t testing.TB, what string, holds func() (bool, error)) {
 		select {
 		case <-poll.C:
 		case <-timeout:
-			t.Fatalf("%s: not within %v: %v", what, patience, err)
+			t.Fatalf("%s: not within %v: %v", what, testTimeout, err)
 		}
 	}
 }

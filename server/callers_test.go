@@ -14,7 +14,7 @@ import (
 	"github.com/oexza/orisun/service/auth"
 )
 
-func TestTheDefaultPasswordIsToldUntilItIsChanged(t *testing.T) {
+func TestTheDefaultPasswordIsReportedUntilItIsChanged(t *testing.T) {
 	config, _, err := config.Load(nil, nil)
 	if err != nil {
 		t.Fatal(err)

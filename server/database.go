@@ -167,16 +167,16 @@ func newPool(ctx context.Context, pg config.PG, limits poolLimits, traced func(*
 // waitForDatabase repeats work that needs PostgreSQL until it succeeds, or returns why waiting does not help. The
 // work may be repeated.
 func (s *Server) waitForDatabase(ctx context.Context, do func(context.Context) error) error {
-	told := false
+	logged := false
 	backoff := retry.WithMaxDuration(databaseWait, retry.WithCappedDuration(2*time.Second, retry.NewFibonacci(100*time.Millisecond)))
 	return retry.Do(ctx, backoff, func(ctx context.Context) error {
 		err := do(ctx)
 		if err == nil || !service.IsTransient(err) {
 			return err
 		}
-		if !told {
+		if !logged {
 			s.log.Warn("PostgreSQL does not answer yet; waiting", "for", databaseWait, "error", err)
-			told = true
+			logged = true
 		}
 		return retry.RetryableError(err)
 	})

@@ -14,12 +14,12 @@ func acquireSubscriber(leases *publisher.Leases) service.AcquireSubscriber {
 		owner := publisher.Owner{User: user.ID, MayTakeAny: user.MayTakeAny}
 		ctx, end := context.WithCancelCause(ctx)
 		defer end(nil)
-		tell := sync.OnceFunc(func() {
+		notify := sync.OnceFunc(func() {
 			if err := standby(); err != nil {
 				end(err)
 			}
 		})
-		lease, err := leases.AcquireFor(ctx, boundary, "subscriber/"+name, owner, tell)
+		lease, err := leases.AcquireFor(ctx, boundary, "subscriber/"+name, owner, notify)
 		if err != nil {
 			return nil, nil, err
 		}

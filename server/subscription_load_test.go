@@ -77,8 +77,8 @@ func TestAThousandSubscriptionsLeaveNothingBehind(t *testing.T) {
 	last.Wants(eventtest.Stored(t, client, nil))
 }
 
-// TestAnOpenWriteTransactionHoldsNobodyUp: neither in another database, nor in this one.
-func TestAnOpenWriteTransactionHoldsNobodyUp(t *testing.T) {
+// TestAnOpenWriteTransactionDelaysNoSubscriber: neither in another database, nor in this one.
+func TestAnOpenWriteTransactionDelaysNoSubscriber(t *testing.T) {
 	database := pgtest.Clone(t)
 	n := newNode(t, database)
 	for _, pool := range []string{"this database", "another database"} {

@@ -76,7 +76,7 @@ func TestANamedSubscriptionThatIsOpenedAgainOnItsConnectionReplacesTheOldOne(t *
 	second := named(t, client, "active")
 	gets(t, second, "w-0")
 	isReplaced(t, first, "active")
-	third := named(t, client, "active") // while the one before has events that nobody has read
+	third := named(t, client, "active") // while the one before has unread events
 	isReplaced(t, second, "active")
 	gets(t, third, "w-0")
 

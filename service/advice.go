@@ -30,8 +30,8 @@ const (
 	shapeRecheck = 30 * time.Second
 	// slowLasts is for how long a shape counts as slow after the check of a save was slow.
 	slowLasts = 30 * time.Second
-	// askLimit is how long a save waits for the query whether an index serves its context.
-	askLimit = time.Second
+	// queryTimeout is how long a save waits for the query whether an index serves its context.
+	queryTimeout = time.Second
 )
 
 // adviser counts the criteria that no index serves. A shape is the set of a criterion's keys: it decides which index
@@ -53,7 +53,7 @@ type shape struct{ boundary, keys string }
 // such times.
 type shapeUse struct {
 	shape
-	asked    atomic.Int64 // when PostgreSQL was queried last, in ns; 0: query it again
+	queried  atomic.Int64 // when PostgreSQL was queried last, in ns; 0: query it again
 	unserved atomic.Bool
 	since    atomic.Int64
 	count    atomic.Int64
@@ -78,9 +78,9 @@ func (a *adviser) note(ctx context.Context, boundary string, criteria []*orisunp
 		if use == nil {
 			continue
 		}
-		if asked := use.asked.Load(); now.UnixNano()-asked >= int64(shapeRecheck) && use.asked.CompareAndSwap(asked, now.UnixNano()) {
-			if err := a.ask(ctx, use); err != nil {
-				use.asked.Store(0)
+		if queried := use.queried.Load(); now.UnixNano()-queried >= int64(shapeRecheck) && use.queried.CompareAndSwap(queried, now.UnixNano()) {
+			if err := a.query(ctx, use); err != nil {
+				use.queried.Store(0)
 				a.log.Debug("whether an index serves a criterion is not known", "boundary", boundary, "keys", use.list(), "error", err)
 			}
 		}
@@ -108,9 +108,9 @@ func (a *adviser) isSlow(ctx context.Context, boundary string, criteria []*orisu
 		if use == nil {
 			continue
 		}
-		if asked := use.asked.Load(); now.UnixNano()-asked >= int64(shapeRecheck) && use.asked.CompareAndSwap(asked, now.UnixNano()) {
-			limited, cancel := context.WithTimeout(ctx, askLimit)
-			err := a.ask(limited, use)
+		if queried := use.queried.Load(); now.UnixNano()-queried >= int64(shapeRecheck) && use.queried.CompareAndSwap(queried, now.UnixNano()) {
+			limited, cancel := context.WithTimeout(ctx, queryTimeout)
+			err := a.query(limited, use)
 			cancel()
 			if err != nil {
 				a.log.Debug("whether an index serves a save's context is not known", "boundary", boundary, "keys", use.list(), "error", err)
@@ -133,8 +133,8 @@ func (a *adviser) noteSlow(boundary string, criteria []*orisunpb.Criterion) {
 	}
 }
 
-// ask queries whether an index serves a shape.
-func (a *adviser) ask(ctx context.Context, use *shapeUse) error {
+// query queries whether an index serves a shape.
+func (a *adviser) query(ctx context.Context, use *shapeUse) error {
 	served, err := a.isServed(ctx, use.boundary, use.list())
 	switch {
 	case err != nil:
@@ -169,7 +169,7 @@ func (a *adviser) use(s shape) *shapeUse {
 func (a *adviser) recheck(boundary string) {
 	for _, use := range *a.shapes.Load() {
 		if use.boundary == boundary {
-			use.asked.Store(0)
+			use.queried.Store(0)
 		}
 	}
 }
@@ -195,7 +195,7 @@ func (a *adviser) list(ctx context.Context, boundary string, taken map[string]bo
 	var advice []*orisunpb.IndexAdvice
 	for _, use := range unserved[:min(len(unserved), maxAdvice)] {
 		// An index may have been made since the last query.
-		if err := a.ask(ctx, use.shapeUse); err != nil {
+		if err := a.query(ctx, use.shapeUse); err != nil {
 			return nil, err
 		}
 		if use.unserved.Load() {
@@ -209,8 +209,8 @@ func (a *adviser) list(ctx context.Context, boundary string, taken map[string]bo
 
 // unindexed counts the criteria of a boundary that no index serves.
 type unindexed struct {
-	shapes int64 // shapes without an index at present
-	asked  int64 // criteria since the start of the node
+	shapes   int64 // shapes without an index at present
+	criteria int64 // since the start of the node
 }
 
 // unindexed sums the shapes up by boundary.
@@ -221,7 +221,7 @@ func (a *adviser) unindexed() map[string]unindexed {
 		if use.unserved.Load() {
 			sum.shapes++
 		}
-		sum.asked += use.ever.Load()
+		sum.criteria += use.ever.Load()
 		sums[use.boundary] = sum
 	}
 	return sums

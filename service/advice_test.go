@@ -14,7 +14,7 @@ func TestAdviceNamesTheCriteriaThatNoIndexServes(t *testing.T) {
 	pool := bank(t)
 	log := &lockedBuffer{}
 	store := node(t, pool, nil, log)
-	ask := func(pairs ...string) {
+	read := func(pairs ...string) {
 		t.Helper()
 		if _, err := store.GetEvents(t.Context(), &orisunpb.GetEventsRequest{Boundary: boundary, Query: &orisunpb.Query{Criteria: tagged(pairs...)}}); err != nil {
 			t.Fatal(err)
@@ -34,11 +34,11 @@ func TestAdviceNamesTheCriteriaThatNoIndexServes(t *testing.T) {
 		}
 		return text
 	}
-	ask("user id", "1")
-	ask() // matches every event: nothing to index
+	read("user id", "1")
+	read() // matches every event: nothing to index
 	for i := range 3 {
-		ask("b", fmt.Sprint(i), "eventType", "T")
-		ask("event_type", "T", "b", fmt.Sprint(i), "b", "twice")
+		read("b", fmt.Sprint(i), "eventType", "T")
+		read("event_type", "T", "b", fmt.Sprint(i), "b", "twice")
 	}
 	if _, err := store.GetLatestByCriteria(t.Context(), &orisunpb.GetLatestByCriteriaRequest{Boundary: boundary, Criteria: tagged("user id", "2")}); err != nil {
 		t.Fatal(err)
@@ -50,7 +50,7 @@ func TestAdviceNamesTheCriteriaThatNoIndexServes(t *testing.T) {
 		t.Errorf("the log warns %d times of criteria that were queried less than ten times", n)
 	}
 	for range 20 {
-		ask("user id", "1")
+		read("user id", "1")
 	}
 	if n := log.lines("no index serves"); n != 1 {
 		t.Errorf("the log warns %d times of criteria that were queried 22 times, want once", n)
@@ -64,15 +64,15 @@ func TestAdviceNamesTheCriteriaThatNoIndexServes(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	ask("user id", "3")
-	ask("b", "9", "event_type", "T")
+	read("user id", "3")
+	read("b", "9", "event_type", "T")
 	if got := advice(); len(got) != 0 {
 		t.Errorf("advice that was followed: %q", got)
 	}
 	if _, err := store.DropIndex(t.Context(), &orisunpb.DropIndexRequest{Boundary: boundary, Name: "user_id"}); err != nil {
 		t.Fatal(err)
 	}
-	ask("user id", "4")
+	read("user id", "4")
 	if got, want := advice(), []string{"1× user id: user_id"}; !slices.Equal(got, want) {
 		t.Errorf("advice after the index is gone: %q, want %q", got, want)
 	}

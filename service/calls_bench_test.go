@@ -10,7 +10,7 @@ import (
 	orisunpb "github.com/oexza/orisun/proto"
 )
 
-// BenchmarkCalls tells what a call costs by its credentials: a token, the password every time, and nobody who looks at either.
+// BenchmarkCalls measures a call by its credentials: a token, the password every time, and none that are checked.
 func BenchmarkCalls(b *testing.B) {
 	node := guard(b, userDatabase(b))
 	for name, ctx := range map[string]context.Context{"token": with(b, node.logIn(firstAdmin)), "basic": by(b, firstAdmin)} {

@@ -24,7 +24,7 @@ func (a *Admin) ChangeUserRoles(ctx context.Context, in *orisunpb.ChangeUserRole
 		return nil, err
 	}
 	if caller, _ := auth.FromContext(ctx); caller.UserID == in.GetUserId() {
-		return nil, status.Error(codes.FailedPrecondition, "nobody changes the own roles: another admin has to do it")
+		return nil, status.Error(codes.FailedPrecondition, "the roles to change are the caller's own: another admin has to change them")
 	}
 	var user db.OrisunUserAccount
 	err := a.changeUser(ctx, func(ctx context.Context) (err error) {

@@ -22,7 +22,7 @@ import (
 
 const actsBoundary = "orisun_admin"
 
-// catalog is an Admin over a fresh database whose only boundary is the admin's, and whom it told of new ones.
+// catalog is an Admin over a fresh database whose only boundary is the admin's, and the boundaries it notified the publisher of.
 type catalog struct {
 	*service.Admin
 	store *service.EventStore
@@ -71,7 +71,7 @@ func (c *catalog) get(t *testing.T, name string) *orisunpb.BoundaryInfo {
 	return answer.GetBoundary()
 }
 
-// log is what the admin boundary tells, a line an event.
+// log is the admin boundary's log, a line an event.
 func (c *catalog) log(t *testing.T) (lines []string) {
 	t.Helper()
 	page, err := c.store.GetEvents(t.Context(), &orisunpb.GetEventsRequest{Boundary: actsBoundary})
@@ -108,7 +108,7 @@ func (c *catalog) save(t *testing.T, boundary, id string) (*orisunpb.Position, e
 	return result.GetLogPosition(), err
 }
 
-func TestABoundaryIsMadeAndTheLogTellsWhoMadeIt(t *testing.T) {
+func TestABoundaryIsCreatedAndTheLogNamesItsCreator(t *testing.T) {
 	c := newCatalog(t)
 	got, err := c.create(t, "orders", "sales", "Orders", false)
 	if err != nil {
@@ -175,7 +175,7 @@ func TestTheSameDefinitionAgainIsASuccessAndAnotherOneIsNot(t *testing.T) {
 		}
 	}
 	if log := c.log(t); len(log) != 2 {
-		t.Errorf("sixteen calls are told as %d events, want 2: %q", len(log), log)
+		t.Errorf("sixteen calls are logged as %d events, want 2: %q", len(log), log)
 	}
 }
 
@@ -214,14 +214,14 @@ func TestBadDefinitionsNameEveryFieldThatIsWrong(t *testing.T) {
 	}
 }
 
-func TestABoundaryThatCannotBeProvisionedSaysWhyAndCanBeDefinedAnew(t *testing.T) {
+func TestABoundaryThatCannotBeProvisionedSaysWhyAndCanBeDefinedAgain(t *testing.T) {
 	c := newCatalog(t)
 	c.execute(t, `CREATE TABLE public.orders_projector_checkpoint (mine text)`)
 	_, err := c.create(t, "orders", "public", "", false)
 	wantReason(t, err, codes.FailedPrecondition, "BOUNDARY_FAILED")
 	failed := c.get(t, "orders")
 	if failed.GetStatus() != orisunpb.BoundaryLifecycleStatus_BOUNDARY_LIFECYCLE_STATUS_FAILED || !strings.Contains(failed.GetLastError(), "orders_projector_checkpoint") {
-		t.Errorf("got %v, want FAILED and the table in the way", failed)
+		t.Errorf("got %v, want FAILED and the table that prevents it", failed)
 	}
 	var left bool
 	if err := c.pool.QueryRow(t.Context(), `SELECT to_regclass('public.orders_orisun_es_event') IS NOT NULL`).Scan(&left); err != nil || left {
@@ -233,16 +233,16 @@ func TestABoundaryThatCannotBeProvisionedSaysWhyAndCanBeDefinedAnew(t *testing.T
 
 	again, err := c.create(t, "orders", "sales", "elsewhere", false)
 	if err != nil || again.GetLastError() != "" || again.GetStatusPosition().GetGlobalId() != 3 {
-		t.Errorf("defined anew: %v, %v", again, err)
+		t.Errorf("defined again: %v, %v", again, err)
 	}
 	if _, err := c.save(t, "orders", "a"); err != nil {
 		t.Error(err)
 	}
 	if log := c.log(t); len(log) != 4 || !strings.HasPrefix(log[1], "BoundaryFailed") || !strings.Contains(log[1], "orders_projector_checkpoint") {
-		t.Errorf("the log tells %q", log)
+		t.Errorf("the log has %q", log)
 	}
 	if diff := cmp.Diff([]string{"orders"}, c.created); diff != "" {
-		t.Errorf("the publisher was told (-want +got):\n%s", diff)
+		t.Errorf("the publisher was notified of (-want +got):\n%s", diff)
 	}
 }
 

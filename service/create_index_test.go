@@ -22,7 +22,7 @@ import (
 	"github.com/oexza/orisun/service"
 )
 
-// node is a server of its own over the database; log, where it is not nil, is what it tells.
+// node is a server of its own over the database; log, where it is not nil, is its log.
 func node(t *testing.T, pool *pgxpool.Pool, serving context.Context, log *lockedBuffer) *service.EventStore { //nolint:revive // serving is no context of this call
 	t.Helper()
 	config := service.Config{
@@ -144,7 +144,7 @@ func TestIndexesAreMadeListedAndDroppedByBothServices(t *testing.T) {
 	wantNothingLeft(t, pool)
 }
 
-func TestBadIndexesAreToldWhatIsWrong(t *testing.T) {
+func TestErrorsOfBadIndexesNameWhatIsWrong(t *testing.T) {
 	store := node(t, bank(t), nil, nil)
 	text := func(n int) string { return strings.Repeat("x", n) }
 	with := func(change func(*orisunpb.CreateIndexRequest)) *orisunpb.CreateIndexRequest {

@@ -93,7 +93,7 @@ func TestADeletedBoundaryIsGoneAndItsNameFree(t *testing.T) {
 		t.Errorf("the log ends with %s, want %s", last, want)
 	}
 	if diff := cmp.Diff([]string{"orders"}, c.deleted); diff != "" {
-		t.Errorf("the publisher was told (-want +got):\n%s", diff)
+		t.Errorf("the publisher was notified of (-want +got):\n%s", diff)
 	}
 	if _, err := c.create(t, "orders", "elsewhere", "", false); err != nil {
 		t.Fatal(err)

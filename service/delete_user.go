@@ -25,7 +25,7 @@ func (a *Admin) DeleteUser(ctx context.Context, in *orisunpb.DeleteUserRequest) 
 		return nil, err
 	}
 	if caller, _ := auth.FromContext(ctx); caller.UserID == in.GetUserId() {
-		return nil, status.Error(codes.FailedPrecondition, "nobody deletes the own account: another admin has to do it")
+		return nil, status.Error(codes.FailedPrecondition, "the user to delete is the caller: another admin has to delete the account")
 	}
 	userID := in.GetUserId()
 	deleted, err := a.store.queries.FindLogin(ctx, a.store.config.Read, db.FindLoginParams{Boundary: a.boundary, UserID: &userID})

@@ -9,17 +9,17 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// TestACallerIsToldOfAFullDisk, and not that PostgreSQL is away, which would be looked for elsewhere.
-func TestACallerIsToldOfAFullDisk(t *testing.T) {
+// TestAFullDiskIsReportedToTheCaller, and not that PostgreSQL is away, which would be looked for elsewhere.
+func TestAFullDiskIsReportedToTheCaller(t *testing.T) {
 	full := &pgconn.PgError{Severity: "ERROR", Code: "53100", Message: `could not extend file "base/1/2": No space left on device`}
-	told := status.Convert(toStatus(t.Context(), full))
-	if told.Code() != codes.Unavailable || told.Message() != "PostgreSQL's disk is full; try again when there is room" {
-		t.Errorf("%s: %s", told.Code(), told.Message())
+	detail := status.Convert(toStatus(t.Context(), full))
+	if detail.Code() != codes.Unavailable || detail.Message() != "PostgreSQL's disk is full; try again when there is room" {
+		t.Errorf("%s: %s", detail.Code(), detail.Message())
 	}
-	if details := told.Details(); len(details) != 1 || details[0].(*errdetails.RetryInfo).GetRetryDelay().AsDuration() != retryAfter {
+	if details := detail.Details(); len(details) != 1 || details[0].(*errdetails.RetryInfo).GetRetryDelay().AsDuration() != retryAfter {
 		t.Errorf("details: %v", details)
 	}
 	if !IsTransient(full) {
-		t.Error("a save is not sent again")
+		t.Error("a save is not retried")
 	}
 }

@@ -70,7 +70,7 @@ type EventStore struct {
 	queries *db.Queries
 	saves   *groupcommit.Group[checkedSave, db.OrisunSaveResult]
 
-	readGroups *groupcommit.Group[smallRead, smallAnswer]
+	readGroups *groupcommit.Group[smallRead, smallResponse]
 
 	retries *retryPriority
 	advice  *adviser
@@ -100,7 +100,7 @@ func NewEventStore(config Config) *EventStore {
 	store.largePages = newLargePageLimiter()
 	store.names = subscriberNames{limit: config.MaxSubscriberNames, open: make(map[string]int)}
 	store.lanes, store.builds, store.checkBudget = newWriteLanes(int(config.Write.Config().MaxConns)), newSlots(maxBuilds, maxWaitingBuilds), checkBudget
-	store.lockWaits = lockWaits{log: config.Log, told: make(map[string]bool), find: func(ctx context.Context, pid uint32) ([]db.FindBlockingSessionsRow, error) {
+	store.lockWaits = lockWaits{log: config.Log, isLogged: make(map[string]bool), find: func(ctx context.Context, pid uint32) ([]db.FindBlockingSessionsRow, error) {
 		return store.queries.FindBlockingSessions(ctx, config.Read, int32(pid))
 	}}
 	store.advice = newAdviser(func(ctx context.Context, boundary string, keys []string) (bool, error) {

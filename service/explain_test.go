@@ -11,7 +11,7 @@ import (
 	orisunpb "github.com/oexza/orisun/proto"
 )
 
-func TestExplainTellsTheIndexOfEachCriterion(t *testing.T) {
+func TestExplainNamesTheIndexOfEachCriterion(t *testing.T) {
 	pool := bank(t)
 	store := node(t, pool, nil, nil)
 	if _, err := store.CreateIndex(t.Context(), textIndex("save", "save")); err != nil {

@@ -78,7 +78,7 @@ func TestANeighbourInTheSameFlushNeverSuffers(t *testing.T) {
 	}
 }
 
-func TestACallerWhoseDeadlineEndsInTheQueueIsToldAndStoresNothing(t *testing.T) {
+func TestACallWhoseDeadlineEndsInTheQueueFailsAndStoresNothing(t *testing.T) {
 	store, pool := dial(t)
 	release := holdLock(t, pool)
 	first := make(chan error, 1)

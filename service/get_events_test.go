@@ -45,7 +45,7 @@ func seed(t *testing.T, store orisunpb.EventStoreClient) {
 	}
 }
 
-func TestPagesBeginWhereTheyAreAskedTo(t *testing.T) {
+func TestPagesBeginAtTheRequestedPosition(t *testing.T) {
 	store, _ := dial(t)
 	seed(t, store)
 	const asc, desc = orisunpb.Direction_ASC, orisunpb.Direction_DESC
@@ -82,7 +82,7 @@ func TestPagesBeginWhereTheyAreAskedTo(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			c.request.Boundary = boundary
-			for range 3 { // by the function, by a statement that was just composed, by one that is kept
+			for range 3 { // by the function, by a statement that was just prepared, by a cached one
 				page, err := store.GetEvents(t.Context(), c.request)
 				if err != nil {
 					t.Fatal(err)
@@ -95,21 +95,21 @@ func TestPagesBeginWhereTheyAreAskedTo(t *testing.T) {
 	}
 }
 
-// TestAKeptQuestionOutlivesItsIndexAndItsTable: an index that is dropped changes no answer, and a table that comes back, as by a restore, is found at once.
-func TestAKeptQuestionOutlivesItsIndexAndItsTable(t *testing.T) {
+// TestACachedStatementOutlivesItsIndexAndItsTable: an index that is dropped changes no answer, and a table that comes back, as by a restore, is found at once.
+func TestACachedStatementOutlivesItsIndexAndItsTable(t *testing.T) {
 	store, pool := dial(t)
 	seed(t, store)
 	if _, err := store.CreateIndex(t.Context(), textIndex("save", "save")); err != nil {
 		t.Fatal(err)
 	}
-	ask := func() (string, error) {
+	read := func() (string, error) {
 		page, err := store.GetEvents(t.Context(), &orisunpb.GetEventsRequest{Boundary: boundary, Query: &orisunpb.Query{Criteria: tagged("save", "def")}})
 		return ids(page), err
 	}
 	want := func() {
 		t.Helper()
 		for range 3 {
-			if got, err := ask(); err != nil || got != "d e f" {
+			if got, err := read(); err != nil || got != "d e f" {
 				t.Fatalf("got %q (%v), want d e f", got, err)
 			}
 		}
@@ -124,14 +124,14 @@ func TestAKeptQuestionOutlivesItsIndexAndItsTable(t *testing.T) {
 	execute("DROP INDEX public." + boundary + "_save_idx")
 	want()
 	execute("ALTER TABLE public." + boundary + "_orisun_es_event RENAME TO away")
-	if got, err := ask(); err == nil {
+	if got, err := read(); err == nil {
 		t.Fatalf("got %q from a table that is gone", got)
 	}
 	execute("ALTER TABLE public.away RENAME TO " + boundary + "_orisun_es_event")
 	want()
 }
 
-func TestBadQuestionsAreToldWhatIsWrong(t *testing.T) {
+func TestErrorsOfBadReadsNameWhatIsWrong(t *testing.T) {
 	store, _ := dial(t)
 	for name, c := range map[string]struct {
 		request *orisunpb.GetEventsRequest
@@ -185,7 +185,7 @@ func TestAPageLargerThanAnAnswerIsRefusedAndTheAdvisedOneFits(t *testing.T) {
 
 func TestTheLatestOfEachCriterionAndWhatASaveOnThemExpects(t *testing.T) {
 	store, _ := dial(t)
-	ask := func(criteria ...[]*orisunpb.Criterion) *orisunpb.GetLatestByCriteriaResponse {
+	read := func(criteria ...[]*orisunpb.Criterion) *orisunpb.GetLatestByCriteriaResponse {
 		t.Helper()
 		request := &orisunpb.GetLatestByCriteriaRequest{Boundary: boundary}
 		for _, c := range criteria {
@@ -197,11 +197,11 @@ func TestTheLatestOfEachCriterionAndWhatASaveOnThemExpects(t *testing.T) {
 		}
 		return answer
 	}
-	if nothing := ask(tagged("id", "a")); nothing.GetContextPosition().GetGlobalId() != -1 || nothing.GetContextPosition().GetTransactionId() != -1 || nothing.GetResults()[0].GetEvent() != nil {
+	if nothing := read(tagged("id", "a")); nothing.GetContextPosition().GetGlobalId() != -1 || nothing.GetContextPosition().GetTransactionId() != -1 || nothing.GetResults()[0].GetEvent() != nil {
 		t.Errorf("of an empty boundary: %v", nothing)
 	}
 	seed(t, store)
-	got := ask(tagged("save", "def"), tagged("id", "missing"), tagged("id", "a"), tagged("save", "def"))
+	got := read(tagged("save", "def"), tagged("id", "missing"), tagged("id", "a"), tagged("save", "def"))
 	var text []string
 	for _, r := range got.GetResults() {
 		text = append(text, r.GetCriterion().GetTags()[0].GetValue()+"="+r.GetEvent().GetEventId())
@@ -218,14 +218,14 @@ func TestTheLatestOfEachCriterionAndWhatASaveOnThemExpects(t *testing.T) {
 		at        *orisunpb.Position
 	}{{tagged("save", "ab"), "b", at(2, 1)}, {tagged(), "f", at(6, 5)}, {tagged("id", "missing"), "", at(-1, -1)}} {
 		for range 3 { // one criterion is a page, which is asked for in other ways when it is asked for again
-			if got := ask(c.criterion); got.GetResults()[0].GetEvent().GetEventId() != c.want || !proto.Equal(got.GetContextPosition(), c.at) {
+			if got := read(c.criterion); got.GetResults()[0].GetEvent().GetEventId() != c.want || !proto.Equal(got.GetContextPosition(), c.at) {
 				t.Errorf("of %v alone: %v, want %q at %v", c.criterion, got, c.want, c.at)
 			}
 		}
 	}
 }
 
-// A page is encoded from PostgreSQL's binary rows, the latest event is not: both must tell the same.
+// A page is encoded from PostgreSQL's binary rows, the latest event is not: both must be equal.
 func TestAPageHoldsWhatPostgreSQLHolds(t *testing.T) {
 	store, pool := dial(t)
 	moments := []string{

@@ -23,8 +23,8 @@ const (
 	// smallPage is the largest count of a page that may share a round trip with others: decisions usually read that
 	// many events.
 	smallPage = 100
-	// smallAnswerBytes is the largest answer of a statement that shares a round trip, since others wait for it.
-	smallAnswerBytes = 1 << 20
+	// smallResponseBytes is the largest answer of a statement that shares a round trip, since others wait for it.
+	smallResponseBytes = 1 << 20
 	// groupBudget is how long a group of reads may take. A read by an index takes well under a millisecond.
 	groupBudget = 500 * time.Millisecond
 )
@@ -45,8 +45,8 @@ type smallRead struct {
 	criteria []string           // the criteria whose latest events are read
 }
 
-// smallAnswer is the result of a read: a page in wire form, or for each criterion its latest event, nil for none.
-type smallAnswer struct {
+// smallResponse is the result of a read: a page in wire form, or for each criterion its latest event, nil for none.
+type smallResponse struct {
 	page   []byte
 	latest []*orisunpb.Event
 	bytes  int
@@ -59,9 +59,9 @@ var errReadAlone = errors.New("this read runs by itself")
 // readGrouped combines a read with the small reads of the same caller and boundary that come at the same time: waking
 // the processes on either side takes longer than such a read does. As many groups run at a time as half of the
 // processors. Criteria without an index may take long, so no other read waits for them.
-func (s *EventStore) readGrouped(ctx context.Context, criteria []*orisunpb.Criterion, read smallRead) (smallAnswer, error) {
+func (s *EventStore) readGrouped(ctx context.Context, criteria []*orisunpb.Criterion, read smallRead) (smallResponse, error) {
 	if !s.boundaries.Knows(read.boundary) || read.page != nil && read.page.Count > smallPage || s.advice.isSlow(ctx, read.boundary, criteria) {
-		return smallAnswer{}, errReadAlone
+		return smallResponse{}, errReadAlone
 	}
 	caller, _ := auth.FromContext(ctx)
 	read.caller = caller.UserID
@@ -80,8 +80,8 @@ func (s *EventStore) readGrouped(ctx context.Context, criteria []*orisunpb.Crite
 
 // flushReads reads a group in one round trip: the latest events by one statement, each page by another. A read that
 // fails, and those behind it, are repeated alone.
-func (s *EventStore) flushReads(ctx context.Context, _ string, group []smallRead) ([]smallAnswer, error) {
-	answers := make([]smallAnswer, len(group))
+func (s *EventStore) flushReads(ctx context.Context, _ string, group []smallRead) ([]smallResponse, error) {
+	answers := make([]smallResponse, len(group))
 	for i := range answers {
 		answers[i].err = errReadAlone
 	}
@@ -117,13 +117,13 @@ func (s *EventStore) flushReads(ctx context.Context, _ string, group []smallRead
 	defer func() { _ = results.Close() }() // each read has its answer, or is repeated alone
 	if criteria != nil {
 		rows, _ := results.Query() // rows has the error
-		latest, err := scanLatest(ctx, rows, len(criteria), smallAnswerBytes)
+		latest, err := scanLatest(ctx, rows, len(criteria), smallResponseBytes)
 		if rows.Err() != nil {
 			return answers, nil
 		}
 		for i, read := range group {
 			if read.page == nil && err == nil {
-				answers[i] = smallAnswer{latest: latest[:len(read.criteria)]}
+				answers[i] = smallResponse{latest: latest[:len(read.criteria)]}
 				for _, event := range answers[i].latest {
 					answers[i].bytes += eventSize(event) // 0 and a little for nil
 				}
@@ -134,12 +134,12 @@ func (s *EventStore) flushReads(ctx context.Context, _ string, group []smallRead
 	for i, read := range group {
 		if read.page != nil {
 			rows, _ := results.Query()
-			page, err := encodePage(ctx, rows, smallAnswerBytes)
+			page, err := encodePage(ctx, rows, smallResponseBytes)
 			if rows.Err() != nil { // the reads behind it failed, too
 				break
 			}
 			if err == nil {
-				answers[i] = smallAnswer{page: page, bytes: len(page)}
+				answers[i] = smallResponse{page: page, bytes: len(page)}
 			}
 		}
 	}

@@ -162,7 +162,7 @@ func terminate(t *testing.T, pool *pgxpool.Pool, pids string) {
 	})
 }
 
-// killedBuild leaves what a server leaves that is killed with its PostgreSQL: nobody cleans up.
+// killedBuild leaves what a server leaves that is killed with its PostgreSQL: nothing is cleaned up.
 func killedBuild(t *testing.T, pool *pgxpool.Pool, store *service.EventStore) {
 	t.Helper()
 	release := hold(t, pool)
@@ -210,7 +210,7 @@ func TestWhatAKilledServerLeavesIsCleanedAtTheNextStart(t *testing.T) {
 	wantNothingLeft(t, pool)
 }
 
-func TestWhatAKilledServerLeavesIsInNobodysWay(t *testing.T) {
+func TestWhatAKilledServerLeavesBlocksNothing(t *testing.T) {
 	pool := bank(t)
 	store := node(t, pool, nil, nil)
 	killedBuild(t, pool, store)

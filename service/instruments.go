@@ -75,7 +75,7 @@ func newInstruments(telemetry Telemetry) (*instruments, error) {
 	i.failures, errs[2] = i.Meter.Int64Counter("orisun.flush.failures", metric.WithUnit("{flush}"),
 		metric.WithDescription("Flushes of which a save got an error for its answer"))
 	i.retries, errs[3] = i.Meter.Int64Counter("orisun.flush.retries", metric.WithUnit("{flush}"),
-		metric.WithDescription("Flushes sent again: PostgreSQL was away, or refused what one of the saves held"))
+		metric.WithDescription("Retried flushes: PostgreSQL was away, or refused one of the saves"))
 	i.waited, errs[4] = i.Meter.Float64Histogram("orisun.queue.wait", metric.WithUnit("s"), seconds,
 		metric.WithDescription("The longest time that a save of a flush was queued"))
 	i.took, errs[5] = i.Meter.Float64Histogram("orisun.flush.duration", metric.WithUnit("s"), seconds,
@@ -97,22 +97,22 @@ func (i *instruments) watch(queued func() map[string]int, advice *adviser) error
 			return nil
 		}))
 	_, shapes := i.Meter.Int64ObservableGauge("orisun.unindexed.shapes", metric.WithUnit("{shape}"),
-		metric.WithDescription("Sets of keys that were asked for and that no index serves; orisun index advise names them"),
+		metric.WithDescription("Sets of keys in criteria that no index serves; orisun index advise names them"),
 		metric.WithInt64Callback(func(_ context.Context, to metric.Int64Observer) error {
 			for boundary, use := range advice.unindexed() {
 				to.Observe(use.shapes, i.attributes(boundary).observe...)
 			}
 			return nil
 		}))
-	_, questions := i.Meter.Int64ObservableCounter("orisun.unindexed.criteria", metric.WithUnit("{criterion}"),
-		metric.WithDescription("Criteria asked for that no index served, so that all events were read"),
+	_, criteria := i.Meter.Int64ObservableCounter("orisun.unindexed.criteria", metric.WithUnit("{criterion}"),
+		metric.WithDescription("Criteria that no index served, so that all events were read"),
 		metric.WithInt64Callback(func(_ context.Context, to metric.Int64Observer) error {
 			for boundary, use := range advice.unindexed() {
-				to.Observe(use.asked, i.attributes(boundary).observe...)
+				to.Observe(use.criteria, i.attributes(boundary).observe...)
 			}
 			return nil
 		}))
-	return errors.Join(depth, shapes, questions)
+	return errors.Join(depth, shapes, criteria)
 }
 
 // attributes returns the attributes of a boundary that exists.
@@ -157,7 +157,7 @@ func (i *instruments) counted(
 		if err != nil || len(results) != len(batch) {
 			return results, err
 		}
-		i.tellTraced(ctx, boundary, results)
+		i.reportTraced(ctx, boundary, results)
 		m := i.attributes(boundary)
 		var counts [len(outcomes)]int64
 		events := 0

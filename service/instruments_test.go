@@ -20,7 +20,7 @@ import (
 	"github.com/oexza/orisun/service/groupcommit"
 )
 
-// Three saves in one flush, the first of which nobody samples: the other two must find the flush, and the flush both of them.
+// Three saves in one flush, the first of which is not sampled: the other two must find the flush, and the flush both of them.
 func TestAFlushAndTheSavesInItAreLinked(t *testing.T) {
 	recorder := tracetest.NewSpanRecorder()
 	tracer := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(recorder)).Tracer("test")
@@ -57,7 +57,7 @@ func TestAFlushAndTheSavesInItAreLinked(t *testing.T) {
 	end(nil)
 
 	if len(traced) != 1 || !traced[3].Equal(thirdSpan.SpanContext()) {
-		t.Errorf("told to go on: %v, want the third save alone", traced)
+		t.Errorf("sampled: %v, want the third save alone", traced)
 	}
 	ended := map[string][]sdktrace.ReadOnlySpan{}
 	for _, span := range recorder.Ended() {
@@ -82,7 +82,7 @@ func TestAFlushAndTheSavesInItAreLinked(t *testing.T) {
 	}
 }
 
-func TestNothingIsTracedWhereNobodySamples(t *testing.T) {
+func TestNothingIsTracedWithoutASampler(t *testing.T) {
 	recorder := tracetest.NewSpanRecorder()
 	i, err := newInstruments(Telemetry{Tracer: sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(recorder)).Tracer("test")})
 	if err != nil {
@@ -129,7 +129,7 @@ func TestSavesAreCountedByOutcomeAndOnlyInBoundariesThatExist(t *testing.T) {
 	}
 }
 
-// Measuring stands in the way of every save.
+// Every save pays for the measuring.
 func TestMeasuringAFlushAllocatesNothing(t *testing.T) {
 	i, err := newInstruments(Telemetry{Meter: sdkmetric.NewMeterProvider(sdkmetric.WithReader(sdkmetric.NewManualReader())).Meter("test")})
 	if err != nil {

@@ -22,8 +22,8 @@ type lockWaits struct {
 	find func(ctx context.Context, pid uint32) ([]db.FindBlockingSessionsRow, error)
 	log  *slog.Logger
 
-	mu   sync.Mutex
-	told map[string]bool // boundaries whose wait is in the log
+	mu       sync.Mutex
+	isLogged map[string]bool // boundaries whose wait is in the log
 }
 
 // watch checks whether the session pid waits for other sessions, until ended is called with the flush's error.
@@ -35,7 +35,7 @@ func (w *lockWaits) watch(ctx context.Context, boundary string, pid uint32) (end
 		cancel()
 		if err == nil {
 			w.mu.Lock()
-			delete(w.told, boundary)
+			delete(w.isLogged, boundary)
 			w.mu.Unlock()
 		}
 	}
@@ -62,10 +62,10 @@ func (w *lockWaits) report(ctx context.Context, boundary string, pid uint32) (do
 		return ctx.Err() != nil
 	}
 	w.mu.Lock()
-	told := w.told[boundary]
-	w.told[boundary] = true
+	isLogged := w.isLogged[boundary]
+	w.isLogged[boundary] = true
 	w.mu.Unlock()
-	if !told {
+	if !isLogged {
 		holder := sessions[0]
 		w.log.Warn("saves wait: another session of PostgreSQL holds the boundary's lock; they go on when its transaction ends (pg_terminate_backend ends it)",
 			"boundary", boundary, "pid", holder.Pid, "user", holder.Username, "application", holder.Application, "client", holder.Client,

@@ -116,7 +116,7 @@ func TestACheckAheadDecidesAsTheFlushDoes(t *testing.T) {
 		t.Fatalf("a save without a conflict: %v, %v", first, err)
 	}
 	if again, err := save(saveWhere("a", nil, tagged("key", "a"))); err != nil || again.GetNewGlobalId() != events {
-		t.Errorf("the same save again: %v, %v", again, err)
+		t.Errorf("the retried save: %v, %v", again, err)
 	}
 	conflict(saveWhere("b", nil, tagged("key", "a")), events)
 	conflict(saveWhere("b", at(0, 0), tagged("old", "20000")), 20_000)
@@ -224,8 +224,8 @@ func TestElevenStuckBoundariesDoNotHoldUpATwelfth(t *testing.T) {
 	}
 }
 
-// TestAHundredIndexesAtOnceAreMadeOneAfterTheOther counts the sessions that make them.
-func TestAHundredIndexesAtOnceAreMadeOneAfterTheOther(t *testing.T) {
+// TestAHundredIndexesAtOnceAreBuiltOneAfterTheOther counts the sessions that make them.
+func TestAHundredIndexesAtOnceAreBuiltOneAfterTheOther(t *testing.T) {
 	pool := bank(t)
 	pgtest.Boundary(t, pool, "other")
 	pgtest.Boundary(t, pool, "third")

@@ -109,11 +109,11 @@ func FuzzPositionsCutTheLog(f *testing.F) {
 		if descending {
 			request.Direction = orisunpb.Direction_DESC
 		}
-		asked := at(transactionID, globalID)
+		read := at(transactionID, globalID)
 		if inclusive {
-			request.FromPosition = asked
+			request.FromPosition = read
 		} else {
-			request.AfterPosition = asked
+			request.AfterPosition = read
 		}
 		page, err := store.GetEvents(t.Context(), request)
 		if !refusable(err) {
@@ -124,7 +124,7 @@ func FuzzPositionsCutTheLog(f *testing.F) {
 		}
 		var want []int64
 		for _, p := range log {
-			order := compare(p, asked)
+			order := compare(p, read)
 			if descending {
 				order = -order
 			}

@@ -49,7 +49,7 @@ func TestARefusedSaveHasPriorityWhenItIsRetried(t *testing.T) {
 		{[]string{"newcomer", "another newcomer", "second refused", "first refused"}, "first refused"},
 		{[]string{"third newcomer", "another newcomer", "newcomer", "second refused"}, "second refused"},
 		{[]string{"third newcomer", "another newcomer", "newcomer"}, "newcomer"},
-		{[]string{"fourth newcomer", "fifth newcomer"}, "fourth newcomer"}, // nobody lost before
+		{[]string{"fourth newcomer", "fifth newcomer"}, "fourth newcomer"}, // no save lost before
 	} {
 		release := holdLock(t, pool)
 		var waiting sync.WaitGroup

@@ -36,7 +36,7 @@ func (s *EventStore) SaveEvents(ctx context.Context, in *orisunpb.SaveEventsRequ
 	if err != nil {
 		return nil, toStatus(ctx, err)
 	}
-	return answerSave(in, result)
+	return writeSaveResult(in, result)
 }
 
 // fillEmptyDocuments replaces empty or null data and metadata by {}: some clients send these for none.
@@ -142,7 +142,7 @@ func expectedPosition(in *orisunpb.SaveEventsRequest) *orisunpb.Position {
 	return &orisunpb.Position{TransactionId: -1, GlobalId: -1}
 }
 
-func answerSave(in *orisunpb.SaveEventsRequest, result db.OrisunSaveResult) (*orisunpb.WriteResult, error) {
+func writeSaveResult(in *orisunpb.SaveEventsRequest, result db.OrisunSaveResult) (*orisunpb.WriteResult, error) {
 	position := &orisunpb.Position{TransactionId: result.TransactionID, GlobalId: result.GlobalID}
 	switch result.Outcome {
 	case outcomeSaved, outcomeRepeated:

@@ -27,7 +27,7 @@ func TestAllPositionsOfAnAnswerAreThatOfTheLastEvent(t *testing.T) {
 	}
 }
 
-func TestALostContextTellsExpectedAndActualPosition(t *testing.T) {
+func TestAConflictReportsExpectedAndActualPosition(t *testing.T) {
 	store, _ := dial(t)
 	save := func(id string, expected *orisunpb.Position) error {
 		_, err := store.SaveEvents(t.Context(), &orisunpb.SaveEventsRequest{
@@ -220,7 +220,7 @@ func TestASaveSentSixteenTimesAtOnceIsStoredOnce(t *testing.T) {
 	wantReason(t, err, codes.FailedPrecondition, "EVENT_ID_REUSED")
 }
 
-func TestBadSavesAreToldWhatIsWrongAndStoreNothing(t *testing.T) {
+func TestErrorsOfBadSavesNameWhatIsWrongAndStoreNothing(t *testing.T) {
 	store, pool := dial(t)
 	long := strings.Repeat("x", 257)
 	one := func(e *orisunpb.EventToSave) *orisunpb.SaveEventsRequest {

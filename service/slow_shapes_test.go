@@ -11,9 +11,9 @@ import (
 )
 
 func TestACriterionOfOneShapeTooManyCountsAsSlow(t *testing.T) {
-	asked := 0
+	read := 0
 	advice := newAdviser(func(context.Context, string, []string) (bool, error) {
-		asked++
+		read++
 		return true, nil // an index serves all of them
 	}, slog.New(slog.DiscardHandler), time.Now)
 	course := func(i int) []*orisunpb.Criterion {
@@ -27,8 +27,8 @@ func TestACriterionOfOneShapeTooManyCountsAsSlow(t *testing.T) {
 	if !advice.isSlow(t.Context(), "b", course(maxShapes)) {
 		t.Error("a shape that is not counted any more does not count as slow")
 	}
-	if advice.isSlow(t.Context(), "b", []*orisunpb.Criterion{{}}) || asked != maxShapes {
-		t.Errorf("a criterion without tags counts as slow, or PostgreSQL was asked %d times", asked)
+	if advice.isSlow(t.Context(), "b", []*orisunpb.Criterion{{}}) || read != maxShapes {
+		t.Errorf("a criterion without tags counts as slow, or PostgreSQL was asked %d times", read)
 	}
 }
 

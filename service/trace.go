@@ -62,8 +62,8 @@ func (i *instruments) trace(ctx context.Context, boundary string, callers iter.S
 	}
 }
 
-// tellTraced reports the spans of the sampled saves that were stored.
-func (i *instruments) tellTraced(ctx context.Context, boundary string, results []db.OrisunSaveResult) {
+// reportTraced reports the spans of the sampled saves that were stored.
+func (i *instruments) reportTraced(ctx context.Context, boundary string, results []db.OrisunSaveResult) {
 	spans, _ := ctx.Value(sampledKey{}).([]trace.SpanContext)
 	if i.Traced == nil {
 		return

@@ -121,7 +121,7 @@ func (v *violations) password(field, password string) {
 }
 
 // roles checks roles and returns them in stored form, each once.
-func (v *violations) roles(field string, roles []string) (kept []string) {
+func (v *violations) roles(field string, roles []string) (parsedRoles []string) {
 	if n := len(roles); n < 1 || n > maxRoles {
 		v.add(field, "has %d roles, a user has 1 to %d", n, maxRoles)
 		return nil
@@ -130,9 +130,9 @@ func (v *violations) roles(field string, roles []string) (kept []string) {
 		parsed, err := auth.ParseRole(role)
 		if err != nil {
 			v.add(fmt.Sprintf("%s[%d]", field, i), "%v", err)
-		} else if !slices.Contains(kept, parsed) {
-			kept = append(kept, parsed)
+		} else if !slices.Contains(parsedRoles, parsed) {
+			parsedRoles = append(parsedRoles, parsed)
 		}
 	}
-	return kept
+	return parsedRoles
 }

@@ -339,11 +339,11 @@ func TestEachRefusalHasItsCodeAndNamesTheFields(t *testing.T) {
 		{"creation by who may not", joe, create(func(*orisunpb.CreateUserRequest) {}), codes.PermissionDenied, nil},
 
 		{"deletion without an id", firstAdmin, remove(""), codes.InvalidArgument, []string{"user_id"}},
-		{"deletion of nobody", firstAdmin, remove("nobody"), codes.NotFound, nil},
+		{"deletion of a stranger", firstAdmin, remove("stranger"), codes.NotFound, nil},
 		{"deletion of the own account", firstAdmin, remove(own), codes.FailedPrecondition, nil},
 		{"deletion by who may not", joe, remove(own), codes.PermissionDenied, nil},
 
-		{"roles of nobody", firstAdmin, grant("nobody", "user"), codes.NotFound, nil},
+		{"roles of a stranger", firstAdmin, grant("stranger", "user"), codes.NotFound, nil},
 		{"no roles", firstAdmin, grant(created.GetUserId()), codes.InvalidArgument, []string{"roles"}},
 		{"own roles", firstAdmin, grant(own, "user"), codes.FailedPrecondition, nil},
 
@@ -351,7 +351,7 @@ func TestEachRefusalHasItsCodeAndNamesTheFields(t *testing.T) {
 		{"weak new password", joe, change(created.GetUserId(), "s3cret", "weak"), codes.InvalidArgument, []string{"new_password"}},
 		{"wrong current password", joe, change(created.GetUserId(), "wrong1", "an0ther"), codes.Unauthenticated, nil},
 		{"another's password", firstAdmin, change(created.GetUserId(), "changeit", "an0ther"), codes.PermissionDenied, nil},
-		{"the password of nobody", joe, change("nobody", "s3cret", "an0ther"), codes.PermissionDenied, nil},
+		{"the password of a stranger", joe, change("stranger", "s3cret", "an0ther"), codes.PermissionDenied, nil},
 
 		{"a save into the admin boundary", firstAdmin, func(ctx context.Context) error {
 			_, err := node.events().SaveEvents(ctx, &orisunpb.SaveEventsRequest{Boundary: adminBoundary, Events: []*orisunpb.EventToSave{event("forged", `{"user_id": "x"}`)}})
@@ -395,14 +395,14 @@ func TestValidatedCredentialsSayWhoseTheyAre(t *testing.T) {
 	if diff := cmp.Diff(&orisunpb.ValidateCredentialsResponse{Success: true, User: created}, validate("joe", "s3cret"), protocmp.Transform()); diff != "" {
 		t.Errorf("right ones: %s", diff)
 	}
-	for _, wrong := range [][2]string{{"joe", "wrong1"}, {"nobody", "s3cret"}} {
+	for _, wrong := range [][2]string{{"joe", "wrong1"}, {"stranger", "s3cret"}} {
 		if diff := cmp.Diff(&orisunpb.ValidateCredentialsResponse{}, validate(wrong[0], wrong[1]), protocmp.Transform()); diff != "" {
 			t.Errorf("wrong ones: %s", diff)
 		}
 	}
 }
 
-func TestTheLogOfUsersTellsWhoDidWhatAndNoSecret(t *testing.T) {
+func TestTheLogOfUsersNamesWhoDidWhatAndNoSecret(t *testing.T) {
 	pool := userDatabase(t)
 	node := guard(t, pool)
 	joe := auth.Credentials{Username: "joe", Password: "s3cret-of-joe"}
@@ -420,13 +420,13 @@ func TestTheLogOfUsersTellsWhoDidWhatAndNoSecret(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var told []string
+	var logged []string
 	for _, event := range page.GetEvents() {
 		var data, by map[string]any
 		if err := errors.Join(json.Unmarshal([]byte(event.GetData()), &data), json.Unmarshal([]byte(event.GetMetadata()), &by)); err != nil {
 			t.Fatal(err)
 		}
-		told = append(told, fmt.Sprintf("%v: %s %v %v", by["actor"], event.GetEventType(), data["username"], data["roles"]))
+		logged = append(logged, fmt.Sprintf("%v: %s %v %v", by["actor"], event.GetEventType(), data["username"], data["roles"]))
 		for _, secret := range []string{"s3cret", "changeit", "$2a$", "hash"} {
 			if strings.Contains(event.String(), secret) {
 				t.Errorf("%q is in %v", secret, event)
@@ -436,8 +436,8 @@ func TestTheLogOfUsersTellsWhoDidWhatAndNoSecret(t *testing.T) {
 	if diff := cmp.Diff([]string{
 		"bootstrap: UserCreated admin [admin]", "admin: UserCreated joe [user]", "joe: UserPasswordChanged joe <nil>",
 		"admin: UserRolesChanged joe [operations]", "admin: UserDeleted joe <nil>",
-	}, told); diff != "" {
-		t.Errorf("the log tells (-want +got):\n%s", diff)
+	}, logged); diff != "" {
+		t.Errorf("the log has (-want +got):\n%s", diff)
 	}
 	var left int
 	if err := pool.QueryRow(t.Context(), `SELECT count(*) FROM orisun.user_credential WHERE user_id = $1`, created.GetUserId()).Scan(&left); err != nil || left != 0 {
@@ -449,11 +449,11 @@ func TestTheLogOfUsersTellsWhoDidWhatAndNoSecret(t *testing.T) {
 	}
 }
 
-func TestAUsernameThatNobodyCanHaveIsAWrongOne(t *testing.T) {
+func TestAnImpossibleUsernameIsAWrongOne(t *testing.T) {
 	pool := userDatabase(t)
 	node := guard(t, pool)
 	directory := service.NewDirectory(pool, adminBoundary)
-	for _, username := range []string{"", "a\x00b", "\xff\xfe", strings.Repeat("a", 1<<20), "nobody"} {
+	for _, username := range []string{"", "a\x00b", "\xff\xfe", strings.Repeat("a", 1<<20), "stranger"} {
 		if login, err := directory.Login(t.Context(), "", username); login != nil || err != nil {
 			t.Errorf("%.10q is %v, %v", username, login, err)
 		}
@@ -463,7 +463,7 @@ func TestAUsernameThatNobodyCanHaveIsAWrongOne(t *testing.T) {
 	}
 }
 
-// What DBAs save by hand about users counts as well, and stands in the way of a decision that did not see it.
+// What DBAs save by hand about users counts as well, and conflicts with a decision that did not see it.
 func TestAUserSavedByHandTakesItsName(t *testing.T) {
 	pool := userDatabase(t)
 	node := guard(t, pool)
@@ -472,7 +472,7 @@ func TestAUserSavedByHandTakesItsName(t *testing.T) {
 		{"event_id": "2", "event_type": "UserCreated", "data": {"user_id": "u2", "username": "odd", "roles": "none"}},
 		{"event_id": "3", "event_type": "UserDeleted", "data": {"user_id": 7}},
 		{"event_id": "4", "event_type": "SomethingElse", "data": {}},
-		{"event_id": "5", "event_type": "UserCreated", "data": {"user_id": "u5", "username": "nobody yet", "roles": [null, "user", {"a": 1}]}}]')`, adminBoundary)
+		{"event_id": "5", "event_type": "UserCreated", "data": {"user_id": "u5", "username": "later user", "roles": [null, "user", {"a": 1}]}}]')`, adminBoundary)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -21,7 +21,7 @@ type writeLanes struct {
 }
 
 // errOvertaken cancels a flush that became slow while too many others are.
-var errOvertaken = errors.New("the flush gives its connection to other boundaries, and is sent again")
+var errOvertaken = errors.New("the flush releases its connection to other boundaries, and is retried")
 
 func newWriteLanes(connections int) *writeLanes {
 	connections = max(1, connections)

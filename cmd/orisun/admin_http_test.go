@@ -65,7 +65,7 @@ func readyz(t *testing.T, server *process) (status int, answer httpapi.Readiness
 	return status, answer
 }
 
-func TestReadinessTellsWhatIsWrongAndHealthThatTheProcessLives(t *testing.T) {
+func TestReadinessSaysWhatIsWrongAndHealthThatTheProcessLives(t *testing.T) {
 	config := pgtest.Clone(t)
 	executeOn(t, config, "GRANT CREATE ON SCHEMA public TO PUBLIC")
 	server := launch(t, environment(t.TempDir(), append(outside(config), "ORISUN_ADMIN_HOST=")...)) // calls come in by HTTP, too
@@ -137,7 +137,7 @@ func TestReadinessTellsWhatIsWrongAndHealthThatTheProcessLives(t *testing.T) {
 }
 
 // JetStream takes all the time of a look while it has no leader.
-func TestADrainIsToldToProbesAndLetsCallsByHTTPFinish(t *testing.T) {
+func TestProbesSeeADrainAndCallsByHTTPFinish(t *testing.T) {
 	config := pgtest.Clone(t)
 	server := launch(t, environment(t.TempDir(), outside(config)...))
 	tx, release := holdPositions(t, config)
@@ -212,7 +212,7 @@ func TestAStreamIsLinesForCurlAndEventsForABrowser(t *testing.T) {
 	}
 }
 
-func TestWhatIsNoCallIsToldApart(t *testing.T) {
+func TestRequestsThatAreNoCallsGetErrorsOfTheirOwn(t *testing.T) {
 	server := launch(t, environment(t.TempDir()))
 	url := "http://" + server.http
 	for _, c := range []struct {

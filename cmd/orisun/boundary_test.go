@@ -28,7 +28,7 @@ func TestABoundaryCreatedOnOneNodeServesOnEveryNode(t *testing.T) {
 		return launch(t, environment(data[i], append(database, "ORISUN_NATS_SERVER_NAME=node-"+strconv.Itoa(i), "ORISUN_NATS_PORT="+strconv.Itoa(ports[i]))...))
 	}
 	nodes := []*process{start(0), start(1)}
-	// Who saves and looks has logged in: passwords take their time.
+	// Both clients have logged in: checking a password takes a while.
 	own, other := connect(t, nodes[0].address), connect(t, nodes[1].address)
 	for _, client := range []orisunpb.EventStoreClient{own, other} {
 		if _, err := client.Ping(t.Context(), &orisunpb.PingRequest{}); err != nil {
@@ -57,7 +57,7 @@ func TestABoundaryCreatedOnOneNodeServesOnEveryNode(t *testing.T) {
 		t.Errorf("it took %v until another node served and published the boundary, at most %v are allowed", took, limit)
 	}
 
-	// Who publishes dies: the other node does it, though nobody told it of the boundary.
+	// The publishing node dies: the other node publishes, though it was not notified of the boundary.
 	leader := 0
 	if !strings.Contains(nodes[0].logged(), "Successfully acquired lock for boundary: orders") {
 		leader = 1
@@ -84,7 +84,7 @@ func TestABoundaryCreatedOnOneNodeServesOnEveryNode(t *testing.T) {
 	}
 	info, err := connect(t, again.address).GetServerInfo(t.Context(), &orisunpb.GetServerInfoRequest{})
 	if err != nil || !slices.Contains(info.GetCapabilities(), orisunpb.ServerCapability_SERVER_CAPABILITY_BOUNDARY_CATALOG) {
-		t.Errorf("the server does not tell of its catalogue: %v, %v", info, err)
+		t.Errorf("the server does not report its catalogue: %v, %v", info, err)
 	}
 }
 
@@ -133,7 +133,7 @@ func TestWrongBoundaryCommandsSayWhatTheyNeed(t *testing.T) {
 		"create orders --schema public --adopt": "FAILED_PRECONDITION (BOUNDARY_FAILED)",
 		"get":                                   "needs BOUNDARY, such as: orisun boundary get orders",
 		"get nowhere":                           "NOT_FOUND",
-		"list --server 127.0.0.1:1 --user nobody": "UNAVAILABLE",
+		"list --server 127.0.0.1:1 --user stranger": "UNAVAILABLE",
 	} {
 		arguments := append([]string{"boundary"}, strings.Fields(args)...)
 		if !strings.Contains(args, "--server") {

@@ -49,13 +49,13 @@ func TestTheSameCallByGrpcurlCurlAndCommandGivesTheSameAnswer(t *testing.T) {
 	if code, out, errOut := runOrisun(t, server, "", "save", "orisun_test_1", "--id", "a", "--type", "Opened", "--data", `{"holder": "alice", "big": 12345678901234567890}`); code != 0 || out != "saved 1 event, the last one at 1/0\n" {
 		t.Fatalf("%d %s %s", code, out, errOut)
 	}
-	const question = `{"boundary": "orisun_test_1", "query": {"criteria": [{"tags": [{"key": "holder", "value": "alice"}]}]}}`
+	const query = `{"boundary": "orisun_test_1", "query": {"criteria": [{"tags": [{"key": "holder", "value": "alice"}]}]}}`
 	byGrpcurl, byCurl := &orisunpb.GetEventsResponse{}, &orisunpb.GetEventsResponse{}
-	_, text := runGrpcurl(t, server, "orisun.EventStore/GetEvents", question)
+	_, text := runGrpcurl(t, server, "orisun.EventStore/GetEvents", query)
 	if err := protojson.Unmarshal([]byte(text), byGrpcurl); err != nil {
 		t.Fatalf("%v in %s", err, text)
 	}
-	status, text := runCurl(t, server, "orisun.EventStore/GetEvents", question)
+	status, text := runCurl(t, server, "orisun.EventStore/GetEvents", query)
 	if err := protojson.Unmarshal([]byte(text), byCurl); err != nil || status != "200" {
 		t.Fatalf("%s, %v in %s", status, err, text)
 	}
@@ -138,7 +138,7 @@ func TestTheSameCallByGrpcurlCurlAndCommandGivesTheSameError(t *testing.T) {
 		}
 	}
 	if exit, _, errOut := runOrisun(t, server, "", "get", "a", "--server", "127.0.0.1:1"); exit != exitUnavailable || !strings.Contains(errOut, "UNAVAILABLE") {
-		t.Errorf("nobody there: exit code %d, %s", exit, errOut)
+		t.Errorf("no server there: exit code %d, %s", exit, errOut)
 	}
 }
 
@@ -228,7 +228,7 @@ func TestCommandsForPeopleAndForPipes(t *testing.T) {
 	}
 }
 
-func TestMigrateTellsWhatIsMissingAndDoesItOnce(t *testing.T) {
+func TestMigrateShowsWhatIsMissingAndDoesItOnce(t *testing.T) {
 	env := environment(t.TempDir())
 	for _, step := range []struct {
 		args []string

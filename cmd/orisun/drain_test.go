@@ -116,8 +116,8 @@ func waitUntilItStalls(t *testing.T, server *process, before int) (delivered int
 	return delivered
 }
 
-// TestAnAnswerByHTTPThatNobodyReadsIsCutWhenTheTimeToDrainIsOver: an answer has that time, being no stream.
-func TestAnAnswerByHTTPThatNobodyReadsIsCutWhenTheTimeToDrainIsOver(t *testing.T) {
+// TestAnUnreadResponseByHTTPIsCutWhenTheTimeToDrainIsOver: an answer has that time, being no stream.
+func TestAnUnreadResponseByHTTPIsCutWhenTheTimeToDrainIsOver(t *testing.T) {
 	server := launch(t, environment(t.TempDir(), append(outside(pgtest.Clone(t)), "ORISUN_SHUTDOWN_TIMEOUT=200ms")...))
 	saveMoreThanAConnectionHolds(t, connect(t, server.address))
 	stall(t, server, func(p *http.Protocols) { p.SetHTTP1(true) }, "GetEvents", `{"boundary":"`+eventtest.Boundary+`","count":2000,"direction":"ASC"}`)

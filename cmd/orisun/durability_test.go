@@ -15,7 +15,7 @@ import (
 	"github.com/oexza/orisun/publisher"
 )
 
-// acknowledged is what clients were told: event ids and their positions.
+// acknowledged is what clients received: event ids and their positions.
 type acknowledged struct {
 	mu        sync.Mutex
 	positions map[string]int64
@@ -71,7 +71,7 @@ func TestKillingTheServerUnderWritersLosesAndMovesNothing(t *testing.T) {
 	compareStream(t, store, server, 0)
 }
 
-// whereItBegins is the event with which a stream begins, whichever that is: one that was made anew holds none of those before.
+// whereItBegins is the event with which a stream begins, whichever that is: one that was recreated holds none of those before.
 const whereItBegins = -1
 
 // compareStream reads the boundary's stream as any NATS client does: it is what GetEvents answers, message for message, from an event on.
@@ -83,7 +83,7 @@ func compareStream(t *testing.T, store orisunpb.EventStoreClient, server *proces
 	}
 	address := regexp.MustCompile(`"msg":"NATS: start","address":"([^"]+)"`).FindStringSubmatch(server.logged())
 	if address == nil {
-		t.Fatalf("the log does not tell where NATS listens:\n%s", server.logged())
+		t.Fatalf("the log does not say where NATS listens:\n%s", server.logged())
 	}
 	streams := dialStreamsAt(t, address[1])
 	consumer, err := streams.OrderedConsumer(t.Context(), publisher.StreamName("orisun_test_1"), jetstream.OrderedConsumerConfig{})

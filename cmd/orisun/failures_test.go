@@ -84,8 +84,8 @@ func TestAPostgreSQLThatIsNotThereYetIsWaitedFor(t *testing.T) {
 	}
 	forwarding := forward(t, listener, net.JoinHostPort("127.0.0.1", strconv.Itoa(int(config.Port))))
 	waitFor(t, func() bool { return strings.Contains(log.String(), `"msg":"serving"`) })
-	if told := strings.Count(log.String(), "does not answer yet"); told != 1 {
-		t.Errorf("that PostgreSQL is away is told %d times", told)
+	if lines := strings.Count(log.String(), "does not answer yet"); lines != 1 {
+		t.Errorf("that PostgreSQL is away is logged %d times", lines)
 	}
 	if err := waiting.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
@@ -119,8 +119,8 @@ func TestAPostgreSQLThatGoesAwayDuringAStartIsWaitedFor(t *testing.T) {
 		t.Fatal(err)
 	}
 	server := launch(t, environment(t.TempDir(), outside(config)...))
-	if told := strings.Count(server.logged(), "PostgreSQL does not answer yet; waiting"); told != 1 {
-		t.Errorf("that PostgreSQL went away is told %d times", told)
+	if lines := strings.Count(server.logged(), "PostgreSQL does not answer yet; waiting"); lines != 1 {
+		t.Errorf("that PostgreSQL went away is logged %d times", lines)
 	}
 }
 

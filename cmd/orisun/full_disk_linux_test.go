@@ -36,8 +36,8 @@ func saveLarge(ctx context.Context, store orisunpb.EventStoreClient, acks *ackno
 	return err
 }
 
-// told counts the lines of a log that are a problem and say something.
-func told(log, text string) (lines int) {
+// countLines counts the lines of a log that are a problem and say something.
+func countLines(log, text string) (lines int) {
 	for _, line := range problems(log) {
 		if strings.Contains(line, text) {
 			lines++
@@ -46,7 +46,7 @@ func told(log, text string) (lines int) {
 	return lines
 }
 
-// TestAFullDiskAtPostgreSQLIsAPause: saves wait for room, or end with their callers; questions are answered meanwhile.
+// TestAFullDiskAtPostgreSQLIsAPause: saves wait for room, or end with their callers; reads are answered meanwhile.
 func TestAFullDiskAtPostgreSQLIsAPause(t *testing.T) {
 	const writers, each = 8, 10
 	disk := newSmallDisk(t, "128m")
@@ -69,7 +69,7 @@ func TestAFullDiskAtPostgreSQLIsAPause(t *testing.T) {
 			}
 		})
 	}
-	waitFor(t, func() bool { return told(server.logged(), "saves wait: PostgreSQL has no room for them") > 0 })
+	waitFor(t, func() bool { return countLines(server.logged(), "saves wait: PostgreSQL has no room for them") > 0 })
 	impatient, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 	defer cancel()
 	again := &acknowledged{positions: map[string]int64{}}
@@ -82,7 +82,7 @@ func TestAFullDiskAtPostgreSQLIsAPause(t *testing.T) {
 	}
 	page, err := store.GetEvents(t.Context(), &orisunpb.GetEventsRequest{Boundary: eventtest.Boundary})
 	if err != nil || len(page.GetEvents()) < 1 {
-		t.Errorf("a question: %v, %v", page, err)
+		t.Errorf("a read: %v, %v", page, err)
 	}
 
 	disk.makeRoom(t)
@@ -99,17 +99,17 @@ func TestAFullDiskAtPostgreSQLIsAPause(t *testing.T) {
 		t.Errorf("%d saves were acknowledged", n)
 	}
 	log := server.logged()
-	if n, m := told(log, "no room"), strings.Count(log, `"msg":"saves are stored again"`); n != 1 || m != 1 {
-		t.Errorf("that there is no room is told %d times, and that there is again %d times", n, m)
+	if n, m := countLines(log, "no room"), strings.Count(log, `"msg":"saves are stored again"`); n != 1 || m != 1 {
+		t.Errorf("that there is no room is logged %d times, and that there is again %d times", n, m)
 	}
-	// Of the impatient one the log tells as well, if its deadline passed at the server before the client called it off.
-	if n := told(log, "gRPC call"); n > 1 {
-		t.Errorf("%d calls are told of, the impatient one among them", n)
+	// The impatient one is logged as well if its deadline passed at the server before the client called it off.
+	if n := countLines(log, "gRPC call"); n > 1 {
+		t.Errorf("%d calls are logged, the impatient one among them", n)
 	}
 }
 
-// TestAFullDiskThatEndsOurOwnPostgreSQLIsToldInALineAndLosesNothing: PostgreSQL ends where it cannot write its log of changes.
-func TestAFullDiskThatEndsOurOwnPostgreSQLIsToldInALineAndLosesNothing(t *testing.T) {
+// TestAFullDiskThatEndsOurOwnPostgreSQLIsLoggedInALineAndLosesNothing: PostgreSQL ends where it cannot write its log of changes.
+func TestAFullDiskThatEndsOurOwnPostgreSQLIsLoggedInALineAndLosesNothing(t *testing.T) {
 	disk := newSmallDisk(t, "128m")
 	env := environment(t.TempDir(), "ORISUN_PG_DATA_DIR="+disk.dir+"/pg")
 	server := launch(t, env, disk.enter...)
@@ -150,8 +150,8 @@ func TestAFullDiskThatEndsOurOwnPostgreSQLIsToldInALineAndLosesNothing(t *testin
 	compare(t, store, acks)
 }
 
-// TestAFullDiskAtJetStreamHoldsUpNobodyAndHealsByItself: subscribers get what is saved meanwhile, and the stream gets it when there is room.
-func TestAFullDiskAtJetStreamHoldsUpNobodyAndHealsByItself(t *testing.T) {
+// TestAFullDiskAtJetStreamDelaysNoSaveAndHealsByItself: subscribers get what is saved meanwhile, and the stream gets it when there is room.
+func TestAFullDiskAtJetStreamDelaysNoSaveAndHealsByItself(t *testing.T) {
 	disk := newSmallDisk(t, "24m")
 	server := launch(t, environment(t.TempDir(), append(outside(pgtest.Clone(t)), "ORISUN_NATS_STORE_DIR="+disk.dir)...), disk.enter...)
 	store := connect(t, server.address)
@@ -185,8 +185,8 @@ func TestAFullDiskAtJetStreamHoldsUpNobodyAndHealsByItself(t *testing.T) {
 		return code == http.StatusOK && !ready.Checks["jetstream"].OK && strings.Contains(ready.Checks["jetstream"].Reason, "no space left on device")
 	})
 	for text, most := range map[string]int{"NATS: ": 1, `again","boundary":"` + eventtest.Boundary: 1, `recreating the stream","boundary":"` + eventtest.Boundary: 1} {
-		if n := told(server.logged(), text); n != most {
-			t.Errorf("%q is told %d times:\n%s", text, n, strings.Join(problems(server.logged()), ""))
+		if n := countLines(server.logged(), text); n != most {
+			t.Errorf("%q is logged %d times:\n%s", text, n, strings.Join(problems(server.logged()), ""))
 		}
 	}
 

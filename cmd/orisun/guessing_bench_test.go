@@ -39,9 +39,9 @@ const (
 type crowd struct {
 	Address   string // of the server
 	Token     string // with it they are valid; else each shows a wrong password
-	Usernames int    // that are guessed at: 1 is the good caller's, more are mostly nobody's
+	Usernames int    // that are guessed at: 1 is the good caller's, more mostly belong to no user
 	Sources   int    // addresses that they come from
-	Yields    bool   // the machine to whoever else wants it, much like a crowd on machines of its own
+	Yields    bool   // the machine to other processes, much like a crowd on machines of its own
 }
 
 // toll is what became of a crowd's calls, by their codes.
@@ -193,9 +193,9 @@ func (g *goodCaller) call(b *testing.B, during time.Duration) (l latencies) {
 	return l
 }
 
-// BenchmarkAGoodCallerWhilePasswordsAreGuessed tells what 10,000 calls a second with a wrong password, offered whatever becomes of them, cost a
+// BenchmarkAGoodCallerWhilePasswordsAreGuessed measures what 10,000 calls a second with a wrong password, offered whatever becomes of them, cost a
 // caller with a token: in each round it calls alone, beside as many cheap valid calls (Ping with a token: control), and beside the guesses.
-// The crowd is a process of its own on the same machine, so the control tells what is the guesses', and what of any calls at that rate.
+// The crowd is a process of its own on the same machine, so the control separates the cost of guesses from that of any calls at that rate.
 func BenchmarkAGoodCallerWhilePasswordsAreGuessed(b *testing.B) {
 	const rounds, during = 3, 2 * time.Second
 	server := launch(b, environment(b.TempDir(), outside(pgtest.NewEmpty(b))...))
@@ -255,7 +255,7 @@ func (s *scenario) measure(b *testing.B, good *goodCaller, address string, durin
 	s.took = latencies{append(s.took.saves, took.saves...), append(s.took.pings, took.pings...)}
 }
 
-// report tells latencies, and how many times those of the other scenarios they are.
+// report writes latencies, and how many times those of the other scenarios they are.
 func (s *scenario) report(b *testing.B, alone, control scenario) {
 	b.Helper()
 	b.Run(s.name, func(b *testing.B) {

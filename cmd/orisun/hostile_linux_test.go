@@ -231,7 +231,7 @@ func neverRead(ctx context.Context, conn *grpc.ClientConn) error {
 	return stream.CloseSend()
 }
 
-func TestPagesThatNobodyReadsAreBoundedAndGoWithTheirConnection(t *testing.T) {
+func TestUnreadPagesAreBoundedAndEndWithTheirConnection(t *testing.T) {
 	server := launch(t, environment(t.TempDir(), outside(pgtest.Clone(t))...))
 	admin := connect(t, server.address)
 	largePages(t, admin)
@@ -245,7 +245,7 @@ func TestPagesThatNobodyReadsAreBoundedAndGoWithTheirConnection(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	wantGrowth(t, "30 pages that nobody reads", server, 400<<20, func() {
+	wantGrowth(t, "30 unread pages", server, 400<<20, func() {
 		for range 30 {
 			if err := neverRead(ctx, hostile); err != nil {
 				t.Error(err)

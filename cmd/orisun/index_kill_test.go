@@ -74,7 +74,7 @@ func TestABuildThatDiesWithServerAndPostgreSQLIsGoneAfterTheNextStart(t *testing
 	}
 }
 
-// PostgreSQL does not notice that the server is gone, and goes on with what it was told.
+// PostgreSQL does not notice that the server is gone, and continues the build.
 func TestABuildWhoseServerDiesIsLeftToPostgreSQL(t *testing.T) {
 	database := pgtest.Clone(t)
 	data := t.TempDir()

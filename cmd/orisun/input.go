@@ -43,7 +43,7 @@ func asTerminal(in io.Reader) (*os.File, bool) {
 func confirm(ctx context.Context, in io.Reader, out io.Writer, what string) error {
 	terminal, ok := asTerminal(in)
 	if !ok {
-		return usageError{fmt.Errorf("%s: nobody can be asked, as standard input is no terminal: --yes agrees", what)}
+		return usageError{fmt.Errorf("%s needs a confirmation, and standard input is no terminal: --yes confirms it", what)}
 	}
 	if _, err := fmt.Fprintf(out, "%s? Type yes to go on: ", what); err != nil {
 		return err

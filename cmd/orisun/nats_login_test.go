@@ -21,7 +21,7 @@ func natsAddress(t *testing.T, server *process) string {
 			return said.Address
 		}
 	}
-	t.Fatal("the log does not tell where NATS listens")
+	t.Fatal("the log does not say where NATS listens")
 	return ""
 }
 
@@ -77,6 +77,6 @@ func TestNATSLetsInAdminsAsLongAsTheyAre(t *testing.T) {
 	orisun("s3cret-2\n", "admin:changeit", "user", "password")
 	wantCut("who has another password", first)
 	wantRefused("the configured password, which is not the admin's any more", "admin", "changeit")
-	wantRefused("nobody", "nobody", "changeit")
+	wantRefused("stranger", "stranger", "changeit")
 	wantIn("admin", "s3cret-2")
 }

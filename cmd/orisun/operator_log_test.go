@@ -66,10 +66,10 @@ func TestAnOutageOfPostgreSQLIsOneErrorAndOneLineAtItsEnd(t *testing.T) {
 	stream.Reaches("after")
 	logged := server.logged()[before:]
 	if lines := problems(logged); len(lines) != 1 || !strings.Contains(lines[0], `"level":"ERROR"`) || !strings.Contains(lines[0], begins) || !strings.Contains(lines[0], "connect") {
-		t.Errorf("the outage is told in %d lines:\n%s", len(lines), logged)
+		t.Errorf("the outage is logged in %d lines:\n%s", len(lines), logged)
 	}
 	if strings.Count(logged, ends) != 1 || !strings.Contains(logged, `"away":"`) {
-		t.Errorf("its end is not told once, with its duration:\n%s", logged)
+		t.Errorf("its end is not logged once, with its duration:\n%s", logged)
 	}
 
 	server.stop(t, syscall.SIGTERM)
@@ -82,7 +82,7 @@ func TestAnOutageOfPostgreSQLIsOneErrorAndOneLineAtItsEnd(t *testing.T) {
 		t.Errorf("the last line is %s", lines[len(lines)-1])
 	}
 	if lines := problems(strings.Join(lines[len(lines)-3:], "\n")); len(lines) > 0 {
-		t.Errorf("a subscription that ends with the server is told: %q", lines)
+		t.Errorf("a subscription that ends with the server is logged: %q", lines)
 	}
 }
 
@@ -90,7 +90,7 @@ func unconditional(id string) *orisunpb.SaveEventsRequest {
 	return &orisunpb.SaveEventsRequest{Boundary: "orisun_test_1", Events: []*orisunpb.EventToSave{{EventId: id, EventType: "T", Data: `{}`}}}
 }
 
-func TestTheLogTellsWhoChangedWhatAndWhoseLoginFailed(t *testing.T) {
+func TestTheLogNamesWhoChangedWhatAndWhoseLoginFailed(t *testing.T) {
 	server := launch(t, environment(t.TempDir(), outside(pgtest.Clone(t))...))
 	conn := dial(t, server.address, grpc.WithPerRPCCredentials(basic{}))
 	admin, store := orisunpb.NewAdminClient(conn), orisunpb.NewEventStoreClient(conn)
@@ -138,7 +138,7 @@ func TestTheLogTellsWhoChangedWhatAndWhoseLoginFailed(t *testing.T) {
 			}
 		}
 		if len(lines) != 1 || !strings.Contains(lines[0], about) || !strings.Contains(lines[0], `"peer":"127.0.0.1`) || strings.Contains(lines[0], "secret") {
-			t.Errorf("%s is told by %q, want one line with %s", message, lines, about)
+			t.Errorf("%s is logged by %q, want one line with %s", message, lines, about)
 		}
 	}
 }

@@ -68,7 +68,7 @@ func dockerfile(t *testing.T) []string {
 	return regexp.MustCompile(`(?m)^[A-Z]+ .*$`).FindAllString(text, -1)
 }
 
-// shim puts a go before the real one that builds for this machine whatever it is told, and without what makes it compile every package for
+// shim puts a go before the real one that builds for this machine whatever its arguments, and without what makes it compile every package for
 // these tests alone. It returns the PATH, and the file with the platforms that were asked for.
 func shim(t *testing.T) (path, platforms string) {
 	t.Helper()
@@ -169,7 +169,7 @@ func TestTheImageChecksItsHealthWithACommandThatThereIs(t *testing.T) {
 	}
 }
 
-func TestComposeBuildsHereAndLetsInNobodyElse(t *testing.T) {
+func TestComposeBuildsHereAndPublishesPortsOnLoopbackOnly(t *testing.T) {
 	compose := koanf.New(".")
 	if err := compose.Load(file.Provider("../../docker-compose.yml"), yaml.Parser()); err != nil {
 		t.Fatal(err)

@@ -14,7 +14,7 @@ import (
 
 // The image, and a hardened unit of systemd, run it so: not as root, and with nothing to write to but the data directory. Here a mount
 // namespace makes the root file system read-only.
-func TestItRunsAsNobodyOnAReadOnlyRootFileSystem(t *testing.T) {
+func TestItRunsUnprivilegedOnAReadOnlyRootFileSystem(t *testing.T) {
 	for name, env := range map[string][]string{
 		"with a PostgreSQL elsewhere":  append(outside(pgtest.Clone(t)), "ORISUN_PG_HOST=127.0.0.1"), // its socket is root's
 		"with a PostgreSQL of its own": nil,
@@ -29,7 +29,7 @@ func TestItRunsAsNobodyOnAReadOnlyRootFileSystem(t *testing.T) {
 					t.Error(err)
 				}
 			}()
-			const nobody = 65534
+			const unprivileged = 65534
 			program := filepath.Join(data, "orisun")
 			text, err := os.ReadFile(binary)
 			if err != nil {
@@ -41,7 +41,7 @@ func TestItRunsAsNobodyOnAReadOnlyRootFileSystem(t *testing.T) {
 			if err := os.Mkdir(data+"/data", 0o700); err != nil {
 				t.Fatal(err)
 			}
-			if err := os.Chown(data+"/data", nobody, nobody); err != nil {
+			if err := os.Chown(data+"/data", unprivileged, unprivileged); err != nil {
 				t.Fatal(err)
 			}
 			if err := os.Chmod(data, 0o755); err != nil {

@@ -53,7 +53,7 @@ func saveMany(t *testing.T, store orisunpb.EventStoreClient, prefix string, n in
 // stream miss an event or see one twice.
 func TestADumpRestoredElsewhereIsFollowedFromWhereEverybodyWas(t *testing.T) {
 	for _, keepsNATS := range []bool{false, true} {
-		t.Run(fmt.Sprintf("with the NATS directory kept: %t", keepsNATS), func(t *testing.T) {
+		t.Run(fmt.Sprintf("with the old NATS directory: %t", keepsNATS), func(t *testing.T) {
 			config, data := pgtest.Clone(t), t.TempDir()
 			first := launch(t, environment(data, append(outside(config), "ORISUN_ADMIN_PASSWORD=changeit")...))
 			saveMany(t, connect(t, first.address), "before", 20)
@@ -116,7 +116,7 @@ func compareOutbox(t *testing.T, port int, events int64) {
 	t.Helper()
 	js := dialStreams(t, port)
 	stream := publisher.StreamName("orisun_test_1")
-	// Until the publisher has looked, a kept stream is as it was.
+	// Until the publisher has looked, an old stream is as it was.
 	waitFor(t, func() bool {
 		held, err := js.Stream(t.Context(), stream)
 		if err != nil {

@@ -88,7 +88,7 @@ func TestTheDefaultsServeWithAPostgreSQLOfTheirOwn(t *testing.T) {
 	}
 	for _, step := range []string{"connect to PostgreSQL", "migrate", "initialize boundaries"} {
 		if !strings.Contains(server.logged(), step) {
-			t.Errorf("the start does not tell of %q:\n%s", step, server.logged())
+			t.Errorf("the start does not log %q:\n%s", step, server.logged())
 		}
 	}
 
@@ -265,7 +265,7 @@ func holdPositions(t *testing.T, config *pgx.ConnConfig) (tx pgx.Tx, release fun
 	}
 }
 
-// isWaiting tells whether a save waits for positions.
+// isWaiting reports whether a save waits for positions.
 func isWaiting(t *testing.T, tx pgx.Tx) (waiting bool) {
 	t.Helper()
 	if err := tx.QueryRow(t.Context(), `SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted)`).Scan(&waiting); err != nil {

@@ -163,7 +163,7 @@ func TestTheAdminAndThePortsAreThoseConfigured(t *testing.T) {
 	}
 	anybody := orisunpb.NewEventStoreClient(dial(t, at("ORISUN_GRPC_PORT")))
 	session := metadata.AppendToOutgoingContext(t.Context(), "x-auth-token", header.Get("x-auth-token")[0])
-	waitFor(t, func() bool { // nobody takes the next token, so the session ends
+	waitFor(t, func() bool { // no process takes the next token, so the session ends
 		_, err := anybody.Ping(session, &orisunpb.PingRequest{})
 		return status.Code(err) == codes.Unauthenticated
 	})

@@ -13,7 +13,7 @@ import (
 	"testing"
 )
 
-// smallDisk is a file system in memory that can be full without the machine's being so. It is mounted in a namespace of its own, so that whoever
+// smallDisk is a file system in memory that can be full without the machine's being so. It is mounted in a namespace of its own, so that a process that
 // may not mount gets one as well; the server is started into it.
 type smallDisk struct {
 	dir    string // in the namespace

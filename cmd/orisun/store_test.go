@@ -69,7 +69,7 @@ func TestNodesOfTwoStoresNeverShareEvents(t *testing.T) {
 		launch(t, clustered(t, one, "one", ports[0], 1)),
 	}
 	waitFor(t, func() bool {
-		return strings.Contains(nodes[0].logged(), "is kept out") && strings.Contains(nodes[1].logged(), "is kept out")
+		return strings.Contains(nodes[0].logged(), "is refused") && strings.Contains(nodes[1].logged(), "is refused")
 	})
 	for i, boundary := range []string{"orisun_test_1", "orisun_test_2"} {
 		node, other := connect(t, nodes[i].address), connect(t, nodes[1-i].address)

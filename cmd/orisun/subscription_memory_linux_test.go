@@ -79,6 +79,6 @@ func memoryOf(t *testing.T, p *process) (bytes uint64) {
 			return bytes << 10
 		}
 	}
-	t.Fatal("/proc tells no RssAnon")
+	t.Fatal("/proc has no RssAnon")
 	return 0
 }

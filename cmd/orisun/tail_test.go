@@ -152,7 +152,7 @@ func TestTailSaysWhatIsWrong(t *testing.T) {
 		{[]string{"a", "--cacert", "/nowhere.pem"}, "--cacert", exitMisconfigured},
 		{[]string{"nowhere", server}, `NOT_FOUND: boundary 'nowhere' does not exist`, exitFailed},
 		{[]string{strings.Repeat("x", 27), server}, "INVALID_ARGUMENT\n  boundary: has 27 bytes", exitFailed},
-		{[]string{eventtest.Boundary, server, "--user", "nobody"}, "UNAUTHENTICATED: wrong password, or no such user", exitFailed},
+		{[]string{eventtest.Boundary, server, "--user", "stranger"}, "UNAUTHENTICATED: wrong password, or no such user", exitFailed},
 		{[]string{eventtest.Boundary, "--server", "127.0.0.1:1"}, "UNAVAILABLE: no server answers at 127.0.0.1:1", exitUnavailable},
 		{[]string{eventtest.Boundary, "--server", "127.0.0.1:1", "--after", "start"}, "UNAVAILABLE", exitUnavailable},
 	} {
@@ -196,7 +196,7 @@ func TestTailConnectsAgainAndMissesNothing(t *testing.T) {
 		waitFor(t, func() bool { return strings.Contains(run.said.String(), "connecting again, to go on after ") })
 	}
 
-	// What is stored while the port is taken by nobody comes from another node.
+	// What is stored while the port is free comes from another node.
 	other := launch(t, environment(t.TempDir(), append(outside(config), "ORISUN_NATS_SERVER_NAME=other")...))
 	eventtest.Save(t, connect(t, other.address), "w", 2, 1)
 	launch(t, environment(data, append(outside(config), port)...))

@@ -125,7 +125,7 @@ func TestATraceLeadsFromASaveToItsDelivery(t *testing.T) {
 	}
 	// The first saves may come before the server knows of the collector, and that an event is read for publication before its trace is known is
 	// possible, if rare.
-	var told story
+	var spans story
 	var ids []trace.TraceID
 	waitFor(t, func() bool {
 		ctx, id := aTrace(t)
@@ -135,28 +135,28 @@ func TestATraceLeadsFromASaveToItsDelivery(t *testing.T) {
 			t.Fatal(err)
 		}
 		return slices.ContainsFunc(ids, func(id trace.TraceID) bool {
-			told = receiver.story(id)
-			return len(told["deliver"]) > 0 && len(told[saveMethod]) > 0
+			spans = receiver.story(id)
+			return len(spans["deliver"]) > 0 && len(spans[saveMethod]) > 0
 		})
 	})
-	call, queue, flush, query, publish, deliver := told.one(t, saveMethod), told.one(t, "queue"), told.one(t, "flush"), told.one(t, "query SaveRequests"),
-		told.one(t, "publish"), told.one(t, "deliver")
+	call, queue, flush, query, publish, deliver := spans.one(t, saveMethod), spans.one(t, "queue"), spans.one(t, "flush"), spans.one(t, "query SaveRequests"),
+		spans.one(t, "publish"), spans.one(t, "deliver")
 	for child, parent := range map[*tracepb.Span]*tracepb.Span{queue: call, flush: call, query: flush, publish: call, deliver: publish} {
 		if string(child.GetParentSpanId()) != string(parent.GetSpanId()) {
-			t.Errorf("%s is not in %s:\n%s", child.GetName(), parent.GetName(), told)
+			t.Errorf("%s is not in %s:\n%s", child.GetName(), parent.GetName(), spans)
 		}
 	}
 	if !linksTo(queue, flush) || !linksTo(flush, call) {
-		t.Errorf("queue and flush do not link to each other's trace:\n%s", told)
+		t.Errorf("queue and flush do not link to each other's spans:\n%s", spans)
 	}
 	if query.GetEndTimeUnixNano() > publish.GetEndTimeUnixNano() || publish.GetStartTimeUnixNano() > deliver.GetStartTimeUnixNano() {
-		t.Errorf("the spans are not in the order of what happens:\n%s", told)
+		t.Errorf("the spans are not in the order of what happens:\n%s", spans)
 	}
 	if id := trace.TraceID(call.GetTraceId()).String(); !strings.Contains(server.logged(), id) {
-		t.Errorf("the log does not tell the trace %s of a call", id)
+		t.Errorf("the log does not have the spans %s of a call", id)
 	}
 	if len(deliver.GetLinks()) != 1 {
-		t.Errorf("the delivery does not link to its subscription:\n%s", told)
+		t.Errorf("the delivery does not link to its subscription:\n%s", spans)
 	}
 }
 

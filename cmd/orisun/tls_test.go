@@ -158,10 +158,10 @@ func TestCertificatesRotateUnderLoadWithoutAFailedCall(t *testing.T) {
 		}
 	}
 	if got := strings.Count(server.logged(), "the new certificates cannot be used"); got != 3 {
-		t.Errorf("three broken versions are told %d times", got)
+		t.Errorf("three broken versions are logged %d times", got)
 	}
 
-	// The old authority goes: its clients stay connected, and cannot come anew.
+	// The old authority goes: its clients stay connected, and cannot connect again.
 	mount(t, directory, "6", files(certificate, key, next))
 	end()
 	load.Wait()
@@ -187,7 +187,7 @@ func once(address string) func(context.Context, string) (net.Conn, error) {
 	}
 }
 
-func TestWhoIsRefusedLearnsItAndTheLogSaysWhy(t *testing.T) {
+func TestARefusedClientGetsAnErrorAndTheLogSaysWhy(t *testing.T) {
 	ours, foreign := newAuthority(t, "ours"), newAuthority(t, "foreign")
 	directory := t.TempDir()
 	certificate, key := ours.issue("server", nil)
@@ -268,7 +268,7 @@ func TestWhoIsRefusedLearnsItAndTheLogSaysWhy(t *testing.T) {
 		t.Error(err)
 	}
 	if now := strings.Count(server.logged(), "TLS handshake refused"); now != warned {
-		t.Errorf("a connection that says nothing is told as a refusal")
+		t.Errorf("a connection that sends nothing is logged as a refusal")
 	}
 }
 
@@ -349,9 +349,9 @@ func TestAClientCertificateStandsForItsUserWhereNoOtherCredentialsDo(t *testing.
 		want     codes.Code
 	}{
 		{server, "admin", "", codes.OK},
-		{server, "nobody", "", codes.Unauthenticated},
+		{server, "stranger", "", codes.Unauthenticated},
 		{server, "admin", "wrong", codes.Unauthenticated},
-		{server, "nobody", "changeit", codes.OK},
+		{server, "stranger", "changeit", codes.OK},
 		{off, "admin", "", codes.Unauthenticated},
 	} {
 		options := []grpc.DialOption{grpc.WithTransportCredentials(credentials.NewTLS(ours.client(test.user, nil, ours)))}
@@ -370,7 +370,7 @@ func TestAClientCertificateStandsForItsUserWhereNoOtherCredentialsDo(t *testing.
 			t.Errorf("certificate of %s, password %q: %v, want %v", test.user, test.password, err, test.want)
 		}
 	}
-	if !strings.Contains(server.logged(), `no user is called \"nobody\", whom the client certificate names`) {
-		t.Error("the log does not tell whom a certificate stands for")
+	if !strings.Contains(server.logged(), `no user is called \"stranger\", whom the client certificate names`) {
+		t.Error("the log does not name the user of a certificate")
 	}
 }

@@ -159,7 +159,7 @@ func TestUserCommandsSayWhatIsWrong(t *testing.T) {
 		{[]string{"user", "create", "janedoe", "--role", "root"}, "s3cret", "roles[0]"},
 		{[]string{"user", "create"}, "s3cret", "needs USERNAME"},
 		{[]string{"user", "roles", "janedoe"}, "", "at least one ROLE"},
-		{[]string{"user", "delete", "nobody", "--yes"}, "", `no user is called "nobody": orisun user list shows all`},
+		{[]string{"user", "delete", "stranger", "--yes"}, "", `no user is called "stranger": orisun user list shows all`},
 		{[]string{"user", "delete", "admni", "--yes"}, "", `no user is called "admni": did you mean admin?`},
 		{[]string{"user", "delete", "admin", "--yes"}, "", "own account"},
 		{[]string{"user", "delete", "admin"}, "yes\n", "--yes agrees"},

@@ -18,23 +18,23 @@ import (
 )
 
 // at is an operation of group 0 that took from call to call+1.
-func at(call int, q question, a answer) *operation {
-	return &operation{client: call, id: fmt.Sprint("s", call), asked: q, answered: a, known: true, called: time.Duration(call), ended: time.Duration(call + 1)}
+func at(call int, q request, a response) *operation {
+	return &operation{client: call, id: fmt.Sprint("s", call), sent: q, received: a, known: true, called: time.Duration(call), ended: time.Duration(call + 1)}
 }
 
 func saved(call int, context keys, expected, position int64) *operation {
-	return at(call, question{context: context, save: true, expected: expected, events: []keys{context}}, answer{position: position})
+	return at(call, request{context: context, save: true, expected: expected, events: []keys{context}}, response{position: position})
 }
 
 func refused(call int, context keys, expected, actual int64) *operation {
-	return at(call, question{context: context, save: true, expected: expected, events: []keys{context}}, answer{position: actual, conflict: true})
+	return at(call, request{context: context, save: true, expected: expected, events: []keys{context}}, response{position: actual, conflict: true})
 }
 
 func read(call int, context keys, position int64) *operation {
-	return at(call, question{context: context}, answer{position: position})
+	return at(call, request{context: context}, response{position: position})
 }
 
-func TestTheModelTellsRightHistoriesFromWrongOnes(t *testing.T) {
+func TestTheModelAcceptsRightHistoriesAndRejectsWrongOnes(t *testing.T) {
 	slow := func(o *operation, ended int) *operation {
 		o.ended = time.Duration(ended)
 		return o
@@ -43,17 +43,17 @@ func TestTheModelTellsRightHistoriesFromWrongOnes(t *testing.T) {
 		history []*operation
 		right   bool
 	}{
-		"one after another":             {[]*operation{read(0, 1, -1), saved(2, 1, -1, 0), read(4, 1, 0), saved(6, 1, 0, 1), refused(8, 1, 0, 1)}, true},
-		"contexts that do not meet":     {[]*operation{saved(0, 1, -1, 0), saved(2, 2, -1, 1), read(4, 3, 1), read(6, 4, -1)}, true},
-		"a read under way may see both": {[]*operation{slow(read(0, 1, -1), 9), saved(2, 1, -1, 0)}, true},
-		"a save that nobody waited for": {[]*operation{slow(saved(0, 1, -1, 1), 1<<40), saved(2, 2, -1, 0), read(4, 1, -1), read(6, 1, 1)}, true},
-		"a decision on the past":        {[]*operation{saved(0, 1, -1, 0), saved(2, 1, -1, 1)}, false},
-		"both of two that exclude":      {[]*operation{slow(saved(0, 3, -1, 0), 9), slow(saved(1, 3, -1, 1), 9)}, false},
-		"a read that misses":            {[]*operation{saved(0, 1, -1, 0), read(2, 1, -1)}, false},
-		"a read that goes back":         {[]*operation{slow(saved(0, 1, -1, 0), 9), read(2, 1, 0), read(4, 1, -1)}, false},
-		"refused without a reason":      {[]*operation{saved(0, 1, -1, 0), refused(2, 1, 0, 0)}, false},
-		"refused with a wrong reason":   {[]*operation{saved(0, 1, -1, 0), saved(2, 1, 0, 1), refused(4, 1, 0, 0)}, false},
-		"positions that go back":        {[]*operation{saved(0, 1, -1, 5), saved(2, 2, -1, 4)}, false},
+		"one after another":               {[]*operation{read(0, 1, -1), saved(2, 1, -1, 0), read(4, 1, 0), saved(6, 1, 0, 1), refused(8, 1, 0, 1)}, true},
+		"contexts that do not meet":       {[]*operation{saved(0, 1, -1, 0), saved(2, 2, -1, 1), read(4, 3, 1), read(6, 4, -1)}, true},
+		"a read under way may see both":   {[]*operation{slow(read(0, 1, -1), 9), saved(2, 1, -1, 0)}, true},
+		"a save without a waiting caller": {[]*operation{slow(saved(0, 1, -1, 1), 1<<40), saved(2, 2, -1, 0), read(4, 1, -1), read(6, 1, 1)}, true},
+		"a decision on the past":          {[]*operation{saved(0, 1, -1, 0), saved(2, 1, -1, 1)}, false},
+		"both of two that exclude":        {[]*operation{slow(saved(0, 3, -1, 0), 9), slow(saved(1, 3, -1, 1), 9)}, false},
+		"a read that misses":              {[]*operation{saved(0, 1, -1, 0), read(2, 1, -1)}, false},
+		"a read that goes back":           {[]*operation{slow(saved(0, 1, -1, 0), 9), read(2, 1, 0), read(4, 1, -1)}, false},
+		"refused without a reason":        {[]*operation{saved(0, 1, -1, 0), refused(2, 1, 0, 0)}, false},
+		"refused with a wrong reason":     {[]*operation{saved(0, 1, -1, 0), saved(2, 1, 0, 1), refused(4, 1, 0, 0)}, false},
+		"positions that go back":          {[]*operation{saved(0, 1, -1, 5), saved(2, 2, -1, 4)}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			wrong, undecided, err := checkLinearizable(c.history, t.TempDir())
@@ -134,7 +134,7 @@ func TestAnswersThatTheLogContradicts(t *testing.T) {
 		"moved":     {[]*operation{saved(2, 1, -1, 0)}, "is not there"},
 		"misread":   {[]*operation{seen(1, []string{"s0.0"}, 0)}, "as 1 events, the log has 2"},
 		"elsewhere": {[]*operation{seen(1, []string{"s0.0", "s2.0"}, 0, 5)}, "is not there any more"},
-		"late":      {[]*operation{saved(2, 1, -1, 1), saved(0, 1, -1, 0), {id: "s9", asked: question{save: true}, answered: answer{position: 0}, known: true, called: 9, ended: 10}}, "after 1 was acknowledged"},
+		"late":      {[]*operation{saved(2, 1, -1, 1), saved(0, 1, -1, 0), {id: "s9", sent: request{save: true}, received: response{position: 0}, known: true, called: 9, ended: 10}}, "after 1 was acknowledged"},
 	} {
 		if said := strings.Join(checkAnswers(c.operations, logOf("s0", "s2")), "\n"); !strings.Contains(said, c.says) || (c.says == "") != (said == "") {
 			t.Errorf("%s: %q", name, said)
@@ -164,7 +164,7 @@ func TestUnknownOutcomesAreSettledByTheLog(t *testing.T) {
 	stored, lost := saved(0, 1, -1, 0), saved(2, 2, -1, 7)
 	stored.known, lost.known = false, false
 	completed, unknown := complete([]*operation{stored, lost, read(4, 1, -1)}, logOf("s0"))
-	if unknown != 2 || len(completed) != 2 || completed[0] != stored || stored.answered.position != 0 || stored.ended < 1<<40 {
+	if unknown != 2 || len(completed) != 2 || completed[0] != stored || stored.received.position != 0 || stored.ended < 1<<40 {
 		t.Errorf("%d unknown, %d completed, %+v", unknown, len(completed), stored)
 	}
 }
@@ -174,7 +174,7 @@ func TestAReportTakesItsSectionOfAPage(t *testing.T) {
 	for _, step := range []struct{ page, report, want string }{
 		{"", "new\n", "new\n"},
 		{"# Page\n\nkept\n\n## Latest long run\n\nold\n\n## More\n\nkept\n", "new\n", "# Page\n\nkept\n\n## Latest long run\n\nnew\n\n## More\n\nkept\n"},
-		{"kept\n## Latest long run\nold\n", "new\n", "kept\n## Latest long run\n\nnew\n"},
+		{"before\n## Latest long run\nold\n", "new\n", "before\n## Latest long run\n\nnew\n"},
 	} {
 		if step.page != "" {
 			if err := os.WriteFile(path, []byte(step.page), 0o600); err != nil {

@@ -284,11 +284,11 @@ func TestADrainingNodeSaysSoAndBalancedClientsGoOn(t *testing.T) {
 		}
 	})
 	store := orisunpb.NewEventStoreClient(conn)
-	// answeredBy is the node that answers a save and a question.
+	// answeredBy is the node that answers a save and a read.
 	answeredBy := func(when string) string {
 		_, err := store.SaveEvents(t.Context(), unconditional(rand.Text()))
-		info, told := store.GetServerInfo(t.Context(), &orisunpb.GetServerInfoRequest{})
-		if err := errors.Join(err, told); err != nil {
+		info, infoErr := store.GetServerInfo(t.Context(), &orisunpb.GetServerInfoRequest{})
+		if err := errors.Join(err, infoErr); err != nil {
 			t.Errorf("%s: %v", when, err)
 		}
 		return info.GetNodeId()

@@ -104,14 +104,14 @@ func (f *faults) one(ctx context.Context, kind fault, victim int, lasting time.D
 }
 
 // leftOut lists the faults that are not possible here, with the reasons.
-func leftOut() (told []string) {
+func leftOut() (omitted []string) {
 	if runtime.GOOS != "linux" {
-		told = append(told, "PostgreSQL's clock does not jump: only Linux lets every program be loaded with another library first")
+		omitted = append(omitted, "PostgreSQL's clock does not jump: only Linux lets every program be loaded with another library first")
 	}
 	if os.Geteuid() != 0 {
-		told = append(told, "no disk is filled: only root can mount small ones")
+		omitted = append(omitted, "no disk is filled: only root can mount small ones")
 	}
-	return told
+	return omitted
 }
 
 func nothing(context.Context) error { return nil }

@@ -3,7 +3,7 @@ package main
 import "testing"
 
 // A node of another store with the right routes, password and certificate ends at its start where it finds the cluster.
-// Where it finds it later, it is kept out, and serves its own store.
+// Where it finds it later, it is refused, and serves its own store.
 func TestANodeOfAnotherStoreChangesNothing(t *testing.T) {
 	c := serving(t)
 	f := &faults{c: c}
@@ -20,7 +20,7 @@ func TestANodeOfAnotherStoreChangesNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	within(t, startLimit, "the foreign node is kept out", func() bool { return logs(t, c.foreign.node, "is kept out") })
+	within(t, startLimit, "the foreign node is refused", func() bool { return logs(t, c.foreign.node, "is refused") })
 	if err := barrier(t.Context(), c, "end"); err != nil {
 		t.Fatal(err)
 	}
@@ -33,9 +33,9 @@ func TestANodeOfAnotherStoreChangesNothing(t *testing.T) {
 	}
 }
 
-// Routes that TLS refuses are routes that are cut: what the others publish reaches nobody there by NATS, and all is
+// Routes that TLS refuses are routes that are cut: what the others publish does not reach it by NATS, and all is
 // well when the certificate is right again.
-func TestANodeWithACertificateThatNobodyTrustsServesOnAndComesBack(t *testing.T) {
+func TestANodeWithAnUntrustedCertificateServesOnAndComesBack(t *testing.T) {
 	c := serving(t)
 	heal, err := mistrust(t.Context(), &faults{c: c}, 2)
 	if err != nil {

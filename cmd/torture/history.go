@@ -23,9 +23,9 @@ const (
 // keys is a set of a group's keys, a bit each.
 type keys uint8
 
-// question is a client's request to a group: to read the latest event of a context, or to append events if there is
+// request is a client's request to a group: to read the latest event of a context, or to append events if there is
 // none after expected.
-type question struct {
+type request struct {
 	group    int
 	context  keys
 	save     bool
@@ -33,8 +33,8 @@ type question struct {
 	events   []keys // the keys of each event to save
 }
 
-// answer is the global_id that was read, or that of the save's last event, or that of the conflicting event.
-type answer struct {
+// response is the global_id that was read, or that of the save's last event, or that of the conflicting event.
+type response struct {
 	position int64
 	conflict bool
 }
@@ -63,7 +63,7 @@ var model = porcupine.Model{
 		return s
 	},
 	Step: func(before, asked, answered any) (bool, any) {
-		s, q, a := before.(state), asked.(question), answered.(answer)
+		s, q, a := before.(state), asked.(request), answered.(response)
 		latest := s.latest(q.context)
 		switch {
 		case !q.save:
@@ -83,7 +83,7 @@ var model = porcupine.Model{
 		return true, s
 	},
 	DescribeOperation: func(asked, answered any) string {
-		q, a := asked.(question), answered.(answer)
+		q, a := asked.(request), answered.(response)
 		switch {
 		case !q.save:
 			return fmt.Sprintf("read %03b: %d", q.context, a.position)
@@ -98,8 +98,8 @@ var model = porcupine.Model{
 type operation struct {
 	client        int
 	id            string // of the save; its events are id.0, id.1 …
-	asked         question
-	answered      answer
+	sent          request
+	received      response
 	known         bool // an answer arrived
 	called, ended time.Duration
 	attempts      int
@@ -120,8 +120,8 @@ func complete(operations []*operation, log []*orisunpb.Event) (completed []*oper
 			continue
 		}
 		unknown++
-		if last, stored := at[eventID(o.id, len(o.asked.events)-1)]; stored {
-			o.answered, o.ended = answer{position: last}, math.MaxInt64
+		if last, stored := at[eventID(o.id, len(o.sent.events)-1)]; stored {
+			o.received, o.ended = response{position: last}, math.MaxInt64
 			completed = append(completed, o)
 		}
 	}
@@ -139,9 +139,9 @@ func checkLinearizable(operations []*operation, dir string) (anomalies []string,
 	for group := range groups {
 		var history []porcupine.Operation
 		for _, o := range operations {
-			if o.asked.group == group {
+			if o.sent.group == group {
 				history = append(history, porcupine.Operation{
-					ClientId: o.client, Input: o.asked, Output: o.answered, Call: int64(o.called), Return: int64(o.ended),
+					ClientId: o.client, Input: o.sent, Output: o.received, Call: int64(o.called), Return: int64(o.ended),
 				})
 			}
 		}
@@ -177,22 +177,22 @@ func checkAnswers(operations []*operation, log []*orisunpb.Event) (anomalies []s
 	}
 	for _, o := range operations {
 		switch {
-		case o.asked.save && !o.answered.conflict:
-			for i := range o.asked.events {
-				at := o.answered.position - int64(len(o.asked.events)-1-i)
+		case o.sent.save && !o.received.conflict:
+			for i := range o.sent.events {
+				at := o.received.position - int64(len(o.sent.events)-1-i)
 				if at < 0 || at >= int64(len(log)) || log[at].GetEventId() != eventID(o.id, i) {
 					say("event %s was acknowledged at %d and is not there", eventID(o.id, i), at)
 				}
 			}
 		case o.seen != nil:
 			var want []string
-			for _, event := range log[:min(o.answered.position+1, int64(len(log)))] {
-				if matches(event, o.asked.group, o.asked.context) {
+			for _, event := range log[:min(o.received.position+1, int64(len(log)))] {
+				if matches(event, o.sent.group, o.sent.context) {
 					want = append(want, event.GetEventId())
 				}
 			}
 			if strings.Join(want, " ") != strings.Join(o.seen, " ") {
-				say("context %d/%03b was read up to %d as %d events, the log has %d, or others", o.asked.group, o.asked.context, o.answered.position, len(o.seen), len(want))
+				say("context %d/%03b was read up to %d as %d events, the log has %d, or others", o.sent.group, o.sent.context, o.received.position, len(o.seen), len(want))
 			}
 			for i, id := range o.seen {
 				if at := o.seenPositions[i]; at >= int64(len(log)) || log[at].GetEventId() != id {
@@ -208,7 +208,7 @@ func checkAnswers(operations []*operation, log []*orisunpb.Event) (anomalies []s
 func checkTime(operations []*operation) (anomalies []string) {
 	var saves []*operation
 	for _, o := range operations {
-		if o.asked.save && !o.answered.conflict {
+		if o.sent.save && !o.received.conflict {
 			saves = append(saves, o)
 		}
 	}
@@ -219,10 +219,10 @@ func checkTime(operations []*operation) (anomalies []string) {
 	last, next := int64(-1), 0
 	for _, o := range saves {
 		for ; next < len(ends) && ends[next].ended < o.called; next++ {
-			last = max(last, ends[next].answered.position)
+			last = max(last, ends[next].received.position)
 		}
-		if o.answered.position <= last {
-			anomalies = append(anomalies, fmt.Sprintf("answers: save %s got position %d after %d was acknowledged", o.id, o.answered.position, last))
+		if o.received.position <= last {
+			anomalies = append(anomalies, fmt.Sprintf("answers: save %s got position %d after %d was acknowledged", o.id, o.received.position, last))
 		}
 	}
 	return anomalies

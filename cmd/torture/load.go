@@ -65,7 +65,7 @@ func (l *load) said() []string {
 func (l *load) write(ctx context.Context, client int, rng *rand.Rand) {
 	stale := map[int]*orisunpb.Position{}
 	for i := 0; ctx.Err() == nil; i++ {
-		q := question{group: rng.IntN(groups), context: keys(1 + rng.IntN(1<<keysPerGroup-1))}
+		q := request{group: rng.IntN(groups), context: keys(1 + rng.IntN(1<<keysPerGroup-1))}
 		seen, ok := l.read(client, q, rng)
 		if !ok {
 			rest(ctx, time.Duration(rng.IntN(100))*time.Millisecond)
@@ -106,11 +106,11 @@ func pick(context keys, rng *rand.Rand) keys {
 
 // read reads the latest event of a context, in one of three ways. It does not retry: a later read is another
 // operation.
-func (l *load) read(client int, q question, rng *rand.Rand) (seen *orisunpb.Position, ok bool) {
+func (l *load) read(client int, q request, rng *rand.Rand) (seen *orisunpb.Position, ok bool) {
 	n := l.c.nodes[rng.IntN(nodes)]
 	ctx, cancel := context.WithTimeout(context.Background(), callLimit)
 	defer cancel()
-	o := &operation{client: client, asked: q, known: true, called: l.since(), attempts: 1}
+	o := &operation{client: client, sent: q, known: true, called: l.since(), attempts: 1}
 	criteria := criteriaOf(q.group, q.context)
 	seen = &orisunpb.Position{TransactionId: -1, GlobalId: -1}
 	var err error
@@ -143,14 +143,14 @@ func (l *load) read(client int, q question, rng *rand.Rand) (seen *orisunpb.Posi
 		}
 		return nil, false
 	}
-	o.answered = answer{position: seen.GetGlobalId()}
+	o.received = response{position: seen.GetGlobalId()}
 	l.note(o)
 	return seen, true
 }
 
 // save retries until it knows the outcome, each time on another node and always with the same ids, or stops after the
 // last attempt.
-func (l *load) save(client int, id string, q question, expected *orisunpb.Position, rng *rand.Rand) {
+func (l *load) save(client int, id string, q request, expected *orisunpb.Position, rng *rand.Rand) {
 	request := &orisunpb.SaveEventsRequest{
 		Boundary: boundary,
 		Query:    &orisunpb.SaveQuery{ExpectedPosition: expected, Criteria: criteriaOf(q.group, q.context)},
@@ -158,7 +158,7 @@ func (l *load) save(client int, id string, q question, expected *orisunpb.Positi
 	for i, event := range q.events {
 		request.Events = append(request.Events, &orisunpb.EventToSave{EventId: eventID(id, i), EventType: "Tortured", Data: documentOf(q.group, event)})
 	}
-	o := &operation{client: client, id: id, asked: q, called: l.since()}
+	o := &operation{client: client, id: id, sent: q, called: l.since()}
 	for o.attempts = 1; o.attempts <= attempts && !o.known; o.attempts++ {
 		n := l.c.nodes[rng.IntN(nodes)]
 		ctx, cancel := context.WithTimeout(context.Background(), callLimit)
@@ -166,9 +166,9 @@ func (l *load) save(client int, id string, q question, expected *orisunpb.Positi
 		cancel()
 		switch conflict, is := conflictOf(err); {
 		case err == nil:
-			o.known, o.answered = true, answer{position: result.GetLogPosition().GetGlobalId()}
+			o.known, o.received = true, response{position: result.GetLogPosition().GetGlobalId()}
 		case is:
-			o.known, o.answered = true, answer{position: conflict, conflict: true}
+			o.known, o.received = true, response{position: conflict, conflict: true}
 		case !mayFail(err):
 			l.say("save %s on %s failed with %v", id, n.name, err)
 			o.attempts = attempts

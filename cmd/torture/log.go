@@ -77,24 +77,24 @@ func checkStream(ctx context.Context, c *cluster, log []*orisunpb.Event) (anomal
 	if len(log) == 0 {
 		return nil
 	}
-	var told error
+	var last error
 	for ctx.Err() == nil {
 		messages, err := readStream(ctx, c.nodes[0])
 		var wrong wrongStreamError
 		switch {
 		case err == nil:
-			if told = compareStream(messages, log); told == nil {
+			if last = compareStream(messages, log); last == nil {
 				return nil
 			}
-			if errors.As(told, &wrong) {
-				return []string{"stream: " + told.Error()}
+			if errors.As(last, &wrong) {
+				return []string{"stream: " + last.Error()}
 			}
-		case ctx.Err() == nil || told == nil:
-			told = err
+		case ctx.Err() == nil || last == nil:
+			last = err
 		}
 		rest(ctx, 100*time.Millisecond)
 	}
-	return []string{fmt.Sprintf("stream: after %s: %v", catchUpLimit, told)}
+	return []string{fmt.Sprintf("stream: after %s: %v", catchUpLimit, last)}
 }
 
 // wrongStreamError is a difference that does not disappear by waiting.

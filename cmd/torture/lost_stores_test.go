@@ -24,10 +24,10 @@ func loseStores(t *testing.T, nodes []*node) {
 	}
 }
 
-// TestStoresLostOnAMajorityAreMadeAnew deletes the JetStream stores of two nodes of three while they are down: what the third one knows of the
+// TestStoresLostOnAMajorityAreRecreated deletes the JetStream stores of two nodes of three while they are down: what the third one knows of the
 // streams is a minority's opinion. JetStream may leave that node out, and then the guide's way (docs/cluster.md) brings it back: subscribers do not
 // wait for it.
-func TestStoresLostOnAMajorityAreMadeAnew(t *testing.T) {
+func TestStoresLostOnAMajorityAreRecreated(t *testing.T) {
 	t.Parallel()
 	c := serving(t)
 	ids := follow(t, c.nodes[0])
@@ -61,10 +61,10 @@ func TestStoresLostOnAMajorityAreMadeAnew(t *testing.T) {
 	wantStreamEqualsLog(t, c)
 }
 
-// TestAStreamThatOnlyItsOwnerRemembersIsMadeAnew cuts the owner off, under load, while the other nodes lose their stores and begin JetStream anew. Back among
-// them, the owner's own JetStream may describe a stream that nobody else knows and that takes nothing. A publisher that believes it had no stream for a
+// TestAStreamThatOnlyItsOwnerKnowsIsRecreated cuts the owner off, under load, while the other nodes lose their stores and start JetStream again. Back among
+// them, the owner's own JetStream may describe a stream that no other node knows and that stores nothing. A publisher that believes it had no stream for a
 // minute and more in two of five runs.
-func TestAStreamThatOnlyItsOwnerRemembersIsMadeAnew(t *testing.T) {
+func TestAStreamThatOnlyItsOwnerKnowsIsRecreated(t *testing.T) {
 	t.Parallel()
 	c := serving(t)
 	n, others := owner(t, c)

@@ -52,14 +52,14 @@ type options struct {
 func command(args []string) int {
 	var o options
 	flags := flag.NewFlagSet("torture", flag.ContinueOnError)
-	flags.Uint64Var(&o.seed, "seed", 0, "run this seed alone; 0 is seeds that nobody tried yet")
+	flags.Uint64Var(&o.seed, "seed", 0, "run this seed alone; 0 runs new seeds")
 	flags.IntVar(&o.seeds, "seeds", 4, "how many seeds to run")
 	flags.DurationVar(&o.whole, "for", 0, "run seeds until this time has passed, instead of a number of them")
 	flags.DurationVar(&o.lasts, "round", 12*time.Second, "how long each seed disturbs")
 	flags.IntVar(&o.parallel, "parallel", 1, "how many seeds run at a time")
 	flags.StringVar(&o.mutate, "mutate", "", "take a safeguard away, which must be found: one of "+mutationNames())
 	flags.StringVar(&o.only, "faults", "", "only faults whose names contain one of these words, with commas between them")
-	flags.StringVar(&o.report, "report", "", "write a report in Markdown to this file; of one that has a section \""+reportSection+"\" this is written anew")
+	flags.StringVar(&o.report, "report", "", "write a report in Markdown to this file; of one that has a section \""+reportSection+"\" it is replaced")
 	flags.StringVar(&o.dir, "dir", os.TempDir(), "where databases, stores and logs go; what fails stays there")
 	flags.BoolVar(&o.keep, "keep", false, "leave everything in --dir")
 	if err := flags.Parse(args); err != nil {

@@ -79,7 +79,7 @@ func report(results []*result, o options, args []string) string {
 		{"saves acknowledged", all.saves},
 		{"saves refused, as their context had changed", all.conflicts},
 		{"saves sent more than once", all.retried},
-		{"saves whose outcome only the log told", all.unknown},
+		{"saves whose outcome only the log has", all.unknown},
 		{"reads", all.reads},
 		{"events stored", all.events},
 		{"events dated before their predecessor, as PostgreSQL's clock was set back", all.datedBack},
@@ -95,7 +95,7 @@ func report(results []*result, o options, args []string) string {
 	}
 	slices.Sort(pauses)
 	if len(pauses) > 0 {
-		say("\nThe longest time of a seed in which nobody got an answer to a save: median %s, longest %s.", pauses[len(pauses)/2], pauses[len(pauses)-1])
+		say("\nThe longest time of a seed without an answered save: median %s, longest %s.", pauses[len(pauses)/2], pauses[len(pauses)-1])
 	}
 	say("\n| fault | injected |\n|---|---|")
 	for _, name := range slices.Sorted(maps.Keys(all.faults)) {

@@ -181,14 +181,14 @@ func (r *result) judge(operations []*operation, log []*orisunpb.Event, dir strin
 	r.unknown, r.events, r.datedBack = unknown, len(log), datedBack(log)
 	for _, o := range completed {
 		switch {
-		case !o.asked.save:
+		case !o.sent.save:
 			r.reads++
-		case o.answered.conflict:
+		case o.received.conflict:
 			r.conflicts++
 		default:
 			r.saves++
 		}
-		if o.attempts > 2 || o.asked.save && !o.known {
+		if o.attempts > 2 || o.sent.save && !o.known {
 			r.retried++
 		}
 	}
@@ -203,7 +203,7 @@ func (r *result) judge(operations []*operation, log []*orisunpb.Event, dir strin
 func longestPause(operations []*operation) (longest time.Duration) {
 	ends := []time.Duration{0}
 	for _, o := range operations {
-		if o.asked.save && o.known {
+		if o.sent.save && o.known {
 			ends = append(ends, o.ended)
 		}
 	}

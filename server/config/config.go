@@ -457,7 +457,7 @@ func (r *Reading) checkTogether() {
 		},
 		{
 			c.NATS.ClusterEnabled && c.NATS.ClusterPassword == defaultClusterPassword, "ORISUN_NATS_CLUSTER_PASSWORD",
-			"must not be the default when ORISUN_NATS_CLUSTER_ENABLED is true, since whoever knows it can join as a node and read every boundary: set another one, the same on all nodes",
+			"must not be the default when ORISUN_NATS_CLUSTER_ENABLED is true, since it is public and lets a client join as a node and read every boundary: set another one, the same on all nodes",
 		},
 		{
 			c.NATS.ClusterEnabled && c.PG.Embedded(), "ORISUN_PG_HOST",

@@ -27,7 +27,7 @@ func TestBoundariesKnowTheirSchemas(t *testing.T) {
 		t.Errorf("boundaries of the file: %s", diff)
 	}
 
-	// Schemas of the default are no reason to refuse, as nobody gave them.
+	// Schemas of the default are no reason to refuse, as the operator did not set them.
 	want = Boundaries{{"orisun_admin", "", "admin"}}
 	if diff := cmp.Diff(want, mustLoad(t, nil, `ORISUN_BOUNDARIES=[{"name":"orisun_admin"}]`).Boundaries); diff != "" {
 		t.Errorf("only boundaries are given: %s", diff)

@@ -65,7 +65,7 @@ func NewCalls(server *grpc.Server, door *transport.Door, config *config.Config) 
 	c := &Calls{methods: make(map[string]httpMethod), door: door, timeouts: httpTimeouts{config.Admin.ReadTimeout, config.Admin.WriteTimeout}}
 	var services []*vanguard.Service
 	for name, service := range server.GetServiceInfo() {
-		services = append(services, vanguard.NewService(name, tellBegin(server)))
+		services = append(services, vanguard.NewService(name, onBegin(server)))
 		described, err := protoregistry.GlobalFiles.FindDescriptorByName(protoreflect.FullName(name))
 		if err != nil {
 			return nil, err

@@ -43,7 +43,7 @@ type Readiness struct {
 	checks   []Check
 	warners  []Warner
 	known    ReadinessAnswer
-	asked    time.Time
+	begun    time.Time
 }
 
 // Warner returns current risks: what may lose events or give strangers access.
@@ -93,7 +93,7 @@ func (r *Readiness) enter(phase string) { r.phase.Store(&phase) }
 func (r *Readiness) RestOn(authenticator *auth.Authenticator, checks []Check, warners ...Warner) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.asked = time.Time{}
+	r.begun = time.Time{}
 	r.checks, r.warners = checks, warners
 	r.auth.Store(authenticator)
 }
@@ -143,7 +143,7 @@ func (r *Readiness) serve(w http.ResponseWriter, request *http.Request) {
 	var hidden error
 	var looking sync.WaitGroup // both are slow while PostgreSQL is away
 	looking.Go(func() { hidden = r.authenticate(request) })
-	answer := r.ask(request.Context())
+	answer := r.current(request.Context())
 	looking.Wait()
 	status := http.StatusOK
 	if !answer.Ready {
@@ -189,16 +189,16 @@ func (r *Readiness) authenticate(request *http.Request) error {
 	case codes.ResourceExhausted: // too many wrong passwords
 		return errNotChecked
 	default:
-		if authenticator.Remembers(token, authorization) {
+		if authenticator.HasCached(token, authorization) {
 			return nil
 		}
 		return errNotChecked
 	}
 }
 
-// ask joins the latest results of the required checks with the other checks. Those run again where their results are
+// current joins the latest results of the required checks with the other checks. Those run again where their results are
 // older than readinessAge. One request runs them, and concurrent requests wait for it.
-func (r *Readiness) ask(ctx context.Context) ReadinessAnswer {
+func (r *Readiness) current(ctx context.Context) ReadinessAnswer {
 	answer := r.other(ctx)
 	vital, phase := r.vital.Load(), *r.phase.Load()
 	answer.Checks = maps.Clone(answer.Checks)
@@ -211,7 +211,7 @@ func (r *Readiness) ask(ctx context.Context) ReadinessAnswer {
 func (r *Readiness) other(ctx context.Context) ReadinessAnswer {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if time.Since(r.asked) < readinessAge {
+	if time.Since(r.begun) < readinessAge {
 		return r.known
 	}
 	ctx = context.WithoutCancel(ctx) // other requests share the answer
@@ -224,7 +224,7 @@ func (r *Readiness) other(ctx context.Context) ReadinessAnswer {
 	})
 	r.known = r.run(ctx, false)
 	looking.Wait()
-	r.known.Warnings, r.asked = warnings, time.Now()
+	r.known.Warnings, r.begun = warnings, time.Now()
 	return r.known
 }
 

@@ -12,7 +12,7 @@ import (
 	"github.com/oexza/orisun/server/transport"
 )
 
-func TestACheckThatDoesNotAnswerKeepsNothingElseFromBeingTold(t *testing.T) {
+func TestACheckThatDoesNotAnswerDelaysNoOtherResult(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newReadiness()
 		ask := func(ctx context.Context) error {
@@ -31,8 +31,8 @@ func TestACheckThatDoesNotAnswerKeepsNothingElseFromBeingTold(t *testing.T) {
 		}}
 		r.look(t.Context(), transport.NewHealth())
 		r.enter("")
-		answer := r.ask(t.Context())
-		if told := strings.Join(answer.Warnings, "; "); !answer.Ready || answer.Checks["silent"].OK || !answer.Checks["good"].OK || !strings.Contains(told, "has the default password") {
+		answer := r.current(t.Context())
+		if warnings := strings.Join(answer.Warnings, "; "); !answer.Ready || answer.Checks["silent"].OK || !answer.Checks["good"].OK || !strings.Contains(warnings, "has the default password") {
 			t.Errorf("%+v", answer)
 		}
 	})
@@ -76,8 +76,8 @@ func TestAStopOfPostgreSQLAndItsReturnAreNoticedWithinTwoSeconds(t *testing.T) {
 				began := time.Now()
 				<-time.After(limit)
 				synctest.Wait()
-				if health.serving == stopped || r.ask(t.Context()).Ready == stopped {
-					t.Fatalf("offset %s: silent %t, health %t, ready %t", offset, stopped, health.serving, r.ask(t.Context()).Ready)
+				if health.serving == stopped || r.current(t.Context()).Ready == stopped {
+					t.Fatalf("offset %s: silent %t, health %t, ready %t", offset, stopped, health.serving, r.current(t.Context()).Ready)
 				}
 				if took := health.changed.Sub(began); took >= limit {
 					t.Errorf("offset %s: noticed after %s", offset, took)

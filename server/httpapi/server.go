@@ -126,7 +126,7 @@ func (a *Server) call(w http.ResponseWriter, r *http.Request) {
 	defer leave()
 	switch {
 	case calls == nil:
-		writeError(w, http.StatusServiceUnavailable, "unavailable", "the server is starting; /readyz tells how far it is")
+		writeError(w, http.StatusServiceUnavailable, "unavailable", "the server is starting; /readyz shows how far it is")
 	case r.TLS != nil && a.certificateRequired && len(r.TLS.VerifiedChains) == 0:
 		a.refusals.Tell("call by HTTP refused", "peer", r.RemoteAddr, "reason", "the client has no certificate; ORISUN_GRPC_TLS_CLIENT_AUTH_REQUIRED asks for one")
 		writeError(w, http.StatusUnauthorized, "unauthenticated", "a client certificate is required (ORISUN_GRPC_TLS_CLIENT_AUTH_REQUIRED)")

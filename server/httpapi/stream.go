@@ -15,30 +15,30 @@ import (
 // linesKey is where the context of a stream carries its lines.
 type linesKey struct{}
 
-// tellBegin begins a stream of lines when the service sends its header, before there is an event. Connect's protocol
+// onBegin begins a stream of lines when the service sends its header, before there is an event. Connect's protocol
 // does not expose that moment.
-func tellBegin(server http.Handler) http.Handler {
+func onBegin(server http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if out, streams := r.Context().Value(linesKey{}).(*lines); streams {
-			w = &headerTeller{w, out}
+			w = &headerWriter{w, out}
 		}
 		server.ServeHTTP(w, r)
 	})
 }
 
-type headerTeller struct {
+type headerWriter struct {
 	http.ResponseWriter
 	out *lines
 }
 
-func (t *headerTeller) WriteHeader(status int) {
+func (t *headerWriter) WriteHeader(status int) {
 	t.ResponseWriter.WriteHeader(status)
 	t.out.start()
 	t.out.Flush()
 }
 
 // Flush exists because gRPC requires it. Transcoded messages are flushed one by one.
-func (t *headerTeller) Flush() {}
+func (t *headerWriter) Flush() {}
 
 // lines is the ResponseWriter of a Connect stream and converts it to lines. The header is sent with the first line,
 // or when the service sends its own.

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// A stream on which no event comes is kept open by comments.
+// Comments keep a stream without events open.
 func TestServerSentEventsCarryACommentEachFifteenSeconds(t *testing.T) {
 	const comment = ": still here\n\n"
 	synctest.Test(t, func(t *testing.T) {

@@ -144,7 +144,7 @@ func TestOthersAreCutWhenTheyMayNotStay(t *testing.T) {
 	}
 }
 
-func TestNobodyComesInWhereNobodyIsAsked(t *testing.T) {
+func TestWithoutAnAuthenticatorEveryLoginIsRefused(t *testing.T) {
 	cfg := config(t)
 	cfg.LogIn = nil
 	if _, err := outside(t, start(t, cfg), right); !errors.Is(err, nats.ErrAuthorization) {
@@ -302,7 +302,7 @@ func TestWhyItDoesNotStart(t *testing.T) {
 			}
 			for _, text := range wrong.says {
 				if !strings.Contains(err.Error(), text) {
-					t.Errorf("%q does not tell %q", err, text)
+					t.Errorf("%q does not say %q", err, text)
 				}
 			}
 		})

@@ -53,15 +53,15 @@ func newLogger(log *slog.Logger, dir string) *logger {
 	return &logger{log: log, dir: dir, connections: rate.NewLimiter(rate.Every(lineEvery), lineBurst), repeated: map[string]*repeated{}}
 }
 
-// tell logs lines that matter to an operator. An error of a client is no error of the server.
-func (l *logger) tell(level slog.Level, format string, args ...any) {
+// notify logs lines that matter to an operator. An error of a client is no error of the server.
+func (l *logger) notify(level slog.Level, format string, args ...any) {
 	text := fmt.Sprintf(format, args...)
 	switch {
-	case l.tellsNoRoom(text), l.tellsForeign(text):
+	case l.logNoRoom(text), l.logForeign(text):
 	case l.peers != nil && l.peers.noteError(text):
 		l.log.Debug("NATS: " + text)
 	case strings.Contains(text, " - cid:"):
-		l.tellOfClient(text)
+		l.logClient(text)
 	default:
 		if again, due := l.isDue(text); due {
 			l.log.Log(context.Background(), level, "NATS: "+text, again...)
@@ -71,7 +71,7 @@ func (l *logger) tell(level slog.Level, format string, args ...any) {
 	}
 }
 
-func (l *logger) tellOfClient(text string) {
+func (l *logger) logClient(text string) {
 	if !l.connections.Allow() {
 		l.unlogged.Add(1)
 		return
@@ -120,20 +120,20 @@ func (l *logger) repeats(last *atomic.Int64, text string) bool {
 	return true
 }
 
-// tellsForeign reports whether NATS rejected a route to a node of another cluster name, which means another store.
-func (l *logger) tellsForeign(text string) bool {
+// logForeign reports whether NATS rejected a route to a node of another cluster name, which means another store.
+func (l *logger) logForeign(text string) bool {
 	if !strings.Contains(text, "cluster name ") || !strings.Contains(text, " does not match ") {
 		return false
 	}
 	if !l.repeats(&l.foreign, text) {
-		l.log.Error("NATS: a node of another store, or of a cluster of another name, is kept out; a cluster's name ends with its store: "+
+		l.log.Error("NATS: a node of another store, or of a cluster of another name, is refused; a cluster's name ends with its store: "+
 			"find the node with this cluster's routes (ORISUN_NATS_CLUSTER_ROUTES) and another database (ORISUN_PG_*)", "error", text)
 	}
 	return true
 }
 
-// tellsNoRoom reports whether NATS reports a full disk, for which the log has one line.
-func (l *logger) tellsNoRoom(text string) bool {
+// logNoRoom reports whether NATS reports a full disk, for which the log has one line.
+func (l *logger) logNoRoom(text string) bool {
 	if !strings.Contains(text, "no space left on device") {
 		return false
 	}
@@ -158,11 +158,11 @@ func (l *logger) Tracef(format string, args ...any) {
 }
 
 func (l *logger) Warnf(format string, args ...any) {
-	l.tell(slog.LevelWarn, format, args...)
+	l.notify(slog.LevelWarn, format, args...)
 }
 
 func (l *logger) Errorf(format string, args ...any) {
-	l.tell(slog.LevelError, format, args...)
+	l.notify(slog.LevelError, format, args...)
 }
 
 func (l *logger) Fatalf(format string, args ...any) {

@@ -16,7 +16,7 @@ func TestStrangersAtThePortDoNotFillTheLog(t *testing.T) {
 		log.Errorf("%s - %s - authentication error - User %q", "192.0.2.1:4711", "cid:7", "admin")
 	}
 	if lines := strings.Count(text.String(), "\n"); lines < lineBurst || lines > 2*lineBurst || strings.Contains(text.String(), "level=ERROR") {
-		t.Errorf("10,000 guesses are told in %d lines", lines)
+		t.Errorf("10,000 guesses are logged in %d lines", lines)
 	}
 }
 
@@ -30,10 +30,10 @@ func TestWhatNATSRepeatsIsOneLineAMinute(t *testing.T) {
 			<-time.After(time.Second) // the bubble's clock
 		}
 		if refused, stalled := strings.Count(text.String(), "Violation"), strings.Count(text.String(), "stalled"); refused != 3 || stalled != 3 {
-			t.Errorf("150 lines of each in 150 seconds are told in %d and %d:\n%s", refused, stalled, text.String())
+			t.Errorf("150 lines of each in 150 seconds are logged in %d and %d:\n%s", refused, stalled, text.String())
 		}
 		if !strings.Contains(text.String(), "repeated=59") {
-			t.Errorf("how often is not told:\n%s", text.String())
+			t.Errorf("how often is not logged:\n%s", text.String())
 		}
 	})
 }
@@ -67,7 +67,7 @@ func TestAMissingNodeIsOneLineAtItsBeginOneAMinuteAndOneAtItsEnd(t *testing.T) {
 			}
 			for _, part := range parts {
 				if !strings.Contains(logged, part) {
-					t.Errorf("%s: %q is not told:\n%s", when, part, logged)
+					t.Errorf("%s: %q is not logged:\n%s", when, part, logged)
 				}
 			}
 		}
@@ -104,7 +104,7 @@ func TestANodeThatNeverCameIsMissing(t *testing.T) {
 		}
 		if strings.Count(text.String(), "\n") != 1 || !strings.Contains(text.String(), "no such host") || !strings.Contains(text.String(), "ORISUN_NATS_CLUSTER_ROUTES") ||
 			strings.Contains(text.String(), "node=") {
-			t.Errorf("it is told:\n%s", text.String())
+			t.Errorf("it is logged:\n%s", text.String())
 		}
 		if err := log.peers.err(); err == nil || !strings.Contains(err.Error(), "not connected yet") {
 			t.Errorf("/readyz would say %v", err)

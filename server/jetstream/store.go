@@ -29,11 +29,11 @@ func (c *ClusterConfig) checkStore(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, routeTimeout)
 	defer cancel()
 	names := make([]string, len(c.Routes))
-	var asking sync.WaitGroup
+	var requests sync.WaitGroup
 	for i, route := range c.Routes {
-		asking.Go(func() { names[i], _ = c.clusterAt(ctx, route) }) // NATS connects there, too, and logs errors
+		requests.Go(func() { names[i], _ = c.clusterAt(ctx, route) }) // NATS connects there, too, and logs errors
 	}
-	asking.Wait()
+	requests.Wait()
 	var problems []error
 	for i, name := range names {
 		if name == c.fullName() {

@@ -29,7 +29,7 @@ func TestARouteToAnotherStoreIsNeverMade(t *testing.T) {
 	ports := freePorts(t, 3)
 	own, foreign := strings.Repeat("a", 36), strings.Repeat("b", 36)
 
-	// The foreign server finds nobody when it starts, and goes on trying.
+	// The foreign server finds no node when it starts, and tries again.
 	log := &lines{}
 	cfg := member(t, "foreign", foreign, ports[1], ports[0])
 	cfg.Logger = slog.New(slog.NewTextHandler(log, nil))
@@ -37,10 +37,10 @@ func TestARouteToAnotherStoreIsNeverMade(t *testing.T) {
 	first := member(t, "one", own, ports[0], 1)
 	first.Logger = slog.New(slog.NewTextHandler(log, nil))
 	one := start(t, first)
-	for deadline := time.Now().Add(30 * time.Second); strings.Count(log.String(), "is kept out") < 2; {
+	for deadline := time.Now().Add(30 * time.Second); strings.Count(log.String(), "is refused") < 2; {
 		<-time.After(10 * time.Millisecond)
 		if time.Now().After(deadline) {
-			t.Fatalf("both do not say that a node is kept out:\n%s", log)
+			t.Fatalf("both do not say that a node is refused:\n%s", log)
 		}
 	}
 

@@ -18,7 +18,7 @@ func TestADirectoryBelowAClosedOneServes(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := start(t, config(t, filepath.Join(closed, "data", "pg"))) // a first start: initdb has to get through as well
-	execute(t, s, "CREATE TABLE kept AS SELECT 42 AS n")
+	execute(t, s, "CREATE TABLE stored AS SELECT 42 AS n")
 	if info, err := os.Stat(closed); err != nil || info.Mode().Perm() != 0o700 {
 		t.Errorf("the closed directory was opened: %v, %v", info.Mode(), err)
 	}
@@ -41,7 +41,7 @@ func TestPostgreSQLNeverRunsAsRootAndKeepsTheClustersOwner(t *testing.T) {
 		}
 	}
 	s := start(t, cfg)
-	execute(t, s, "CREATE TABLE kept AS SELECT 42 AS n")
+	execute(t, s, "CREATE TABLE stored AS SELECT 42 AS n")
 	for _, path := range []string{s.Host(), filepath.Join(s.cluster(), "postmaster.pid")} {
 		var stat syscall.Stat_t
 		if err := syscall.Stat(path, &stat); err != nil {

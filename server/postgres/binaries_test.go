@@ -24,7 +24,7 @@ func fakeServer(t *testing.T, version string) string {
 	return dir
 }
 
-func TestAMachineWithoutPostgreSQLIsToldHowToGetIt(t *testing.T) {
+func TestTheErrorOfAMachineWithoutPostgreSQLSaysHowToGetIt(t *testing.T) {
 	t.Parallel()
 	for name, dir := range map[string]string{
 		"nothing there": emptyDir(t),

@@ -94,7 +94,7 @@ var everything = []string{
 	"CREATE COLLATION sales.bytes (LC_COLLATE = 'C', LC_CTYPE = 'C')",
 	"CREATE TEXT SEARCH CONFIGURATION sales.words (COPY = simple)",
 	"SELECT lo_create(4711)",
-	"CREATE TABLE public.kept AS SELECT 42 AS n",
+	"CREATE TABLE public.stored AS SELECT 42 AS n",
 	"CREATE PUBLICATION whole FOR ALL TABLES",
 }
 
@@ -106,7 +106,7 @@ func TestAClusterOfAnEarlierVersionIsConverted(t *testing.T) {
 		s := start(t, cfg)
 		wantNoSuperuser(t, s)
 		for database, query := range map[string]string{
-			"orisun": `SELECT (SELECT n FROM public.kept) * sales.double(1) * (SELECT count FROM sales.counted)::integer = 84 AND count(*) = 1 FROM sales.shown`, "another": "SELECT n = 1 FROM public.beside",
+			"orisun": `SELECT (SELECT n FROM public.stored) * sales.double(1) * (SELECT count FROM sales.counted)::integer = 84 AND count(*) = 1 FROM sales.shown`, "another": "SELECT n = 1 FROM public.beside",
 		} {
 			var right bool
 			if err := connectAs(t, s, cfg.User, database).QueryRow(t.Context(), query).Scan(&right); err != nil || !right {
@@ -152,10 +152,10 @@ func TestAConversionThatIsCutShortIsTakenUp(t *testing.T) {
 	cfg := config(t, filepath.Join(emptyDir(t), "pg"))
 	oldCluster(t, cfg, append(everything,
 		"CREATE ROLE "+heir, "CREATE ROLE "+converter+" SUPERUSER LOGIN",
-		"ALTER DATABASE another OWNER TO "+heir, "ALTER TABLE public.kept OWNER TO "+heir)...)
+		"ALTER DATABASE another OWNER TO "+heir, "ALTER TABLE public.stored OWNER TO "+heir)...)
 	s := start(t, cfg)
 	wantNoSuperuser(t, s)
-	if got := value(t, s, "SELECT n::text FROM kept"); got != "42" {
+	if got := value(t, s, "SELECT n::text FROM stored"); got != "42" {
 		t.Errorf("got %s, want 42", got)
 	}
 	stop(t, s)

@@ -155,12 +155,12 @@ func mustInt(t *testing.T, text string) int64 {
 	return n
 }
 
-func TestPostgreSQLKilledIsToldAndItsOrphansAreEndedByTheNextStart(t *testing.T) {
+func TestPostgreSQLKilledIsReportedAndItsOrphansAreEndedByTheNextStart(t *testing.T) {
 	t.Parallel()
 	cfg := config(t, stoppedCluster(t))
 	cfg.Durable = true
 	first := start(t, cfg)
-	execute(t, first, "CREATE TABLE kept AS SELECT 42 AS n")
+	execute(t, first, "CREATE TABLE stored AS SELECT 42 AS n")
 
 	// A backend that computes does not notice that its postmaster is gone.
 	busy := session(t, first)
@@ -182,7 +182,7 @@ func TestPostgreSQLKilledIsToldAndItsOrphansAreEndedByTheNextStart(t *testing.T)
 	}
 	select {
 	case <-first.Done():
-	case <-time.After(patience):
+	case <-time.After(testTimeout):
 		t.Fatal("Done is open after PostgreSQL was killed")
 	}
 	if err := first.Err(); err == nil || !strings.Contains(err.Error(), "signal: killed") {
@@ -205,10 +205,10 @@ func TestPostgreSQLKilledIsToldAndItsOrphansAreEndedByTheNextStart(t *testing.T)
 		if computed == nil {
 			t.Error("the orphan finished its query")
 		}
-	case <-time.After(patience):
+	case <-time.After(testTimeout):
 		t.Error("the orphan computes on beside the new server")
 	}
-	if got := value(t, second, "SELECT n::text FROM kept"); got != "42" {
+	if got := value(t, second, "SELECT n::text FROM stored"); got != "42" {
 		t.Errorf("got %s, want 42", got)
 	}
 }

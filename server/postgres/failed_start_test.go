@@ -63,7 +63,7 @@ func TestAFailedStartSaysTheWayOutAndLeavesTheClusterToTheNext(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			ctx, cancel := context.WithTimeout(t.Context(), testTimeout)
 			defer cancel()
 			cfg := right
 			failure.change(&cfg, cancel)

@@ -17,8 +17,8 @@ import (
 	"go.uber.org/goleak"
 )
 
-// patience bounds every wait of the tests: it is reached only when something is broken.
-const patience = 30 * time.Second
+// timeout bounds every wait of the tests: it is reached only when something is broken.
+const testTimeout = 30 * time.Second
 
 func TestMain(m *testing.M) {
 	// What would lead PostgreSQL astray if we let it see our environment.
@@ -110,7 +110,7 @@ func stoppedCluster(t *testing.T) string {
 // start starts a server that the test need not stop.
 func start(t *testing.T, cfg Config) *Server {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), testTimeout)
 	defer cancel()
 	s, err := Start(ctx, cfg)
 	if err != nil {
@@ -122,7 +122,7 @@ func start(t *testing.T, cfg Config) *Server {
 
 func stop(t *testing.T, s *Server) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), testTimeout)
 	defer cancel()
 	if err := s.Stop(ctx); err != nil {
 		t.Error(err)
@@ -184,7 +184,7 @@ func eventually(t *testing.T, what string, holds func() (bool, error)) {
 func await(holds func() (bool, error)) error {
 	poll := time.NewTicker(5 * time.Millisecond)
 	defer poll.Stop()
-	timeout := time.After(patience)
+	timeout := time.After(testTimeout)
 	for {
 		ok, err := holds()
 		if err != nil || ok {
@@ -193,7 +193,7 @@ func await(holds func() (bool, error)) error {
 		select {
 		case <-poll.C:
 		case <-timeout:
-			return fmt.Errorf("not within %v", patience)
+			return fmt.Errorf("not within %v", testTimeout)
 		}
 	}
 }

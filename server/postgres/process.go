@@ -20,10 +20,10 @@ const immediateGrace = 10 * time.Second
 
 // process is PostgreSQL's postmaster.
 type process struct {
-	cmd   *exec.Cmd
-	asked atomic.Bool   // its end was requested before it ended
-	done  chan struct{} // closed when it has ended
-	exit  error         // what it ended with, to be read after done
+	cmd       *exec.Cmd
+	requested atomic.Bool   // its end was requested before it ended
+	done      chan struct{} // closed when it has ended
+	exit      error         // what it ended with, to be read after done
 }
 
 // spawn starts cmd from a goroutine that holds its thread until the child has ended. Linux sends
@@ -56,7 +56,7 @@ func (p *process) end(ctx context.Context) (ended bool, err error) {
 		return true, nil
 	default:
 	}
-	p.asked.Store(true)
+	p.requested.Store(true)
 	if err := p.signal(syscall.SIGINT); err != nil {
 		return false, err
 	}

@@ -55,10 +55,10 @@ func (s *Server) Err() error {
 	default:
 		return nil
 	}
-	if s.process.asked.Load() {
+	if s.process.requested.Load() {
 		return nil
 	}
-	return fmt.Errorf("PostgreSQL (pid %d) ended and nobody asked it to: %w", s.PID(), s.whyEnded())
+	return fmt.Errorf("PostgreSQL (pid %d) ended unexpectedly: %w", s.PID(), s.whyEnded())
 }
 
 // Stop ends PostgreSQL by a fast shutdown: transactions in flight are rolled back, a checkpoint is written, the next

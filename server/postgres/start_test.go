@@ -31,7 +31,7 @@ func TestWhatWasCommittedIsThereAfterACleanStopAndAWarmStart(t *testing.T) {
 	if got := value(t, first, "SELECT datcollate FROM pg_database WHERE datname = 'orisun'"); got != "C" {
 		t.Errorf("the database sorts by %s, want C", got)
 	}
-	execute(t, first, "CREATE TABLE kept AS SELECT 42 AS n")
+	execute(t, first, "CREATE TABLE stored AS SELECT 42 AS n")
 	stop(t, first)
 	stop(t, first) // again: it may be called many times
 
@@ -51,7 +51,7 @@ func TestWhatWasCommittedIsThereAfterACleanStopAndAWarmStart(t *testing.T) {
 	}
 
 	second := start(t, cfg)
-	if got := value(t, second, "SELECT n::text FROM kept"); got != "42" {
+	if got := value(t, second, "SELECT n::text FROM stored"); got != "42" {
 		t.Errorf("got %s, want 42", got)
 	}
 }
@@ -120,7 +120,7 @@ func TestStopWithoutTimeIsImmediateAndTheNextStartRecovers(t *testing.T) {
 	cfg := config(t, stoppedCluster(t))
 	cfg.Durable = true
 	first := start(t, cfg)
-	execute(t, first, "CREATE TABLE kept AS SELECT 42 AS n")
+	execute(t, first, "CREATE TABLE stored AS SELECT 42 AS n")
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if err := first.Stop(ctx); !errors.Is(err, context.Canceled) {
@@ -131,7 +131,7 @@ func TestStopWithoutTimeIsImmediateAndTheNextStartRecovers(t *testing.T) {
 		t.Errorf("an asked end is no error, got %v", err)
 	}
 	second := start(t, cfg)
-	if got := value(t, second, "SELECT n::text FROM kept"); got != "42" {
+	if got := value(t, second, "SELECT n::text FROM stored"); got != "42" {
 		t.Errorf("got %s, want 42", got)
 	}
 	if tail, err := second.logTail(); err != nil || !strings.Contains(tail, "was not properly shut down; automatic recovery") {

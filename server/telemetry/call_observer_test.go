@@ -61,7 +61,7 @@ func TestCallsAreMeasuredByMethodAndCode(t *testing.T) {
 	}
 }
 
-func TestACallWhoseTraceNobodyTakesAllocatesNothing(t *testing.T) {
+func TestACallWithoutATraceAllocatesNothing(t *testing.T) {
 	observer := newTestObserver(t, sdkmetric.NewManualReader(), sdktrace.NewTracerProvider(), false)
 	ctx, handler := t.Context(), func(context.Context, any) (any, error) { return observedSave, nil }
 	if got := testing.AllocsPerRun(100, func() {
@@ -73,7 +73,7 @@ func TestACallWhoseTraceNobodyTakesAllocatesNothing(t *testing.T) {
 	}
 }
 
-func TestTheCallersTraceIsKnownEvenWhileNobodyTakesIt(t *testing.T) {
+func TestTheCallersTraceIsKnownEvenWithoutACollector(t *testing.T) {
 	ctx := metadata.NewIncomingContext(t.Context(), metadata.Pairs("traceparent", aTraceParent))
 	for _, tracing := range []bool{false, true} {
 		recorder := tracetest.NewSpanRecorder()
@@ -92,7 +92,7 @@ func TestTheCallersTraceIsKnownEvenWhileNobodyTakesIt(t *testing.T) {
 		spans := recorder.Ended()
 		if !tracing {
 			if len(spans) != 0 {
-				t.Errorf("spans were made that nobody takes: %v", spans)
+				t.Errorf("spans were made without a collector: %v", spans)
 			}
 			continue
 		}

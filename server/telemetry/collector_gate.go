@@ -29,13 +29,13 @@ type collectorGate struct {
 	log      *slog.Logger
 	sampler  sdktrace.Sampler
 	open     atomic.Bool
-	told     atomic.Int32 // the last state that was logged
+	logged   atomic.Int32 // the last state that was logged
 }
 
 const (
-	toldNothing = iota
-	toldAway
-	toldSending
+	loggedNothing = iota
+	loggedAway
+	loggedSending
 )
 
 func newCollectorGate(endpoint string, exporter sdktrace.SpanExporter, log *slog.Logger) *collectorGate {
@@ -54,7 +54,7 @@ func (g *collectorGate) watch(ctx context.Context) {
 			err := g.try(ctx)
 			if err == nil {
 				g.open.Store(true)
-			} else if ctx.Err() == nil && g.tell(toldAway) {
+			} else if ctx.Err() == nil && g.change(loggedAway) {
 				g.log.Info("no OpenTelemetry collector at ORISUN_OTEL_ENDPOINT; no traces until there is one", "endpoint", g.endpoint, "error", err)
 			}
 		}
@@ -66,8 +66,8 @@ func (g *collectorGate) watch(ctx context.Context) {
 	}
 }
 
-// tell records the state to log, and reports whether it is new.
-func (g *collectorGate) tell(what int32) bool { return g.told.Swap(what) != what }
+// change records the state to log, and reports whether it is new.
+func (g *collectorGate) change(what int32) bool { return g.logged.Swap(what) != what }
 
 func (g *collectorGate) try(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, collectorWait)
@@ -100,10 +100,10 @@ func (g *collectorGate) ExportSpans(ctx context.Context, spans []sdktrace.ReadOn
 	err := g.SpanExporter.ExportSpans(ctx, spans)
 	switch {
 	case err == nil:
-		if g.tell(toldSending) {
+		if g.change(loggedSending) {
 			g.log.Info("sending traces", "endpoint", g.endpoint)
 		}
-	case g.open.Swap(false) && g.tell(toldAway):
+	case g.open.Swap(false) && g.change(loggedAway):
 		g.log.Warn("the OpenTelemetry collector does not take traces; trying again", "endpoint", g.endpoint, "every", g.every, "error", err)
 	}
 	return nil

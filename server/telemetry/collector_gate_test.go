@@ -17,8 +17,8 @@ import (
 	"google.golang.org/grpc"
 )
 
-// Tracing is on by default: where nobody collects, no span may be made, and no log filled.
-func TestNothingIsSampledWhileNobodyCollectsAndTheLogTellsOnce(t *testing.T) {
+// Tracing is on by default: without a collector no span may be made, and the log may not fill.
+func TestNothingIsSampledWithoutACollectorAndTheLogSaysSoOnce(t *testing.T) {
 	endpoint := freeAddress(t)
 	client, err := otlptracegrpc.New(t.Context(), otlptracegrpc.WithEndpoint(endpoint), otlptracegrpc.WithInsecure(),
 		otlptracegrpc.WithRetry(otlptracegrpc.RetryConfig{Enabled: false}))
@@ -40,11 +40,11 @@ func TestNothingIsSampledWhileNobodyCollectsAndTheLogTellsOnce(t *testing.T) {
 		defer close(ended)
 		gate.watch(watching)
 	}()
-	told := func(text string) int { return strings.Count(log.String(), text) }
+	count := func(text string) int { return strings.Count(log.String(), text) }
 
-	eventually(t, func() bool { return told("no OpenTelemetry collector") == 1 })
+	eventually(t, func() bool { return count("no OpenTelemetry collector") == 1 })
 	if samples() {
-		t.Error("a span is recorded though nobody collects")
+		t.Error("a span is recorded without a collector")
 	}
 	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", endpoint)
 	if err != nil {
@@ -61,11 +61,11 @@ func TestNothingIsSampledWhileNobodyCollectsAndTheLogTellsOnce(t *testing.T) {
 		t.Error(err)
 	}
 	eventually(t, func() bool { return !samples() })
-	eventually(t, func() bool { return told("does not take traces") == 1 })
+	eventually(t, func() bool { return count("does not take traces") == 1 })
 	stop()
 	<-ended
-	if told("no OpenTelemetry collector") != 1 || told("sending traces") != 1 || told("does not take traces") != 1 {
-		t.Errorf("not each told once:\n%s", log.String())
+	if count("no OpenTelemetry collector") != 1 || count("sending traces") != 1 || count("does not take traces") != 1 {
+		t.Errorf("not each logged once:\n%s", log.String())
 	}
 	if err := tracers.Shutdown(context.Background()); err != nil {
 		t.Error(err)

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-func TestWhoIsRefusedManyTimesDoesNotFillTheLog(t *testing.T) {
+func TestRepeatedRefusalsDoNotFillTheLog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log bytes.Buffer
 		refusals := NewRefusals(slog.New(slog.NewTextHandler(&log, nil)))

@@ -135,7 +135,7 @@ func New(directory Directory, adminBoundary string, ttl time.Duration) (*Authent
 		directory:     directory,
 		adminBoundary: adminBoundary,
 		certificates:  CertificateOff,
-		state:         &knowledge{ask: directory.State},
+		state:         &knowledge{query: directory.State},
 		users:         newUsers(directory),
 		keys:          &keys{ttl: ttl, directory: directory},
 		passwords:     passwords,
@@ -237,7 +237,7 @@ func (a *Authenticator) logIn(ctx context.Context, version int64, given Credenti
 	if err != nil {
 		return nil, err
 	}
-	return a.users.remember(login, version, mac), nil
+	return a.users.noteShown(login, version, mac), nil
 }
 
 // Verify returns the user of these credentials, with all settled changes. It hashes them even if they were verified
@@ -272,8 +272,8 @@ func (a *Authenticator) Authenticate(ctx context.Context, token, authorization s
 	return caller, err
 }
 
-// Remembers reports, without PostgreSQL, whether this node let in these credentials before. They may be void by now.
-func (a *Authenticator) Remembers(token, authorization string) bool {
+// HasCached reports, without PostgreSQL, whether this node let in these credentials before. They may be void by now.
+func (a *Authenticator) HasCached(token, authorization string) bool {
 	if ring := a.keys.latest.Load(); ring != nil {
 		if _, ok := ring.open(token, time.Now()); ok {
 			return true

@@ -248,7 +248,7 @@ func TestTokenSlidesAndExpires(t *testing.T) {
 		if answer, err := call(authenticator, "x-auth-token", first, "authorization", basic("admin:changeit")); err != nil || answer == first {
 			t.Errorf("the expired token with the password: %v, %v", answer, err)
 		}
-		// Who keeps calling never sends the password again.
+		// A client that keeps calling never sends the password a second time.
 		for range 100 {
 			time.Sleep(ttl / 4)
 			second = use(second)

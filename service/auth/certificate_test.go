@@ -15,7 +15,7 @@ import (
 	"github.com/oexza/orisun/service/auth"
 )
 
-func TestACertificateNamesOneUserOrNobody(t *testing.T) {
+func TestACertificateNamesOneUserOrNone(t *testing.T) {
 	uri, err := url.Parse("spiffe://example.org/billing")
 	if err != nil {
 		t.Fatal(err)

@@ -16,15 +16,15 @@ const adminBoundary = "orisun_admin"
 
 // directory is users in memory, for what needs a clock of its own or a great many callers. What PostgreSQL makes of users is tested in service.
 type directory struct {
-	mu     sync.Mutex
-	state  db.OrisunAuthState
-	keys   []db.OrisunTokenKey
-	users  []db.OrisunLogin
-	asked  int           // how often for the state
-	looked int           // how often for a user
-	down   error         // what all questions answer, while it is not nil
-	gate   chan struct{} // questions for a user wait until it is closed, where it is not nil
-	delay  chan struct{} // answers about a user do, where it is not nil
+	mu         sync.Mutex
+	state      db.OrisunAuthState
+	keys       []db.OrisunTokenKey
+	users      []db.OrisunLogin
+	stateReads int           // how often for the state
+	looked     int           // how often for a user
+	down       error         // what all queries return, while it is not nil
+	gate       chan struct{} // queries of a user wait until it is closed, unless it is nil
+	delay      chan struct{} // answers about a user do, where it is not nil
 }
 
 // newDirectory has one key and admins with these credentials. A user's id is its name.
@@ -78,17 +78,17 @@ func (d *directory) fail(err error) {
 	d.down = err
 }
 
-// questions are how often it was asked for its state and for a user.
-func (d *directory) questions() (state, users int) {
+// queries are how often its state and a user were read.
+func (d *directory) queries() (state, users int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.asked, d.looked
+	return d.stateReads, d.looked
 }
 
 func (d *directory) State(context.Context) (db.OrisunAuthState, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.asked++
+	d.stateReads++
 	return d.state, d.down
 }
 

@@ -40,7 +40,7 @@ func retryAfter(err error) time.Duration {
 	return 0
 }
 
-// guess makes wrong logins at once, and tells how many were tried and how long the others were asked to wait at most.
+// guess makes wrong logins at once, and returns how many were tried and how long the others were asked to wait at most.
 func guess(t *testing.T, count int, login func(int) error) (tried int, wait time.Duration) {
 	t.Helper()
 	var mu sync.Mutex
@@ -74,17 +74,17 @@ func crowded(t *testing.T) *directory {
 	return users
 }
 
-func TestWrongPasswordsSlowDownTheirUserAndNobodyElse(t *testing.T) {
+func TestWrongPasswordsSlowDownTheirUserAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		users := newDirectory(t, randomKey(), admin, auth.Credentials{Username: "joe", Password: "s3cret"})
 		node := newNode(t, users)
 		token := issue(t, node, basic("admin:changeit"))
 
-		tried, asked := guess(t, 10_000, func(i int) error {
+		tried, retryIn := guess(t, 10_000, func(i int) error {
 			return from(node, fmt.Sprintf("10.0.0.%d", i%8), "authorization", basic(fmt.Sprintf("admin:guess%d", i)))
 		})
-		if tried > 10+8 || asked <= 0 || asked > 5*time.Second {
-			t.Errorf("%d of 10,000 guesses at once were tried, the others asked to wait for at most %s", tried, asked)
+		if tried > 10+8 || retryIn <= 0 || retryIn > 5*time.Second {
+			t.Errorf("%d of 10,000 guesses at once were tried, the others asked to wait for at most %s", tried, retryIn)
 		}
 		if _, err := call(node, "x-auth-token", token); err != nil {
 			t.Errorf("the user's token: %v", err)
@@ -124,7 +124,7 @@ func TestAnAddressThatGuessesManyUsersIsSlowedDownAndRecovers(t *testing.T) {
 }
 
 // A lock-out would let everybody keep anybody out.
-func TestWhoIsGuessedAtGetsInFromElsewhere(t *testing.T) {
+func TestAGuessedUserLogsInFromElsewhere(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		node := newNode(t, newDirectory(t, randomKey(), admin))
 		guessing, stop := context.WithCancel(context.Background())
@@ -182,14 +182,14 @@ func TestGuessesFromManyAddressesLeaveRoomInTheQueue(t *testing.T) {
 			t.Errorf("from elsewhere: %v", err)
 		}
 		guessers.Wait()
-		if _, looked := users.questions(); looked > 32 {
+		if _, looked := users.queries(); looked > 32 {
 			t.Errorf("%d of 1000 guesses were tried", looked)
 		}
 	})
 }
 
-// What gRPC's transport refuses before a call begins must be what would be refused at once anyway, and nobody else.
-func TestTheTapRefusesGuessesAndNobodyElse(t *testing.T) {
+// What gRPC's transport refuses before a call begins must be what would be refused at once anyway, and nothing else.
+func TestTheTapRefusesGuessesAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		node := newNode(t, crowded(t))
 		token := issue(t, node, basic("admin:changeit"))
@@ -237,8 +237,8 @@ func TestTheTapRefusesGuessesAndNobodyElse(t *testing.T) {
 	})
 }
 
-// A question to PostgreSQL takes a time that a guesser can measure: one about those who are known, and none about the others, would tell them apart.
-func TestAGuessAsksTheSameAboutUsersWhoAreKnownAndOthers(t *testing.T) {
+// A query takes a time that a guesser can measure. A query of known users alone would show which users there are.
+func TestAGuessQueriesTheSameForKnownAndUnknownUsers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		users := crowded(t)
 		node := newNode(t, users)
@@ -246,12 +246,12 @@ func TestAGuessAsksTheSameAboutUsersWhoAreKnownAndOthers(t *testing.T) {
 		for _, username := range []string{"admin", "user1", "admin"} {
 			users.change(func() {})
 			time.Sleep(time.Second) // until the node knows
-			_, before := users.questions()
+			_, before := users.queries()
 			if err := from(node, "192.0.2.1", "authorization", basic(username+":wrong")); !isUnauthenticated(err) {
 				t.Error(err)
 			}
-			if _, after := users.questions(); after-before != 1 {
-				t.Errorf("%d questions for a guess at %s", after-before, username)
+			if _, after := users.queries(); after-before != 1 {
+				t.Errorf("%d queries for a guess at %s", after-before, username)
 			}
 		}
 	})
@@ -270,14 +270,14 @@ func TestRightCredentialsFromManyCallersAtOnceAreHashedOnce(t *testing.T) {
 		})
 	}
 	callers.Wait()
-	if _, looked := users.questions(); failed.Load() > 0 || looked > 20 {
+	if _, looked := users.queries(); failed.Load() > 0 || looked > 20 {
 		t.Errorf("%d of 500 callers failed, %d logins", failed.Load(), looked)
 	}
 }
 
 // What is compared is the processor's time of a whole login, of which bcrypt takes nearly all: it must not be spared where there is no user.
-// Time on the clock would tell how busy the machine is.
-func TestTheCostOfALoginDoesNotTellWhetherTheUserExists(t *testing.T) {
+// Time on the clock would show how busy the machine is.
+func TestTheCostOfALoginDoesNotShowWhetherTheUserExists(t *testing.T) {
 	users := newDirectory(t, randomKey())
 	hash, err := auth.Hash("changeit") // as costly as real ones
 	if err != nil {
@@ -294,11 +294,11 @@ func TestTheCostOfALoginDoesNotTellWhetherTheUserExists(t *testing.T) {
 		}
 		return processorTime(t) - before
 	}
-	login("nobody", -1) // what is made once, is made now
+	login("stranger", -1) // what is made once, is made now
 	var known, unknown time.Duration
 	for i := range 4 {
 		known += login("admin", i)
-		unknown += login("nobody", i)
+		unknown += login("stranger", i)
 	}
 	if unknown < known/2 || unknown > known*2 {
 		t.Errorf("wrong passwords cost %s, wrong usernames %s", known, unknown)

@@ -18,23 +18,23 @@ const (
 	// changing a password takes at least that long. A busy node makes at most ten such queries a second, an idle one
 	// none.
 	Trust = 200 * time.Millisecond
-	// askLimit is the timeout of a query for the state.
-	askLimit = 5 * time.Second
+	// queryTimeout is the timeout of a query for the state.
+	queryTimeout = 5 * time.Second
 	// outageLimit is how long a call waits while PostgreSQL is unavailable: as long as a save does.
 	outageLimit = time.Minute
 )
 
 // knowledge caches the latest state of the directory, which is used while it is at most Trust old.
 type knowledge struct {
-	ask     func(context.Context) (db.OrisunAuthState, error)
+	query   func(context.Context) (db.OrisunAuthState, error)
 	latest  atomic.Pointer[known]
-	asking  singleflight.Group
+	queries singleflight.Group
 	renewal atomic.Bool // under way
 }
 
 type known struct {
 	state db.OrisunAuthState
-	asked time.Time // before the query was sent: all that was committed until then is in the answer
+	sent  time.Time // before the query was sent: all that was committed until then is in the answer
 }
 
 // get answers at once while the cached state is less than Trust old, and from half of Trust on renews it in the
@@ -44,7 +44,7 @@ func (k *knowledge) get(ctx context.Context) (db.OrisunAuthState, error) {
 	if latest == nil {
 		return k.wait(ctx)
 	}
-	switch age := time.Since(latest.asked); {
+	switch age := time.Since(latest.sent); {
 	case age >= Trust:
 		return k.wait(ctx)
 	case age >= Trust/2 && k.renewal.CompareAndSwap(false, true):
@@ -66,7 +66,7 @@ func (k *knowledge) wait(ctx context.Context) (db.OrisunAuthState, error) {
 		case answer := <-k.renew():
 			latest, answered := answer.Val.(*known)
 			switch {
-			case answered && time.Since(latest.asked) < Trust:
+			case answered && time.Since(latest.sent) < Trust:
 				state = latest.state
 				return nil
 			case answered:
@@ -87,15 +87,15 @@ func (k *knowledge) wait(ctx context.Context) (db.OrisunAuthState, error) {
 
 // renew runs one query for all concurrent callers. The answer is a *known.
 func (k *knowledge) renew() <-chan singleflight.Result {
-	return k.asking.DoChan("", func() (any, error) {
-		ctx, cancel := context.WithTimeout(context.Background(), askLimit)
+	return k.queries.DoChan("", func() (any, error) {
+		ctx, cancel := context.WithTimeout(context.Background(), queryTimeout)
 		defer cancel()
-		asked := time.Now()
-		state, err := k.ask(ctx)
+		sent := time.Now()
+		state, err := k.query(ctx)
 		if err != nil {
 			return nil, err
 		}
-		latest := &known{state, asked}
+		latest := &known{state, sent}
 		k.latest.Store(latest)
 		return latest, nil
 	})

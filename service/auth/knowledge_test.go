@@ -13,7 +13,7 @@ import (
 	"github.com/oexza/orisun/service/auth"
 )
 
-// settled is when an RPC that changes a user answers: nobody may be let in any more, on any node.
+// settled is when an RPC that changes a user has answered: the old login is invalid on every node.
 func settled(t *testing.T, authenticator *auth.Authenticator) {
 	t.Helper()
 	if err := authenticator.Settle(t.Context()); err != nil {
@@ -42,7 +42,7 @@ func TestAChangeIsInForceOnEveryNodeWhenItIsSettled(t *testing.T) {
 
 		users.add(t, auth.Credentials{Username: "joe", Password: "another"}, auth.RoleUser)
 		for name, node := range map[string]*auth.Authenticator{"here": here, "there": there} {
-			issue(t, node, basic("joe:another")) // at once: nobody waits for a new user
+			issue(t, node, basic("joe:another")) // at once: no call waits for a new user
 			if _, err := call(node, "x-auth-token", token); !isUnauthenticated(err) {
 				t.Errorf("the token of another user of that name, %s: %v", name, err)
 			}
@@ -53,7 +53,7 @@ func TestAChangeIsInForceOnEveryNodeWhenItIsSettled(t *testing.T) {
 	})
 }
 
-// Else who sends the password with every call would get the token from before the change, which lets nobody in.
+// Else a client that sends the password with every call would get the invalid token from before the change.
 func TestATokenFromBeforeAChangeIsNotIssuedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		joe := auth.Credentials{Username: "joe", Password: "s3cret"}
@@ -70,7 +70,7 @@ func TestATokenFromBeforeAChangeIsNotIssuedAgain(t *testing.T) {
 }
 
 // A login takes a while, and those that come meanwhile with the same credentials wait for it: not when the user was looked up before a change.
-func TestALoginFromBeforeAChangeLetsNobodyInAfterIt(t *testing.T) {
+func TestALoginFromBeforeAChangeIsInvalidAfterIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		joe := auth.Credentials{Username: "joe", Password: "s3cret"}
 		users := newDirectory(t, randomKey(), admin, joe)
@@ -107,12 +107,12 @@ func TestALoginFromBeforeAChangeLetsNobodyInAfterIt(t *testing.T) {
 	})
 }
 
-func TestCallsAskTheDatabaseNothing(t *testing.T) {
+func TestCallsDoNotQueryTheDatabase(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		users := newDirectory(t, randomKey(), admin)
 		node := newNode(t, users)
 		token := issue(t, node, basic("admin:changeit"))
-		_, before := users.questions()
+		_, before := users.queries()
 		for range 10_000 {
 			time.Sleep(time.Millisecond)
 			for _, sent := range [][]string{{"x-auth-token", token}, {"authorization", basic("admin:changeit")}} {
@@ -122,7 +122,7 @@ func TestCallsAskTheDatabaseNothing(t *testing.T) {
 			}
 		}
 		synctest.Wait()
-		state, after := users.questions()
+		state, after := users.queries()
 		if most := 10*int(time.Second/auth.Trust)*2 + 2; state > most || after != before {
 			t.Errorf("20,000 calls in 10 s asked %d times for the state, at most %d are meant, and %d times for the user", state, most, after-before)
 		}

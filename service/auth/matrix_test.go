@@ -22,7 +22,7 @@ import (
 	"github.com/oexza/orisun/service/auth"
 )
 
-var update = flag.Bool("update", false, "write the table in docs/security.md anew")
+var update = flag.Bool("update", false, "replace the table in docs/security.md")
 
 const (
 	document     = "../../docs/security.md"
@@ -85,7 +85,7 @@ func setBoundary(message protoreflect.Message, field protoreflect.Name, boundary
 	return true
 }
 
-// try makes one call through the interceptor that a server would use, and tells whether it reaches the handler.
+// try makes one call through the interceptor that a server would use, and reports whether it reaches the handler.
 func try(t *testing.T, node *auth.Authenticator, token string, method protoreflect.MethodDescriptor, in proto.Message) bool {
 	t.Helper()
 	ctx := grpc.NewContextWithServerTransportStream(incoming("x-auth-token", token), &transportStream{})
@@ -155,7 +155,7 @@ func TestTheMatrixOfRightsIsTheDocumentedOne(t *testing.T) {
 	}
 }
 
-// cell tells where a role may make a call.
+// cell says where a role may make a call.
 func cell(t *testing.T, node *auth.Authenticator, token string, method protoreflect.MethodDescriptor) string {
 	t.Helper()
 	may := func(boundary string) bool {
@@ -249,7 +249,7 @@ func TestTheErrorNamesTheRightThatIsMissing(t *testing.T) {
 		wants  []string
 	}{
 		{"/orisun.EventStore/SaveEvents", &orisunpb.SaveEventsRequest{Boundary: "orders"}, []string{`"joe"`, "save events", `"orders"`, "write:orders"}},
-		{"/orisun.EventStore/SaveEvents", &orisunpb.SaveEventsRequest{Boundary: adminBoundary}, []string{"nobody"}},
+		{"/orisun.EventStore/SaveEvents", &orisunpb.SaveEventsRequest{Boundary: adminBoundary}, []string{"no role has it"}},
 		{"/orisun.EventStore/GetEvents", &orisunpb.GetEventsRequest{Boundary: adminBoundary}, []string{"read events", "these roles have it: admin, operations"}},
 		{"/orisun.EventStore/CreateIndex", &orisunpb.CreateIndexRequest{Boundary: adminBoundary}, []string{"indexes", "role admin has it"}},
 		{"/orisun.Admin/GetEventCount", &orisunpb.GetEventCountRequest{Boundary: adminBoundary}, []string{"these roles have it: admin, operations"}},
@@ -313,7 +313,7 @@ func TestASubscriptionEndsWithItsUser(t *testing.T) {
 	}
 }
 
-// serverStream is the connection of a stream where there is none: one request comes in, and what goes out is kept.
+// serverStream is the connection of a stream where there is none: one request comes in, and responses are stored.
 type serverStream struct {
 	grpc.ServerStream
 	ctx  context.Context

@@ -22,11 +22,11 @@ const (
 	MaxPassword = 72
 	// hashCost is bcrypt's, about 50 ms of one core in 2026.
 	hashCost = bcrypt.DefaultCost
-	// restFactor and maxRest are how long nothing is hashed after a wrong password; restFactor is a multiple of the
+	// pauseFactor and maxRest are how long nothing is hashed after a wrong password; restFactor is a multiple of the
 	// time of the hash. So guesses, in any number and from any address, take a quarter of one core, and the last login
 	// in the queue is hashed after about six seconds.
-	restFactor = 3
-	maxRest    = 150 * time.Millisecond
+	pauseFactor = 3
+	maxPause    = 150 * time.Millisecond
 	// maxLogins is how many calls may wait for a verification, those with the same credentials included.
 	maxLogins = 1024
 	// loginLimit is the timeout of a login.
@@ -44,8 +44,8 @@ func Matches(hash, password string) bool {
 	return len(password) <= MaxPassword && bcrypt.CompareHashAndPassword([]byte(hash), []byte(password)) == nil
 }
 
-// nobody is the hash for usernames that do not exist: their logins take as long as those of existing users.
-var nobody = sync.OnceValues(func() (string, error) { return Hash(rand.Text()) })
+// decoyHash is the hash for usernames that do not exist: their logins take as long as those of existing users.
+var decoyHash = sync.OnceValues(func() (string, error) { return Hash(rand.Text()) })
 
 // mac stands for credentials in memory. No other process can compute it from credentials, or verify guesses with it.
 type mac [sha256.Size]byte
@@ -131,8 +131,8 @@ func (p *passwords) compare(ctx context.Context, given Credentials, address stri
 	case <-ctx.Done():
 		return nil, status.Error(codes.Unavailable, "no login came through in time; try again")
 	}
-	var rest time.Duration
-	defer func() { time.AfterFunc(rest, func() { <-p.turn }) }()
+	var pause time.Duration
+	defer func() { time.AfterFunc(pause, func() { <-p.turn }) }()
 	// Other logins that waited may have had wrong passwords.
 	if err := p.guesses.check(address, given.Username); err != nil {
 		return nil, err
@@ -141,7 +141,7 @@ func (p *passwords) compare(ctx context.Context, given Credentials, address stri
 	if err != nil {
 		return nil, err
 	}
-	hash, err := nobody()
+	hash, err := decoyHash()
 	if err != nil {
 		return nil, status.Errorf(codes.Internal, "hash a password: %v", err)
 	}
@@ -150,7 +150,7 @@ func (p *passwords) compare(ctx context.Context, given Credentials, address stri
 	}
 	begun := time.Now()
 	if !Matches(hash, given.Password) || login == nil {
-		rest = min(restFactor*time.Since(begun), maxRest)
+		pause = min(pauseFactor*time.Since(begun), maxPause)
 		p.guesses.wrong(address, given.Username)
 		return nil, errUnauthenticated
 	}

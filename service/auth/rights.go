@@ -101,7 +101,7 @@ func boundaryOf(request any) string {
 func (a *Authenticator) authorize(caller Identity, method string, request any) error {
 	right, found := rights[method]
 	if !found {
-		return status.Errorf(codes.PermissionDenied, "nobody has a right to call %s", method)
+		return status.Errorf(codes.PermissionDenied, "no role has the right to call %s", method)
 	}
 	return a.May(caller, right, boundaryOf(request))
 }
@@ -125,7 +125,7 @@ func (a *Authenticator) denied(caller Identity, right Right, boundary string) er
 	var way string
 	switch roles := holders(right, boundary, a.adminBoundary); len(roles) {
 	case 0:
-		way = "nobody has it: its events are saved by the RPCs about users and boundaries"
+		way = "no role has it: its events are saved by the RPCs about users and boundaries"
 	case 1:
 		way = "role " + roles[0] + " has it"
 	default:

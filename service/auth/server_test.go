@@ -22,7 +22,7 @@ import (
 	"github.com/oexza/orisun/service/auth"
 )
 
-// eventStore tells who calls it: in the trailer, as its answers have no room for it.
+// eventStore returns its caller: in the trailer, as its answers have no room for it.
 type eventStore struct {
 	orisunpb.UnimplementedEventStoreServer
 }

@@ -59,7 +59,7 @@ func (k *keys) ring(ctx context.Context, tokenKey int32) (*keyring, error) {
 		return latest, nil
 	}
 	answers := k.reading.DoChan("", func() (any, error) {
-		ctx, cancel := context.WithTimeout(context.Background(), askLimit)
+		ctx, cancel := context.WithTimeout(context.Background(), queryTimeout)
 		defer cancel()
 		rows, err := k.directory.Keys(ctx)
 		if err != nil {

@@ -80,7 +80,7 @@ func (u *users) byName(ctx context.Context, version int64, username string) (*us
 func (u *users) read(ctx context.Context, version int64, userID, username string) (*user, error) {
 	key := strconv.FormatInt(version, 10) + " " + userID + " " + username
 	answers := u.reading.DoChan(key, func() (any, error) {
-		ctx, cancel := context.WithTimeout(context.Background(), askLimit)
+		ctx, cancel := context.WithTimeout(context.Background(), queryTimeout)
 		defer cancel()
 		login, err := u.directory.Login(ctx, userID, username)
 		if err != nil {
@@ -101,8 +101,8 @@ func (u *users) read(ctx context.Context, version int64, userID, username string
 	}
 }
 
-// remember notes that a user has sent valid credentials.
-func (u *users) remember(login *db.OrisunLogin, version int64, shown mac) *user {
+// noteShown notes that a user has sent valid credentials.
+func (u *users) noteShown(login *db.OrisunLogin, version int64, shown mac) *user {
 	known := u.put(login, version)
 	known.shown.Store(&shown)
 	return known

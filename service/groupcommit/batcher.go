@@ -21,7 +21,7 @@ type Batcher[Request, Result any] struct {
 	cancel  context.CancelCauseFunc // ends the context of the flush
 	refusal error                   // what Do returns once the batcher is closed
 	cut     bool                    // Close stopped waiting
-	rest    chan struct{}           // closed when a closed batcher comes to rest; made by Close
+	idle    chan struct{}           // closed when a closed batcher comes to rest; made by Close
 
 	// The caller that set busy owns the following fields.
 	batch    []*call[Request, Result] // the calls of the flush; answered ones are nil

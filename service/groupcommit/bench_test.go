@@ -120,7 +120,7 @@ func free(*testing.B) flusher {
 	return func(_ context.Context, batch []string) ([]string, error) { return batch, nil }
 }
 
-// load has so many callers make so many requests, and tells the time and the allocations of one.
+// load has so many callers make so many requests, and reports the time and the allocations of one.
 func load(b *testing.B, do doer, callers, requests int) (took time.Duration, allocations uint64) {
 	b.Helper()
 	var before, after runtime.MemStats
@@ -146,7 +146,7 @@ func load(b *testing.B, do doer, callers, requests int) (took time.Duration, all
 }
 
 // BenchmarkDo compares a Batcher with a lock and with a naive worker, taking turns in the same run. ns/op and allocs are the
-// batcher's; direct/x and naive/x tell how many times as long the others took; batch is how many requests a flush of it held.
+// batcher's; direct/x and naive/x are how many times as long the others took; batch is how many requests a flush of it held.
 func BenchmarkDo(b *testing.B) {
 	costs := []struct {
 		name  string

@@ -18,14 +18,14 @@ func (b *Batcher[Request, Result]) Close(ctx context.Context) error {
 		b.mu.Unlock()
 		return nil
 	}
-	if b.rest == nil {
-		b.rest = make(chan struct{})
+	if b.idle == nil {
+		b.idle = make(chan struct{})
 	}
-	rest := b.rest
+	idle := b.idle
 	b.mu.Unlock()
 
 	select {
-	case <-rest:
+	case <-idle:
 		return nil
 	case <-ctx.Done():
 	}

@@ -101,7 +101,7 @@ func TestCloseCutsWhenItsContextEnds(t *testing.T) {
 	}
 }
 
-func TestWhatSucceedsInSpiteOfTheCutIsToldSo(t *testing.T) {
+func TestAFlushThatSucceedsInSpiteOfTheCutIsASuccess(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
 		b := New(options(), func(_ context.Context, batch []string) ([]string, error) {
@@ -144,7 +144,7 @@ func TestTheCutEndsAnOutage(t *testing.T) {
 			t.Errorf("Close = %v", err)
 		}
 		if !errors.Is(got.err, errTransient) && !errors.Is(got.err, context.Canceled) {
-			t.Errorf("Do = %v, want it to tell the last failure", got.err)
+			t.Errorf("Do = %v, want it to have the last failure", got.err)
 		}
 		b.none()
 	})

@@ -45,7 +45,7 @@ func endedError(ctx context.Context, last error) error {
 	if last == nil {
 		return context.Cause(ctx)
 	}
-	return fmt.Errorf("%w while the flush was sent again; it failed last with: %w", context.Cause(ctx), last)
+	return fmt.Errorf("%w while the flush was retried; it failed last with: %w", context.Cause(ctx), last)
 }
 
 // cutError is for a caller for whose flush Close did not wait. last is the failure that left its outcome unknown, or

@@ -50,9 +50,9 @@ func (b *Batcher[Request, Result]) handOn() {
 		return
 	}
 	b.busy = false
-	if b.refusal != nil && b.rest != nil {
-		close(b.rest)
-		b.rest = nil
+	if b.refusal != nil && b.idle != nil {
+		close(b.idle)
+		b.idle = nil
 	}
 }
 

@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-func TestACallerWhoGoesDuringTheFlushLeavesItToTheOthers(t *testing.T) {
+func TestACallCancelledDuringTheFlushLeavesItToTheOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, options())
 		first := b.do(t.Context(), "a")
@@ -25,7 +25,7 @@ func TestACallerWhoGoesDuringTheFlushLeavesItToTheOthers(t *testing.T) {
 		wantError(t, second, errGone)
 		wantUnanswered(t, third)
 		if err := flush.ctx.Err(); err != nil {
-			t.Errorf("the flush was told %v, though c waits for it", err)
+			t.Errorf("the flush was cancelled with %v, though c waits for it", err)
 		}
 		flush.succeed()
 		wantResult(t, first, third)
@@ -59,7 +59,7 @@ func TestAFlushEndsWhenItsLastCallerHasGone(t *testing.T) {
 	})
 }
 
-// A context that outlived its flush would be kept by its parent: that of a stream, for as long as the stream lasts.
+// A context that outlived its flush would be held by its parent: that of a stream, for as long as the stream lasts.
 func TestTheContextOfAFlushEndsWithIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, options())
@@ -78,7 +78,7 @@ func TestTheContextOfAFlushEndsWithIt(t *testing.T) {
 	})
 }
 
-func TestALoneCallerWhoGoesEndsItsFlush(t *testing.T) {
+func TestALoneCancelledCallEndsItsFlush(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, options())
 		ctx, cancel := context.WithCancelCause(t.Context())
@@ -155,7 +155,7 @@ func TestPoisonHarmsOnlyItsOwnCaller(t *testing.T) {
 	})
 }
 
-func TestALonePoisonedRequestIsNotSentAgain(t *testing.T) {
+func TestALonePoisonedRequestIsNotRetried(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, options())
 		answer := b.do(t.Context(), "a")
@@ -165,7 +165,7 @@ func TestALonePoisonedRequestIsNotSentAgain(t *testing.T) {
 	})
 }
 
-func TestWhoGoesWhileTheOtherHalfIsSentIsNotSentAgain(t *testing.T) {
+func TestACallCancelledWhileTheOtherHalfIsSentIsNotRetried(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, options())
 		good := b.doAll("a")
@@ -256,7 +256,7 @@ func TestAPanicIsAnErrorForItsCallersAndTheNextFlushGoesOn(t *testing.T) {
 	})
 }
 
-func TestAFlushThatEndsItsGoroutineLeavesNobodyWaiting(t *testing.T) {
+func TestAFlushThatEndsItsGoroutineLeavesNoCallWaiting(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, options())
 		first := b.do(t.Context(), "a")
@@ -275,7 +275,7 @@ func TestAFlushThatEndsItsGoroutineLeavesNobodyWaiting(t *testing.T) {
 }
 
 // A server recovers the panic of a handler; the batcher must not stay busy for ever because of it.
-func TestAPanicOfAnOptionStopsNobodyElse(t *testing.T) {
+func TestAPanicOfAnOptionStopsNoOtherCall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		options := options()
 		options.IsTransient = func(error) bool { panic("a bug in IsTransient") }
@@ -328,7 +328,7 @@ func TestAPanicOverOneRequestHarmsOnlyItsOwnCaller(t *testing.T) {
 	})
 }
 
-func TestObserveTellsWhatBecameOfEachFlush(t *testing.T) {
+func TestObserveReportsTheOutcomeOfEachFlush(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var observed []Flush
 		options := sized(options())

@@ -77,8 +77,8 @@ func TestIdleKeysAreDroppedAndBusyOnesAreNot(t *testing.T) {
 			if _, err := g.Do(t.Context(), strconv.Itoa(i), "b"); err != nil {
 				t.Fatal(err)
 			}
-			if kept := len(g.batchers); kept > maxIdle {
-				t.Fatalf("%d batchers are kept, at most %d may be", kept, maxIdle)
+			if count := len(g.batchers); count > maxIdle {
+				t.Fatalf("%d batchers stay, at most %d may", count, maxIdle)
 			}
 		}
 		if g.batchers["slow"] != busy {
@@ -113,7 +113,7 @@ func TestACallThatMeetsADroppedBatcherGetsANewOne(t *testing.T) {
 	})
 }
 
-func TestManyBusyKeysAreAllKept(t *testing.T) {
+func TestManyBusyKeysAllStay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const keys = 3 * maxIdle
 		release := make(chan struct{})
@@ -129,8 +129,8 @@ func TestManyBusyKeysAreAllKept(t *testing.T) {
 			}()
 		}
 		synctest.Wait()
-		if kept := len(g.batchers); kept != keys {
-			t.Errorf("%d batchers are kept, want the %d that are busy", kept, keys)
+		if count := len(g.batchers); count != keys {
+			t.Errorf("%d batchers stay, want the %d that are busy", count, keys)
 		}
 		close(release)
 		for range keys {
@@ -176,7 +176,7 @@ func TestCloseOfAGroupDrainsEveryKey(t *testing.T) {
 	})
 }
 
-func TestCloseOfAGroupTellsWhatItCut(t *testing.T) {
+func TestCloseOfAGroupReportsWhatItCut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g, _ := newGroup(t, Options[string]{})
 		slow := make(chan error, 1)

@@ -41,7 +41,7 @@ func (b *Batcher[Request, Result]) end(piece []*call[Request, Result], answer fu
 
 // sift moves the calls that are still to be sent to the front of the piece, in their order.
 func (b *Batcher[Request, Result]) sift(piece []*call[Request, Result], answer func(int, *call[Request, Result]) bool) []*call[Request, Result] {
-	kept := piece[:0]
+	remaining := piece[:0]
 	for i, c := range piece {
 		switch {
 		case c == nil:
@@ -52,11 +52,11 @@ func (b *Batcher[Request, Result]) sift(piece []*call[Request, Result], answer f
 			b.woken = append(b.woken, c)
 		default:
 			c.state = taken
-			kept = append(kept, c)
+			remaining = append(remaining, c)
 		}
 	}
-	clear(piece[len(kept):])
-	return kept
+	clear(piece[len(remaining):])
+	return remaining
 }
 
 // wake wakes the callers that were answered. It runs outside the mutex, because waking hundreds would delay new calls.

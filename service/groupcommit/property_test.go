@@ -15,8 +15,8 @@ import (
 // caller is one Do of a scenario. Callers arrive one after the other, so that the order of arrival is known.
 type caller struct {
 	gap          time.Duration // since the caller before
-	patience     time.Duration // until its context ends; 0: for ever
-	deadline     bool          // the context tells when it ends
+	timeout      time.Duration // until its context ends; 0: for ever
+	deadline     bool          // the context has the time of its end
 	poison       bool
 	items, bytes int
 }
@@ -62,7 +62,7 @@ func drawScenario(t *rapid.T) scenario {
 			bytes:  rapid.IntRange(0, 80).Draw(t, "bytes"),
 		}
 		if rapid.IntRange(0, 2).Draw(t, "impatient") == 0 {
-			c.patience = millis("patience", 1, 100)
+			c.timeout = millis("timeout", 1, 100)
 			c.deadline = rapid.Bool().Draw(t, "deadline")
 		}
 		s.callers = append(s.callers, c)
@@ -188,7 +188,7 @@ func (p *play) checkBatch(batch []int) {
 		if request > p.newest {
 			p.newest = request
 		} else if p.stored[request] > 0 {
-			p.violate("request %d is sent again after it succeeded", request)
+			p.violate("request %d is retried after it succeeded", request)
 		}
 	}
 }
@@ -196,14 +196,14 @@ func (p *play) checkBatch(batch []int) {
 func (p *play) call(i int) {
 	c := p.callers[i]
 	ctx := context.Background()
-	if c.patience > 0 {
+	if c.timeout > 0 {
 		var cancel context.CancelFunc
 		if c.deadline {
-			ctx, cancel = context.WithTimeout(ctx, c.patience)
+			ctx, cancel = context.WithTimeout(ctx, c.timeout)
 		} else {
 			var cause context.CancelCauseFunc
 			ctx, cause = context.WithCancelCause(ctx)
-			timer := time.AfterFunc(c.patience, func() { cause(errGone) })
+			timer := time.AfterFunc(c.timeout, func() { cause(errGone) })
 			cancel = func() { timer.Stop(); cause(nil) }
 		}
 		defer cancel()
@@ -272,10 +272,10 @@ func (p *play) checkAnswers() {
 	for i, c := range p.callers {
 		arrival += c.gap
 		a := p.answers[i]
-		if c.patience > 0 && a.at > arrival+c.patience {
-			p.violate("caller %d is answered %s after its context ended", i, a.at-arrival-c.patience)
+		if c.timeout > 0 && a.at > arrival+c.timeout {
+			p.violate("caller %d is answered %s after its context ended", i, a.at-arrival-c.timeout)
 		}
-		ended := c.patience > 0 && a.at == arrival+c.patience
+		ended := c.timeout > 0 && a.at == arrival+c.timeout
 		closed := p.closeAt > 0 && a.at >= p.closeAt
 		switch {
 		case p.stored[i] > 1:
@@ -294,7 +294,7 @@ func (p *play) checkAnswers() {
 			}
 		case errors.Is(a.err, ErrQueueFull):
 			if a.at != arrival {
-				p.violate("caller %d was told after %s that the queue is full", i, a.at-arrival)
+				p.violate("caller %d got after %s that the queue is full", i, a.at-arrival)
 			}
 		case errors.Is(a.err, ErrClosed):
 			if !closed {
@@ -317,8 +317,8 @@ func (p *play) checkAnswers() {
 	}
 }
 
-// Whatever arrives, leaves and fails when: every caller gets exactly one answer, in time; whoever is told of success is flushed
-// with success once; nobody gets another's error; order, caps and bounds hold; Close ends.
+// Whatever arrives, leaves and fails when: every caller gets exactly one result, in time; a caller with a success was flushed
+// with success once; no caller gets another's error; order, caps and bounds hold; Close ends.
 func TestEveryCallerGetsItsOwnAnswerWhateverHappens(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		// rapid ends a test by a panic, which must not happen in the bubble: draw before, judge after.

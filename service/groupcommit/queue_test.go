@@ -16,7 +16,7 @@ func goroutine() string {
 	return string(id)
 }
 
-func TestALoneRequestWaitsForNobody(t *testing.T) {
+func TestALoneRequestDoesNotWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		flusher := ""
 		b := New(Options[string]{}, func(_ context.Context, batch []string) ([]string, error) {
@@ -58,7 +58,7 @@ func TestOneFlushAtATimeTakesAllThatQueuedMeanwhileInOrder(t *testing.T) {
 	})
 }
 
-// sized requests tell their size by their length: as many items as letters, ten bytes each.
+// The size of sized requests is their length: as many items as letters, ten bytes each.
 func sized(options Options[string]) Options[string] {
 	options.Size = func(request string) (items, bytes int) { return len(request), 10 * len(request) }
 	return options

@@ -12,8 +12,8 @@ import (
 
 type nameKey struct{}
 
-// told is one call of Trace, and how its flush ended.
-type told struct {
+// tracedFlush is one call of Trace, and how its flush ended.
+type tracedFlush struct {
 	key   string
 	names []string
 	came  []time.Duration
@@ -21,13 +21,13 @@ type told struct {
 }
 
 // Whoever follows a request by its context must find each of them in the sending that it is part of, and how that ended, panics included.
-func TestEverySendingIsToldWithTheContextsOfItsCallers(t *testing.T) {
+func TestEveryFlushHasTheContextsOfItsCallers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var sendings []*told
+		var sendings []*tracedFlush
 		traced := options()
 		begin := time.Now()
 		traced.Trace = func(ctx context.Context, key string, callers iter.Seq2[context.Context, time.Time]) (context.Context, func(error)) {
-			s := &told{key: key}
+			s := &tracedFlush{key: key}
 			sendings = append(sendings, s)
 			for caller, since := range callers {
 				s.names = append(s.names, caller.Value(nameKey{}).(string))

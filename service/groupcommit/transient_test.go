@@ -53,7 +53,7 @@ func TestTheDelaysOfManyBatchersSpread(t *testing.T) {
 	})
 }
 
-func TestWhoGoesDuringAnOutageIsNotSentAgain(t *testing.T) {
+func TestACallCancelledDuringAnOutageIsNotRetried(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, options())
 		first := b.doAll("a")
@@ -70,7 +70,7 @@ func TestWhoGoesDuringAnOutageIsNotSentAgain(t *testing.T) {
 	})
 }
 
-func TestAnOutageOutlastedByNobodyEndsTheFlush(t *testing.T) {
+func TestAnOutageThatOutlastsEveryCallEndsTheFlush(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, options())
 		first := b.doAll("a")
@@ -87,7 +87,7 @@ func TestAnOutageOutlastedByNobodyEndsTheFlush(t *testing.T) {
 		left := time.Now()
 		wantResultAfter(t, b)
 		if waited := time.Since(left); waited != 0 {
-			t.Errorf("the next request waited %s for a delay that was nobody's any more", waited)
+			t.Errorf("the next request waited %s for a delay of calls that had ended", waited)
 		}
 	})
 }
@@ -235,7 +235,7 @@ func TestAnOutageWhileAPoisonedBatchIsSplit(t *testing.T) {
 	})
 }
 
-func TestWhatIsBothTransientAndPoisonIsSentAgainWhole(t *testing.T) {
+func TestAFlushBothTransientAndPoisonedIsRetriedWhole(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, options())
 		answers := b.doAll("a")

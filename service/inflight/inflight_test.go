@@ -119,7 +119,7 @@ func TestAnAnswerCountsUntilItIsWrittenOrItsConnectionIsGone(t *testing.T) {
 	written, lost := connection.Answer(call, mebibyte), connection.Answer(call, mebibyte)
 	call.End()
 	if b.Used() != 2*mebibyte {
-		t.Errorf("two answers that nobody has read count %d bytes", b.Used())
+		t.Errorf("two unread responses count %d bytes", b.Used())
 	}
 	written.Written()
 	if b.Used() != mebibyte {

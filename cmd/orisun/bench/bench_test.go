@@ -81,7 +81,7 @@ func TestConditionalSavesAreConditionalAndExpectWhatIsThere(t *testing.T) {
 	}
 }
 
-func TestRivalsForOneContextLoseAndTellHowLongTheyStarve(t *testing.T) {
+func TestConflictsInOneContextAreCountedWithTheLongestStarvation(t *testing.T) {
 	report, _ := runAgainst(t, &peer{}, func(c *Config) { c.Workloads, c.Clients = []string{"hot"}, []int{8} })
 	winners, refused := report.Results[0], report.Results[1]
 	if err := report.Err(); err != nil {
@@ -237,10 +237,10 @@ func TestTheTokenTakesThePlaceOfThePassword(t *testing.T) {
 	}
 }
 
-func TestAServerWithoutIndexesIsToldOfAndMeasuredAllTheSame(t *testing.T) {
+func TestAServerWithoutIndexesIsReportedAndMeasured(t *testing.T) {
 	_, told := runAgainst(t, &peer{noIndex: true}, func(c *Config) { c.CreateIndex = true })
 	if !strings.Contains(told, "cannot create indexes") {
-		t.Errorf("progress does not tell:\n%s", told)
+		t.Errorf("progress does not report it:\n%s", told)
 	}
 	with := &peer{}
 	_, told = runAgainst(t, with, func(c *Config) { c.CreateIndex = true })

@@ -19,28 +19,28 @@ const (
 	maxInFlight      = 1024
 	maxBytesInFlight = 8 << 20
 
-	// askEvery and askBytes are how many messages, and bytes of them, share an acknowledgement at most: a sixteenth and an eighth of what may be in flight, so
+	// ackEvery and askBytes are how many messages, and bytes of them, share an acknowledgement at most: a sixteenth and an eighth of what may be in flight, so
 	// that JetStream always has more to do while one is under way.
-	askEvery = 64
-	askBytes = 1 << 20
+	ackEvery = 64
+	ackBytes = 1 << 20
 
 	// ackLimit is when an acknowledgement counts as lost.
 	ackLimit = 5 * time.Second
 
-	// goneAfter is how long an acknowledgement may take before the line looks whether the stream is still there. NATS does not report it: the feeds
-	// hear what is published, so that it has somebody who takes it.
-	goneAfter = 250 * time.Millisecond
+	// lookAfter is how long an acknowledgement may take before the pipeline checks whether the stream is still there. NATS does not report it: the
+	// feeds subscribe to what is published, so a publication always has a receiver.
+	lookAfter = 250 * time.Millisecond
 )
 
-// line is the pipeline into a stream, from the moment its end was looked up. Each message names the sequence that the stream's last message
+// pipeline is the pipeline into a stream, from the moment its end was looked up. Each message names the sequence that the stream's last message
 // must have, and each but the first the id of that message, so that JetStream refuses it, and all after it, when anything was lost or got in
 // between. Neither would do alone: after a foreign message that took the place of the first one, the second one's sequence fits; and where
 // the last messages were deleted, their ids are still the last ones that JetStream knows.
 //
-// So an acknowledgement covers all messages before it, too, and is asked for with the last of some: with the last of a page, and with the first of the line, since
+// So an acknowledgement covers all messages before it, too, and is requested with the last of some: with the last of a page, and with the first of the pipeline, since
 // JetStream says why it does not take that one, and of those after it only that it did not take the one before. In a stream with copies messages name the
-// sequence alone (see fence): there a foreign one in the place of one of ours would fit before the next, so each is asked for.
-type line struct {
+// sequence alone (see fence): there a foreign one in the place of one of ours would fit before the next, so each is requested.
+type pipeline struct {
 	js       jetstream.JetStream
 	boundary string
 	source   string
@@ -50,12 +50,12 @@ type line struct {
 	traces   *traces
 	tracer   trace.Tracer
 
-	taken    position // of the event after which the line begins
+	begin    position // of the event after which the pipeline begins
 	sent     position // of the last event sent
 	sequence uint64   // that it has, or will have, in the stream
 	settled  position // of the last event acknowledged
 	flights  []flight
-	last     flight // no acknowledgement of it is asked for yet
+	last     flight // no acknowledgement of it is requested yet
 	count    int    // of the messages in flight
 	bytes    int    // of them
 	look     *time.Timer
@@ -78,84 +78,84 @@ func (f *flight) published(err error) {
 	}
 }
 
-func newLine(held context.Context, js jetstream.JetStream, o *outbox, end streamEnd) *line {
-	return &line{
+func newPipeline(held context.Context, js jetstream.JetStream, o *outbox, end streamEnd) *pipeline {
+	return &pipeline{
 		js: js, boundary: o.boundary, source: o.source,
 		limit: messageLimit(o.config.NATS.MaxPayload(), o.config.Stream.MaxBytes), held: held,
 		copied: o.config.Stream.Replicas > 1, traces: &o.traces, tracer: o.config.Tracer,
-		look:  time.NewTimer(goneAfter),
-		taken: end.at, sent: end.at, sequence: end.sequence, settled: end.at,
+		look:  time.NewTimer(lookAfter),
+		begin: end.at, sent: end.at, sequence: end.sequence, settled: end.at,
 	}
 }
 
 // send publishes an event after the last one, and asks for an acknowledgement if it has to. It waits only while too much is in flight.
-func (l *line) send(event *orisunpb.Event, ask bool) error {
-	message := Encode(l.boundary, l.source, event, l.sent.globalID)
-	span := l.publishing(event, message)
-	if size := sizeOf(message); size > l.limit || size-len(message.Data) > maxHeaderBytes {
+func (p *pipeline) send(event *orisunpb.Event, wantAck bool) error {
+	message := Encode(p.boundary, p.source, event, p.sent.globalID)
+	span := p.publishing(event, message)
+	if size := sizeOf(message); size > p.limit || size-len(message.Data) > maxHeaderBytes {
 		Truncate(message)
 	}
 	size := sizeOf(message)
-	if err := l.settle(max(maxBytesInFlight-size, 0)); err != nil {
+	if err := p.settle(max(maxBytesInFlight-size, 0)); err != nil {
 		published(span, err)
 		return err
 	}
-	f := &l.last
-	ask = ask || l.copied || l.sent == l.taken || f.count+1 >= askEvery || f.bytes+size >= askBytes
-	l.fence(message.Header)
+	f := &p.last
+	wantAck = wantAck || p.copied || p.sent == p.begin || f.count+1 >= ackEvery || f.bytes+size >= ackBytes
+	p.fence(message.Header)
 	var err error
-	if ask {
-		f.ack, err = l.js.PublishMsgAsync(message, jetstream.WithRetryAttempts(0))
+	if wantAck {
+		f.ack, err = p.js.PublishMsgAsync(message, jetstream.WithRetryAttempts(0))
 	} else {
-		err = l.js.Conn().PublishMsg(message)
+		err = p.js.Conn().PublishMsg(message)
 	}
 	if err != nil {
-		l.broken = fmt.Errorf("publish event %d: %w", event.GetPosition().GetGlobalId(), err)
+		p.broken = fmt.Errorf("publish event %d: %w", event.GetPosition().GetGlobalId(), err)
 		published(span, err)
-		return l.broken
+		return p.broken
 	}
-	l.sent = positionOf(event.GetPosition())
-	l.sequence++
-	l.count++
-	l.bytes += size
-	f.at, f.sequence = l.sent, l.sequence
+	p.sent = positionOf(event.GetPosition())
+	p.sequence++
+	p.count++
+	p.bytes += size
+	f.at, f.sequence = p.sent, p.sequence
 	f.count++
 	f.bytes += size
 	if span != nil {
 		f.spans = append(f.spans, span)
 	}
-	if ask {
-		l.flights = append(l.flights, *f)
+	if wantAck {
+		p.flights = append(p.flights, *f)
 		*f = flight{}
 	}
 	return nil
 }
 
 // settle waits for acknowledgements, the oldest first, until at most so many bytes, and less than maxInFlight messages, are in flight;
-// 0 waits for all that were asked for. When it fails once, the line is broken.
-func (l *line) settle(bytes int) error {
-	if l.held.Err() != nil && l.broken == nil {
-		l.broken = context.Cause(l.held)
+// 0 waits for all that were requested. When it fails once, the pipeline is broken.
+func (p *pipeline) settle(bytes int) error {
+	if p.held.Err() != nil && p.broken == nil {
+		p.broken = context.Cause(p.held)
 	}
-	for l.broken == nil && len(l.flights) > 0 && (l.bytes > bytes || l.count >= maxInFlight) {
-		oldest := l.flights[0]
-		err := l.await(oldest)
+	for p.broken == nil && len(p.flights) > 0 && (p.bytes > bytes || p.count >= maxInFlight) {
+		oldest := p.flights[0]
+		err := p.await(oldest)
 		oldest.published(err)
 		if err != nil {
-			l.broken = fmt.Errorf("publish up to event %d: %w", oldest.at.globalID, err)
+			p.broken = fmt.Errorf("publish up to event %d: %w", oldest.at.globalID, err)
 			break
 		}
-		l.settled = oldest.at
-		l.count -= oldest.count
-		l.bytes -= oldest.bytes
-		l.flights[0] = flight{}
-		l.flights = l.flights[1:]
+		p.settled = oldest.at
+		p.count -= oldest.count
+		p.bytes -= oldest.bytes
+		p.flights[0] = flight{}
+		p.flights = p.flights[1:]
 	}
-	return l.broken
+	return p.broken
 }
 
-func (l *line) await(f flight) error {
-	l.look.Reset(goneAfter)
+func (p *pipeline) await(f flight) error {
+	p.look.Reset(lookAfter)
 	for {
 		select {
 		case ack := <-f.ack.Ok():
@@ -165,13 +165,13 @@ func (l *line) await(f flight) error {
 			return nil
 		case err := <-f.ack.Err():
 			return err // JetStream's, or that no answer came within ackLimit
-		case <-l.look.C:
-			if _, err := l.js.Stream(l.held, StreamName(l.boundary)); err != nil {
+		case <-p.look.C:
+			if _, err := p.js.Stream(p.held, StreamName(p.boundary)); err != nil {
 				return err
 			}
-			l.look.Reset(goneAfter)
-		case <-l.held.Done():
-			return context.Cause(l.held)
+			p.look.Reset(lookAfter)
+		case <-p.held.Done():
+			return context.Cause(p.held)
 		}
 	}
 }

@@ -43,14 +43,14 @@ func startJetStream(t *testing.T) (*nats.Conn, jetstream.JetStream) {
 }
 
 // sendEvents sends those of so many global_ids from one on, as a page.
-func sendEvents(t *testing.T, l *line, from, count int64) {
+func sendEvents(t *testing.T, l *pipeline, from, count int64) {
 	t.Helper()
 	for i := from; i < from+count; i++ {
 		sendEvent(t, l, i, i == from+count-1)
 	}
 }
 
-func sendEvent(t *testing.T, l *line, globalID int64, ask bool) {
+func sendEvent(t *testing.T, l *pipeline, globalID int64, ask bool) {
 	t.Helper()
 	err := l.send(&orisunpb.Event{
 		EventId: fmt.Sprint(globalID), EventType: "T", Data: "{}", Metadata: "{}",
@@ -61,7 +61,7 @@ func sendEvent(t *testing.T, l *line, globalID int64, ask bool) {
 	}
 }
 
-func TestAMessageThatGotInBetweenStopsTheLine(t *testing.T) {
+func TestAMessageThatGotInBetweenStopsThePipeline(t *testing.T) {
 	conn, js := startJetStream(t)
 	for _, c := range []struct {
 		place  int64
@@ -75,7 +75,7 @@ func TestAMessageThatGotInBetweenStopsTheLine(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			l := newLine(t.Context(), js, o, streamEnd{at: beginning})
+			l := newPipeline(t.Context(), js, o, streamEnd{at: beginning})
 			l.copied = c.copied
 			for i := range place + 5 {
 				if i == place {
@@ -89,7 +89,7 @@ func TestAMessageThatGotInBetweenStopsTheLine(t *testing.T) {
 				t.Errorf("settled up to %d, %v", l.settled.globalID, err)
 			}
 			info, err := stream.Info(t.Context())
-			if err != nil || info.State.Msgs != uint64(place+1) && !c.copied { // with copies the next ones fit: the line knows, and takes over again
+			if err != nil || info.State.Msgs != uint64(place+1) && !c.copied { // with copies the next ones fit: the pipeline knows, and takes over again
 				t.Errorf("the stream has %d messages, want %d events and the foreign one (%v)", info.State.Msgs, place, err)
 			}
 			if err := l.send(&orisunpb.Event{}, true); err == nil {
@@ -99,7 +99,7 @@ func TestAMessageThatGotInBetweenStopsTheLine(t *testing.T) {
 	}
 }
 
-func TestAMessageTakenForADuplicateStopsTheLine(t *testing.T) {
+func TestAMessageTakenForADuplicateStopsThePipeline(t *testing.T) {
 	conn, js := startJetStream(t)
 	o := newOutbox(Config{NATS: conn}, "orders", slog.New(slog.DiscardHandler))
 	config := o.streamConfig(beginning)
@@ -108,7 +108,7 @@ func TestAMessageTakenForADuplicateStopsTheLine(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	first := newLine(t.Context(), js, o, streamEnd{at: beginning})
+	first := newPipeline(t.Context(), js, o, streamEnd{at: beginning})
 	sendEvents(t, first, 0, 10)
 	if err := first.settle(0); err != nil {
 		t.Fatal(err)
@@ -119,7 +119,7 @@ func TestAMessageTakenForADuplicateStopsTheLine(t *testing.T) {
 		}
 	}
 
-	second := newLine(t.Context(), js, o, streamEnd{at: position{7, 6}, sequence: 10})
+	second := newPipeline(t.Context(), js, o, streamEnd{at: position{7, 6}, sequence: 10})
 	sendEvents(t, second, 7, 8)
 	if err := second.settle(0); err == nil {
 		t.Error("it is not noticed")
@@ -130,7 +130,7 @@ func TestAMessageTakenForADuplicateStopsTheLine(t *testing.T) {
 }
 
 // NATS reports a message without a receiver, but a feed takes it.
-func TestALineNoticesThatItsStreamIsGoneThoughAFeedListens(t *testing.T) {
+func TestAPipelineNoticesThatItsStreamIsGoneThoughAFeedListens(t *testing.T) {
 	conn, js := startJetStream(t)
 	o := newOutbox(Config{NATS: conn}, "orders", slog.New(slog.DiscardHandler))
 	if _, err := js.CreateStream(t.Context(), o.streamConfig(beginning)); err != nil {
@@ -141,7 +141,7 @@ func TestALineNoticesThatItsStreamIsGoneThoughAFeedListens(t *testing.T) {
 	}
 	held, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	l := newLine(held, js, o, streamEnd{at: beginning})
+	l := newPipeline(held, js, o, streamEnd{at: beginning})
 	sendEvent(t, l, 0, true)
 	if err := l.settle(0); err != nil {
 		t.Fatal(err)
