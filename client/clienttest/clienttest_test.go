@@ -22,8 +22,8 @@ import (
 var server *testserver.Server
 
 func TestMain(m *testing.M) {
-	// Each check creates a boundary in PostgreSQL.
-	if err := flag.Set("rapid.checks", "15"); err != nil {
+	// Each check creates a boundary in PostgreSQL, so few checks make many calls each.
+	if err := errors.Join(flag.Set("rapid.checks", "15"), flag.Set("rapid.steps", "100")); err != nil {
 		panic(err)
 	}
 	os.Exit(testserver.Run(func(start func(...string) (*testserver.Server, error)) int {
@@ -54,20 +54,28 @@ func Example() {
 	// Output:
 }
 
-// Small alphabets, so that ids repeat and contexts overlap.
+// Small alphabets, so that ids repeat and contexts overlap. Most saves succeed, so that there is something to find.
 var (
-	drawID    = rapid.SampledFrom([]string{"a", "b", "c", "d", "e", "f", "g", "h"})
+	drawID = rapid.Custom(func(t *rapid.T) string {
+		return fmt.Sprint("id", rapid.IntRange(0, 39).Draw(t, "id"))
+	})
 	drawType  = rapid.SampledFrom([]string{"T", "U"})
 	drawKey   = rapid.SampledFrom([]string{"a", "b", "event_type", "eventType"})
 	drawValue = rapid.SampledFrom(
 		[]string{"1", "1.0", "100", "0.015", "true", "x", "T", "U", `{"k": [1, 2]}`, "tab\there", "ü<&>"},
 	)
-	drawData = rapid.SampledFrom([]string{
+	drawStored = rapid.SampledFrom([]string{
 		`{}`, ``, `null`, `{"a":1}`, `{"a": 1.0}`, `{"a": 1e2, "b": true}`, `{"a": 1.5e-2}`, `{"a": null, "b": "x"}`,
 		`{"a": -0, "b": -0.0}`,
 		`{"b": {"k":[1,2]}, "a": "x"}`, `{"a": "tab\there", "bb": 1, "b": "\u00fc<&>"}`, `{"a": 1, "a": 2}`,
-		`{"a": "\u0001\"\\/"}`,
-		`[1]`, `{`, `"x"`, `{"a": "\u0000"}`, `{"b": 12345678901234567890, "a": 0.10E1}`, `{} {}`,
+		`{"a": "\u0001\"\\/"}`, `{"b": 12345678901234567890, "a": 0.10E1}`,
+	})
+	drawRefused = rapid.SampledFrom([]string{`[1]`, `{`, `"x"`, `{"a": "\u0000"}`, `{} {}`})
+	drawData    = rapid.Custom(func(t *rapid.T) string {
+		if rapid.IntRange(0, 19).Draw(t, "refused") == 19 {
+			return drawRefused.Draw(t, "data")
+		}
+		return drawStored.Draw(t, "data")
 	})
 	drawCriterion = rapid.Custom(func(t *rapid.T) client.Criterion {
 		var criterion client.Criterion

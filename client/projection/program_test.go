@@ -67,10 +67,9 @@ func TestTheExampleKeepsTheBalancesOfTheTransfers(t *testing.T) {
 				continue // until the program has created the table
 			}
 			balances, err := pgx.CollectRows(rows, pgx.RowTo[string])
-			if err != nil {
-				t.Fatal(err)
+			if err == nil {
+				got = fmt.Sprint(balances)
 			}
-			got = fmt.Sprint(balances)
 		}
 		cancel()
 		if err := command.Wait(); got != want || err != nil && !errors.Is(err, context.Canceled) {
