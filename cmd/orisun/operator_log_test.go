@@ -130,6 +130,8 @@ func TestTheLogNamesWhoChangedWhatAndWhoseLoginFailed(t *testing.T) {
 		"index created": `"boundary":"orders","index":"by_id"`, "index dropped": `"boundary":"orders","index":"by_id"`,
 		"login failed": `"user":"mallory"`,
 	}
+	// The client may hear of its failed login before the server has logged it.
+	waitFor(t, func() bool { return strings.Contains(server.logged(), `"msg":"login failed"`) })
 	for message, about := range want {
 		var lines []string
 		for line := range strings.Lines(server.logged()) {
