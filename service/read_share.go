@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
+	lru "github.com/hashicorp/golang-lru/v2"
 	"google.golang.org/grpc/codes"
 
 	"github.com/oexza/orisun/db"
@@ -14,18 +16,35 @@ import (
 // maxWaitingReads is how many reads of one caller in one boundary may wait for their share of the read pool.
 const maxWaitingReads = 1000
 
+const (
+	// slowRead is the duration from which on a read counts as slow. A read by an index takes well under a millisecond.
+	slowRead = 500 * time.Millisecond
+	// slowReaderFor is how long after a slow read its caller is limited.
+	slowReaderFor = 10 * time.Second
+	// maxSlowReaders is how many callers are remembered as slow; the least recently slow ones are dropped.
+	maxSlowReaders = 10_000
+)
+
 // ReadShare divides the connections of the read pool. A boundary uses at most half of them at a time, and a caller at
-// most one less than that. So other boundaries, and other callers of the same boundary, always find one. It is safe for
-// concurrent use.
+// most one less than that. So other boundaries, and other callers of the same boundary, always find one.
+//
+// A slow read occupies a processor of PostgreSQL, too, and there may be fewer of them than connections. So a caller with
+// a slow read gets one connection until slowReaderFor after its last one, and all such callers together get a quarter
+// of the pool. ReadShare is safe for concurrent use.
 type ReadShare struct {
-	slots            *slots
-	boundary, caller int
+	slots                  *slots
+	boundary, caller, slow int
+	slowUntil              *lru.Cache[string, time.Time] // by caller
 }
 
 // NewReadShare divides this number of connections.
 func NewReadShare(connections int) *ReadShare {
 	half := max(1, connections/2)
-	return &ReadShare{newSlots(max(1, connections), maxWaitingReads), half, max(1, half-1)}
+	slowUntil, err := lru.New[string, time.Time](maxSlowReaders)
+	if err != nil {
+		panic(err) // only a size that is not positive is refused
+	}
+	return &ReadShare{newSlots(max(1, connections), maxWaitingReads), half, max(1, half-1), max(1, half/2), slowUntil}
 }
 
 // Enter waits until the caller of ctx may use one more connection to read from a boundary. Call leave after the read.
@@ -36,14 +55,29 @@ func (r *ReadShare) Enter(ctx context.Context, boundary string) (leave func(), e
 }
 
 func (r *ReadShare) enter(ctx context.Context, caller, boundary string) (leave func(), err error) {
-	leave, err = r.slots.enter(ctx, claim{"caller " + caller, r.caller}, claim{"boundary " + boundary, r.boundary})
+	claims := []claim{{"caller " + caller, r.caller}, {"boundary " + boundary, r.boundary}}
+	running := r.caller
+	if until, found := r.slowUntil.Peek(caller); found && time.Now().Before(until) {
+		claims = append(claims, claim{"slow caller " + caller, 1}, claim{"slow callers", r.slow})
+		running = 1
+	}
+	free, err := r.slots.enter(ctx, claims...)
 	var full slotsFullError
 	if errors.As(err, &full) {
 		return nil, retryLater(codes.ResourceExhausted, fmt.Sprintf(
-			"%d reads of this user in boundary %q wait already, and %d run at a time (ORISUN_PG_READ_MAX_OPEN_CONNS): try again, or create the index that makes them quick",
-			full.waiting, boundary, r.caller), err)
+			"%d reads of this user in boundary %q wait already, and %d run at a time (ORISUN_PG_READ_MAX_OPEN_CONNS): "+
+				"try again, or create the index that makes them quick", full.waiting, boundary, running), err)
 	}
-	return leave, toStatus(ctx, err)
+	if err != nil {
+		return nil, toStatus(ctx, err)
+	}
+	began := time.Now()
+	return func() {
+		if time.Since(began) >= slowRead {
+			r.slowUntil.Add(caller, time.Now().Add(slowReaderFor))
+		}
+		free()
+	}, nil
 }
 
 // reading runs read with one connection of the caller's share. Its error is a gRPC status.

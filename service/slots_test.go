@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -161,5 +162,31 @@ func TestTooManyWaitingReadsAreRefused(t *testing.T) {
 		synctest.Wait()
 		leave()
 		enters(t, share, "greedy", "orders")()
+	})
+}
+
+func TestACallerWithASlowReadGetsOneConnection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		share := NewReadShare(10)
+		slow := enters(t, share, "slow", "orders")
+		time.Sleep(slowRead)
+		slow()
+		first := enters(t, share, "slow", "orders")
+		second := waits(t, asUser(t, "slow"), share, "users")
+		// All callers with slow reads get a quarter of the pool, and the other callers are not affected.
+		other := enters(t, share, "other", "users")
+		time.Sleep(slowRead)
+		other()
+		other = enters(t, share, "other", "users")
+		for range 3 {
+			defer enters(t, share, "modest", "orders")()
+		}
+		first()
+		(<-second)()
+		other()
+		time.Sleep(slowReaderFor)
+		for range 4 { // the reads of "slow" that ended last were not slow, after the first
+			defer enters(t, share, "slow", "users")()
+		}
 	})
 }

@@ -10,10 +10,12 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -48,7 +50,6 @@ func TestSoak(t *testing.T) {
 	config := pgtest.Clone(t)
 	server := launch(t, environment(t.TempDir(), outside(config)...))
 	pid := server.cmd.Process.Pid
-	kinds := hostileClients(t, server, config)
 	clients := make([]orisunpb.EventStoreClient, innocents)
 	for i := range clients {
 		clients[i] = connectAs(t, server.address, fmt.Sprint("innocent", i), "read:"+soakBoundary, "write:"+soakBoundary)
@@ -60,8 +61,10 @@ func TestSoak(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	alone := work(t, server, config, clients, max(5*time.Second, *soakFor/10), nil)
-	beside := work(t, server, config, clients, *soakFor, kinds)
+	alone := work(t, server, config, clients, max(5*time.Second, *soakFor/10))
+	stop := attack(t, server, config)
+	beside := work(t, server, config, clients, *soakFor)
+	stop()
 	t.Logf("alone:  %s", alone)
 	t.Logf("beside: %s", beside)
 	if beside.memory > soakMemory || beside.sessions > soakMemory {
@@ -87,21 +90,76 @@ func (m measured) String() string {
 		m.calls, m.median.Round(10*time.Microsecond), m.p99.Round(10*time.Microsecond), m.worst.Round(10*time.Microsecond), mebibytes(m.memory), mebibytes(m.sessions))
 }
 
-// work has innocent clients save and read for some time, beside hostile ones. None of their calls may fail, and the server must be ready all the time.
-func work(t *testing.T, server *process, config *pgx.ConnConfig, clients []orisunpb.EventStoreClient, lasts time.Duration, kinds []hostileClient) (m measured) {
+// attackEnv names the address of the server that TestHostileClients attacks, its HTTP address and its database, one a line.
+const attackEnv = "ORISUN_TEST_ATTACK"
+
+// attack runs TestHostileClients in a process of its own until stop is called. The lowest priority leaves the
+// processors to the server and to the innocent clients, as machines of their own would: what hostile clients cost by
+// themselves is not the server's fault.
+func attack(t *testing.T, server *process, config *pgx.ConnConfig) (stop func()) {
 	t.Helper()
+	child := exec.CommandContext(t.Context(), os.Args[0], "-test.run", "^TestHostileClients$", "-test.v", "-test.timeout", "0")
+	child.Env = append(os.Environ(), attackEnv+"="+strings.Join([]string{server.address, server.http, config.ConnString()}, "\n"))
+	var output bytes.Buffer
+	child.Stdout, child.Stderr = &output, &output
+	input, err := child.StdinPipe()
+	if err == nil {
+		err = child.Start()
+	}
+	if err == nil {
+		err = syscall.Setpriority(syscall.PRIO_PROCESS, child.Process.Pid, 19)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func() {
+		if err := errors.Join(input.Close(), child.Wait()); err != nil {
+			t.Errorf("hostile clients: %v", err)
+		}
+		t.Logf("hostile clients:\n%s", &output)
+	}
+}
+
+// TestHostileClients attacks a server until its standard input ends; where there is none, one of its own, for one round of each kind.
+func TestHostileClients(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	var attacking, working sync.WaitGroup
-	for _, kind := range kinds {
+	var server *process
+	var config *pgx.ConnConfig
+	if settings, ok := os.LookupEnv(attackEnv); ok {
+		lines := strings.Split(settings, "\n")
+		var err error
+		if config, err = pgx.ParseConfig(lines[2]); err != nil {
+			t.Fatal(err)
+		}
+		server = &process{address: lines[0], http: lines[1]}
+		go func() {
+			_, _ = io.Copy(io.Discard, os.Stdin) // its end is all that counts
+			cancel()
+		}()
+	} else {
+		config = pgtest.Clone(t)
+		server = launch(t, environment(t.TempDir(), outside(config)...))
+	}
+	var attacking sync.WaitGroup
+	for _, kind := range hostileClients(t, server, config) {
 		attacking.Go(func() {
 			rounds := 0
-			for ; ctx.Err() == nil; rounds++ {
+			for again := true; again; again = server.cmd == nil && ctx.Err() == nil {
 				kind.attack(ctx)
+				rounds++
 			}
 			t.Logf("%s: %d rounds", kind.name, rounds)
 		})
 	}
+	attacking.Wait()
+}
+
+// work has innocent clients save and read for some time. None of their calls may fail, and the server must be ready all the time.
+func work(t *testing.T, server *process, config *pgx.ConnConfig, clients []orisunpb.EventStoreClient, lasts time.Duration) (m measured) {
+	t.Helper()
+	ctx := t.Context()
+	var working sync.WaitGroup
 	took := make([][]time.Duration, len(clients))
 	end := time.Now().Add(lasts)
 	for i, client := range clients {
@@ -136,8 +194,6 @@ func work(t *testing.T, server *process, config *pgx.ConnConfig, clients []orisu
 			looking = false
 		}
 	}
-	cancel()
-	attacking.Wait()
 	all := slices.Concat(took...)
 	slices.Sort(all)
 	if len(all) == 0 {
