@@ -15,7 +15,7 @@ import (
 )
 
 // plantOverloads makes, as a role that may create in schema public and nothing else, functions of the names that a boundary's own have: with each set of parameters
-// replaced by text, and each one by anyelement. Each fails when it is called.
+// replaced by text, and each one by anyelement; and operators between the types that the server compares. Each fails when it is called.
 func plantOverloads(t *testing.T, conn *pgx.Conn) (planted int) {
 	t.Helper()
 	rows, err := conn.Query(t.Context(), `
@@ -68,6 +68,26 @@ func plantOverloads(t *testing.T, conn *pgx.Conn) (planted int) {
 			types := append([]string(nil), f.Types...)
 			types[i] = "anyelement"
 			plant(f, types, "")
+		}
+	}
+	for operator, operands := range map[string]string{
+		"=": "bigint,text,jsonb,integer", ">": "bigint,integer", "<": "bigint,integer", ">=": "bigint", "<=": "bigint",
+		"@>": "jsonb", "->>": "jsonb", "->": "jsonb", "||": "text,jsonb", "+": "bigint", "-": "bigint",
+	} {
+		for operand := range strings.SplitSeq(operands, ",") {
+			right, returns := operand, "boolean"
+			switch operator {
+			case "->>":
+				right, returns = "text", "text"
+			case "->":
+				right, returns = "text", "jsonb"
+			case "||", "+", "-":
+				returns = operand
+			}
+			name := fmt.Sprintf("public.planted_%x_%s", operator, operand)
+			statements = append(statements, fmt.Sprintf(`CREATE OR REPLACE FUNCTION %s(%s, %s) RETURNS %s LANGUAGE plpgsql AS
+				$$ BEGIN RAISE EXCEPTION 'planted operator: %%', current_user; END $$`, name, operand, right, returns),
+				fmt.Sprintf(`CREATE OPERATOR public.%s (LEFTARG = %s, RIGHTARG = %s, FUNCTION = %s)`, operator, operand, right, name))
 		}
 	}
 	if _, err := conn.Exec(t.Context(), "SET ROLE mallory; "+strings.Join(statements, ";\n")+"; RESET ROLE"); err != nil {
