@@ -94,6 +94,14 @@ func (f *Feed) Committed(boundary string, at *orisunpb.Position) {
 // Follow ends with the cause of ctx, with deliver's error, or with PostgreSQL's when that does not answer (or does not know the
 // boundary: OR001). It never ends without an error. A subscriber goes on after the last event it got.
 func (f *Feed) Follow(ctx context.Context, boundary string, after *orisunpb.Position, criteria []*orisunpb.Criterion, deliver func(*orisunpb.Event) error) error {
+	return f.FollowLooking(ctx, boundary, after, criteria, deliver, nil)
+}
+
+// FollowLooking is Follow that also reports how far it looked: every event up to there that matches was delivered. caughtUp says that
+// nothing is stored after it.
+func (f *Feed) FollowLooking(ctx context.Context, boundary string, after *orisunpb.Position, criteria []*orisunpb.Criterion,
+	deliver func(*orisunpb.Event) error, looked func(at *orisunpb.Position, caughtUp bool),
+) error {
 	wanted := newFilter(criteria)
 	s := subscriber{
 		boundary: f.join(boundary),
@@ -101,6 +109,11 @@ func (f *Feed) Follow(ctx context.Context, boundary string, after *orisunpb.Posi
 		wanted:   wanted,
 		cursor:   positionOf(after),
 		deliver:  deliver,
+	}
+	if looked != nil {
+		s.report = func(at position, caughtUp bool) {
+			looked(&orisunpb.Position{TransactionId: at.transactionID, GlobalId: at.globalID}, caughtUp)
+		}
 	}
 	defer f.leave(s.boundary)
 	for ctx.Err() == nil {

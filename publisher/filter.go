@@ -84,6 +84,19 @@ func (f *fields) get(data, key string) (text string, found bool, err error) {
 	return "", false, nil
 }
 
+// Field returns a top-level field of an event's data as data->>key does, and event_type as filters know it. It is empty where the event has
+// none, and for nesting beyond 10,000 levels.
+func Field(event *orisunpb.Event, key string) string {
+	if key == "event_type" || key == "eventType" {
+		return event.GetEventType()
+	}
+	text, _, err := new(fields).get(event.GetData(), key)
+	if err != nil {
+		return ""
+	}
+	return text
+}
+
 // fieldsSize is the most that the fields of data, as PostgreSQL prints it, take in bytes beside data itself: their texts are parts of it
 // unless they hold escapes.
 func fieldsSize(data string) int {

@@ -13,6 +13,7 @@ type subscriber struct {
 	scan     scan
 	wanted   filter
 	deliver  func(*orisunpb.Event) error
+	report   func(at position, caughtUp bool) // how far it looked; nil: to nothing
 
 	cursor position
 	// caughtUp says that PostgreSQL had nothing after the cursor when it was asked last.
@@ -29,6 +30,7 @@ func (s *subscriber) step(ctx context.Context) error {
 		return err
 	case changed != nil:
 		s.idle = false
+		s.looked(s.cursor, true)
 		s.boundary.wait(ctx, changed)
 		return nil
 	case e != nil && e.event != nil:
@@ -38,12 +40,19 @@ func (s *subscriber) step(ctx context.Context) error {
 		}
 		s.cursor, s.idle = e.at, false
 		if !matches {
+			s.looked(s.cursor, false)
 			return nil
 		}
 		s.boundary.counts.ring.Add(1)
 		return s.delivered(ctx, e)
 	}
 	return s.readPage(ctx)
+}
+
+func (s *subscriber) looked(at position, caughtUp bool) {
+	if s.report != nil {
+		s.report(at, caughtUp)
+	}
 }
 
 func (s *subscriber) readPage(ctx context.Context) error {
@@ -71,6 +80,7 @@ func (s *subscriber) readPage(ctx context.Context) error {
 		}
 	}
 	s.cursor = end
+	s.looked(end, false)
 	return nil
 }
 

@@ -21,6 +21,7 @@ import (
 	"github.com/oexza/orisun/server/transport"
 	"github.com/oexza/orisun/server/version"
 	"github.com/oexza/orisun/service"
+	"github.com/oexza/orisun/service/consumer"
 )
 
 // component is a part of the server. start uses what the components before it made. A start that fails leaves nothing
@@ -78,6 +79,7 @@ type running struct {
 	streams          *streaming
 	store            *service.EventStore
 	subscriptions    *service.Subscriptions
+	consumers        *consumer.Node
 	servers          *transport.Servers
 	healthy          *transport.Health
 	endSubscriptions context.CancelFunc
@@ -114,6 +116,7 @@ func (r *running) components() []component {
 		{"NATS", r.startNATS, func(context.Context) error { return r.streams.stop() }},
 		{"event store", r.startStore, func(ctx context.Context) error {
 			r.endSubscriptions()
+			r.consumers.Close()
 			return r.store.Close(ctx)
 		}},
 		{"users", func(ctx context.Context) error {
@@ -249,8 +252,12 @@ func (r *running) startStore(ctx context.Context) error {
 			},
 		},
 	})
+	r.consumers = consumer.NewNode(consumer.Config{
+		Pool: r.outbox, Feed: r.streams.feed, FieldOf: publisher.Field, Name: r.config.NATS.ServerName,
+		MaxResponseBytes: r.config.GRPC.MaxSendMessageSize, Log: r.log,
+	})
 	r.subscriptions = service.NewSubscriptions(r.store, service.SubscriptionsConfig{
-		AdminBoundary: r.config.Admin.Boundary, Limit: r.config.GRPC.MaxSubscriptions,
+		AdminBoundary: r.config.Admin.Boundary, Limit: r.config.GRPC.MaxSubscriptions, Consumers: r.consumers,
 	})
 	err := r.step("clean up indexes", func() error { return r.waitForDatabase(ctx, r.store.CleanIndexes) })
 	if err != nil {

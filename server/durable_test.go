@@ -1,7 +1,11 @@
 package server_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"io"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -10,6 +14,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	orisunpb "github.com/oexza/orisun/proto"
@@ -144,5 +149,259 @@ func TestWrongSubscriptionsAreRefusedWithTheFieldThatIsWrong(t *testing.T) {
 		in.Boundary = durableBoundary
 		_, err := d.CreateSubscription(t.Context(), in)
 		wantCode(t, err, codes.InvalidArgument, field)
+	}
+}
+
+// consuming is an open Consume stream.
+type consuming struct {
+	orisunpb.Subscriptions_ConsumeClient
+	cancel context.CancelFunc
+}
+
+func (d durable) consume(t *testing.T, name string, window uint32) *consuming {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	t.Cleanup(cancel)
+	stream, err := d.Consume(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &consuming{stream, cancel}
+	c.send(t, &orisunpb.ConsumeRequest{Request: &orisunpb.ConsumeRequest_Start{Start: &orisunpb.ConsumeStart{
+		Boundary: durableBoundary, Subscription: name, Window: window, ConsumerName: t.Name(),
+	}}})
+	c.until(t, func(in *orisunpb.ConsumeResponse) bool { return in.GetStarted() != nil })
+	return c
+}
+
+func (c *consuming) send(t *testing.T, in *orisunpb.ConsumeRequest) {
+	t.Helper()
+	if err := c.Send(in); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// until receives responses up to one that fits.
+func (c *consuming) until(t *testing.T, fits func(*orisunpb.ConsumeResponse) bool) *orisunpb.ConsumeResponse {
+	t.Helper()
+	for {
+		in, err := c.Recv()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if fits(in) {
+			return in
+		}
+	}
+}
+
+// events receives a number of deliveries.
+func (c *consuming) events(t *testing.T, count int) (all []*orisunpb.Delivery) {
+	t.Helper()
+	c.until(t, func(in *orisunpb.ConsumeResponse) bool {
+		all = append(all, in.GetDeliveries().GetDeliveries()...)
+		return len(all) >= count
+	})
+	if len(all) > count {
+		t.Fatalf("%d events were delivered, want %d: %v", len(all), count, all)
+	}
+	return all
+}
+
+func (c *consuming) acknowledge(t *testing.T, deliveries ...*orisunpb.Delivery) {
+	t.Helper()
+	for _, d := range deliveries {
+		c.send(t, &orisunpb.ConsumeRequest{Request: &orisunpb.ConsumeRequest_Acknowledge{Acknowledge: &orisunpb.Acknowledgement{
+			Partition: d.GetPartition(), Epoch: d.GetEpoch(), Positions: []*orisunpb.Position{d.GetEvent().GetPosition()},
+		}}})
+	}
+}
+
+func (c *consuming) refuse(t *testing.T, d *orisunpb.Delivery, reason string) {
+	t.Helper()
+	c.send(t, &orisunpb.ConsumeRequest{Request: &orisunpb.ConsumeRequest_Refuse{Refuse: &orisunpb.Refusal{
+		Partition: d.GetPartition(), Epoch: d.GetEpoch(), Position: d.GetEvent().GetPosition(), Reason: reason,
+	}}})
+}
+
+func ids(deliveries []*orisunpb.Delivery) (all []int64) {
+	for _, d := range deliveries {
+		all = append(all, d.GetEvent().GetPosition().GetGlobalId())
+	}
+	return all
+}
+
+func (d durable) wait(t *testing.T, name string, at *orisunpb.Position) {
+	t.Helper()
+	if _, err := d.WaitForCheckpoint(t.Context(), &orisunpb.WaitForCheckpointRequest{Boundary: durableBoundary, Subscription: name, Position: at}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestAConsumerGetsWhatIsNotAcknowledgedAgain(t *testing.T) {
+	d := dialDurable(servertest.Start(t).Dial(t))
+	d.save(t, "a", "b", "c", "d")
+	d.create(t, &orisunpb.CreateSubscriptionRequest{Name: "mails", AckTimeout: durationpb.New(time.Second)})
+	c := d.consume(t, "mails", 3)
+	first := c.events(t, 3) // the window
+	if got := ids(first); !slices.Equal(got, []int64{0, 1, 2}) {
+		t.Fatalf("the first three are %v", got)
+	}
+	c.acknowledge(t, first[0], first[2])
+	fourth := c.events(t, 1)
+	if got := ids(fourth); !slices.Equal(got, []int64{3}) {
+		t.Fatalf("the window had room for %v", got)
+	}
+	c.acknowledge(t, fourth...)
+	again := c.events(t, 1) // after ack_timeout
+	if got := again[0]; ids(again)[0] != 1 || got.GetDeliveryCount() != 2 {
+		t.Fatalf("after the timeout comes %v", again)
+	}
+	if in := d.get(t, "mails"); in.GetCheckpoint().GetGlobalId() >= 1 {
+		t.Errorf("the checkpoint is ahead of what is acknowledged: %v", in)
+	}
+	// Another stream gets only what is not acknowledged.
+	if err := c.CloseSend(); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.end(); !errors.Is(err, io.EOF) {
+		t.Errorf("a stream whose client has closed its side ends with %v", err)
+	}
+	c = d.consume(t, "mails", 3)
+	last := c.events(t, 1)
+	if got := ids(last); got[0] != 1 {
+		t.Fatalf("the next stream gets %v", got)
+	}
+	c.acknowledge(t, last...)
+	c.until(t, func(in *orisunpb.ConsumeResponse) bool { return in.GetCaughtUp().GetPosition().GetGlobalId() == 3 })
+	d.wait(t, "mails", &orisunpb.Position{TransactionId: 4, GlobalId: 3})
+	_, err := d.WaitForCheckpoint(t.Context(), &orisunpb.WaitForCheckpointRequest{
+		Boundary: durableBoundary, Subscription: "mails", Position: &orisunpb.Position{TransactionId: 9, GlobalId: 8}, Timeout: durationpb.New(100 * time.Millisecond),
+	})
+	wantCode(t, err, codes.DeadlineExceeded, "is at {4,3}")
+}
+
+func TestARefusedEventComesAgainAndIsParked(t *testing.T) {
+	d := dialDurable(servertest.Start(t).Dial(t))
+	d.create(t, &orisunpb.CreateSubscriptionRequest{Name: "mails", PartitionKey: "order", Partitions: 1, MaxRefusals: 2, ParkFollowing: true})
+	c := d.consume(t, "mails", 100)
+	d.save(t, "bad", "bad", "good")
+	first := c.events(t, 2) // one of each key
+	if got := ids(first); !slices.Equal(got, []int64{0, 2}) {
+		t.Fatalf("the first events are %v", got)
+	}
+	c.acknowledge(t, first[1])
+	c.refuse(t, first[0], "no such order")
+	again := c.events(t, 1)
+	if ids(again)[0] != 0 || again[0].GetDeliveryCount() != 2 {
+		t.Fatalf("after a refusal comes %v", again)
+	}
+	c.refuse(t, again[0], "no such order\x00")
+	last := d.save(t, "bad")
+	d.wait(t, "mails", last)
+	parked := d.parked(t)
+	if len(parked) != 3 || parked[0].GetReason() != "no such order" || parked[0].GetRefusals() != 2 || parked[1].GetRefusals() != 0 || parked[2].GetKey() != "bad" {
+		t.Fatalf("parked: %v", parked)
+	}
+	if _, err := d.ReplayParked(t.Context(), &orisunpb.ReplayParkedRequest{Boundary: durableBoundary, Subscription: "mails"}); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []int64{0, 1, 3} { // in order, one at a time
+		replayed := c.events(t, 1)
+		if ids(replayed)[0] != want || !replayed[0].GetReplayed() {
+			t.Fatalf("replayed: %v, want %d", replayed, want)
+		}
+		c.acknowledge(t, replayed...)
+	}
+	d.save(t, "bad")
+	if next := c.events(t, 1); ids(next)[0] != 4 || next[0].GetReplayed() {
+		t.Errorf("once nothing of its key is parked, an event is delivered: %v", next)
+	}
+	if parked := d.parked(t); len(parked) != 0 {
+		t.Errorf("still parked: %v", parked)
+	}
+}
+
+func (d durable) parked(t *testing.T) []*orisunpb.ParkedEvent {
+	t.Helper()
+	parked, err := d.ListParked(t.Context(), &orisunpb.ListParkedRequest{Boundary: durableBoundary, Subscription: "mails"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return parked.GetEvents()
+}
+
+func TestPartitionsMoveAsConsumersComeAndGo(t *testing.T) {
+	d := dialDurable(servertest.Start(t).Dial(t))
+	d.create(t, &orisunpb.CreateSubscriptionRequest{Name: "mails", PartitionKey: "order"})
+	held := func(n int) func(*orisunpb.ConsumeResponse) bool {
+		return func(in *orisunpb.ConsumeResponse) bool { return len(in.GetAssigned().GetPartitions()) == n }
+	}
+	first := d.consume(t, "mails", 100)
+	first.until(t, held(16))
+	second := d.consume(t, "mails", 100)
+	revoked := first.until(t, func(in *orisunpb.ConsumeResponse) bool { return len(in.GetRevoked().GetPartitions()) == 8 })
+	second.until(t, held(8))
+	d.save(t, "a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m", "n", "o", "p")
+	seen := map[int64]bool{}
+	lost := map[uint32]bool{}
+	for _, p := range revoked.GetRevoked().GetPartitions() {
+		lost[p.GetPartition()] = true
+	}
+	for _, c := range []*consuming{first, second} {
+		c.until(t, func(in *orisunpb.ConsumeResponse) bool {
+			for _, delivery := range in.GetDeliveries().GetDeliveries() {
+				if seen[delivery.GetEvent().GetPosition().GetGlobalId()] || lost[delivery.GetPartition()] == (c == first) {
+					t.Errorf("delivered to the wrong consumer or twice: %v", delivery)
+				}
+				seen[delivery.GetEvent().GetPosition().GetGlobalId()] = true
+			}
+			return in.GetProgress().GetPosition().GetGlobalId() == 15
+		})
+	}
+	if len(seen) != 16 {
+		t.Errorf("%d of 16 events were delivered", len(seen))
+	}
+	first.cancel() // nothing was acknowledged
+	second.until(t, held(8))
+	second.until(t, func(in *orisunpb.ConsumeResponse) bool {
+		for _, delivery := range in.GetDeliveries().GetDeliveries() {
+			delete(seen, delivery.GetEvent().GetPosition().GetGlobalId())
+		}
+		return in.GetProgress() != nil
+	})
+	if consumers := d.get(t, "mails").GetConsumers(); len(consumers) != 1 || len(consumers[0].GetPartitions()) != 16 {
+		t.Errorf("the consumers are %v", consumers)
+	}
+}
+
+func TestAResetAndADeletionEndConsumers(t *testing.T) {
+	d := dialDurable(servertest.Start(t).Dial(t))
+	d.save(t, "a")
+	d.create(t, &orisunpb.CreateSubscriptionRequest{Name: "mails"})
+	c := d.consume(t, "mails", 100)
+	c.acknowledge(t, c.events(t, 1)...)
+	d.wait(t, "mails", &orisunpb.Position{TransactionId: 1, GlobalId: 0})
+	beginning := &orisunpb.SubscriptionStart{Start: &orisunpb.SubscriptionStart_Beginning{Beginning: true}}
+	if _, err := d.ResetSubscription(t.Context(), &orisunpb.ResetSubscriptionRequest{Boundary: durableBoundary, Name: "mails", Start: beginning}); err != nil {
+		t.Fatal(err)
+	}
+	wantCode(t, c.end(), codes.Aborted, "reset")
+	c = d.consume(t, "mails", 100)
+	if again := c.events(t, 1); ids(again)[0] != 0 {
+		t.Errorf("after a reset comes %v", again)
+	}
+	if _, err := d.DeleteSubscription(t.Context(), &orisunpb.DeleteSubscriptionRequest{Boundary: durableBoundary, Name: "mails"}); err != nil {
+		t.Fatal(err)
+	}
+	wantCode(t, c.end(), codes.NotFound, "deleted")
+}
+
+// end receives until the stream ends.
+func (c *consuming) end() error {
+	for {
+		if _, err := c.Recv(); err != nil {
+			return err
+		}
 	}
 }

@@ -33,6 +33,8 @@ const (
 	reasonBoundaryConfigured = "BOUNDARY_CONFIGURED"
 	// reasonSubscriptionReplaced: a later subscription on the same connection took the subscriber_name.
 	reasonSubscriptionReplaced = "SUBSCRIPTION_REPLACED"
+	// reasonSubscriptionReset: the subscription of a consumer was reset.
+	reasonSubscriptionReset = "SUBSCRIPTION_RESET"
 )
 
 type detail = protoadapt.MessageV1

@@ -12,6 +12,7 @@ import (
 	"github.com/oexza/orisun/db"
 	orisunpb "github.com/oexza/orisun/proto"
 	"github.com/oexza/orisun/service/auth"
+	"github.com/oexza/orisun/service/consumer"
 )
 
 // SubscriptionsConfig is what Subscriptions need beside the store.
@@ -20,6 +21,8 @@ type SubscriptionsConfig struct {
 	AdminBoundary string
 	// Limit is how many subscriptions a boundary may have.
 	Limit int
+	// Consumers are those of this node.
+	Consumers *consumer.Node
 }
 
 // Subscriptions serves orisun.Subscriptions. Its methods are safe for concurrent use.

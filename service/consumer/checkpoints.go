@@ -1,0 +1,221 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/oexza/orisun/db"
+)
+
+const (
+	// saveInterval is how often checkpoints are stored where something was acknowledged: 10 times a second at most.
+	saveInterval = 100 * time.Millisecond
+	// lookInterval is how often a checkpoint is stored that moved only because nothing matched.
+	lookInterval = time.Second
+)
+
+// markDirty has a consumer's checkpoints saved at the next tick.
+func (n *Node) markDirty(m *Member) { n.dirty.Store(m, nil) }
+
+// savingCheckpoints saves checkpoints, releases partitions that are to move, and lets consumers leave that could not.
+func (n *Node) savingCheckpoints(ctx context.Context) {
+	ticker := time.NewTicker(saveInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		var members []*Member
+		n.dirty.Range(func(m, _ any) bool {
+			members = append(members, m.(*Member))
+			n.dirty.Delete(m)
+			return true
+		})
+		if len(members) > 0 {
+			if n.save(ctx, members, false) == nil {
+				for _, m := range members {
+					n.release(ctx, m)
+				}
+			}
+		}
+		n.mu.Lock()
+		leaving := make([]*Member, 0, len(n.leaving))
+		for _, m := range n.leaving {
+			leaving = append(leaving, m)
+		}
+		n.mu.Unlock()
+		for _, m := range leaving {
+			n.leave(ctx, m)
+		}
+	}
+}
+
+// entry is a checkpoint to save.
+type entry struct {
+	m            *Member
+	p            *partition
+	at           Position
+	oldest       int64
+	acknowledged string
+}
+
+// save stores the checkpoints of consumers that are due, or all of them: one statement for each boundary.
+func (n *Node) save(ctx context.Context, members []*Member, all bool) (failed error) {
+	n.saving.Lock()
+	defer n.saving.Unlock()
+	byBoundary := make(map[string][]entry)
+	for _, m := range members {
+		if entries := m.entries(time.Now(), all); len(entries) > 0 {
+			byBoundary[m.def.Boundary] = append(byBoundary[m.def.Boundary], entries...)
+		}
+	}
+	for boundary, entries := range byBoundary {
+		if err := n.saveEntries(ctx, boundary, entries); err != nil {
+			failed = errors.Join(failed, err)
+			for _, e := range entries {
+				e.m.unsaved(e.p)
+			}
+		}
+	}
+	if failed != nil && !n.failing && ctx.Err() == nil {
+		n.config.Log.WarnContext(ctx, "cannot save checkpoints; trying again", "error", failed)
+	}
+	n.failing = failed != nil
+	return failed
+}
+
+func (n *Node) saveEntries(ctx context.Context, boundary string, entries []entry) error {
+	ctx, cancel := context.WithTimeout(ctx, renewTimeout)
+	defer cancel()
+	params := db.SaveCheckpointsParams{Boundary: boundary}
+	for _, e := range entries {
+		params.Subscriptions = append(params.Subscriptions, e.m.def.Name)
+		params.Partitions = append(params.Partitions, e.p.id)
+		params.Epochs = append(params.Epochs, e.p.epoch)
+		params.TransactionIds = append(params.TransactionIds, e.at.TransactionID)
+		params.GlobalIds = append(params.GlobalIds, e.at.GlobalID)
+		params.Acknowledged = append(params.Acknowledged, e.acknowledged)
+		params.Oldest = append(params.Oldest, e.oldest)
+	}
+	rows, err := n.queries.SaveCheckpoints(ctx, n.config.Pool, params)
+	if err != nil {
+		return err
+	}
+	type key struct {
+		subscription string
+		partition    int32
+	}
+	stored := make(map[key]bool, len(rows))
+	for _, row := range rows {
+		stored[key{row.Subscription, row.Partition}] = true
+	}
+	for _, e := range entries {
+		if !stored[key{e.m.def.Name, e.p.id}] {
+			e.m.fenced(e.p)
+			n.refreshNow()
+		}
+	}
+	return nil
+}
+
+// entries are the checkpoints that are due.
+func (m *Member) entries(now time.Time, all bool) (due []entry) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	again := false
+	for _, p := range m.partitions {
+		at, oldest := p.checkpoint(m.looked), p.oldest()
+		moved := at.GlobalID != p.saved.GlobalID || oldest != p.savedOldest
+		if !p.changed && !moved {
+			continue
+		}
+		if !all && !p.changed && !p.hurry && !p.stopped && now.Sub(p.savedAt) < lookInterval {
+			again = true
+			continue
+		}
+		due = append(due, entry{m, p, at, oldest, arrayText(p.beyond())})
+		p.changed, p.hurry, p.saved, p.savedAt, p.savedOldest = false, false, at, now, oldest
+	}
+	if again || m.releasing() {
+		m.node.markDirty(m)
+	}
+	return due
+}
+
+// releasing returns whether the consumer has partitions to release. The caller holds the lock.
+func (m *Member) releasing() bool {
+	for _, p := range m.partitions {
+		if p.stopped {
+			return true
+		}
+	}
+	return false
+}
+
+func arrayText(ids []int64) string {
+	texts := make([]string, len(ids))
+	for i, id := range ids {
+		texts[i] = strconv.FormatInt(id, 10)
+	}
+	return "{" + strings.Join(texts, ",") + "}"
+}
+
+// unsaved has a checkpoint saved again.
+func (m *Member) unsaved(p *partition) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	p.changed = true
+	m.node.markDirty(m)
+}
+
+// fenced drops a partition that PostgreSQL has given to another consumer.
+func (m *Member) fenced(p *partition) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.partitions[p.id] == p {
+		m.drop(p)
+		m.revoked([]*partition{p})
+	}
+}
+
+// release gives up partitions that are to move, once nothing of them is in the client's hands, or their grace is over.
+func (n *Node) release(ctx context.Context, m *Member) {
+	m.mu.Lock()
+	var done []*partition
+	var ids []int32
+	for _, p := range m.partitions {
+		if p.stopped && !p.changed && (len(p.out) == 0 || time.Now().After(p.releaseBy)) {
+			done, ids = append(done, p), append(ids, p.id)
+			m.drop(p) // what is settled from now on has no effect
+		}
+	}
+	m.revoked(done)
+	m.mu.Unlock()
+	if len(done) == 0 {
+		return
+	}
+	err := n.queries.ReleasePartitions(ctx, n.config.Pool, db.ReleasePartitionsParams{Boundary: m.def.Boundary, Subscription: m.def.Name, Member: m.ID, Partitions: ids})
+	if err != nil && ctx.Err() == nil {
+		n.config.Log.WarnContext(ctx, "cannot release partitions; trying again", "boundary", m.def.Boundary, "subscription", m.def.Name, "error", err)
+	}
+	n.refreshNow() // after a failure the partitions are held again, and released again
+}
+
+// Hurry has the checkpoints of a subscription's consumers on this node saved at the next tick.
+func (n *Node) Hurry(boundary, subscription string) {
+	for _, m := range n.all() {
+		if m.def.Boundary == boundary && m.def.Name == subscription {
+			m.mu.Lock()
+			for _, p := range m.partitions {
+				p.hurry = true
+			}
+			n.markDirty(m)
+			m.mu.Unlock()
+		}
+	}
+}

@@ -1,0 +1,383 @@
+// Package consumer divides the partitions of durable subscriptions among the consumers of all nodes, delivers their
+// events and stores what is acknowledged.
+//
+// Leases are rows in PostgreSQL, and PostgreSQL's clock is the only one. A Node renews one row for all of its consumers.
+// When it cannot, it stops delivering before its lease ends by its own monotonic clock, which began before the request
+// was sent. Only after the end of the lease may another node take its partitions. Each change of a holder raises the
+// partition's epoch, and a write with an older epoch is refused: so a node that was stopped, and does not know that its
+// lease has ended, stores nothing.
+//
+//	node.go        the lease, and what the consumers of this node hold
+//	member.go      one consumer: its reader, its window, its responses
+//	partition.go   the events of a partition between reader and checkpoint, without I/O
+//	checkpoints.go writes checkpoints in batches
+//	wait.go        waits for checkpoints
+package consumer
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/oexza/orisun/db"
+	orisunpb "github.com/oexza/orisun/proto"
+)
+
+const (
+	leaseTime     = 4 * time.Second
+	renewInterval = time.Second
+	renewTimeout  = 2 * time.Second
+	replayPage    = 100
+	// MaxParked is how many events a subscription parks. Further ones are delivered again instead.
+	MaxParked = 10_000
+)
+
+// Feed is where events come from.
+type Feed interface {
+	// FollowLooking delivers the events of a boundary after a position that match, in order, and reports how far it
+	// looked. It always ends with an error.
+	FollowLooking(ctx context.Context, boundary string, after *orisunpb.Position, criteria []*orisunpb.Criterion,
+		deliver func(*orisunpb.Event) error, looked func(at *orisunpb.Position, caughtUp bool)) error
+}
+
+// Config is what a Node needs.
+type Config struct {
+	Pool *pgxpool.Pool
+	Feed Feed
+	// FieldOf is the value of a field of an event's data, as data->>key.
+	FieldOf func(event *orisunpb.Event, key string) string
+	// Name is the node's, for people.
+	Name             string
+	MaxResponseBytes int
+	Log              *slog.Logger
+}
+
+// Node has the consumers of this server. Its methods are safe for concurrent use.
+type Node struct {
+	config  Config
+	id      string
+	queries *db.Queries
+
+	aliveUntil atomic.Pointer[time.Time]
+	renewal    sync.Mutex
+	changes    int64 // guarded by renewal
+	refresh    chan struct{}
+	dirty      sync.Map // *Member → nothing, those with something to save
+	waits      waits
+
+	mu      sync.Mutex
+	members map[string]*Member
+	leaving map[string]*Member // which PostgreSQL does not know yet
+	stop    context.CancelFunc // nil while nothing runs
+	running sync.WaitGroup
+
+	saving  sync.Mutex // one write of checkpoints at a time
+	failing bool       // it was logged; guarded by saving
+}
+
+// NewNode returns a node without consumers. It does nothing before the first one joins.
+func NewNode(config Config) *Node {
+	return &Node{
+		config: config, id: uuid.NewString(), queries: db.New(), refresh: make(chan struct{}, 1),
+		members: make(map[string]*Member), leaving: make(map[string]*Member), waits: waits{open: make(map[string]*polled)},
+	}
+}
+
+// Close ends what the node does in the background. Its consumers have left before.
+func (n *Node) Close() {
+	n.mu.Lock()
+	stop := n.stop
+	n.stop = nil
+	n.mu.Unlock()
+	if stop != nil {
+		stop()
+	}
+	n.running.Wait()
+}
+
+// start begins to renew the lease, and returns when it holds.
+func (n *Node) start(ctx context.Context) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.stop != nil {
+		return nil
+	}
+	if err := n.renew(ctx); err != nil {
+		return err
+	}
+	running, stop := context.WithCancel(context.Background())
+	n.stop = stop
+	n.running.Go(func() { n.renewing(running) })
+	n.running.Go(func() { n.refreshing(running) })
+	n.running.Go(func() { n.savingCheckpoints(running) })
+	return nil
+}
+
+// alive returns whether the lease holds.
+func (n *Node) alive(now time.Time) bool {
+	until := n.aliveUntil.Load()
+	return until != nil && now.Before(*until)
+}
+
+// renew renews the lease. Where PostgreSQL had removed the node with its consumers, they join again.
+func (n *Node) renew(ctx context.Context) error {
+	n.renewal.Lock()
+	defer n.renewal.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, renewTimeout)
+	defer cancel()
+	until := time.Now().Add(leaseTime) // before the request is sent
+	row, err := n.queries.RenewSubscriptionNode(ctx, n.config.Pool, db.RenewSubscriptionNodeParams{Node: n.id, Name: n.config.Name, LeaseMs: leaseTime.Milliseconds()})
+	if err != nil {
+		return err
+	}
+	n.aliveUntil.Store(&until)
+	if !row.Known || row.Changes != n.changes {
+		n.changes = row.Changes
+		n.refreshNow()
+	}
+	if row.OthersExpired {
+		if err := n.queries.ExpireSubscriptionNodes(ctx, n.config.Pool); err != nil {
+			n.config.Log.WarnContext(ctx, "cannot remove nodes whose lease has ended; trying again", "error", err)
+		}
+		n.refreshNow()
+	}
+	return nil
+}
+
+func (n *Node) refreshNow() {
+	select {
+	case n.refresh <- struct{}{}:
+	default:
+	}
+}
+
+func (n *Node) renewing(ctx context.Context) {
+	ticker := time.NewTicker(renewInterval)
+	defer ticker.Stop()
+	failed := false
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		err := n.renew(ctx)
+		switch {
+		case err != nil && !failed && ctx.Err() == nil:
+			n.config.Log.WarnContext(ctx, "cannot renew the lease of this node's consumers; trying again", "error", err)
+			failed = true
+		case err == nil && failed:
+			n.config.Log.InfoContext(ctx, "the lease of this node's consumers is renewed again")
+			failed = false
+		}
+	}
+}
+
+// refreshing reads what the consumers hold whenever it changed.
+func (n *Node) refreshing(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-n.refresh:
+		}
+		if err := n.assign(ctx); err != nil && ctx.Err() == nil {
+			n.config.Log.WarnContext(ctx, "cannot read what this node's consumers hold; trying again", "error", err)
+			pause(ctx, renewInterval)
+			n.refreshNow()
+		}
+	}
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
+// assign reads what the consumers hold, and lets each compare.
+func (n *Node) assign(ctx context.Context) error {
+	members := n.all() // before the read, so that it has a row of each
+	rows, err := n.queries.HeldPartitions(ctx, n.config.Pool, n.id)
+	if err != nil {
+		return err
+	}
+	held, generations := make(map[string][]holding), make(map[string]string)
+	for _, row := range rows {
+		generations[row.Member] = row.Generation
+		if row.Partition >= 0 {
+			held[row.Member] = append(held[row.Member], holding{row.Partition, row.Epoch, row.Moving, row.Replaying})
+		}
+	}
+	var failed error
+	for _, m := range members {
+		if generations[m.ID] == m.def.Generation {
+			failed = errors.Join(failed, m.assign(ctx, held[m.ID]))
+			continue
+		}
+		failed = errors.Join(failed, m.assign(ctx, nil), n.rejoin(ctx, m))
+	}
+	return failed
+}
+
+// rejoin lets a consumer that PostgreSQL does not know join again, unless its subscription was deleted or reset.
+func (n *Node) rejoin(ctx context.Context, m *Member) error {
+	rows, err := n.queries.ListSubscriptions(ctx, n.config.Pool, db.ListSubscriptionsParams{Boundary: m.def.Boundary, Name: m.def.Name})
+	var refused *pgconn.PgError
+	switch {
+	case errors.As(err, &refused) && (refused.Code == "OR040" || refused.Code == "OR001"):
+		m.end(ErrDeleted)
+		return nil
+	case err != nil:
+		return err
+	case len(rows) != 1 || rows[0].Generation.String() != m.def.Generation:
+		m.end(ErrReset)
+		return nil
+	}
+	if err := n.renew(ctx); err != nil {
+		return err
+	}
+	n.refreshNow()
+	return n.join(ctx, m)
+}
+
+func (n *Node) join(ctx context.Context, m *Member) error {
+	_, err := n.queries.JoinSubscription(ctx, n.config.Pool, db.JoinSubscriptionParams{
+		Boundary: m.def.Boundary, Subscription: m.def.Name, Member: m.ID, Node: n.id,
+		Name: m.Client.Name, Address: m.Client.Address, Username: m.Client.Username,
+	})
+	return err
+}
+
+func (n *Node) all() []*Member {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	all := make([]*Member, 0, len(n.members))
+	for _, m := range n.members {
+		all = append(all, m)
+	}
+	return all
+}
+
+// Join adds a consumer to its group. Call Leave after Run.
+func (n *Node) Join(ctx context.Context, def Definition, client Client) (*Member, error) {
+	if err := n.start(ctx); err != nil {
+		return nil, err
+	}
+	m := &Member{
+		ID: uuid.NewString(), Client: client, node: n, def: def, wake: make(chan struct{}, 1), room: make(chan struct{}, 1),
+		partitions: make(map[int32]*partition), looked: Position{-1, -1},
+	}
+	if err := n.join(ctx, m); err != nil {
+		const foreignKey = "23503" // the lease had ended
+		var refused *pgconn.PgError
+		if !errors.As(err, &refused) || refused.Code != foreignKey {
+			return nil, err
+		}
+		if err := n.renew(ctx); err != nil {
+			return nil, err
+		}
+		if err := n.join(ctx, m); err != nil {
+			return nil, err
+		}
+	}
+	n.mu.Lock()
+	n.members[m.ID] = m
+	n.mu.Unlock()
+	n.refreshNow()
+	return m, nil
+}
+
+// Find returns the consumer of an id, nil if this node has none.
+func (n *Node) Find(id string) *Member {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.members[id]
+}
+
+// Leave stores what was acknowledged, and gives the consumer's partitions to others. If PostgreSQL does not answer, it
+// goes on in the background.
+func (n *Node) Leave(m *Member) {
+	n.mu.Lock()
+	delete(n.members, m.ID)
+	n.leaving[m.ID] = m
+	n.mu.Unlock()
+	m.stopReading()
+	ctx, cancel := context.WithTimeout(context.Background(), renewTimeout)
+	defer cancel()
+	n.leave(ctx, m)
+}
+
+func (n *Node) leave(ctx context.Context, m *Member) {
+	if err := n.save(ctx, []*Member{m}, true); err != nil {
+		return
+	}
+	err := n.queries.LeaveSubscription(ctx, n.config.Pool, db.LeaveSubscriptionParams{Boundary: m.def.Boundary, Subscription: m.def.Name, Member: m.ID})
+	if err != nil {
+		return
+	}
+	n.mu.Lock()
+	delete(n.leaving, m.ID)
+	n.mu.Unlock()
+	n.dirty.Delete(m)
+	n.refreshNow()
+}
+
+func (n *Node) readCheckpoints(ctx context.Context, m *Member, partitions []int32) ([]db.ReadCheckpointsRow, error) {
+	return n.queries.ReadCheckpoints(ctx, n.config.Pool, db.ReadCheckpointsParams{Boundary: m.def.Boundary, Subscription: m.def.Name, Partitions: partitions})
+}
+
+// The outcomes of orisun.park_event and orisun.settle_parked.
+const (
+	parkedFenced = "fenced"
+	parkedFull   = "full"
+	parkedNone   = "none"
+)
+
+// storeParked stores an event as parked, or removes a replayed one that is acknowledged.
+func (n *Node) storeParked(ctx context.Context, m *Member, p *partition, it item) (outcome string, err error) {
+	if it.acknowledged {
+		outcome, err = n.queries.SettleParked(ctx, n.config.Pool, db.SettleParkedParams{
+			Boundary: m.def.Boundary, Subscription: m.def.Name, Partition: p.id, Epoch: p.epoch, GlobalID: it.at.GlobalID, Key: it.originalKey(),
+		})
+	} else {
+		outcome, err = n.queries.ParkEvent(ctx, n.config.Pool, db.ParkEventParams{
+			Boundary: m.def.Boundary, Subscription: m.def.Name, Partition: p.id, Epoch: p.epoch, GlobalID: it.at.GlobalID, Key: it.originalKey(),
+			Reason: it.reason, Refusals: int32(it.refusals), ParkedLimit: MaxParked,
+		})
+	}
+	if err != nil && ctx.Err() == nil {
+		n.config.Log.WarnContext(ctx, "cannot park an event; trying again", "boundary", m.def.Boundary, "subscription", m.def.Name, "error", err)
+	}
+	if outcome == parkedFull {
+		n.config.Log.WarnContext(ctx, "a subscription has too many parked events: replay or skip them", "boundary", m.def.Boundary, "subscription", m.def.Name, "limit", MaxParked)
+	}
+	return outcome, err
+}
+
+// readReplays reads the next parked events of a partition that are to be delivered again.
+func (n *Node) readReplays(ctx context.Context, m *Member, p *partition) ([]*orisunpb.Event, error) {
+	rows, err := n.queries.ListParked(ctx, n.config.Pool, db.ListParkedParams{
+		Boundary: m.def.Boundary, Subscription: m.def.Name, Partition: p.id, Replaying: true, After: -1, Count: replayPage,
+	})
+	events := make([]*orisunpb.Event, len(rows))
+	for i, row := range rows {
+		events[i] = &orisunpb.Event{
+			EventId: row.EventID, EventType: row.EventType, Data: row.Data, Metadata: row.Metadata,
+			Position: &orisunpb.Position{TransactionId: row.TransactionID, GlobalId: row.GlobalID}, DateCreated: timestamppb.New(row.DateCreated),
+		}
+	}
+	return slices.Clip(events), err
+}

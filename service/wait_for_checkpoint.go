@@ -1,0 +1,48 @@
+package service
+
+import (
+	"context"
+	"fmt"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	orisunpb "github.com/oexza/orisun/proto"
+)
+
+// WaitForCheckpoint returns when a subscription has acknowledged everything up to a position. Errors: INVALID_ARGUMENT,
+// NOT_FOUND, DEADLINE_EXCEEDED with the position that was reached, UNAVAILABLE.
+func (s *Subscriptions) WaitForCheckpoint(ctx context.Context, in *orisunpb.WaitForCheckpointRequest) (*orisunpb.WaitForCheckpointResponse, error) {
+	var v violations
+	v.named(in.GetBoundary(), "subscription", in.GetSubscription())
+	if in.GetPosition() == nil {
+		v.add("position", "is required")
+	}
+	timeout := v.duration("timeout", in.GetTimeout(), defaultWait, 0, maxCheckpointWait)
+	if err := v.err(); err != nil {
+		return nil, err
+	}
+	if _, err := s.definition(ctx, in.GetBoundary(), in.GetSubscription()); err != nil {
+		return nil, err
+	}
+	waiting, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	if serving := s.store.config.Serving; serving != nil {
+		var end context.CancelCauseFunc
+		waiting, end = context.WithCancelCause(waiting)
+		defer end(nil)
+		defer context.AfterFunc(serving, func() { end(errDraining) })()
+	}
+	at, err := s.config.Consumers.Wait(waiting, in.GetBoundary(), in.GetSubscription(), in.GetPosition().GetGlobalId())
+	if err == nil {
+		return &orisunpb.WaitForCheckpointResponse{Checkpoint: at}, nil
+	}
+	if cause := context.Cause(waiting); cause != nil && status.Code(cause) == codes.Unavailable {
+		return nil, cause
+	}
+	if waiting.Err() != nil && ctx.Err() == nil {
+		return nil, status.Error(codes.DeadlineExceeded, fmt.Sprintf("the subscription is at {%d,%d} after %s, before the position {%d,%d}",
+			at.GetTransactionId(), at.GetGlobalId(), timeout, in.GetPosition().GetTransactionId(), in.GetPosition().GetGlobalId()))
+	}
+	return nil, toStatus(ctx, err)
+}
