@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -404,4 +405,64 @@ func (c *consuming) end() error {
 			return err
 		}
 	}
+}
+
+// A consumer whose partition was given to another one, and does not know, stores nothing.
+func TestAnAcknowledgementOfAnOldEpochIsRefused(t *testing.T) {
+	server := servertest.Start(t)
+	d := dialDurable(server.Dial(t))
+	d.save(t, "a", "b")
+	d.create(t, &orisunpb.CreateSubscriptionRequest{Name: "mails"})
+	c := d.consume(t, "mails", 100)
+	held := c.events(t, 2)
+	db, err := pgx.ConnectConfig(t.Context(), server.Database)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close(t.Context())
+	if _, err := db.Exec(t.Context(), "UPDATE orisun.subscription_partition SET epoch = epoch + 1"); err != nil {
+		t.Fatal(err)
+	}
+	c.acknowledge(t, held...)
+	c.until(t, func(in *orisunpb.ConsumeResponse) bool { return len(in.GetRevoked().GetPartitions()) == 1 })
+	if in := d.get(t, "mails"); in.GetCheckpoint().GetGlobalId() != -1 {
+		t.Errorf("an acknowledgement of an old epoch moved the checkpoint: %v", in)
+	}
+	again := c.events(t, 2)
+	if again[0].GetEpoch() <= held[0].GetEpoch() {
+		t.Errorf("delivered again in the epoch %d, before %d", again[0].GetEpoch(), held[0].GetEpoch())
+	}
+	c.acknowledge(t, again...)
+	d.wait(t, "mails", again[1].GetEvent().GetPosition())
+}
+
+// A node that PostgreSQL had removed, as after a pause, lets its consumers join again.
+func TestANodeWhoseLeaseEndedLetsItsConsumersJoinAgain(t *testing.T) {
+	server := servertest.Start(t)
+	d := dialDurable(server.Dial(t))
+	d.create(t, &orisunpb.CreateSubscriptionRequest{Name: "mails"})
+	c := d.consume(t, "mails", 100)
+	c.until(t, func(in *orisunpb.ConsumeResponse) bool { return in.GetAssigned() != nil })
+	db, err := pgx.ConnectConfig(t.Context(), server.Database)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close(t.Context())
+	if _, err := db.Exec(t.Context(), "DELETE FROM orisun.subscription_node"); err != nil {
+		t.Fatal(err)
+	}
+	c.until(t, func(in *orisunpb.ConsumeResponse) bool { return in.GetRevoked() != nil })
+	c.until(t, func(in *orisunpb.ConsumeResponse) bool { return in.GetAssigned() != nil })
+	at := d.save(t, "a")
+	c.acknowledge(t, c.events(t, 1)...)
+	d.wait(t, "mails", at)
+}
+
+func TestACheckpointMovesWhereNothingMatches(t *testing.T) {
+	d := dialDurable(servertest.Start(t).Dial(t))
+	d.create(t, &orisunpb.CreateSubscriptionRequest{Name: "mails", PartitionKey: "order", Query: &orisunpb.Query{
+		Criteria: []*orisunpb.Criterion{{Tags: []*orisunpb.Tag{{Key: "order", Value: "one in a million"}}}},
+	}})
+	d.consume(t, "mails", 100)
+	d.wait(t, "mails", d.save(t, "a", "b", "c"))
 }

@@ -165,7 +165,7 @@ func arrayText(ids []int64) string {
 	return "{" + strings.Join(texts, ",") + "}"
 }
 
-// unsaved has a checkpoint saved again.
+// unsaved has a checkpoint saved at the next tick, after a save that failed.
 func (m *Member) unsaved(p *partition) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

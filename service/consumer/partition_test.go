@@ -1,0 +1,111 @@
+package consumer
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	orisunpb "github.com/oexza/orisun/proto"
+)
+
+// TestTheCheckpointIsNeverAheadOfWhatIsAcknowledged does at random what readers and clients do, and stores and loads the
+// partition as a failover does.
+func TestTheCheckpointIsNeverAheadOfWhatIsAcknowledged(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		keyed := rapid.Bool().Draw(t, "keyed")
+		now := time.Unix(0, 0)
+		p := newPartition(0, 1, keyed, false, Position{-1, -1}, nil, nil)
+		var looked Position
+		looked.GlobalID = -1
+		keys, settled := map[int64]string{}, map[int64]bool{}
+		next := int64(0)
+		add := func(id int64) {
+			p.add(&orisunpb.Event{Position: &orisunpb.Position{GlobalId: id, TransactionId: id + 1}}, keys[id])
+			looked = later(looked, Position{id + 1, id})
+		}
+		anyOut := func() *item {
+			for id := range next {
+				if it := p.out[id]; it != nil && rapid.Bool().Draw(t, "this one") {
+					return it
+				}
+			}
+			return nil
+		}
+		t.Repeat(map[string]func(*rapid.T){
+			"add": func(t *rapid.T) {
+				keys[next] = fmt.Sprint(rapid.IntRange(0, 2).Draw(t, "key"))
+				add(next)
+				next++
+			},
+			"deliver": func(t *rapid.T) {
+				it := p.next(now, time.Minute)
+				if it == nil {
+					return
+				}
+				for id := range it.at.GlobalID {
+					if keyed && keys[id] == it.key && !settled[id] {
+						t.Fatalf("event %d is delivered before %d of its key is settled", it.at.GlobalID, id)
+					}
+				}
+			},
+			"acknowledge": func(*rapid.T) {
+				if it := anyOut(); it != nil {
+					settled[it.at.GlobalID] = true
+					p.settle(it)
+				}
+			},
+			"acknowledge through": func(t *rapid.T) {
+				id := rapid.Int64Range(-1, next).Draw(t, "through")
+				covered, err := p.through(id)
+				if errors.Is(err, ErrNotDelivered) != (id > p.lastOut) {
+					t.Fatalf("through %d: %v, and %d was delivered", id, err, p.lastOut)
+				}
+				for _, it := range covered {
+					settled[it.at.GlobalID] = true
+					p.settle(it)
+				}
+			},
+			"refuse": func(*rapid.T) {
+				if it := anyOut(); it != nil {
+					p.refuse(it, "", now, 1000)
+				}
+			},
+			"time passes": func(*rapid.T) {
+				now = now.Add(2 * time.Minute)
+				p.expire(now)
+			},
+			"fail over": func(*rapid.T) {
+				at := p.checkpoint(looked)
+				p = newPartition(0, p.epoch+1, keyed, false, at, p.beyond(), nil)
+				looked = at
+				for id := at.GlobalID + 1; id < next; id++ {
+					add(id)
+				}
+				for id := range next {
+					if (p.items[id] == nil) != settled[id] {
+						t.Fatalf("after a failover event %d waits: %v, and is settled: %v", id, p.items[id] != nil, settled[id])
+					}
+				}
+			},
+			"": func(t *rapid.T) {
+				for id := range p.checkpoint(looked).GlobalID + 1 {
+					if !settled[id] {
+						t.Fatalf("the checkpoint is %d, and event %d is not settled", p.checkpoint(looked).GlobalID, id)
+					}
+				}
+			},
+		})
+	})
+}
+
+// The partition of a key never changes: stored checkpoints depend on it.
+func TestThePartitionOfAKeyIsFixed(t *testing.T) {
+	for key, want := range map[string]int32{"": 4, "a": 10, "order-17": 0} {
+		if got := PartitionOf(key, 16); got != want {
+			t.Errorf("the partition of %q is %d, want %d", key, got, want)
+		}
+	}
+}
