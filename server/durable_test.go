@@ -419,7 +419,11 @@ func TestAnAcknowledgementOfAnOldEpochIsRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer db.Close(t.Context())
+	defer func() {
+		if err := db.Close(context.Background()); err != nil {
+			t.Error(err)
+		}
+	}()
 	if _, err := db.Exec(t.Context(), "UPDATE orisun.subscription_partition SET epoch = epoch + 1"); err != nil {
 		t.Fatal(err)
 	}
@@ -447,7 +451,11 @@ func TestANodeWhoseLeaseEndedLetsItsConsumersJoinAgain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer db.Close(t.Context())
+	defer func() {
+		if err := db.Close(context.Background()); err != nil {
+			t.Error(err)
+		}
+	}()
 	if _, err := db.Exec(t.Context(), "DELETE FROM orisun.subscription_node"); err != nil {
 		t.Fatal(err)
 	}
