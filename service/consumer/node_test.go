@@ -1,0 +1,132 @@
+package consumer
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/oexza/orisun/db"
+	"github.com/oexza/orisun/migrations/pgtest"
+	orisunpb "github.com/oexza/orisun/proto"
+)
+
+func TestMain(m *testing.M) { os.Exit(pgtest.Run(m)) }
+
+// threeEvents is a feed of a boundary with three events.
+type threeEvents struct{}
+
+func (threeEvents) FollowLooking(ctx context.Context, _ string, after *orisunpb.Position, _ []*orisunpb.Criterion,
+	deliver func(*orisunpb.Event) error, looked func(*orisunpb.Position, bool),
+) error {
+	for id := after.GetGlobalId() + 1; id < 3; id++ {
+		if err := deliver(&orisunpb.Event{Position: &orisunpb.Position{TransactionId: id + 1, GlobalId: id}}); err != nil {
+			return err
+		}
+	}
+	looked(&orisunpb.Position{TransactionId: 3, GlobalId: 2}, true)
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+func joined(t *testing.T, pool *pgxpool.Pool, name string) (*Node, *Member, chan *orisunpb.ConsumeResponse) {
+	t.Helper()
+	rows, err := db.New().ListSubscriptions(t.Context(), pool, db.ListSubscriptionsParams{Boundary: "orders", Name: "mails"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := NewNode(Config{Pool: pool, Feed: threeEvents{}, Name: name, MaxResponseBytes: 1 << 20, Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
+	t.Cleanup(n.Close)
+	m, err := n.Join(t.Context(), Definition{
+		Boundary: "orders", Name: "mails", Generation: rows[0].Generation.String(), Partitions: 1, AckTimeout: time.Minute, MaxRefusals: 5,
+	}, Client{Window: 10})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(m.stopReading)
+	responses := make(chan *orisunpb.ConsumeResponse, 100)
+	go func() {
+		_ = m.Run(t.Context(), func(in *orisunpb.ConsumeResponse) error {
+			responses <- in
+			return nil
+		})
+	}()
+	return n, m, responses
+}
+
+// delivered receives a number of deliveries.
+func delivered(t *testing.T, responses chan *orisunpb.ConsumeResponse, count int) (all []*orisunpb.Delivery) {
+	t.Helper()
+	for len(all) < count {
+		select {
+		case in := <-responses:
+			all = append(all, in.GetDeliveries().GetDeliveries()...)
+		case <-t.Context().Done():
+			t.Fatal(t.Context().Err())
+		}
+	}
+	return all
+}
+
+// TestTheConsumersOfANodeThatDiedAreReplaced ends all that a node does, as kill -9 does. Its standby on another node gets what is not
+// acknowledged, in a new epoch, and what the dead one sends afterwards is refused.
+func TestTheConsumersOfANodeThatDiedAreReplaced(t *testing.T) {
+	pool, err := pgxpool.NewWithConfig(t.Context(), poolConfig(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(pool.Close)
+	queries := db.New()
+	for _, name := range []string{"orders", "admin"} {
+		if err := queries.InitializeBoundaryTables(t.Context(), pool, db.InitializeBoundaryTablesParams{Boundary: name, Schema: "public"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := queries.CreateSubscription(t.Context(), pool, db.CreateSubscriptionParams{
+		Boundary: "orders", Name: "mails", Criteria: "[]", Partitions: 1, AckTimeoutMs: 60_000, MaxRefusals: 5,
+		TransactionID: -1, GlobalID: -1, SubscriptionLimit: 1, AdminBoundary: "admin", Actor: "test",
+	}); err != nil {
+		t.Fatal(err)
+	}
+	dead, held, first := joined(t, pool, "first")
+	all := delivered(t, first, 3)
+	_, _, second := joined(t, pool, "second")
+	if _, err := held.Settle([]*orisunpb.Acknowledgement{{Partition: 0, Epoch: all[0].GetEpoch(), Positions: []*orisunpb.Position{all[1].GetEvent().GetPosition()}}}, nil, nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := dead.save(t.Context(), []*Member{held}, true); err != nil {
+		t.Fatal(err)
+	}
+	dead.Close() // it renews and saves no more
+
+	rest := delivered(t, second, 2)
+	if len(rest) != 2 || rest[0].GetEvent().GetPosition().GetGlobalId() != 0 || rest[1].GetEvent().GetPosition().GetGlobalId() != 2 || rest[0].GetEpoch() <= all[0].GetEpoch() {
+		t.Errorf("the standby gets %v", rest)
+	}
+	if dead.alive(time.Now()) {
+		t.Error("the dead node's lease holds while another one delivers")
+	}
+	if _, err := held.Settle([]*orisunpb.Acknowledgement{{Partition: 0, Epoch: all[0].GetEpoch(), Through: all[2].GetEvent().GetPosition()}}, nil, nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := dead.save(t.Context(), []*Member{held}, true); err != nil {
+		t.Fatal(err)
+	}
+	rows, err := queries.SubscriptionCheckpoints(t.Context(), pool, db.SubscriptionCheckpointsParams{Boundary: "orders", Subscriptions: []string{"mails"}})
+	if err != nil || len(rows) != 1 || rows[0].GlobalID != -1 {
+		t.Errorf("the checkpoint after the dead node's write is %v, %v", rows, err)
+	}
+}
+
+func poolConfig(t *testing.T) *pgxpool.Config {
+	t.Helper()
+	config, err := pgxpool.ParseConfig("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	config.ConnConfig = pgtest.Clone(t)
+	return config
+}
