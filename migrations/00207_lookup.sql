@@ -288,6 +288,7 @@ CREATE FUNCTION orisun.clone_functions(p_boundary text) RETURNS void
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
 SET check_function_bodies = off
+SET jit = off -- with hundreds of boundaries PostgreSQL would compile these queries for half a second each time
 AS $$
 DECLARE
     v_boundary orisun.boundary;

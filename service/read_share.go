@@ -21,7 +21,7 @@ const (
 	slowRead = 500 * time.Millisecond
 	// slowReaderFor is how long after a slow read its caller is limited.
 	slowReaderFor = 10 * time.Second
-	// maxSlowReaders is how many callers are remembered as slow; the least recently slow ones are dropped.
+	// maxSlowReaders is how many callers are known as slow; the least recently slow ones are dropped.
 	maxSlowReaders = 10_000
 )
 

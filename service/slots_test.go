@@ -169,13 +169,13 @@ func TestACallerWithASlowReadGetsOneConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		share := NewReadShare(10)
 		slow := enters(t, share, "slow", "orders")
-		time.Sleep(slowRead)
+		<-time.After(slowRead)
 		slow()
 		first := enters(t, share, "slow", "orders")
 		second := waits(t, asUser(t, "slow"), share, "users")
 		// All callers with slow reads get a quarter of the pool, and the other callers are not affected.
 		other := enters(t, share, "other", "users")
-		time.Sleep(slowRead)
+		<-time.After(slowRead)
 		other()
 		other = enters(t, share, "other", "users")
 		for range 3 {
@@ -184,7 +184,7 @@ func TestACallerWithASlowReadGetsOneConnection(t *testing.T) {
 		first()
 		(<-second)()
 		other()
-		time.Sleep(slowReaderFor)
+		<-time.After(slowReaderFor)
 		for range 4 { // the reads of "slow" that ended last were not slow, after the first
 			defer enters(t, share, "slow", "users")()
 		}
