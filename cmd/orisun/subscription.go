@@ -88,19 +88,19 @@ func newSubscriptionCreateCommand() *cobra.Command {
 		Short: "Create a durable subscription",
 		Long: `Create a durable subscription. The same definition again changes nothing.
 
-With --key, consumers share the events, and those with the same value of this
-data field keep their order. Without it one consumer gets all events, and others
-are standbys.`,
+With --partition-key, consumers share the events, and those with the same value
+of this data field keep their order. Without it one consumer gets all events,
+and others are standbys.`,
 		Example: `  orisun subscription create orders mailer --where event_type=OrderPlaced
-  orisun subscription create orders totals --key user_id --partitions 32
+  orisun subscription create orders totals --partition-key user_id
   orisun subscription create orders audit --start 2026-11-30T12:00:00Z`,
 		Args: exactly("BOUNDARY", "NAME"),
 	}
 	flags := command.Flags()
 	criteria := addCriteriaFlags(flags, "the events")
 	flags.Var(&start, "start", "begin at `START`: beginning, now, after a position or at a time")
-	flags.StringVar(&request.PartitionKey, "key", "", "the data `FIELD` whose values keep their order")
-	flags.Uint32Var(&request.Partitions, "partitions", 0, "into how many `N` partitions --key divides the events; 0 is 16")
+	flags.StringVar(&request.PartitionKey, "partition-key", "", "the data `FIELD` whose values keep their order")
+	flags.Uint32Var(&request.Partitions, "partitions", 0, "how many `N` partitions; 0 is 16 with --partition-key")
 	flags.DurationVar(&ackTimeout, "ack-timeout", 0, "deliver an event again after this `TIME`; 0 is 30s")
 	flags.Uint32Var(&request.MaxRefusals, "max-refusals", 0, "park an event after `N` refusals; 0 is 5")
 	flags.BoolVar(&request.ParkFollowing, "park-following", false, "park later events of a parked event's key behind it")
