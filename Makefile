@@ -40,8 +40,7 @@ test-modules: ## Run the tests of the modules beside the server's: the client an
 		echo "in $$module"; ($(if $(PG),export $(PG_BIN); )cd $$module && $(GO) test -race -timeout 20m ./...) || exit; \
 	done
 
-# The oldest PostgreSQL that the migrations support, and the newest there is. All tests of both packages take five minutes or more a version, so
-# RUN chooses some: RUN="Upgraded|UpDown|SimpleModel|Planner|Plans|Index|NoGap|Outcomes|Right" are those that depend on the version most.
+# The oldest PostgreSQL that the migrations support, and the newest there is. RUN chooses some of the tests.
 VERSIONS ?= 13 18
 RUN      ?= .
 

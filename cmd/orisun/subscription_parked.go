@@ -80,7 +80,8 @@ func newSubscriptionReplayCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			_, err = fmt.Fprintf(command.OutOrStdout(), "%d parked events are delivered again\n", got.GetEvents())
+			_, err = fmt.Fprintf(command.OutOrStdout(), "%s again\n",
+				counted(int(got.GetEvents()), "parked event is delivered", "parked events are delivered"))
 			return err
 		})
 	}
@@ -110,7 +111,8 @@ func newSubscriptionSkipCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			_, err = fmt.Fprintf(command.OutOrStdout(), "%d parked events are removed\n", got.GetEvents())
+			_, err = fmt.Fprintf(command.OutOrStdout(), "%s removed\n",
+				counted(int(got.GetEvents()), "parked event is", "parked events are"))
 			return err
 		})
 	}
