@@ -43,7 +43,7 @@ const (
 func (d *Door) receive(ctx context.Context, call *inflight.Call, method string, request any) error {
 	if err := d.receiveNext(ctx, call, method, request); err != nil {
 		if errors.Is(err, io.EOF) {
-			return status.Error(codes.Internal, "the client sent no request")
+			return status.Error(codes.InvalidArgument, "the client sent no request")
 		}
 		return err
 	}
@@ -53,7 +53,7 @@ func (d *Door) receive(ctx context.Context, call *inflight.Call, method string, 
 	case err != nil:
 		return err
 	default:
-		return status.Error(codes.Internal, "the client sent more than one request")
+		return status.Error(codes.InvalidArgument, "the client sent more than one request")
 	}
 }
 
