@@ -30,6 +30,7 @@ test: ## Run all tests with the race detector, on a real PostgreSQL
 	@.ci/postgres $(PG) >/dev/null
 	@.ci/cc
 	@.ci/pgbouncer
+	@.ci/chromium
 	$(PG_BIN) $(call TOOL,gotestsum) --format pkgname-and-test-fails --format-hide-empty-pkg -- -race -timeout 40m $(TESTS)
 	@$(MAKE) --no-print-directory test-modules
 

@@ -91,7 +91,9 @@ type Admin struct {
 	Host     string `env:"ORISUN_ADMIN_HOST" desc:"Address the admin HTTP service listens on; empty is all"`
 	Port     int    `env:"ORISUN_ADMIN_PORT" default:"8991" min:"0" max:"65535" desc:"Admin HTTP service port; 0 is any free port"`
 
-	AllowedHosts string        `env:"ORISUN_ADMIN_ALLOWED_HOSTS" default:"localhost" desc:"Names by which requests may call the admin HTTP service while it listens on loopback only, with commas between them; addresses are always allowed"`
+	AllowedHosts   string `env:"ORISUN_ADMIN_ALLOWED_HOSTS" default:"localhost" desc:"Names by which requests may call the admin HTTP service while it listens on loopback only, with commas between them; addresses are always allowed"`
+	ConsoleEnabled bool   `env:"ORISUN_CONSOLE_ENABLED" default:"true" desc:"Serve the web console at / of the admin HTTP service"`
+
 	ReadTimeout  time.Duration `env:"ORISUN_ADMIN_READ_TIMEOUT" default:"60s" min:"1ms" max:"24h" desc:"Time that a client of the admin HTTP service has to send a request"`
 	WriteTimeout time.Duration `env:"ORISUN_ADMIN_WRITE_TIMEOUT" default:"120s" min:"1ms" max:"24h" desc:"Time in which a call by HTTP is answered and its client has read the answer, unless that is a stream"`
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/oexza/orisun/server/config"
+	"github.com/oexza/orisun/server/console"
 	"github.com/oexza/orisun/server/transport"
 )
 
@@ -34,9 +35,10 @@ const idleLimit = 2 * time.Minute
 //	GET  /readyz         200 while calls are answered, else 503; JSON, with reasons for authenticated callers
 //	GET  /metrics        for Prometheus
 //	GET  /openapi.json   what can be called by HTTP
+//	GET  /               the console, unless ORISUN_CONSOLE_ENABLED is false
 //	POST /orisun.EventStore/SaveEvents etc.: every RPC, with credentials, errors and interceptors of gRPC (calls.go)
 //
-// The first four need no credentials. TLS is that of gRPC, client certificates included, which only calls must
+// The first five need no credentials. TLS is that of gRPC, client certificates included, which only calls must
 // present.
 type Server struct {
 	Readiness           *Readiness
@@ -79,8 +81,18 @@ func Start(ctx context.Context, listener net.Listener, config *config.Config, me
 	routes.Handle("GET /metrics", promhttp.HandlerFor(metrics, promhttp.HandlerOpts{ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn)}))
 	routes.HandleFunc("GET /openapi.json", serveOpenAPI)
 	routes.HandleFunc("/", a.call)
+	var handler http.Handler = routes
+	if config.Admin.ConsoleEnabled {
+		pages, err := console.Handler(a.Readiness.consoleCaller)
+		if err != nil {
+			return nil, errors.Join(err, listener.Close())
+		}
+		routes.Handle("GET /{$}", pages)
+		routes.Handle("/console/", pages)
+		handler = console.Session(routes)
+	}
 	a.server = &http.Server{
-		Handler:           guard(http.NewCrossOriginProtection().Handler(routes), listener.Addr(), config),
+		Handler:           guard(http.NewCrossOriginProtection().Handler(handler), listener.Addr(), config),
 		ReadHeaderTimeout: RequestHeaderLimit,
 		ReadTimeout:       config.Admin.ReadTimeout,
 		IdleTimeout:       idleLimit,

@@ -1,0 +1,96 @@
+// The store's HTTP API. The session is an HttpOnly cookie, which counts only together with the header below.
+const mark = {'X-Orisun-Console': '1'};
+
+export class CallError extends Error {
+  constructor(status, answer) {
+    super(answer.message || `the server answered ${status}`);
+    this.status = status;
+    this.code = answer.code;
+  }
+}
+
+let lost = () => {};
+// onSessionLost sets what happens when the server no longer accepts the session.
+export const onSessionLost = handler => { lost = handler; };
+
+async function send(path, body, {signal, headers = {}} = {}) {
+  const response = await fetch(path, {
+    method: 'POST', body: JSON.stringify(body), signal, headers: {...mark, 'Content-Type': 'application/json', ...headers},
+  });
+  if (response.ok) return response;
+  if (response.status === 401 && !headers.Authorization) lost();
+  throw new CallError(response.status, await response.json().catch(() => ({})));
+}
+
+// call calls an RPC, such as EventStore/GetEvents.
+export const call = async (rpc, body = {}, options) => (await send('/orisun.' + rpc, body, options)).json();
+
+// stream calls onMessage with each message of an RPC that streams, until the signal ends it.
+export async function stream(rpc, body, signal, onOpen, onMessage) {
+  const response = await send('/orisun.' + rpc, body, {signal});
+  onOpen();
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = '';
+  for (;;) {
+    const {done, value} = await reader.read();
+    if (done) return;
+    const lines = (rest + value).split('\n');
+    rest = lines.pop();
+    for (const line of lines.filter(Boolean)) {
+      const message = JSON.parse(line);
+      if (message.error) throw new CallError(0, message.error);
+      onMessage(message);
+    }
+  }
+}
+
+export async function logIn(username, password) {
+  const bytes = new TextEncoder().encode(`${username}:${password}`);
+  const Authorization = 'Basic ' + btoa(String.fromCharCode(...bytes));
+  await send('/orisun.EventStore/Ping', {}, {headers: {Authorization}});
+  return session();
+}
+
+// session is the user of the cookie, or null.
+export async function session() {
+  const response = await fetch('/console/session', {headers: mark});
+  return response.ok ? response.json() : null;
+}
+
+export const logOut = () => fetch('/console/session', {method: 'DELETE', headers: mark});
+
+export const readiness = async signal => (await fetch('/readyz', {headers: mark, signal})).json();
+
+// metrics are the store's series: [{name, labels, value}].
+export async function metrics(signal) {
+  const text = await (await fetch('/metrics', {signal})).text();
+  const series = [];
+  for (const line of text.split('\n')) {
+    const found = /^(orisun_\w+|rpc_\w+)(?:\{(.*)\})? (\S+)$/.exec(line);
+    if (!found || found[1].endsWith('_bucket')) continue;
+    const labels = {};
+    for (const [, key, value] of (found[2] || '').matchAll(/(\w+)="((?:\\.|[^"\\])*)"/g)) labels[key] = value;
+    series.push({name: found[1], labels, value: Number(found[3])});
+  }
+  return series;
+}
+
+// rights says what a page offers to a user. The server decides by itself what it answers.
+export function rights(user) {
+  const has = role => user.roles.includes(role);
+  const admin = has('admin');
+  const operations = admin || has('operations');
+  return {
+    administer: admin,
+    inspect: operations,
+    read: operations || has('user') || user.roles.some(role => role.startsWith('read:')),
+    index: boundary => admin || has('admin:' + boundary),
+    named: [...new Set(user.roles.filter(role => role.includes(':')).map(role => role.split(':')[1]))].sort(),
+  };
+}
+
+// boundaryNames lists what the user may choose; null where any name may be typed.
+export async function boundaryNames(may) {
+  if (may.inspect) return (await call('Admin/ListBoundaries')).boundaries.map(b => b.name);
+  return may.named.length > 0 ? may.named : null;
+}

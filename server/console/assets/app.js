@@ -1,0 +1,90 @@
+// The frame: session, navigation, keyboard. Pages are chosen by the hash: #/events?boundary=orders.
+import {html, render, useEffect, useState} from './vendor/htm-preact.js';
+import {logIn, logOut, onSessionLost, rights, session} from './api.js';
+import {Dialog, Form} from './ui.js';
+import {Overview, watch} from './pages/overview.js';
+import {Boundaries} from './pages/boundaries.js';
+import {Events} from './pages/events.js';
+import {Playground} from './pages/playground.js';
+import {Indexes} from './pages/indexes.js';
+import {Subscriptions} from './pages/subscriptions.js';
+import {Users} from './pages/users.js';
+
+const pages = [
+  {path: 'overview', title: 'Overview', page: Overview, needs: may => may.inspect},
+  {path: 'boundaries', title: 'Boundaries', page: Boundaries, needs: may => may.inspect},
+  {path: 'events', title: 'Events', page: Events, needs: may => may.read},
+  {path: 'playground', title: 'Playground', page: Playground, needs: may => may.read},
+  {path: 'indexes', title: 'Indexes', page: Indexes, needs: may => may.inspect || may.named.some(may.index)},
+  {path: 'subscriptions', title: 'Subscriptions', page: Subscriptions, needs: may => may.read},
+  {path: 'users', title: 'Users', page: Users, needs: may => may.administer},
+  {path: 'account', title: 'Account', page: Users, needs: may => !may.administer},
+];
+
+const keys = [['/', 'search'], ['j', 'next row'], ['k', 'previous row'], ['Enter', 'open the row'], ['?', 'this help'], ['Esc', 'close']];
+
+function read() {
+  const [path, query] = location.hash.replace(/^#\/?/, '').split('?');
+  return {path, query: new URLSearchParams(query)};
+}
+
+// go changes the parameters of the page's URL. An empty value removes one.
+export function go(path, changes = {}, query = new URLSearchParams()) {
+  const next = new URLSearchParams(query);
+  for (const [key, value] of Object.entries(changes)) value ? next.set(key, value) : next.delete(key);
+  location.hash = `#/${path}${next.size > 0 ? '?' + next : ''}`;
+}
+
+function move(step) {
+  const rows = [...document.querySelectorAll('tr[tabindex]')];
+  const at = rows.indexOf(document.activeElement);
+  rows[Math.min(rows.length - 1, Math.max(0, at + step))]?.focus();
+}
+
+function Login({onLogin}) {
+  const submit = async ({username, password}) => onLogin(await logIn(username, password));
+  return html`<main class="login"><h1><img src="/console/icon.svg" alt="" /> Orisun</h1>
+    <${Form} label="Log in" onSubmit=${submit}>
+      <label>Username <input name="username" autocomplete="username" required /></label>
+      <label>Password <input name="password" type="password" autocomplete="current-password" required /></label>
+    <//></main>`;
+}
+
+function App() {
+  const [user, setUser] = useState(undefined);
+  const [place, setPlace] = useState(read());
+  const [help, setHelp] = useState(false);
+  useEffect(() => {
+    onSessionLost(() => setUser(null));
+    session().then(setUser, () => setUser(null));
+    addEventListener('hashchange', () => setPlace(read()));
+    addEventListener('keydown', event => {
+      if (event.target.closest('input, textarea, select') || event.ctrlKey || event.metaKey || event.altKey) return;
+      if (event.key === '/') { event.preventDefault(); document.querySelector('#search')?.focus(); }
+      if (event.key === 'j') move(1);
+      if (event.key === 'k') move(-1);
+      if (event.key === '?') setHelp(true);
+    });
+  }, []);
+  const may = user && rights(user);
+  useEffect(() => may?.inspect ? watch() : undefined, [user]);
+  if (user === undefined) return null;
+  if (user === null) return html`<${Login} onLogin=${setUser} />`;
+  const offered = pages.filter(page => page.needs(may));
+  const current = offered.find(page => page.path === place.path) || offered[0];
+  document.title = `${current.title} · Orisun`;
+  const leave = async () => { await logOut(); location.hash = ''; setUser(null); };
+  return html`
+    <a class="skip" href="#main" onClick=${e => { e.preventDefault(); document.querySelector('main').focus(); }}>Skip to content</a>
+    <header class="top"><a class="brand" href="#/"><img src="/console/icon.svg" alt="" />Orisun</a>
+      <nav aria-label="Pages">${offered.map(page => html`<a key=${page.path} href=${'#/' + page.path}
+        aria-current=${page === current ? 'page' : undefined}>${page.title}</a>`)}</nav>
+      <div class="user"><span>${user.username}</span><button onClick=${() => setHelp(true)} aria-label="Keys">?</button>
+        <button onClick=${leave}>Log out</button></div></header>
+    <main id="main" tabindex="-1"><h1>${current.title}</h1>
+      <${current.page} key=${current.path} path=${current.path} user=${user} may=${may} query=${place.query} /></main>
+    ${help && html`<${Dialog} title="Keys" onClose=${() => setHelp(false)}><dl class="keys">
+      ${keys.map(([key, does]) => html`<dt><kbd>${key}</kbd></dt><dd>${does}</dd>`)}</dl><//>`}`;
+}
+
+render(html`<${App} />`, document.body);

@@ -1,0 +1,141 @@
+import {html, useEffect, useMemo, useRef, useState} from '../vendor/htm-preact.js';
+import {boundaryNames, call, stream} from '../api.js';
+import {fromURL, request, toURL} from '../criteria.js';
+import {Chips} from '../chips.js';
+import {Choose, Command, Copy, Dialog, Empty, Form, Loading, Problem, pretty, shellQuote, time, useLoad} from '../ui.js';
+import {go} from '../app.js';
+
+const pageSize = 50, liveRows = 200; // a page that follows holds the latest ones only
+const at = event => `${event.position.transactionId}.${event.position.globalId}`;
+const position = text => { const [transaction_id, global_id] = text.split('.'); return {transaction_id, global_id}; };
+
+async function page(boundary, criteria, query, signal) {
+  const after = query.get('after'), before = query.get('before');
+  const body = {boundary, query: request(criteria), count: pageSize, direction: after ? 'ASC' : 'DESC'};
+  if (after || before) body.after_position = position(after || before);
+  const {events} = await call('EventStore/GetEvents', body, {signal});
+  return after ? events.reverse() : events;
+}
+
+// seek finds the first event of a time or later by halving: positions are nearly in the order of times.
+async function seek(boundary, moment) {
+  const latest = (await call('EventStore/GetEvents', {boundary, count: 1, direction: 'DESC'})).events[0];
+  let low = 0, high = Number(latest?.position.globalId ?? 0);
+  while (low < high) {
+    const middle = Math.floor((low + high) / 2);
+    const {events} = await call('EventStore/GetEvents', {boundary, count: 1, from_position: {transaction_id: middle + 1, global_id: middle}});
+    if (events[0] && new Date(events[0].dateCreated) < moment) low = middle + 1; else high = middle;
+  }
+  return low;
+}
+
+// useLive prepends events as they come, at most once a frame.
+function useLive(on, boundary, criteria, start, onError) {
+  const [rows, set] = useState([]);
+  const [open, setOpen] = useState(false);
+  useEffect(() => {
+    set([]);
+    setOpen(false);
+    if (!on || !start) return undefined;
+    const controller = new AbortController();
+    let pending = [], frame = 0;
+    const show = () => {
+      const batch = pending.reverse();
+      pending = [];
+      frame = 0;
+      set(before => [...batch, ...before].slice(0, liveRows));
+    };
+    const body = {boundary, query: request(criteria), after_position: start};
+    stream('EventStore/CatchUpSubscribeToEvents', body, controller.signal, () => setOpen(true), event => {
+      pending.push(event);
+      if (pending.length > liveRows) pending.shift();
+      frame ||= requestAnimationFrame(show);
+    }).catch(error => controller.signal.aborted || onError(error)).finally(() => setOpen(false));
+    return () => { controller.abort(); cancelAnimationFrame(frame); };
+  }, [on, boundary, JSON.stringify(criteria), JSON.stringify(start)]);
+  return {rows, open};
+}
+
+const firstSave = boundary => `curl -u USERNAME -H 'Content-Type: application/json' ${location.origin}/orisun.EventStore/SaveEvents -d ${shellQuote(
+  JSON.stringify({boundary, events: [{event_id: crypto.randomUUID?.() ?? String(Date.now()), event_type: 'UserRegistered', data: {username: 'alice'}}]}))}`;
+
+function calls(boundary, event) {
+  const body = JSON.stringify({boundary, count: 1, from_position: {
+    transaction_id: Number(event.position.transactionId), global_id: Number(event.position.globalId)}});
+  const before = Number(event.position.globalId);
+  return {
+    curl: `curl -u USERNAME -H 'Content-Type: application/json' ${location.origin}/orisun.EventStore/GetEvents -d ${shellQuote(body)}`,
+    grpcurl: `grpcurl -plaintext -H "Authorization: Basic $(printf 'USERNAME:PASSWORD' | base64)" -d ${shellQuote(body)} ` +
+      `${location.hostname}:5005 orisun.EventStore/GetEvents`,
+    orisun: `orisun get ${boundary} --after ${before === 0 ? 'start' : `${before}/${before - 1}`} --count 1`,
+  };
+}
+
+function Detail({boundary, event, onClose}) {
+  const siblings = useLoad(async signal => {
+    const {transactionId} = event.position;
+    const {events} = await call('EventStore/GetEvents', {boundary, count: pageSize, direction: 'DESC',
+      from_position: {transaction_id: transactionId, global_id: Number(transactionId) - 1}}, {signal});
+    return events.filter(e => e.position.transactionId === transactionId).reverse();
+  }, [at(event)]);
+  return html`<${Dialog} title=${event.eventType} onClose=${onClose}>
+    <dl class="facts"><dt>Position</dt><dd>${event.position.transactionId}/${event.position.globalId}</dd>
+      <dt>Event id</dt><dd>${event.eventId}</dd><dt>Saved</dt><dd>${time(event.dateCreated)}</dd></dl>
+    <h3>Data <${Copy} text=${event.data} /></h3><pre class="json" tabindex="0">${pretty(event.data)}</pre>
+    <h3>Metadata</h3><pre class="json" tabindex="0">${pretty(event.metadata)}</pre>
+    ${siblings.value?.length > 1 && html`<h3>Events of the same save</h3><ol>${siblings.value.map(e => html`
+      <li key=${e.eventId}>${e.eventType} <span class="muted">${e.position.globalId}</span></li>`)}</ol>`}
+    <${Loading} state=${siblings} />
+    <h3>Read it from a shell</h3>${Object.values(calls(boundary, event)).map(text => html`<${Command} text=${text} />`)}
+  <//>`;
+}
+
+export function Events({may, query}) {
+  const names = useLoad(() => boundaryNames(may), []);
+  const boundary = query.get('boundary') || names.value?.find(name => name !== 'orisun_admin') || '';
+  const text = query.toString();
+  const criteria = useMemo(() => fromURL(query), [text]);
+  const live = !query.has('after') && !query.has('before') && query.get('live') !== 'off';
+  const [liveError, setLiveError] = useState();
+  const [selected, select] = useState(null);
+  const state = useLoad(async signal => boundary ? page(boundary, criteria, query, signal) : undefined, [boundary, text]);
+  const ready = state.value && !state.loading;
+  const start = useRef(null);
+  start.current = ready ? (state.value[0] ? position(at(state.value[0])) : {transaction_id: -1, global_id: -1}) : null;
+  const {rows, open} = useLive(live, boundary, criteria, start.current, setLiveError);
+  const events = live ? [...rows, ...(state.value || [])].slice(0, liveRows) : state.value;
+  const change = changes => go('events', {boundary, ...changes}, query);
+  const filter = next => {
+    const to = new URLSearchParams(query);
+    toURL(to, next);
+    to.delete('after');
+    to.delete('before');
+    go('events', {boundary}, to);
+  };
+  const jump = async ({to}) => {
+    const gid = /^\d+$/.test(to) ? Number(to) : await seek(boundary, new Date(to));
+    if (Number.isNaN(gid) || !/^\d+$/.test(to) && Number.isNaN(Date.parse(to))) throw new Error('Write a global id, or a time such as 2026-11-30 12:00.');
+    change({after: gid === 0 ? '-1.-1' : `${gid}.${gid - 1}`, before: ''});
+  };
+  return html`<div class="bar"><${Choose} names=${names.value ?? null} value=${boundary} onChange=${name => go('events', {boundary: name})} />
+      <button aria-pressed=${live} onClick=${() => change({live: live ? 'off' : '', after: '', before: ''})}>
+        ${live ? (open ? '● Live' : '○ Live …') : 'Follow live'}</button>
+      <details><summary>Jump</summary><${Form} label="Go" onSubmit=${jump}>
+        <label>Global id or time <input name="to" required placeholder="1200 or 2026-11-30 12:00" /></label><//></details></div>
+    <${Chips} criteria=${criteria} onChange=${filter} />
+    <${Loading} state=${state} /><${Problem} error=${names.error || liveError} />
+    ${events?.length > 0 && html`<div class="scroll" tabindex="0" role="region" aria-label="Events"><table class="events"><thead><tr>
+      <th class="num">Position</th><th>Type</th><th>Data</th><th>Saved</th></tr></thead><tbody>
+      ${events.map(e => html`<tr key=${at(e)} tabindex="0" onClick=${() => select(e)} onKeyDown=${k => k.key === 'Enter' && select(e)}>
+        <td class="num">${e.position.globalId}</td><td>${e.eventType}</td><td class="data"><code>${e.data.slice(0, 300)}</code></td>
+        <td class="when">${time(e.dateCreated)}</td></tr>`)}</tbody></table></div>
+      <nav class="bar" aria-label="Paging">
+        <button disabled=${live} onClick=${() => change({before: '', after: at(events[0])})}>← Newer</button>
+        <button onClick=${() => change({after: '', before: at(events.at(-1))})}>Older →</button>
+        ${!live && html`<button onClick=${() => change({after: '', before: '', live: ''})}>Latest</button>`}</nav>`}
+    ${ready && events.length === 0 && (criteria.length > 0 || query.has('after') || query.has('before')
+      ? html`<${Empty} title="No event here"><p>No event matches on this page.</p>
+          <button onClick=${() => go('events', {boundary})}>Show the latest of all</button><//>`
+      : html`<${Empty} title="No events yet"><p>Save the first one. It appears here by itself.</p><${Command} text=${firstSave(boundary)} /><//>`)}
+    ${selected && html`<${Detail} boundary=${boundary} event=${selected} onClose=${() => select(null)} />`}`;
+}

@@ -1,0 +1,66 @@
+import {html, useState} from '../vendor/htm-preact.js';
+import {boundaryNames, call} from '../api.js';
+import {Dialog, Form, Loading, Problem, useLoad} from '../ui.js';
+
+const global = ['admin', 'operations', 'user'], scoped = ['read', 'write', 'admin'];
+
+function Matrix({roles, names, disabled, onChange}) {
+  const box = role => html`<input type="checkbox" aria-label=${role} checked=${roles.includes(role)} disabled=${disabled}
+    onChange=${e => onChange(e.target.checked ? [...roles, role] : roles.filter(r => r !== role))} />`;
+  return html`<fieldset><legend>Everywhere</legend>${global.map(role => html`<label class="check">${box(role)} ${role}</label>`)}</fieldset>
+    <table class="matrix"><thead><tr><th>Boundary</th>${scoped.map(s => html`<th>${s}</th>`)}</tr></thead><tbody>
+    ${names.map(name => html`<tr key=${name}><th>${name}</th>${scoped.map(s => html`<td>${box(`${s}:${name}`)}</td>`)}</tr>`)}</tbody></table>`;
+}
+
+function Edit({user, names, self, onClose, onDone}) {
+  const [roles, set] = useState(user.roles);
+  const save = async () => { await call('Admin/ChangeUserRoles', {user_id: user.userId, roles}); onDone(); return 'Saved. The sessions of the user have ended.'; };
+  const remove = async ({username}) => {
+    if (username !== user.username) throw new Error(`Type ${user.username}.`);
+    await call('Admin/DeleteUser', {user_id: user.userId});
+    onDone();
+    onClose();
+  };
+  return html`<${Dialog} title=${user.username} onClose=${onClose}>
+    ${self && html`<p class="note">This is your own account: another admin changes its roles.</p>`}
+    <${Form} label="Save roles" onSubmit=${save}><${Matrix} roles=${roles} names=${names} disabled=${self} onChange=${set} /><//>
+    ${!self && html`<h3>Delete</h3><${Form} label="Delete the user" danger onSubmit=${remove}>
+      <label>Type ${user.username} <input name="username" required autocomplete="off" /></label><//>`}<//>`;
+}
+
+const Password = ({user}) => html`<section class="card"><h2>Your password</h2><${Form} label="Change" onSubmit=${async ({current, next}) => {
+    await call('Admin/ChangePassword', {user_id: user.userId, current_password: current, new_password: next},
+      {headers: {}});
+    return 'Changed. All sessions have ended: log in again.';
+  }}><label>Current <input name="current" type="password" autocomplete="current-password" required /></label>
+  <label>New <input name="next" type="password" autocomplete="new-password" minlength="6" required /></label><//></section>`;
+
+function Administration({user, may}) {
+  const state = useLoad(async signal => {
+    const [{users}, names] = await Promise.all([call('Admin/ListUsers', {}, {signal}), boundaryNames(may)]);
+    return {users, names: names.filter(name => name !== 'orisun_admin')};
+  }, []);
+  const [open, show] = useState(null);
+  const [roles, setRoles] = useState(['user']);
+  const {users = [], names = []} = state.value || {};
+  const create = async fields => {
+    await call('Admin/CreateUser', {...fields, roles});
+    setRoles(['user']);
+    state.reload();
+    return `${fields.username} can log in.`;
+  };
+  return html`<${Loading} state=${state} /><div class="scroll" tabindex="0" role="region" aria-label="Users"><table><thead><tr>
+      <th>Username</th><th>Name</th><th>Roles</th></tr></thead><tbody>
+      ${users.map(u => html`<tr key=${u.userId} tabindex="0" onClick=${() => show(u)} onKeyDown=${e => e.key === 'Enter' && show(u)}>
+        <td>${u.username}</td><td>${u.name}</td><td>${u.roles.map(role => html`<span class="badge">${role}</span> `)}</td></tr>`)}
+    </tbody></table></div>
+    <section class="card"><h2>Create a user</h2><${Form} label="Create" onSubmit=${create}>
+      <label>Name <input name="name" required /></label><label>Username <input name="username" minlength="3" required autocomplete="off" /></label>
+      <label>Password <input name="password" type="password" minlength="6" required autocomplete="new-password" /></label>
+      <${Matrix} roles=${roles} names=${names} onChange=${setRoles} /><//></section>
+    ${open && html`<${Edit} user=${open} names=${names} self=${open.userId === user.userId} onClose=${() => show(null)} onDone=${state.reload} />`}`;
+}
+
+// Users administers users for admins. Others see their own account.
+export const Users = ({user, may}) => html`${may.administer && html`<${Administration} user=${user} may=${may} />`}
+  ${!may.administer && html`<p>Roles: ${user.roles.map(role => html`<span class="badge">${role}</span> `)}</p>`}<${Password} user=${user} />`;

@@ -1,0 +1,104 @@
+// What all pages are made of.
+import {html, useState, useEffect, useRef} from './vendor/htm-preact.js';
+
+export const number = value => Number(value).toLocaleString('en');
+export const rate = value => value >= 100 ? number(Math.round(value)) : value.toFixed(1);
+export const bytes = value => {
+  let amount = Number(value), unit = 0;
+  while (amount >= 1024 && unit < 4) { amount /= 1024; unit++; }
+  return `${amount >= 100 || unit === 0 ? Math.round(amount) : amount.toFixed(1)} ${['B', 'kB', 'MB', 'GB', 'TB'][unit]}`;
+};
+export const time = text => text ? new Date(text).toLocaleString('sv') : '–';
+
+// pretty indents JSON without changing its numbers, which may be larger than JavaScript's.
+export function pretty(text) {
+  let out = '', depth = 0;
+  const tokens = text.match(/"(?:\\.|[^"\\])*"|[{}[\],:]|[^\s{}[\],:"]+/g) || [];
+  const line = () => { out += '\n' + '  '.repeat(depth); };
+  tokens.forEach((token, i) => {
+    const empty = '}]'.includes(tokens[i + 1]);
+    if ('{['.includes(token)) { out += token; if (!empty) { depth++; line(); } }
+    else if ('}]'.includes(token)) { if (!'{['.includes(tokens[i - 1])) { depth--; line(); } out += token; }
+    else if (token === ',') { out += token; line(); }
+    else out += token === ':' ? ': ' : token;
+  });
+  return out;
+}
+
+export const shellQuote = text => `'${text.replaceAll("'", `'\\''`)}'`;
+
+// useLoad runs a call that can be cancelled, again when its dependencies change.
+export function useLoad(load, dependencies) {
+  const [state, set] = useState({loading: true});
+  const [turn, again] = useState(0);
+  const controller = useRef(null);
+  useEffect(() => {
+    const own = controller.current = new AbortController();
+    set(before => ({value: before.value, loading: true}));
+    load(own.signal).then(
+      value => own.signal.aborted || set({value}),
+      error => own !== controller.current || set(own.signal.aborted ? {cancelled: true} : {error}));
+    return () => { controller.current = null; own.abort(); };
+  }, [...dependencies, turn]);
+  return {...state, reload: () => again(turn + 1), cancel: () => controller.current?.abort()};
+}
+
+// Loading shows progress with a button to cancel, an error, or nothing.
+export const Loading = ({state}) => html`
+  ${state.loading && html`<p class="busy" role="status">Loading … <button onClick=${state.cancel}>Cancel</button></p>`}
+  ${state.cancelled && html`<p class="note" role="status">Cancelled. <button onClick=${state.reload}>Load</button></p>`}
+  <${Problem} error=${state.error} />`;
+
+export const Problem = ({error}) => error && html`<p class="problem" role="alert">${error.message}</p>`;
+
+export function Copy({text, label = 'Copy'}) {
+  const [done, set] = useState(false);
+  const copy = async () => {
+    await navigator.clipboard.writeText(text);
+    set(true);
+    setTimeout(() => set(false), 1500);
+  };
+  return html`<button onClick=${copy}>${done ? 'Copied' : label}</button>`;
+}
+
+export const Command = ({text}) => html`<div class="command"><pre tabindex="0">${text}</pre><${Copy} text=${text} /></div>`;
+
+export const Empty = ({title, children}) => html`<section class="empty"><h2>${title}</h2>${children}</section>`;
+
+export const Stat = ({label, value, hint}) => html`
+  <div class="stat"><span>${label}</span><strong>${value}</strong>${hint && html`<small>${hint}</small>`}</div>`;
+
+// Choose is a boundary's field: a list where the names are known.
+export const Choose = ({names, value, onChange}) => html`
+  <label>Boundary ${names === null
+    ? html`<input name="boundary" value=${value} onChange=${e => onChange(e.target.value)} placeholder="name" />`
+    : html`<select name="boundary" value=${value} onChange=${e => onChange(e.target.value)}>
+        ${!names.includes(value) && html`<option value=${value}>${value || 'choose …'}</option>`}
+        ${names.map(name => html`<option key=${name} value=${name}>${name}</option>`)}
+      </select>`}</label>`;
+
+// Form calls a function with its fields, and shows why it failed.
+export function Form({onSubmit, label, danger, children}) {
+  const [state, set] = useState({});
+  const submit = async event => {
+    event.preventDefault();
+    const form = event.target;
+    set({busy: true});
+    try {
+      const note = await onSubmit(Object.fromEntries(new FormData(form)));
+      form.reset();
+      set({note});
+    } catch (error) { set({error}); }
+  };
+  return html`<form onSubmit=${submit}>${children}
+    <button class=${danger ? 'danger' : 'primary'} disabled=${state.busy}>${state.busy ? 'Working …' : label}</button>
+    <${Problem} error=${state.error} />${state.note && html`<p class="note" role="status">${state.note}</p>`}</form>`;
+}
+
+export function Dialog({title, onClose, children}) {
+  const dialog = useRef(null);
+  useEffect(() => { dialog.current.showModal(); }, []);
+  return html`<dialog ref=${dialog} aria-label=${title} onClose=${onClose}>
+    <header><h2>${title}</h2><button onClick=${() => dialog.current.close()} aria-label="Close">✕</button></header>
+    ${children}</dialog>`;
+}
