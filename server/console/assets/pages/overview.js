@@ -14,7 +14,7 @@ function counters(series) {
   const reads = labels => /\/(GetEvents|GetLatestByCriteria)$/.test(labels.rpc_method || '');
   return {
     saves: total(series, 'orisun_saves_total', outcome('saved')),
-    conflicts: total(series, 'orisun_saves_total', outcome('conflict')),
+    conflicts: total(series, 'orisun_saves_total', outcome('context_changed')),
     reads: total(series, 'rpc_server_call_duration_seconds_count', reads),
     deliveries: total(series, 'orisun_feed_deliveries_total'),
     flushed: total(series, 'orisun_flush_duration_seconds_count'),

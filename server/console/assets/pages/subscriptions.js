@@ -4,11 +4,11 @@ import {Choose, Dialog, Empty, Loading, Problem, number, rate, time, useLoad} fr
 import {go} from '../app.js';
 
 function Parked({boundary, name, may, onClose}) {
-  const of = {boundary, name};
+  const of = {boundary, subscription: name};
   const state = useLoad(signal => call('Subscriptions/ListParked', of, {signal}), []);
   const [error, fail] = useState();
-  const run = rpc => call('Subscriptions/' + rpc, {...of, all: true}).then(state.reload, fail);
-  const parked = state.value?.parked || [];
+  const run = rpc => call('Subscriptions/' + rpc, of).then(state.reload, fail);
+  const parked = state.value?.events || [];
   return html`<${Dialog} title=${`Parked in ${name}`} onClose=${onClose}><${Loading} state=${state} /><${Problem} error=${error} />
     ${parked.length === 0 && state.value && html`<p>Nothing is parked.</p>`}
     ${parked.length > 0 && html`<ul class="plain">${parked.map(p => html`<li key=${p.event?.eventId}>

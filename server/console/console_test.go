@@ -1,0 +1,251 @@
+package console_test
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"flag"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/runtime"
+	"github.com/chromedp/chromedp"
+
+	"github.com/oexza/orisun/migrations/pgtest"
+	orisunpb "github.com/oexza/orisun/proto"
+	"github.com/oexza/orisun/server/servertest"
+)
+
+var screenshots = flag.String("screenshots", "", "the folder for pictures of every page")
+
+func TestMain(m *testing.M) { os.Exit(pgtest.Run(m)) }
+
+// browser opens a real Chromium. A test fails where it is missing: .ci/chromium installs it.
+func browser(t *testing.T) context.Context {
+	t.Helper()
+	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.NoSandbox, chromedp.DisableGPU,
+		chromedp.Flag("disable-background-networking", true), chromedp.UserDataDir(t.TempDir()),
+		chromedp.WSURLReadTimeout(time.Minute))
+	limited, cancelLimit := context.WithTimeout(t.Context(), 3*time.Minute)
+	allocated, cancelAllocated := chromedp.NewExecAllocator(limited, options...)
+	ctx, cancel := chromedp.NewContext(allocated)
+	t.Cleanup(func() {
+		if err := chromedp.Cancel(ctx); err != nil {
+			t.Logf("end Chromium: %v", err)
+		}
+		cancel()
+		cancelAllocated()
+		cancelLimit()
+	})
+	return ctx
+}
+
+func run(t *testing.T, ctx context.Context, what string, actions ...chromedp.Action) {
+	t.Helper()
+	if err := chromedp.Run(ctx, actions...); err != nil {
+		t.Fatalf("%s: %v", what, err)
+	}
+}
+
+// see waits until the page has an element with this text.
+func see(text string) chromedp.Action {
+	return chromedp.WaitVisible(fmt.Sprintf(`//*[not(self::script)][contains(text(), %q)]`, text))
+}
+
+func logIn(server *servertest.Server, username, password string) chromedp.Action {
+	return chromedp.Tasks{
+		chromedp.Navigate("http://" + server.HTTP + "/"),
+		chromedp.SendKeys(`input[name=username]`, username, chromedp.ByQuery),
+		chromedp.SendKeys(`input[name=password]`, password+"\n", chromedp.ByQuery),
+		see("Log out"),
+	}
+}
+
+func save(t *testing.T, server *servertest.Server, id, kind, data string) {
+	t.Helper()
+	_, err := orisunpb.NewEventStoreClient(server.Dial(t)).SaveEvents(t.Context(), &orisunpb.SaveEventsRequest{
+		Boundary: "orisun_test_1", Events: []*orisunpb.EventToSave{{EventId: id, EventType: kind, Data: data}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func awaitPromise(p *runtime.EvaluateParams) *runtime.EvaluateParams { return p.WithAwaitPromise(true) }
+
+const hostile = `<img src=x onerror="document.title='owned'">`
+
+func TestEventsArriveAreFilteredAndShownAsText(t *testing.T) {
+	server := servertest.Start(t)
+	ctx := browser(t)
+	run(t, ctx, "log in", logIn(server, "admin", "changeit"))
+	run(t, ctx, "the empty state", chromedp.Navigate("http://"+server.HTTP+"/#/events?boundary=orisun_test_1"),
+		see("No events yet"), see("orisun.EventStore/SaveEvents"), see("● Live"))
+
+	save(t, server, "1", "UserRegistered", `{"username": "alice"}`)
+	run(t, ctx, "an event arrives without a reload", see("UserRegistered"))
+	save(t, server, "2", "Hostile", fmt.Sprintf(`{%q: %q}`, hostile, "<script>document.title='owned'</script>"))
+	var title string
+	var images int
+	run(t, ctx, "a hostile event", see("Hostile"), chromedp.Click(`//td[text()="Hostile"]`),
+		chromedp.WaitVisible(`dialog[open] .json`, chromedp.ByQuery), see("onerror"), see("grpcurl"),
+		chromedp.Evaluate(`document.querySelectorAll('main img, main script, dialog img, dialog script').length`, &images), chromedp.Title(&title),
+		chromedp.Click(`dialog button[aria-label=Close]`, chromedp.ByQuery))
+	if images != 0 || title == "owned" {
+		t.Errorf("the event's data became %d elements, the title is %q", images, title)
+	}
+
+	var address string
+	var rows int
+	run(t, ctx, "a filter", chromedp.SendKeys(`#search`, "username=alice\n", chromedp.ByQuery), see("username = alice"),
+		chromedp.WaitNotPresent(`//td[text()="Hostile"]`), see("UserRegistered"), chromedp.Location(&address),
+		chromedp.Reload(), see("username = alice"), see("UserRegistered"),
+		chromedp.Evaluate(`document.querySelectorAll('.events tbody tr').length`, &rows))
+	if !strings.Contains(address, "c=username%3Dalice") || rows != 1 {
+		t.Errorf("the filter at %s has %d rows after a reload", address, rows)
+	}
+	run(t, ctx, "log out", chromedp.Click(`//button[text()="Log out"]`), see("Password"))
+	if status := get(t, server, http.MethodGet, "/console/session", "X-Orisun-Console", "1").StatusCode; status != http.StatusUnauthorized {
+		t.Errorf("a session without a cookie: %d", status)
+	}
+}
+
+func TestAUserWithoutRightsSeesNothing(t *testing.T) {
+	server := servertest.Start(t)
+	save(t, server, "1", "Secret", `{}`)
+	_, err := orisunpb.NewAdminClient(server.Dial(t)).CreateUser(t.Context(), &orisunpb.CreateUserRequest{
+		Name: "Joe", Username: "joe", Password: "s3cret", Roles: []string{"write:orisun_test_2"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx := browser(t)
+	var text, users string
+	run(t, ctx, "log in", logIn(server, "joe", "s3cret"), chromedp.Navigate("http://"+server.HTTP+"/#/users"), see("write:orisun_test_2"),
+		chromedp.Text("nav", &text, chromedp.ByQuery),
+		chromedp.Evaluate(`fetch('/orisun.EventStore/GetEvents', {method: 'POST', headers: {'X-Orisun-Console': '1', 'Content-Type': 'application/json'},
+			body: '{"boundary": "orisun_test_1"}'}).then(r => r.text())`, &users, awaitPromise))
+	if strings.TrimSpace(text) != "Account" || !strings.Contains(users, "permission_denied") {
+		t.Errorf("pages %q; the call by URL: %s", text, users)
+	}
+}
+
+// The cookie counts only with the console's header, from a page of the same origin.
+func TestTheCookieAloneIsNoCredential(t *testing.T) {
+	server := servertest.Start(t)
+	login := get(t, server, http.MethodPost, "/orisun.EventStore/Ping", "X-Orisun-Console", "1", "Authorization", "Basic YWRtaW46Y2hhbmdlaXQ=")
+	cookies := login.Cookies()
+	if len(cookies) != 1 || !cookies[0].HttpOnly || cookies[0].SameSite != http.SameSiteStrictMode || login.Header.Get("X-Auth-Token") != "" {
+		t.Fatalf("login: %v with header %v", cookies, login.Header)
+	}
+	cookie := cookies[0].Name + "=" + cookies[0].Value
+	for _, c := range []struct {
+		header []string
+		status int
+	}{
+		{[]string{"Cookie", cookie, "X-Orisun-Console", "1"}, http.StatusOK},
+		{[]string{"Cookie", cookie, "X-Orisun-Console", "1", "Sec-Fetch-Site", "same-origin"}, http.StatusOK},
+		{[]string{"Cookie", cookie}, http.StatusUnauthorized},
+		{[]string{"X-Orisun-Console", "1"}, http.StatusUnauthorized},
+		{[]string{"Cookie", cookie, "X-Orisun-Console", "1", "Sec-Fetch-Site", "cross-site"}, http.StatusForbidden},
+		{[]string{"Cookie", cookie, "X-Orisun-Console", "1", "Origin", "http://evil.example"}, http.StatusForbidden},
+	} {
+		if got := get(t, server, http.MethodPost, "/orisun.EventStore/Ping", c.header...).StatusCode; got != c.status {
+			t.Errorf("%q: %d, want %d", c.header, got, c.status)
+		}
+	}
+	page := get(t, server, http.MethodGet, "/").Header.Get("Content-Security-Policy")
+	if !strings.Contains(page, "default-src 'none'") || strings.Contains(page, "unsafe") {
+		t.Errorf("Content-Security-Policy: %s", page)
+	}
+	if status := get(t, server, http.MethodDelete, "/console/session").StatusCode; status != http.StatusForbidden {
+		t.Errorf("a logout without the header: %d", status)
+	}
+}
+
+func TestTheConsoleCanBeDisabled(t *testing.T) {
+	server := servertest.Start(t, "ORISUN_CONSOLE_ENABLED=false")
+	for _, path := range []string{"/", "/console/app.js", "/console/session"} {
+		if status := get(t, server, http.MethodGet, path).StatusCode; status != http.StatusNotFound {
+			t.Errorf("%s: %d", path, status)
+		}
+	}
+}
+
+// The files of npm: htm@3.1.1 (its preact/standalone.module.js, which contains Preact) and uplot@1.6.31.
+func TestVendoredFilesAreThoseOfTheirPackages(t *testing.T) {
+	for name, want := range map[string]string{
+		"htm-preact.js": "72284e8e9079c87817145df1110f74e8a2aa040b2fc384922e18dfcb46fc1fd7",
+		"uplot.css":     "df630c6a8d6f8eeaff264b50f73ce5b114f646ffd9a0bb74f049b0a00135fa04",
+		"uplot.js":      "2d27e8ad3d228164525ce213f9dc716f39b4e3aee0cc773fb3491c96cf4921a2",
+	} {
+		content, err := os.ReadFile(filepath.Join("assets/vendor", name))
+		if sum := sha256.Sum256(content); err != nil || hex.EncodeToString(sum[:]) != want {
+			t.Errorf("%s: %x, %v", name, sum, err)
+		}
+	}
+}
+
+// TestScreenshots writes pictures with -screenshots ../../docs/console, and looks at each page's title without.
+func TestScreenshots(t *testing.T) {
+	server := servertest.Start(t)
+	for i := range 30 {
+		save(t, server, fmt.Sprint(i), []string{"UserRegistered", "OrderPlaced", "OrderPaid"}[i%3], fmt.Sprintf(`{"username": "user%d", "total": %d}`, i%4, i*10))
+	}
+	ctx := browser(t)
+	run(t, ctx, "log in", logIn(server, "admin", "changeit"))
+	for _, page := range []struct{ name, query, text string }{
+		{"overview", "", "Health"},
+		{"boundaries", "", "Create a boundary"},
+		{"events", "?boundary=orisun_test_1", "OrderPaid"},
+		{"playground", "?boundary=orisun_test_1&c=username%3Duser1", "How it is found"},
+		{"indexes", "?boundary=orisun_test_1", "Create an index"},
+		{"subscriptions", "?boundary=orisun_test_1", "No durable subscriptions"},
+		{"users", "", "Create a user"},
+	} {
+		run(t, ctx, page.name, chromedp.Navigate("http://"+server.HTTP+"/#/"+page.name+page.query), see(page.text))
+		for _, scheme := range []string{"light", "dark"} {
+			for _, width := range []int64{1280, 400} {
+				var picture []byte
+				run(t, ctx, page.name, emulation.SetEmulatedMedia().WithFeatures([]*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}),
+					chromedp.EmulateViewport(width, 800), chromedp.Reload(), see(page.text), chromedp.CaptureScreenshot(&picture))
+				if *screenshots == "" {
+					continue
+				}
+				name := filepath.Join(*screenshots, fmt.Sprintf("%s-%s-%d.png", page.name, scheme, width))
+				if err := os.WriteFile(name, picture, 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+	}
+}
+
+func get(t *testing.T, server *servertest.Server, method, path string, header ...string) *http.Response {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), method, "http://"+server.HTTP+path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := 0; i < len(header); i += 2 {
+		request.Header.Set(header[i], header[i+1])
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.Copy(io.Discard, response.Body); err != nil {
+		t.Fatal(err)
+	}
+	if err := response.Body.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return response
+}
