@@ -54,6 +54,7 @@ var variables = []struct {
 	{"ORISUN_ADMIN_HOST", "", "127.0.0.1", "127.0.0.1", nil, nil, func(c *Config) any { return c.Admin.Host }},
 	{"ORISUN_ADMIN_PORT", 8991, "0", 0, []string{"http"}, nil, func(c *Config) any { return c.Admin.Port }},
 	{"ORISUN_ADMIN_ALLOWED_HOSTS", "localhost", "orisun.test,localhost", "orisun.test,localhost", nil, nil, func(c *Config) any { return c.Admin.AllowedHosts }},
+	{"ORISUN_CONSOLE_ENABLED", true, "false", false, []string{"yes"}, nil, func(c *Config) any { return c.Admin.ConsoleEnabled }},
 	{"ORISUN_ADMIN_READ_TIMEOUT", time.Minute, "5s", 5 * time.Second, []string{"0s", "60"}, nil, func(c *Config) any { return c.Admin.ReadTimeout }},
 	{"ORISUN_ADMIN_WRITE_TIMEOUT", 2 * time.Minute, "5s", 5 * time.Second, []string{"0s", "60"}, nil, func(c *Config) any { return c.Admin.WriteTimeout }},
 	{"ORISUN_GRPC_HOST", "", "::1", "::1", nil, nil, func(c *Config) any { return c.GRPC.Host }},

@@ -47,7 +47,7 @@ func browser(t *testing.T) context.Context {
 	return ctx
 }
 
-func run(t *testing.T, ctx context.Context, what string, actions ...chromedp.Action) {
+func run(ctx context.Context, t *testing.T, what string, actions ...chromedp.Action) {
 	t.Helper()
 	if err := chromedp.Run(ctx, actions...); err != nil {
 		t.Fatalf("%s: %v", what, err)
@@ -85,16 +85,16 @@ const hostile = `<img src=x onerror="document.title='owned'">`
 func TestEventsArriveAreFilteredAndShownAsText(t *testing.T) {
 	server := servertest.Start(t)
 	ctx := browser(t)
-	run(t, ctx, "log in", logIn(server, "admin", "changeit"))
-	run(t, ctx, "the empty state", chromedp.Navigate("http://"+server.HTTP+"/#/events?boundary=orisun_test_1"),
+	run(ctx, t, "log in", logIn(server, "admin", "changeit"))
+	run(ctx, t, "the empty state", chromedp.Navigate("http://"+server.HTTP+"/#/events?boundary=orisun_test_1"),
 		see("No events yet"), see("orisun.EventStore/SaveEvents"), see("● Live"))
 
 	save(t, server, "1", "UserRegistered", `{"username": "alice"}`)
-	run(t, ctx, "an event arrives without a reload", see("UserRegistered"))
+	run(ctx, t, "an event arrives without a reload", see("UserRegistered"))
 	save(t, server, "2", "Hostile", fmt.Sprintf(`{%q: %q}`, hostile, "<script>document.title='owned'</script>"))
 	var title string
 	var images int
-	run(t, ctx, "a hostile event", see("Hostile"), chromedp.Click(`//td[text()="Hostile"]`),
+	run(ctx, t, "a hostile event", see("Hostile"), chromedp.Click(`//td[text()="Hostile"]`),
 		chromedp.WaitVisible(`dialog[open] .json`, chromedp.ByQuery), see("onerror"), see("grpcurl"),
 		chromedp.Evaluate(`document.querySelectorAll('main img, main script, dialog img, dialog script').length`, &images), chromedp.Title(&title),
 		chromedp.Click(`dialog button[aria-label=Close]`, chromedp.ByQuery))
@@ -104,15 +104,15 @@ func TestEventsArriveAreFilteredAndShownAsText(t *testing.T) {
 
 	var address string
 	var rows int
-	run(t, ctx, "a filter", chromedp.SendKeys(`#search`, "username=alice\n", chromedp.ByQuery), see("username = alice"),
+	run(ctx, t, "a filter", chromedp.SendKeys(`#search`, "username=alice\n", chromedp.ByQuery), see("username = alice"),
 		chromedp.WaitNotPresent(`//td[text()="Hostile"]`), see("UserRegistered"), chromedp.Location(&address),
 		chromedp.Reload(), see("username = alice"), see("UserRegistered"),
 		chromedp.Evaluate(`document.querySelectorAll('.events tbody tr').length`, &rows))
 	if !strings.Contains(address, "c=username%3Dalice") || rows != 1 {
 		t.Errorf("the filter at %s has %d rows after a reload", address, rows)
 	}
-	run(t, ctx, "log out", chromedp.Click(`//button[text()="Log out"]`), see("Password"))
-	if status := get(t, server, http.MethodGet, "/console/session", "X-Orisun-Console", "1").StatusCode; status != http.StatusUnauthorized {
+	run(ctx, t, "log out", chromedp.Click(`//button[text()="Log out"]`), see("Password"))
+	if status := get(t, server, http.MethodGet, "/console/session", "X-Orisun-Console", "1").status; status != http.StatusUnauthorized {
 		t.Errorf("a session without a cookie: %d", status)
 	}
 }
@@ -128,7 +128,7 @@ func TestAUserWithoutRightsSeesNothing(t *testing.T) {
 	}
 	ctx := browser(t)
 	var text, users string
-	run(t, ctx, "log in", logIn(server, "joe", "s3cret"), chromedp.Navigate("http://"+server.HTTP+"/#/users"), see("write:orisun_test_2"),
+	run(ctx, t, "log in", logIn(server, "joe", "s3cret"), chromedp.Navigate("http://"+server.HTTP+"/#/users"), see("write:orisun_test_2"),
 		chromedp.Text("nav", &text, chromedp.ByQuery),
 		chromedp.Evaluate(`fetch('/orisun.EventStore/GetEvents', {method: 'POST', headers: {'X-Orisun-Console': '1', 'Content-Type': 'application/json'},
 			body: '{"boundary": "orisun_test_1"}'}).then(r => r.text())`, &users, awaitPromise))
@@ -141,9 +141,9 @@ func TestAUserWithoutRightsSeesNothing(t *testing.T) {
 func TestTheCookieAloneIsNoCredential(t *testing.T) {
 	server := servertest.Start(t)
 	login := get(t, server, http.MethodPost, "/orisun.EventStore/Ping", "X-Orisun-Console", "1", "Authorization", "Basic YWRtaW46Y2hhbmdlaXQ=")
-	cookies := login.Cookies()
-	if len(cookies) != 1 || !cookies[0].HttpOnly || cookies[0].SameSite != http.SameSiteStrictMode || login.Header.Get("X-Auth-Token") != "" {
-		t.Fatalf("login: %v with header %v", cookies, login.Header)
+	cookies := login.cookies
+	if len(cookies) != 1 || !cookies[0].HttpOnly || cookies[0].SameSite != http.SameSiteStrictMode || login.header.Get("X-Auth-Token") != "" {
+		t.Fatalf("login: %v with header %v", cookies, login.header)
 	}
 	cookie := cookies[0].Name + "=" + cookies[0].Value
 	for _, c := range []struct {
@@ -157,15 +157,15 @@ func TestTheCookieAloneIsNoCredential(t *testing.T) {
 		{[]string{"Cookie", cookie, "X-Orisun-Console", "1", "Sec-Fetch-Site", "cross-site"}, http.StatusForbidden},
 		{[]string{"Cookie", cookie, "X-Orisun-Console", "1", "Origin", "http://evil.example"}, http.StatusForbidden},
 	} {
-		if got := get(t, server, http.MethodPost, "/orisun.EventStore/Ping", c.header...).StatusCode; got != c.status {
+		if got := get(t, server, http.MethodPost, "/orisun.EventStore/Ping", c.header...).status; got != c.status {
 			t.Errorf("%q: %d, want %d", c.header, got, c.status)
 		}
 	}
-	page := get(t, server, http.MethodGet, "/").Header.Get("Content-Security-Policy")
+	page := get(t, server, http.MethodGet, "/").header.Get("Content-Security-Policy")
 	if !strings.Contains(page, "default-src 'none'") || strings.Contains(page, "unsafe") {
 		t.Errorf("Content-Security-Policy: %s", page)
 	}
-	if status := get(t, server, http.MethodDelete, "/console/session").StatusCode; status != http.StatusForbidden {
+	if status := get(t, server, http.MethodDelete, "/console/session").status; status != http.StatusForbidden {
 		t.Errorf("a logout without the header: %d", status)
 	}
 }
@@ -173,7 +173,7 @@ func TestTheCookieAloneIsNoCredential(t *testing.T) {
 func TestTheConsoleCanBeDisabled(t *testing.T) {
 	server := servertest.Start(t, "ORISUN_CONSOLE_ENABLED=false")
 	for _, path := range []string{"/", "/console/app.js", "/console/session"} {
-		if status := get(t, server, http.MethodGet, path).StatusCode; status != http.StatusNotFound {
+		if status := get(t, server, http.MethodGet, path).status; status != http.StatusNotFound {
 			t.Errorf("%s: %d", path, status)
 		}
 	}
@@ -200,7 +200,7 @@ func TestScreenshots(t *testing.T) {
 		save(t, server, fmt.Sprint(i), []string{"UserRegistered", "OrderPlaced", "OrderPaid"}[i%3], fmt.Sprintf(`{"username": "user%d", "total": %d}`, i%4, i*10))
 	}
 	ctx := browser(t)
-	run(t, ctx, "log in", logIn(server, "admin", "changeit"))
+	run(ctx, t, "log in", logIn(server, "admin", "changeit"))
 	for _, page := range []struct{ name, query, text string }{
 		{"overview", "", "Health"},
 		{"boundaries", "", "Create a boundary"},
@@ -210,11 +210,11 @@ func TestScreenshots(t *testing.T) {
 		{"subscriptions", "?boundary=orisun_test_1", "No durable subscriptions"},
 		{"users", "", "Create a user"},
 	} {
-		run(t, ctx, page.name, chromedp.Navigate("http://"+server.HTTP+"/#/"+page.name+page.query), see(page.text))
+		run(ctx, t, page.name, chromedp.Navigate("http://"+server.HTTP+"/#/"+page.name+page.query), see(page.text))
 		for _, scheme := range []string{"light", "dark"} {
 			for _, width := range []int64{1280, 400} {
 				var picture []byte
-				run(t, ctx, page.name, emulation.SetEmulatedMedia().WithFeatures([]*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}),
+				run(ctx, t, page.name, emulation.SetEmulatedMedia().WithFeatures([]*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}),
 					chromedp.EmulateViewport(width, 800), chromedp.Reload(), see(page.text), chromedp.CaptureScreenshot(&picture))
 				if *screenshots == "" {
 					continue
@@ -228,7 +228,14 @@ func TestScreenshots(t *testing.T) {
 	}
 }
 
-func get(t *testing.T, server *servertest.Server, method, path string, header ...string) *http.Response {
+// answered is an answer whose body is read and closed.
+type answered struct {
+	status  int
+	header  http.Header
+	cookies []*http.Cookie
+}
+
+func get(t *testing.T, server *servertest.Server, method, path string, header ...string) answered {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), method, "http://"+server.HTTP+path, nil)
 	if err != nil {
@@ -247,5 +254,5 @@ func get(t *testing.T, server *servertest.Server, method, path string, header ..
 	if err := response.Body.Close(); err != nil {
 		t.Fatal(err)
 	}
-	return response
+	return answered{response.StatusCode, response.Header, response.Cookies()}
 }
