@@ -30,7 +30,8 @@ func newSubscriptionCommand() *cobra.Command {
 
 // withSubscriptions calls the server's Subscriptions. It converts errors of calls to errors for people.
 func withSubscriptions(command *cobra.Command, server *connection,
-	do func(context.Context, orisunpb.SubscriptionsClient) error) error {
+	do func(context.Context, orisunpb.SubscriptionsClient) error,
+) error {
 	return server.call(command.Context(), func(ctx context.Context, conn *grpc.ClientConn) error {
 		return do(ctx, orisunpb.NewSubscriptionsClient(conn))
 	})

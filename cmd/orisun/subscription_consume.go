@@ -200,7 +200,7 @@ func (c *consumer) handle(event *orisunpb.Event) error {
 	if err := writeMessages(&input, event); err != nil {
 		return err
 	}
-	run := exec.Command("sh", "-c", c.program) //nolint:gosec,noctx // the caller's program, which an interrupt lets end
+	run := exec.Command("sh", "-c", c.program) //nolint:noctx // the caller's program, which an interrupt lets end
 	run.Stdin, run.Stdout, run.Stderr = &input, &stdout, &stderr
 	ownGroup(run)
 	failed := run.Run()
