@@ -26,7 +26,9 @@ func Session(next http.Handler) http.Handler {
 		if err == nil && r.Header.Get(basicHeader) == "" && r.Header.Get(tokenHeader) == "" {
 			r.Header.Set(tokenHeader, cookie.Value)
 		}
-		next.ServeHTTP(&answer{ResponseWriter: w, secure: r.TLS != nil}, r)
+		moving := &answer{ResponseWriter: w, secure: r.TLS != nil}
+		next.ServeHTTP(moving, r)
+		moving.start() // of an answer without a body
 	})
 }
 
