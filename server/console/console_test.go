@@ -203,7 +203,7 @@ func TestScreenshots(t *testing.T) {
 	run(ctx, t, "log in", logIn(server, "admin", "changeit"))
 	for _, page := range []struct{ name, query, text string }{
 		{"overview", "", "Health"},
-		{"boundaries", "", "Create a boundary"},
+		{"boundaries", "", "orisun_test_2"},
 		{"events", "?boundary=orisun_test_1", "OrderPaid"},
 		{"playground", "?boundary=orisun_test_1&c=username%3Duser1", "How it is found"},
 		{"indexes", "?boundary=orisun_test_1", "Create an index"},

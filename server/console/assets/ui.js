@@ -43,11 +43,12 @@ export function useLoad(load, dependencies) {
   return {...state, reload: () => again(turn + 1), cancel: () => controller.current?.abort()};
 }
 
-// Loading shows progress with a button to cancel, an error, or nothing.
-export const Loading = ({state}) => html`
+// Loading shows progress with a button to cancel, an error, or nothing. Its element is always there, as Preact would
+// move its neighbours otherwise.
+export const Loading = ({state}) => html`<div>
   ${state.loading && html`<p class="busy" role="status">Loading … <button onClick=${state.cancel}>Cancel</button></p>`}
   ${state.cancelled && html`<p class="note" role="status">Cancelled. <button onClick=${state.reload}>Load</button></p>`}
-  <${Problem} error=${state.error} />`;
+  <${Problem} error=${state.error} /></div>`;
 
 export const Problem = ({error}) => error && html`<p class="problem" role="alert">${error.message}</p>`;
 

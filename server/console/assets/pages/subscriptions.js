@@ -1,20 +1,20 @@
 import {html, useEffect, useState} from '../vendor/htm-preact.js';
 import {boundaryNames, call} from '../api.js';
-import {Choose, Dialog, Empty, Loading, Problem, number, rate, time, useLoad} from '../ui.js';
+import {Choose, Command, Dialog, Empty, Loading, Problem, number, rate, time, useLoad} from '../ui.js';
 import {go} from '../app.js';
 
 function Parked({boundary, name, may, onClose}) {
   const of = {boundary, subscription: name};
   const state = useLoad(signal => call('Subscriptions/ListParked', of, {signal}), []);
   const [error, fail] = useState();
-  const run = rpc => call('Subscriptions/' + rpc, of).then(state.reload, fail);
+  const run = (rpc, more) => call('Subscriptions/' + rpc, {...of, ...more}).then(state.reload, fail);
   const parked = state.value?.events || [];
   return html`<${Dialog} title=${`Parked in ${name}`} onClose=${onClose}><${Loading} state=${state} /><${Problem} error=${error} />
     ${parked.length === 0 && state.value && html`<p>Nothing is parked.</p>`}
     ${parked.length > 0 && html`<ul class="plain">${parked.map(p => html`<li key=${p.event?.eventId}>
       <strong>${p.event?.eventType}</strong> <span class="muted">${p.event?.position?.globalId}</span><p>${p.reason}</p></li>`)}</ul>
       ${may.index(boundary) && html`<div class="bar"><button class="primary" onClick=${() => run('ReplayParked')}>Replay all</button>
-        <button class="danger" onClick=${() => run('SkipParked')}>Skip all</button></div>`}`}<//>`;
+        <button class="danger" onClick=${() => run('SkipParked', {all: true})}>Skip all</button></div>`}`}<//>`;
 }
 
 export function Subscriptions({may, query}) {
@@ -34,6 +34,7 @@ export function Subscriptions({may, query}) {
         <td>${(s.consumers || []).length}</td><td><button onClick=${() => show(s.name)}>${number(s.parked)}</button></td>
         <td>${time(s.createdAt)}</td></tr>`)}</tbody></table></div>`}
     ${state.value && list.length === 0 && html`<${Empty} title="No durable subscriptions"><p>The store holds the position of a durable
-      subscription. A client creates one with Subscriptions/CreateSubscription.</p><//>`}
+      subscription. Create one, for instance with the command line:</p>
+      <${Command} text=${`orisun subscription create ${boundary} mailer\norisun subscription consume ${boundary} mailer --exec './send-mail'`} /><//>`}
     ${open && html`<${Parked} boundary=${boundary} name=${open} may=${may} onClose=${() => show(null)} />`}`;
 }
