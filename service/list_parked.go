@@ -8,6 +8,7 @@ import (
 
 	"github.com/oexza/orisun/db"
 	orisunpb "github.com/oexza/orisun/proto"
+	"github.com/oexza/orisun/service/consumer"
 	"github.com/oexza/orisun/service/inflight"
 )
 
@@ -34,10 +35,7 @@ func (s *Subscriptions) ListParked(ctx context.Context, in *orisunpb.ListParkedR
 	out := &orisunpb.ListParkedResponse{}
 	for _, row := range rows {
 		out.Events = append(out.Events, &orisunpb.ParkedEvent{
-			Event: &orisunpb.Event{
-				EventId: row.EventID, EventType: row.EventType, Data: row.Data, Metadata: row.Metadata,
-				Position: &orisunpb.Position{TransactionId: row.TransactionID, GlobalId: row.GlobalID}, DateCreated: timestamppb.New(row.DateCreated),
-			},
+			Event:     consumer.ParkedEvent(row),
 			Partition: uint32(row.Partition), Key: row.Key, Reason: row.Reason, Refusals: uint32(row.Refusals),
 			ParkedAt: timestamppb.New(row.ParkedAt), Replaying: row.Replaying,
 		})

@@ -8,6 +8,7 @@ import (
 	"os"
 	"strings"
 
+	"github.com/spf13/cobra"
 	"golang.org/x/term"
 )
 
@@ -37,6 +38,14 @@ func interruptible[T any](ctx context.Context, read func() (T, error)) (value T,
 func asTerminal(in io.Reader) (*os.File, bool) {
 	file, ok := in.(*os.File)
 	return file, ok && term.IsTerminal(int(file.Fd()))
+}
+
+// confirmUnless prompts for confirmation, unless --yes was given.
+func confirmUnless(yes bool, command *cobra.Command, what string) error {
+	if yes {
+		return nil
+	}
+	return confirm(command.Context(), command.InOrStdin(), command.ErrOrStderr(), what)
 }
 
 // confirm prompts for confirmation in a terminal. Elsewhere --yes is required.

@@ -183,7 +183,8 @@ auth_type = any
 default_pool_size = 60
 `, config.Port, config.User, config.Password, mode, port)
 	if os.Geteuid() == 0 {
-		text += "user = " + "nobody" + "\n" // it refuses to run as root
+		const account = "nobody" // it refuses to run as root
+		text += "user = " + account + "\n"
 	}
 	if err := os.WriteFile(ini, []byte(text), 0o600); err != nil {
 		t.Fatal(err)

@@ -259,14 +259,6 @@ func parsePositions(texts []string) (positions []*orisunpb.Position, _ error) {
 	return positions, nil
 }
 
-// confirmUnless asks for a yes, unless --yes was given.
-func confirmUnless(yes bool, command *cobra.Command, what string) error {
-	if yes {
-		return nil
-	}
-	return confirm(command.Context(), command.InOrStdin(), command.ErrOrStderr(), what)
-}
-
 func newSubscriptionResetCommand() *cobra.Command {
 	var to startFlag
 	var yes bool

@@ -58,43 +58,33 @@ func atLeast(command *cobra.Command, args []string) error {
 }
 
 func newSubscriptionReplayCommand() *cobra.Command {
-	var all bool
-	command := &cobra.Command{
-		Use:   "replay BOUNDARY NAME [POSITION]...",
-		Short: "Deliver parked events again",
-		Example: `  orisun subscription replay orders mailer 42/41
-  orisun subscription replay orders mailer --all`,
-		Args: atLeast,
-	}
-	command.Flags().BoolVar(&all, "all", false, "all parked events")
-	server := addConnectionFlags(command.Flags())
-	completeArguments(command, server, boundaryNames, subscriptionNames)
-	command.RunE = func(command *cobra.Command, args []string) error {
-		positions, err := parkedArguments(args, all)
-		if err != nil {
-			return err
-		}
-		return withSubscriptions(command, server, func(ctx context.Context, c orisunpb.SubscriptionsClient) error {
-			got, err := c.ReplayParked(ctx,
-				&orisunpb.ReplayParkedRequest{Boundary: args[0], Subscription: args[1], Positions: positions})
-			if err != nil {
-				return err
-			}
-			_, err = fmt.Fprintf(command.OutOrStdout(), "%s again\n",
-				counted(int(got.GetEvents()), "parked event is delivered", "parked events are delivered"))
-			return err
+	return newSettleParkedCommand("replay", "Deliver parked events again",
+		func(ctx context.Context, c orisunpb.SubscriptionsClient, boundary, name string, positions []*orisunpb.Position, _ bool) (string, error) {
+			got, err := c.ReplayParked(ctx, &orisunpb.ReplayParkedRequest{Boundary: boundary, Subscription: name, Positions: positions})
+			return counted(int(got.GetEvents()), "parked event is delivered", "parked events are delivered") + " again", err
 		})
-	}
-	return command
 }
 
 func newSubscriptionSkipCommand() *cobra.Command {
+	return newSettleParkedCommand("skip", "Remove parked events, which are never delivered again",
+		func(ctx context.Context, c orisunpb.SubscriptionsClient, boundary, name string, positions []*orisunpb.Position, all bool) (string, error) {
+			got, err := c.SkipParked(ctx,
+				&orisunpb.SkipParkedRequest{Boundary: boundary, Subscription: name, Positions: positions, All: all})
+			return counted(int(got.GetEvents()), "parked event is", "parked events are") + " removed", err
+		})
+}
+
+// newSettleParkedCommand is a command for parked events at some positions, or for --all of them. settle returns what it
+// did.
+func newSettleParkedCommand(verb, short string, settle func(ctx context.Context, c orisunpb.SubscriptionsClient,
+	boundary, name string, positions []*orisunpb.Position, all bool) (string, error),
+) *cobra.Command {
 	var all bool
 	command := &cobra.Command{
-		Use:   "skip BOUNDARY NAME [POSITION]...",
-		Short: "Remove parked events, which are never delivered again",
-		Example: `  orisun subscription skip orders mailer 42/41
-  orisun subscription skip orders mailer --all`,
+		Use:   verb + " BOUNDARY NAME [POSITION]...",
+		Short: short,
+		Example: fmt.Sprintf(`  orisun subscription %[1]s orders mailer 42/41
+  orisun subscription %[1]s orders mailer --all`, verb),
 		Args: atLeast,
 	}
 	command.Flags().BoolVar(&all, "all", false, "all parked events")
@@ -106,13 +96,11 @@ func newSubscriptionSkipCommand() *cobra.Command {
 			return err
 		}
 		return withSubscriptions(command, server, func(ctx context.Context, c orisunpb.SubscriptionsClient) error {
-			got, err := c.SkipParked(ctx,
-				&orisunpb.SkipParkedRequest{Boundary: args[0], Subscription: args[1], Positions: positions, All: all})
+			settled, err := settle(ctx, c, args[0], args[1], positions, all)
 			if err != nil {
 				return err
 			}
-			_, err = fmt.Fprintf(command.OutOrStdout(), "%s removed\n",
-				counted(int(got.GetEvents()), "parked event is", "parked events are"))
+			_, err = fmt.Fprintln(command.OutOrStdout(), settled)
 			return err
 		})
 	}

@@ -185,10 +185,8 @@ before it does that; where standard input is no terminal, --yes is needed.`,
 		if err := server.prepare(command.Context()); err != nil {
 			return err
 		}
-		if !yes {
-			if err := confirm(command.Context(), command.InOrStdin(), command.ErrOrStderr(), "Delete user "+oneLine(args[0])); err != nil {
-				return err
-			}
+		if err := confirmUnless(yes, command, "Delete user "+oneLine(args[0])); err != nil {
+			return err
 		}
 		return withAdmin(command.Context(), server, func(ctx context.Context, users orisunpb.AdminClient) error {
 			id, err := findUser(ctx, users, args[0])

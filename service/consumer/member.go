@@ -71,12 +71,7 @@ type Member struct {
 // Boundary is that of the consumer's subscription.
 func (m *Member) Boundary() string { return m.def.Boundary }
 
-func (m *Member) wakeUp() {
-	select {
-	case m.wake <- struct{}{}:
-	default:
-	}
-}
+func (m *Member) wakeUp() { signal(m.wake) }
 
 // end ends Run with an error.
 func (m *Member) end(err error) {
@@ -323,29 +318,21 @@ func (m *Member) Settle(acknowledge []*orisunpb.Acknowledgement, refuse []*orisu
 		}
 	}
 	for _, r := range refuse {
-		p := m.held(r.GetPartition(), r.GetEpoch())
-		if p == nil {
-			stale = true
-			continue
-		}
-		it, err := p.find(r.GetPosition().GetGlobalId())
+		p, it, err := m.delivered(r.GetPartition(), r.GetEpoch(), r.GetPosition())
 		if err != nil {
 			return stale, err
 		}
+		stale = stale || p == nil
 		if it != nil {
 			p.refuse(it, r.GetReason(), now, m.def.MaxRefusals)
 		}
 	}
 	for _, d := range delay {
-		p := m.held(d.GetPartition(), d.GetEpoch())
-		if p == nil {
-			stale = true
-			continue
-		}
-		it, err := p.find(d.GetPosition().GetGlobalId())
+		p, it, err := m.delivered(d.GetPartition(), d.GetEpoch(), d.GetPosition())
 		if err != nil {
 			return stale, err
 		}
+		stale = stale || p == nil
 		if it != nil {
 			p.take(it, now.Add(d.GetDelay().AsDuration()))
 		}
@@ -358,10 +345,7 @@ func (m *Member) settled() {
 	m.moved = true
 	m.node.markDirty(m)
 	m.wakeUp()
-	select {
-	case m.room <- struct{}{}:
-	default:
-	}
+	signal(m.room)
 }
 
 // done settles an event. A replayed one is removed from the parked ones first.
@@ -381,6 +365,15 @@ func (m *Member) done(p *partition, it *item) {
 func (m *Member) forget(it *item) {
 	m.buffered--
 	m.bytes -= proto.Size(it.event)
+}
+
+// delivered returns a partition, nil where the consumer does not hold it, and an unsettled event of it; nil where it is
+// settled already.
+func (m *Member) delivered(id uint32, epoch int64, at *orisunpb.Position) (p *partition, it *item, err error) {
+	if p = m.held(id, epoch); p != nil {
+		it, err = p.find(at.GetGlobalId())
+	}
+	return p, it, err
 }
 
 func (m *Member) held(id uint32, epoch int64) *partition {
@@ -552,10 +545,7 @@ func (m *Member) drop(p *partition) {
 	}
 	p.stopped = true
 	delete(m.partitions, p.id)
-	select {
-	case m.room <- struct{}{}:
-	default:
-	}
+	signal(m.room)
 }
 
 // revoked reports partitions that were dropped. The caller holds the lock.

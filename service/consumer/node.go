@@ -18,7 +18,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -153,9 +152,12 @@ func (n *Node) renew(ctx context.Context) error {
 	return nil
 }
 
-func (n *Node) refreshNow() {
+func (n *Node) refreshNow() { signal(n.refresh) }
+
+// signal wakes the receiver of a channel with room for one; a signal that waits already is enough.
+func signal(to chan struct{}) {
 	select {
-	case n.refresh <- struct{}{}:
+	case to <- struct{}{}:
 	default:
 	}
 }
@@ -374,10 +376,16 @@ func (n *Node) readReplays(ctx context.Context, m *Member, p *partition) ([]*ori
 	})
 	events := make([]*orisunpb.Event, len(rows))
 	for i, row := range rows {
-		events[i] = &orisunpb.Event{
-			EventId: row.EventID, EventType: row.EventType, Data: row.Data, Metadata: row.Metadata,
-			Position: &orisunpb.Position{TransactionId: row.TransactionID, GlobalId: row.GlobalID}, DateCreated: timestamppb.New(row.DateCreated),
-		}
+		events[i] = ParkedEvent(row)
 	}
-	return slices.Clip(events), err
+	return events, err
+}
+
+// ParkedEvent is the event of a row of orisun.list_parked.
+func ParkedEvent(row db.ListParkedRow) *orisunpb.Event {
+	return &orisunpb.Event{
+		EventId: row.EventID, EventType: row.EventType, Data: row.Data, Metadata: row.Metadata,
+		Position:    &orisunpb.Position{TransactionId: row.TransactionID, GlobalId: row.GlobalID},
+		DateCreated: timestamppb.New(row.DateCreated),
+	}
 }

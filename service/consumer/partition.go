@@ -131,15 +131,14 @@ func (p *partition) add(event *orisunpb.Event, key string) bool {
 }
 
 // replay takes a parked event that is to be delivered again.
-func (p *partition) replay(event *orisunpb.Event, key string) bool {
+func (p *partition) replay(event *orisunpb.Event, key string) {
 	at := positionOf(event.GetPosition())
 	if p.replays[at.GlobalID] != nil || p.stopped {
-		return false
+		return
 	}
 	it := &item{at: at, event: event, key: "replay/" + key, replayed: true}
 	p.replays[at.GlobalID] = it
 	p.enqueue(it)
-	return true
 }
 
 // originalKey is the value of the partition key.
