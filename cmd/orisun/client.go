@@ -88,6 +88,13 @@ func withAdmin(ctx context.Context, server *connection, do func(context.Context,
 	return server.call(ctx, func(ctx context.Context, conn *grpc.ClientConn) error { return do(ctx, orisunpb.NewAdminClient(conn)) })
 }
 
+// isPast says whether ctx has a deadline that is over. The server ends a call at the same deadline, and its answer may come
+// before the timer of ctx fires: ctx.Err is still nil then.
+func isPast(ctx context.Context) bool {
+	deadline, ok := ctx.Deadline()
+	return ok && !time.Now().Before(deadline)
+}
+
 // call runs do with a connection, for --timeout at most.
 func (c *connection) call(ctx context.Context, do func(context.Context, *grpc.ClientConn) error) (err error) {
 	conn, err := c.dial(ctx)
@@ -107,7 +114,7 @@ func (c *connection) call(ctx context.Context, do func(context.Context, *grpc.Cl
 		return nil
 	case ctx.Err() != nil && status.Code(err) == codes.Canceled:
 		return errors.New("interrupted before the server answered: a change may have been made")
-	case limited.Err() != nil && status.Code(err) == codes.DeadlineExceeded:
+	case status.Code(err) == codes.DeadlineExceeded && isPast(limited):
 		return &callError{
 			text: fmt.Sprintf("no answer within --timeout %s from %s: a change may have been made", c.timeout, c.server),
 			code: codes.Unavailable,
