@@ -7,6 +7,11 @@ TOOL     = $(GO) tool -modfile=tools/$(1).mod $(1)
 VCS     := $(shell git rev-parse HEAD >/dev/null 2>&1 && echo true || echo false)
 PG_BIN   = $(if $(PG),ORISUN_PG_BIN_DIR=$$(.ci/postgres $(PG)))
 TESTS   ?= ./...
+# RERUN=1 runs each failed test a second time, alone. Its first failure stays in the summary under "Failed": it is a defect
+# to mend, but does not hold up everything else. More than three failures, or one data race, are not run again.
+RERUN   ?= 0
+GOTESTSUM = $(GO) tool -modfile=$(CURDIR)/tools/gotestsum.mod gotestsum --format pkgname-and-test-fails --format-hide-empty-pkg \
+	--rerun-fails=$(RERUN) --rerun-fails-max-failures=3 --rerun-fails-abort-on-data-race --rerun-fails-run-root-test
 # Modules of their own: what they need stays out of the server's go.mod, and what the server needs out of theirs.
 MODULES  = client client/projection examples
 
@@ -31,14 +36,14 @@ test: ## Run all tests with the race detector, on a real PostgreSQL
 	@.ci/cc
 	@.ci/pgbouncer
 	@.ci/chromium
-	$(PG_BIN) $(call TOOL,gotestsum) --format pkgname-and-test-fails --format-hide-empty-pkg -- -race -timeout 40m $(TESTS)
+	$(PG_BIN) $(GOTESTSUM) --packages '$(TESTS)' -- -race -timeout 40m
 	@$(MAKE) --no-print-directory test-modules
 
 test-modules: ## Run the tests of the modules beside the server's: the client and the examples, on the built server
 	@.ci/postgres $(PG) >/dev/null
 	@.ci/languages
 	@for module in $(MODULES); do \
-		echo "in $$module"; ($(if $(PG),export $(PG_BIN); )cd $$module && $(GO) test -race -timeout 20m ./...) || exit; \
+		echo "in $$module"; ($(if $(PG),export $(PG_BIN); )cd $$module && $(GOTESTSUM) --packages ./... -- -race -timeout 20m) || exit; \
 	done
 
 # The oldest PostgreSQL that the migrations support, and the newest there is. RUN chooses some of the tests.
@@ -49,7 +54,7 @@ test-versions: ## Run the tests of migrations and services on the oldest and the
 	@for major in $(VERSIONS); do \
 		dir=$$(.ci/postgres $$major) || exit; \
 		echo "on $$("$$dir/postgres" --version)"; \
-		ORISUN_PG_BIN_DIR=$$dir $(call TOOL,gotestsum) --format pkgname-and-test-fails --format-hide-empty-pkg -- -timeout 20m -run '$(RUN)' ./migrations ./service || exit; \
+		ORISUN_PG_BIN_DIR=$$dir $(GOTESTSUM) --packages './migrations ./service' -- -timeout 20m -run '$(RUN)' || exit; \
 	done
 
 bench-compare: build ## Compare with pgbench on the same PostgreSQL (takes minutes; BENCH="--dir /on/the/disk/to/measure" adds flags); writes docs/benchmarks*
