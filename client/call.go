@@ -15,8 +15,9 @@ import (
 )
 
 const (
-	eventStore = "/orisun.EventStore/"
-	admin      = "/orisun.Admin/"
+	eventStore    = "/orisun.EventStore/"
+	admin         = "/orisun.Admin/"
+	subscriptions = "/orisun.Subscriptions/"
 )
 
 const (

@@ -45,6 +45,13 @@
 // and then over what comes, each event once; it resumes after its last event, on another node if need be, and ends
 // only with its context or an error that does not heal.
 //
+// # Consume
+//
+// A durable subscription needs no position of the caller's: the server stores what was acknowledged, and divides the
+// events among all consumers. [Client.CreateSubscription] creates one, and [Client.Consume] calls a function for each
+// event, several at a time where their keys differ. Its error refuses the event, which comes again and is parked in the
+// end ([Client.ListParked]). [Client.WaitForCheckpoint] waits until a save's events are processed.
+//
 // # Events
 //
 // [NewEvent.Data] is what encoding/json makes a JSON object of, and [Event.Decode] reads it back. A [Registry] maps

@@ -23,9 +23,9 @@ var (
 	ErrEventIDReused = errors.New("an event id is reused")
 	// ErrInvalid: a field of the request is wrong; [Error.Fields] names each.
 	ErrInvalid = errors.New("the request is invalid")
-	// ErrNotFound: the boundary, index or user is unknown.
+	// ErrNotFound: the boundary, index, user or durable subscription is unknown.
 	ErrNotFound = errors.New("not found")
-	// ErrAlreadyExists: the index, boundary or username exists with another definition.
+	// ErrAlreadyExists: the index, boundary, durable subscription or username exists with another definition.
 	ErrAlreadyExists = errors.New("already exists")
 	// ErrRefused: the state of the server does not allow the call; the message says why.
 	ErrRefused = errors.New("refused in this state")
@@ -153,6 +153,8 @@ func (e *Error) heals() bool {
 		return true
 	case codes.ResourceExhausted:
 		return e.RetryAfter > 0
+	case codes.Aborted:
+		return e.Reason == "SUBSCRIPTION_RESET"
 	case codes.DeadlineExceeded:
 		return e.Method == "SaveEvents" // a statement's time limit: only another attempt finds out what became of the save
 	default:

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
+	"time"
 
 	"github.com/oexza/orisun/client"
 )
@@ -174,6 +176,94 @@ func ExampleClient_Handle() {
 	// Output:
 	// 2
 	// enough
+}
+
+func ExampleClient_Consume() {
+	c, bank, done := example("example_consume")
+	defer done()
+	ctx, stop := context.WithCancel(context.Background()) // a worker's: signal.NotifyContext
+	defer stop()
+
+	byAccount := client.Subscription{Name: "statements", PartitionKey: "account"}
+	if _, err := c.CreateSubscription(ctx, bank, byAccount, client.Start{}); err != nil {
+		panic(err)
+	}
+	handled := 0
+	err := c.Consume(ctx, bank, "statements", func(_ context.Context, d client.Delivery) error {
+		if d.ID == "2" && d.Count == 1 {
+			return client.Later(time.Millisecond) // the mail server is busy
+		}
+		if handled++; handled == 3 {
+			stop() // the event in hand is acknowledged
+		}
+		return nil
+	})
+	fmt.Println(handled, err)
+	// Output: 3 <nil>
+}
+
+func ExampleClient_WaitForCheckpoint() {
+	c, bank, done := example("example_wait")
+	defer done()
+	ctx, stop := context.WithCancel(context.Background())
+	defer stop()
+
+	var projection atomic.Int64 // a table, say
+	if _, err := c.CreateSubscription(ctx, bank, client.Subscription{Name: "total"}, client.Start{}); err != nil {
+		panic(err)
+	}
+	ended := make(chan error)
+	go func() {
+		ended <- c.Consume(ctx, bank, "total", func(_ context.Context, d client.Delivery) error {
+			var moved struct{ Amount int64 }
+			err := d.Decode(&moved)
+			projection.Add(moved.Amount)
+			return err
+		})
+	}()
+
+	deposit := client.NewEvent{Type: "Deposited", Data: map[string]any{"account": "bob", "amount": 5}}
+	saved, err := c.Save(ctx, bank, client.Always, deposit)
+	if err != nil {
+		panic(err)
+	}
+	if _, err := c.WaitForCheckpoint(ctx, bank, "total", saved); err != nil {
+		panic(err)
+	}
+	fmt.Println("with the client's own write:", projection.Load())
+	stop()
+	fmt.Println(<-ended)
+	// Output:
+	// with the client's own write: 105
+	// <nil>
+}
+
+func ExampleClient_ListParked() {
+	c, bank, done := example("example_parked")
+	defer done()
+	ctx, stop := context.WithCancel(context.Background())
+	defer stop()
+
+	deposits := client.Subscription{Name: "mailer", Criteria: client.Any(client.Type("Deposited")), MaxRefusals: 1}
+	if _, err := c.CreateSubscription(ctx, bank, deposits, client.Start{}); err != nil {
+		panic(err)
+	}
+	noAddress := errors.New("alice has no address")
+	err := c.Consume(ctx, bank, "mailer", func(context.Context, client.Delivery) error { return noAddress },
+		client.OnCaughtUp(func(client.Position) { stop() }))
+	fmt.Println(err)
+	for parked, err := range c.ListParked(context.Background(), bank, "mailer") {
+		if err != nil {
+			panic(err)
+		}
+		fmt.Println(parked.ID, parked.Reason, parked.Refusals)
+	}
+	skipped, err := c.SkipAllParked(context.Background(), bank, "mailer") // or ReplayParked
+	fmt.Println(skipped, err)
+	// Output:
+	// <nil>
+	// 2 alice has no address 1
+	// 1 <nil>
 }
 
 func ExampleClient_CreateIndex() {

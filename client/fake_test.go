@@ -50,15 +50,22 @@ func (c call) get(key string) string { return strings.Join(c.header.Get(key), ",
 
 func startFake(t *testing.T, answer func(call) (metadata.MD, error), options ...grpc.ServerOption) *fake {
 	t.Helper()
+	f := &fake{health: health.NewServer(), answer: answer}
+	f.health.SetServingStatus("orisun.EventStore", healthpb.HealthCheckResponse_SERVING)
+	f.address = serve(t, f.health, append(options, grpc.UnknownServiceHandler(f.handle))...)
+	f.url = "grpc://user:p%40ss@" + f.address
+	return f
+}
+
+// serve serves gRPC until the test ends.
+func serve(t *testing.T, health healthpb.HealthServer, options ...grpc.ServerOption) (address string) {
+	t.Helper()
 	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := &fake{address: listener.Addr().String(), health: health.NewServer(), answer: answer}
-	f.url = "grpc://user:p%40ss@" + f.address
-	f.health.SetServingStatus("orisun.EventStore", healthpb.HealthCheckResponse_SERVING)
-	server := grpc.NewServer(append(options, grpc.UnknownServiceHandler(f.handle))...)
-	healthpb.RegisterHealthServer(server, f.health)
+	server := grpc.NewServer(options...)
+	healthpb.RegisterHealthServer(server, health)
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
 	t.Cleanup(func() {
@@ -67,7 +74,7 @@ func startFake(t *testing.T, answer func(call) (metadata.MD, error), options ...
 			t.Error(err)
 		}
 	})
-	return f
+	return listener.Addr().String()
 }
 
 func (f *fake) handle(_ any, stream grpc.ServerStream) error {

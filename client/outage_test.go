@@ -19,9 +19,9 @@ import (
 	"github.com/oexza/orisun/client/internal/testserver"
 )
 
-// One of two nodes is killed and PostgreSQL crashes and starts again while 16 clients decide and 4 follow: no client sees
-// an error within its deadline, the balances add up, and each follower sees each event once.
-func TestANodesDeathAndARestartOfPostgreSQLArePauses(t *testing.T) {
+// startTwo starts two nodes with a PostgreSQL that a test may crash.
+func startTwo(t *testing.T) (nodes [2]*testserver.Server, database *testserver.Postgres) {
+	t.Helper()
 	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -30,11 +30,11 @@ func TestANodesDeathAndARestartOfPostgreSQLArePauses(t *testing.T) {
 	if err := listener.Close(); err != nil {
 		t.Fatal(err)
 	}
-	dir, err := os.MkdirTemp("", "orisun-outage-") //nolint:usetesting // what t.TempDir makes is closed to PostgreSQL's account
+	dir, err := os.MkdirTemp("", "orisun-outage-") //nolint:usetesting // PostgreSQL's account must read it
 	if err != nil {
 		t.Fatal(err)
 	}
-	database, err := testserver.NewPostgres(dir, port)
+	database, err = testserver.NewPostgres(dir, port)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -46,7 +46,6 @@ func TestANodesDeathAndARestartOfPostgreSQLArePauses(t *testing.T) {
 	env := []string{
 		"ORISUN_PG_HOST=127.0.0.1", "ORISUN_PG_PORT=" + strconv.Itoa(port), "ORISUN_PG_USER=postgres", "ORISUN_PG_NAME=postgres",
 	}
-	var nodes [2]*testserver.Server
 	for i := range nodes {
 		if nodes[i], err = start(append(env, "ORISUN_NATS_SERVER_NAME=node"+strconv.Itoa(i))...); err != nil {
 			t.Fatal(err)
@@ -57,6 +56,13 @@ func TestANodesDeathAndARestartOfPostgreSQLArePauses(t *testing.T) {
 			}
 		})
 	}
+	return nodes, database
+}
+
+// One of two nodes is killed and PostgreSQL crashes and starts again while 16 clients decide and 4 follow: no client sees
+// an error within its deadline, the balances add up, and each follower sees each event once.
+func TestANodesDeathAndARestartOfPostgreSQLArePauses(t *testing.T) {
+	nodes, database := startTwo(t)
 	c := dial(t, nodes[0].URL+","+nodes[1].Address)
 	boundary := newBoundary(t, c)
 	const accounts, deposit = 8, 1000
@@ -143,6 +149,94 @@ func TestANodesDeathAndARestartOfPostgreSQLArePauses(t *testing.T) {
 		}
 	}
 	t.Logf("%d decisions", decided.Load())
+}
+
+// Consumers come and go while one of two nodes is killed and PostgreSQL crashes: each event is handled, each key in
+// order. Only events whose acknowledgement was lost are handled again.
+func TestConsumersGoOnOnTheOtherNode(t *testing.T) {
+	nodes, database := startTwo(t)
+	c := dial(t, nodes[0].URL+","+nodes[1].Address)
+	boundary := newBoundary(t, c)
+	subscribe(t, c, boundary, client.Subscription{Name: "s", PartitionKey: "Order"})
+	const orders = 10
+	var mu sync.Mutex
+	var handled [orders]int // the next event of each
+	var again int
+	handle := func(ctx context.Context, d client.Delivery) error {
+		var data placed
+		if err := d.Decode(&data); err != nil {
+			return err
+		}
+		order, err := strconv.Atoi(data.Order)
+		if err != nil {
+			return err
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		switch next := handled[order]; {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case data.N > next:
+			t.Errorf("event %d of order %d comes before %d", data.N, order, next)
+		case data.N < next:
+			again++
+		default:
+			handled[order]++
+		}
+		return nil
+	}
+	names := make([]string, orders)
+	for i := range names {
+		names[i] = strconv.Itoa(i)
+	}
+	const rounds, perRound = 4, 10
+	var last client.Position
+	saved := 0
+	saveRound := func() {
+		for range perRound {
+			for _, name := range names {
+				last = save(t, c, boundary, client.NewEvent{
+					ID: name + "-" + strconv.Itoa(saved), Type: "Placed", Data: placed{name, saved},
+				})
+			}
+			saved++
+		}
+	}
+	var consumers []func() error
+	for range 3 {
+		consumers = append(consumers, consuming(t, c, boundary, "s", handle, client.Concurrency(4)))
+	}
+	for round := range rounds {
+		saveRound()
+		switch round {
+		case 0:
+			if err := nodes[0].Kill(); err != nil {
+				t.Fatal(err)
+			}
+		case 1:
+			if err := errors.Join(database.Stop("immediate"), database.Start()); err != nil {
+				t.Fatal(err)
+			}
+		case 2:
+			if err := consumers[0](); err != nil {
+				t.Error(err)
+			}
+			consumers = append(consumers, consuming(t, c, boundary, "s", handle))
+		}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	if at, err := c.WaitForCheckpoint(ctx, boundary, "s", last); err != nil {
+		t.Fatalf("at %v, want %v: %v", at, last, err)
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	for order, n := range handled {
+		if n != saved {
+			t.Errorf("%d events of order %d were handled, want %d", n, order, saved)
+		}
+	}
+	t.Logf("%d events were handled again", again)
 }
 
 // What Decide costs beside the calls that it makes.

@@ -1,6 +1,7 @@
 // Package clienttest has a server in memory for unit tests of programs that use the client. Contexts, duplicates,
 // positions, pages and subscriptions follow the rules of the real server; users and rights do not exist, and indexes
-// have no effect. Tests of what PostgreSQL does need a real one.
+// have no effect. Durable subscriptions and what PostgreSQL does need a real server; a handler of Consume can be called
+// by its test.
 package clienttest
 
 import (
