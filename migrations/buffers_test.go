@@ -20,11 +20,12 @@ import (
 
 var (
 	bufferSizes = flag.String("buffers.events", "2000,20000", "BenchmarkBuffers: how many events the tables have")
-	bufferDoc   = flag.String("buffers.doc", "", "BenchmarkBuffers: the page whose table, between its markers, is replaced")
+	bufferDoc   = flag.String("buffers.doc", "",
+		"BenchmarkBuffers: the page whose table, between its markers, is replaced")
 )
 
-// A history is a boundary "bank" with many events. Each belongs to one of many accounts, the oldest tenth to one account of its own, and an
-// index finds them by it. Each has a note, too, which no index finds.
+// A history is a boundary "bank" with many events. Each belongs to one of many accounts, the oldest tenth to one
+// account of its own, and an index finds them by it. Each has a note, too, which no index finds.
 type history struct {
 	pool *pgxpool.Pool
 	last position
@@ -39,12 +40,15 @@ func newHistory(tb testing.TB, events, accounts int) *history {
 	_, err := pool.Exec(tb.Context(), `
 		INSERT INTO public.bank_orisun_es_event (global_id, transaction_id, event_id, event_type, data)
 		SELECT g, g + 1, 'e' || g, 'MoneyMoved', jsonb_build_object(
-		           'account', CASE WHEN g < $1 / 10 THEN $3 ELSE 'a' || g % $2 END, 'note', 'n' || g, 'text', repeat('x', 150))
+		           'account', CASE WHEN g < $1 / 10 THEN $3 ELSE 'a' || g % $2 END, 'note', 'n' || g, 'text',
+		             repeat('x', 150))
 		  FROM generate_series(0, $1 - 1) g`, events, accounts, longAccount)
 	if err != nil {
 		tb.Fatal(err)
 	}
-	if err := createIndex(tb.Context(), pool, "bank", index{name: "account", fields: []field{{"account", "TEXT"}}}); err != nil {
+	if err := createIndex(tb.Context(), pool, "bank", index{
+		name: "account", fields: []field{{"account", "TEXT"}},
+	}); err != nil {
 		tb.Fatal(err)
 	}
 	if _, err := pool.Exec(tb.Context(), `VACUUM ANALYZE public.bank_orisun_es_event`); err != nil {
@@ -77,10 +81,12 @@ func conditionalSave(expected position, key, value string) string {
 
 var workloads = []workload{
 	{"page of 100 by one criterion", func(*history) string {
-		return `SELECT * FROM orisun.get_matching_events('bank', '[{"tags": [{"key": "account", "value": "long"}]}]', p_count => 100)`
+		return `SELECT * FROM orisun.get_matching_events('bank', '[{"tags": [{"key": "account", "value": "long"}]}]',
+			p_count => 100)`
 	}},
 	{"page of 100 by one criterion, backwards", func(*history) string {
-		return `SELECT * FROM orisun.get_matching_events('bank', '[{"tags": [{"key": "account", "value": "long"}]}]', p_descending => true, p_count => 100)`
+		return `SELECT * FROM orisun.get_matching_events('bank', '[{"tags": [{"key": "account", "value": "long"}]}]',
+			p_descending => true, p_count => 100)`
 	}},
 	{"newest 10 of 20 criteria", func(*history) string {
 		return `SELECT * FROM orisun.get_matching_events('bank', '` + accounts(20) + `', p_descending => true, p_count => 10)`
@@ -89,7 +95,10 @@ var workloads = []workload{
 		return `SELECT * FROM orisun.get_latest_by_criteria('bank', '` + accounts(20) + `')`
 	}},
 	{"CCC save, fresh position", func(h *history) string { return conditionalSave(h.last, "account", "a7") }},
-	{"CCC save, fresh position, long context", func(h *history) string { return conditionalSave(h.last, "account", longAccount) }},
+	{
+		"CCC save, fresh position, long context",
+		func(h *history) string { return conditionalSave(h.last, "account", longAccount) },
+	},
 	{"CCC save that expects nothing", func(*history) string { return conditionalSave(none, "account", "stranger") }},
 	{"CCC save, fresh position, no index", func(h *history) string { return conditionalSave(h.last, "note", "n7") }},
 	{"page of 100 of the whole boundary", func(*history) string {
@@ -100,8 +109,9 @@ var workloads = []workload{
 	}},
 }
 
-// buffers is how many pages of 8 kB a statement touches, cached or not, planning and everything that its functions run included. It is
-// measured when all that a session keeps, such as the catalogue, is there, and nothing remains of what the statement did.
+// buffers is how many pages of 8 kB a statement touches, cached or not, planning and everything that its functions run
+// included. It is measured when all that a session keeps, such as the catalogue, is there, and nothing remains of what
+// the statement did.
 func (h *history) buffers(tb testing.TB, w workload) (n int) {
 	tb.Helper()
 	tx, err := h.pool.Begin(tb.Context())
@@ -168,7 +178,8 @@ func BenchmarkBuffers(b *testing.B) {
 		h := newHistory(b, size, 5_000)
 		for i, w := range workloads {
 			measured[i] = append(measured[i], h.buffers(b, w))
-			b.ReportMetric(float64(measured[i][len(measured[i])-1]), strings.ReplaceAll(fmt.Sprintf("%s/%d", w.name, size), " ", "_"))
+			b.ReportMetric(float64(measured[i][len(measured[i])-1]),
+				strings.ReplaceAll(fmt.Sprintf("%s/%d", w.name, size), " ", "_"))
 		}
 	}
 	if *bufferDoc != "" {
@@ -181,9 +192,9 @@ func BenchmarkBuffers(b *testing.B) {
 const buffersIntroduction = `
 ## Buffers
 
-How many pages of 8 kB, cached or not, a query touches, planning and everything that its functions run included; so the numbers are the same on every machine.
-The boundary has that many events over 5,000 accounts, and the oldest tenth of them belong to one account of its own, the long context. One index is on the
-account. ` + "`make bench-buffers`" + ` makes this table.
+How many pages of 8 kB, cached or not, a query touches, planning and everything that its functions run included; so the
+numbers are the same on every machine. The boundary has that many events over 5,000 accounts, and the oldest tenth of
+them belong to one account of its own, the long context. One index is on the account. ` + "`make bench-buffers`" + ` makes this table.
 
 `
 

@@ -33,7 +33,8 @@ func TestAnInsertByHandAfterARefusedSaveLeavesNoGap(t *testing.T) {
 	if refused[0].Outcome != "context_changed" {
 		t.Fatalf("the save is %s", refused[0].Outcome)
 	}
-	if _, err := tx.Exec(t.Context(), `INSERT INTO `+handTable+` (event_id, event_type, data) VALUES ('h1', 'T', '{}'), ('h2', 'T', '{}')`); err != nil {
+	if _, err := tx.Exec(t.Context(),
+		`INSERT INTO `+handTable+` (event_id, event_type, data) VALUES ('h1', 'T', '{}'), ('h2', 'T', '{}')`); err != nil {
 		t.Fatal(err)
 	}
 	if err := tx.Commit(t.Context()); err != nil {
@@ -50,13 +51,16 @@ func wantDense(t interface {
 ) {
 	t.Helper()
 	var count, last int
-	err := query(context.Background(), `SELECT count(*), coalesce(max(global_id), -1), orisun.check_positions('`+handTable+`') FROM `+handTable).Scan(&count, &last, nil)
+	err := query(context.Background(),
+		`SELECT count(*), coalesce(max(global_id), -1), orisun.check_positions('`+handTable+`') FROM `+handTable).
+		Scan(&count, &last, nil)
 	if err != nil || count != want || last != want-1 {
 		t.Fatalf("%d events, the last one with global_id %d, %v; want %d events without a gap", count, last, err, want)
 	}
 }
 
-// TestWhateverATransactionByHandDoesLeavesNoGap mixes all that people may do in psql, in any order, with savepoints and rollbacks.
+// TestWhateverATransactionByHandDoesLeavesNoGap mixes all that people may do in psql, in any order, with savepoints and
+// rollbacks.
 func TestWhateverATransactionByHandDoesLeavesNoGap(t *testing.T) {
 	pool := pgtest.New(t)
 	pgtest.Boundary(t, pool, "bank")
@@ -117,7 +121,8 @@ func (h *byHand) step() {
 	do := rapid.SampledFrom([]func() error{h.save, h.saveByFunction, h.insert, h.insertSelected, h.copy}).Draw(h.t, "do")
 	err := do()
 	var refused *pgconn.PgError
-	if err != nil && (!errors.As(err, &refused) || !strings.HasPrefix(refused.Code, "OR") && refused.ConstraintName != "bank_orisun_es_event_event_id_key") {
+	if err != nil && (!errors.As(err, &refused) ||
+		!strings.HasPrefix(refused.Code, "OR") && refused.ConstraintName != "bank_orisun_es_event_event_id_key") {
 		h.t.Fatalf("failed without a reason: %v", err)
 	}
 	if err != nil || rapid.IntRange(0, 3).Draw(h.t, "rollback") == 0 {
@@ -163,8 +168,10 @@ func (h *byHand) save() error {
 func (h *byHand) saveByFunction() error {
 	id := h.ids()[0]
 	var transactionID, globalID int64
-	err := h.conn.QueryRow(context.Background(), `SELECT transaction_id, global_id FROM orisun.insert_events_with_consistency('bank',
-		'{"criteria": [{"tags": [{"key": "account", "value": "alice"}]}]}', jsonb_build_array(jsonb_build_object('event_id', $1::text, 'event_type', 'T', 'data', '{}'::jsonb)))`, id).
+	err := h.conn.QueryRow(context.Background(),
+		`SELECT transaction_id, global_id FROM orisun.insert_events_with_consistency('bank',
+		'{"criteria": [{"tags": [{"key": "account", "value": "alice"}]}]}',
+		  jsonb_build_array(jsonb_build_object('event_id', $1::text, 'event_type', 'T', 'data', '{}'::jsonb)))`, id).
 		Scan(&transactionID, &globalID)
 	if err == nil && globalID == int64(len(h.events)) {
 		h.events = append(h.events, id)
@@ -184,7 +191,8 @@ func (h *byHand) insert() error {
 
 func (h *byHand) insertSelected() error {
 	ids := h.ids()
-	err := h.exec(`INSERT INTO `+handTable+` (data, event_type, event_id) SELECT '{}', 'T', i.id FROM unnest($1::text[]) AS i(id) ORDER BY i.id`, ids)
+	err := h.exec(`INSERT INTO `+handTable+` (data, event_type, event_id) SELECT '{}', 'T', i.id FROM `+
+		`unnest($1::text[]) AS i(id) ORDER BY i.id`, ids)
 	h.events = append(h.events, ids...)
 	return err
 }
@@ -195,7 +203,8 @@ func (h *byHand) copy() error {
 	for _, id := range ids {
 		rows = append(rows, []any{id, "T", "{}"})
 	}
-	_, err := h.conn.CopyFrom(context.Background(), pgx.Identifier{"public", "bank_orisun_es_event"}, []string{"event_id", "event_type", "data"}, pgx.CopyFromRows(rows))
+	_, err := h.conn.CopyFrom(context.Background(), pgx.Identifier{"public", "bank_orisun_es_event"},
+		[]string{"event_id", "event_type", "data"}, pgx.CopyFromRows(rows))
 	h.events = append(h.events, ids...)
 	return err
 }

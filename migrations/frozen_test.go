@@ -11,8 +11,8 @@ import (
 	"testing"
 )
 
-// changedSince compares the migrations of a checkout with those of its latest tag, in any branch, and returns each file that was changed, renamed
-// or deleted since. Without a tag nothing is released yet.
+// changedSince compares the migrations of a checkout with those of its latest tag, in any branch, and returns each file
+// that was changed, renamed or deleted since. Without a tag nothing is released yet.
 func changedSince(checkout, folder string) (tag string, changed []string, err error) {
 	git := func(args ...string) (string, error) {
 		cmd := exec.Command("git", append([]string{"-c", "safe.directory=*", "-C", checkout}, args...)...)
@@ -50,7 +50,8 @@ func TestReleasedMigrationsDoNotChange(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, file := range changed {
-		t.Errorf("%s is not as it was released in %s: databases have applied it already; put the change into a new file", file, tag)
+		t.Errorf("%s is not as it was released in %s: databases have applied it already; put the change into a new file",
+			file, tag)
 	}
 }
 
@@ -58,7 +59,8 @@ func TestAChangedMigrationIsFoundOnceThereIsATag(t *testing.T) {
 	checkout := t.TempDir()
 	git := func(args ...string) {
 		t.Helper()
-		cmd := exec.CommandContext(t.Context(), "git", append([]string{"-C", checkout, "-c", "user.name=t", "-c", "user.email=t@example.com"}, args...)...)
+		cmd := exec.CommandContext(t.Context(), "git",
+			append([]string{"-C", checkout, "-c", "user.name=t", "-c", "user.email=t@example.com"}, args...)...)
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Fatalf("git %v: %v\n%s", args, err, out)
 		}

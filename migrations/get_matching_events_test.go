@@ -22,7 +22,8 @@ type query struct {
 func read(t testing.TB, tx db.DBTX, boundary string, q query) []db.OrisunEvent {
 	t.Helper()
 	params := db.GetMatchingEventsParams{
-		Boundary: boundary, Criteria: criteriaJSON(t, q.criteria), Inclusive: q.inclusive, Descending: q.descending, Count: q.count,
+		Boundary: boundary, Criteria: criteriaJSON(t, q.criteria), Inclusive: q.inclusive, Descending: q.descending,
+		Count: q.count,
 	}
 	if q.begin != nil {
 		params.TransactionID, params.GlobalID = &q.begin.transactionID, &q.begin.globalID
@@ -42,9 +43,12 @@ func readByServer(t testing.TB, tx db.DBTX, name string, q query) (ids []string)
 	if err != nil {
 		t.Fatal(err)
 	}
-	params := db.ReadPageParams{Criteria: boundary.Criteria(wireCriteria(q.criteria)), Descending: q.descending, Count: q.count}
+	params := db.ReadPageParams{
+		Criteria: boundary.Criteria(wireCriteria(q.criteria)), Descending: q.descending, Count: q.count,
+	}
 	if q.begin != nil {
-		err := tx.QueryRow(t.Context(), `SELECT r.* FROM orisun.page_range($1, $2, $3, $4) r`, q.begin.transactionID, q.begin.globalID, q.inclusive, q.descending).
+		err := tx.QueryRow(t.Context(), `SELECT r.* FROM orisun.page_range($1, $2, $3, $4) r`, q.begin.transactionID,
+			q.begin.globalID, q.inclusive, q.descending).
 			Scan(&params.AfterTransactionID, &params.AfterGlobalID, &params.EndTransactionID, &params.EndGlobalID)
 		if err != nil {
 			t.Fatal(err)
@@ -57,7 +61,8 @@ func readByServer(t testing.TB, tx db.DBTX, name string, q query) (ids []string)
 	if len(params.Criteria) == 0 {
 		all, err := db.New().ReadAll(t.Context(), own, db.ReadAllParams{
 			AfterTransactionID: params.AfterTransactionID, AfterGlobalID: params.AfterGlobalID,
-			EndTransactionID: params.EndTransactionID, EndGlobalID: params.EndGlobalID, Descending: params.Descending, Count: params.Count,
+			EndTransactionID: params.EndTransactionID, EndGlobalID: params.EndGlobalID, Descending: params.Descending,
+			Count: params.Count,
 		})
 		if err != nil {
 			t.Fatalf("read: %v", err)

@@ -34,7 +34,8 @@ type (
 func createIndex(ctx context.Context, pool *pgxpool.Pool, boundary string, ix index) error {
 	params := db.CreateIndexParams{
 		Boundary: boundary, Name: ix.name, Combinator: "AND",
-		FieldKeys: []string{}, FieldTypes: []string{}, ConditionKeys: []string{}, ConditionOperators: []string{}, ConditionValues: []string{},
+		FieldKeys: []string{}, FieldTypes: []string{}, ConditionKeys: []string{}, ConditionOperators: []string{},
+		ConditionValues: []string{},
 	}
 	if ix.combinator != "" {
 		params.Combinator = ix.combinator
@@ -48,7 +49,9 @@ func createIndex(ctx context.Context, pool *pgxpool.Pool, boundary string, ix in
 		params.ConditionOperators = append(params.ConditionOperators, c.operator)
 		params.ConditionValues = append(params.ConditionValues, c.value)
 	}
-	return inOneSession(ctx, pool, func(conn *pgx.Conn) ([]string, error) { return db.New().CreateIndex(ctx, conn, params) })
+	return inOneSession(ctx, pool, func(conn *pgx.Conn) ([]string, error) {
+		return db.New().CreateIndex(ctx, conn, params)
+	})
 }
 
 func dropIndex(ctx context.Context, pool *pgxpool.Pool, boundary, name string) error {
@@ -121,7 +124,8 @@ type explanation struct {
 func explain(t testing.TB, pool *pgxpool.Pool, boundary string, q query) (explained explanation) {
 	t.Helper()
 	var text string
-	err := pool.QueryRow(t.Context(), `SELECT orisun.explain_matching_events($1, $2, p_descending => $3, p_count => $4)::text`,
+	err := pool.QueryRow(t.Context(),
+		`SELECT orisun.explain_matching_events($1, $2, p_descending => $3, p_count => $4)::text`,
 		boundary, criteriaJSON(t, q.criteria), q.descending, q.count).Scan(&text)
 	if err != nil {
 		t.Fatal(err)
@@ -149,10 +153,13 @@ func TestAnIndexIsMadeOnceAndItsNameIsTakenForOthers(t *testing.T) {
 		mustIndex(t, pool, "bank", textIndex("account", "account"))
 	}
 	for name, other := range map[string]index{
-		"another field":     textIndex("account", "holder"),
-		"one more field":    textIndex("account", "account", "holder"),
-		"another type":      {name: "account", fields: []field{{"account", "NUMERIC"}}},
-		"with a condition":  {name: "account", fields: []field{{"account", "TEXT"}}, conditions: []condition{{"a", "=", "1"}}},
+		"another field":  textIndex("account", "holder"),
+		"one more field": textIndex("account", "account", "holder"),
+		"another type":   {name: "account", fields: []field{{"account", "NUMERIC"}}},
+		"with a condition": {
+			name: "account", fields: []field{{"account", "TEXT"}},
+			conditions: []condition{{"a", "=", "1"}},
+		},
 		"the name of other": textIndex("account", "event_type"),
 	} {
 		if err := createIndex(t.Context(), pool, "bank", other); !hasState(err, "OR010") {
@@ -163,7 +170,8 @@ func TestAnIndexIsMadeOnceAndItsNameIsTakenForOthers(t *testing.T) {
 		t.Errorf("listed: %v", got)
 	}
 	var definition string
-	if err := pool.QueryRow(t.Context(), `SELECT pg_get_indexdef('public.bank_account_idx'::regclass)`).Scan(&definition); err != nil {
+	if err := pool.QueryRow(t.Context(), `SELECT pg_get_indexdef('public.bank_account_idx'::regclass)`).
+		Scan(&definition); err != nil {
 		t.Fatal(err)
 	}
 	if !strings.Contains(definition, "transaction_id, global_id) WHERE") {
@@ -176,7 +184,8 @@ func TestAnIndexIsMadeOnceAndItsNameIsTakenForOthers(t *testing.T) {
 		t.Errorf("dropped twice: got %v, want OR009", err)
 	}
 	var left int
-	if err := pool.QueryRow(t.Context(), `SELECT count(*) FROM pg_class WHERE relname = 'bank_account_idx'`).Scan(&left); err != nil || left != 0 {
+	if err := pool.QueryRow(t.Context(), `SELECT count(*) FROM pg_class WHERE relname = 'bank_account_idx'`).
+		Scan(&left); err != nil || left != 0 {
 		t.Errorf("%d relations are left: %v", left, err)
 	}
 }
@@ -203,7 +212,10 @@ func TestWhichIndexServesWhichCriterion(t *testing.T) {
 		{name: "at", fields: []field{{"at", "TIMESTAMPTZ"}}},
 		textIndex("pair", "a", "b"),
 		{name: "placed", fields: []field{{"order", "TEXT"}}, conditions: []condition{{"eventType", "=", "Placed"}}},
-		{name: "large", fields: []field{{"size", "TEXT"}}, conditions: []condition{{"size", ">", "9"}, {"unit", "=", "kg"}}, combinator: "OR"},
+		{
+			name: "large", fields: []field{{"size", "TEXT"}}, conditions: []condition{{"size", ">", "9"}, {"unit", "=", "kg"}},
+			combinator: "OR",
+		},
 		{name: "late", fields: []field{{"day", "TEXT"}}, conditions: []condition{{"day", ">=", "may"}, {"day", "<", "n"}}},
 	} {
 		mustIndex(t, pool, "bank", ix)
@@ -244,26 +256,36 @@ func TestWhatAnIndexedFieldHoldsNeverFailsASave(t *testing.T) {
 	pgtest.Boundary(t, pool, "bank")
 	for i, kind := range []string{"TEXT", "NUMERIC", "BOOLEAN", "TIMESTAMPTZ"} {
 		mustIndex(t, pool, "bank", index{name: kind, fields: []field{{"v", kind}}})
-		mustIndex(t, pool, "bank", index{name: kind + "_gt", fields: []field{{"v", kind}}, conditions: []condition{{"v", []string{">", "<=", "<", ">="}[i], "7"}}})
+		mustIndex(t, pool, "bank", index{
+			name: kind + "_gt", fields: []field{{"v", kind}},
+			conditions: []condition{{"v", []string{">", "<=", "<", ">="}[i], "7"}},
+		})
 	}
 	mustIndex(t, pool, "bank", textIndex("five", "v", "w", "x", "y", "event_type"))
 	wide := strings.Repeat("\U0001F600", 50_000) // four bytes a character
 	values := []string{
 		`1e131000`, `-1e-16000`, strings.Repeat("9", 131_072), `0.` + strings.Repeat("1", 16_000), `1E+999`, `-0`, `1.50`,
-		`"1e999999999"`, `"1e9999"`, `"NaN"`, `"Infinity"`, `"0x1F"`, `"1_000"`, `" 1 "`, `"1\n"`, `"+1."`, `".5"`, `"."`, `""`, `"--"`, `"' OR true --"`,
-		`"2026-02-30T00:00:00Z"`, `"2024-02-29T23:59:60Z"`, `"0000-01-01T00:00:00Z"`, `"9999-12-31T23:59:59.999999999-15:59"`, `"0001-01-01T00:00:00+15:59"`,
-		`"infinity"`, `"now"`, `"tomorrow"`, `"epoch"`, `"2026-11-23T06:30:00Z\n"`, `"294277-01-01T00:00:00Z"`, `"2026-11-23T24:00:00Z"`,
-		`"TRUE"`, `"t"`, `true`, `false`, `null`, `[]`, `{}`, `[1, [2, {"a": "b"}]]`, `"` + wide + `"`, `"` + strings.Repeat("a", 1_000_000) + `"`, `"\u0001"`,
+		`"1e999999999"`, `"1e9999"`, `"NaN"`, `"Infinity"`, `"0x1F"`, `"1_000"`, `" 1 "`, `"1\n"`, `"+1."`, `".5"`, `"."`,
+		`""`, `"--"`, `"' OR true --"`,
+		`"2026-02-30T00:00:00Z"`, `"2024-02-29T23:59:60Z"`, `"0000-01-01T00:00:00Z"`, `"9999-12-31T23:59:59.999999999-15:59"`,
+		`"0001-01-01T00:00:00+15:59"`,
+		`"infinity"`, `"now"`, `"tomorrow"`, `"epoch"`, `"2026-11-23T06:30:00Z\n"`, `"294277-01-01T00:00:00Z"`,
+		`"2026-11-23T24:00:00Z"`,
+		`"TRUE"`, `"t"`, `true`, `false`, `null`, `[]`, `{}`, `[1, [2, {"a": "b"}]]`, `"` + wide + `"`,
+		`"` + strings.Repeat("a", 1_000_000) + `"`, `"\u0001"`,
 	}
 	for i, value := range values {
 		id := fmt.Sprint(i)
 		data := fmt.Sprintf(`{"v": %s, "w": %[1]s, "x": %[1]s, "y": %[1]s}`, value)
-		if got, err := trySave(t.Context(), pool, "bank", request{none, nil, []event{{id, strings.Repeat("T", 256), data}}}); err != nil || got[0].Outcome != "saved" {
+		if got, err := trySave(t.Context(), pool, "bank", request{
+			none, nil, []event{{id, strings.Repeat("T", 256), data}},
+		}); err != nil || got[0].Outcome != "saved" {
 			t.Errorf("%.60s is not saved: %v, %v", value, got, err)
 			continue
 		}
 		var text *string
-		if err := pool.QueryRow(t.Context(), `SELECT data ->> 'v' FROM public.bank_orisun_es_event WHERE event_id = $1`, id).Scan(&text); err != nil {
+		if err := pool.QueryRow(t.Context(), `SELECT data ->> 'v' FROM public.bank_orisun_es_event WHERE event_id = $1`, id).
+			Scan(&text); err != nil {
 			t.Fatal(err)
 		}
 		if text == nil {
@@ -273,7 +295,9 @@ func TestWhatAnIndexedFieldHoldsNeverFailsASave(t *testing.T) {
 		if !slices.ContainsFunc(found, func(e db.OrisunEvent) bool { return e.EventID == id }) {
 			t.Errorf("%.60s is not found by its text", value)
 		}
-		if got := save(t, pool, "bank", request{none, []criterion{{{"v", *text}}}, []event{moved("x"+id, "x")}})[0]; got.Outcome != "context_changed" {
+		if got := save(t, pool, "bank", request{
+			none, []criterion{{{"v", *text}}}, []event{moved("x"+id, "x")},
+		})[0]; got.Outcome != "context_changed" {
 			t.Errorf("%.60s is overlooked by a save: %s", value, got.Outcome)
 		}
 	}
@@ -282,10 +306,16 @@ func TestWhatAnIndexedFieldHoldsNeverFailsASave(t *testing.T) {
 func TestIndexesOfAnyKeyAndConditionServeIt(t *testing.T) {
 	pool := pgtest.New(t)
 	pgtest.Boundary(t, pool, "bank")
-	odd := []string{`'`, `''`, `"`, `\`, `\\`, `\'`, `%s`, `%I`, `%`, `$1`, `$$`, `{}`, `}`, `{a,b}`, `a'; DROP TABLE x; --`, "ключ", "😀", "a b", "a.b", "NULL", "null", "e.data", "é", "tab\there", "line\nbreak", strings.Repeat("ж", 128)}
+	odd := []string{
+		`'`, `''`, `"`, `\`, `\\`, `\'`, `%s`, `%I`, `%`, `$1`, `$$`, `{}`, `}`, `{a,b}`, `a'; DROP TABLE x; --`, "ключ", "😀",
+		"a b", "a.b", "NULL", "null", "e.data", "é", "tab\there", "line\nbreak", strings.Repeat("ж", 128),
+	}
 	for i, text := range odd {
 		name := fmt.Sprintf("odd_%d", i)
-		mustIndex(t, pool, "bank", index{name: name, fields: []field{{text, "TEXT"}}, conditions: []condition{{text, "=", text}, {"event_type", ">=", text}}, combinator: "OR"})
+		mustIndex(t, pool, "bank", index{
+			name: name, fields: []field{{text, "TEXT"}}, conditions: []condition{{text, "=", text}, {"event_type", ">=", text}},
+			combinator: "OR",
+		})
 		quoted := quoteJSON(t, text)
 		save(t, pool, "bank", request{none, nil, []event{{fmt.Sprint(i), "Odd", fmt.Sprintf("{%s: %s}", quoted, quoted)}}})
 		if got := indexOf(t, pool, "bank", tag{text, text}); got != "bank_"+name+"_idx" {
@@ -295,7 +325,9 @@ func TestIndexesOfAnyKeyAndConditionServeIt(t *testing.T) {
 		if len(events) != 1 || events[0].EventID != fmt.Sprint(i) {
 			t.Errorf("%q matches %d events, want one", text, len(events))
 		}
-		if got := save(t, pool, "bank", request{none, []criterion{{{text, text}}}, []event{moved("x", "x")}})[0]; got.Outcome != "context_changed" || got.GlobalID != int64(i) {
+		if got := save(t, pool, "bank", request{
+			none, []criterion{{{text, text}}}, []event{moved("x", "x")},
+		})[0]; got.Outcome != "context_changed" || got.GlobalID != int64(i) {
 			t.Errorf("a save whose context is %q: %s at %d, want context_changed at %d", text, got.Outcome, got.GlobalID, i)
 		}
 	}
@@ -351,8 +383,14 @@ func TestMalformedIndexesAreRefused(t *testing.T) {
 		"an operator with more": {fields: text("k"), conditions: []condition{{"k", "= 1; --", "1"}}},
 		"a long value":          {fields: text("k"), conditions: []condition{{"k", "=", strings.Repeat("v", 257)}}},
 		"nine conditions":       {fields: text("k"), conditions: slices.Repeat([]condition{{"k", "=", "1"}}, 9)},
-		"too much of all":       {fields: text("k"), conditions: slices.Repeat([]condition{{strings.Repeat("k", 256), "=", strings.Repeat("v", 256)}}, 5)},
-		"another combinator":    {fields: text("k"), conditions: slices.Repeat([]condition{{"k", "=", "1"}}, 2), combinator: "XOR"},
+		"too much of all": {
+			fields:     text("k"),
+			conditions: slices.Repeat([]condition{{strings.Repeat("k", 256), "=", strings.Repeat("v", 256)}}, 5),
+		},
+		"another combinator": {
+			fields: text("k"), conditions: slices.Repeat([]condition{{"k", "=", "1"}}, 2),
+			combinator: "XOR",
+		},
 	} {
 		ix.name = "bad"
 		if err := createIndex(t.Context(), pool, "bank", ix); !hasState(err, "OR007") {
@@ -412,8 +450,8 @@ func TestAnIndexDroppedByHandIsNotCountedOn(t *testing.T) {
 	}
 }
 
-// FuzzNothingIsInjectedThroughAnIndex puts text everywhere that a definition takes some: it is an index on it or refused by a state of ours,
-// and nothing else happens.
+// FuzzNothingIsInjectedThroughAnIndex puts text everywhere that a definition takes some: it is an index on it or
+// refused by a state of ours, and nothing else happens.
 func FuzzNothingIsInjectedThroughAnIndex(f *testing.F) {
 	for _, seed := range [][5]string{
 		{"name", "key", "TEXT", "=", "value"},
@@ -434,16 +472,21 @@ func FuzzNothingIsInjectedThroughAnIndex(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Fuzz(func(t *testing.T, name, key, kind, operator, value string) {
-		ix := index{name: name, fields: []field{{key, kind}}, conditions: []condition{{key, operator, value}, {"a", "=", value}}, combinator: "OR"}
+		ix := index{
+			name: name, fields: []field{{key, kind}}, conditions: []condition{{key, operator, value}, {"a", "=", value}},
+			combinator: "OR",
+		}
 		err := createIndex(t.Context(), pool, "bank", ix)
 		var refused *pgconn.PgError
-		if err != nil && (!errors.As(err, &refused) || !strings.HasPrefix(refused.Code, "OR") && refused.Code != "22021") { // 22021: not UTF-8, or NUL
+		// 22021: not UTF-8, or NUL
+		if err != nil && (!errors.As(err, &refused) || !strings.HasPrefix(refused.Code, "OR") && refused.Code != "22021") {
 			t.Fatalf("%+v: %v", ix, err)
 		}
 		var canary bool
 		var indexes int
 		if err := pool.QueryRow(t.Context(), `SELECT to_regclass('public.canary') IS NOT NULL,
-			(SELECT count(*) FROM pg_index WHERE indrelid = 'public.bank_orisun_es_event'::regclass)`).Scan(&canary, &indexes); err != nil {
+			(SELECT count(*) FROM pg_index WHERE indrelid = 'public.bank_orisun_es_event'::regclass)`).
+			Scan(&canary, &indexes); err != nil {
 			t.Fatal(err)
 		}
 		if want := 2 + len(listed(t, pool, "bank")); !canary || indexes != want {

@@ -1,10 +1,11 @@
 // Package migrations is what a DBA runs: the goose files of this folder, which make schema orisun and everything in it.
-// The server applies the very same files when it starts, so `goose up` by hand and a server's start leave the same database.
+// The server applies the very same files when it starts, so `goose up` by hand and a server's start leave the same
+// database.
 //
-// Each file is a chapter, named like the file in sql/ that calls its functions, to be read from top to bottom. The last one
-// holds the grants and the only guard for going down: the schema goes only while no boundary holds an event. After the first
-// release a file is frozen, and a changed function is a new file with its whole new body. Numbers begin at 201, since databases
-// that were made before the chapters have versions up to 130.
+// Each file is a chapter, named like the file in sql/ that calls its functions, to be read from top to bottom. The last
+// one holds the grants and the only guard for going down: the schema goes only while no boundary holds an event. After
+// the first release a file is frozen, and a changed function is a new file with its whole new body. Numbers begin at
+// 201, since databases that were made before the chapters have versions up to 130.
 //
 // Failure modes: several servers that start at once wait for each other under goose's session lock, and one of them
 // migrates. A version table that belongs to another application is recognised and refused (ErrForeignTable), since
@@ -29,7 +30,8 @@ import (
 //go:embed *.sql
 var files embed.FS
 
-// DefaultTable is the version table that goose uses by default, qualified so that a role or schema of any name finds it.
+// DefaultTable is the version table that goose uses by default, qualified so that a role or schema of any name finds
+// it.
 const DefaultTable = "public.goose_db_version"
 
 var (
@@ -71,8 +73,8 @@ func Check(ctx context.Context, config *pgx.ConnConfig, table string) error {
 			return err
 		}
 		if current < target {
-			return fmt.Errorf("%w: it has version %d of %d in %s; run `orisun migrate`, or start with ORISUN_PG_AUTO_MIGRATE=true",
-				ErrPending, current, target, table)
+			return fmt.Errorf("%w: it has version %d of %d in %s; run `orisun migrate`, or start with "+
+				"ORISUN_PG_AUTO_MIGRATE=true", ErrPending, current, target, table)
 		}
 		return nil
 	})
@@ -114,11 +116,13 @@ func with(ctx context.Context, config *pgx.ConnConfig, table string, do func(*go
 	return do(provider)
 }
 
-// checkTable compares schema and version table in one snapshot: the first migration makes both in one transaction. So it asks pg_namespace: to_regnamespace may
-// answer what its session knew a moment before the snapshot, and take another server's migration that ends just then for another application's.
+// checkTable compares schema and version table in one snapshot: the first migration makes both in one transaction. So
+// it asks pg_namespace: to_regnamespace may answer what its session knew a moment before the snapshot, and take another
+// server's migration that ends just then for another application's.
 func checkTable(ctx context.Context, database *sql.DB, table string) error {
 	var schema, versioned bool
-	err := database.QueryRowContext(ctx, `SELECT to_regnamespace('orisun') IS NOT NULL, to_regclass($1) IS NOT NULL`, table).Scan(&schema, &versioned)
+	err := database.QueryRowContext(ctx, `SELECT to_regnamespace('orisun') IS NOT NULL, to_regclass($1) IS NOT NULL`,
+		table).Scan(&schema, &versioned)
 	if err != nil {
 		return err
 	}
@@ -128,23 +132,25 @@ func checkTable(ctx context.Context, database *sql.DB, table string) error {
 		}
 		// The name is the operator's own, and to_regclass has just resolved it.
 		err := database.QueryRowContext(ctx,
-			`SELECT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = 'orisun'), EXISTS (SELECT FROM `+table+` WHERE version_id > 0 AND is_applied)`).Scan(&schema, &versioned)
+			`SELECT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = 'orisun'),
+			        EXISTS (SELECT FROM `+table+` WHERE version_id > 0 AND is_applied)`).Scan(&schema, &versioned)
 		if err != nil {
 			return err
 		}
 	}
 	switch {
 	case versioned && !schema:
-		return fmt.Errorf("%w: %s notes versions, but schema orisun does not exist; the table is another application's: set ORISUN_PG_MIGRATIONS_TABLE to a name of our own",
-			ErrForeignTable, table)
+		return fmt.Errorf("%w: %s notes versions, but schema orisun does not exist; the table is another application's: "+
+			"set ORISUN_PG_MIGRATIONS_TABLE to a name of our own", ErrForeignTable, table)
 	case schema && !versioned:
-		return fmt.Errorf("%w: schema orisun exists, but %s notes no version; set ORISUN_PG_MIGRATIONS_TABLE to the table that goose used", ErrForeignTable, table)
+		return fmt.Errorf("%w: schema orisun exists, but %s notes no version; set ORISUN_PG_MIGRATIONS_TABLE to the table "+
+			"that goose used", ErrForeignTable, table)
 	}
 	return nil
 }
 
-// checkOwner refuses a version table of a role that has nothing to do with the schema: where PUBLIC may create in the table's schema, any role could
-// plant it, and its triggers would run with our rights.
+// checkOwner refuses a version table of a role that has nothing to do with the schema: where PUBLIC may create in the
+// table's schema, any role could plant it, and its triggers would run with our rights.
 func checkOwner(ctx context.Context, database *sql.DB, table string) error {
 	var owner string
 	var trusted bool
@@ -159,8 +165,8 @@ func checkOwner(ctx context.Context, database *sql.DB, table string) error {
 		return nil // gone since it was looked up
 	}
 	if err == nil && !trusted {
-		err = fmt.Errorf("%w: %s belongs to the role %s, which is neither this one nor the owner of the database or of schema orisun; drop the table if you do not know it",
-			ErrForeignTable, table, owner)
+		err = fmt.Errorf("%w: %s belongs to the role %s, which is neither this one nor the owner of the database or of "+
+			"schema orisun; drop the table if you do not know it", ErrForeignTable, table, owner)
 	}
 	return err
 }

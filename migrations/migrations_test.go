@@ -36,7 +36,8 @@ func TestTheSchemaIsTheGoldenOne(t *testing.T) {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(strings.Split(string(want), "\n"), strings.Split(got, "\n")); diff != "" {
-		t.Errorf("the schema differs from %s; look at the difference, then `go test ./migrations -update` (-golden +database):\n%s", golden, diff)
+		t.Errorf("the schema differs from %s; look at the difference, then `go test ./migrations -update` (-golden "+
+			"+database):\n%s", golden, diff)
 	}
 }
 
@@ -61,16 +62,19 @@ func TestDownTakesEmptyBoundariesAndRefusesThoseWithEvents(t *testing.T) {
 	config := pgtest.Clone(t)
 	conn := connect(t, config)
 	mustExec(t, conn, `SELECT orisun.initialize_boundary_tables('orders', 'shop')`)
-	mustExec(t, conn, `SELECT orisun.insert_events_with_consistency('orders', '{}', '[{"event_id": "a", "event_type": "T", "data": {}}]')`)
+	mustExec(t, conn, `SELECT orisun.insert_events_with_consistency('orders', '{}',
+		'[{"event_id": "a", "event_type": "T", "data": {}}]')`)
 	wantState(t, migrations.Down(t.Context(), config, migrations.DefaultTable), "OR008")
-	mustExec(t, conn, `SELECT orisun.insert_events_with_consistency('orders', '{}', '[{"event_id": "b", "event_type": "T", "data": {}}]')`)
+	mustExec(t, conn, `SELECT orisun.insert_events_with_consistency('orders', '{}',
+		'[{"event_id": "b", "event_type": "T", "data": {}}]')`)
 
 	mustExec(t, conn, `DELETE FROM shop.orders_orisun_es_event`)
 	if err := migrations.Down(t.Context(), config, migrations.DefaultTable); err != nil {
 		t.Fatal(err)
 	}
 	var tables int
-	if err := conn.QueryRow(t.Context(), `SELECT count(*) FROM pg_class WHERE relnamespace = 'shop'::regnamespace`).Scan(&tables); err != nil {
+	if err := conn.QueryRow(t.Context(), `SELECT count(*) FROM pg_class WHERE relnamespace = 'shop'::regnamespace`).
+		Scan(&tables); err != nil {
 		t.Fatal(err)
 	}
 	if tables != 0 {
@@ -121,7 +125,8 @@ func TestManyServersStartAtOnceOnAnEmptyDatabase(t *testing.T) {
 func TestAnOldSchemaIsNamedWithTheWayOut(t *testing.T) {
 	config := pgtest.NewEmpty(t)
 	err := migrations.Check(t.Context(), config, migrations.DefaultTable)
-	if !errors.Is(err, migrations.ErrPending) || !strings.Contains(err.Error(), "orisun migrate") || !strings.Contains(err.Error(), "ORISUN_PG_AUTO_MIGRATE") {
+	if !errors.Is(err, migrations.ErrPending) || !strings.Contains(err.Error(), "orisun migrate") ||
+		!strings.Contains(err.Error(), "ORISUN_PG_AUTO_MIGRATE") {
 		t.Errorf("got %v", err)
 	}
 	if left := dump(t, config); left != "" {
@@ -132,7 +137,8 @@ func TestAnOldSchemaIsNamedWithTheWayOut(t *testing.T) {
 func TestAnotherApplicationsVersionTableIsNotTakenForOurs(t *testing.T) {
 	config := pgtest.NewEmpty(t)
 	conn := connect(t, config)
-	mustExec(t, conn, `CREATE TABLE public.goose_db_version (id serial PRIMARY KEY, version_id bigint NOT NULL, is_applied boolean NOT NULL, tstamp timestamp DEFAULT now())`)
+	mustExec(t, conn, `CREATE TABLE public.goose_db_version (id serial PRIMARY KEY, version_id bigint NOT NULL,
+		is_applied boolean NOT NULL, tstamp timestamp DEFAULT now())`)
 	mustExec(t, conn, `INSERT INTO public.goose_db_version (version_id, is_applied) VALUES (0, true), (12, true)`)
 	if _, err := migrations.Up(t.Context(), config, migrations.DefaultTable); !errors.Is(err, migrations.ErrForeignTable) {
 		t.Fatalf("got %v, want ErrForeignTable", err)
@@ -149,7 +155,8 @@ func TestAnotherApplicationsVersionTableIsNotTakenForOurs(t *testing.T) {
 func TestARoleNamedLikeTheSchemaMigratesTwice(t *testing.T) {
 	config := pgtest.NewEmpty(t)
 	conn := connect(t, config)
-	mustExec(t, conn, `DO $$ BEGIN IF to_regrole('orisun') IS NULL THEN CREATE ROLE orisun SUPERUSER LOGIN PASSWORD 'orisun'; END IF; END $$`)
+	mustExec(t, conn, `DO $$ BEGIN IF to_regrole('orisun') IS NULL THEN CREATE ROLE orisun SUPERUSER LOGIN PASSWORD
+		'orisun'; END IF; END $$`)
 	config.User, config.Password = "orisun", "orisun"
 	up(t, config)
 	up(t, config)
@@ -175,7 +182,8 @@ func TestBoundariesAreMadeOnceAndStayWhereTheyAre(t *testing.T) {
 		WHERE relnamespace = '"Odd-Schema"'::regnamespace AND relkind IN ('r', 'S')`).Scan(&tables); err != nil {
 		t.Fatal(err)
 	}
-	const want = "orders_orisun_es_event orders_orisun_es_event_global_id_seq orders_orisun_last_published_event_position orders_projector_checkpoint"
+	const want = "orders_orisun_es_event orders_orisun_es_event_global_id_seq " +
+		"orders_orisun_last_published_event_position orders_projector_checkpoint"
 	if tables != want {
 		t.Errorf("got tables %s, want %s", tables, want)
 	}

@@ -70,7 +70,8 @@ func (m *model) saveOne(r drawnRequest, before int) (string, position) {
 	latest := none
 	if len(r.criteria) > 0 {
 		after := r.expected
-		if after != none && after != (position{0, 0}) && !slices.ContainsFunc(m.events[:before], func(s stored) bool { return s.at == after }) {
+		if after != none && after != (position{0, 0}) &&
+			!slices.ContainsFunc(m.events[:before], func(s stored) bool { return s.at == after }) {
 			return "context_changed", none
 		}
 		if after == (position{0, 0}) {
@@ -96,7 +97,9 @@ func (m *model) saveOne(r drawnRequest, before int) (string, position) {
 // repeat is for a request of which some ids are known: is it a retry of a whole save?
 func (m *model) repeat(r drawnRequest, known []stored) (string, position) {
 	last := known[len(known)-1].at
-	whole := slices.DeleteFunc(slices.Clone(m.events), func(s stored) bool { return s.at.transactionID != last.transactionID })
+	whole := slices.DeleteFunc(slices.Clone(m.events), func(s stored) bool {
+		return s.at.transactionID != last.transactionID
+	})
 	same := slices.EqualFunc(whole, r.events, func(s stored, e drawnEvent) bool {
 		return s.id == e.id && s.eventType == e.eventType && s.data == e.data
 	})
@@ -141,10 +144,15 @@ var (
 	drawTags = rapid.Custom(func(t *rapid.T) criterion { return rapid.SliceOfN(drawTag, 0, 3).Draw(t, "tags") })
 )
 
-// drawIndex is an index on anything: fields that events lack, types that values are not, conditions that nothing fulfils.
+// drawIndex is an index on anything: fields that events lack, types that values are not, conditions that nothing
+// fulfils.
 var drawIndex = rapid.Custom(func(t *rapid.T) index {
-	ix := index{name: rapid.SampledFrom([]string{"i", "j", "k"}).Draw(t, "name"), combinator: rapid.SampledFrom([]string{"AND", "OR"}).Draw(t, "combinator")}
-	for _, key := range rapid.SliceOfNDistinct(rapid.SampledFrom([]string{"a", "b", "eventType", "missing"}), 1, 2, rapid.ID).Draw(t, "fields") {
+	ix := index{
+		name:       rapid.SampledFrom([]string{"i", "j", "k"}).Draw(t, "name"),
+		combinator: rapid.SampledFrom([]string{"AND", "OR"}).Draw(t, "combinator"),
+	}
+	for _, key := range rapid.SliceOfNDistinct(rapid.SampledFrom([]string{"a", "b", "eventType", "missing"}), 1, 2,
+		rapid.ID).Draw(t, "fields") {
 		kind := "TEXT"
 		if key != "eventType" {
 			kind = rapid.SampledFrom([]string{"TEXT", "NUMERIC", "BOOLEAN", "TIMESTAMPTZ"}).Draw(t, "type")
@@ -153,7 +161,8 @@ var drawIndex = rapid.Custom(func(t *rapid.T) index {
 	}
 	for range rapid.IntRange(0, 2).Draw(t, "conditions") {
 		ix.conditions = append(ix.conditions, condition{
-			drawKey.Draw(t, "key"), rapid.SampledFrom([]string{"=", ">", "<", ">=", "<="}).Draw(t, "operator"), drawValue.Draw(t, "value"),
+			drawKey.Draw(t, "key"), rapid.SampledFrom([]string{"=", ">", "<", ">=", "<="}).Draw(t, "operator"),
+			drawValue.Draw(t, "value"),
 		})
 	}
 	return ix
@@ -161,7 +170,10 @@ var drawIndex = rapid.Custom(func(t *rapid.T) index {
 
 func drawEvent(t *rapid.T) drawnEvent {
 	e := drawnEvent{
-		event:  event{id: fmt.Sprint(rapid.IntRange(0, 40).Draw(t, "id")), eventType: rapid.SampledFrom([]string{"T", "U"}).Draw(t, "type"), data: "{"},
+		event: event{
+			id:        fmt.Sprint(rapid.IntRange(0, 40).Draw(t, "id")),
+			eventType: rapid.SampledFrom([]string{"T", "U"}).Draw(t, "type"), data: "{",
+		},
 		fields: map[string]string{},
 	}
 	for _, key := range []string{"a", "b"} {
@@ -192,7 +204,10 @@ func (m *model) drawPosition(t *rapid.T) position {
 	case "last":
 		return m.events[len(m.events)-1].at
 	case "astray":
-		return position{rapid.Int64Range(-2, int64(len(m.events))+3).Draw(t, "transaction_id"), rapid.Int64Range(-2, int64(len(m.events))+3).Draw(t, "global_id")}
+		return position{
+			rapid.Int64Range(-2, int64(len(m.events))+3).Draw(t, "transaction_id"),
+			rapid.Int64Range(-2, int64(len(m.events))+3).Draw(t, "global_id"),
+		}
 	case "zero":
 		return position{0, 0}
 	default:
@@ -204,7 +219,9 @@ func (m *model) drawRequest(t *rapid.T) drawnRequest {
 	if len(m.events) > 0 && rapid.IntRange(0, 4).Draw(t, "again") == 0 {
 		return m.drawRepeated(t)
 	}
-	r := drawnRequest{request: request{expected: m.drawPosition(t), criteria: rapid.SliceOfN(drawTags, 0, 3).Draw(t, "criteria")}}
+	r := drawnRequest{
+		request: request{expected: m.drawPosition(t), criteria: rapid.SliceOfN(drawTags, 0, 3).Draw(t, "criteria")},
+	}
 	seen := map[string]bool{}
 	for range rapid.IntRange(1, 3).Draw(t, "events") {
 		if e := drawEvent(t); !seen[e.id] {
@@ -325,8 +342,8 @@ func follow(t *rapid.T, tx db.DBTX, name string, params db.FollowEventsParams) (
 	}
 }
 
-// TestSavesAndReadsAgreeWithASimpleModel draws calls of one to five requests and queries between them, and compares winners,
-// positions, conflicts and pages with the model's. Indexes, which the model has none of, come and go.
+// TestSavesAndReadsAgreeWithASimpleModel draws calls of one to five requests and queries between them, and compares
+// winners, positions, conflicts and pages with the model's. Indexes, which the model has none of, come and go.
 func TestSavesAndReadsAgreeWithASimpleModel(t *testing.T) {
 	pool := pgtest.New(t)
 	boundaries := 0
@@ -438,7 +455,8 @@ func TestSavesAndReadsAgreeWithASimpleModel(t *testing.T) {
 				}
 			},
 			"drop index": func(rt *rapid.T) {
-				if err := dropIndex(t.Context(), pool, name, rapid.SampledFrom([]string{"i", "j", "k"}).Draw(rt, "name")); err != nil && !hasState(err, "OR009") {
+				if err := dropIndex(t.Context(), pool, name,
+					rapid.SampledFrom([]string{"i", "j", "k"}).Draw(rt, "name")); err != nil && !hasState(err, "OR009") {
 					rt.Fatalf("drop index: %v", err)
 				}
 			},
@@ -448,7 +466,8 @@ func TestSavesAndReadsAgreeWithASimpleModel(t *testing.T) {
 					rt.Fatalf("%d events are stored, the model has %d", len(all), len(m.events))
 				}
 				for i, e := range all {
-					if s := m.events[i]; e.EventID != s.id || e.GlobalID != s.at.globalID || e.TransactionID != s.at.transactionID || e.Data != s.data {
+					if s := m.events[i]; e.EventID != s.id || e.GlobalID != s.at.globalID || e.TransactionID != s.at.transactionID ||
+						e.Data != s.data {
 						rt.Fatalf("event %d is %+v, the model has %+v", i, e, s)
 					}
 				}

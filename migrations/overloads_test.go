@@ -14,12 +14,14 @@ import (
 	"github.com/oexza/orisun/migrations/pgtest"
 )
 
-// plantOverloads makes, as a role that may create in schema public and nothing else, functions of the names that a boundary's own have: with each set of parameters
-// replaced by text, and each one by anyelement; and operators between the types that the server compares. Each fails when it is called.
+// plantOverloads makes, as a role that may create in schema public and nothing else, functions of the names that a
+// boundary's own have: with each set of parameters replaced by text, and each one by anyelement; and operators between
+// the types that the server compares. Each fails when it is called.
 func plantOverloads(t *testing.T, conn *pgx.Conn) (planted int) {
 	t.Helper()
 	rows, err := conn.Query(t.Context(), `
-		SELECT p.proname::text, ARRAY(SELECT format_type(a, NULL) FROM unnest(p.proargtypes) a), coalesce(p.proargnames[:p.pronargs], '{}'), p.proretset,
+		SELECT p.proname::text, ARRAY(SELECT format_type(a, NULL) FROM unnest(p.proargtypes) a),
+		  coalesce(p.proargnames[:p.pronargs], '{}'), p.proretset,
 		       format_type(p.prorettype, NULL)
 		  FROM pg_proc p WHERE p.pronamespace = 'public'::regnamespace AND starts_with(p.proname, 'bank_orisun_')`)
 	if err != nil {
@@ -51,8 +53,10 @@ func plantOverloads(t *testing.T, conn *pgx.Conn) (planted int) {
 		if f.IsSet {
 			returns = "SETOF " + returns
 		}
-		statements = append(statements, fmt.Sprintf(`CREATE FUNCTION public.%s(%s) RETURNS %s LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'planted: %%', current_user; END $$`,
-			f.Name, strings.Join(parameters, ", "), returns))
+		statements = append(statements,
+			fmt.Sprintf(`CREATE FUNCTION public.%s(%s) RETURNS %s
+				LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'planted: %%', current_user; END $$`,
+				f.Name, strings.Join(parameters, ", "), returns))
 	}
 	for _, f := range functions {
 		for set := 1; set < 1<<len(f.Types); set++ {
@@ -87,7 +91,8 @@ func plantOverloads(t *testing.T, conn *pgx.Conn) (planted int) {
 			name := fmt.Sprintf("public.planted_%x_%s", operator, operand)
 			statements = append(statements, fmt.Sprintf(`CREATE OR REPLACE FUNCTION %s(%s, %s) RETURNS %s LANGUAGE plpgsql AS
 				$$ BEGIN RAISE EXCEPTION 'planted operator: %%', current_user; END $$`, name, operand, right, returns),
-				fmt.Sprintf(`CREATE OPERATOR public.%s (LEFTARG = %s, RIGHTARG = %s, FUNCTION = %s)`, operator, operand, right, name))
+				fmt.Sprintf(`CREATE OPERATOR public.%s (LEFTARG = %s, RIGHTARG = %s, FUNCTION = %s)`, operator, operand,
+					right, name))
 		}
 	}
 	if _, err := conn.Exec(t.Context(), "SET ROLE mallory; "+strings.Join(statements, ";\n")+"; RESET ROLE"); err != nil {
@@ -96,15 +101,19 @@ func plantOverloads(t *testing.T, conn *pgx.Conn) (planted int) {
 	return len(statements)
 }
 
-// TestWhatTheServerCallsCannotBeReplaced lets a role that has only CREATE on schema public plant overloads of all that the server calls there.
+// TestWhatTheServerCallsCannotBeReplaced lets a role that has only CREATE on schema public plant overloads of all that
+// the server calls there.
 func TestWhatTheServerCallsCannotBeReplaced(t *testing.T) {
 	for _, as := range []string{"a superuser", "the owner of the database"} {
 		t.Run(as, func(t *testing.T) {
 			config := pgtest.NewEmpty(t)
 			super := connect(t, config)
-			mustExec(t, super, `CREATE ROLE mallory; CREATE ROLE keeper LOGIN PASSWORD 'keeper'; GRANT CREATE, USAGE ON SCHEMA public TO PUBLIC`)
+			mustExec(t, super, `CREATE ROLE mallory; CREATE ROLE keeper LOGIN PASSWORD 'keeper'; GRANT CREATE,
+				USAGE ON SCHEMA public TO PUBLIC`)
 			t.Cleanup(func() {
-				if _, err := super.Exec(context.Background(), `DROP OWNED BY mallory; DROP ROLE mallory; REASSIGN OWNED BY keeper TO postgres; DROP OWNED BY keeper; DROP ROLE keeper`); err != nil {
+				if _, err := super.Exec(context.Background(),
+					`DROP OWNED BY mallory; DROP ROLE mallory; REASSIGN OWNED BY keeper TO postgres; DROP OWNED BY keeper; DROP
+						ROLE keeper`); err != nil {
 					t.Error(err)
 				}
 			})
@@ -118,7 +127,8 @@ func TestWhatTheServerCallsCannotBeReplaced(t *testing.T) {
 			}
 			conn := session(t, server)
 			if as == "a superuser" { // a function that is replaced keeps its owner, who could replace it again
-				mustExec(t, super, `SET ROLE mallory; CREATE FUNCTION public.bank_orisun_choose_index(p_criterion jsonb) RETURNS text
+				mustExec(t, super, `SET ROLE mallory;
+					CREATE FUNCTION public.bank_orisun_choose_index(p_criterion jsonb) RETURNS text
 					LANGUAGE sql AS $$ SELECT 'planted' $$; RESET ROLE`)
 			}
 			mustExec(t, conn, `SELECT orisun.initialize_boundary_tables('bank', 'public')`)
@@ -158,7 +168,8 @@ func wantNoneOf(t *testing.T, conn *pgx.Conn, role string) {
 	err := conn.QueryRow(t.Context(), `
 		SELECT count(*)
 		  FROM pg_proc p
-		  JOIN pg_proc t ON t.pronamespace = 'orisun_boundary'::regnamespace AND p.proname = 'bank_orisun_' || t.proname AND p.proargtypes = t.proargtypes
+		  JOIN pg_proc t ON t.pronamespace = 'orisun_boundary'::regnamespace AND p.proname = 'bank_orisun_' || t.proname
+		    AND p.proargtypes = t.proargtypes
 		 WHERE p.pronamespace = 'public'::regnamespace AND p.proowner = $1::text::regrole`, role).Scan(&foreign)
 	if err != nil || foreign != 0 {
 		t.Errorf("%d functions of the boundary belong to %s, %v", foreign, role, err)
@@ -185,18 +196,27 @@ func callAll(t *testing.T, conn *pgx.Conn, id string) {
 		saved, err := queries.SaveRequests(t.Context(), own, db.SaveRequestsParams{
 			ExpectedTransactionIds: []int64{-1, -1}, ExpectedGlobalIds: []int64{-1, -1},
 			CriterionRequests: []int32{1, 1, 2}, Criteria: []string{`{"index": "none"}`, `{"note": "none"}`, `{"index": "new"}`},
-			EventRequests: []int32{1, 2}, EventIds: []string{id, id + "2"}, EventTypes: []string{"T", "T"}, Data: []string{data, `{"index": "new2"}`}, Metadata: []string{"{}", "{}"},
+			EventRequests: []int32{1, 2}, EventIds: []string{id, id + "2"}, EventTypes: []string{"T", "T"},
+			Data: []string{data, `{"index": "new2"}`}, Metadata: []string{"{}", "{}"},
 		})
 		must("save_requests", len(saved), err, 2)
 	}
-	for _, criteria := range [][]string{{}, {`{"index": "` + id + `"}`}, {`{"note": "` + id + `"}`}, {`{"index": "` + id + `"}`, `{"note": "` + id + `"}`}} {
+	for _, criteria := range [][]string{
+		{}, {`{"index": "` + id + `"}`}, {`{"note": "` + id + `"}`}, {`{"index": "` + id + `"}`, `{"note": "` + id + `"}`},
+	} {
 		for _, descending := range []bool{false, true} {
-			page, err := queries.ReadPage(t.Context(), own, db.ReadPageParams{Criteria: criteria, Descending: descending, Count: 10})
+			page, err := queries.ReadPage(t.Context(), own, db.ReadPageParams{
+				Criteria: criteria, Descending: descending, Count: 10,
+			})
 			must("read_page", len(page), err, 1)
 		}
-		followed, err := queries.FollowEvents(t.Context(), own, db.FollowEventsParams{Criteria: criteria, TransactionID: -1, GlobalID: -1, ScanWindow: 4096, Count: 10})
+		followed, err := queries.FollowEvents(t.Context(), own, db.FollowEventsParams{
+			Criteria: criteria, TransactionID: -1, GlobalID: -1, ScanWindow: 4096, Count: 10,
+		})
 		must("follow_events", len(followed), err, 1)
-		explained, err := queries.ExplainPage(t.Context(), conn, db.ExplainPageParams{Boundary: "bank", Criteria: criteria, Count: 10})
+		explained, err := queries.ExplainPage(t.Context(), conn, db.ExplainPageParams{
+			Boundary: "bank", Criteria: criteria, Count: 10,
+		})
 		must("explain_page", len(explained), err, 1)
 		if len(criteria) > 0 {
 			found, err := queries.GetLatestByCriteria(t.Context(), own, criteria)
@@ -205,11 +225,16 @@ func callAll(t *testing.T, conn *pgx.Conn, id string) {
 	}
 	next, err := queries.NextEvents(t.Context(), own, db.NextEventsParams{GlobalID: -1, Count: 10})
 	must("next_events", len(next), err, 1)
-	events, err := queries.GetMatchingEvents(t.Context(), conn, db.GetMatchingEventsParams{Boundary: "bank", Criteria: `[{"tags": [{"key": "index", "value": "` + id + `"}]}]`, Count: 10})
+	events, err := queries.GetMatchingEvents(t.Context(), conn, db.GetMatchingEventsParams{
+		Boundary: "bank", Criteria: `[{"tags": [{"key": "index", "value": "` + id + `"}]}]`, Count: 10,
+	})
 	must("get_matching_events", len(events), err, 1)
-	_, err = conn.Exec(t.Context(), `SELECT orisun.insert_events_with_consistency('bank', '{}', '[{"event_id": "`+id+`3", "event_type": "T", "data": {}}]')`)
+	_, err = conn.Exec(t.Context(),
+		`SELECT orisun.insert_events_with_consistency('bank', '{}', '[{"event_id": "`+id+`3", "event_type": "T", "data": `+
+			`{}}]')`)
 	must("insert_events_with_consistency", 1, err, 1)
-	_, err = conn.Exec(t.Context(), `SELECT * FROM orisun.get_latest_by_criteria('bank', '[{"tags": [{"key": "index", "value": "`+id+`"}]}]')`)
+	_, err = conn.Exec(t.Context(),
+		`SELECT * FROM orisun.get_latest_by_criteria('bank', '[{"tags": [{"key": "index", "value": "`+id+`"}]}]')`)
 	must("get_latest_by_criteria", 1, err, 1)
 	_, err = queries.GetLastPosition(t.Context(), conn, "bank")
 	must("get_last_position", 1, err, 1)

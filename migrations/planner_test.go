@@ -7,15 +7,16 @@ import (
 	"github.com/oexza/orisun/migrations/pgtest"
 )
 
-// TestNoStatisticsMisleadThePlanner grows a boundary to where its statistics, made early, are all wrong, and asks what tempts a planner:
-// to read all matches and sort them, or to walk back through everything that lies after the matches.
+// TestNoStatisticsMisleadThePlanner grows a boundary to where its statistics, made early, are all wrong, and asks what
+// tempts a planner: to read all matches and sort them, or to walk back through everything that lies after the matches.
 func TestNoStatisticsMisleadThePlanner(t *testing.T) {
 	pool := pgtest.New(t)
 	pgtest.Boundary(t, pool, "bank")
 	mustExecPool(t, pool, `ALTER TABLE public.bank_orisun_es_event SET (autovacuum_enabled = off)`)
 	insert := func(first, n int, data string) {
 		t.Helper()
-		mustExecPool(t, pool, fmt.Sprintf(`INSERT INTO public.bank_orisun_es_event (global_id, transaction_id, event_id, event_type, data)
+		mustExecPool(t, pool, fmt.Sprintf(`
+			INSERT INTO public.bank_orisun_es_event (global_id, transaction_id, event_id, event_type, data)
 			SELECT g, g + 1, 'e' || g, 'T' || g %% 3, %s FROM generate_series(%d, %d) g`, data, first, first+n-1))
 	}
 	insert(0, 200, `jsonb_build_object('old', 'x', 'amount', g, 'hot', 'h' || g)`)
@@ -72,19 +73,23 @@ func TestNoStatisticsMisleadThePlanner(t *testing.T) {
 	}
 }
 
-// TestManySavesWithoutAnIndexReadTheTailOnce: the events after the expected positions are read for all of them together.
+// TestManySavesWithoutAnIndexReadTheTailOnce: the events after the expected positions are read for all of them
+// together.
 func TestManySavesWithoutAnIndexReadTheTailOnce(t *testing.T) {
 	h := newHistory(t, 20_000, 200)
 	saves := func(n int) workload {
 		return workload{fmt.Sprint(n, " saves"), func(*history) string {
 			return fmt.Sprintf(`SELECT r.* FROM (
-				SELECT array_agg(19000::bigint) AS tx, array_agg(18999::bigint) AS gid, array_agg(i) AS i, array_agg(jsonb_build_object('note', 'm' || i)) AS c,
-				       array_agg('new' || i) AS id, array_agg('T'::text) AS kind, array_agg('{}'::jsonb) AS data FROM generate_series(1, %d) i) a
+				SELECT array_agg(19000::bigint) AS tx, array_agg(18999::bigint) AS gid, array_agg(i) AS i,
+				  array_agg(jsonb_build_object('note', 'm' || i)) AS c,
+				       array_agg('new' || i) AS id, array_agg('T'::text) AS kind, array_agg('{}'::jsonb) AS data
+				         FROM generate_series(1, %d) i) a
 				CROSS JOIN LATERAL public.bank_orisun_save_requests(tx, gid, i, c, i, id, kind, data, data) r`, n)
 		}}
 	}
 	few, many := h.buffers(t, saves(2)), h.buffers(t, saves(64))
 	if each := (many - few) / 62; each > 20 {
-		t.Errorf("2 saves touch %d buffers, 64 touch %d: %d more for each, where a thousand events lie on more", few, many, each)
+		t.Errorf("2 saves touch %d buffers, 64 touch %d: %d more for each, where a thousand events lie on more",
+			few, many, each)
 	}
 }

@@ -7,8 +7,8 @@ import (
 	"github.com/oexza/orisun/migrations/pgtest"
 )
 
-// A cached plan may be as old as the boundary: made while it was empty, when no index looked better than another, or held one event or some hundred, when to read
-// all of it looked best.
+// A cached plan may be as old as the boundary: made while it was empty, when no index looked better than another, or
+// held one event or some hundred, when to read all of it looked best.
 func TestPlansCachedSinceTheTableWasSmallTouchNoMoreThanFreshOnes(t *testing.T) {
 	for _, small := range []int{0, 1, 300} {
 		t.Run(fmt.Sprint(small, " events"), func(t *testing.T) { testCachedPlans(t, small) })
@@ -32,14 +32,18 @@ func testCachedPlans(t *testing.T, small int) {
 		"a save":            func() string { return conditionalSave(last, "account", "a1") },
 		"an unindexed save": func() string { return conditionalSave(last, "note", "a1") },
 		"two saves": func() string {
-			return fmt.Sprintf(`SELECT * FROM public.bank_orisun_save_requests('{%d, -1}', '{%d, -1}', '{1, 2}', ARRAY['{"account": "a1"}', '{"account": "b1"}']::jsonb[],
-				'{1, 2}', '{x, y}', '{T, T}', ARRAY['{"account": "a1"}', '{"account": "b1"}']::jsonb[], '{"{}", "{}"}')`, last.transactionID, last.globalID)
+			return fmt.Sprintf(`SELECT * FROM public.bank_orisun_save_requests(
+				'{%d, -1}', '{%d, -1}', '{1, 2}', ARRAY['{"account": "a1"}', '{"account": "b1"}']::jsonb[],
+				'{1, 2}', '{x, y}', '{T, T}', ARRAY['{"account": "a1"}', '{"account": "b1"}']::jsonb[],
+				'{"{}", "{}"}')`, last.transactionID, last.globalID)
 		},
 		"a page": func() string {
-			return fmt.Sprintf(`SELECT * FROM orisun.get_matching_events('bank', '[]', %d, %d, p_count => 10)`, last.transactionID-100, last.globalID-100)
+			return fmt.Sprintf(`SELECT * FROM orisun.get_matching_events('bank', '[]', %d, %d, p_count => 10)`,
+				last.transactionID-100, last.globalID-100)
 		},
 		"a page of a context": func() string {
-			return `SELECT * FROM orisun.get_matching_events('bank', '[{"tags": [{"key": "account", "value": "a1"}]}]', p_descending => true, p_count => 10)`
+			return `SELECT * FROM orisun.get_matching_events('bank', '[{"tags": [{"key": "account", "value": "a1"}]}]',
+				p_descending => true, p_count => 10)`
 		},
 		"the latest": func() string {
 			return `SELECT * FROM orisun.get_latest_by_criteria('bank', '[{"tags": [{"key": "account", "value": "a1"}]}]')`
@@ -49,11 +53,15 @@ func testCachedPlans(t *testing.T, small int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	mustExec(t, conn.Conn(), `SET LOCAL plan_cache_mode = force_generic_plan; SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; SET LOCAL enable_sort = off`)
+	mustExec(t, conn.Conn(),
+		`SET LOCAL plan_cache_mode = force_generic_plan; SET LOCAL enable_seqscan = off;
+			SET LOCAL enable_bitmapscan = off; SET LOCAL enable_sort = off`)
 	insert := func(until int) {
 		first := int(last.globalID) + 1
-		mustExec(t, conn.Conn(), fmt.Sprintf(`INSERT INTO public.bank_orisun_es_event (global_id, transaction_id, event_id, event_type, data)
-			SELECT g, g + 1, 'e' || g, 'T', jsonb_build_object('account', 'a' || g %% 100) FROM generate_series(%d, %d) g`, first, until-1))
+		mustExec(t, conn.Conn(),
+			fmt.Sprintf(`INSERT INTO public.bank_orisun_es_event (global_id, transaction_id, event_id, event_type, data)
+			SELECT g, g + 1, 'e' || g, 'T', jsonb_build_object('account', 'a' || g %% 100)
+			  FROM generate_series(%d, %d) g`, first, until-1))
 		last = position{int64(until), int64(until) - 1}
 	}
 	if small > 0 {
@@ -66,7 +74,8 @@ func testCachedPlans(t *testing.T, small int) {
 		}
 	}
 	insert(20_000)
-	const most = 150 // a save checks, inserts into a handful of indexes and reads the catalogue; the table has several hundred pages
+	// a save checks, inserts into a handful of indexes and reads the catalogue; the table has several hundred pages
+	const most = 150
 	for name, statement := range statements {
 		if n := touched(t, tx, statement()); n > most {
 			t.Errorf("%s: %d buffers, want at most %d", name, n, most)
@@ -90,13 +99,16 @@ func TestACachedStatementFollowsTheIndexes(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		statement := `SELECT * FROM orisun.get_matching_events('bank', '[{"tags": [{"key": "account", "value": "a7"}]}]', p_descending => true, p_count => 10)`
+		statement := `SELECT * FROM orisun.get_matching_events('bank', '[{"tags": [{"key": "account", "value": "a7"}]}]',
+			p_descending => true, p_count => 10)`
 		touched(t, tx, statement) // the session learns
 		n := touched(t, tx, statement)
 		if err := tx.Commit(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if found := len(read(t, conn, "bank", query{criteria: []criterion{{{"account", "a7"}}}, descending: true, count: 10})); found != 10 {
+		if found := len(read(t, conn, "bank", query{
+			criteria: []criterion{{{"account", "a7"}}}, descending: true, count: 10,
+		})); found != 10 {
 			t.Fatalf("%d events, want 10", found)
 		}
 		return n

@@ -83,7 +83,8 @@ func queried(t *testing.T) *pgx.ConnConfig {
 	return config
 }
 
-// ask runs the queries that take criteria, as the server does: a page, the latest events, a page of a subscription, and a save that is rolled back.
+// ask runs the queries that take criteria, as the server does: a page, the latest events, a page of a subscription, and
+// a save that is rolled back.
 func ask(t *testing.T, conn *pgx.Conn, criteria []string) {
 	t.Helper()
 	tx, err := conn.Begin(t.Context())
@@ -98,21 +99,25 @@ func ask(t *testing.T, conn *pgx.Conn, criteria []string) {
 	queries := db.New()
 	_, page := queries.ReadPage(t.Context(), own, db.ReadPageParams{Criteria: criteria, Count: 1000})
 	_, latest := queries.GetLatestByCriteria(t.Context(), own, criteria)
-	_, followed := queries.FollowEvents(t.Context(), own, db.FollowEventsParams{Criteria: criteria, TransactionID: -1, GlobalID: -1, ScanWindow: 4096, Count: 1000})
+	_, followed := queries.FollowEvents(t.Context(), own, db.FollowEventsParams{
+		Criteria: criteria, TransactionID: -1, GlobalID: -1, ScanWindow: 4096, Count: 1000,
+	})
 	requests := make([]int32, len(criteria))
 	for i := range requests {
 		requests[i] = 1
 	}
 	_, saved := queries.SaveRequests(t.Context(), own, db.SaveRequestsParams{
 		ExpectedTransactionIds: []int64{-1}, ExpectedGlobalIds: []int64{-1}, CriterionRequests: requests, Criteria: criteria,
-		EventRequests: []int32{1}, EventIds: []string{"new"}, EventTypes: []string{"T"}, Data: []string{"{}"}, Metadata: []string{"{}"},
+		EventRequests: []int32{1}, EventIds: []string{"new"}, EventTypes: []string{"T"}, Data: []string{"{}"},
+		Metadata: []string{"{}"},
 	})
 	if err := errors.Join(page, latest, followed, saved, tx.Rollback(t.Context())); err != nil {
 		t.Fatal(err)
 	}
 }
 
-// TestTheTimeOfATagDoesNotGrowWithTheirNumber compares requests of 128 tags with such of 1,024, which is the most that one may have.
+// TestTheTimeOfATagDoesNotGrowWithTheirNumber compares requests of 128 tags with such of 1,024, which is the most that
+// one may have.
 func TestTheTimeOfATagDoesNotGrowWithTheirNumber(t *testing.T) {
 	config := queried(t)
 	for _, c := range []struct {

@@ -74,7 +74,8 @@ func race(t *testing.T, first, second request, check func(t *testing.T, winner, 
 func wantOneWinner(t *testing.T, first, second db.OrisunSaveResult) {
 	t.Helper()
 	if first.Outcome != "saved" || second.Outcome != "context_changed" {
-		t.Fatalf("got %s, then %s; want the first one saved and the second one fail because its context changed", first.Outcome, second.Outcome)
+		t.Fatalf("got %s, then %s; want the first one saved and the second one fail because its context changed",
+			first.Outcome, second.Outcome)
 	}
 }
 
@@ -93,7 +94,8 @@ func TestOverlappingAppendsWithTheSameCriteriaHaveOneWinner(t *testing.T) {
 			t.Helper()
 			wantOneWinner(t, first, second)
 			if second.TransactionID != 1 || second.GlobalID != 0 {
-				t.Errorf("the refused save returns {%d,%d}, want the winner's position {1,0}", second.TransactionID, second.GlobalID)
+				t.Errorf("the refused save returns {%d,%d}, want the winner's position {1,0}",
+					second.TransactionID, second.GlobalID)
 			}
 		})
 }
@@ -156,7 +158,8 @@ func TestAForeignOpenWriteTransactionDelaysNoSaveAndNoReader(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := foreign.Exec(t.Context(), "CREATE TABLE public.foreign_work (n int); INSERT INTO public.foreign_work VALUES (1)"); err != nil {
+	if _, err := foreign.Exec(t.Context(),
+		"CREATE TABLE public.foreign_work (n int); INSERT INTO public.foreign_work VALUES (1)"); err != nil {
 		t.Fatal(err)
 	}
 
@@ -166,7 +169,9 @@ func TestAForeignOpenWriteTransactionDelaysNoSaveAndNoReader(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i := range 10 {
-		got := save(t, patient, "bank", request{none, account(fmt.Sprint(i)), []event{moved(fmt.Sprint(i), fmt.Sprint(i))}})[0]
+		got := save(t, patient, "bank", request{
+			none, account(fmt.Sprint(i)), []event{moved(fmt.Sprint(i), fmt.Sprint(i))},
+		})[0]
 		if got.Outcome != "saved" {
 			t.Fatalf("save %d: %s", i, got.Outcome)
 		}
@@ -209,7 +214,8 @@ func TestASaveSentTwiceIsStoredOnceAtTheSamePosition(t *testing.T) {
 	first := save(t, pool, "bank", r)[0]
 	save(t, pool, "bank", request{none, nil, []event{moved("c", "alice")}})
 	again := save(t, pool, "bank", r)[0]
-	if first.Outcome != "saved" || again.Outcome != "repeated" || again.TransactionID != first.TransactionID || again.GlobalID != first.GlobalID {
+	if first.Outcome != "saved" || again.Outcome != "repeated" || again.TransactionID != first.TransactionID ||
+		again.GlobalID != first.GlobalID {
 		t.Fatalf("first %+v, again %+v", first, again)
 	}
 	if n := len(read(t, pool, "bank", query{count: 100})); n != 3 {
@@ -244,7 +250,10 @@ func TestAReusedEventIDChangesNothing(t *testing.T) {
 func TestOddKeysAndValuesMatchExactly(t *testing.T) {
 	pool := pgtest.New(t)
 	pgtest.Boundary(t, pool, "bank")
-	odd := []string{`'`, `''`, `"`, `\`, `\\`, `\'`, `%s`, `%I`, `%`, `$1`, `$$`, `{}`, `}`, `a'; DROP TABLE x; --`, "ключ", "😀", " ", "a.b", "NULL", "e.data", "\u00e9", "e\u0301", "tab\there", "line\nbreak"}
+	odd := []string{
+		`'`, `''`, `"`, `\`, `\\`, `\'`, `%s`, `%I`, `%`, `$1`, `$$`, `{}`, `}`, `a'; DROP TABLE x; --`, "ключ", "😀", " ",
+		"a.b", "NULL", "e.data", "\u00e9", "e\u0301", "tab\there", "line\nbreak",
+	}
 	for i, text := range odd {
 		quoted := quoteJSON(t, text)
 		save(t, pool, "bank", request{none, nil, []event{{fmt.Sprint(i), "Odd", fmt.Sprintf("{%s: %s}", quoted, quoted)}}})
@@ -255,7 +264,9 @@ func TestOddKeysAndValuesMatchExactly(t *testing.T) {
 		if len(events) != 1 || events[0].EventID != fmt.Sprint(i) {
 			t.Errorf("key and value %q match %d events, want one", text, len(events))
 		}
-		if got := save(t, pool, "bank", request{none, c, []event{moved("x"+fmt.Sprint(i), "x")}})[0]; got.Outcome != "context_changed" || got.GlobalID != int64(i) {
+		if got := save(t, pool, "bank", request{
+			none, c, []event{moved("x"+fmt.Sprint(i), "x")},
+		})[0]; got.Outcome != "context_changed" || got.GlobalID != int64(i) {
 			t.Errorf("a save whose context is %q: %s at %d, want context_changed at %d", text, got.Outcome, got.GlobalID, i)
 		}
 	}
@@ -264,11 +275,21 @@ func TestOddKeysAndValuesMatchExactly(t *testing.T) {
 func TestNumbersBeyondFloatsMatchAsTheyAreWritten(t *testing.T) {
 	pool := pgtest.New(t)
 	pgtest.Boundary(t, pool, "bank")
-	save(t, pool, "bank", request{none, nil, []event{{"n", "T", `{"n": 9007199254740993, "b": true, "z": null, "o": {"a": 1}}`}}})
+	save(t, pool, "bank", request{
+		none, nil, []event{{"n", "T", `{"n": 9007199254740993, "b": true, "z": null, "o": {"a": 1}}`}},
+	})
 	for _, c := range []struct {
 		key, value string
 		want       int
-	}{{"n", "9007199254740993", 1}, {"n", "9007199254740992", 0}, {"b", "true", 1}, {"z", "null", 0}, {"z", "", 0}, {"o", `{"a": 1}`, 1}, {"missing", "", 0}} {
+	}{
+		{"n", "9007199254740993", 1},
+		{"n", "9007199254740992", 0},
+		{"b", "true", 1},
+		{"z", "null", 0},
+		{"z", "", 0},
+		{"o", `{"a": 1}`, 1},
+		{"missing", "", 0},
+	} {
 		if got := len(read(t, pool, "bank", query{criteria: []criterion{{{c.key, c.value}}}, count: 10})); got != c.want {
 			t.Errorf("%s = %s matches %d events, want %d", c.key, c.value, got, c.want)
 		}
@@ -284,7 +305,9 @@ func TestAnInsertByHandDrawsPositionsUnderTheLock(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := tx.Exec(t.Context(), `INSERT INTO public.bank_orisun_es_event (event_id, event_type, data) VALUES ('h1', 'Hand', '{}'), ('h2', 'Hand', '{}')`); err != nil {
+	if _, err := tx.Exec(t.Context(),
+		`INSERT INTO public.bank_orisun_es_event (event_id, event_type, data)
+			VALUES ('h1', 'Hand', '{}'), ('h2', 'Hand', '{}')`); err != nil {
 		t.Fatal(err)
 	}
 	saved := make(chan error, 1)
@@ -313,7 +336,9 @@ func TestInsertsByHandGoOnWhereTheTableEnds(t *testing.T) {
 	pgtest.Boundary(t, pool, "bank")
 	byHand := func(conn db.DBTX, columns, values string) {
 		t.Helper()
-		if _, err := conn.Exec(t.Context(), `INSERT INTO public.bank_orisun_es_event (event_type, data, `+columns+`) VALUES ('Hand', '{}', `+values+`)`); err != nil {
+		if _, err := conn.Exec(t.Context(),
+			`INSERT INTO public.bank_orisun_es_event (event_type, data, `+columns+`)
+			 VALUES ('Hand', '{}', `+values+`)`); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -356,7 +381,8 @@ func TestMalformedCallsStoreNothing(t *testing.T) {
 	wantState(t, err, "OR007")
 	for _, call := range []string{
 		`SELECT orisun.insert_events_with_consistency('bank', '{}', '[]')`,
-		`SELECT orisun.insert_events_with_consistency('bank', '{"criteria": [{"key": "a"}]}', '[{"event_id": "a", "event_type": "T", "data": {}}]')`,
+		`SELECT orisun.insert_events_with_consistency('bank', '{"criteria": [{"key": "a"}]}',
+			'[{"event_id": "a", "event_type": "T", "data": {}}]')`,
 		`SELECT orisun.get_matching_events('bank', '[{"tag": []}]')`,
 		`SELECT orisun.get_matching_events('bank', '{}')`,
 	} {
@@ -372,11 +398,13 @@ func TestTheFunctionForPsqlRaisesWhatSaveRequestsAnswers(t *testing.T) {
 	pool := pgtest.New(t)
 	pgtest.Boundary(t, pool, "bank")
 	insert := func(query, events string) (p position, err error) {
-		err = pool.QueryRow(t.Context(), `SELECT transaction_id, global_id FROM orisun.insert_events_with_consistency('bank', $1, $2)`, query, events).
+		err = pool.QueryRow(t.Context(),
+			`SELECT transaction_id, global_id FROM orisun.insert_events_with_consistency('bank', $1, $2)`, query, events).
 			Scan(&p.transactionID, &p.globalID)
 		return p, err
 	}
-	const events = `[{"event_id": "a", "event_type": "T", "data": {"account": "alice"}}, {"event_id": "b", "event_type": "T", "data": {}}]`
+	const events = `[{"event_id": "a", "event_type": "T", "data": {"account": "alice"}}, {"event_id": "b", ` +
+		`"event_type": "T", "data": {}}]`
 	const context = `{"criteria": [{"tags": [{"key": "account", "value": "alice"}]}]}`
 	for range 2 {
 		got, err := insert(context, events)
@@ -388,8 +416,8 @@ func TestTheFunctionForPsqlRaisesWhatSaveRequestsAnswers(t *testing.T) {
 	wantState(t, err, "OR003")
 	_, err = insert(`{}`, `[{"event_id": "a", "event_type": "T", "data": {}}]`)
 	wantState(t, err, "OR004")
-	if _, err := insert(`{"expected_position": {"transaction_id": 2, "global_id": 0}, "criteria": [{"tags": [{"key": "account", "value": "alice"}]}]}`,
-		`[{"event_id": "c", "event_type": "T", "data": {}}]`); err != nil {
+	if _, err := insert(`{"expected_position": {"transaction_id": 2, "global_id": 0}, "criteria": [{"tags": [{"key": `+
+		`"account", "value": "alice"}]}]}`, `[{"event_id": "c", "event_type": "T", "data": {}}]`); err != nil {
 		t.Errorf("a save that has seen alice's event: %v", err)
 	}
 }
@@ -410,7 +438,8 @@ func waitUntilBlocked(t *testing.T, pool *pgxpool.Pool, pid uint32) {
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	for blocked := false; !blocked; {
-		err := pool.QueryRow(ctx, "SELECT EXISTS (SELECT FROM pg_locks WHERE pid = $1 AND NOT granted)", int32(pid)).Scan(&blocked)
+		err := pool.QueryRow(ctx, "SELECT EXISTS (SELECT FROM pg_locks WHERE pid = $1 AND NOT granted)", int32(pid)).
+			Scan(&blocked)
 		if err != nil {
 			t.Fatalf("backend %d does not wait for a lock: %v", pid, err)
 		}

@@ -30,7 +30,8 @@ func TestOutcomesOfSavesThatComeAlone(t *testing.T) {
 		{request{position{77, 5}, nil, []event{moved("f", "alice", "bob")}}, "saved {6,5}"},
 	} {
 		got, err := saveOne(t.Context(), session, c.request)
-		if text := fmt.Sprintf("%s {%d,%d}", got.Outcome, got.TransactionID, got.GlobalID); err != nil || text != c.want || got.Request != 1 {
+		if text := fmt.Sprintf("%s {%d,%d}", got.Outcome, got.TransactionID, got.GlobalID); err != nil || text != c.want ||
+			got.Request != 1 {
 			t.Errorf("request %d: got %s (%v), want %s", i, text, err, c.want)
 		}
 	}
@@ -84,19 +85,25 @@ func TestOutcomesOfSavesThatComeTogether(t *testing.T) {
 			{position{0, 0}, account("carol"), []event{moved("e", "dave")}},
 		}, "saved {5,4} saved {6,5} saved {7,6}"},
 		{"an event in the context of a later one", []request{
-			{none, account("erin"), []event{moved("f", "frank")}}, {none, account("frank"), []event{moved("g", "frank")}}, {none, account("gail"), []event{moved("h", "gail")}},
+			{none, account("erin"), []event{moved("f", "frank")}},
+			{none, account("frank"), []event{moved("g", "frank")}},
+			{none, account("gail"), []event{moved("h", "gail")}},
 		}, "saved {8,7} context_changed {8,7} saved {9,8}"},
 		{"an event in the context of an earlier one", []request{
 			{none, account("heidi"), []event{moved("i", "ivan")}}, {none, account("judy"), []event{moved("j", "heidi")}},
 		}, "saved {10,9} saved {11,10}"},
 		{"two fields, in turn", []request{
-			{none, pair("x", "y"), []event{moved("k", "y", "x")}}, {none, pair("y", "y"), []event{moved("l", "y", "y")}}, {none, pair("y", "x"), []event{moved("m", "z")}},
+			{none, pair("x", "y"), []event{moved("k", "y", "x")}},
+			{none, pair("y", "y"), []event{moved("l", "y", "y")}},
+			{none, pair("y", "x"), []event{moved("m", "z")}},
 		}, "saved {12,11} saved {13,12} context_changed {12,11}"},
 		{"an event type", []request{
-			{position{13, 12}, []criterion{{{"event_type", "MoneyMoved"}}}, []event{moved("n", "a")}}, {none, []criterion{{{"event_type", "Other"}}}, []event{moved("o", "b")}},
+			{position{13, 12}, []criterion{{{"event_type", "MoneyMoved"}}}, []event{moved("n", "a")}},
+			{none, []criterion{{{"event_type", "Other"}}}, []event{moved("o", "b")}},
 		}, "saved {14,13} saved {15,14}"},
 		{"the type of an earlier one", []request{
-			{none, []criterion{{{"event_type", "Other"}}}, []event{{"p", "New", "{}"}}}, {none, []criterion{{{"event_type", "New"}}}, []event{moved("q", "b")}},
+			{none, []criterion{{{"event_type", "Other"}}}, []event{{"p", "New", "{}"}}},
+			{none, []criterion{{{"event_type", "New"}}}, []event{moved("q", "b")}},
 		}, "saved {16,15} context_changed {16,15}"},
 		{"a position where no event is", []request{
 			{position{77, 99}, account("kim"), []event{moved("r", "kim")}}, {none, account("leo"), []event{moved("s", "leo")}},
@@ -138,7 +145,9 @@ func TestServersThatStartTogetherKnowTheIndexes(t *testing.T) {
 	mustIndex(t, pool, "bank", textIndex("account", "account"))
 	source := func() (oid uint32, row, body string) {
 		t.Helper()
-		err := pool.QueryRow(t.Context(), `SELECT oid, xmin::text, prosrc FROM pg_proc WHERE oid = orisun.find_boundary_function('bank', 'lookup')::regproc`).Scan(&oid, &row, &body)
+		err := pool.QueryRow(t.Context(),
+			`SELECT oid, xmin::text, prosrc FROM pg_proc WHERE oid = orisun.find_boundary_function('bank', 'lookup')::regproc`).
+			Scan(&oid, &row, &body)
 		if err != nil {
 			t.Fatal(err)
 		}

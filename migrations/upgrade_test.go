@@ -15,8 +15,8 @@ import (
 	"github.com/oexza/orisun/migrations/pgtest"
 )
 
-// TestADatabaseOfAnEarlierSchemaIsUpgraded loads a dump of a database with four boundaries, indexes of every type, users and
-// events, as the migrations up to version 130 made it, and migrates it.
+// TestADatabaseOfAnEarlierSchemaIsUpgraded loads a dump of a database with four boundaries, indexes of every type,
+// users and events, as the migrations up to version 130 made it, and migrates it.
 func TestADatabaseOfAnEarlierSchemaIsUpgraded(t *testing.T) {
 	config := pgtest.NewEmpty(t)
 	conn := connect(t, config)
@@ -37,10 +37,15 @@ func TestADatabaseOfAnEarlierSchemaIsUpgraded(t *testing.T) {
 
 	queries := []string{
 		`SELECT event_id FROM orisun.get_matching_events('orders', '[{"tags": [{"key": "customer", "value": "c3"}]}]')`,
-		`SELECT event_id FROM orisun.get_matching_events('orders', '[{"tags": [{"key": "amount", "value": "2.50"}, {"key": "eventType", "value": "OrderPlaced"}]}]')`,
-		`SELECT event_id FROM orisun.get_matching_events('orders', '[{"tags": [{"key": "paid", "value": "true"}]}, {"tags": [{"key": "note", "value": "n5"}]}]', p_descending => true, p_count => 9)`,
+		`SELECT event_id FROM orisun.get_matching_events('orders',
+			'[{"tags": [{"key": "amount", "value": "2.50"}, {"key": "eventType", "value": "OrderPlaced"}]}]')`,
+		`SELECT event_id FROM orisun.get_matching_events('orders',
+			'[{"tags": [{"key": "paid", "value": "true"}]}, {"tags": [{"key": "note", "value": "n5"}]}]', p_descending => true,
+			  p_count => 9)`,
 		`SELECT event_id FROM orisun.get_matching_events('Odd-Name', '[{"tags": [{"key": "it''s", "value": "1"}]}]')`,
-		`SELECT event_id FROM orisun.get_latest_by_criteria('orders', '[{"tags": [{"key": "customer", "value": "c3"}]}, {"tags": [{"key": "at", "value": "2026-11-05T06:30:00Z"}]}]') ORDER BY 1`,
+		`SELECT event_id FROM orisun.get_latest_by_criteria('orders',
+			'[{"tags": [{"key": "customer", "value": "c3"}]}, {"tags": [{"key": "at", "value": "2026-11-05T06:30:00Z"}]}]')
+			  ORDER BY 1`,
 		`SELECT username || ' ' || array_to_string(roles, ',') FROM orisun.list_users('orisun_admin') ORDER BY 1`,
 		`SELECT name || ' ' || schema_name || ' ' || number FROM orisun.boundary ORDER BY 1`,
 		`SELECT name || ' ' || state FROM orisun.list_indexes('orders') ORDER BY 1`,
@@ -68,13 +73,16 @@ func TestADatabaseOfAnEarlierSchemaIsUpgraded(t *testing.T) {
 			t.Errorf("%s has %d of %d functions: %v", name, clones, templates, err)
 		}
 	}
-	got := save(t, conn, "orders", request{none, []criterion{{{"customer", "stranger"}}}, []event{{"new", "OrderPlaced", `{"customer": "stranger"}`}}},
+	got := save(t, conn, "orders",
+		request{none, []criterion{{{"customer", "stranger"}}}, []event{{"new", "OrderPlaced", `{"customer": "stranger"}`}}},
 		request{none, []criterion{{{"customer", "c3"}}}, []event{{"newer", "OrderPlaced", `{"customer": "c3"}`}}})
 	if text := fmt.Sprint(got[0].Outcome, " ", got[1].Outcome); text != "saved context_changed" {
 		t.Errorf("saves after the upgrade: %s", text)
 	}
 	var position int64
-	err = conn.QueryRow(t.Context(), `INSERT INTO shop.orders_orisun_es_event (event_id, event_type, data) VALUES ('by hand', 'T', '{}') RETURNING global_id`).Scan(&position)
+	err = conn.QueryRow(t.Context(),
+		`INSERT INTO shop.orders_orisun_es_event (event_id, event_type, data) VALUES ('by hand', 'T', '{}')
+			RETURNING global_id`).Scan(&position)
 	if err != nil || position != got[0].GlobalID+1 {
 		t.Errorf("an INSERT by hand got position %d after %d: %v", position, got[0].GlobalID, err)
 	}

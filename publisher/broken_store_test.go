@@ -10,7 +10,8 @@ import (
 	"github.com/oexza/orisun/publisher"
 )
 
-// TestAStreamWithBrokenFilesIsRecreated: JetStream answers no publish any more then, and would not until its next start.
+// TestAStreamWithBrokenFilesIsRecreated: JetStream answers no publish any more then, and would not until its next
+// start.
 func TestAStreamWithBrokenFilesIsRecreated(t *testing.T) {
 	for name, breakFiles := range map[string]func(t *testing.T, messages string){
 		"gone": func(t *testing.T, messages string) {
@@ -36,14 +37,15 @@ func TestAStreamWithBrokenFilesIsRecreated(t *testing.T) {
 			n := w.startNode()
 			w.save("a")
 			w.reaches(0)
-			found, err := filepath.Glob(filepath.Join(w.dir, "jetstream", "*", "streams", publisher.StreamName(boundary), "msgs"))
+			found, err := filepath.Glob(filepath.Join(w.dir, "jetstream", "*", "streams",
+				publisher.StreamName(boundary), "msgs"))
 			if err != nil || len(found) != 1 {
 				t.Fatalf("the stream's files: %q, %v", found, err)
 			}
 			breakFiles(t, found[0])
 			for i := range 300 {
-				w.execute(`INSERT INTO orders_orisun_es_event (event_id, event_type, data) VALUES ($1, 'T', jsonb_build_object('x', $2::text))`,
-					fmt.Sprint(i), strings.Repeat("x", 50_000))
+				w.execute(`INSERT INTO orders_orisun_es_event (event_id, event_type, data)
+					VALUES ($1, 'T', jsonb_build_object('x', $2::text))`, fmt.Sprint(i), strings.Repeat("x", 50_000))
 			}
 			n.Hint(boundary)
 			w.reaches(300)

@@ -8,8 +8,8 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// What may wait for the ring. It drains at once: all there is to do with a message is to put it there. What comes beyond is lost to the ring,
-// which begins again then.
+// What may wait for the ring. It drains at once: all there is to do with a message is to put it there. What comes
+// beyond is lost to the ring, which begins again then.
 const (
 	waitingMessages = 8192
 	waitingBytes    = 4 << 20
@@ -36,8 +36,8 @@ func (b *followed) consume(ctx context.Context) {
 	}
 }
 
-// listen begins the ring where PostgreSQL ends and puts all that is published from then on into it. It calls ready when it has begun. Any error
-// ends it: the ring proves by itself whether what the next call brings connects.
+// listen begins the ring where PostgreSQL ends and puts all that is published from then on into it. It calls ready when
+// it has begun. Any error ends it: the ring proves by itself whether what the next call brings connects.
 func (b *followed) listen(ctx context.Context, ready func()) (err error) {
 	messages, err := b.config.NATS.SubscribeSync(Subjects(b.name))
 	if err != nil {
@@ -106,6 +106,6 @@ func (b *followed) warnOfForeign(ctx context.Context, message *nats.Msg) {
 		return
 	}
 	b.foreign = true
-	b.log.WarnContext(ctx, "a message that this store did not publish is left out, as are those to come", "subject", message.Subject,
-		"source", message.Header.Get(headerSource), "expected", b.source)
+	b.log.WarnContext(ctx, "a message that this store did not publish is left out, as are those to come",
+		"subject", message.Subject, "source", message.Header.Get(headerSource), "expected", b.source)
 }

@@ -97,7 +97,8 @@ func (s *storm) restart() {
 
 // cut ends the connection of the publishing node.
 func (s *storm) cut() {
-	s.execute("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND classid = orisun.lease_class()::oid AND granted")
+	s.execute("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' " +
+		"AND classid = orisun.lease_class()::oid AND granted")
 }
 
 // reconnect loses the acknowledgements that are under way.

@@ -17,10 +17,11 @@ import (
 
 // FeedConfig is what a Feed needs. Numbers that are zero are the defaults.
 type FeedConfig struct {
-	// Pool is where subscribers read what the ring does not hold. A page takes a connection for as long as its query runs, never while
-	// it is delivered.
+	// Pool is where subscribers read what the ring does not hold. A page takes a connection for as long as its query
+	// runs, never while it is delivered.
 	Pool *pgxpool.Pool
-	// Share waits until the caller of ctx may use one more connection of Pool to read from a boundary, until leave. Nil: at once.
+	// Share waits until the caller of ctx may use one more connection of Pool to read from a boundary, until leave.
+	// Nil: at once.
 	Share func(ctx context.Context, boundary string) (leave func(), err error)
 	// NATS brings what is published; nil means that nothing is, so that everything is read from PostgreSQL.
 	NATS *nats.Conn
@@ -28,10 +29,12 @@ type FeedConfig struct {
 	StoreID string
 	// RingEvents and RingBytes bound the ring of a boundary: 65,536 events and 16 MiB.
 	RingEvents, RingBytes int
-	// PageEvents and PageBytes bound what a subscriber holds in memory while its client reads: 512 events and 128 KiB, or one larger event.
+	// PageEvents and PageBytes bound what a subscriber holds in memory while its client reads: 512 events and 128 KiB,
+	// or one larger event.
 	PageEvents, PageBytes int
-	// PollInterval is how often PostgreSQL's last position is compared with the ring's end while subscribers wait: 500 ms. What PostgreSQL had
-	// at one look and the ring lacks at the next is read from PostgreSQL, so the loss of NATS costs at most two intervals.
+	// PollInterval is how often PostgreSQL's last position is compared with the ring's end while subscribers wait:
+	// 500 ms. What PostgreSQL had at one look and the ring lacks at the next is read from PostgreSQL, so the loss of
+	// NATS costs at most two intervals.
 	PollInterval time.Duration
 	// Tracer shows deliveries in the traces of their saves. Nil: nowhere.
 	Tracer trace.Tracer
@@ -39,8 +42,9 @@ type FeedConfig struct {
 	Log *slog.Logger
 }
 
-// Feed brings events to subscribers. DESIGN.md, "The feed", says how. It has nothing to close: what it does for a boundary begins with the
-// first subscriber and has ended when Follow returns to the last one. Its methods are safe for concurrent use.
+// Feed brings events to subscribers. DESIGN.md, "The feed", says how. It has nothing to close: what it does for a
+// boundary begins with the first subscriber and has ended when Follow returns to the last one. Its methods are safe for
+// concurrent use.
 type Feed struct {
 	config FeedConfig
 	own    boundary.Boundaries
@@ -65,8 +69,8 @@ func NewFeed(config FeedConfig) *Feed {
 	return &Feed{config: config, boundaries: make(map[string]*followed), counts: make(map[string]*feedCounts)}
 }
 
-// Hint says that somebody committed events to a boundary. It never waits. While the stream delivers, it changes nothing: the event is on its
-// way. Without the stream it spares waiting subscribers the rest of the poll interval.
+// Hint says that somebody committed events to a boundary. It never waits. While the stream delivers, it changes
+// nothing: the event is on its way. Without the stream it spares waiting subscribers the rest of the poll interval.
 func (f *Feed) Hint(boundary string) {
 	f.mu.Lock()
 	b := f.boundaries[boundary]
@@ -87,19 +91,23 @@ func (f *Feed) Committed(boundary string, at *orisunpb.Position) {
 	}
 }
 
-// Follow delivers the events of a boundary that lie after a position and match the criteria: those that are stored, then those that come,
-// in order, each once. It calls deliver one event at a time and waits for it; deliver may take as long as it likes and must not change
-// the event, which others get as well.
+// Follow delivers the events of a boundary that lie after a position and match the criteria: those that are stored,
+// then those that come, in order, each once. It calls deliver one event at a time and waits for it; deliver may take as
+// long as it likes and must not change the event, which others get as well.
 //
-// Follow ends with the cause of ctx, with deliver's error, or with PostgreSQL's when that does not answer (or does not know the
-// boundary: OR001). It never ends without an error. A subscriber goes on after the last event it got.
-func (f *Feed) Follow(ctx context.Context, boundary string, after *orisunpb.Position, criteria []*orisunpb.Criterion, deliver func(*orisunpb.Event) error) error {
+// Follow ends with the cause of ctx, with deliver's error, or with PostgreSQL's when that does not answer (or does not
+// know the boundary: OR001). It never ends without an error. A subscriber goes on after the last event it got.
+func (f *Feed) Follow(
+	ctx context.Context, boundary string, after *orisunpb.Position, criteria []*orisunpb.Criterion,
+	deliver func(*orisunpb.Event) error,
+) error {
 	return f.FollowLooking(ctx, boundary, after, criteria, deliver, nil)
 }
 
-// FollowLooking is Follow that also reports how far it looked: every event up to there that matches was delivered. caughtUp says that
-// nothing is stored after it.
-func (f *Feed) FollowLooking(ctx context.Context, boundary string, after *orisunpb.Position, criteria []*orisunpb.Criterion,
+// FollowLooking is Follow that also reports how far it looked: every event up to there that matches was delivered.
+// caughtUp says that nothing is stored after it.
+func (f *Feed) FollowLooking(
+	ctx context.Context, boundary string, after *orisunpb.Position, criteria []*orisunpb.Criterion,
 	deliver func(*orisunpb.Event) error, looked func(at *orisunpb.Position, caughtUp bool),
 ) error {
 	wanted := newFilter(criteria)

@@ -7,8 +7,8 @@ import (
 	orisunpb "github.com/oexza/orisun/proto"
 )
 
-// BenchmarkIdleSubscriber reports what 1,000 subscribers that wait for other events take in memory, goroutines included, and what an event costs all of
-// them together, from the stream to the last one's filter.
+// BenchmarkIdleSubscriber reports what 1,000 subscribers that wait for other events take in memory, goroutines
+// included, and what an event costs all of them together, from the stream to the last one's filter.
 func BenchmarkIdleSubscriber(b *testing.B) {
 	const subscribers = 1000
 	s := newStore(b)

@@ -30,7 +30,8 @@ const feedBoundary = "bank"
 
 var feedSource = Source("test", feedBoundary)
 
-// store is a boundary in PostgreSQL and its stream, with a hand-driven publisher: these tests choose what the stream brings and what not.
+// store is a boundary in PostgreSQL and its stream, with a hand-driven publisher: these tests choose what the stream
+// brings and what not.
 type store struct {
 	own    boundary.Boundaries
 	t      testing.TB
@@ -47,7 +48,8 @@ func newStore(t testing.TB) *store {
 	s := &store{t: t, pool: pgtest.New(t)}
 	pgtest.Boundary(t, s.pool, feedBoundary)
 	server, err := jetstream.Start(t.Context(), jetstream.Config{
-		ServerName: "test", Host: "127.0.0.1", MaxPayload: 1 << 20, StoreDir: t.TempDir(), Logger: slog.New(slog.DiscardHandler),
+		ServerName: "test", Host: "127.0.0.1", MaxPayload: 1 << 20, StoreDir: t.TempDir(),
+		Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -65,7 +67,8 @@ func newStore(t testing.TB) *store {
 	if s.js, err = natsjs.New(conn); err != nil {
 		t.Fatal(err)
 	}
-	// JetStream removes the folder of all streams behind its answer to the deletion of the only one; making one meanwhile may fail.
+	// JetStream removes the folder of all streams behind its answer to the deletion of the only one; making one
+	// meanwhile may fail.
 	s.makeStream("held")
 	s.makeStream(feedBoundary)
 	return s
@@ -73,7 +76,9 @@ func newStore(t testing.TB) *store {
 
 func (s *store) makeStream(boundary string) {
 	s.t.Helper()
-	_, err := s.js.CreateStream(context.Background(), natsjs.StreamConfig{Name: StreamName(boundary), Subjects: []string{Subjects(boundary)}})
+	_, err := s.js.CreateStream(context.Background(), natsjs.StreamConfig{
+		Name: StreamName(boundary), Subjects: []string{Subjects(boundary)},
+	})
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -145,7 +150,9 @@ type following struct {
 	changed chan struct{}
 }
 
-func follow(t testing.TB, f *Feed, after *orisunpb.Position, criteria []*orisunpb.Criterion, hold <-chan struct{}) *following {
+func follow(
+	t testing.TB, f *Feed, after *orisunpb.Position, criteria []*orisunpb.Criterion, hold <-chan struct{},
+) *following {
 	t.Helper()
 	ctx, end := context.WithCancel(context.Background())
 	s := &following{t: t, end: end, done: make(chan struct{}), changed: make(chan struct{})}
@@ -186,7 +193,8 @@ func (s *following) wants(want []*orisunpb.Event) {
 		got, changed := slices.Clone(s.events), s.changed
 		s.mu.Unlock()
 		for i, e := range got {
-			if i >= len(want) || e.GetEventId() != want[i].GetEventId() || e.GetData() != want[i].GetData() || positionOf(e.GetPosition()) != positionOf(want[i].GetPosition()) {
+			if i >= len(want) || e.GetEventId() != want[i].GetEventId() || e.GetData() != want[i].GetData() ||
+				positionOf(e.GetPosition()) != positionOf(want[i].GetPosition()) {
 				s.t.Fatalf("event %d is %v; want %d events: each once, in order, unchanged", i, e, len(want))
 			}
 		}
@@ -283,7 +291,8 @@ func TestACaughtUpSubscriberDoesNotQueryPostgres(t *testing.T) {
 	s := newStore(t)
 	s.saveAndPublish(1)
 	f := s.feed(FeedConfig{PollInterval: time.Hour})
-	s.published = func(e *orisunpb.Event) { f.Committed(feedBoundary, e.GetPosition()) } // as the publisher of the same node does
+	// as the publisher of the same node does
+	s.published = func(e *orisunpb.Event) { f.Committed(feedBoundary, e.GetPosition()) }
 	var subscribers []*following
 	for range 20 {
 		subscribers = append(subscribers, follow(t, f, fromFirst, nil, nil))
@@ -398,7 +407,8 @@ func TestAHintSparesThePollWhereThereIsNoStream(t *testing.T) {
 	sub := follow(t, f, fromFirst, nil, nil)
 	sub.wants(s.saved)
 	s.save(1)
-	// A hint that comes before the subscriber waits finds no waiter; the one after the next commit is enough in real life, too.
+	// A hint that comes before the subscriber waits finds no waiter; the one after the next commit is enough in real
+	// life, too.
 	hinting, end := context.WithCancel(t.Context())
 	var hints sync.WaitGroup
 	hints.Go(func() {
@@ -415,7 +425,10 @@ func TestAnEventThatPostgresDoesNotHaveIsNotBelieved(t *testing.T) {
 	s := newStore(t)
 	f := s.feed(FeedConfig{})
 	foreign := func(at int64) *orisunpb.Event {
-		return &orisunpb.Event{EventId: "x", EventType: "X", Data: `{"n": 1}`, Metadata: "{}", Position: &orisunpb.Position{TransactionId: at + 1, GlobalId: at}}
+		return &orisunpb.Event{
+			EventId: "x", EventType: "X", Data: `{"n": 1}`, Metadata: "{}",
+			Position: &orisunpb.Position{TransactionId: at + 1, GlobalId: at},
+		}
 	}
 	resuming := follow(t, f, &orisunpb.Position{TransactionId: 100, GlobalId: 99}, nil, nil)
 	sub := follow(t, f, fromFirst, nil, nil)
@@ -493,7 +506,8 @@ func TestABoundaryHasOneSubscriptionToNATSWhileItHasSubscribers(t *testing.T) {
 		}
 	}
 	// pgx leaves one with an idle connection of the pool, until that is used again.
-	goleak.VerifyNone(t, ignored, goleak.IgnoreAnyFunction("github.com/jackc/pgx/v5/pgconn/internal/bgreader.(*BGReader).bgRead"))
+	goleak.VerifyNone(t, ignored,
+		goleak.IgnoreAnyFunction("github.com/jackc/pgx/v5/pgconn/internal/bgreader.(*BGReader).bgRead"))
 }
 
 func TestFollowEndsWithWhyItEnds(t *testing.T) {
@@ -541,7 +555,10 @@ func TestSubscribersOfALogThatIsGoneAreEnded(t *testing.T) {
 		end := make(chan error, 1)
 		f := s.feed(FeedConfig{})
 		go func() {
-			end <- f.Follow(t.Context(), feedBoundary, fromFirst, nil, func(*orisunpb.Event) error { got <- struct{}{}; return nil })
+			end <- f.Follow(t.Context(), feedBoundary, fromFirst, nil, func(*orisunpb.Event) error {
+				got <- struct{}{}
+				return nil
+			})
 		}()
 		for range 3 {
 			<-got
@@ -553,7 +570,8 @@ func TestSubscribersOfALogThatIsGoneAreEnded(t *testing.T) {
 		return <-end
 	}
 	const drop = `SELECT orisun.drop_boundary('bank', 'admin', 'alice')`
-	if err := ended(drop + `; SELECT orisun.initialize_boundary_tables('bank', 'public')`); status.Code(err) != codes.Aborted {
+	const recreate = drop + `; SELECT orisun.initialize_boundary_tables('bank', 'public')`
+	if err := ended(recreate); status.Code(err) != codes.Aborted {
 		t.Errorf("deleted and created again: %v", err)
 	}
 	if err := ended(drop); sqlState(err) != "OR001" {

@@ -9,8 +9,9 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// fence says in a message's header what JetStream must hold for the pipeline's next message to be taken. In a stream with copies it is the sequence alone: a copy that caught up
-// does not know the last message's id (as of NATS 2.15), and would give up on a message that expects it. (The tag unfenced builds a publisher without it, with which
+// fence says in a message's header what JetStream must hold for the pipeline's next message to be taken. In a stream
+// with copies it is the sequence alone: a copy that caught up does not know the last message's id (as of NATS 2.15),
+// and would give up on a message that expects it. (The tag unfenced builds a publisher without it, with which
 // cmd/torture shows that its checks notice.)
 func (p *pipeline) fence(header nats.Header) {
 	header.Set(jetstream.ExpectedLastSeqHeader, strconv.FormatUint(p.sequence, 10))

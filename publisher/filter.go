@@ -12,8 +12,8 @@ import (
 	orisunpb "github.com/oexza/orisun/proto"
 )
 
-// filter is a query as subscribers ask it: an event matches when one of the criteria does, a criterion when all of its tags do. No
-// criteria match every event, and so does a criterion without tags.
+// filter is a query as subscribers ask it: an event matches when one of the criteria does, a criterion when all of its
+// tags do. No criteria match every event, and so does a criterion without tags.
 type filter [][]*orisunpb.Tag
 
 func newFilter(criteria []*orisunpb.Criterion) filter {
@@ -57,7 +57,8 @@ func matchesAll(tags []*orisunpb.Tag, e *entry) (bool, error) {
 	return true, nil
 }
 
-// fields are the top-level fields of a JSON object as data->>key returns them. They are read when first asked for, and once.
+// fields are the top-level fields of a JSON object as data->>key returns them. They are read when first asked for, and
+// once.
 type fields struct {
 	once  sync.Once
 	known []field
@@ -84,8 +85,8 @@ func (f *fields) get(data, key string) (text string, found bool, err error) {
 	return "", false, nil
 }
 
-// Field returns a top-level field of an event's data as data->>key does, and event_type as filters know it. It is empty where the event has
-// none, and for nesting beyond 10,000 levels.
+// Field returns a top-level field of an event's data as data->>key does, and event_type as filters know it. It is empty
+// where the event has none, and for nesting beyond 10,000 levels.
 func Field(event *orisunpb.Event, key string) string {
 	if key == "event_type" || key == "eventType" {
 		return event.GetEventType()
@@ -97,8 +98,8 @@ func Field(event *orisunpb.Event, key string) string {
 	return text
 }
 
-// fieldsSize is the most that the fields of data, as PostgreSQL prints it, take in bytes beside data itself: their texts are parts of it
-// unless they hold escapes.
+// fieldsSize is the most that the fields of data, as PostgreSQL prints it, take in bytes beside data itself: their
+// texts are parts of it unless they hold escapes.
 func fieldsSize(data string) int {
 	size := int(unsafe.Sizeof(field{})) * strings.Count(data, `":`)
 	if strings.Contains(data, `\`) {
@@ -123,8 +124,8 @@ var fieldReaders = sync.Pool{New: func() any {
 	return r
 }}
 
-// readFields cuts a document into its top-level fields. It fails on what is not JSON, and on nesting beyond 10,000 levels: there
-// the decoder gives up, and PostgreSQL with a large max_stack_depth does not.
+// readFields cuts a document into its top-level fields. It fails on what is not JSON, and on nesting beyond 10,000
+// levels: there the decoder gives up, and PostgreSQL with a large max_stack_depth does not.
 func readFields(data string) ([]field, error) {
 	r := fieldReaders.Get().(*fieldReader)
 	defer r.release()

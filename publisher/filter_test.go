@@ -19,7 +19,8 @@ import (
 	orisunpb "github.com/oexza/orisun/proto"
 )
 
-var filterDocuments = flag.Int("filter.documents", 100_000, "on how many random documents the filter is compared with PostgreSQL")
+var filterDocuments = flag.Int("filter.documents", 100_000,
+	"on how many random documents the filter is compared with PostgreSQL")
 
 func TestFieldsAreWhatPostgresSays(t *testing.T) {
 	pool := pgtest.New(t)
@@ -38,10 +39,12 @@ func TestFieldsOfOddDocumentsAreWhatPostgresSays(t *testing.T) {
 	var documents []document
 	for _, text := range []string{
 		`{}`, ` { } `, `[]`, `["a"]`, `"a"`, `1`, `null`, `[{"a": 1}]`,
-		`{"a":null}`, `{"a":1,"a":null}`, `{"a":null,"a":1}`, `{"a":1,"\u0061":2}`, `{"a":{"a":1}}`, `{"b":{"a":1}}`, `{"A":1}`, `{"a ":1}`,
+		`{"a":null}`, `{"a":1,"a":null}`, `{"a":null,"a":1}`, `{"a":1,"\u0061":2}`, `{"a":{"a":1}}`, `{"b":{"a":1}}`,
+		`{"A":1}`, `{"a ":1}`,
 		`{"a":"null"}`, `{"a":""}`, `{"a":[]}`, `{"a":{}}`, `{"a":[1, 2,{"b" : 1e3 }]}`, `{ "a" : 1 , "b" : 2 }`,
 		`{"a":"\"\\\/\b\f\n\r\t\u0001\u00e9\ud83d\ude00"}`, "{\"a\":\"\u007f\u2028\ufffe\U0010ffff\"}",
-		`{"a":1.50}`, `{"a":-0}`, `{"a":-0.0}`, `{"a":1E2}`, `{"a":1e-7}`, `{"a":1e400}`, `{"a":9007199254740993}`, `{"a":123456789012345678901234567890.1}`,
+		`{"a":1.50}`, `{"a":-0}`, `{"a":-0.0}`, `{"a":1E2}`, `{"a":1e-7}`, `{"a":1e400}`, `{"a":9007199254740993}`,
+		`{"a":123456789012345678901234567890.1}`,
 		`{"a":true}`, `{"a":false}`, `{"a":` + strings.Repeat("[", 900) + strings.Repeat("]", 900) + `}`,
 		`{"a":"` + strings.Repeat("x", 2<<20) + `"}`,
 	} {
@@ -55,7 +58,8 @@ func TestFieldsOfOddDocumentsAreWhatPostgresSays(t *testing.T) {
 // document is the text of a JSON document and a key to ask it for.
 type document struct{ text, key string }
 
-// compareFields asks PostgreSQL and the filter for each key: of the text itself, as json, and of what jsonb makes of it, which is what events hold.
+// compareFields asks PostgreSQL and the filter for each key: of the text itself, as json, and of what jsonb makes of
+// it, which is what events hold.
 func compareFields(t testingT, pool *pgxpool.Pool, documents []document) {
 	t.Helper()
 	texts, keys := make([]string, len(documents)), make([]string, len(documents))
@@ -103,7 +107,8 @@ type testingT interface {
 	Fatalf(format string, args ...any)
 }
 
-// TestCriteriaMatchWhatPostgresFinds puts events into a boundary, and compares what a query finds with what the filter lets through.
+// TestCriteriaMatchWhatPostgresFinds puts events into a boundary, and compares what a query finds with what the filter
+// lets through.
 func TestCriteriaMatchWhatPostgresFinds(t *testing.T) {
 	pool := pgtest.New(t)
 	boundaries := 0
@@ -118,7 +123,9 @@ func TestCriteriaMatchWhatPostgresFinds(t *testing.T) {
 			if err != nil {
 				t.Fatalf("%v", err)
 			}
-			found, err := db.New().GetMatchingEvents(context.Background(), pool, db.GetMatchingEventsParams{Boundary: boundary, Criteria: string(criteria), Inclusive: true, Count: 100})
+			found, err := db.New().GetMatchingEvents(context.Background(), pool, db.GetMatchingEventsParams{
+				Boundary: boundary, Criteria: string(criteria), Inclusive: true, Count: 100,
+			})
 			if err != nil {
 				t.Fatalf("ask PostgreSQL: %v", err)
 			}
@@ -145,7 +152,9 @@ func TestCriteriaMatchWhatPostgresFinds(t *testing.T) {
 }
 
 func TestAnEventIsReadOnceForAllSubscribers(t *testing.T) {
-	e := newEntry(&orisunpb.Event{EventId: "1", EventType: "T", Data: `{"a": "x\n", "b": 2}`, Position: &orisunpb.Position{TransactionId: 1}})
+	e := newEntry(&orisunpb.Event{
+		EventId: "1", EventType: "T", Data: `{"a": "x\n", "b": 2}`, Position: &orisunpb.Position{TransactionId: 1},
+	})
 	wanted := newFilter(wireCriteria([]criterion{{Tags: []tag{{"a", "x\n"}, {"b", "2"}}}}))
 	criteria := func() {
 		if matches, err := wanted.matches(e); !matches || err != nil {
@@ -160,7 +169,9 @@ func TestAnEventIsReadOnceForAllSubscribers(t *testing.T) {
 
 func TestWhatTheDecoderGivesUpOnIsLeftToPostgres(t *testing.T) {
 	deep := strings.Repeat("[", 11_000) + strings.Repeat("]", 11_000)
-	e := newEntry(&orisunpb.Event{EventId: "1", EventType: "T", Data: `{"a": 1, "deep": ` + deep + `}`, Position: &orisunpb.Position{TransactionId: 1}})
+	e := newEntry(&orisunpb.Event{
+		EventId: "1", EventType: "T", Data: `{"a": 1, "deep": ` + deep + `}`, Position: &orisunpb.Position{TransactionId: 1},
+	})
 	if _, err := newFilter(wireCriteria([]criterion{{Tags: []tag{{"a", "1"}}}})).matches(e); err == nil {
 		t.Error("an event that cannot be read has an answer")
 	}
@@ -209,16 +220,20 @@ func drawSmallEvent(t *rapid.T) *orisunpb.Event {
 			members = append(members, fmt.Sprintf("%q: %s", key, value.Draw(t, "value")))
 		}
 	}
-	return &orisunpb.Event{EventType: rapid.SampledFrom([]string{"T", "U", "x"}).Draw(t, "type"), Data: "{" + strings.Join(members, ",") + "}"}
+	return &orisunpb.Event{
+		EventType: rapid.SampledFrom([]string{"T", "U", "x"}).Draw(t, "type"), Data: "{" + strings.Join(members, ",") + "}",
+	}
 }
 
 func insert(t testingT, pool *pgxpool.Pool, boundary string, events []*orisunpb.Event) {
 	t.Helper()
-	if _, err := pool.Exec(context.Background(), "SELECT orisun.initialize_boundary_tables($1, 'public')", boundary); err != nil {
+	if _, err := pool.Exec(context.Background(), "SELECT orisun.initialize_boundary_tables($1, 'public')",
+		boundary); err != nil {
 		t.Fatalf("%v", err)
 	}
 	for i, e := range events {
-		_, err := pool.Exec(context.Background(), fmt.Sprintf("INSERT INTO public.%s_orisun_es_event (event_id, event_type, data) VALUES ($1, $2, $3)", boundary),
+		_, err := pool.Exec(context.Background(),
+			fmt.Sprintf("INSERT INTO public.%s_orisun_es_event (event_id, event_type, data) VALUES ($1, $2, $3)", boundary),
 			fmt.Sprint(i), e.GetEventType(), e.GetData())
 		if err != nil {
 			t.Fatalf("%v", err)
@@ -228,12 +243,18 @@ func insert(t testingT, pool *pgxpool.Pool, boundary string, events []*orisunpb.
 
 func storedEvents(t testingT, pool *pgxpool.Pool, boundary string) (events []*orisunpb.Event) {
 	t.Helper()
-	found, err := db.New().GetMatchingEvents(context.Background(), pool, db.GetMatchingEventsParams{Boundary: boundary, Criteria: "[]", Inclusive: true, Count: 100_000})
+	found, err := db.New().GetMatchingEvents(context.Background(), pool, db.GetMatchingEventsParams{
+		Boundary: boundary, Criteria: "[]", Inclusive: true, Count: 100_000,
+	})
 	if err != nil {
 		t.Fatalf("ask PostgreSQL: %v", err)
 	}
 	for _, e := range found {
-		events = append(events, &orisunpb.Event{EventId: e.EventID, EventType: e.EventType, Data: e.Data, Metadata: e.Metadata, DateCreated: timestamppb.New(e.DateCreated), Position: &orisunpb.Position{TransactionId: e.TransactionID, GlobalId: e.GlobalID}})
+		events = append(events, &orisunpb.Event{
+			EventId: e.EventID, EventType: e.EventType, Data: e.Data, Metadata: e.Metadata,
+			DateCreated: timestamppb.New(e.DateCreated),
+			Position:    &orisunpb.Position{TransactionId: e.TransactionID, GlobalId: e.GlobalID},
+		})
 	}
 	return events
 }
@@ -298,7 +319,8 @@ func drawNumber(t *rapid.T) string {
 		number += fmt.Sprintf(".%0*d", rapid.IntRange(1, 12).Draw(t, "width"), rapid.Uint16().Draw(t, "fraction"))
 	}
 	if rapid.Bool().Draw(t, "exponent") {
-		number += fmt.Sprintf("%s%d", rapid.SampledFrom([]string{"e", "E", "e+", "E-", "e-0", "e00"}).Draw(t, "e"), rapid.IntRange(0, 400).Draw(t, "power"))
+		number += fmt.Sprintf("%s%d", rapid.SampledFrom([]string{"e", "E", "e+", "E-", "e-0", "e00"}).Draw(t, "e"),
+			rapid.IntRange(0, 400).Draw(t, "power"))
 	}
 	return number
 }
@@ -306,7 +328,8 @@ func drawNumber(t *rapid.T) string {
 // drawText is a key or a value: short, so that names repeat, and of every kind of character that there is.
 func drawText(t *rapid.T) string {
 	return rapid.SampledFrom([]string{
-		"a", "b", "a", "b", "", " ", "a b", "event_type", "eventType", "null", "1", "$.a", "a.b", `"`, `\`, `\u0061`, "'", "é", "日本", "😀", "\U0010ffff", "\ufffe", "\u2028",
+		"a", "b", "a", "b", "", " ", "a b", "event_type", "eventType", "null", "1", "$.a", "a.b", `"`, `\`, `\u0061`, "'",
+		"é", "日本", "😀", "\U0010ffff", "\ufffe", "\u2028",
 		"\n", "\t\r\b\f", "\x01", "\x1f", "\x7f", "/", "</script>", "key",
 	}).Draw(t, "text")
 }

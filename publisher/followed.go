@@ -17,8 +17,8 @@ import (
 	"github.com/oexza/orisun/db/boundary"
 )
 
-// followed is a boundary that has subscribers on this node: its ring, the one subscription to NATS that fills it, and the poll that finds what
-// that does not bring.
+// followed is a boundary that has subscribers on this node: its ring, the one subscription to NATS that fills it, and
+// the poll that finds what that does not bring.
 type followed struct {
 	config FeedConfig
 	name   string
@@ -51,9 +51,11 @@ type followed struct {
 func newFollowed(config FeedConfig, name string, counts *feedCounts) *followed {
 	ctx, cancel := context.WithCancel(context.Background())
 	b := &followed{
-		config: config, name: name, source: Source(config.StoreID, name), log: config.Log.With("boundary", name), counts: counts,
+		config: config, name: name, source: Source(config.StoreID, name), log: config.Log.With("boundary", name),
+		counts: counts,
 		cancel: cancel, hints: make(chan struct{}, 1),
-		ring: newRing(config.RingEvents, config.RingBytes), committed: beginning, overdue: beginning, changed: make(chan struct{}),
+		ring: newRing(config.RingEvents, config.RingBytes), committed: beginning, overdue: beginning,
+		changed: make(chan struct{}),
 	}
 	b.running.Go(func() { b.poll(ctx) })
 	if config.NATS != nil {
@@ -68,8 +70,8 @@ func (b *followed) close() {
 	b.running.Wait()
 }
 
-// next is the entry after a cursor; or a channel for wait, which the caller then owes; or neither: PostgreSQL is to be asked. caughtUp says
-// that PostgreSQL had nothing after the cursor. The error is why there will be nothing.
+// next is the entry after a cursor; or a channel for wait, which the caller then owes; or neither: PostgreSQL is to be
+// asked. caughtUp says that PostgreSQL had nothing after the cursor. The error is why there will be nothing.
 func (b *followed) next(cursor position, caughtUp bool) (e *entry, changed <-chan struct{}, err error) {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
@@ -208,8 +210,10 @@ func (b *followed) end(why error) {
 }
 
 // errShorter ends subscriptions to a log whose end moved back: what comes next is at positions that they have passed.
-var errShorter = status.Error(codes.Aborted, "the boundary's log is shorter than it was: the boundary was deleted and created again, or PostgreSQL was restored from a backup; "+
-	"subscribe again, after the last event of the new log that was processed")
+var errShorter = status.Error(codes.Aborted,
+	"the boundary's log is shorter than it was: the boundary was deleted and created again, or PostgreSQL was restored "+
+		"from a backup; "+
+		"subscribe again, after the last event of the new log that was processed")
 
 // isGone says that PostgreSQL does not know the boundary, or lacks its tables.
 func isGone(err error) bool {
@@ -217,8 +221,9 @@ func isGone(err error) bool {
 	return boundary.IsGone(err) || errors.As(err, &refused) && refused.Code == "OR001"
 }
 
-// compare lets subscribers read what PostgreSQL had at the look before and the ring lacks still; where NATS brings nothing there is nothing to
-// wait for, and that is so from the time when nothing at all came between two looks until something does. It returns the ring's end.
+// compare lets subscribers read what PostgreSQL had at the look before and the ring lacks still; where NATS brings
+// nothing there is nothing to wait for, and that is so from the time when nothing at all came between two looks until
+// something does. It returns the ring's end.
 func (b *followed) compare(seen, last, endThen position) (end position) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -7,11 +7,13 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// closeHoles lets a stream begin after the last place in its midst where events are missing, so that from its first message on it is the log. A copy
-// whose files were deleted breaks what a majority relies on, the memory of each member: messages that only such copies had are skipped then, and
-// what is published goes on behind them. Nobody refuses it, as the sequence fits.
+// closeHoles lets a stream begin after the last place in its midst where events are missing, so that from its first
+// message on it is the log. A copy whose files were deleted breaks what a majority relies on, the memory of each
+// member: messages that only such copies had are skipped then, and what is published goes on behind them. Nobody
+// refuses it, as the sequence fits.
 //
-// Where messages were deleted and stand again behind, there is no hole: the message after the place names the one before it.
+// Where messages were deleted and stand again behind, there is no hole: the message after the place names the one
+// before it.
 func (o *outbox) closeHoles(ctx context.Context, stream jetstream.Stream) error {
 	deleted := stream.CachedInfo().State.NumDeleted
 	if deleted == o.stream.deleted {
@@ -35,7 +37,8 @@ func (o *outbox) closeHoles(ctx context.Context, stream jetstream.Stream) error 
 			}
 		}
 		if !connected {
-			o.log.Warn("JetStream lost messages in the midst of the stream; it begins after them now", "stream", StreamName(o.boundary), "lost", end-begin, "begins", after)
+			o.log.Warn("JetStream lost messages in the midst of the stream; it begins after them now",
+				"stream", StreamName(o.boundary), "lost", end-begin, "begins", after)
 			return stream.Purge(ctx, jetstream.WithPurgeSequence(after))
 		}
 		end = begin

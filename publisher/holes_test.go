@@ -29,14 +29,17 @@ func TestAStreamThatLostMessagesBeginsAfterThem(t *testing.T) {
 			w.save(ids("a", 50)...)
 			w.reaches(49)
 			lose(w, n)
-			eventually(t, "the stream begins after what it lost", func() (bool, error) { return w.stream().CachedInfo().State.FirstSeq == 24, nil })
+			eventually(t, "the stream begins after what it lost", func() (bool, error) {
+				return w.stream().CachedInfo().State.FirstSeq == 24, nil
+			})
 			w.save(ids("b", 5)...)
 			w.isPublished(23)
 		})
 	}
 }
 
-// TestMessagesThatStandAgainBehindTheirPlaceAreNoHole: the stream lost its end and got it again, so it still is the log.
+// TestMessagesThatStandAgainBehindTheirPlaceAreNoHole: the stream lost its end and got it again, so it still is the
+// log.
 func TestMessagesThatStandAgainBehindTheirPlaceAreNoHole(t *testing.T) {
 	w := newWorld(t)
 	n := w.startNode()

@@ -23,17 +23,19 @@ func ofBoundary(boundary string, more ...attribute.KeyValue) metric.MeasurementO
 	return metric.WithAttributes(append(more, boundaryKey.String(boundary))...)
 }
 
-// Instrument measures every boundary when metrics are collected: events and bytes in PostgreSQL, how many events wait to be published and for how long
-// the oldest of them does, and whether this node publishes.
+// Instrument measures every boundary when metrics are collected: events and bytes in PostgreSQL, how many events wait
+// to be published and for how long the oldest of them does, and whether this node publishes.
 func (p *Publisher) Instrument(meter metric.Meter) error {
 	events, eventsErr := meter.Int64ObservableGauge("orisun.outbox.lag.events", metric.WithUnit("{event}"),
 		metric.WithDescription("Events that wait to be published, on any node"))
 	age, ageErr := meter.Float64ObservableGauge("orisun.outbox.lag.duration", metric.WithUnit("s"),
 		metric.WithDescription("How long the oldest event that waits to be published has waited"))
-	stored, storedErr := meter.Int64ObservableGauge("orisun.boundary.events", metric.WithUnit("{event}"), metric.WithDescription("Events in the boundary"))
+	stored, storedErr := meter.Int64ObservableGauge("orisun.boundary.events", metric.WithUnit("{event}"),
+		metric.WithDescription("Events in the boundary"))
 	size, sizeErr := meter.Int64ObservableGauge("orisun.boundary.size", metric.WithUnit("By"),
 		metric.WithDescription("What the boundary's event table takes on PostgreSQL's disk, with its indexes"))
-	leads, leadsErr := meter.Int64ObservableGauge("orisun.outbox.leads", metric.WithDescription("1 where this node publishes the boundary"))
+	leads, leadsErr := meter.Int64ObservableGauge("orisun.outbox.leads",
+		metric.WithDescription("1 where this node publishes the boundary"))
 	if err := errors.Join(eventsErr, ageErr, leadsErr, storedErr, sizeErr); err != nil {
 		return err
 	}
@@ -74,8 +76,8 @@ func (p *Publisher) all() []*outbox {
 	return all
 }
 
-// lag is how many events wait to be published, and since when the oldest of them does. Where this node publishes, what it knows counts; else
-// the checkpoint, which is up to a tenth of a second behind.
+// lag is how many events wait to be published, and since when the oldest of them does. Where this node publishes, what
+// it knows counts; else the checkpoint, which is up to a tenth of a second behind.
 func (o *outbox) lag(ctx context.Context) (events int64, age time.Duration, err error) {
 	last, err := db.New().GetLastPosition(ctx, o.config.Database, o.boundary)
 	if err != nil {
@@ -86,7 +88,8 @@ func (o *outbox) lag(ctx context.Context) (events int64, age time.Duration, err 
 		return 0, 0, err
 	}
 	waiting, err := db.New().GetMatchingEvents(ctx, o.config.Database, db.GetMatchingEventsParams{
-		Boundary: o.boundary, Criteria: "[]", TransactionID: &published.transactionID, GlobalID: &published.globalID, Count: 1,
+		Boundary: o.boundary, Criteria: "[]", TransactionID: &published.transactionID,
+		GlobalID: &published.globalID, Count: 1,
 	})
 	if err != nil || len(waiting) == 0 {
 		return 0, 0, err
@@ -110,8 +113,8 @@ type feedCounts struct{ ring, pages atomic.Int64 }
 
 // Instrument has subscribers and deliveries counted whenever somebody collects metrics.
 func (f *Feed) Instrument(meter metric.Meter) error {
-	subscribers, subscribersErr := meter.Int64ObservableUpDownCounter("orisun.feed.subscribers", metric.WithUnit("{subscriber}"),
-		metric.WithDescription("Subscriptions of this node"))
+	subscribers, subscribersErr := meter.Int64ObservableUpDownCounter("orisun.feed.subscribers",
+		metric.WithUnit("{subscriber}"), metric.WithDescription("Subscriptions of this node"))
 	deliveries, deliveriesErr := meter.Int64ObservableCounter("orisun.feed.deliveries", metric.WithUnit("{event}"),
 		metric.WithDescription("Events delivered, by where they were read: in the ring of recent ones, or in PostgreSQL"))
 	if err := errors.Join(subscribersErr, deliveriesErr); err != nil {

@@ -22,15 +22,18 @@ const PublisherLease = "publisher"
 var (
 	// ErrHeld says that somebody else holds the lease: another node, or another part of this one.
 	ErrHeld = errors.New("the lease is held elsewhere")
-	// errContended says that another session decides about the same name at this moment, so that this one does not stand by yet.
+	// errContended says that another session decides about the same name at this moment, so that this one does not
+	// stand by yet.
 	errContended = fmt.Errorf("%w: another session decides about it", ErrHeld)
-	// ErrLost says that the lease connection is down, and every lease of this node with it. It is the cause of a Lease's context.
+	// ErrLost says that the lease connection is down, and every lease of this node with it. It is the cause of a
+	// Lease's context.
 	ErrLost = errors.New("the lease connection is lost")
 	// ErrReleased says that a lease was given up by Release. It is the cause of a Lease's context.
 	ErrReleased = errors.New("the lease is released")
 )
 
-// leasePoll is how often a standby looks whether the lease of a publisher is free. Of all others the heartbeat finds those that are free.
+// leasePoll is how often a standby looks whether the lease of a publisher is free. Of all others the heartbeat finds
+// those that are free.
 const leasePoll = time.Second
 
 // Owner is the user to whom a name belongs while it is held or stood by. The zero Owner is the server itself.
@@ -40,13 +43,14 @@ type Owner struct {
 	MayTakeAny bool
 }
 
-// Leases holds any number of leases on one PostgreSQL connection. A lease is exclusive in the cluster: among the nodes, as it is an
-// advisory lock of the connection's session, and within the node, as there is one Lease value for each.
+// Leases holds any number of leases on one PostgreSQL connection. A lease is exclusive in the cluster: among the nodes,
+// as it is an advisory lock of the connection's session, and within the node, as there is one Lease value for each.
 //
-// Losing the connection loses all leases at once: their contexts end with ErrLost, and PostgreSQL ends the session and its locks. The
-// connection is tested every second, so that both sides notice a dead one within about five. A node that is stopped keeps its connection, and sends nothing:
-// the others notice, and have PostgreSQL end its session after as long. What happens in between is the reason why a publisher also fences by the
-// stream's sequence. Its methods are safe for concurrent use.
+// Losing the connection loses all leases at once: their contexts end with ErrLost, and PostgreSQL ends the session and
+// its locks. The connection is tested every second, so that both sides notice a dead one within about five. A node that
+// is stopped keeps its connection, and sends nothing: the others notice, and have PostgreSQL end its session after as
+// long. What happens in between is the reason why a publisher also fences by the stream's sequence. Its methods are
+// safe for concurrent use.
 type Leases struct {
 	config *pgx.ConnConfig
 	log    *slog.Logger
@@ -77,7 +81,8 @@ func NewLeases(config *pgx.ConnConfig, log *slog.Logger) *Leases {
 	return &Leases{config: config, log: log, waiting: make(map[leaseKey]*leaseWait)}
 }
 
-// Run keeps the connection until ctx ends, then closes it, which ends all leases. It connects again, for as long as it takes.
+// Run keeps the connection until ctx ends, then closes it, which ends all leases. It connects again, for as long as it
+// takes.
 func (l *Leases) Run(ctx context.Context) error {
 	var lost error       // why the last connection ended, until there is another one
 	var lostAt time.Time // when it did
@@ -90,13 +95,14 @@ func (l *Leases) Run(ctx context.Context) error {
 			if lost == nil {
 				lostAt = time.Now()
 			}
-			l.log.Error("PostgreSQL cannot be reached, or refuses connections: saves, reads and publishing wait for it, and other nodes may take this one's locks",
-				"error", err, "lost", lost)
+			l.log.Error("PostgreSQL cannot be reached, or refuses connections: saves, reads and publishing wait for it, and "+
+				"other nodes may take this one's locks", "error", err, "lost", lost)
 			outageLogged = true
 		case err == nil && outageLogged:
 			l.log.Info("PostgreSQL answers again", "away", time.Since(lostAt))
 		case err == nil && lost != nil:
-			l.log.Warn("the connection that holds this node's locks broke, and there is another one; other nodes may have taken the locks meanwhile", "error", lost)
+			l.log.Warn("the connection that holds this node's locks broke, and there is another one; other nodes may have "+
+				"taken the locks meanwhile", "error", lost)
 		}
 		if err == nil {
 			backoff, outageLogged = newBackoff(), false
@@ -172,7 +178,8 @@ func (l *Leases) standBy(key leaseKey) *leaseWait {
 	return w
 }
 
-// endStandBy ends what standBy began. Where the lease was not taken, the name stops to belong to its user with the last waiter.
+// endStandBy ends what standBy began. Where the lease was not taken, the name stops to belong to its user with the last
+// waiter.
 func (l *Leases) endStandBy(key leaseKey, w *leaseWait, taken bool) {
 	l.mu.Lock()
 	w.waiters--
@@ -194,8 +201,8 @@ func (l *Leases) changedOf(w *leaseWait) <-chan struct{} {
 	return w.changed
 }
 
-// TryAcquire takes the lease of a name in a boundary, or says at once why not: ErrHeld, ErrLost, the context's end, or what PostgreSQL
-// says (OR001 for an unknown boundary). Names: PublisherLease, "projector/<name>", "subscriber/<name>".
+// TryAcquire takes the lease of a name in a boundary, or says at once why not: ErrHeld, ErrLost, the context's end, or
+// what PostgreSQL says (OR001 for an unknown boundary). Names: PublisherLease, "projector/<name>", "subscriber/<name>".
 func (l *Leases) TryAcquire(ctx context.Context, boundary, name string) (*Lease, error) {
 	return l.try(ctx, leaseKey{boundary, name}, Owner{}, false)
 }
@@ -212,14 +219,14 @@ func (l *Leases) try(ctx context.Context, key leaseKey, owner Owner, standBy boo
 	return lease, nil
 }
 
-// Acquire waits until it has the lease: it tries when this node releases it, and when the look of each second finds it free. Its errors are those
-// of TryAcquire but ErrHeld and ErrLost, which it waits out.
+// Acquire waits until it has the lease: it tries when this node releases it, and when the look of each second finds it
+// free. Its errors are those of TryAcquire but ErrHeld and ErrLost, which it waits out.
 func (l *Leases) Acquire(ctx context.Context, boundary, name string) (*Lease, error) {
 	return l.acquire(ctx, leaseKey{boundary, name}, Owner{}, func(error) {})
 }
 
-// AcquireFor is Acquire for a user, to whom the name belongs while it is held or stood by. Where it belongs to another one, the error is OR030. It
-// calls waits before each wait.
+// AcquireFor is Acquire for a user, to whom the name belongs while it is held or stood by. Where it belongs to another
+// one, the error is OR030. It calls waits before each wait.
 func (l *Leases) AcquireFor(ctx context.Context, boundary, name string, owner Owner, waits func()) (*Lease, error) {
 	return l.acquire(ctx, leaseKey{boundary, name}, owner, func(error) { waits() })
 }
@@ -266,9 +273,10 @@ type leaseKey struct{ boundary, name string }
 // Context ends with the lease; its cause is ErrLost or ErrReleased. It does not end with the context given to Acquire.
 func (l *Lease) Context() context.Context { return l.ctx }
 
-// Do runs a statement on the very connection that holds the lease: where it succeeds, no other session held the lease meanwhile. Do waits for
-// the turn of this statement until ctx ends; a statement that has begun is not cancelled by ctx but by its own limit of two seconds, since a
-// cancelled one would cost all others their leases. It fails with ErrLost or ErrReleased when the lease has ended.
+// Do runs a statement on the very connection that holds the lease: where it succeeds, no other session held the lease
+// meanwhile. Do waits for the turn of this statement until ctx ends; a statement that has begun is not cancelled by ctx
+// but by its own limit of two seconds, since a cancelled one would cost all others their leases. It fails with ErrLost
+// or ErrReleased when the lease has ended.
 func (l *Lease) Do(ctx context.Context, statement func(context.Context, db.DBTX) error) error {
 	return l.session.do(ctx, func(ctx context.Context, tx db.DBTX) error {
 		if l.ctx.Err() != nil {
@@ -278,7 +286,8 @@ func (l *Lease) Do(ctx context.Context, statement func(context.Context, db.DBTX)
 	})
 }
 
-// Release gives the lease up; the next one has it at once on this node, within a second on another. More calls do nothing.
+// Release gives the lease up; the next one has it at once on this node, within a second on another. More calls do
+// nothing.
 func (l *Lease) Release() {
 	if l.ctx.Err() != nil {
 		return

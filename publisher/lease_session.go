@@ -16,12 +16,13 @@ import (
 const (
 	// heartbeat is how often a lease connection is tested, and looks at the other nodes' ones.
 	heartbeat = time.Second
-	// silentLooks is how many looks in a row must see nothing new of another node's session before it is ended. It has missed as many heartbeats then.
-	// The kernel goes on to answer TCP for a process that is stopped (SIGSTOP, a frozen container, a debugger): only this takes its leases away. Looks
-	// are counted, and no clocks compared, as PostgreSQL's may jump; a node that was stopped itself has looked at nothing meanwhile.
+	// silentLooks is how many looks in a row must see nothing new of another node's session before it is ended. It has
+	// missed as many heartbeats then. The kernel goes on to answer TCP for a process that is stopped (SIGSTOP, a frozen
+	// container, a debugger): only this takes its leases away. Looks are counted, and no clocks compared, as
+	// PostgreSQL's may jump; a node that was stopped itself has looked at nothing meanwhile.
 	silentLooks = 5
-	// statementLimit is when a statement that does not answer means that the connection is dead. PostgreSQL gives up before
-	// (pgsession.Leases), so that a statement which merely waits for a lock is an error of that statement alone.
+	// statementLimit is when a statement that does not answer means that the connection is dead. PostgreSQL gives up
+	// before (pgsession.Leases), so that a statement which merely waits for a lock is an error of that statement alone.
 	statementLimit = 3 * time.Second
 )
 
@@ -141,15 +142,17 @@ func (s *session) do(ctx context.Context, statement func(context.Context, db.DBT
 	return err
 }
 
-// take makes a lease held, or returns ErrHeld. PostgreSQL would give the same session the same advisory lock twice, so what this node holds is
-// looked up first; whether a user may stand by for a name that another one holds on this node is PostgreSQL's to say.
+// take makes a lease held, or returns ErrHeld. PostgreSQL would give the same session the same advisory lock twice, so
+// what this node holds is looked up first; whether a user may stand by for a name that another one holds on this node
+// is PostgreSQL's to say.
 func (s *session) take(ctx context.Context, lease *Lease, standBy bool) error {
 	return s.do(ctx, func(ctx context.Context, tx db.DBTX) error {
 		if held := s.held[lease.key]; held != nil && held.owner.User == lease.owner.User {
 			return ErrHeld
 		}
 		held, err := db.New().TryLease(ctx, tx, db.TryLeaseParams{
-			Boundary: lease.key.boundary, Name: lease.key.name, Owner: lease.owner.User, AnyOwner: lease.owner.MayTakeAny, StandBy: standBy,
+			Boundary: lease.key.boundary, Name: lease.key.name, Owner: lease.owner.User, AnyOwner: lease.owner.MayTakeAny,
+			StandBy: standBy,
 		})
 		if isLocked(err) {
 			return errContended
@@ -167,8 +170,8 @@ func (s *session) take(ctx context.Context, lease *Lease, standBy bool) error {
 	})
 }
 
-// giveBack releases a lease; the name remains its user's where another one of this node stands by. Where that fails, only the end of the session
-// surely releases it.
+// giveBack releases a lease; the name remains its user's where another one of this node stands by. Where that fails,
+// only the end of the session surely releases it.
 func (s *session) giveBack(lease *Lease) {
 	err := s.do(s.ctx, func(ctx context.Context, tx db.DBTX) error {
 		delete(s.held, lease.key)

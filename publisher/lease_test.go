@@ -241,13 +241,17 @@ func TestASilentSessionLosesItsLeasesAndLivelyOnesKeepTheirs(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = silent.Close(context.WithoutCancel(t.Context())) }) // PostgreSQL has closed it
-	if held, err := db.New().TryLease(t.Context(), silent, db.TryLeaseParams{Boundary: "a", Name: publisher.PublisherLease}); err != nil || !held {
+	if held, err := db.New().TryLease(t.Context(), silent, db.TryLeaseParams{
+		Boundary: "a", Name: publisher.PublisherLease,
+	}); err != nil || !held {
 		t.Fatalf("held: %t, %v", held, err)
 	}
 	start := time.Now()
 	others, _ := newLeases(t, pool.Config().ConnConfig)
 	standby, _ := newLeases(t, pool.Config().ConnConfig)
-	stillHeld := []*publisher.Lease{acquire(t, others, "b", publisher.PublisherLease), acquire(t, standby, "b", "subscriber/x")}
+	stillHeld := []*publisher.Lease{
+		acquire(t, others, "b", publisher.PublisherLease), acquire(t, standby, "b", "subscriber/x"),
+	}
 	acquire(t, standby, "a", publisher.PublisherLease)
 	if took := time.Since(start); took < 4*time.Second || took > 12*time.Second {
 		t.Errorf("a node that is stopped loses its leases after %v", took)
@@ -268,7 +272,9 @@ func TestAStatementThatIsStuckOrCancelledLosesNoLease(t *testing.T) {
 	lease, other := acquire(t, leases, "a", publisher.PublisherLease), acquire(t, leases, "b", publisher.PublisherLease)
 	move := func(ctx context.Context) error {
 		return lease.Do(ctx, func(ctx context.Context, tx db.DBTX) error {
-			return db.New().MovePublishedPosition(ctx, tx, db.MovePublishedPositionParams{Boundary: "a", TransactionID: 1, GlobalID: 0})
+			return db.New().MovePublishedPosition(ctx, tx, db.MovePublishedPositionParams{
+				Boundary: "a", TransactionID: 1, GlobalID: 0,
+			})
 		})
 	}
 	if err := move(t.Context()); err != nil {
@@ -310,7 +316,8 @@ func TestALeaseOfAnUnknownBoundaryIsAnError(t *testing.T) {
 	leases, stop := newLeases(t, pool.Config().ConnConfig)
 	acquire(t, leases, "a", publisher.PublisherLease)
 	var refused *pgconn.PgError
-	if _, err := leases.Acquire(t.Context(), "nowhere", publisher.PublisherLease); !errors.As(err, &refused) || refused.Code != "OR001" {
+	if _, err := leases.Acquire(t.Context(), "nowhere", publisher.PublisherLease); !errors.As(err, &refused) ||
+		refused.Code != "OR001" {
 		t.Errorf("error %v", err)
 	}
 	stop()
@@ -324,7 +331,9 @@ func TestTheManualShowsWhoPublishes(t *testing.T) {
 	leases, _ := newLeases(t, pool.Config().ConnConfig)
 	acquire(t, leases, "b", publisher.PublisherLease)
 	var name string
-	err := pool.QueryRow(t.Context(), `SELECT b.name FROM pg_locks l JOIN orisun.boundary b ON b.number = l.objid::integer JOIN pg_stat_activity a USING (pid)
+	err := pool.QueryRow(t.Context(),
+		`SELECT b.name FROM pg_locks l JOIN orisun.boundary b ON b.number = l.objid::integer
+		   JOIN pg_stat_activity a USING (pid)
 		 WHERE l.locktype = 'advisory' AND l.classid = orisun.lease_class()::oid AND l.granted`).Scan(&name)
 	if err != nil || name != "b" {
 		t.Errorf("%q, %v", name, err)
@@ -346,7 +355,8 @@ func TestANameBelongsToTheUserWhoHoldsItOrStandsBy(t *testing.T) {
 	first, _ := newLeases(t, pool.Config().ConnConfig)
 	second, _ := newLeases(t, pool.Config().ConnConfig)
 	const name = "subscriber/billing"
-	ann, bob, admin := publisher.Owner{User: "ann"}, publisher.Owner{User: "bob"}, publisher.Owner{User: "admin", MayTakeAny: true}
+	ann, bob, admin := publisher.Owner{User: "ann"}, publisher.Owner{User: "bob"},
+		publisher.Owner{User: "admin", MayTakeAny: true}
 	acquireFor := func(ctx context.Context, leases *publisher.Leases, owner publisher.Owner) <-chan *publisher.Lease {
 		acquired := make(chan *publisher.Lease, 1)
 		go func() {
@@ -417,7 +427,8 @@ func TestAHolderThatIsKilledLosesItsNames(t *testing.T) {
 	other := acquire(t, first, "a", "subscriber/y")
 	standby := wait(t, second, "a", "subscriber/x")
 	eventually(t, "the second node stands by", func() (standsBy bool, err error) {
-		err = pool.QueryRow(t.Context(), "SELECT EXISTS (SELECT FROM orisun.lease WHERE name = 'subscriber/x' AND NOT held)").Scan(&standsBy)
+		err = pool.QueryRow(t.Context(), "SELECT EXISTS (SELECT FROM orisun.lease WHERE name = 'subscriber/x' AND NOT held)").
+			Scan(&standsBy)
 		return standsBy, err
 	})
 	kill(t, pool, held)
@@ -432,7 +443,9 @@ func TestAHolderThatIsKilledLosesItsNames(t *testing.T) {
 	third, _ := newLeases(t, pool.Config().ConnConfig)
 	acquire(t, third, "b", "subscriber/z")
 	var dead int
-	if err := pool.QueryRow(t.Context(), "SELECT count(*) FROM orisun.lease l WHERE NOT orisun.is_lease_session(l.session)").Scan(&dead); err != nil || dead != 0 {
+	if err := pool.QueryRow(t.Context(),
+		"SELECT count(*) FROM orisun.lease l WHERE NOT orisun.is_lease_session(l.session)").Scan(&dead); err != nil ||
+		dead != 0 {
 		t.Errorf("%d leases of dead sessions are left, %v", dead, err)
 	}
 }
@@ -454,11 +467,15 @@ func TestManyNamesTakeNoLocks(t *testing.T) {
 		acquire(t, leases, "a", fmt.Sprint("subscriber/", i))
 	}
 	var locks, rows int
-	err = pool.QueryRow(t.Context(), "SELECT (SELECT count(*) FROM pg_locks WHERE pid = $1 AND locktype = 'advisory'), (SELECT count(*) FROM orisun.lease WHERE held)", pid).Scan(&locks, &rows)
+	err = pool.QueryRow(t.Context(),
+		"SELECT (SELECT count(*) FROM pg_locks WHERE pid = $1 AND locktype = 'advisory'), "+
+			"(SELECT count(*) FROM orisun.lease WHERE held)", pid).Scan(&locks, &rows)
 	if err != nil || locks != 1 || rows != names {
 		t.Errorf("%d names take %d locks, %v", rows, locks, err)
 	}
-	if _, err := pool.Exec(t.Context(), `SELECT orisun.insert_events_with_consistency('b', '{}', '[{"event_id": "1", "event_type": "T", "data": {}}]')`); err != nil {
+	_, err = pool.Exec(t.Context(),
+		`SELECT orisun.insert_events_with_consistency('b', '{}', '[{"event_id": "1", "event_type": "T", "data": {}}]')`)
+	if err != nil {
 		t.Errorf("a save beside them: %v", err)
 	}
 	first.Release()

@@ -17,10 +17,12 @@ import (
 const (
 	// outboxPoll is how often an outbox looks for events without a hint.
 	outboxPoll = time.Second
-	// pageEvery is the least time between two queries of PostgreSQL that follow hints: saves that come faster share one. A longer time would delay each
-	// event of a client that saves one after the other. Without it the outbox would take a part of the machine from many small saves.
+	// pageEvery is the least time between two queries of PostgreSQL that follow hints: saves that come faster share
+	// one. A longer time would delay each event of a client that saves one after the other. Without it the outbox would
+	// take a part of the machine from many small saves.
 	pageEvery = time.Millisecond
-	// maintainEvery is how often a stream is looked at: whether it can get the copies that it lacks, and whether messages in its midst are lost.
+	// maintainEvery is how often a stream is looked at: whether it can get the copies that it lacks, and whether
+	// messages in its midst are lost.
 	maintainEvery = 10 * time.Second
 	// apiLimit bounds a request to JetStream.
 	apiLimit = 5 * time.Second
@@ -184,11 +186,12 @@ func (o *outbox) lead(ctx context.Context, lease *Lease) {
 	}
 }
 
-// publish takes the stream over and follows PostgreSQL, until ctx ends or the stream is not what it should be. It reports whether it
-// published anything.
+// publish takes the stream over and follows PostgreSQL, until ctx ends or the stream is not what it should be. It
+// reports whether it published anything.
 func (o *outbox) publish(ctx context.Context, lease *Lease) (progress bool, err error) {
 	if o.js == nil {
-		// One for all pipelines: what an earlier pipeline left unanswered is given up after ackLimit, and counts as pending until then.
+		// One for all pipelines: what an earlier pipeline left unanswered is given up after ackLimit, and counts as
+		// pending until then.
 		o.js, err = jetstream.New(o.config.NATS, jetstream.WithDefaultTimeout(apiLimit),
 			jetstream.WithPublishAsyncMaxPending(4*maxInFlight), jetstream.WithPublishAsyncTimeout(ackLimit))
 		if err != nil {
@@ -248,8 +251,8 @@ func (o *outbox) publish(ctx context.Context, lease *Lease) (progress bool, err 
 	}
 }
 
-// page publishes the next events of the boundary's table. It reports whether there may be more; if not, it has waited for all acknowledgements. Two events
-// at a time are in memory, beside those in flight.
+// page publishes the next events of the boundary's table. It reports whether there may be more; if not, it has waited
+// for all acknowledgements. Two events at a time are in memory, beside those in flight.
 func (o *outbox) page(ctx context.Context, line *pipeline) (more bool, err error) {
 	query, cancel := context.WithCancel(ctx)
 	defer cancel()

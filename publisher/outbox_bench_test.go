@@ -11,14 +11,16 @@ import (
 	"github.com/oexza/orisun/publisher"
 )
 
-// BenchmarkOutbox publishes stored events of about 300 bytes to an empty stream, as a new owner does, and then the very same messages
-// with bare PublishAsync, which is the most that JetStream takes here. The ratio of the two rates is of one run, on one machine.
+// BenchmarkOutbox publishes stored events of about 300 bytes to an empty stream, as a new owner does, and then the very
+// same messages with bare PublishAsync, which is the most that JetStream takes here. The ratio of the two rates is of
+// one run, on one machine.
 func BenchmarkOutbox(b *testing.B) {
 	const events = 50_000
 	w := newWorld(b)
 	w.batch = 1000
 	w.execute(`INSERT INTO orders_orisun_es_event (event_id, event_type, data, metadata)
-		SELECT 'order-' || n, 'OrderPlaced', jsonb_build_object('order', n, 'customer', 'c' || n % 1000, 'note', repeat('x', 230)), '{"by": "benchmark"}'
+		SELECT 'order-' || n, 'OrderPlaced', jsonb_build_object('order', n, 'customer', 'c' || n % 1000, 'note',
+		  repeat('x', 230)), '{"by": "benchmark"}'
 		  FROM generate_series(1, $1::integer) n`, events)
 	log := w.stored()
 
@@ -54,7 +56,8 @@ func publishBare(b *testing.B, w *world, log []*orisunpb.Event) time.Duration {
 	acks := make([]jetstream.PubAckFuture, 0, len(log))
 	previous := publisher.NoPrevious
 	for _, event := range log {
-		ack, err := js.PublishMsgAsync(publisher.Encode(boundary, "/orisun/"+boundary, event, previous), jetstream.WithStallWait(testTimeout))
+		ack, err := js.PublishMsgAsync(publisher.Encode(boundary, "/orisun/"+boundary, event, previous),
+			jetstream.WithStallWait(testTimeout))
 		if err != nil {
 			b.Fatal(err)
 		}

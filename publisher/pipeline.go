@@ -14,32 +14,35 @@ import (
 )
 
 const (
-	// maxInFlight and maxBytesInFlight bound what is published and not yet acknowledged. An acknowledgement takes well below a
-	// millisecond, so more would only take memory. A single message may be larger than maxBytesInFlight: it goes alone.
+	// maxInFlight and maxBytesInFlight bound what is published and not yet acknowledged. An acknowledgement takes well
+	// below a millisecond, so more would only take memory. A single message may be larger than maxBytesInFlight: it
+	// goes alone.
 	maxInFlight      = 1024
 	maxBytesInFlight = 8 << 20
 
-	// ackEvery and askBytes are how many messages, and bytes of them, share an acknowledgement at most: a sixteenth and an eighth of what may be in flight, so
-	// that JetStream always has more to do while one is under way.
+	// ackEvery and askBytes are how many messages, and bytes of them, share an acknowledgement at most: a sixteenth and
+	// an eighth of what may be in flight, so that JetStream always has more to do while one is under way.
 	ackEvery = 64
 	ackBytes = 1 << 20
 
 	// ackLimit is when an acknowledgement counts as lost.
 	ackLimit = 5 * time.Second
 
-	// lookAfter is how long an acknowledgement may take before the pipeline checks whether the stream is still there. NATS does not report it: the
-	// feeds subscribe to what is published, so a publication always has a receiver.
+	// lookAfter is how long an acknowledgement may take before the pipeline checks whether the stream is still there.
+	// NATS does not report it: the feeds subscribe to what is published, so a publication always has a receiver.
 	lookAfter = 250 * time.Millisecond
 )
 
-// pipeline is the pipeline into a stream, from the moment its end was looked up. Each message names the sequence that the stream's last message
-// must have, and each but the first the id of that message, so that JetStream refuses it, and all after it, when anything was lost or got in
-// between. Neither would do alone: after a foreign message that took the place of the first one, the second one's sequence fits; and where
-// the last messages were deleted, their ids are still the last ones that JetStream knows.
+// pipeline is the pipeline into a stream, from the moment its end was looked up. Each message names the sequence that
+// the stream's last message must have, and each but the first the id of that message, so that JetStream refuses it, and
+// all after it, when anything was lost or got in between. Neither would do alone: after a foreign message that took the
+// place of the first one, the second one's sequence fits; and where the last messages were deleted, their ids are still
+// the last ones that JetStream knows.
 //
-// So an acknowledgement covers all messages before it, too, and is requested with the last of some: with the last of a page, and with the first of the pipeline, since
-// JetStream says why it does not take that one, and of those after it only that it did not take the one before. In a stream with copies messages name the
-// sequence alone (see fence): there a foreign one in the place of one of ours would fit before the next, so each is requested.
+// So an acknowledgement covers all messages before it, too, and is requested with the last of some: with the last of a
+// page, and with the first of the pipeline, since JetStream says why it does not take that one, and of those after it
+// only that it did not take the one before. In a stream with copies messages name the sequence alone (see fence): there
+// a foreign one in the place of one of ours would fit before the next, so each is requested.
 type pipeline struct {
 	js       jetstream.JetStream
 	boundary string
@@ -88,7 +91,8 @@ func newPipeline(held context.Context, js jetstream.JetStream, o *outbox, end st
 	}
 }
 
-// send publishes an event after the last one, and asks for an acknowledgement if it has to. It waits only while too much is in flight.
+// send publishes an event after the last one, and asks for an acknowledgement if it has to. It waits only while too
+// much is in flight.
 func (p *pipeline) send(event *orisunpb.Event, wantAck bool) error {
 	message := Encode(p.boundary, p.source, event, p.sent.globalID)
 	span := p.publishing(event, message)
@@ -131,8 +135,8 @@ func (p *pipeline) send(event *orisunpb.Event, wantAck bool) error {
 	return nil
 }
 
-// settle waits for acknowledgements, the oldest first, until at most so many bytes, and less than maxInFlight messages, are in flight;
-// 0 waits for all that were requested. When it fails once, the pipeline is broken.
+// settle waits for acknowledgements, the oldest first, until at most so many bytes, and less than maxInFlight messages,
+// are in flight; 0 waits for all that were requested. When it fails once, the pipeline is broken.
 func (p *pipeline) settle(bytes int) error {
 	if p.held.Err() != nil && p.broken == nil {
 		p.broken = context.Cause(p.held)
@@ -160,7 +164,8 @@ func (p *pipeline) await(f flight) error {
 		select {
 		case ack := <-f.ack.Ok():
 			if ack.Duplicate || ack.Sequence != f.sequence {
-				return fmt.Errorf("the stream has it as message %d (duplicate: %t), expected %d", ack.Sequence, ack.Duplicate, f.sequence)
+				return fmt.Errorf("the stream has it as message %d (duplicate: %t), expected %d",
+					ack.Sequence, ack.Duplicate, f.sequence)
 			}
 			return nil
 		case err := <-f.ack.Err():

@@ -16,7 +16,8 @@ import (
 	embedded "github.com/oexza/orisun/server/jetstream"
 )
 
-// startJetStream is a NATS server for the test, and a connection on which what is published gets between messages without fail.
+// startJetStream is a NATS server for the test, and a connection on which what is published gets between messages
+// without fail.
 func startJetStream(t *testing.T) (*nats.Conn, jetstream.JetStream) {
 	t.Helper()
 	server, err := embedded.Start(t.Context(), embedded.Config{
@@ -54,7 +55,8 @@ func sendEvent(t *testing.T, l *pipeline, globalID int64, ask bool) {
 	t.Helper()
 	err := l.send(&orisunpb.Event{
 		EventId: fmt.Sprint(globalID), EventType: "T", Data: "{}", Metadata: "{}",
-		Position: &orisunpb.Position{TransactionId: globalID + 1, GlobalId: globalID}, DateCreated: timestamppb.New(time.Now()),
+		Position:    &orisunpb.Position{TransactionId: globalID + 1, GlobalId: globalID},
+		DateCreated: timestamppb.New(time.Now()),
 	}, ask)
 	if err != nil {
 		t.Fatal(err)
@@ -66,7 +68,8 @@ func TestAMessageThatGotInBetweenStopsThePipeline(t *testing.T) {
 	for _, c := range []struct {
 		place  int64
 		copied bool
-	}{{place: 0}, {place: 1}, {place: 2}, {place: 100}, {place: 2, copied: true}, {place: 100, copied: true}} { // before event 100 many share an acknowledgement
+	}{{place: 0}, {place: 1}, {place: 2}, {place: 100}, {place: 2, copied: true}, {place: 100, copied: true}} {
+		// before event 100 many share an acknowledgement
 		place := c.place
 		t.Run(fmt.Sprintf("before event %d, with copies: %t", place, c.copied), func(t *testing.T) {
 			boundary := fmt.Sprintf("orders%d_%t", place, c.copied)
@@ -89,7 +92,8 @@ func TestAMessageThatGotInBetweenStopsThePipeline(t *testing.T) {
 				t.Errorf("settled up to %d, %v", l.settled.globalID, err)
 			}
 			info, err := stream.Info(t.Context())
-			if err != nil || info.State.Msgs != uint64(place+1) && !c.copied { // with copies the next ones fit: the pipeline knows, and takes over again
+			// with copies the next ones fit: the pipeline knows, and takes over again
+			if err != nil || info.State.Msgs != uint64(place+1) && !c.copied {
 				t.Errorf("the stream has %d messages, want %d events and the foreign one (%v)", info.State.Msgs, place, err)
 			}
 			if err := l.send(&orisunpb.Event{}, true); err == nil {
@@ -125,7 +129,8 @@ func TestAMessageTakenForADuplicateStopsThePipeline(t *testing.T) {
 		t.Error("it is not noticed")
 	}
 	if info, err := stream.Info(t.Context()); err != nil || info.State.Msgs != 7 || info.State.LastSeq != 10 {
-		t.Errorf("the stream has %d messages up to %d: events are missing before the last one (%v)", info.State.Msgs, info.State.LastSeq, err)
+		t.Errorf("the stream has %d messages up to %d: events are missing before the last one (%v)",
+			info.State.Msgs, info.State.LastSeq, err)
 	}
 }
 

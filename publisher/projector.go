@@ -12,10 +12,12 @@ import (
 // projectorPoll is how often a projector looks for events that came without a hint.
 const projectorPoll = time.Second
 
-// Projector applies a boundary's events to a table, on one node of the cluster at a time: the one that holds the lease "projector/<name>".
+// Projector applies a boundary's events to a table, on one node of the cluster at a time: the one that holds the lease
+// "projector/<name>".
 //
-// What makes a projection right is the function that it runs, which applies events and moves its checkpoint in one transaction: a
-// projector that is killed anywhere, or runs beside another one, applies each event once. The lease only spares the nodes the same work.
+// What makes a projection right is the function that it runs, which applies events and moves its checkpoint in one
+// transaction: a projector that is killed anywhere, or runs beside another one, applies each event once. The lease only
+// spares the nodes the same work.
 type Projector struct {
 	leases         *Leases
 	boundary, name string
@@ -24,14 +26,19 @@ type Projector struct {
 	waits          bool // the log has that another node projects
 }
 
-// NewProjector returns a projector that does nothing before Run. project applies some of the next events in well below a second, on the
-// connection of the lease, and returns how many; 0 when there are none.
-func NewProjector(leases *Leases, boundary, name string, project func(context.Context, db.DBTX) (int, error), log *slog.Logger) *Projector {
-	return &Projector{leases: leases, boundary: boundary, name: name, project: project, log: log.With("boundary", boundary, "projector", name)}
+// NewProjector returns a projector that does nothing before Run. project applies some of the next events in well below
+// a second, on the connection of the lease, and returns how many; 0 when there are none.
+func NewProjector(
+	leases *Leases, boundary, name string, project func(context.Context, db.DBTX) (int, error), log *slog.Logger,
+) *Projector {
+	return &Projector{
+		leases: leases, boundary: boundary, name: name, project: project,
+		log: log.With("boundary", boundary, "projector", name),
+	}
 }
 
-// Run projects until ctx ends. Nothing that happens to PostgreSQL ends it before: it logs once when projecting fails, and once when it
-// works again.
+// Run projects until ctx ends. Nothing that happens to PostgreSQL ends it before: it logs once when projecting fails,
+// and once when it works again.
 func (p *Projector) Run(ctx context.Context) error {
 	failed := false
 	for backoff := newBackoff(); ctx.Err() == nil; {

@@ -46,8 +46,9 @@ func accounts(t *testing.T, pool *pgxpool.Pool) map[string]account {
 	return all
 }
 
-// TestProjectorsKilledAnywhereLeaveTheSameTable lets two nodes project what a writer saves, ends their sessions again and again, and compares the
-// table with what the events say. Each event moves the epoch or is notified by it, so one applied twice or never shows.
+// TestProjectorsKilledAnywhereLeaveTheSameTable lets two nodes project what a writer saves, ends their sessions again
+// and again, and compares the table with what the events say. Each event moves the epoch or is notified by it, so one
+// applied twice or never shows.
 func TestProjectorsKilledAnywhereLeaveTheSameTable(t *testing.T) {
 	pool := pgtest.New(t)
 	pgtest.Boundary(t, pool, "people")
@@ -69,7 +70,8 @@ func TestProjectorsKilledAnywhereLeaveTheSameTable(t *testing.T) {
 	save := func(kind, id string, roles string) {
 		t.Helper()
 		_, err := pool.Exec(t.Context(), `SELECT orisun.insert_events_with_consistency('people', '{}', $1::jsonb)`,
-			fmt.Sprintf(`[{"event_id": "%d", "event_type": %q, "data": {"user_id": %q, "username": "name of %s", "roles": %s}}]`, next, kind, id, id, roles))
+			fmt.Sprintf(`[{"event_id": "%d", "event_type": %q, "data": {"user_id": %q, "username": "name of %s", "roles": %s}}]`,
+				next, kind, id, id, roles))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -86,7 +88,9 @@ func TestProjectorsKilledAnywhereLeaveTheSameTable(t *testing.T) {
 				continue
 			}
 			goal = projected.Load() + 25
-			if _, err := pool.Exec(context.Background(), `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'orisun leases' AND datname = current_database()`); err != nil {
+			if _, err := pool.Exec(context.Background(),
+				`SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'orisun leases'
+					AND datname = current_database()`); err != nil {
 				t.Error(err)
 			}
 			kills++
@@ -116,7 +120,8 @@ func TestProjectorsKilledAnywhereLeaveTheSameTable(t *testing.T) {
 	}
 	eventually(t, "all events are projected", func() (bool, error) {
 		var at int64
-		err := pool.QueryRow(t.Context(), `SELECT coalesce(max(global_id), -1) FROM public.people_projector_checkpoint`).Scan(&at)
+		err := pool.QueryRow(t.Context(),
+			`SELECT coalesce(max(global_id), -1) FROM public.people_projector_checkpoint`).Scan(&at)
 		return at == next-1, err
 	})
 	stop()

@@ -29,7 +29,8 @@ func boundarySubject(prefix, storeID, boundary string) string {
 // boundaryOf is the boundary of a boundarySubject: its last token.
 func boundaryOf(subject string) string { return subject[strings.LastIndexByte(subject, '.')+1:] }
 
-// ErrUnknownBoundary says that this publisher has not seen a boundary yet: it is not in the registry, or only since a moment ago.
+// ErrUnknownBoundary says that this publisher has not seen a boundary yet: it is not in the registry, or only since a
+// moment ago.
 var ErrUnknownBoundary = errors.New("the publisher does not know the boundary")
 
 // Config is what a Publisher needs. All of it stays the caller's to close, after Run has returned.
@@ -37,8 +38,8 @@ type Config struct {
 	// Leases is this node's; its Run runs beside the publisher's.
 	Leases *Leases
 
-	// Database is where the registry of boundaries and events are read: one connection a boundary while it has something to publish. Nobody
-	// whose queries take long should share the pool.
+	// Database is where the registry of boundaries and events are read: one connection a boundary while it has
+	// something to publish. Nobody whose queries take long should share the pool.
 	Database *pgxpool.Pool
 
 	// NATS is a connection with all rights, and of its own: the acknowledgements of everything published come back on it.
@@ -50,7 +51,8 @@ type Config struct {
 	// BatchSize is how many events are read with one query.
 	BatchSize int
 
-	// Hinted is notified of each boundary in which another node committed something that no stream may report. It must not block. Nil: no call.
+	// Hinted is notified of each boundary in which another node committed something that no stream may report. It must
+	// not block. Nil: no call.
 	Hinted func(boundary string)
 
 	// Committed receives the position of each event that is about to be published, as PostgreSQL has it. It must not
@@ -67,7 +69,8 @@ type Config struct {
 	Logger *slog.Logger
 }
 
-// StreamLimits bound a boundary's stream, the oldest messages go first. Nobody depends on old messages: PostgreSQL has every event.
+// StreamLimits bound a boundary's stream, the oldest messages go first. Nobody depends on old messages: PostgreSQL has
+// every event.
 type StreamLimits struct {
 	Replicas    int           // copies in a cluster, 1 to 5; 0 is 1
 	MaxBytes    int64         // 0 is no limit
@@ -75,9 +78,9 @@ type StreamLimits struct {
 	MaxMessages int64         // 0 is no limit
 }
 
-// Publisher publishes the events of each boundary in the registry to its stream, as long as this node holds the boundary's lease: every
-// event once, in order. A boundary that another node creates is published within a second and what it takes to find the stream.
-// The package's documentation has the rules. Its methods are safe for concurrent use.
+// Publisher publishes the events of each boundary in the registry to its stream, as long as this node holds the
+// boundary's lease: every event once, in order. A boundary that another node creates is published within a second and
+// what it takes to find the stream. The package's documentation has the rules. Its methods are safe for concurrent use.
 type Publisher struct {
 	config Config
 	log    *slog.Logger
@@ -99,8 +102,8 @@ func New(config Config) *Publisher {
 	return p
 }
 
-// Run publishes until ctx ends; then it waits for what is on its way, notes how far it came and gives up its leases. Nothing that happens to
-// PostgreSQL or to JetStream ends it before.
+// Run publishes until ctx ends; then it waits for what is on its way, notes how far it came and gives up its leases.
+// Nothing that happens to PostgreSQL or to JetStream ends it before.
 func (p *Publisher) Run(ctx context.Context) error {
 	hints, err := p.config.NATS.Subscribe(boundarySubject(hintPrefix, p.config.StoreID, "*"), func(hint *nats.Msg) {
 		boundary := boundaryOf(hint.Subject)
@@ -136,8 +139,8 @@ func (p *Publisher) Run(ctx context.Context) error {
 	return nil
 }
 
-// Add makes the publisher publish a boundary, which exists in PostgreSQL, from now on: sooner than the registry's poll would. A boundary
-// that it has is no error.
+// Add makes the publisher publish a boundary, which exists in PostgreSQL, from now on: sooner than the registry's poll
+// would. A boundary that it has is no error.
 func (p *Publisher) Add(boundary string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -162,7 +165,8 @@ func (p *Publisher) start(o *outbox) {
 	})
 }
 
-// Remove makes the publisher forget a boundary that was deleted, and deletes its stream, which is but a copy: sooner than the registry's poll would.
+// Remove makes the publisher forget a boundary that was deleted, and deletes its stream, which is but a copy: sooner
+// than the registry's poll would.
 func (p *Publisher) Remove(boundary string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -187,8 +191,8 @@ func (p *Publisher) Remove(boundary string) {
 }
 
 // Hint notifies of a commit in a boundary, so that it is published now and not at the next poll. It never blocks; hints
-// that come while one is pending are one. The other nodes are notified as well, unless this one publishes the boundary without trouble: then
-// the stream does.
+// that come while one is pending are one. The other nodes are notified as well, unless this one publishes the boundary
+// without trouble: then the stream does.
 func (p *Publisher) Hint(boundary string) {
 	o := p.wake(boundary)
 	if o == nil {
@@ -221,9 +225,11 @@ func (p *Publisher) wake(boundary string) *outbox {
 type Status struct {
 	// Leads says that this node publishes the boundary. False: another one does, or none.
 	Leads bool
-	// Published is the last event that this node published, or took over as published. Nil where it never led or there is none.
+	// Published is the last event that this node published, or took over as published. Nil where it never led or there
+	// is none.
 	Published *orisunpb.Position
-	// Trouble is why nothing is published although this node leads, or why this node cannot try to lead. Nil when all is well.
+	// Trouble is why nothing is published although this node leads, or why this node cannot try to lead. Nil when all
+	// is well.
 	Trouble error
 }
 
@@ -236,7 +242,8 @@ func (p *Publisher) Status(boundary string) (Status, error) {
 	return o.look(), nil
 }
 
-// Trouble reports which of the boundaries that this node publishes it cannot publish, and why, from memory; nil is none.
+// Trouble reports which of the boundaries that this node publishes it cannot publish, and why, from memory; nil is
+// none.
 func (p *Publisher) Trouble() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -252,8 +259,8 @@ func (p *Publisher) Trouble() error {
 	return errors.New(strings.Join(all, "; "))
 }
 
-// Lag is how many events of a boundary wait to be published, on any node; it reads PostgreSQL. What another node publishes counts as
-// waiting until its next checkpoint. The error is ErrUnknownBoundary or PostgreSQL's.
+// Lag is how many events of a boundary wait to be published, on any node; it reads PostgreSQL. What another node
+// publishes counts as waiting until its next checkpoint. The error is ErrUnknownBoundary or PostgreSQL's.
 func (p *Publisher) Lag(ctx context.Context, boundary string) (int64, error) {
 	o := p.find(boundary)
 	if o == nil {

@@ -41,7 +41,8 @@ func TestRowsInsertedByHandAreFound(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := tx.Exec(t.Context(), `INSERT INTO orders_orisun_es_event (event_id, event_type, data) VALUES ('rolled-back', 'T', '{}')`); err != nil {
+	if _, err := tx.Exec(t.Context(),
+		`INSERT INTO orders_orisun_es_event (event_id, event_type, data) VALUES ('rolled-back', 'T', '{}')`); err != nil {
 		t.Fatal(err)
 	}
 	if err := tx.Rollback(t.Context()); err != nil {
@@ -51,7 +52,8 @@ func TestRowsInsertedByHandAreFound(t *testing.T) {
 	w.isPublished(0)
 }
 
-// By the checkpoint others know how far the outbox is: one that comes with the next poll reports a second that the outbox was not behind.
+// By the checkpoint others know how far the outbox is: one that comes with the next poll reports a second that the
+// outbox was not behind.
 func TestTheCheckpointFollowsTheStreamWithoutAPoll(t *testing.T) {
 	w := newWorld(t)
 	n := w.startNode()
@@ -138,7 +140,9 @@ func TestANewOwnerGoesOnWhereTheStreamEnds(t *testing.T) {
 	for name, disturb := range map[string]func(w *world){
 		"checkpoint behind the stream":       func(w *world) { w.moveCheckpoint(20) },
 		"checkpoint ahead of stream and log": func(w *world) { w.moveCheckpoint(1000) },
-		"no checkpoint":                      func(w *world) { w.execute("DELETE FROM orders_orisun_last_published_event_position") },
+		"no checkpoint": func(w *world) {
+			w.execute("DELETE FROM orders_orisun_last_published_event_position")
+		},
 		"the stream lost its latest messages": func(w *world) {
 			stream := w.stream()
 			for seq := uint64(events - 9); seq <= events; seq++ {

@@ -17,7 +17,8 @@ const (
 	activeBoundary = "ACTIVE"
 )
 
-// followRegistry adds every boundary of the registry, and removes those that are gone, whichever node creates or deletes them, until ctx ends.
+// followRegistry adds every boundary of the registry, and removes those that are gone, whichever node creates or
+// deletes them, until ctx ends.
 func (p *Publisher) followRegistry(ctx context.Context) {
 	poll := time.NewTicker(registryPoll)
 	defer poll.Stop()

@@ -20,7 +20,9 @@ func TestADeletedBoundaryIsLetGoOfOnEveryNode(t *testing.T) {
 		status, err := n.Status(boundary)
 		return err == nil && status.Leads
 	}
-	eventually(t, "the admin boundary is published", func() (bool, error) { return leads(nodes[0], "admin") || leads(nodes[1], "admin"), nil })
+	eventually(t, "the admin boundary is published", func() (bool, error) {
+		return leads(nodes[0], "admin") || leads(nodes[1], "admin"), nil
+	})
 	led := [2]bool{leads(nodes[0], "admin"), leads(nodes[1], "admin")}
 
 	w.execute(`SELECT orisun.drop_boundary('orders', 'admin', 'alice')`) // in psql: no node is called

@@ -37,22 +37,26 @@ type entry struct {
 	traced    atomic.Int32       // deliveries that have a span
 }
 
-// entryOverhead is what an entry takes beside the texts of its event: the entry, the event, its position and time, the slot in the ring.
+// entryOverhead is what an entry takes beside the texts of its event: the entry, the event, its position and time, the
+// slot in the ring.
 const entryOverhead = 512
 
 func newEntry(event *orisunpb.Event) *entry {
 	e := &entry{at: positionOf(event.GetPosition()), size: entryOverhead}
 	if event.GetData() != "" {
 		e.event = event
-		e.size += len(event.GetData()) + len(event.GetMetadata()) + len(event.GetEventId()) + len(event.GetEventType()) + fieldsSize(event.GetData())
+		e.size += len(event.GetData()) + len(event.GetMetadata()) + len(event.GetEventId()) + len(event.GetEventType()) +
+			fieldsSize(event.GetData())
 	}
 	return e
 }
 
-// ring holds the latest events of a boundary without a gap: all that lie after start and not after end. It is not safe for concurrent use.
+// ring holds the latest events of a boundary without a gap: all that lie after start and not after end. It is not safe
+// for concurrent use.
 //
-// An event that does not connect to the end (the message names the event before it) empties the ring, which begins again with it: what
-// lies between is in PostgreSQL. So whatever happens to the stream, the ring is never wrong, only short.
+// An event that does not connect to the end (the message names the event before it) empties the ring, which begins
+// again with it: what lies between is in PostgreSQL. So whatever happens to the stream, the ring is never wrong, only
+// short.
 type ring struct {
 	maxEvents, maxBytes int
 
@@ -65,8 +69,8 @@ func newRing(maxEvents, maxBytes int) ring {
 	return ring{maxEvents: maxEvents, maxBytes: maxBytes, start: beginning, end: beginning}
 }
 
-// add appends an event whose predecessor in the boundary has the global_id previous. It reports whether the ring took it: an event that it
-// had before changes nothing.
+// add appends an event whose predecessor in the boundary has the global_id previous. It reports whether the ring took
+// it: an event that it had before changes nothing.
 func (r *ring) add(e *entry, previous int64) bool {
 	if !r.end.before(e.at) {
 		return false

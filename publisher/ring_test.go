@@ -9,8 +9,8 @@ import (
 	orisunpb "github.com/oexza/orisun/proto"
 )
 
-// TestARingThatHoldsACursorHasEveryEventAfterIt feeds a ring with a stream that loses, repeats and begins again, and asks for what lies after
-// all kinds of positions, those of no event included.
+// TestARingThatHoldsACursorHasEveryEventAfterIt feeds a ring with a stream that loses, repeats and begins again, and
+// asks for what lies after all kinds of positions, those of no event included.
 func TestARingThatHoldsACursorHasEveryEventAfterIt(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		log := drawLog(t)
@@ -53,7 +53,8 @@ func TestARingThatHoldsACursorHasEveryEventAfterIt(t *testing.T) {
 	})
 }
 
-// TestASubscriberThatFollowsStaysInTheRing is the point of a ring: without it every event would cost every subscriber a query.
+// TestASubscriberThatFollowsStaysInTheRing is the point of a ring: without it every event would cost every subscriber a
+// query.
 func TestASubscriberThatFollowsStaysInTheRing(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		log := drawLog(t)

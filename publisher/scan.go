@@ -13,8 +13,8 @@ import (
 	orisunpb "github.com/oexza/orisun/proto"
 )
 
-// A scan looks at a window of positions in each page, so that a page takes bounded time where no index serves the criteria. The window
-// follows the time that pages take.
+// A scan looks at a window of positions in each page, so that a page takes bounded time where no index serves the
+// criteria. The window follows the time that pages take.
 const (
 	firstWindow = 1 << 12
 	lastWindow  = 1 << 20
@@ -37,8 +37,8 @@ func (f *Feed) newScan(name string, criteria []*orisunpb.Criterion) scan {
 	return scan{feed: f, boundary: name, criteria: boundary.Criteria(criteria)}
 }
 
-// page is the next events after a position that match, and the position up to which all events that match are among them: the same position
-// when nothing lies after it.
+// page is the next events after a position that match, and the position up to which all events that match are among
+// them: the same position when nothing lies after it.
 func (s *scan) page(ctx context.Context, after position) (events []*orisunpb.Event, end position, err error) {
 	if s.window == 0 {
 		s.window, s.count = firstWindow, min(firstCount, int32(s.feed.config.PageEvents))
@@ -104,7 +104,8 @@ func (s *scan) query(ctx context.Context, after position) (events []*orisunpb.Ev
 	return events, end, nil
 }
 
-// adapt chooses the next page's measures: as many events as fit its bytes, and a window that neither takes long nor many round trips.
+// adapt chooses the next page's measures: as many events as fit its bytes, and a window that neither takes long nor
+// many round trips.
 func (s *scan) adapt(took time.Duration, found int, cut bool) {
 	full := found == int(s.count)
 	switch {

@@ -17,8 +17,8 @@ import (
 	"github.com/oexza/orisun/migrations/pgtest"
 )
 
-// TestPagesTogetherAreWhatAQueryFinds reads boundaries with saves of several events and unused global_ids, after any position, in
-// pages of all sizes, and compares them with one page of orisun.get_matching_events.
+// TestPagesTogetherAreWhatAQueryFinds reads boundaries with saves of several events and unused global_ids, after any
+// position, in pages of all sizes, and compares them with one page of orisun.get_matching_events.
 func TestPagesTogetherAreWhatAQueryFinds(t *testing.T) {
 	pool := pgtest.New(t)
 	boundaries := 0
@@ -34,7 +34,8 @@ func TestPagesTogetherAreWhatAQueryFinds(t *testing.T) {
 			}
 			after := drawPosition(t, log)
 			found, err := db.New().GetMatchingEvents(context.Background(), pool, db.GetMatchingEventsParams{
-				Boundary: boundary, Criteria: string(criteria), TransactionID: &after.transactionID, GlobalID: &after.globalID, Count: 1000,
+				Boundary: boundary, Criteria: string(criteria), TransactionID: &after.transactionID, GlobalID: &after.globalID,
+				Count: 1000,
 			})
 			if err != nil {
 				t.Fatalf("ask PostgreSQL: %v", err)
@@ -43,7 +44,9 @@ func TestPagesTogetherAreWhatAQueryFinds(t *testing.T) {
 			for _, e := range found {
 				want = append(want, e.GlobalID)
 			}
-			feed := NewFeed(FeedConfig{Pool: pool, PageEvents: rapid.IntRange(1, 5).Draw(t, "count"), PageBytes: rapid.IntRange(1, 300).Draw(t, "bytes")})
+			feed := NewFeed(FeedConfig{
+				Pool: pool, PageEvents: rapid.IntRange(1, 5).Draw(t, "count"), PageBytes: rapid.IntRange(1, 300).Draw(t, "bytes"),
+			})
 			s := feed.newScan(boundary, wireCriteria(query))
 			for cursor := after; ; {
 				s.window, s.count = rapid.Int32Range(1, 9).Draw(t, "window"), min(max(s.count, 1), int32(s.feed.config.PageEvents))
@@ -71,14 +74,17 @@ func TestPagesTogetherAreWhatAQueryFinds(t *testing.T) {
 
 func insertLog(t *rapid.T, pool *pgxpool.Pool, boundary string) []logged {
 	log := drawLog(t)
-	if _, err := pool.Exec(context.Background(), "SELECT orisun.initialize_boundary_tables($1, 'public')", boundary); err != nil {
+	if _, err := pool.Exec(context.Background(), "SELECT orisun.initialize_boundary_tables($1, 'public')",
+		boundary); err != nil {
 		t.Fatalf("%v", err)
 	}
 	for i, l := range log {
 		e := drawSmallEvent(t)
 		_, err := pool.Exec(context.Background(),
-			fmt.Sprintf("INSERT INTO public.%s_orisun_es_event (global_id, transaction_id, event_id, event_type, data) VALUES ($1, $2, $3, $4, $5)", boundary),
-			l.event.GetPosition().GetGlobalId(), l.event.GetPosition().GetTransactionId(), fmt.Sprint(i), e.GetEventType(), e.GetData())
+			fmt.Sprintf("INSERT INTO public.%s_orisun_es_event (global_id, transaction_id, event_id, event_type, data) "+
+				"VALUES ($1, $2, $3, $4, $5)", boundary),
+			l.event.GetPosition().GetGlobalId(), l.event.GetPosition().GetTransactionId(), fmt.Sprint(i), e.GetEventType(),
+			e.GetData())
 		if err != nil {
 			t.Fatalf("%v", err)
 		}
@@ -101,8 +107,9 @@ func TestACursorMovesOnWhereNothingMatches(t *testing.T) {
 	}
 }
 
-// TestAScanThatTakesTooLongLooksAtLess sets a statement_timeout that a whole window cannot keep: a thousand events there take a millisecond
-// each to look at, however fast the machine is, and a timeout of half of that leaves a small window far more time than a busy one needs.
+// TestAScanThatTakesTooLongLooksAtLess sets a statement_timeout that a whole window cannot keep: a thousand events
+// there take a millisecond each to look at, however fast the machine is, and a timeout of half of that leaves a small
+// window far more time than a busy one needs.
 func TestAScanThatTakesTooLongLooksAtLess(t *testing.T) {
 	s := newStore(t)
 	s.save(2000)
@@ -149,7 +156,9 @@ func TestAPageIsBoundedByBytes(t *testing.T) {
 	s := newStore(t)
 	pad := strings.Repeat("x", 10<<10)
 	for i := range 100 {
-		if _, err := s.pool.Exec(t.Context(), `INSERT INTO public.bank_orisun_es_event (event_id, event_type, data) VALUES ($1, 'T', jsonb_build_object('pad', $2::text))`, fmt.Sprint(i), pad); err != nil {
+		if _, err := s.pool.Exec(t.Context(),
+			`INSERT INTO public.bank_orisun_es_event (event_id, event_type, data)
+				VALUES ($1, 'T', jsonb_build_object('pad', $2::text))`, fmt.Sprint(i), pad); err != nil {
 			t.Fatal(err)
 		}
 	}

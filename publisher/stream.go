@@ -15,8 +15,8 @@ import (
 	orisunpb "github.com/oexza/orisun/proto"
 )
 
-// The headers of a message: a CloudEvent in binary mode of the NATS protocol binding. The extensions are text, as CloudEvents
-// has no integer beyond 32 bits.
+// The headers of a message: a CloudEvent in binary mode of the NATS protocol binding. The extensions are text, as
+// CloudEvents has no integer beyond 32 bits.
 const (
 	headerSpecVersion      = "ce-specversion"
 	headerID               = "ce-id"
@@ -45,12 +45,12 @@ const (
 	// maxHeaderBytes is the most that JetStream takes of headers, whatever the payload limit; 64 KiB less 1.
 	maxHeaderBytes = 1<<16 - 1
 
-	// maxStoredBytes is the most that JetStream's file store takes of a message, headers and data: a record has at most 32 MiB, and this
-	// leaves room for its subject and frame.
+	// maxStoredBytes is the most that JetStream's file store takes of a message, headers and data: a record has at most
+	// 32 MiB, and this leaves room for its subject and frame.
 	maxStoredBytes = 32<<20 - 8<<10
 
-	// fenceBytes are the headers that are set only when a message is sent: the sequence expected before it, of at most 20 digits, and the id,
-	// which is that of a boundary of at most 26 bytes and a number of at most 20.
+	// fenceBytes are the headers that are set only when a message is sent: the sequence expected before it, of at most
+	// 20 digits, and the id, which is that of a boundary of at most 26 bytes and a number of at most 20.
 	fenceBytes = len(nats.ExpectedLastSeqHdr+": "+"\r\n") + 20 + len(nats.ExpectedLastMsgIdHdr+": "+"\r\n") + 26 + 1 + 20
 )
 
@@ -63,9 +63,9 @@ func StreamName(boundary string) string { return streamPrefix + boundary }
 // Subjects is the wildcard for all subjects of a boundary.
 func Subjects(boundary string) string { return subjectPrefix + boundary + ".>" }
 
-// Subject is where an event is published: orisun.events.<boundary>.<event_type>. The type is one token: every byte of it but A-Z a-z
-// 0-9 _ - ~ is percent-encoded, so that url.PathUnescape gives it back. As a type has at most 256 bytes, a subject has at most
-// 14 + 26 + 1 + 768 and fits in a line of the NATS protocol (4,096).
+// Subject is where an event is published: orisun.events.<boundary>.<event_type>. The type is one token: every byte of
+// it but A-Z a-z 0-9 _ - ~ is percent-encoded, so that url.PathUnescape gives it back. As a type has at most 256 bytes,
+// a subject has at most 14 + 26 + 1 + 768 and fits in a line of the NATS protocol (4,096).
 func Subject(boundary, eventType string) string {
 	return subjectPrefix + boundary + "." + percentEncode(eventType, isTokenByte)
 }
@@ -75,8 +75,9 @@ func messageID(boundary string, globalID int64) string {
 	return boundary + ":" + strconv.FormatInt(globalID, 10)
 }
 
-// Encode makes the message of an event; previous is the global_id of the event before it in the boundary, or NoPrevious. source is the
-// CloudEvents source: a URI reference that names the boundary, the same on all nodes. The body is the event's data, untouched.
+// Encode makes the message of an event; previous is the global_id of the event before it in the boundary, or
+// NoPrevious. source is the CloudEvents source: a URI reference that names the boundary, the same on all nodes. The
+// body is the event's data, untouched.
 func Encode(boundary, source string, event *orisunpb.Event, previous int64) *nats.Msg {
 	return &nats.Msg{
 		Subject: Subject(boundary, event.GetEventType()),
@@ -104,8 +105,9 @@ func Source(storeID, boundary string) string { return "/orisun/" + storeID + "/"
 // comesFrom reports whether a message has this source.
 func comesFrom(header nats.Header, source string) bool { return header.Get(headerSource) == source }
 
-// Decode reads what Encode made. The event's data is empty exactly when the message is a stub (see Truncate): then its metadata is missing
-// as well, and PostgreSQL has both. An error says which header is missing or malformed: the message is not one of ours.
+// Decode reads what Encode made. The event's data is empty exactly when the message is a stub (see Truncate): then its
+// metadata is missing as well, and PostgreSQL has both. An error says which header is missing or malformed: the message
+// is not one of ours.
 func Decode(header nats.Header, data []byte) (event *orisunpb.Event, previous int64, err error) {
 	d := decoder{header: header}
 	event = &orisunpb.Event{
@@ -131,17 +133,17 @@ func Decode(header nats.Header, data []byte) (event *orisunpb.Event, previous in
 	return event, previous, nil
 }
 
-// Truncate makes a stub of a message that is too large for the stream: its event has its place in the stream, and a reader fetches its data and
-// metadata from PostgreSQL. A stub's headers take less than 4 KiB.
+// Truncate makes a stub of a message that is too large for the stream: its event has its place in the stream, and a
+// reader fetches its data and metadata from PostgreSQL. A stub's headers take less than 4 KiB.
 func Truncate(message *nats.Msg) {
 	message.Data = nil
 	message.Header.Del(headerMetadata)
 	message.Header.Set(headerTruncated, "true")
 }
 
-// MessageSize is the most bytes, headers and data, that the message of an event can take: to compare with the payload limit of NATS, and with
-// MaxMessageSize. data and metadata are the lengths of the documents as PostgreSQL prints them. Metadata counts threefold, as each of its
-// bytes may have to be percent-encoded.
+// MessageSize is the most bytes, headers and data, that the message of an event can take: to compare with the payload
+// limit of NATS, and with MaxMessageSize. data and metadata are the lengths of the documents as PostgreSQL prints them.
+// Metadata counts threefold, as each of its bytes may have to be percent-encoded.
 func MessageSize(boundary, source, eventID, eventType string, data, metadata int) int {
 	return emptyMessage + len(boundary) + encodedLen(source, isHeaderByte) +
 		encodedLen(eventID, isHeaderByte) + encodedLen(eventType, isHeaderByte) + data + 3*metadata
@@ -150,14 +152,16 @@ func MessageSize(boundary, source, eventID, eventType string, data, metadata int
 // traceBytes are those of the header that a sampled event has.
 const traceBytes = len(headerTraceParent+": "+"\r\n") + len("00-00000000000000000000000000000000-0000000000000000-00")
 
-// emptyMessage is the size of a message of which every text is empty, and every number and the time as long as it can be.
+// emptyMessage is the size of a message of which every text is empty, and every number and the time as long as it can
+// be.
 var emptyMessage = traceBytes + sizeOf(Encode("", "", &orisunpb.Event{
 	Position: &orisunpb.Position{TransactionId: math.MinInt64, GlobalId: math.MinInt64},
 	// Microseconds, as PostgreSQL has them; a year has four digits.
 	DateCreated: timestamppb.New(time.Date(2000, 1, 1, 0, 0, 0, 999_999_000, time.UTC)),
 }, math.MinInt64))
 
-// MaxMessageSize is the most that a message can have where the payload limit of NATS is maxPayload: what is larger is published as a stub.
+// MaxMessageSize is the most that a message can have where the payload limit of NATS is maxPayload: what is larger is
+// published as a stub.
 func MaxMessageSize(maxPayload int) int { return min(maxPayload, maxStoredBytes) }
 
 // messageLimit is MaxMessageSize in a stream that keeps at most maxBytes, 0 for no limit.
@@ -211,7 +215,8 @@ func isTokenByte(c byte) bool {
 	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '_' || c == '-' || c == '~'
 }
 
-// isHeaderByte reports whether a byte stands for itself in a header: CloudEvents takes printable ASCII but for space, quote and percent.
+// isHeaderByte reports whether a byte stands for itself in a header: CloudEvents takes printable ASCII but for space,
+// quote and percent.
 func isHeaderByte(c byte) bool { return c > ' ' && c <= '~' && c != '"' && c != '%' }
 
 // encodedLen is the length of what percentEncode makes of text.

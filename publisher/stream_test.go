@@ -17,8 +17,8 @@ import (
 	"github.com/oexza/orisun/publisher"
 )
 
-// name draws what PostgreSQL stores as an event_id or event_type: 1 to 256 bytes of UTF-8 without NUL, with a liking for what could
-// break a subject or a header.
+// name draws what PostgreSQL stores as an event_id or event_type: 1 to 256 bytes of UTF-8 without NUL, with a liking
+// for what could break a subject or a header.
 func name() *rapid.Generator[string] {
 	nasty := rapid.SampledFrom([]rune(".*> \t\r\n%:\"\\\u007f\u00e4\u2028\U0001f600aZ09-_~$\x01"))
 	return rapid.Custom(func(t *rapid.T) string {
@@ -39,7 +39,8 @@ func name() *rapid.Generator[string] {
 
 func document() *rapid.Generator[string] {
 	return rapid.Map(name(), func(text string) string {
-		quoted := strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`, "\r", `\r`, "\t", `\t`, "\x01", `\u0001`).Replace(text)
+		quoted := strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`, "\r", `\r`, "\t", `\t`, "\x01", `\u0001`).
+			Replace(text)
 		return `{"text": "` + quoted + `", "n": 12345678901234567890}`
 	})
 }
@@ -55,7 +56,8 @@ func anEvent() *rapid.Generator[*orisunpb.Event] {
 				TransactionId: rapid.Int64Min(0).Draw(t, "transaction_id"),
 				GlobalId:      rapid.Int64Min(0).Draw(t, "global_id"),
 			},
-			DateCreated: timestamppb.New(time.UnixMicro(rapid.Int64Range(-62135596800000000, 253402300799999999).Draw(t, "created"))),
+			DateCreated: timestamppb.New(time.UnixMicro(rapid.Int64Range(-62135596800000000, 253402300799999999).
+				Draw(t, "created"))),
 		}
 	})
 }
@@ -86,8 +88,8 @@ func TestNoEventIsChangedByItsWayThroughNATS(t *testing.T) {
 		if diff := cmp.Diff(event, got, protocmp.Transform()); diff != "" || before != previous {
 			t.Fatalf("previous %d, want %d; event (-sent +received):\n%s", before, previous, diff)
 		}
-		if most, size := publisher.MessageSize("some-Boundary_1", source, event.GetEventId(), event.GetEventType(), len(event.GetData()), len(event.GetMetadata())),
-			arrived.Size()-len(arrived.Subject); size > most {
+		if most, size := publisher.MessageSize("some-Boundary_1", source, event.GetEventId(), event.GetEventType(),
+			len(event.GetData()), len(event.GetMetadata())), arrived.Size()-len(arrived.Subject); size > most {
 			t.Fatalf("the message has %d bytes, MessageSize says at most %d", size, most)
 		}
 	})
@@ -98,7 +100,8 @@ func TestASubjectIsOneTokenForEachTypeAndNamesTheType(t *testing.T) {
 		eventType := name().Draw(t, "event_type")
 		subject := publisher.Subject("orders", eventType)
 		tokens := strings.Split(subject, ".")
-		if len(tokens) != 4 || strings.ContainsAny(subject, "*> \t\r\n") || len(subject) > len("orisun.events.orders.")+3*256 {
+		if len(tokens) != 4 || strings.ContainsAny(subject, "*> \t\r\n") ||
+			len(subject) > len("orisun.events.orders.")+3*256 {
 			t.Fatalf("subject %q", subject)
 		}
 		if back, err := url.PathUnescape(tokens[3]); err != nil || back != eventType {
@@ -141,7 +144,8 @@ func TestAMessageIsACloudEventInBinaryMode(t *testing.T) {
 		t.Fatal(err)
 	}
 	event.Data, event.Metadata = "", ""
-	if diff := cmp.Diff(event, stub, protocmp.Transform()); diff != "" || previous != 6 || message.Header.Get("orisun-truncated") != "true" {
+	if diff := cmp.Diff(event, stub, protocmp.Transform()); diff != "" || previous != 6 ||
+		message.Header.Get("orisun-truncated") != "true" {
 		t.Errorf("stub: previous %d, headers %v, event (-want +got):\n%s", previous, message.Header, diff)
 	}
 }
@@ -149,10 +153,13 @@ func TestAMessageIsACloudEventInBinaryMode(t *testing.T) {
 func TestAForeignMessageIsNotTakenForAnEvent(t *testing.T) {
 	whole := func() *nats.Msg {
 		return publisher.Encode("users", "/orisun/users", &orisunpb.Event{
-			EventId: "1", EventType: "T", Data: "{}", Metadata: "{}", Position: &orisunpb.Position{TransactionId: 1}, DateCreated: timestamppb.Now(),
+			EventId: "1", EventType: "T", Data: "{}", Metadata: "{}", Position: &orisunpb.Position{TransactionId: 1},
+			DateCreated: timestamppb.Now(),
 		}, publisher.NoPrevious)
 	}
-	for _, header := range []string{"ce-id", "ce-type", "ce-time", "ce-transactionid", "ce-globalid", "ce-previousglobalid", "ce-metadata"} {
+	for _, header := range []string{
+		"ce-id", "ce-type", "ce-time", "ce-transactionid", "ce-globalid", "ce-previousglobalid", "ce-metadata",
+	} {
 		message := whole()
 		message.Header.Del(header)
 		if _, _, err := publisher.Decode(message.Header, message.Data); err == nil || !strings.Contains(err.Error(), header) {

@@ -7,7 +7,8 @@ import (
 	orisunpb "github.com/oexza/orisun/proto"
 )
 
-// subscriber is a cursor: the position up to which its events are delivered, or known not to match. It is all that the feed keeps of it.
+// subscriber is a cursor: the position up to which its events are delivered, or known not to match. It is all that the
+// feed keeps of it.
 type subscriber struct {
 	boundary *followed
 	scan     scan
@@ -22,7 +23,8 @@ type subscriber struct {
 	idle bool
 }
 
-// step moves the cursor on: through an event of the ring, or a page of PostgreSQL, or it waits until there may be either.
+// step moves the cursor on: through an event of the ring, or a page of PostgreSQL, or it waits until there may be
+// either.
 func (s *subscriber) step(ctx context.Context) error {
 	e, changed, err := s.boundary.next(s.cursor, s.caughtUp)
 	switch {

@@ -16,12 +16,12 @@ import (
 	orisunpb "github.com/oexza/orisun/proto"
 )
 
-// dedupeWindow is as small as NATS allows. The expected sequence already keeps a message from standing twice, and what is in the window
-// takes memory.
+// dedupeWindow is as small as NATS allows. The expected sequence already keeps a message from standing twice, and what
+// is in the window takes memory.
 const dedupeWindow = 100 * time.Millisecond
 
-// JetStream's codes: for a configuration that an existing stream cannot take, for more copies than there are nodes with room, and for a message that
-// expects another one before it.
+// JetStream's codes: for a configuration that an existing stream cannot take, for more copies than there are nodes with
+// room, and for a message that expects another one before it.
 const (
 	cannotUpdateStream    jetstream.ErrorCode = 10052
 	noSuitablePeers       jetstream.ErrorCode = 10005
@@ -29,7 +29,8 @@ const (
 	wrongLastSequence     jetstream.ErrorCode = 10071
 )
 
-// streamEnd is where a stream goes on: after the event at this position, whose message has, or would have, this sequence.
+// streamEnd is where a stream goes on: after the event at this position, whose message has, or would have, this
+// sequence.
 type streamEnd struct {
 	at       position
 	sequence uint64
@@ -37,13 +38,15 @@ type streamEnd struct {
 
 // takeOver finds where the stream ends, and makes the stream if it is missing, or is not a copy of this log:
 //
-//   - It has messages, and the last one is an event that PostgreSQL has at that very place: it goes on after that event, be it ahead of the
-//     checkpoint (the last owner died before it moved it) or behind it (JetStream lost the latest messages).
-//   - It has messages, and the last one is no such event (PostgreSQL was restored from an older backup, or another store published into
-//     it): it is deleted and recreated.
+//   - It has messages, and the last one is an event that PostgreSQL has at that very place: it goes on after that
+//     event, be it ahead of the checkpoint (the last owner died before it moved it) or behind it (JetStream lost the
+//     latest messages).
+//   - It has messages, and the last one is no such event (PostgreSQL was restored from an older backup, or another
+//     store published into it): it is deleted and recreated.
 //   - It is empty (new, purged, or all its messages have aged out): it goes on after the checkpoint.
-//   - It is any of these, but stored nothing of what the last pipelines sent: its files are broken, which JetStream notices once and never repairs. It
-//     answers nothing then, or that its end is another than the one it reports. It is deleted and recreated, after the event with which it ended.
+//   - It is any of these, but stored nothing of what the last pipelines sent: its files are broken, which JetStream
+//     notices once and never repairs. It answers nothing then, or that its end is another than the one it reports. It
+//     is deleted and recreated, after the event with which it ended.
 func (o *outbox) takeOver(ctx context.Context, js jetstream.JetStream) (streamEnd, error) {
 	end, err := o.findEnd(ctx, js)
 	if err != nil || end.at != o.recovery.end {
@@ -105,7 +108,8 @@ func (o *outbox) recreate(ctx context.Context, js jetstream.JetStream, after pos
 	return streamEnd{at: after, sequence: stream.CachedInfo().State.LastSeq}, nil
 }
 
-// isLast makes sure that nothing stands after what was read as the last message, but places of messages that were deleted.
+// isLast makes sure that nothing stands after what was read as the last message, but places of messages that were
+// deleted.
 func (o *outbox) isLast(ctx context.Context, stream jetstream.Stream, last *jetstream.RawStreamMsg) error {
 	end := stream.CachedInfo().State.LastSeq
 	if last.Sequence == end {
@@ -120,11 +124,12 @@ func (o *outbox) isLast(ctx context.Context, stream jetstream.Stream, last *jets
 			return fmt.Errorf("read message %d: %w", end, err)
 		}
 	}
-	return fmt.Errorf("the stream ends with message %d and with message %d: another publisher is still writing to it", end, last.Sequence)
+	return fmt.Errorf("the stream ends with message %d and with message %d: another publisher is still writing to it",
+		end, last.Sequence)
 }
 
-// readCheckpoint is the last event at or before the checkpoint. A checkpoint beyond the end of the log, which no publisher wrote, shows
-// nothing: then all is published again.
+// readCheckpoint is the last event at or before the checkpoint. A checkpoint beyond the end of the log, which no
+// publisher wrote, shows nothing: then all is published again.
 func (o *outbox) readCheckpoint(ctx context.Context) (position, error) {
 	row, err := db.New().GetPublishedPosition(ctx, o.config.Database, o.boundary)
 	if errors.Is(err, pgx.ErrNoRows) {
@@ -140,7 +145,8 @@ func (o *outbox) readCheckpoint(ctx context.Context) (position, error) {
 		return beginning, err
 	}
 	if end := (position{last.TransactionID, last.GlobalID}); end.before(o.checkpoint.stored) {
-		o.log.Warn("the checkpoint is beyond the end of the log; it counts for nothing", "checkpoint", row.GlobalID, "end", last.GlobalID)
+		o.log.Warn("the checkpoint is beyond the end of the log; it counts for nothing", "checkpoint", row.GlobalID,
+			"end", last.GlobalID)
 		o.checkpoint.stored = beginning
 		return beginning, nil
 	}
@@ -157,7 +163,8 @@ var errNoCopy = errors.New("the stream is no copy of this boundary's log")
 // locate is the position of a message's event. The error is errNoCopy where that is not an event of this log.
 func (o *outbox) locate(ctx context.Context, message *jetstream.RawStreamMsg) (position, error) {
 	if !comesFrom(message.Header, o.source) {
-		return beginning, fmt.Errorf("%w: its last message comes from %q, this boundary's come from %q", errNoCopy, message.Header.Get(headerSource), o.source)
+		return beginning, fmt.Errorf("%w: its last message comes from %q, this boundary's come from %q",
+			errNoCopy, message.Header.Get(headerSource), o.source)
 	}
 	claimed, _, err := Decode(message.Header, message.Data)
 	if err != nil {
@@ -175,9 +182,11 @@ func (o *outbox) locate(ctx context.Context, message *jetstream.RawStreamMsg) (p
 	return at, nil
 }
 
-// isSame compares all that identifies an event. The time it was stored at distinguishes one that was saved once more after a restore.
+// isSame compares all that identifies an event. The time it was stored at distinguishes one that was saved once more
+// after a restore.
 func isSame(claimed *orisunpb.Event, stored *db.OrisunEvent) bool {
-	return claimed.GetPosition().GetGlobalId() == stored.GlobalID && claimed.GetPosition().GetTransactionId() == stored.TransactionID &&
+	return claimed.GetPosition().GetGlobalId() == stored.GlobalID &&
+		claimed.GetPosition().GetTransactionId() == stored.TransactionID &&
 		claimed.GetEventId() == stored.EventID && claimed.GetEventType() == stored.EventType &&
 		claimed.GetDateCreated().AsTime().Equal(stored.DateCreated)
 }
@@ -185,7 +194,8 @@ func isSame(claimed *orisunpb.Event, stored *db.OrisunEvent) bool {
 // lastEvent is the last event at or before a position, or nil.
 func (o *outbox) lastEvent(ctx context.Context, at position) (*db.OrisunEvent, error) {
 	events, err := db.New().GetMatchingEvents(ctx, o.config.Database, db.GetMatchingEventsParams{
-		Boundary: o.boundary, Criteria: "[]", TransactionID: &at.transactionID, GlobalID: &at.globalID, Inclusive: true, Descending: true, Count: 1,
+		Boundary: o.boundary, Criteria: "[]", TransactionID: &at.transactionID, GlobalID: &at.globalID, Inclusive: true,
+		Descending: true, Count: 1,
 	})
 	if err != nil || len(events) == 0 {
 		return nil, err
@@ -193,8 +203,8 @@ func (o *outbox) lastEvent(ctx context.Context, at position) (*db.OrisunEvent, e
 	return &events[0], nil
 }
 
-// openStream returns the stream with its present state, configured as it should be, or with fewer copies where there are too few nodes for
-// more. A new one begins after the event at start.
+// openStream returns the stream with its present state, configured as it should be, or with fewer copies where there
+// are too few nodes for more. A new one begins after the event at start.
 func (o *outbox) openStream(ctx context.Context, js jetstream.JetStream, start position) (jetstream.Stream, error) {
 	stream, err := js.Stream(ctx, StreamName(o.boundary))
 	if err == nil {
@@ -223,7 +233,8 @@ func (o *outbox) openStream(ctx context.Context, js jetstream.JetStream, start p
 		return nil, err
 	}
 	// It has another storage, or is sealed. It is but a copy.
-	o.log.Warn("the stream cannot be configured as it should be; recreating it", "stream", StreamName(o.boundary), "error", err)
+	o.log.Warn("the stream cannot be configured as it should be; recreating it", "stream", StreamName(o.boundary),
+		"error", err)
 	return o.replaceStream(ctx, js, start)
 }
 
@@ -251,9 +262,9 @@ func (o *outbox) deleteStream(ctx context.Context) error {
 	return nil
 }
 
-// isKnown makes sure that the stream is one that JetStream's leader knows; else the error is ErrStreamNotFound. The state of a stream is also reported by a
-// node that knows it from before a majority of the nodes lost their stores, and no message is ever stored or read there. Which streams there are
-// is known to the leader alone.
+// isKnown makes sure that the stream is one that JetStream's leader knows; else the error is ErrStreamNotFound. The
+// state of a stream is also reported by a node that knows it from before a majority of the nodes lost their stores, and
+// no message is ever stored or read there. Which streams there are is known to the leader alone.
 func (o *outbox) isKnown(ctx context.Context, js jetstream.JetStream) error {
 	_, err := js.StreamNameBySubject(ctx, Subjects(o.boundary))
 	if !errors.Is(err, jetstream.ErrStreamNotFound) {
@@ -314,8 +325,9 @@ func isRefused(err error, codes ...jetstream.ErrorCode) bool {
 	return errors.As(err, &refused) && slices.Contains(codes, refused.ErrorCode)
 }
 
-// streamConfig is what a stream should be. The first sequence makes a message's sequence that of its event plus one (as long as no
-// global_id is missing): so a message that another life of the stream still has under way fits in at its own place only.
+// streamConfig is what a stream should be. The first sequence makes a message's sequence that of its event plus one (as
+// long as no global_id is missing): so a message that another life of the stream still has under way fits in at its own
+// place only.
 func (o *outbox) streamConfig(start position) jetstream.StreamConfig {
 	limits := o.config.Stream
 	return jetstream.StreamConfig{
@@ -347,5 +359,6 @@ func sameStream(a, b jetstream.StreamConfig) bool {
 	return a.Description == b.Description && len(a.Subjects) == 1 && a.Subjects[0] == b.Subjects[0] &&
 		a.Storage == b.Storage && a.Retention == b.Retention && a.Discard == b.Discard &&
 		a.MaxBytes == b.MaxBytes && a.MaxMsgs == b.MaxMsgs && a.MaxAge == b.MaxAge &&
-		a.Replicas == b.Replicas && a.Duplicates == b.Duplicates && a.AllowDirect == b.AllowDirect // direct reads may be answered by a copy that lags
+		// direct reads may be answered by a copy that lags
+		a.Replicas == b.Replicas && a.Duplicates == b.Duplicates && a.AllowDirect == b.AllowDirect
 }

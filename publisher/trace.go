@@ -17,17 +17,19 @@ import (
 	orisunpb "github.com/oexza/orisun/proto"
 )
 
-// A trace goes on from the save to its delivery through the header ce-traceparent, the CloudEvents extension for distributed tracing. The database
-// knows nothing of it, since an event's metadata is its author's: the node that saved caches the trace of a sampled save for a moment, under
-// the save's transaction_id, and notifies the other nodes when one of them publishes. It is a best effort: an event that was published before
-// the trace was known, or is read from PostgreSQL, is delivered all the same, and its trace ends with the save.
+// A trace goes on from the save to its delivery through the header ce-traceparent, the CloudEvents extension for
+// distributed tracing. The database knows nothing of it, since an event's metadata is its author's: the node that saved
+// caches the trace of a sampled save for a moment, under the save's transaction_id, and notifies the other nodes when
+// one of them publishes. It is a best effort: an event that was published before the trace was known, or is read from
+// PostgreSQL, is delivered all the same, and its trace ends with the save.
 const (
 	headerTraceParent = "ce-traceparent"
 
 	// tracePrefix, the store and a boundary make the subject on which a node sends a trace to the publishing one.
 	tracePrefix = "orisun.traces."
 
-	// maxTraces is how many saves of a boundary are cached: more than are published in the moment between a commit and its publication.
+	// maxTraces is how many saves of a boundary are cached: more than are published in the moment between a commit and
+	// its publication.
 	maxTraces = 4096
 
 	// maxTracedDeliveries bounds the spans of an event that a thousand subscribers get.
@@ -84,7 +86,8 @@ func (t *traces) find(transactionID int64) trace.SpanContext {
 	return t.spans[transactionID]
 }
 
-// Traced reports that a save, whose events have this transaction_id, was made in a trace that is sampled. It never blocks.
+// Traced reports that a save, whose events have this transaction_id, was made in a trace that is sampled. It never
+// blocks.
 func (p *Publisher) Traced(boundary string, transactionID int64, span trace.SpanContext) {
 	o := p.find(boundary)
 	if o == nil {
@@ -110,18 +113,20 @@ func (p *Publisher) hearTrace(message *nats.Msg) {
 	}
 }
 
-// publishing begins the span of an event's publication, in the trace of its save, and puts it into the message. Both are no-ops where
-// the save was not sampled.
+// publishing begins the span of an event's publication, in the trace of its save, and puts it into the message. Both
+// are no-ops where the save was not sampled.
 func (p *pipeline) publishing(event *orisunpb.Event, message *nats.Msg) trace.Span {
 	save := p.traces.find(event.GetPosition().GetTransactionId())
 	if !save.IsValid() {
 		return nil
 	}
-	_, span := p.tracer.Start(trace.ContextWithRemoteSpanContext(context.Background(), save), "publish", trace.WithSpanKind(trace.SpanKindProducer), trace.WithAttributes(
-		attribute.String("messaging.system", "nats"), attribute.String("messaging.operation.type", "send"),
-		attribute.String("messaging.destination.name", message.Subject), attribute.String("cloudevents.event_id", event.GetEventId()),
-		boundaryKey.String(p.boundary), globalIDKey.Int64(event.GetPosition().GetGlobalId()),
-	))
+	_, span := p.tracer.Start(trace.ContextWithRemoteSpanContext(context.Background(), save), "publish",
+		trace.WithSpanKind(trace.SpanKindProducer), trace.WithAttributes(
+			attribute.String("messaging.system", "nats"), attribute.String("messaging.operation.type", "send"),
+			attribute.String("messaging.destination.name", message.Subject),
+			attribute.String("cloudevents.event_id", event.GetEventId()),
+			boundaryKey.String(p.boundary), globalIDKey.Int64(event.GetPosition().GetGlobalId()),
+		))
 	message.Header.Set(headerTraceParent, traceParent(span.SpanContext()))
 	return span
 }
@@ -138,14 +143,16 @@ func published(span trace.Span, err error) {
 	span.End()
 }
 
-// delivered is deliver, with a span in the trace of the event's save that links to the subscription, and ends when the client's stream has taken
-// the event.
+// delivered is deliver, with a span in the trace of the event's save that links to the subscription, and ends when the
+// client's stream has taken the event.
 func (s *subscriber) delivered(ctx context.Context, e *entry) error {
 	if e.published == nil || e.traced.Add(1) > maxTracedDeliveries {
 		return s.deliver(e.event)
 	}
-	_, span := s.scan.feed.config.Tracer.Start(trace.ContextWithRemoteSpanContext(ctx, *e.published), "deliver", trace.WithSpanKind(trace.SpanKindConsumer),
-		trace.WithLinks(trace.LinkFromContext(ctx)), trace.WithAttributes(boundaryKey.String(s.scan.boundary), globalIDKey.Int64(e.at.globalID)))
+	_, span := s.scan.feed.config.Tracer.Start(trace.ContextWithRemoteSpanContext(ctx, *e.published), "deliver",
+		trace.WithSpanKind(trace.SpanKindConsumer),
+		trace.WithLinks(trace.LinkFromContext(ctx)),
+		trace.WithAttributes(boundaryKey.String(s.scan.boundary), globalIDKey.Int64(e.at.globalID)))
 	defer span.End()
 	err := s.deliver(e.event)
 	if err != nil {
@@ -176,5 +183,6 @@ func traceParent(span trace.SpanContext) string {
 
 // parseTraceParent is an invalid span where text is none.
 func parseTraceParent(text string) trace.SpanContext {
-	return trace.SpanContextFromContext(propagation.TraceContext{}.Extract(context.Background(), propagation.MapCarrier{"traceparent": text}))
+	return trace.SpanContextFromContext(propagation.TraceContext{}.Extract(context.Background(),
+		propagation.MapCarrier{"traceparent": text}))
 }

@@ -47,6 +47,8 @@ func TestATraceGoesOnWhereAnotherNodePublishes(t *testing.T) {
 }
 
 func traceOf(message *jetstream.RawStreamMsg) trace.TraceID {
-	ctx := propagation.TraceContext{}.Extract(context.Background(), propagation.MapCarrier{"traceparent": message.Header.Get("ce-traceparent")})
+	ctx := propagation.TraceContext{}.Extract(context.Background(), propagation.MapCarrier{
+		"traceparent": message.Header.Get("ce-traceparent"),
+	})
 	return trace.SpanContextFromContext(ctx).TraceID()
 }

@@ -8,7 +8,8 @@ import (
 
 func aSpan(n int) trace.SpanContext {
 	return trace.NewSpanContext(trace.SpanContextConfig{
-		TraceID: trace.TraceID{1, byte(n >> 8), byte(n)}, SpanID: trace.SpanID{2, byte(n >> 8), byte(n)}, TraceFlags: trace.FlagsSampled,
+		TraceID: trace.TraceID{1, byte(n >> 8), byte(n)}, SpanID: trace.SpanID{2, byte(n >> 8), byte(n)},
+		TraceFlags: trace.FlagsSampled,
 	})
 }
 
@@ -35,7 +36,9 @@ func TestATraceParentIsReadAsItIsWrittenAndNonsenseIsNone(t *testing.T) {
 	if got := parseTraceParent(traceParent(aSpan(7))); !got.Equal(aSpan(7).WithRemote(true)) {
 		t.Errorf("%v comes back as %v", aSpan(7), got)
 	}
-	for _, text := range []string{"", "00", "nonsense", "00-00000000000000000000000000000000-0000000000000000-01", traceParent(aSpan(7)) + "x"} {
+	for _, text := range []string{
+		"", "00", "nonsense", "00-00000000000000000000000000000000-0000000000000000-01", traceParent(aSpan(7)) + "x",
+	} {
 		if got := parseTraceParent(text); got.IsValid() {
 			t.Errorf("%q is taken for %v", text, got)
 		}

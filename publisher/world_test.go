@@ -130,8 +130,8 @@ func (w *world) messages() []message {
 	}
 }
 
-// isPublished waits until the stream ends with the log's last event, and fails unless the stream is then the log, message for message, from the
-// event with this global_id on. A stub counts as the event it stands for.
+// isPublished waits until the stream ends with the log's last event, and fails unless the stream is then the log,
+// message for message, from the event with this global_id on. A stub counts as the event it stands for.
 func (w *world) isPublished(from int64) {
 	w.t.Helper()
 	log := w.stored()
@@ -152,7 +152,8 @@ func (w *world) isPublished(from int64) {
 			log[i].Data, log[i].Metadata = "", ""
 		}
 		if diff := cmp.Diff(log[i], got[i].event, protocmp.Transform()); diff != "" || got[i].previous != previous {
-			w.t.Fatalf("message %d says that event %d went before, the log %d (-log +stream):\n%s", i, got[i].previous, previous, diff)
+			w.t.Fatalf("message %d says that event %d went before, the log %d (-log +stream):\n%s",
+				i, got[i].previous, previous, diff)
 		}
 		previous = log[i].GetPosition().GetGlobalId()
 	}

@@ -23,7 +23,9 @@ func NewAdmin(store *EventStore, boundary string, callers *auth.Authenticator) *
 }
 
 // CreateIndex is EventStore.CreateIndex.
-func (a *Admin) CreateIndex(ctx context.Context, in *orisunpb.CreateIndexRequest) (*orisunpb.CreateIndexResponse, error) {
+func (a *Admin) CreateIndex(
+	ctx context.Context, in *orisunpb.CreateIndexRequest,
+) (*orisunpb.CreateIndexResponse, error) {
 	return a.store.CreateIndex(ctx, in)
 }
 

@@ -61,7 +61,9 @@ type shapeUse struct {
 	slow     atomic.Int64 // until when, in ns
 }
 
-func newAdviser(isServed func(context.Context, string, []string) (bool, error), log *slog.Logger, now func() time.Time) *adviser {
+func newAdviser(
+	isServed func(context.Context, string, []string) (bool, error), log *slog.Logger, now func() time.Time,
+) *adviser {
 	a := &adviser{isServed: isServed, log: log, now: now}
 	a.shapes.Store(&map[shape]*shapeUse{})
 	return a
@@ -78,16 +80,19 @@ func (a *adviser) note(ctx context.Context, boundary string, criteria []*orisunp
 		if use == nil {
 			continue
 		}
-		if queried := use.queried.Load(); now.UnixNano()-queried >= int64(shapeRecheck) && use.queried.CompareAndSwap(queried, now.UnixNano()) {
+		if queried := use.queried.Load(); now.UnixNano()-queried >= int64(shapeRecheck) &&
+			use.queried.CompareAndSwap(queried, now.UnixNano()) {
 			if err := a.query(ctx, use); err != nil {
 				use.queried.Store(0)
-				a.log.Debug("whether an index serves a criterion is not known", "boundary", boundary, "keys", use.list(), "error", err)
+				a.log.Debug("whether an index serves a criterion is not known", "boundary", boundary, "keys", use.list(),
+					"error", err)
 			}
 		}
 		if use.unserved.Load() {
 			use.ever.Add(1)
 			if use.count.Add(1) == warnAfter {
-				a.log.Warn("no index serves these criteria, so all events are read for them", "boundary", boundary, "keys", use.list(),
+				a.log.Warn("no index serves these criteria, so all events are read for them", "boundary", boundary,
+					"keys", use.list(),
 					"queries", warnAfter, "since", time.Unix(0, use.since.Load()).UTC(), "advice", "orisun index advise "+boundary)
 			}
 		}
@@ -108,12 +113,14 @@ func (a *adviser) isSlow(ctx context.Context, boundary string, criteria []*orisu
 		if use == nil {
 			continue
 		}
-		if queried := use.queried.Load(); now.UnixNano()-queried >= int64(shapeRecheck) && use.queried.CompareAndSwap(queried, now.UnixNano()) {
+		if queried := use.queried.Load(); now.UnixNano()-queried >= int64(shapeRecheck) &&
+			use.queried.CompareAndSwap(queried, now.UnixNano()) {
 			limited, cancel := context.WithTimeout(ctx, queryTimeout)
 			err := a.query(limited, use)
 			cancel()
 			if err != nil {
-				a.log.Debug("whether an index serves a save's context is not known", "boundary", boundary, "keys", use.list(), "error", err)
+				a.log.Debug("whether an index serves a save's context is not known", "boundary", boundary, "keys", use.list(),
+					"error", err)
 			}
 		}
 		if use.unserved.Load() || use.slow.Load() > now.UnixNano() {
@@ -200,7 +207,8 @@ func (a *adviser) list(ctx context.Context, boundary string, taken map[string]bo
 		}
 		if use.unserved.Load() {
 			advice = append(advice, &orisunpb.IndexAdvice{
-				Keys: use.list(), Count: use.count, Since: timestamppb.New(time.Unix(0, use.since.Load())), Create: createFor(use.shape, taken),
+				Keys: use.list(), Count: use.count, Since: timestamppb.New(time.Unix(0, use.since.Load())),
+				Create: createFor(use.shape, taken),
 			})
 		}
 	}

@@ -16,7 +16,9 @@ func TestAdviceNamesTheCriteriaThatNoIndexServes(t *testing.T) {
 	store := node(t, pool, nil, log)
 	read := func(pairs ...string) {
 		t.Helper()
-		if _, err := store.GetEvents(t.Context(), &orisunpb.GetEventsRequest{Boundary: boundary, Query: &orisunpb.Query{Criteria: tagged(pairs...)}}); err != nil {
+		if _, err := store.GetEvents(t.Context(), &orisunpb.GetEventsRequest{
+			Boundary: boundary, Query: &orisunpb.Query{Criteria: tagged(pairs...)},
+		}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -40,7 +42,9 @@ func TestAdviceNamesTheCriteriaThatNoIndexServes(t *testing.T) {
 		read("b", fmt.Sprint(i), "eventType", "T")
 		read("event_type", "T", "b", fmt.Sprint(i), "b", "twice")
 	}
-	if _, err := store.GetLatestByCriteria(t.Context(), &orisunpb.GetLatestByCriteriaRequest{Boundary: boundary, Criteria: tagged("user id", "2")}); err != nil {
+	if _, err := store.GetLatestByCriteria(t.Context(), &orisunpb.GetLatestByCriteriaRequest{
+		Boundary: boundary, Criteria: tagged("user id", "2"),
+	}); err != nil {
 		t.Fatal(err)
 	}
 	if got, want := advice(), []string{"6× b+event_type: b_event_type", "2× user id: user_id"}; !slices.Equal(got, want) {
@@ -69,7 +73,9 @@ func TestAdviceNamesTheCriteriaThatNoIndexServes(t *testing.T) {
 	if got := advice(); len(got) != 0 {
 		t.Errorf("advice that was followed: %q", got)
 	}
-	if _, err := store.DropIndex(t.Context(), &orisunpb.DropIndexRequest{Boundary: boundary, Name: "user_id"}); err != nil {
+	if _, err := store.DropIndex(t.Context(), &orisunpb.DropIndexRequest{
+		Boundary: boundary, Name: "user_id",
+	}); err != nil {
 		t.Fatal(err)
 	}
 	read("user id", "4")

@@ -13,7 +13,8 @@ import (
 // if another node is faster. The error says what is wrong with the credentials, or that the username is taken by a user
 // without the role admin.
 func (a *Admin) BootstrapAdmin(ctx context.Context, first auth.Credentials) (created bool, err error) {
-	if _, err := a.store.queries.ProjectUsers(ctx, a.store.config.Write, db.ProjectUsersParams{Boundary: a.boundary}); err != nil {
+	if _, err := a.store.queries.ProjectUsers(ctx, a.store.config.Write,
+		db.ProjectUsersParams{Boundary: a.boundary}); err != nil {
 		return false, fmt.Errorf("project users: %w", err)
 	}
 	users, err := a.store.queries.ListUsers(ctx, a.store.config.Write, a.boundary)
@@ -33,5 +34,7 @@ func (a *Admin) BootstrapAdmin(ctx context.Context, first auth.Credentials) (cre
 	if err != nil {
 		return false, err
 	}
-	return a.store.queries.BootstrapAdmin(ctx, a.store.config.Write, db.BootstrapAdminParams{Boundary: a.boundary, Username: first.Username, PasswordHash: hash})
+	return a.store.queries.BootstrapAdmin(ctx, a.store.config.Write, db.BootstrapAdminParams{
+		Boundary: a.boundary, Username: first.Username, PasswordHash: hash,
+	})
 }

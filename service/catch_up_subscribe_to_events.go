@@ -25,7 +25,10 @@ type Feed interface {
 	// Follow delivers the events of a boundary that lie after a position and match the criteria: first the stored
 	// events, then new ones, in order, each once. It waits for deliver, which must not change the event. It always ends
 	// with an error: deliver's, the cause of ctx, or PostgreSQL's.
-	Follow(ctx context.Context, boundary string, after *orisunpb.Position, criteria []*orisunpb.Criterion, deliver func(*orisunpb.Event) error) error
+	Follow(
+		ctx context.Context, boundary string, after *orisunpb.Position, criteria []*orisunpb.Criterion,
+		deliver func(*orisunpb.Event) error,
+	) error
 }
 
 // The state of a named subscription in the stream's metadata. The header has the state at the start, and the trailer
@@ -40,14 +43,18 @@ const (
 // AcquireSubscriber waits until no other subscriber of the boundary, on any node, holds the name. Before it waits, it
 // calls standby, whose error ends it. held ends, with a cause, when the name is lost; release gives the name up.
 // Errors: the cause of ctx, or PostgreSQL's: OR030 for a name that belongs to another user.
-type AcquireSubscriber func(ctx context.Context, boundary, name string, user SubscriberUser, standby func() error) (held context.Context, release func(), err error)
+type AcquireSubscriber func(ctx context.Context, boundary, name string, user SubscriberUser,
+	standby func() error) (held context.Context, release func(), err error)
 
 var (
-	errDraining = streamEnds(codes.Unavailable, "the server is shutting down; subscribe again, after the last event that came",
+	errDraining = streamEnds(codes.Unavailable,
+		"the server is shutting down; subscribe again, after the last event that came",
 		&errdetails.RetryInfo{RetryDelay: durationpb.New(retryAfter)})
-	errNameLost = streamEnds(codes.Unavailable, "the subscriber_name was lost with the connection to PostgreSQL; subscribe again, after the last event that came",
+	errNameLost = streamEnds(codes.Unavailable,
+		"the subscriber_name was lost with the connection to PostgreSQL; subscribe again, after the last event that came",
 		&errdetails.RetryInfo{RetryDelay: durationpb.New(retryAfter)})
-	errReplaced = streamEnds(codes.Aborted, "a later subscription with this subscriber_name on the same connection replaced this one",
+	errReplaced = streamEnds(codes.Aborted,
+		"a later subscription with this subscriber_name on the same connection replaced this one",
 		&errdetails.ErrorInfo{Reason: reasonSubscriptionReplaced, Domain: domain})
 )
 
@@ -61,7 +68,9 @@ var (
 // and for a subscriber_name beyond the user's limit. PERMISSION_DENIED is for a subscriber_name that another user uses.
 // UNAVAILABLE means that PostgreSQL is unavailable, the name is lost or the server drains. The others are ABORTED
 // (SUBSCRIPTION_REPLACED), and CANCELLED by the client.
-func (s *EventStore) CatchUpSubscribeToEvents(in *orisunpb.CatchUpSubscribeToEventStoreRequest, stream grpc.ServerStreamingServer[orisunpb.Event]) error {
+func (s *EventStore) CatchUpSubscribeToEvents(
+	in *orisunpb.CatchUpSubscribeToEventStoreRequest, stream grpc.ServerStreamingServer[orisunpb.Event],
+) error {
 	var v violations
 	v.boundary(in.GetBoundary())
 	v.criteria("query.criteria", in.GetQuery().GetCriteria())
@@ -136,19 +145,22 @@ func (s *EventStore) subscribe(ctx context.Context, end context.CancelCauseFunc,
 	} else if err := sendHeader(stream, metadata.MD{}); err != nil {
 		return err
 	}
-	return s.config.Feed.Follow(ctx, in.GetBoundary(), after, in.GetQuery().GetCriteria(), func(event *orisunpb.Event) error {
-		if proto.Size(event) > s.config.MaxPageBytes { // Send would report it without the position
-			at := event.GetPosition()
-			return pageTooLarge(s.config.MaxPageBytes, fmt.Sprintf("the event at {%d,%d} alone is; raise that limit, or subscribe after it",
-				at.GetTransactionId(), at.GetGlobalId()))
-		}
-		return stream.Send(event)
-	})
+	return s.config.Feed.Follow(ctx, in.GetBoundary(), after, in.GetQuery().GetCriteria(),
+		func(event *orisunpb.Event) error {
+			if proto.Size(event) > s.config.MaxPageBytes { // Send would report it without the position
+				at := event.GetPosition()
+				return pageTooLarge(s.config.MaxPageBytes,
+					fmt.Sprintf("the event at {%d,%d} alone is; raise that limit, or subscribe after it",
+						at.GetTransactionId(), at.GetGlobalId()))
+			}
+			return stream.Send(event)
+		})
 }
 
 // takeName sends the header and returns when the subscription has its name, or with the reason why it does not get it.
 // leave releases everything that takeName acquired; call it in any case.
-func (s *EventStore) takeName(ctx context.Context, end context.CancelCauseFunc, boundary, name string, user SubscriberUser,
+func (s *EventStore) takeName(
+	ctx context.Context, end context.CancelCauseFunc, boundary, name string, user SubscriberUser,
 	stream grpc.ServerStreamingServer[orisunpb.Event],
 ) (held context.Context, leave func(), err error) {
 	key := subscriberOf(ctx, boundary, name)

@@ -16,7 +16,9 @@ import (
 //
 // Errors: INVALID_ARGUMENT with field paths, PERMISSION_DENIED for another user's account, UNAUTHENTICATED for a wrong
 // current password, RESOURCE_EXHAUSTED with RetryInfo after too many of those, UNAVAILABLE.
-func (a *Admin) ChangePassword(ctx context.Context, in *orisunpb.ChangePasswordRequest) (*orisunpb.ChangePasswordResponse, error) {
+func (a *Admin) ChangePassword(
+	ctx context.Context, in *orisunpb.ChangePasswordRequest,
+) (*orisunpb.ChangePasswordResponse, error) {
 	var v violations
 	v.text("user_id", in.GetUserId(), 1, maxNameBytes)
 	if in.GetCurrentPassword() == "" {

@@ -16,7 +16,9 @@ import (
 //
 // Errors: INVALID_ARGUMENT with field paths, NOT_FOUND for an unknown user, FAILED_PRECONDITION for one's own account,
 // UNAVAILABLE.
-func (a *Admin) ChangeUserRoles(ctx context.Context, in *orisunpb.ChangeUserRolesRequest) (*orisunpb.ChangeUserRolesResponse, error) {
+func (a *Admin) ChangeUserRoles(
+	ctx context.Context, in *orisunpb.ChangeUserRolesRequest,
+) (*orisunpb.ChangeUserRolesResponse, error) {
 	var v violations
 	v.text("user_id", in.GetUserId(), 1, maxNameBytes)
 	roles := v.roles("roles", in.GetRoles())
@@ -24,7 +26,8 @@ func (a *Admin) ChangeUserRoles(ctx context.Context, in *orisunpb.ChangeUserRole
 		return nil, err
 	}
 	if caller, _ := auth.FromContext(ctx); caller.UserID == in.GetUserId() {
-		return nil, status.Error(codes.FailedPrecondition, "the roles to change are the caller's own: another admin has to change them")
+		return nil, status.Error(codes.FailedPrecondition,
+			"the roles to change are the caller's own: another admin has to change them")
 	}
 	var user db.OrisunUserAccount
 	err := a.changeUser(ctx, func(ctx context.Context) (err error) {

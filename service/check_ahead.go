@@ -44,7 +44,8 @@ func (s *EventStore) save(ctx context.Context, save checkedSave) (db.OrisunSaveR
 	if err != nil && !IsTransient(err) { // the flush retries until an outage has ended
 		return db.OrisunSaveResult{}, err
 	}
-	result, err := s.saves.Do(context.WithValue(ctx, checkedAheadKey{}, true), in.GetBoundary(), checkedSave{checked, save.printed})
+	result, err := s.saves.Do(context.WithValue(ctx, checkedAheadKey{}, true), in.GetBoundary(),
+		checkedSave{checked, save.printed})
 	if conflict != nil && result.Outcome == outcomeContextChanged {
 		result.TransactionID, result.GlobalID = conflict.GetTransactionId(), conflict.GetGlobalId()
 	}
@@ -72,7 +73,9 @@ func (s *EventStore) needsCheckAhead(ctx context.Context, in *orisunpb.SaveEvent
 // a conflict, it returns the request with a later expected position, up to which there is none: the flush reads only
 // newer events. With a conflict, the returned request expects a position that no event has. The flush then refuses it
 // quickly, unless it is stored already.
-func (s *EventStore) checkAhead(ctx context.Context, in *orisunpb.SaveEventsRequest) (checked *orisunpb.SaveEventsRequest, conflict *orisunpb.Position, err error) {
+func (s *EventStore) checkAhead(
+	ctx context.Context, in *orisunpb.SaveEventsRequest,
+) (checked *orisunpb.SaveEventsRequest, conflict *orisunpb.Position, err error) {
 	after := expectedPosition(in)
 	if after.GetTransactionId() == 0 && after.GetGlobalId() == 0 { // as {-1,-1}: no event
 		after = &orisunpb.Position{TransactionId: -1, GlobalId: -1}
@@ -99,20 +102,24 @@ func (s *EventStore) isStored(ctx context.Context, name string, at *orisunpb.Pos
 	if at.GetGlobalId() < 0 {
 		return at.GetTransactionId() == -1 && at.GetGlobalId() == -1, nil
 	}
-	found, err := s.follow(ctx, name, []string{}, &orisunpb.Position{TransactionId: at.GetTransactionId(), GlobalId: at.GetGlobalId() - 1}, 1)
+	found, err := s.follow(ctx, name, []string{},
+		&orisunpb.Position{TransactionId: at.GetTransactionId(), GlobalId: at.GetGlobalId() - 1}, 1)
 	return found != nil && found.TransactionID == at.GetTransactionId() && found.GlobalID == at.GetGlobalId(), err
 }
 
 // follow returns the first event after a position that matches, else the last one of the window; nil if no event lies
 // after it.
-func (s *EventStore) follow(ctx context.Context, name string, criteria []string, after *orisunpb.Position, window int32) (*db.OrisunFollowedEvent, error) {
+func (s *EventStore) follow(
+	ctx context.Context, name string, criteria []string, after *orisunpb.Position, window int32,
+) (*db.OrisunFollowedEvent, error) {
 	rows, err := reading(ctx, s, name, func(tx db.DBTX) ([]db.OrisunFollowedEvent, error) {
 		own, err := s.boundaries.On(ctx, tx, name)
 		if err != nil {
 			return nil, err
 		}
 		rows, err := s.queries.FollowEvents(ctx, own, db.FollowEventsParams{
-			Criteria: criteria, TransactionID: after.GetTransactionId(), GlobalID: after.GetGlobalId(), ScanWindow: window, Count: 1,
+			Criteria: criteria, TransactionID: after.GetTransactionId(), GlobalID: after.GetGlobalId(),
+			ScanWindow: window, Count: 1,
 		})
 		return rows, s.boundaries.Check(name, err)
 	})

@@ -29,9 +29,11 @@ var errHalfClosed = errors.New("the client sends no more settlements")
 // Consume makes the stream a consumer of a subscription. The first request is start; the others settle events. When the
 // client closes its side, what it has settled is stored, and the stream ends without an error.
 //
-// Errors: INVALID_ARGUMENT for a request that breaks a rule; NOT_FOUND; ABORTED (SUBSCRIPTION_RESET); RESOURCE_EXHAUSTED
-// beyond ORISUN_GRPC_MAX_SUBSCRIBER_NAMES consumers of the user; UNAVAILABLE.
-func (s *Subscriptions) Consume(stream grpc.BidiStreamingServer[orisunpb.ConsumeRequest, orisunpb.ConsumeResponse]) error {
+// Errors: INVALID_ARGUMENT for a request that breaks a rule; NOT_FOUND; ABORTED (SUBSCRIPTION_RESET);
+// RESOURCE_EXHAUSTED beyond ORISUN_GRPC_MAX_SUBSCRIBER_NAMES consumers of the user; UNAVAILABLE.
+func (s *Subscriptions) Consume(
+	stream grpc.BidiStreamingServer[orisunpb.ConsumeRequest, orisunpb.ConsumeResponse],
+) error {
 	first, err := stream.Recv()
 	if err != nil {
 		return err
@@ -39,7 +41,11 @@ func (s *Subscriptions) Consume(stream grpc.BidiStreamingServer[orisunpb.Consume
 	start := first.GetStart()
 	if start == nil {
 		return withDetails(codes.InvalidArgument, "start: is required as the first request",
-			&errdetails.BadRequest{FieldViolations: []*errdetails.BadRequest_FieldViolation{{Field: "start", Description: "is required as the first request"}}})
+			&errdetails.BadRequest{
+				FieldViolations: []*errdetails.BadRequest_FieldViolation{
+					{Field: "start", Description: "is required as the first request"},
+				},
+			})
 	}
 	return s.consume(start, stream, func(m *consumer.Member) error {
 		for {
@@ -103,14 +109,18 @@ func settle(m *consumer.Member, in *orisunpb.SettleRequest) (stale bool, err err
 	}
 	stale, err = m.Settle(in.GetAcknowledge(), in.GetRefuse(), in.GetDelay())
 	if errors.Is(err, consumer.ErrNotDelivered) {
-		err = status.Error(codes.InvalidArgument, "position: the consumer was not given this event, or not up to this position")
+		err = status.Error(codes.InvalidArgument,
+			"position: the consumer was not given this event, or not up to this position")
 	}
 	return stale, err
 }
 
 // consume runs a consumer until its stream, the server or the subscription ends. receive returns at the end of the
 // client's settlements.
-func (s *Subscriptions) consume(start *orisunpb.ConsumeStart, stream grpc.ServerStreamingServer[orisunpb.ConsumeResponse], receive func(*consumer.Member) error) error {
+func (s *Subscriptions) consume(
+	start *orisunpb.ConsumeStart, stream grpc.ServerStreamingServer[orisunpb.ConsumeResponse],
+	receive func(*consumer.Member) error,
+) error {
 	var v violations
 	v.named(start.GetBoundary(), "subscription", start.GetSubscription())
 	window := v.bounded("window", start.GetWindow(), defaultWindow, maxWindow)
@@ -167,13 +177,15 @@ func ended(ctx, stream context.Context, err error) error {
 	case cause != nil && isStatus:
 		return cause
 	case errors.As(err, &tooLarge):
-		return withDetails(codes.ResourceExhausted, fmt.Sprintf("the event at {%d,%d} is larger than ORISUN_GRPC_MAX_SEND_MESSAGE_SIZE: raise that limit",
-			tooLarge.Position.GetTransactionId(), tooLarge.Position.GetGlobalId()))
+		return withDetails(codes.ResourceExhausted,
+			fmt.Sprintf("the event at {%d,%d} is larger than ORISUN_GRPC_MAX_SEND_MESSAGE_SIZE: raise that limit",
+				tooLarge.Position.GetTransactionId(), tooLarge.Position.GetGlobalId()))
 	case errors.Is(err, consumer.ErrDeleted):
 		return status.Error(codes.NotFound, "the subscription was deleted")
 	case errors.Is(err, consumer.ErrReset):
 		return withDetails(codes.Aborted, "the subscription was reset: consume again, from its new position",
-			&errdetails.ErrorInfo{Reason: reasonSubscriptionReset, Domain: domain}, &errdetails.RetryInfo{RetryDelay: durationpb.New(retryAfter)})
+			&errdetails.ErrorInfo{Reason: reasonSubscriptionReset, Domain: domain},
+			&errdetails.RetryInfo{RetryDelay: durationpb.New(retryAfter)})
 	}
 	if _, isStatus := status.FromError(err); isStatus {
 		return err
@@ -183,15 +195,17 @@ func ended(ctx, stream context.Context, err error) error {
 
 // definition reads a subscription for its consumers. Its error is a gRPC status.
 func (s *Subscriptions) definition(ctx context.Context, boundary, name string) (consumer.Definition, error) {
-	rows, err := s.store.queries.ListSubscriptions(ctx, s.store.config.Read, db.ListSubscriptionsParams{Boundary: boundary, Name: name})
+	rows, err := s.store.queries.ListSubscriptions(ctx, s.store.config.Read,
+		db.ListSubscriptionsParams{Boundary: boundary, Name: name})
 	if err != nil {
 		return consumer.Definition{}, toStatus(ctx, err)
 	}
 	row := rows[0]
 	criteria, err := loadCriteria(row.Criteria)
 	return consumer.Definition{
-		Boundary: row.Boundary, Name: row.Name, Generation: row.Generation.String(), Criteria: criteria, PartitionKey: row.PartitionKey,
-		Partitions: int(row.Partitions), AckTimeout: time.Duration(row.AckTimeoutMs) * time.Millisecond,
+		Boundary: row.Boundary, Name: row.Name, Generation: row.Generation.String(), Criteria: criteria,
+		PartitionKey: row.PartitionKey,
+		Partitions:   int(row.Partitions), AckTimeout: time.Duration(row.AckTimeoutMs) * time.Millisecond,
 		MaxRefusals: int(row.MaxRefusals), ParkFollowing: row.ParkFollowing,
 	}, toStatus(ctx, err)
 }

@@ -27,7 +27,9 @@ const boundaryFailed = "FAILED"
 // Errors: INVALID_ARGUMENT with field paths, ALREADY_EXISTS for a name that has another definition, UNAVAILABLE.
 // FAILED_PRECONDITION (BOUNDARY_FAILED) means that PostgreSQL cannot create the tables, or cannot take over the
 // existing ones. GetBoundary then returns the reason, and the name may be defined again.
-func (a *Admin) CreateBoundary(ctx context.Context, in *orisunpb.CreateBoundaryRequest) (*orisunpb.CreateBoundaryResponse, error) {
+func (a *Admin) CreateBoundary(
+	ctx context.Context, in *orisunpb.CreateBoundaryRequest,
+) (*orisunpb.CreateBoundaryResponse, error) {
 	if err := checkBoundary(in); err != nil {
 		return nil, err
 	}
@@ -46,7 +48,9 @@ func (a *Admin) CreateBoundary(ctx context.Context, in *orisunpb.CreateBoundaryR
 	}
 	if row.Status == boundaryFailed {
 		return nil, withDetails(codes.FailedPrecondition, "the boundary cannot be provisioned: "+row.LastError,
-			&errdetails.ErrorInfo{Reason: reasonBoundaryFailed, Domain: domain, Metadata: map[string]string{"boundary": row.Name}})
+			&errdetails.ErrorInfo{
+				Reason: reasonBoundaryFailed, Domain: domain, Metadata: map[string]string{"boundary": row.Name},
+			})
 	}
 	if lookup != nil || before.Status != row.Status {
 		a.store.logChange(ctx, "boundary created", "boundary", row.Name, "schema", row.SchemaName)
@@ -59,7 +63,8 @@ func (a *Admin) CreateBoundary(ctx context.Context, in *orisunpb.CreateBoundaryR
 
 func checkBoundary(in *orisunpb.CreateBoundaryRequest) error {
 	var v violations
-	v.identifier("name", in.GetName(), maxBoundaryBytes, "the longest name of its tables, {name}_orisun_last_published_event_position,")
+	v.identifier("name", in.GetName(), maxBoundaryBytes,
+		"the longest name of its tables, {name}_orisun_last_published_event_position,")
 	v.text("description", in.GetDescription(), 0, maxDescriptionBytes)
 	if backend := in.GetPlacement().GetBackend(); backend != "" && !strings.EqualFold(backend, backendPostgres) {
 		v.add("placement.backend", "is %q, the only one is %q", backend, backendPostgres)
@@ -67,10 +72,12 @@ func checkBoundary(in *orisunpb.CreateBoundaryRequest) error {
 	schema := in.GetPlacement().GetNamespace()
 	v.identifier("placement.namespace", schema, maxIdentifierBytes, "the name of a PostgreSQL schema")
 	if strings.HasPrefix(schema, "pg_") || schema == "information_schema" {
-		v.add("placement.namespace", "is %q, which belongs to PostgreSQL: choose a schema that is neither pg_* nor information_schema", schema)
+		v.add("placement.namespace",
+			"is %q, which belongs to PostgreSQL: choose a schema that is neither pg_* nor information_schema", schema)
 	}
 	if schema == "orisun" || schema == "orisun_boundary" {
-		v.add("placement.namespace", "is %q, which belongs to Orisun: choose a schema that is neither orisun nor orisun_boundary, such as public", schema)
+		v.add("placement.namespace",
+			"is %q, which belongs to Orisun: choose a schema that is neither orisun nor orisun_boundary, such as public", schema)
 	}
 	return v.err()
 }
@@ -89,10 +96,11 @@ func (v *violations) identifier(field, name string, most int, longest string) {
 
 func boundaryInfo(row db.OrisunBoundary) *orisunpb.BoundaryInfo {
 	return &orisunpb.BoundaryInfo{
-		Name:                 row.Name,
-		Description:          row.Description,
-		Placement:            &orisunpb.BoundaryPlacementInput{Backend: backendPostgres, Namespace: row.SchemaName},
-		Status:               orisunpb.BoundaryLifecycleStatus(orisunpb.BoundaryLifecycleStatus_value["BOUNDARY_LIFECYCLE_STATUS_"+row.Status]),
+		Name:        row.Name,
+		Description: row.Description,
+		Placement:   &orisunpb.BoundaryPlacementInput{Backend: backendPostgres, Namespace: row.SchemaName},
+		Status: orisunpb.BoundaryLifecycleStatus(
+			orisunpb.BoundaryLifecycleStatus_value["BOUNDARY_LIFECYCLE_STATUS_"+row.Status]),
 		ExistedBeforeCatalog: row.ExistedBeforeCatalog,
 		LastError:            row.LastError,
 		DefinitionPosition:   positionOrNil(row.DefinitionTransactionID, row.DefinitionGlobalID),

@@ -22,7 +22,8 @@ import (
 
 const actsBoundary = "orisun_admin"
 
-// catalog is an Admin over a fresh database whose only boundary is the admin's, and the boundaries it notified the publisher of.
+// catalog is an Admin over a fresh database whose only boundary is the admin's, and the boundaries it notified the
+// publisher of.
 type catalog struct {
 	*service.Admin
 	store *service.EventStore
@@ -55,10 +56,11 @@ func newCatalog(t *testing.T) *catalog {
 // create calls as alice.
 func (c *catalog) create(t *testing.T, name, schema, description string, adopt bool) (*orisunpb.BoundaryInfo, error) {
 	t.Helper()
-	answer, err := c.CreateBoundary(auth.NewContext(t.Context(), auth.Identity{Username: "alice"}), &orisunpb.CreateBoundaryRequest{
-		Name: name, Description: description, ExistedBeforeCatalog: adopt,
-		Placement: &orisunpb.BoundaryPlacementInput{Backend: "postgres", Namespace: schema},
-	})
+	answer, err := c.CreateBoundary(auth.NewContext(t.Context(), auth.Identity{Username: "alice"}),
+		&orisunpb.CreateBoundaryRequest{
+			Name: name, Description: description, ExistedBeforeCatalog: adopt,
+			Placement: &orisunpb.BoundaryPlacementInput{Backend: "postgres", Namespace: schema},
+		})
 	return answer.GetBoundary(), err
 }
 
@@ -104,7 +106,9 @@ func (c *catalog) execute(t *testing.T, statements ...string) {
 // save stores an event and returns its position.
 func (c *catalog) save(t *testing.T, boundary, id string) (*orisunpb.Position, error) {
 	t.Helper()
-	result, err := c.store.SaveEvents(t.Context(), &orisunpb.SaveEventsRequest{Boundary: boundary, Events: []*orisunpb.EventToSave{event(id, `{}`)}})
+	result, err := c.store.SaveEvents(t.Context(), &orisunpb.SaveEventsRequest{
+		Boundary: boundary, Events: []*orisunpb.EventToSave{event(id, `{}`)},
+	})
 	return result.GetLogPosition(), err
 }
 
@@ -115,7 +119,8 @@ func TestABoundaryIsCreatedAndTheLogNamesItsCreator(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := &orisunpb.BoundaryInfo{
-		Name: "orders", Description: "Orders", Placement: &orisunpb.BoundaryPlacementInput{Backend: "postgres", Namespace: "sales"},
+		Name: "orders", Description: "Orders",
+		Placement:          &orisunpb.BoundaryPlacementInput{Backend: "postgres", Namespace: "sales"},
 		Status:             orisunpb.BoundaryLifecycleStatus_BOUNDARY_LIFECYCLE_STATUS_ACTIVE,
 		DefinitionPosition: at(2, 0), StatusPosition: at(2, 1),
 	}
@@ -123,7 +128,8 @@ func TestABoundaryIsCreatedAndTheLogNamesItsCreator(t *testing.T) {
 		t.Errorf("the answer (-want +got):\n%s", diff)
 	}
 	if diff := cmp.Diff([]string{
-		`BoundaryDefined {"boundary": "orders", "placement": {"backend": "postgres", "namespace": "sales"}, "description": "Orders", "existed_before_catalog": false} {"actor": "alice"}`,
+		`BoundaryDefined {"boundary": "orders", "placement": {"backend": "postgres", "namespace": "sales"}, "description": ` +
+			`"Orders", "existed_before_catalog": false} {"actor": "alice"}`,
 		`BoundaryActivated {"boundary": "orders"} {"actor": "alice"}`,
 	}, c.log(t)); diff != "" {
 		t.Errorf("the log (-want +got):\n%s", diff)
@@ -140,13 +146,15 @@ func TestABoundaryIsCreatedAndTheLogNamesItsCreator(t *testing.T) {
 		Name: actsBoundary, Placement: &orisunpb.BoundaryPlacementInput{Backend: "postgres", Namespace: "public"},
 		Status: orisunpb.BoundaryLifecycleStatus_BOUNDARY_LIFECYCLE_STATUS_ACTIVE,
 	}
-	if diff := cmp.Diff([]*orisunpb.BoundaryInfo{want, configured}, list.GetBoundaries(), protocmp.Transform()); diff != "" {
+	if diff := cmp.Diff([]*orisunpb.BoundaryInfo{want, configured}, list.GetBoundaries(),
+		protocmp.Transform()); diff != "" {
 		t.Errorf("the list (-want +got):\n%s", diff)
 	}
 	if diff := cmp.Diff(want, c.get(t, "orders"), protocmp.Transform()); diff != "" {
 		t.Errorf("alone (-want +got):\n%s", diff)
 	}
-	if _, err := c.GetBoundary(t.Context(), &orisunpb.GetBoundaryRequest{Name: "nowhere"}); status.Code(err) != codes.NotFound {
+	if _, err := c.GetBoundary(t.Context(),
+		&orisunpb.GetBoundaryRequest{Name: "nowhere"}); status.Code(err) != codes.NotFound {
 		t.Errorf("an unknown boundary: %v", err)
 	}
 }
@@ -170,7 +178,8 @@ func TestTheSameDefinitionAgainIsASuccessAndAnotherOneIsNot(t *testing.T) {
 		func() (*orisunpb.BoundaryInfo, error) { return c.create(t, "orders", "sales", "Orders", true) },
 		func() (*orisunpb.BoundaryInfo, error) { return c.create(t, actsBoundary, "sales", "", false) },
 	} {
-		if _, err := other(); status.Code(err) != codes.AlreadyExists || !strings.Contains(err.Error(), "another definition") {
+		if _, err := other(); status.Code(err) != codes.AlreadyExists ||
+			!strings.Contains(err.Error(), "another definition") {
 			t.Errorf("another definition: %v", err)
 		}
 	}
@@ -187,13 +196,18 @@ func TestBadDefinitionsNameEveryFieldThatIsWrong(t *testing.T) {
 	}{
 		"empty": {&orisunpb.CreateBoundaryRequest{}, "name placement.namespace"},
 		"everything": {&orisunpb.CreateBoundaryRequest{
-			Name: "1st", Description: "a\x00b", Placement: &orisunpb.BoundaryPlacementInput{Backend: "sqlite", Namespace: `public"; --`},
+			Name: "1st", Description: "a\x00b",
+			Placement: &orisunpb.BoundaryPlacementInput{Backend: "sqlite", Namespace: `public"; --`},
 		}, "name description placement.backend placement.namespace"},
 		"one byte too long": {&orisunpb.CreateBoundaryRequest{
 			Name: strings.Repeat("b", 27), Placement: &orisunpb.BoundaryPlacementInput{Namespace: strings.Repeat("s", 64)},
 		}, "name placement.namespace"},
-		"PostgreSQL's own schema":       {&orisunpb.CreateBoundaryRequest{Name: "orders", Placement: &orisunpb.BoundaryPlacementInput{Namespace: "pg_catalog"}}, "placement.namespace"},
-		"characters that are two bytes": {&orisunpb.CreateBoundaryRequest{Name: "ä", Placement: &orisunpb.BoundaryPlacementInput{Namespace: "public"}}, "name"},
+		"PostgreSQL's own schema": {&orisunpb.CreateBoundaryRequest{
+			Name: "orders", Placement: &orisunpb.BoundaryPlacementInput{Namespace: "pg_catalog"},
+		}, "placement.namespace"},
+		"characters that are two bytes": {&orisunpb.CreateBoundaryRequest{
+			Name: "ä", Placement: &orisunpb.BoundaryPlacementInput{Namespace: "public"},
+		}, "name"},
 	} {
 		_, err := c.CreateBoundary(t.Context(), test.request)
 		var fields []string
@@ -220,11 +234,13 @@ func TestABoundaryThatCannotBeProvisionedSaysWhyAndCanBeDefinedAgain(t *testing.
 	_, err := c.create(t, "orders", "public", "", false)
 	wantReason(t, err, codes.FailedPrecondition, "BOUNDARY_FAILED")
 	failed := c.get(t, "orders")
-	if failed.GetStatus() != orisunpb.BoundaryLifecycleStatus_BOUNDARY_LIFECYCLE_STATUS_FAILED || !strings.Contains(failed.GetLastError(), "orders_projector_checkpoint") {
+	if failed.GetStatus() != orisunpb.BoundaryLifecycleStatus_BOUNDARY_LIFECYCLE_STATUS_FAILED ||
+		!strings.Contains(failed.GetLastError(), "orders_projector_checkpoint") {
 		t.Errorf("got %v, want FAILED and the table that prevents it", failed)
 	}
 	var left bool
-	if err := c.pool.QueryRow(t.Context(), `SELECT to_regclass('public.orders_orisun_es_event') IS NOT NULL`).Scan(&left); err != nil || left {
+	if err := c.pool.QueryRow(t.Context(), `SELECT to_regclass('public.orders_orisun_es_event') IS NOT NULL`).
+		Scan(&left); err != nil || left {
 		t.Errorf("half a boundary is left: %t, %v", left, err)
 	}
 	if _, err := c.save(t, "orders", "a"); status.Code(err) != codes.NotFound {
@@ -238,7 +254,8 @@ func TestABoundaryThatCannotBeProvisionedSaysWhyAndCanBeDefinedAgain(t *testing.
 	if _, err := c.save(t, "orders", "a"); err != nil {
 		t.Error(err)
 	}
-	if log := c.log(t); len(log) != 4 || !strings.HasPrefix(log[1], "BoundaryFailed") || !strings.Contains(log[1], "orders_projector_checkpoint") {
+	if log := c.log(t); len(log) != 4 || !strings.HasPrefix(log[1], "BoundaryFailed") ||
+		!strings.Contains(log[1], "orders_projector_checkpoint") {
 		t.Errorf("the log has %q", log)
 	}
 	if diff := cmp.Diff([]string{"orders"}, c.created); diff != "" {
@@ -257,7 +274,8 @@ func TestTablesThatAreThereAreAdoptedOnlyWhenAskedFor(t *testing.T) {
 		}
 	}
 	// As after a restore of schema sales alone: another boundary has the number that the default of global_id names.
-	c.execute(t, `DELETE FROM orisun.boundary WHERE name = 'orders'`, `DROP TABLE sales.orders_projector_checkpoint`, `ALTER SEQUENCE sales.orders_orisun_es_event_global_id_seq RESTART`)
+	c.execute(t, `DELETE FROM orisun.boundary WHERE name = 'orders'`, `DROP TABLE sales.orders_projector_checkpoint`,
+		`ALTER SEQUENCE sales.orders_orisun_es_event_global_id_seq RESTART`)
 
 	_, err := c.create(t, "orders", "sales", "", false)
 	wantReason(t, err, codes.FailedPrecondition, "BOUNDARY_FAILED")
@@ -271,22 +289,26 @@ func TestTablesThatAreThereAreAdoptedOnlyWhenAskedFor(t *testing.T) {
 		t.Errorf("the next save has position %v, %v; want {4,3}", position, err)
 	}
 	var draws, want string
-	if err := c.pool.QueryRow(t.Context(), `SELECT pg_get_expr(d.adbin, d.adrelid), format('orisun.draw_position(%s)', b.number) FROM pg_attrdef d, orisun.boundary b
-		WHERE d.adrelid = 'sales.orders_orisun_es_event'::regclass AND d.adnum = 1 AND b.name = 'orders'`).Scan(&draws, &want); err != nil || draws != want {
+	if err := c.pool.QueryRow(t.Context(),
+		`SELECT pg_get_expr(d.adbin, d.adrelid), format('orisun.draw_position(%s)', b.number)
+		   FROM pg_attrdef d, orisun.boundary b
+		  WHERE d.adrelid = 'sales.orders_orisun_es_event'::regclass AND d.adnum = 1
+		  AND b.name = 'orders'`).Scan(&draws, &want); err != nil || draws != want {
 		t.Errorf("an INSERT by hand draws its position from %s, %v; want %s", draws, err, want)
 	}
 }
 
 func TestWhatIsNoBoundaryIsNotAdopted(t *testing.T) {
-	const columns = `(global_id bigint PRIMARY KEY, transaction_id bigint NOT NULL, date_created timestamptz NOT NULL, event_id text NOT NULL UNIQUE,
-		event_type text NOT NULL, data jsonb NOT NULL, metadata jsonb NOT NULL)`
+	const columns = `(global_id bigint PRIMARY KEY, transaction_id bigint NOT NULL, date_created timestamptz NOT NULL,
+		event_id text NOT NULL UNIQUE, event_type text NOT NULL, data jsonb NOT NULL, metadata jsonb NOT NULL)`
 	for name, test := range map[string]struct{ prepare, want string }{
 		"nothing":         {`SELECT`, "does not exist"},
 		"other columns":   {`CREATE TABLE orders_orisun_es_event (id bigint)`, "another shape"},
 		"lacking a check": {`CREATE TABLE orders_orisun_es_event ` + columns, "another shape"},
 		"a view":          {`CREATE VIEW orders_orisun_es_event AS SELECT * FROM orisun.event`, "orders_orisun_es_event"},
 		"positions of another kind": {`CREATE TABLE orders_orisun_es_event (LIKE orisun.event INCLUDING ALL);
-			INSERT INTO orders_orisun_es_event VALUES (0, 731, now(), 'a', 'T', '{}'), (1, 732, now(), 'b', 'T', '{}')`, "global_id 0 is out of order"},
+			INSERT INTO orders_orisun_es_event VALUES (0, 731, now(), 'a', 'T', '{}'),
+			  (1, 732, now(), 'b', 'T', '{}')`, "global_id 0 is out of order"},
 		"a save that has no end": {`CREATE TABLE orders_orisun_es_event (LIKE orisun.event INCLUDING ALL);
 			INSERT INTO orders_orisun_es_event VALUES (0, 2, now(), 'a', 'T', '{}')`, "global_id 0 is out of order"},
 	} {

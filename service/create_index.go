@@ -16,7 +16,9 @@ import (
 //
 // Errors: INVALID_ARGUMENT with field paths, NOT_FOUND for an unknown boundary, ALREADY_EXISTS for a name that has
 // another definition, UNAVAILABLE when PostgreSQL is unavailable or the server drains.
-func (s *EventStore) CreateIndex(ctx context.Context, in *orisunpb.CreateIndexRequest) (*orisunpb.CreateIndexResponse, error) {
+func (s *EventStore) CreateIndex(
+	ctx context.Context, in *orisunpb.CreateIndexRequest,
+) (*orisunpb.CreateIndexResponse, error) {
 	if err := checkIndex(in); err != nil {
 		return nil, err
 	}
@@ -51,9 +53,12 @@ func (s *EventStore) CreateIndex(ctx context.Context, in *orisunpb.CreateIndexRe
 
 // unknownKeys warns of the keys of an index that none of the latest events has: they may be misspelt.
 func (s *EventStore) unknownKeys(ctx context.Context, in *orisunpb.CreateIndexRequest) (warnings []string) {
-	known, err := s.queries.FindKeys(ctx, s.config.Read, db.FindKeysParams{Boundary: in.GetBoundary(), Count: sampledEvents})
+	known, err := s.queries.FindKeys(ctx, s.config.Read, db.FindKeysParams{
+		Boundary: in.GetBoundary(), Count: sampledEvents,
+	})
 	if err != nil {
-		s.config.Log.Warn("whether events have the keys of a new index is not known", "boundary", in.GetBoundary(), "index", in.GetName(), "error", err)
+		s.config.Log.Warn("whether events have the keys of a new index is not known", "boundary", in.GetBoundary(),
+			"index", in.GetName(), "error", err)
 		return nil
 	}
 	if len(known) == 0 { // there are no events yet
@@ -66,12 +71,14 @@ func (s *EventStore) unknownKeys(ctx context.Context, in *orisunpb.CreateIndexRe
 			return
 		}
 		checked[key] = true
-		warning := fmt.Sprintf("none of the latest %d events of boundary %s has the key %q", sampledEvents, in.GetBoundary(), key)
+		warning := fmt.Sprintf("none of the latest %d events of boundary %s has the key %q",
+			sampledEvents, in.GetBoundary(), key)
 		if near, found := nearest.Name(key, known); found {
 			warning += fmt.Sprintf("; did you mean %q?", near)
 		}
 		warnings = append(warnings, warning)
-		s.config.Log.Warn("an index has a key that none of the latest events has", "boundary", in.GetBoundary(), "index", in.GetName(), "key", key)
+		s.config.Log.Warn("an index has a key that none of the latest events has", "boundary", in.GetBoundary(),
+			"index", in.GetName(), "key", key)
 	}
 	for _, field := range in.GetFields() {
 		check(field.GetJsonKey())
@@ -98,7 +105,8 @@ func checkIndex(in *orisunpb.CreateIndexRequest) error {
 		size += v.indexConditions(in.GetConditions())
 	}
 	if size > maxIndexBytes {
-		v.add("fields", "has, with conditions, %d bytes of keys and values, at most %d are allowed together", size, maxIndexBytes)
+		v.add("fields", "has, with conditions, %d bytes of keys and values, at most %d are allowed together", size,
+			maxIndexBytes)
 	}
 	if _, known := orisunpb.ConditionCombinator_name[int32(in.GetConditionCombinator())]; !known {
 		v.add("condition_combinator", "is %d, neither AND (0) nor OR (1)", in.GetConditionCombinator())
@@ -108,7 +116,8 @@ func checkIndex(in *orisunpb.CreateIndexRequest) error {
 
 // indexName limits a name so that PostgreSQL's name of the index, which contains it, is not too long.
 func (v *violations) indexName(boundary, name string) {
-	v.identifier("name", name, maxIdentifierBytes-len(boundary)-len("__idx"), fmt.Sprintf("PostgreSQL's name of the index, %s_{name}_idx,", boundary))
+	v.identifier("name", name, maxIdentifierBytes-len(boundary)-len("__idx"),
+		fmt.Sprintf("PostgreSQL's name of the index, %s_{name}_idx,", boundary))
 }
 
 func isIdentifier(name string) bool {
@@ -135,7 +144,8 @@ func (v *violations) indexFields(fields []*orisunpb.IndexField) (size int) {
 		}
 		first[key] = i
 		if _, known := orisunpb.ValueType_name[int32(field.GetValueType())]; !known {
-			v.add(path("value_type"), "is %d, none of TEXT (0), NUMERIC (1), BOOLEAN (2) and TIMESTAMPTZ (3)", field.GetValueType())
+			v.add(path("value_type"), "is %d, none of TEXT (0), NUMERIC (1), BOOLEAN (2) and TIMESTAMPTZ (3)",
+				field.GetValueType())
 		} else if key == eventTypeKey && field.GetValueType() != orisunpb.ValueType_TEXT {
 			v.add(path("value_type"), "is %v, but the event's type is a TEXT", field.GetValueType())
 		}

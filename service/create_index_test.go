@@ -23,7 +23,9 @@ import (
 )
 
 // node is a server of its own over the database; log, where it is not nil, is its log.
-func node(t *testing.T, pool *pgxpool.Pool, serving context.Context, log *lockedBuffer) *service.EventStore { //nolint:revive // serving is no context of this call
+func node(
+	t *testing.T, pool *pgxpool.Pool, serving context.Context, log *lockedBuffer, //nolint:revive // not of this call
+) *service.EventStore {
 	t.Helper()
 	config := service.Config{
 		Write: pool, Read: pool, MaxPageBytes: maxPageBytes, MaxMessageBytes: maxEventBytes, Serving: serving,
@@ -105,8 +107,12 @@ func TestIndexesAreMadeListedAndDroppedByBothServices(t *testing.T) {
 
 	partial := &orisunpb.CreateIndexRequest{
 		Boundary: boundary, Name: "placed_amount",
-		Fields:              []*orisunpb.IndexField{{JsonKey: "amount", ValueType: orisunpb.ValueType_NUMERIC}, {JsonKey: "kind"}},
-		Conditions:          []*orisunpb.IndexCondition{{Key: "eventType", Operator: "=", Value: "OrderPlaced"}, {Key: "amount", Operator: ">=", Value: "10"}},
+		Fields: []*orisunpb.IndexField{
+			{JsonKey: "amount", ValueType: orisunpb.ValueType_NUMERIC}, {JsonKey: "kind"},
+		},
+		Conditions: []*orisunpb.IndexCondition{
+			{Key: "eventType", Operator: "=", Value: "OrderPlaced"}, {Key: "amount", Operator: ">=", Value: "10"},
+		},
 		ConditionCombinator: orisunpb.ConditionCombinator_OR,
 	}
 	for range 2 {
@@ -121,11 +127,13 @@ func TestIndexesAreMadeListedAndDroppedByBothServices(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(list.GetIndexes()) != 2 || len(list.GetUsage()) != 2 || list.GetUsage()[1].GetName() != "user" || list.GetUsage()[1].GetSizeBytes() == 0 {
+	if len(list.GetIndexes()) != 2 || len(list.GetUsage()) != 2 || list.GetUsage()[1].GetName() != "user" ||
+		list.GetUsage()[1].GetSizeBytes() == 0 {
 		t.Fatalf("listed: %v", list)
 	}
 	got := list.GetIndexes()[0]
-	want := `name:"placed_amount" fields:{json_key:"amount" value_type:NUMERIC} fields:{json_key:"kind"} conditions:{key:"event_type" operator:"=" value:"OrderPlaced"} ` +
+	want := `name:"placed_amount" fields:{json_key:"amount" value_type:NUMERIC} fields:{json_key:"kind"} ` +
+		`conditions:{key:"event_type" operator:"=" value:"OrderPlaced"} ` +
 		`conditions:{key:"amount" operator:">=" value:"10"} condition_combinator:OR state:INDEX_STATE_READY`
 	if text := strings.Join(strings.Fields(got.String()), " "); text != want {
 		t.Errorf("listed:\n%s\nwant\n%s", text, want)
@@ -134,7 +142,8 @@ func TestIndexesAreMadeListedAndDroppedByBothServices(t *testing.T) {
 	if err != nil || one.GetIndex().String() != got.String() {
 		t.Errorf("got %v, %v", one, err)
 	}
-	for _, drop := range []func(context.Context, *orisunpb.DropIndexRequest, ...grpc.CallOption) (*orisunpb.DropIndexResponse, error){admin.DropIndex, events.DropIndex} {
+	for _, drop := range []func(context.Context, *orisunpb.DropIndexRequest,
+		...grpc.CallOption) (*orisunpb.DropIndexResponse, error){admin.DropIndex, events.DropIndex} {
 		name := map[bool]string{true: "user", false: "placed_amount"}[len(list.GetIndexes()) == 2]
 		if _, err := drop(t.Context(), &orisunpb.DropIndexRequest{Boundary: boundary, Name: name}); err != nil {
 			t.Fatal(err)
@@ -160,7 +169,10 @@ func TestErrorsOfBadIndexesNameWhatIsWrong(t *testing.T) {
 		code    codes.Code
 		field   string
 	}{
-		"no boundary":        {with(func(r *orisunpb.CreateIndexRequest) { r.Boundary = "" }), codes.InvalidArgument, "boundary"},
+		"no boundary": {
+			with(func(r *orisunpb.CreateIndexRequest) { r.Boundary = "" }), codes.InvalidArgument,
+			"boundary",
+		},
 		"unknown boundary":   {with(func(r *orisunpb.CreateIndexRequest) { r.Boundary = "nowhere" }), codes.NotFound, ""},
 		"no name":            {textIndex("", "k"), codes.InvalidArgument, "name"},
 		"a name with quotes": {textIndex(`a"b`, "k"), codes.InvalidArgument, "name"},
@@ -172,14 +184,19 @@ func TestErrorsOfBadIndexesNameWhatIsWrong(t *testing.T) {
 		"a long key":         {textIndex("n", text(257)), codes.InvalidArgument, "fields[0].json_key"},
 		"a key with NUL":     {textIndex("n", "a\x00"), codes.InvalidArgument, "fields[0].json_key"},
 		"a field twice":      {textIndex("n", "event_type", "eventType"), codes.InvalidArgument, "fields[1].json_key"},
-		"an unknown type":    {with(func(r *orisunpb.CreateIndexRequest) { r.Fields[0].ValueType = 7 }), codes.InvalidArgument, "fields[0].value_type"},
+		"an unknown type": {
+			with(func(r *orisunpb.CreateIndexRequest) { r.Fields[0].ValueType = 7 }),
+			codes.InvalidArgument, "fields[0].value_type",
+		},
 		"a numeric type": {with(func(r *orisunpb.CreateIndexRequest) {
 			r.Fields[0] = &orisunpb.IndexField{JsonKey: "eventType", ValueType: orisunpb.ValueType_NUMERIC}
 		}), codes.InvalidArgument, "fields[0].value_type"},
 		"nine conditions": {with(func(r *orisunpb.CreateIndexRequest) {
 			r.Conditions = conditions(9, &orisunpb.IndexCondition{Key: "k", Operator: "="})
 		}), codes.InvalidArgument, "conditions"},
-		"no operator": {with(func(r *orisunpb.CreateIndexRequest) { r.Conditions = conditions(1, &orisunpb.IndexCondition{Key: "k"}) }), codes.InvalidArgument, "conditions[0].operator"},
+		"no operator": {with(func(r *orisunpb.CreateIndexRequest) {
+			r.Conditions = conditions(1, &orisunpb.IndexCondition{Key: "k"})
+		}), codes.InvalidArgument, "conditions[0].operator"},
 		"another operator": {with(func(r *orisunpb.CreateIndexRequest) {
 			r.Conditions = conditions(1, &orisunpb.IndexCondition{Key: "k", Operator: "LIKE"})
 		}), codes.InvalidArgument, "conditions[0].operator"},
@@ -192,7 +209,10 @@ func TestErrorsOfBadIndexesNameWhatIsWrong(t *testing.T) {
 		"all too much": {with(func(r *orisunpb.CreateIndexRequest) {
 			r.Conditions = conditions(8, &orisunpb.IndexCondition{Key: text(200), Operator: "=", Value: text(200)})
 		}), codes.InvalidArgument, "fields"},
-		"another combinator": {with(func(r *orisunpb.CreateIndexRequest) { r.ConditionCombinator = 2 }), codes.InvalidArgument, "condition_combinator"},
+		"another combinator": {
+			with(func(r *orisunpb.CreateIndexRequest) { r.ConditionCombinator = 2 }),
+			codes.InvalidArgument, "condition_combinator",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := store.CreateIndex(t.Context(), c.request)

@@ -11,7 +11,9 @@ import (
 //
 // Errors: INVALID_ARGUMENT with field paths, NOT_FOUND for an unknown boundary, ALREADY_EXISTS for a name with another
 // definition, RESOURCE_EXHAUSTED beyond ORISUN_MAX_SUBSCRIPTIONS, UNAVAILABLE.
-func (s *Subscriptions) CreateSubscription(ctx context.Context, in *orisunpb.CreateSubscriptionRequest) (*orisunpb.CreateSubscriptionResponse, error) {
+func (s *Subscriptions) CreateSubscription(
+	ctx context.Context, in *orisunpb.CreateSubscriptionRequest,
+) (*orisunpb.CreateSubscriptionResponse, error) {
 	var v violations
 	v.named(in.GetBoundary(), "name", in.GetName())
 	v.criteria("query.criteria", in.GetQuery().GetCriteria())
@@ -41,7 +43,8 @@ func (s *Subscriptions) CreateSubscription(ctx context.Context, in *orisunpb.Cre
 		return nil, err
 	}
 	err = s.store.queries.CreateSubscription(ctx, s.store.config.Write, db.CreateSubscriptionParams{
-		Boundary: in.GetBoundary(), Name: in.GetName(), Criteria: criteria, PartitionKey: in.GetPartitionKey(), Partitions: int32(partitions),
+		Boundary: in.GetBoundary(), Name: in.GetName(), Criteria: criteria, PartitionKey: in.GetPartitionKey(),
+		Partitions:   int32(partitions),
 		AckTimeoutMs: ackTimeout.Milliseconds(), MaxRefusals: int32(refusals), ParkFollowing: in.GetParkFollowing(),
 		TransactionID: start.GetTransactionId(), GlobalID: start.GetGlobalId(),
 		SubscriptionLimit: int32(s.config.Limit), AdminBoundary: s.config.AdminBoundary, Actor: actorOf(ctx),

@@ -32,7 +32,8 @@ func (a *Admin) CreateUser(ctx context.Context, in *orisunpb.CreateUserRequest) 
 	var user db.OrisunUserAccount
 	err = a.changeUser(ctx, func(ctx context.Context) (err error) {
 		user, err = a.store.queries.CreateUser(ctx, a.store.config.Write, db.CreateUserParams{
-			Boundary: a.boundary, Username: in.GetUsername(), Name: in.GetName(), Roles: roles, PasswordHash: hash, Metadata: actor(ctx),
+			Boundary: a.boundary, Username: in.GetUsername(), Name: in.GetName(), Roles: roles, PasswordHash: hash,
+			Metadata: actor(ctx),
 		})
 		return err
 	})

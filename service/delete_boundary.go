@@ -18,20 +18,26 @@ import (
 // Errors: INVALID_ARGUMENT with field paths, also if confirm_name is not the name; NOT_FOUND; FAILED_PRECONDITION for
 // the admin boundary, for one that the configuration would create again (BOUNDARY_CONFIGURED), and while an index of it
 // is made or dropped; UNAVAILABLE.
-func (a *Admin) DeleteBoundary(ctx context.Context, in *orisunpb.DeleteBoundaryRequest) (*orisunpb.DeleteBoundaryResponse, error) {
+func (a *Admin) DeleteBoundary(
+	ctx context.Context, in *orisunpb.DeleteBoundaryRequest,
+) (*orisunpb.DeleteBoundaryResponse, error) {
 	var v violations
 	v.text("name", in.GetName(), 1, maxBoundaryBytes)
 	if in.GetConfirmName() == "" || in.GetConfirmName() != in.GetName() {
-		v.add("confirm_name", "is %q, and must be the name of the boundary again: its events cannot be brought back", in.GetConfirmName())
+		v.add("confirm_name", "is %q, and must be the name of the boundary again: its events cannot be brought back",
+			in.GetConfirmName())
 	}
 	if err := v.err(); err != nil {
 		return nil, err
 	}
 	config := a.store.config
 	if in.GetName() != a.boundary && config.Configured != nil && config.Configured(in.GetName()) {
-		return nil, withDetails(codes.FailedPrecondition, "ORISUN_BOUNDARIES or ORISUN_PG_SCHEMAS names the boundary, so the next start would create it again: "+
-			"remove it from the configuration of all nodes, restart them, then delete it",
-			&errdetails.ErrorInfo{Reason: reasonBoundaryConfigured, Domain: domain, Metadata: map[string]string{"boundary": in.GetName()}})
+		return nil, withDetails(codes.FailedPrecondition,
+			"ORISUN_BOUNDARIES or ORISUN_PG_SCHEMAS names the boundary, so the next start would create it again: "+
+				"remove it from the configuration of all nodes, restart them, then delete it",
+			&errdetails.ErrorInfo{
+				Reason: reasonBoundaryConfigured, Domain: domain, Metadata: map[string]string{"boundary": in.GetName()},
+			})
 	}
 	caller, _ := auth.FromContext(ctx)
 	events, err := a.store.queries.DropBoundary(ctx, config.Write, db.DropBoundaryParams{

@@ -15,7 +15,8 @@ import (
 // remove calls as alice.
 func (c *catalog) remove(t *testing.T, name, confirm string) (*orisunpb.DeleteBoundaryResponse, error) {
 	t.Helper()
-	return c.DeleteBoundary(auth.NewContext(t.Context(), auth.Identity{Username: "alice"}), &orisunpb.DeleteBoundaryRequest{Name: name, ConfirmName: confirm})
+	return c.DeleteBoundary(auth.NewContext(t.Context(), auth.Identity{Username: "alice"}),
+		&orisunpb.DeleteBoundaryRequest{Name: name, ConfirmName: confirm})
 }
 
 // newOrders is a catalogue with the boundary orders, two events and an index.
@@ -30,7 +31,9 @@ func newOrders(t *testing.T) *catalog {
 			t.Fatal(err)
 		}
 	}
-	_, err := c.store.CreateIndex(t.Context(), &orisunpb.CreateIndexRequest{Boundary: "orders", Name: "n", Fields: []*orisunpb.IndexField{{JsonKey: "n"}}})
+	_, err := c.store.CreateIndex(t.Context(), &orisunpb.CreateIndexRequest{
+		Boundary: "orders", Name: "n", Fields: []*orisunpb.IndexField{{JsonKey: "n"}},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -44,18 +47,27 @@ func (c *catalog) calls(t *testing.T, boundary string) map[string]error {
 	_, all["SaveEvents"] = c.save(t, boundary, "z")
 	_, all["GetEvents"] = c.store.GetEvents(ctx, &orisunpb.GetEventsRequest{Boundary: boundary})
 	tags := []*orisunpb.Criterion{{Tags: []*orisunpb.Tag{{Key: "n", Value: "1"}}}}
-	_, all["GetEvents by criteria"] = c.store.GetEvents(ctx, &orisunpb.GetEventsRequest{Boundary: boundary, Query: &orisunpb.Query{Criteria: tags}})
-	_, all["GetLatestByCriteria"] = c.store.GetLatestByCriteria(ctx, &orisunpb.GetLatestByCriteriaRequest{Boundary: boundary, Criteria: tags})
-	_, all["GetLatestByCriteria by two"] = c.store.GetLatestByCriteria(ctx, &orisunpb.GetLatestByCriteriaRequest{Boundary: boundary, Criteria: append(tags, tags...)})
+	_, all["GetEvents by criteria"] = c.store.GetEvents(ctx, &orisunpb.GetEventsRequest{
+		Boundary: boundary, Query: &orisunpb.Query{Criteria: tags},
+	})
+	_, all["GetLatestByCriteria"] = c.store.GetLatestByCriteria(ctx, &orisunpb.GetLatestByCriteriaRequest{
+		Boundary: boundary, Criteria: tags,
+	})
+	_, all["GetLatestByCriteria by two"] = c.store.GetLatestByCriteria(ctx, &orisunpb.GetLatestByCriteriaRequest{
+		Boundary: boundary, Criteria: append(tags, tags...),
+	})
 	_, all["GetEventCount"] = c.GetEventCount(ctx, &orisunpb.GetEventCountRequest{Boundary: boundary})
-	_, all["CreateIndex"] = c.store.CreateIndex(ctx, &orisunpb.CreateIndexRequest{Boundary: boundary, Name: "m", Fields: []*orisunpb.IndexField{{JsonKey: "m"}}})
+	_, all["CreateIndex"] = c.store.CreateIndex(ctx, &orisunpb.CreateIndexRequest{
+		Boundary: boundary, Name: "m", Fields: []*orisunpb.IndexField{{JsonKey: "m"}},
+	})
 	_, all["DropIndex"] = c.store.DropIndex(ctx, &orisunpb.DropIndexRequest{Boundary: boundary, Name: "n"})
 	return all
 }
 
 func TestADeletedBoundaryIsGoneAndItsNameFree(t *testing.T) {
 	c := newOrders(t)
-	if _, err := c.create(t, "orders_orisun_save", "sales", "a name that begins as those of the functions do", false); err != nil {
+	if _, err := c.create(t, "orders_orisun_save", "sales", "a name that begins as those of the functions do",
+		false); err != nil {
 		t.Fatal(err)
 	}
 	_, err := c.remove(t, "orders", "order")
@@ -79,7 +91,8 @@ func TestADeletedBoundaryIsGoneAndItsNameFree(t *testing.T) {
 	_, err = c.remove(t, "orders", "orders")
 	wantViolation(t, err, codes.NotFound, "")
 	var left int
-	err = c.pool.QueryRow(t.Context(), `SELECT (SELECT count(*) FROM pg_class WHERE relname LIKE 'orders\_%' AND relname NOT LIKE 'orders\_orisun\_save\_%')
+	err = c.pool.QueryRow(t.Context(),
+		`SELECT (SELECT count(*) FROM pg_class WHERE relname LIKE 'orders\_%' AND relname NOT LIKE 'orders\_orisun\_save\_%')
 		+ (SELECT count(*) FROM orisun.boundary_index)`).Scan(&left)
 	if err != nil || left != 0 {
 		t.Errorf("%d tables, indexes and sequences are left, %v", left, err)
@@ -88,7 +101,8 @@ func TestADeletedBoundaryIsGoneAndItsNameFree(t *testing.T) {
 		t.Errorf("the boundary whose name begins the same: %v", err)
 	}
 	log := c.log(t)
-	want := `BoundaryDeleted {"events": 3, "boundary": "orders", "placement": {"backend": "postgres", "namespace": "sales"}} {"actor": "alice"}`
+	want := `BoundaryDeleted {"events": 3, "boundary": "orders", "placement": {"backend": "postgres", "namespace": ` +
+		`"sales"}} {"actor": "alice"}`
 	if last := log[len(log)-1]; last != want {
 		t.Errorf("the log ends with %s, want %s", last, want)
 	}
@@ -120,7 +134,9 @@ func TestWhatMustStayIsNotDeleted(t *testing.T) {
 	defer builder.Release()
 	lock := func(function string) {
 		t.Helper()
-		if _, err := builder.Exec(context.Background(), `SELECT `+function+`(orisun.index_class(), (SELECT number FROM orisun.boundary WHERE name = 'orders'))`); err != nil {
+		if _, err := builder.Exec(context.Background(),
+			`SELECT `+function+`(orisun.index_class(),
+				(SELECT number FROM orisun.boundary WHERE name = 'orders'))`); err != nil {
 			t.Error(err)
 		}
 	}
@@ -152,7 +168,8 @@ func TestTablesThatVanishedAreNotFoundAndMadeAgain(t *testing.T) {
 				}
 			}
 			got := c.get(t, "orders")
-			if got.GetStatus() != orisunpb.BoundaryLifecycleStatus_BOUNDARY_LIFECYCLE_STATUS_FAILED || !strings.Contains(got.GetLastError(), "sales.orders_orisun_es_event is missing") {
+			if got.GetStatus() != orisunpb.BoundaryLifecycleStatus_BOUNDARY_LIFECYCLE_STATUS_FAILED ||
+				!strings.Contains(got.GetLastError(), "sales.orders_orisun_es_event is missing") {
 				t.Errorf("GetBoundary: %v", got)
 			}
 			if err := c.store.CleanIndexes(t.Context()); err != nil {

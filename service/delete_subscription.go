@@ -9,7 +9,9 @@ import (
 
 // DeleteSubscription deletes a subscription. Its consumers end within a second. Errors: INVALID_ARGUMENT, NOT_FOUND,
 // UNAVAILABLE.
-func (s *Subscriptions) DeleteSubscription(ctx context.Context, in *orisunpb.DeleteSubscriptionRequest) (*orisunpb.DeleteSubscriptionResponse, error) {
+func (s *Subscriptions) DeleteSubscription(
+	ctx context.Context, in *orisunpb.DeleteSubscriptionRequest,
+) (*orisunpb.DeleteSubscriptionResponse, error) {
 	var v violations
 	v.named(in.GetBoundary(), "name", in.GetName())
 	if err := v.err(); err != nil {

@@ -25,15 +25,20 @@ func (a *Admin) DeleteUser(ctx context.Context, in *orisunpb.DeleteUserRequest) 
 		return nil, err
 	}
 	if caller, _ := auth.FromContext(ctx); caller.UserID == in.GetUserId() {
-		return nil, status.Error(codes.FailedPrecondition, "the user to delete is the caller: another admin has to delete the account")
+		return nil, status.Error(codes.FailedPrecondition,
+			"the user to delete is the caller: another admin has to delete the account")
 	}
 	userID := in.GetUserId()
-	deleted, err := a.store.queries.FindLogin(ctx, a.store.config.Read, db.FindLoginParams{Boundary: a.boundary, UserID: &userID})
+	deleted, err := a.store.queries.FindLogin(ctx, a.store.config.Read, db.FindLoginParams{
+		Boundary: a.boundary, UserID: &userID,
+	})
 	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
 		return nil, toStatus(ctx, err)
 	}
 	err = a.changeUser(ctx, func(ctx context.Context) error {
-		return a.store.queries.DeleteUser(ctx, a.store.config.Write, db.DeleteUserParams{Boundary: a.boundary, UserID: in.GetUserId(), Metadata: actor(ctx)})
+		return a.store.queries.DeleteUser(ctx, a.store.config.Write, db.DeleteUserParams{
+			Boundary: a.boundary, UserID: in.GetUserId(), Metadata: actor(ctx),
+		})
 	})
 	if err != nil {
 		return nil, err

@@ -41,7 +41,8 @@ func (d *Directory) Keys(ctx context.Context) ([]db.OrisunTokenKey, error) {
 // queried for a username that it cannot store or that is too long for any user. It would refuse and log each such
 // query, so a stranger could fill its log.
 func (d *Directory) Login(ctx context.Context, userID, username string) (*db.OrisunLogin, error) {
-	if userID == "" && (len(username) > maxNameBytes || !utf8.ValidString(username) || strings.Contains(username, "\x00")) {
+	if userID == "" && (len(username) > maxNameBytes || !utf8.ValidString(username) ||
+		strings.Contains(username, "\x00")) {
 		return nil, nil
 	}
 	params := db.FindLoginParams{Boundary: d.boundary, UserID: &userID}

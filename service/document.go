@@ -115,7 +115,8 @@ func explainSyntaxError(text string, err error) error {
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		return fmt.Errorf("not JSON: it ends at byte %d, before the object does", len(text))
 	case isSurrogateEscape(text[at:]):
-		return fmt.Errorf(`%s at byte %d is half of a surrogate pair: write both halves, the high one first`, text[at:at+len(`\ud800`)], at)
+		return fmt.Errorf(`%s at byte %d is half of a surrogate pair: write both halves, the high one first`,
+			text[at:at+len(`\ud800`)], at)
 	}
 	return fmt.Errorf("not JSON: %w at byte %d", syntax.Err, at)
 }

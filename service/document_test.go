@@ -98,10 +98,17 @@ func TestDocumentPostgresRefusesIsRefusedAtTheDoor(t *testing.T) {
 
 		{"beyond 2^53", `{"a":9007199254740993,"b":18446744073709551616}`, ""},
 		{"zeros of many shapes", `{"a":[0,-0,-0.00,-0e5,0e-5,-0e-3,0.00e2,0.0e1,0E+0]}`, ""},
-		{"points moved by exponents", `{"a":[1.50e1,0.05e1,0.5e1,5e-1,123e-5,123.456e2,123.456e-2,-1E+5,100e-2,0.001e3]}`, ""},
+		{
+			"points moved by exponents",
+			`{"a":[1.50e1,0.05e1,0.5e1,5e-1,123e-5,123.456e2,123.456e-2,-1E+5,100e-2,0.001e3]}`, "",
+		},
 		{"exponent with leading zeros", `{"a":[1e0000000000000000000005,1e-0000000000000000000005]}`, ""},
 		{"highest power by exponent", `{"a":[1e131071,-9.9e131071,0.1e131072]}`, ""},
-		{"power too high", `{"a":1e131072}`, "the number at byte 5 is beyond PostgreSQL's numeric: more than 131072 digits before the decimal point; send it as a string"},
+		{
+			"power too high", `{"a":1e131072}`,
+			"the number at byte 5 is beyond PostgreSQL's numeric: more than 131072 digits before the decimal point; send it " +
+				"as a string",
+		},
 		{"negative power too high", `{"a":-10e131071}`, "131072 digits before"},
 		{"power of a fraction too high", `{"a":0.1e131073}`, "131072 digits before"},
 		{"most digits before the point", `{"a":` + nines(131072) + `}`, ""},
@@ -170,7 +177,8 @@ func TestNestingStopsWellBeforePostgresRunsOutOfStack(t *testing.T) {
 	}
 }
 
-// A few bytes of exponents would be gigabytes once printed; the size says so without printing them, and cannot wrap around.
+// A few bytes of exponents would be gigabytes once printed; the size says so without printing them, and cannot wrap
+// around.
 func TestSizeOfAmplifiedNumbersIsKnownWithoutPrintingThem(t *testing.T) {
 	document := func(numbers int) string {
 		return `{"a":[` + strings.TrimSuffix(strings.Repeat("1e131071,", numbers), ",") + `]}`
@@ -189,7 +197,9 @@ func TestSizeOfAmplifiedNumbersIsKnownWithoutPrintingThem(t *testing.T) {
 
 // What one document leaves in a pooled reader must not reach the next one.
 func TestRefusedDocumentLeavesNothingBehind(t *testing.T) {
-	for _, refused := range []string{`{"a":[[[{"b":`, `[`, `{"a":1e999999}`, `{"a":"\u0000"}`, strings.Repeat(`{"a":`, 2*maxNesting), ``} {
+	for _, refused := range []string{
+		`{"a":[[[{"b":`, `[`, `{"a":1e999999}`, `{"a":"\u0000"}`, strings.Repeat(`{"a":`, 2*maxNesting), ``,
+	} {
 		if _, err := checkDocument(refused); err == nil {
 			t.Errorf("accepted %.40q", refused)
 		}
@@ -217,11 +227,12 @@ func TestMutatedDocumentsAgreeWithPostgres(t *testing.T) {
 	})
 }
 
-// FuzzDocumentAgreesWithPostgres wants -fuzzminimizetime=1x: the connection's goroutines make coverage vary, and so minimising
-// endless.
+// FuzzDocumentAgreesWithPostgres wants -fuzzminimizetime=1x: the connection's goroutines make coverage vary, and so
+// minimising endless.
 func FuzzDocumentAgreesWithPostgres(f *testing.F) {
 	for _, seed := range []string{
-		`{}`, `{"a":[1,-0.50e-3,{"b":null}],"a":"\ud83d\ude00\u0000\/"}`, "\t{\"\xe2\x82\xac\":1E+131071} ", `{"a":0e-16384}`, `{"a":"\udc00`, `[]`,
+		`{}`, `{"a":[1,-0.50e-3,{"b":null}],"a":"\ud83d\ude00\u0000\/"}`, "\t{\"\xe2\x82\xac\":1E+131071} ", `{"a":0e-16384}`,
+		`{"a":"\udc00`, `[]`,
 		`{"a":0e1073741823}`,
 		`{"a":` + strings.Repeat("[", maxNesting) + strings.Repeat("]", maxNesting) + `}`,
 		`{"a":[` + strings.Repeat("1e131071,", 300) + `0]}`,
@@ -236,7 +247,8 @@ func FuzzDocumentAgreesWithPostgres(f *testing.F) {
 
 func BenchmarkCheckDocument(b *testing.B) {
 	for name, text := range map[string]string{
-		"event":   `{"user_id":"user-001","email":"jane.doe@example.com","age":34,"active":true,"tags":["a","b"],"address":{"city":"Berlin","zip":"10115"},"created":"2024-01-20T10:30:00Z"}`,
+		"event": `{"user_id":"user-001","email":"jane.doe@example.com","age":34,"active":true,` +
+			`"tags":["a","b"],"address":{"city":"Berlin","zip":"10115"},"created":"2024-01-20T10:30:00Z"}`,
 		"prose":   `{"body":"` + strings.Repeat("lorem ipsum dolor sit amet, ", 100) + `"}`,
 		"escapes": `{"body":"` + strings.Repeat(`Gr\u00fc\u00dfe,\n\"quoted\" \ud83d\ude00 `, 100) + `"}`,
 		"tokens":  `{"a":[` + strings.Repeat("1,2.5,true,null,{},-1e3,", 200) + `0]}`,
@@ -260,7 +272,8 @@ type testingT interface {
 	Fatalf(format string, args ...any)
 }
 
-// compareWithPostgres fails the test when checkDocument accepts what jsonb refuses or the other way round, or promises another size.
+// compareWithPostgres fails the test when checkDocument accepts what jsonb refuses or the other way round, or promises
+// another size.
 func compareWithPostgres(t testingT, pool *pgxpool.Pool, text string) {
 	t.Helper()
 	size, err := checkDocument(text)
@@ -297,8 +310,11 @@ type storedDocument struct {
 	size int    // of the printed text in bytes, 0 where it was not printed
 }
 
-// postgresDocument asks PostgreSQL to take text as jsonb. The error is its refusal of the text; any other failure fails the test.
-func postgresDocument(t testingT, pool *pgxpool.Pool, text string, isPrinted bool) (stored storedDocument, refusal error) {
+// postgresDocument asks PostgreSQL to take text as jsonb. The error is its refusal of the text; any other failure fails
+// the test.
+func postgresDocument(
+	t testingT, pool *pgxpool.Pool, text string, isPrinted bool,
+) (stored storedDocument, refusal error) {
 	t.Helper()
 	const query = `SELECT jsonb_typeof(d), CASE WHEN $2 THEN octet_length(d::text) ELSE 0 END
 		FROM (SELECT $1::text::jsonb AS d) AS document`
@@ -319,7 +335,8 @@ func postgresDocument(t testingT, pool *pgxpool.Pool, text string, isPrinted boo
 	return storedDocument{}, server
 }
 
-// drawObject makes the text of a JSON object in which everything that the grammar allows and something that it forbids can come up.
+// drawObject makes the text of a JSON object in which everything that the grammar allows and something that it forbids
+// can come up.
 func drawObject(t *rapid.T) string {
 	return drawSpace(t) + drawMembers(t, 3) + drawSpace(t)
 }
@@ -341,7 +358,9 @@ func drawElements(t *rapid.T, depth int) string {
 }
 
 func drawValue(t *rapid.T, depth int) string {
-	kinds := []string{"null", "true", "false", "number", "number", "number", "string", "string", "string", "object", "array"}
+	kinds := []string{
+		"null", "true", "false", "number", "number", "number", "string", "string", "string", "object", "array",
+	}
 	if depth == 0 {
 		kinds = kinds[:len(kinds)-2]
 	}
@@ -369,14 +388,18 @@ func drawNumber(t *rapid.T) string {
 	whole := rapid.StringMatching(`0|[1-9][0-9]{0,20}`).Draw(t, "whole")
 	fraction := rapid.StringMatching(`(|\.0{0,4}[0-9]{1,6}0{0,3})`).Draw(t, "fraction")
 	if rapid.IntRange(0, 20).Draw(t, "many zeros") == 20 {
-		fraction = "." + strings.Repeat("0", 16383-rapid.IntRange(-2, 8).Draw(t, "fewer")) + rapid.StringMatching(`[0-9]{0,3}`).Draw(t, "last")
+		fraction = "." + strings.Repeat("0",
+			16383-rapid.IntRange(-2, 8).Draw(t, "fewer")) + rapid.StringMatching(`[0-9]{0,3}`).Draw(t, "last")
 	}
 	exponent := ""
 	if rapid.Bool().Draw(t, "exponent") {
 		edge := rapid.SampledFrom([]int{0, 0, 0, 5, -5, 131071, -16383, 1073741810}).Draw(t, "edge")
-		exponent = fmt.Sprintf("%s%d", rapid.SampledFrom([]string{"e", "E"}).Draw(t, "e"), edge+rapid.IntRange(-12, 12).Draw(t, "off"))
+		exponent = fmt.Sprintf("%s%d", rapid.SampledFrom([]string{"e", "E"}).Draw(t, "e"),
+			edge+rapid.IntRange(-12, 12).Draw(t, "off"))
 		if edge > 0 {
-			exponent = rapid.SampledFrom([]string{exponent, exponent[:1] + "+" + exponent[1:], exponent[:1] + "00" + exponent[1:]}).Draw(t, "written")
+			exponent = rapid.SampledFrom([]string{
+				exponent, exponent[:1] + "+" + exponent[1:], exponent[:1] + "00" + exponent[1:],
+			}).Draw(t, "written")
 		}
 	}
 	return sign + whole + fraction + exponent
@@ -386,7 +409,9 @@ func drawString(t *rapid.T) string {
 	piece := rapid.OneOf(
 		rapid.StringMatching(`[ -!#-\[\]-~]{0,8}`),
 		rapid.StringMatching(`[ab]`), // so that names repeat
-		rapid.SampledFrom([]string{`\"`, `\\`, `\/`, `\b`, `\f`, `\n`, `\r`, `\t`, `\u0061`, "\u007f", "é", "€", "\ufffe", "😀", `\ud83d\ude00`}),
+		rapid.SampledFrom([]string{
+			`\"`, `\\`, `\/`, `\b`, `\f`, `\n`, `\r`, `\t`, `\u0061`, "\u007f", "é", "€", "\ufffe", "😀", `\ud83d\ude00`,
+		}),
 		rapid.StringMatching(`\\u00[0-7][0-9a-fA-F]`), // \u0000 among them
 		rapid.StringMatching(`\\u[0-9a-fA-F]{4}`),     // surrogate halves among them
 		rapid.StringMatching(`\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}`),
@@ -408,8 +433,10 @@ func drawGarbage(t *rapid.T) string {
 		to := rapid.IntRange(from, min(from+4, len(text))).Draw(t, "to")
 		put := rapid.OneOf(
 			rapid.SampledFrom([]string{
-				"", ",", ":", "{", "}", "[", "]", `"`, `\`, `\u`, `\ud83d`, `\udc00`, `\u0000`, "0", "-", "+", ".", "e", "e-16383", "null", "x", "{}", "//",
-				" ", "\v", "\f", "\u00a0", "\ufeff", "\u2028", "\u007f", "\x00", "\x1f", "\n", "\x80", "\xc0\x80", "\xe2\x82", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xff",
+				"", ",", ":", "{", "}", "[", "]", `"`, `\`, `\u`, `\ud83d`, `\udc00`, `\u0000`, "0", "-", "+", ".", "e", "e-16383",
+				"null", "x", "{}", "//",
+				" ", "\v", "\f", "\u00a0", "\ufeff", "\u2028", "\u007f", "\x00", "\x1f", "\n", "\x80", "\xc0\x80", "\xe2\x82",
+				"\xed\xa0\x80", "\xf4\x90\x80\x80", "\xff",
 			}),
 			rapid.Map(rapid.Byte(), func(b byte) string { return string([]byte{b}) }),
 		).Draw(t, "put")

@@ -11,7 +11,9 @@ import (
 // makes or drops another index of the boundary, the call waits for it.
 //
 // Errors: INVALID_ARGUMENT with field paths, NOT_FOUND for an unknown boundary or index, UNAVAILABLE.
-func (s *EventStore) DropIndex(ctx context.Context, in *orisunpb.DropIndexRequest) (*orisunpb.DropIndexResponse, error) {
+func (s *EventStore) DropIndex(
+	ctx context.Context, in *orisunpb.DropIndexRequest,
+) (*orisunpb.DropIndexResponse, error) {
 	var v violations
 	v.boundary(in.GetBoundary())
 	v.text("name", in.GetName(), 1, maxIdentifierBytes)

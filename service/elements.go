@@ -25,7 +25,9 @@ type elements struct {
 }
 
 func newElements() *elements {
-	return &elements{found: make(map[protoreflect.FieldDescriptor]int), beyond: make(map[string]protoreflect.FieldDescriptor)}
+	return &elements{
+		found: make(map[protoreflect.FieldDescriptor]int), beyond: make(map[string]protoreflect.FieldDescriptor),
+	}
 }
 
 // maxElements is how often a request may have each repeated field. Fields that are not listed may occur defaultElements
@@ -50,7 +52,8 @@ func CheckElements(message protoreflect.MessageDescriptor, wire []byte) error {
 // CheckJSONElements is CheckElements for a message in JSON.
 func CheckJSONElements(message protoreflect.MessageDescriptor, text []byte) error {
 	counted := newElements()
-	decoder := jsontext.NewDecoder(bytes.NewBuffer(text), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+	decoder := jsontext.NewDecoder(bytes.NewBuffer(text), jsontext.AllowDuplicateNames(true),
+		jsontext.AllowInvalidUTF8(true))
 	if err := counted.countJSON(message, decoder); err != nil {
 		return counted.check() // counted up to the error; protojson stops there, too
 	}
@@ -106,7 +109,8 @@ func hasElements(message protoreflect.MessageDescriptor) bool {
 	found := false
 	for i := range message.Fields().Len() {
 		field := message.Fields().Get(i)
-		found = found || field.IsList() || field.Message() != nil && field.Message() != message && hasElements(field.Message())
+		found = found || field.IsList() ||
+			field.Message() != nil && field.Message() != message && hasElements(field.Message())
 	}
 	repeats.Store(message.FullName(), found)
 	return found

@@ -33,24 +33,38 @@ func TestElementsAreCountedBeforeTheyAreDecoded(t *testing.T) {
 	}{
 		"nothing":       {&orisunpb.PingRequest{}, ""},
 		"10,000 events": {&orisunpb.SaveEventsRequest{Boundary: "b", Events: events}, ""},
-		"10,001 events": {&orisunpb.SaveEventsRequest{Events: append(events[:maxEventsPerSave:maxEventsPerSave], events[0])}, "events: has 10001 "},
-		"1,024 tags":    {&orisunpb.GetEventsRequest{Query: &orisunpb.Query{Criteria: criteria(32, 32)}}, ""},
-		"1,056 tags":    {&orisunpb.GetEventsRequest{Query: &orisunpb.Query{Criteria: criteria(33, 32)}}, "query.criteria.tags: has 1056 elements in the request, at most 1024 "},
-		"8,192 tags":    {&orisunpb.GetLatestByCriteriaRequest{Criteria: criteria(256, 32)}, "criteria.tags: has 8192 elements in the request, at most 1024 "},
+		"10,001 events": {
+			&orisunpb.SaveEventsRequest{Events: append(events[:maxEventsPerSave:maxEventsPerSave], events[0])},
+			"events: has 10001 ",
+		},
+		"1,024 tags": {&orisunpb.GetEventsRequest{Query: &orisunpb.Query{Criteria: criteria(32, 32)}}, ""},
+		"1,056 tags": {
+			&orisunpb.GetEventsRequest{Query: &orisunpb.Query{Criteria: criteria(33, 32)}},
+			"query.criteria.tags: has 1056 elements in the request, at most 1024 ",
+		},
+		"8,192 tags": {
+			&orisunpb.GetLatestByCriteriaRequest{Criteria: criteria(256, 32)},
+			"criteria.tags: has 8192 elements in the request, at most 1024 ",
+		},
 		"of a subscription": {
-			&orisunpb.CatchUpSubscribeToEventStoreRequest{Query: &orisunpb.Query{Criteria: criteria(33, 32)}}, "query.criteria.tags: has 1056 ",
+			&orisunpb.CatchUpSubscribeToEventStoreRequest{Query: &orisunpb.Query{Criteria: criteria(33, 32)}},
+			"query.criteria.tags: has 1056 ",
 		},
 		"to explain": {
 			&orisunpb.ExplainRequest{GetEvents: &orisunpb.GetEventsRequest{Query: &orisunpb.Query{Criteria: criteria(33, 32)}}},
 			"get_events.query.criteria.tags: has 1056 ",
 		},
 		"in two lists of a save": {
-			&orisunpb.SaveEventsRequest{Query: &orisunpb.SaveQuery{Criteria: criteria(31, 32), SubsetQuery: &orisunpb.Query{Criteria: criteria(2, 32)}}},
+			&orisunpb.SaveEventsRequest{
+				Query: &orisunpb.SaveQuery{Criteria: criteria(31, 32), SubsetQuery: &orisunpb.Query{Criteria: criteria(2, 32)}},
+			},
 			"tags: has 1056 ",
 		},
-		"2,000 criteria":   {&orisunpb.GetLatestByCriteriaRequest{Criteria: criteria(2000, 1)}, "criteria: has 2000 "},
-		"2,000 roles":      {&orisunpb.CreateUserRequest{Roles: make([]string, 2000)}, "roles: has 2000 "},
-		"in a subset, too": {&orisunpb.SaveEventsRequest{Query: &orisunpb.SaveQuery{SubsetQuery: &orisunpb.Query{Criteria: criteria(2000, 0)}}}, "criteria: has 2000 "},
+		"2,000 criteria": {&orisunpb.GetLatestByCriteriaRequest{Criteria: criteria(2000, 1)}, "criteria: has 2000 "},
+		"2,000 roles":    {&orisunpb.CreateUserRequest{Roles: make([]string, 2000)}, "roles: has 2000 "},
+		"in a subset, too": {&orisunpb.SaveEventsRequest{
+			Query: &orisunpb.SaveQuery{SubsetQuery: &orisunpb.Query{Criteria: criteria(2000, 0)}},
+		}, "criteria: has 2000 "},
 	} {
 		wire, err := proto.Marshal(c.request)
 		if err != nil {
@@ -61,8 +75,11 @@ func TestElementsAreCountedBeforeTheyAreDecoded(t *testing.T) {
 			t.Fatal(err)
 		}
 		message := c.request.ProtoReflect().Descriptor()
-		for form, err := range map[string]error{"protobuf": CheckElements(message, wire), "JSON": CheckJSONElements(message, text)} {
-			if c.field == "" && err != nil || c.field != "" && (status.Code(err) != codes.InvalidArgument || !strings.Contains(err.Error(), c.field)) {
+		for form, err := range map[string]error{
+			"protobuf": CheckElements(message, wire), "JSON": CheckJSONElements(message, text),
+		} {
+			if c.field == "" && err != nil ||
+				c.field != "" && (status.Code(err) != codes.InvalidArgument || !strings.Contains(err.Error(), c.field)) {
 				t.Errorf("%s in %s: %v", name, form, err)
 			}
 		}
@@ -74,7 +91,9 @@ func TestWhatIsNoMessageIsRefusedOrLeftToTheDecoder(t *testing.T) {
 	if err := CheckElements(message, []byte{0x22, 0x05, 0x00}); status.Code(err) != codes.InvalidArgument {
 		t.Errorf("a field that is cut off: %v", err)
 	}
-	for _, text := range []string{"", "null", "[]", `{"events":`, `{"events":5}`, `{"events":[{},`, `{"nothing":[{},{}]}`, `{"events":{}}`, "\xff"} {
+	for _, text := range []string{
+		"", "null", "[]", `{"events":`, `{"events":5}`, `{"events":[{},`, `{"nothing":[{},{}]}`, `{"events":{}}`, "\xff",
+	} {
 		if err := CheckJSONElements(message, []byte(text)); err != nil {
 			t.Errorf("%q: %v", text, err)
 		}

@@ -145,11 +145,17 @@ func fromSQLState(rule sqlState, cause *pgconn.PgError) error {
 	case rule.transient():
 		return unavailable(cause)
 	case cause.Code == rightMissing:
-		return &statusError{status: status.New(rule.code, "PostgreSQL refuses the server's role: "+cause.Message+"; docs/dba.md says what rights it needs"), cause: cause}
+		return &statusError{
+			status: status.New(rule.code,
+				"PostgreSQL refuses the server's role: "+cause.Message+"; docs/dba.md says what rights it needs"), cause: cause,
+		}
 	case rule.safe:
 		return &statusError{status: status.New(rule.code, cause.Message), cause: cause}
 	default:
-		return &statusError{status: status.New(rule.code, "a constraint of the event table refuses the event: "+cause.ConstraintName), cause: cause}
+		return &statusError{
+			status: status.New(rule.code, "a constraint of the event table refuses the event: "+cause.ConstraintName),
+			cause:  cause,
+		}
 	}
 }
 

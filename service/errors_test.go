@@ -11,12 +11,16 @@ import (
 
 // TestAFullDiskIsReportedToTheCaller, and not that PostgreSQL is away, which would be looked for elsewhere.
 func TestAFullDiskIsReportedToTheCaller(t *testing.T) {
-	full := &pgconn.PgError{Severity: "ERROR", Code: "53100", Message: `could not extend file "base/1/2": No space left on device`}
+	full := &pgconn.PgError{
+		Severity: "ERROR", Code: "53100", Message: `could not extend file "base/1/2": No space left on device`,
+	}
 	detail := status.Convert(toStatus(t.Context(), full))
-	if detail.Code() != codes.Unavailable || detail.Message() != "PostgreSQL's disk is full; try again when there is room" {
+	if detail.Code() != codes.Unavailable ||
+		detail.Message() != "PostgreSQL's disk is full; try again when there is room" {
 		t.Errorf("%s: %s", detail.Code(), detail.Message())
 	}
-	if details := detail.Details(); len(details) != 1 || details[0].(*errdetails.RetryInfo).GetRetryDelay().AsDuration() != retryAfter {
+	if details := detail.Details(); len(details) != 1 ||
+		details[0].(*errdetails.RetryInfo).GetRetryDelay().AsDuration() != retryAfter {
 		t.Errorf("details: %v", details)
 	}
 	if !IsTransient(full) {

@@ -46,10 +46,12 @@ const postgresEpoch = 946_684_800
 // intermediate object: for pages of a thousand events that would take longer than the rest of the call.
 func appendEvent(page []byte, rows pgx.Rows) ([]byte, error) {
 	row := rows.RawValues()
-	if len(row) < eventColumns || len(row[columnGlobalID]) != 8 || len(row[columnTransactionID]) != 8 || len(row[columnDateCreated]) != 8 {
+	if len(row) < eventColumns || len(row[columnGlobalID]) != 8 || len(row[columnTransactionID]) != 8 ||
+		len(row[columnDateCreated]) != 8 {
 		return page, fmt.Errorf("a row of %d columns is none of orisun.event in PostgreSQL's binary format", len(row))
 	}
-	globalID, transactionID := binary.BigEndian.Uint64(row[columnGlobalID]), binary.BigEndian.Uint64(row[columnTransactionID])
+	globalID, transactionID := binary.BigEndian.Uint64(row[columnGlobalID]),
+		binary.BigEndian.Uint64(row[columnTransactionID])
 	microseconds := int64(binary.BigEndian.Uint64(row[columnDateCreated]))
 	created := time.UnixMicro(microseconds)
 	seconds, nanos := uint64(created.Unix()+postgresEpoch), uint64(created.Nanosecond())

@@ -93,16 +93,22 @@ func NewEventStore(config Config) *EventStore {
 	if config.Log == nil {
 		config.Log = slog.New(slog.DiscardHandler)
 	}
-	store := &EventStore{config: config, queries: db.New(), retries: newRetryPriority(), shortage: shortage{log: config.Log}}
+	store := &EventStore{
+		config: config, queries: db.New(), retries: newRetryPriority(), shortage: shortage{log: config.Log},
+	}
 	if store.reads = config.ReadShare; store.reads == nil {
 		store.reads = NewReadShare(int(config.Read.Config().MaxConns))
 	}
 	store.largePages = newLargePageLimiter()
 	store.names = subscriberNames{limit: config.MaxSubscriberNames, open: make(map[string]int)}
-	store.lanes, store.builds, store.checkBudget = newWriteLanes(int(config.Write.Config().MaxConns)), newSlots(maxBuilds, maxWaitingBuilds), checkBudget
-	store.lockWaits = lockWaits{log: config.Log, isLogged: make(map[string]bool), find: func(ctx context.Context, pid uint32) ([]db.FindBlockingSessionsRow, error) {
-		return store.queries.FindBlockingSessions(ctx, config.Read, int32(pid))
-	}}
+	store.lanes, store.builds, store.checkBudget = newWriteLanes(int(config.Write.Config().MaxConns)),
+		newSlots(maxBuilds, maxWaitingBuilds), checkBudget
+	store.lockWaits = lockWaits{
+		log: config.Log, isLogged: make(map[string]bool),
+		find: func(ctx context.Context, pid uint32) ([]db.FindBlockingSessionsRow, error) {
+			return store.queries.FindBlockingSessions(ctx, config.Read, int32(pid))
+		},
+	}
 	store.advice = newAdviser(func(ctx context.Context, boundary string, keys []string) (bool, error) {
 		return store.queries.IsServed(ctx, config.Read, db.IsServedParams{Boundary: boundary, Keys: keys})
 	}, config.Log, time.Now)

@@ -49,11 +49,13 @@ func (s *EventStore) Explain(ctx context.Context, in *orisunpb.ExplainRequest) (
 		return nil, internal(fmt.Errorf("read what orisun.explain_page returned: %w", err))
 	}
 	answer := &orisunpb.ExplainResponse{
-		Events: explained.Events, Buffers: explained.Buffers, PlanningMs: explained.PlanningMS, ExecutionMs: explained.ExecutionMS, Plan: string(explained.Plan),
+		Events: explained.Events, Buffers: explained.Buffers, PlanningMs: explained.PlanningMS,
+		ExecutionMs: explained.ExecutionMS, Plan: string(explained.Plan),
 	}
 	for _, scan := range explained.Scans {
 		answer.Scans = append(answer.Scans, &orisunpb.ExplainedScan{
-			Criteria: scan.Criteria, Index: scan.Index, Served: scan.Served, Events: scan.Events, Filtered: scan.Filtered, Buffers: scan.Buffers,
+			Criteria: scan.Criteria, Index: scan.Index, Served: scan.Served, Events: scan.Events, Filtered: scan.Filtered,
+			Buffers: scan.Buffers,
 		})
 	}
 	return answer, nil

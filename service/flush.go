@@ -42,7 +42,9 @@ func requestsOf(
 }
 
 // flush saves the requests of a batch in one transaction and one round trip.
-func (s *EventStore) flush(ctx context.Context, boundary string, batch []*orisunpb.SaveEventsRequest) ([]db.OrisunSaveResult, error) {
+func (s *EventStore) flush(
+	ctx context.Context, boundary string, batch []*orisunpb.SaveEventsRequest,
+) ([]db.OrisunSaveResult, error) {
 	s.largePages.noteSave()
 	defer s.largePages.noteSave()
 	exists := s.boundaries.Knows(boundary) // names that callers make up are not stored
@@ -54,7 +56,8 @@ func (s *EventStore) flush(ctx context.Context, boundary string, batch []*orisun
 	if exists {
 		s.shortage.flushed(boundary, err)
 	}
-	if err == nil && s.config.Saved != nil && slices.ContainsFunc(results, func(r db.OrisunSaveResult) bool { return r.Outcome == outcomeSaved }) {
+	if err == nil && s.config.Saved != nil &&
+		slices.ContainsFunc(results, func(r db.OrisunSaveResult) bool { return r.Outcome == outcomeSaved }) {
 		s.config.Saved(boundary)
 	}
 	return results, err
@@ -62,7 +65,9 @@ func (s *EventStore) flush(ctx context.Context, boundary string, batch []*orisun
 
 // saveWithinBudget limits the time of a flush. A single save without a check, or with a check made ahead, has no limit
 // but the statement timeout.
-func (s *EventStore) saveWithinBudget(ctx context.Context, boundary string, batch []*orisunpb.SaveEventsRequest) ([]db.OrisunSaveResult, error) {
+func (s *EventStore) saveWithinBudget(
+	ctx context.Context, boundary string, batch []*orisunpb.SaveEventsRequest,
+) ([]db.OrisunSaveResult, error) {
 	if len(batch) == 1 && (isCheckedAhead(ctx) || len(contextOf(batch[0])) == 0) {
 		return s.savePrioritized(ctx, boundary, batch)
 	}
@@ -76,7 +81,9 @@ func (s *EventStore) saveWithinBudget(ctx context.Context, boundary string, batc
 }
 
 // savePrioritized saves a batch with its retried requests first.
-func (s *EventStore) savePrioritized(ctx context.Context, boundary string, batch []*orisunpb.SaveEventsRequest) ([]db.OrisunSaveResult, error) {
+func (s *EventStore) savePrioritized(
+	ctx context.Context, boundary string, batch []*orisunpb.SaveEventsRequest,
+) ([]db.OrisunSaveResult, error) {
 	sorted, places := batch, []int(nil)
 	if len(batch) > 1 && s.retries.any() {
 		sorted, places = s.retries.sort(batch)

@@ -21,7 +21,8 @@ func holdLock(t *testing.T, pool *pgxpool.Pool) (release func()) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := tx.Exec(t.Context(), "SELECT orisun.lock_positions((orisun.find_boundary($1)).number)", boundary); err != nil {
+	if _, err := tx.Exec(t.Context(), "SELECT orisun.lock_positions((orisun.find_boundary($1)).number)",
+		boundary); err != nil {
 		t.Fatal(err)
 	}
 	return func() {
@@ -36,16 +37,20 @@ func waitUntilASaveWaits(t *testing.T, pool *pgxpool.Pool) {
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	for waits := false; !waits; {
-		if err := pool.QueryRow(ctx, "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted)").Scan(&waits); err != nil {
+		if err := pool.QueryRow(ctx, "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted)").
+			Scan(&waits); err != nil {
 			t.Fatalf("no save waits: %v", err)
 		}
 	}
 }
 
-// What PostgreSQL alone refuses, here by a constraint of the DBA's, fails its own save and none of those that went with it.
+// What PostgreSQL alone refuses, here by a constraint of the DBA's, fails its own save and none of those that went with
+// it.
 func TestANeighbourInTheSameFlushNeverSuffers(t *testing.T) {
 	store, pool := dial(t)
-	if _, err := pool.Exec(t.Context(), "ALTER TABLE public."+boundary+"_orisun_es_event ADD CONSTRAINT no_poison CHECK (event_type <> 'Poison')"); err != nil {
+	if _, err := pool.Exec(t.Context(),
+		"ALTER TABLE public."+boundary+"_orisun_es_event "+
+			"ADD CONSTRAINT no_poison CHECK (event_type <> 'Poison')"); err != nil {
 		t.Fatal(err)
 	}
 	release := holdLock(t, pool)
@@ -58,7 +63,9 @@ func TestANeighbourInTheSameFlushNeverSuffers(t *testing.T) {
 			e.EventType = "Poison"
 		}
 		wait.Go(func() {
-			_, errs[i] = store.SaveEvents(t.Context(), &orisunpb.SaveEventsRequest{Boundary: boundary, Events: []*orisunpb.EventToSave{e}})
+			_, errs[i] = store.SaveEvents(t.Context(), &orisunpb.SaveEventsRequest{
+				Boundary: boundary, Events: []*orisunpb.EventToSave{e},
+			})
 		})
 	}
 	waitUntilASaveWaits(t, pool)
@@ -83,13 +90,17 @@ func TestACallWhoseDeadlineEndsInTheQueueFailsAndStoresNothing(t *testing.T) {
 	release := holdLock(t, pool)
 	first := make(chan error, 1)
 	go func() {
-		_, err := store.SaveEvents(t.Context(), &orisunpb.SaveEventsRequest{Boundary: boundary, Events: []*orisunpb.EventToSave{event("first", `{}`)}})
+		_, err := store.SaveEvents(t.Context(), &orisunpb.SaveEventsRequest{
+			Boundary: boundary, Events: []*orisunpb.EventToSave{event("first", `{}`)},
+		})
 		first <- err
 	}()
 	waitUntilASaveWaits(t, pool)
 	hasty, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	_, err := store.SaveEvents(hasty, &orisunpb.SaveEventsRequest{Boundary: boundary, Events: []*orisunpb.EventToSave{event("hasty", `{}`)}})
+	_, err := store.SaveEvents(hasty, &orisunpb.SaveEventsRequest{
+		Boundary: boundary, Events: []*orisunpb.EventToSave{event("hasty", `{}`)},
+	})
 	if status.Code(err) != codes.DeadlineExceeded {
 		t.Errorf("got %v, want DEADLINE_EXCEEDED", err)
 	}
@@ -97,7 +108,9 @@ func TestACallWhoseDeadlineEndsInTheQueueFailsAndStoresNothing(t *testing.T) {
 	if err := <-first; err != nil {
 		t.Error(err)
 	}
-	if _, err := store.SaveEvents(t.Context(), &orisunpb.SaveEventsRequest{Boundary: boundary, Events: []*orisunpb.EventToSave{event("last", `{}`)}}); err != nil {
+	if _, err := store.SaveEvents(t.Context(), &orisunpb.SaveEventsRequest{
+		Boundary: boundary, Events: []*orisunpb.EventToSave{event("last", `{}`)},
+	}); err != nil {
 		t.Error(err)
 	}
 	if n := count(t, pool); n != 2 {
@@ -110,7 +123,9 @@ func TestABackendThatIsKilledUnderASaveIsAPauseForTheCaller(t *testing.T) {
 	release := holdLock(t, pool)
 	saved := make(chan error, 1)
 	go func() {
-		_, err := store.SaveEvents(t.Context(), &orisunpb.SaveEventsRequest{Boundary: boundary, Events: []*orisunpb.EventToSave{event("a", `{}`)}})
+		_, err := store.SaveEvents(t.Context(), &orisunpb.SaveEventsRequest{
+			Boundary: boundary, Events: []*orisunpb.EventToSave{event("a", `{}`)},
+		})
 		saved <- err
 	}()
 	for range 3 {

@@ -10,7 +10,9 @@ import (
 // plus one, however many events there are.
 //
 // Errors: INVALID_ARGUMENT with field paths, NOT_FOUND for an unknown boundary, UNAVAILABLE.
-func (a *Admin) GetEventCount(ctx context.Context, in *orisunpb.GetEventCountRequest) (*orisunpb.GetEventCountResponse, error) {
+func (a *Admin) GetEventCount(
+	ctx context.Context, in *orisunpb.GetEventCountRequest,
+) (*orisunpb.GetEventCountResponse, error) {
 	var v violations
 	v.boundary(in.GetBoundary())
 	if err := v.err(); err != nil {

@@ -27,7 +27,9 @@ const smallPageBytes = 8 << 10
 //
 // The answer has its events in wire form only: Go code that calls this method without gRPC has to marshal and unmarshal
 // it to get the events.
-func (s *EventStore) GetEvents(ctx context.Context, in *orisunpb.GetEventsRequest) (*orisunpb.GetEventsResponse, error) {
+func (s *EventStore) GetEvents(
+	ctx context.Context, in *orisunpb.GetEventsRequest,
+) (*orisunpb.GetEventsResponse, error) {
 	params, err := pageParams("", in)
 	if err != nil {
 		return nil, err
@@ -126,7 +128,8 @@ func pageParams(prefix string, in *orisunpb.GetEventsRequest) (params db.ReadPag
 	v.boundary(in.GetBoundary())
 	v.criteria("query.criteria", in.GetQuery().GetCriteria())
 	if in.GetCount() > maxCount {
-		v.add("count", "is %d, at most %d events fit a page; ask for the next page with after_position", in.GetCount(), maxCount)
+		v.add("count", "is %d, at most %d events fit a page; ask for the next page with after_position",
+			in.GetCount(), maxCount)
 	}
 	if in.GetDirection() != orisunpb.Direction_ASC && in.GetDirection() != orisunpb.Direction_DESC {
 		v.add("direction", "is %d, neither ASC (0) nor DESC (1)", in.GetDirection())
@@ -142,7 +145,8 @@ func pageParams(prefix string, in *orisunpb.GetEventsRequest) (params db.ReadPag
 	}
 
 	params = db.ReadPageParams{
-		Criteria: boundary.Criteria(in.GetQuery().GetCriteria()), Descending: in.GetDirection() == orisunpb.Direction_DESC, Count: int32(in.GetCount()),
+		Criteria: boundary.Criteria(in.GetQuery().GetCriteria()), Descending: in.GetDirection() == orisunpb.Direction_DESC,
+		Count: int32(in.GetCount()),
 	}
 	if params.Count == 0 {
 		params.Count = defaultCount

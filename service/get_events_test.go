@@ -53,30 +53,46 @@ func TestPagesBeginAtTheRequestedPosition(t *testing.T) {
 		request *orisunpb.GetEventsRequest
 		want    string
 	}{
-		"from the beginning":            {&orisunpb.GetEventsRequest{}, "a b c d e f"},
-		"from the end":                  {&orisunpb.GetEventsRequest{Direction: desc}, "f e d c b a"},
-		"two from the end":              {&orisunpb.GetEventsRequest{Direction: desc, Count: 2}, "f e"},
-		"from an event":                 {&orisunpb.GetEventsRequest{FromPosition: at(6, 4)}, "e f"},
-		"after an event":                {&orisunpb.GetEventsRequest{AfterPosition: at(6, 4)}, "f"},
-		"back from an event":            {&orisunpb.GetEventsRequest{FromPosition: at(3, 2), Direction: desc}, "c b a"},
-		"back after an event":           {&orisunpb.GetEventsRequest{AfterPosition: at(3, 2), Direction: desc}, "b a"},
-		"the next page as clients do":   {&orisunpb.GetEventsRequest{FromPosition: at(2, 2)}, "c d e f"},
-		"within a save":                 {&orisunpb.GetEventsRequest{FromPosition: at(6, 4), Count: 1}, "e"},
-		"before the first":              {&orisunpb.GetEventsRequest{AfterPosition: at(-1, -1)}, "a b c d e f"},
-		"from zero":                     {&orisunpb.GetEventsRequest{FromPosition: at(0, 0)}, "a b c d e f"},
-		"a transaction between saves":   {&orisunpb.GetEventsRequest{FromPosition: at(4, 0)}, "d e f"},
-		"a pair below its save":         {&orisunpb.GetEventsRequest{FromPosition: at(6, 0)}, "d e f"},
-		"beyond the last":               {&orisunpb.GetEventsRequest{AfterPosition: at(6, 5)}, ""},
-		"far beyond":                    {&orisunpb.GetEventsRequest{FromPosition: at(1<<62, 1<<62)}, ""},
-		"after all that can be":         {&orisunpb.GetEventsRequest{AfterPosition: at(math.MaxInt64, math.MaxInt64)}, ""},
-		"back after all that can be":    {&orisunpb.GetEventsRequest{AfterPosition: at(math.MaxInt64, math.MaxInt64), Direction: desc, Count: 1}, "f"},
-		"back from far beyond":          {&orisunpb.GetEventsRequest{FromPosition: at(1<<62, 1<<62), Direction: desc, Count: 1}, "f"},
-		"by criterion":                  {&orisunpb.GetEventsRequest{Query: &orisunpb.Query{Criteria: tagged("save", "ab")}}, "a b"},
-		"by criterion with two tags":    {&orisunpb.GetEventsRequest{Query: &orisunpb.Query{Criteria: tagged("save", "ab", "id", "b")}}, "b"},
-		"by two criteria that overlap":  {&orisunpb.GetEventsRequest{Query: &orisunpb.Query{Criteria: append(tagged("save", "ab"), tagged("event_type", "T", "id", "b")...)}}, "a b"},
-		"by type":                       {&orisunpb.GetEventsRequest{Query: &orisunpb.Query{Criteria: tagged("eventType", "T")}, Count: 1}, "a"},
-		"by a key with two values":      {&orisunpb.GetEventsRequest{Query: &orisunpb.Query{Criteria: tagged("id", "a", "id", "b")}}, ""},
-		"by a criterion without tags":   {&orisunpb.GetEventsRequest{Query: &orisunpb.Query{Criteria: tagged()}}, "a b c d e f"},
+		"from the beginning":          {&orisunpb.GetEventsRequest{}, "a b c d e f"},
+		"from the end":                {&orisunpb.GetEventsRequest{Direction: desc}, "f e d c b a"},
+		"two from the end":            {&orisunpb.GetEventsRequest{Direction: desc, Count: 2}, "f e"},
+		"from an event":               {&orisunpb.GetEventsRequest{FromPosition: at(6, 4)}, "e f"},
+		"after an event":              {&orisunpb.GetEventsRequest{AfterPosition: at(6, 4)}, "f"},
+		"back from an event":          {&orisunpb.GetEventsRequest{FromPosition: at(3, 2), Direction: desc}, "c b a"},
+		"back after an event":         {&orisunpb.GetEventsRequest{AfterPosition: at(3, 2), Direction: desc}, "b a"},
+		"the next page as clients do": {&orisunpb.GetEventsRequest{FromPosition: at(2, 2)}, "c d e f"},
+		"within a save":               {&orisunpb.GetEventsRequest{FromPosition: at(6, 4), Count: 1}, "e"},
+		"before the first":            {&orisunpb.GetEventsRequest{AfterPosition: at(-1, -1)}, "a b c d e f"},
+		"from zero":                   {&orisunpb.GetEventsRequest{FromPosition: at(0, 0)}, "a b c d e f"},
+		"a transaction between saves": {&orisunpb.GetEventsRequest{FromPosition: at(4, 0)}, "d e f"},
+		"a pair below its save":       {&orisunpb.GetEventsRequest{FromPosition: at(6, 0)}, "d e f"},
+		"beyond the last":             {&orisunpb.GetEventsRequest{AfterPosition: at(6, 5)}, ""},
+		"far beyond":                  {&orisunpb.GetEventsRequest{FromPosition: at(1<<62, 1<<62)}, ""},
+		"after all that can be":       {&orisunpb.GetEventsRequest{AfterPosition: at(math.MaxInt64, math.MaxInt64)}, ""},
+		"back after all that can be": {&orisunpb.GetEventsRequest{
+			AfterPosition: at(math.MaxInt64, math.MaxInt64), Direction: desc, Count: 1,
+		}, "f"},
+		"back from far beyond": {&orisunpb.GetEventsRequest{
+			FromPosition: at(1<<62, 1<<62), Direction: desc, Count: 1,
+		}, "f"},
+		"by criterion": {&orisunpb.GetEventsRequest{Query: &orisunpb.Query{Criteria: tagged("save",
+			"ab")}}, "a b"},
+		"by criterion with two tags": {&orisunpb.GetEventsRequest{
+			Query: &orisunpb.Query{Criteria: tagged("save", "ab", "id", "b")},
+		}, "b"},
+		"by two criteria that overlap": {&orisunpb.GetEventsRequest{
+			Query: &orisunpb.Query{Criteria: append(tagged("save", "ab"), tagged("event_type", "T", "id", "b")...)},
+		}, "a b"},
+		"by type": {&orisunpb.GetEventsRequest{
+			Query: &orisunpb.Query{Criteria: tagged("eventType", "T")}, Count: 1,
+		}, "a"},
+		"by a key with two values": {&orisunpb.GetEventsRequest{
+			Query: &orisunpb.Query{Criteria: tagged("id", "a", "id", "b")},
+		}, ""},
+		"by a criterion without tags": {
+			&orisunpb.GetEventsRequest{Query: &orisunpb.Query{Criteria: tagged()}},
+			"a b c d e f",
+		},
 		"by a query without criteria":   {&orisunpb.GetEventsRequest{Query: &orisunpb.Query{}}, "a b c d e f"},
 		"the end, explicitly ascending": {&orisunpb.GetEventsRequest{FromPosition: at(6, 5), Direction: asc}, "f"},
 	} {
@@ -95,7 +111,8 @@ func TestPagesBeginAtTheRequestedPosition(t *testing.T) {
 	}
 }
 
-// TestACachedStatementOutlivesItsIndexAndItsTable: an index that is dropped changes no answer, and a table that comes back, as by a restore, is found at once.
+// TestACachedStatementOutlivesItsIndexAndItsTable: an index that is dropped changes no answer, and a table that comes
+// back, as by a restore, is found at once.
 func TestACachedStatementOutlivesItsIndexAndItsTable(t *testing.T) {
 	store, pool := dial(t)
 	seed(t, store)
@@ -103,7 +120,9 @@ func TestACachedStatementOutlivesItsIndexAndItsTable(t *testing.T) {
 		t.Fatal(err)
 	}
 	read := func() (string, error) {
-		page, err := store.GetEvents(t.Context(), &orisunpb.GetEventsRequest{Boundary: boundary, Query: &orisunpb.Query{Criteria: tagged("save", "def")}})
+		page, err := store.GetEvents(t.Context(), &orisunpb.GetEventsRequest{
+			Boundary: boundary, Query: &orisunpb.Query{Criteria: tagged("save", "def")},
+		})
 		return ids(page), err
 	}
 	want := func() {
@@ -138,13 +157,23 @@ func TestErrorsOfBadReadsNameWhatIsWrong(t *testing.T) {
 		code    codes.Code
 		field   string
 	}{
-		"no boundary":       {&orisunpb.GetEventsRequest{}, codes.InvalidArgument, "boundary"},
-		"unknown boundary":  {&orisunpb.GetEventsRequest{Boundary: "nowhere"}, codes.NotFound, ""},
-		"too many":          {&orisunpb.GetEventsRequest{Boundary: boundary, Count: 10_001}, codes.InvalidArgument, "count"},
-		"unknown direction": {&orisunpb.GetEventsRequest{Boundary: boundary, Direction: 7}, codes.InvalidArgument, "direction"},
-		"two beginnings":    {&orisunpb.GetEventsRequest{Boundary: boundary, FromPosition: at(1, 0), AfterPosition: at(1, 0)}, codes.InvalidArgument, "after_position"},
-		"too many criteria": {&orisunpb.GetEventsRequest{Boundary: boundary, Query: &orisunpb.Query{Criteria: make([]*orisunpb.Criterion, 257)}}, codes.InvalidArgument, "query.criteria"},
-		"a long value":      {&orisunpb.GetEventsRequest{Boundary: boundary, Query: &orisunpb.Query{Criteria: tagged("k", strings.Repeat("v", 4097))}}, codes.InvalidArgument, "query.criteria[0].tags[0].value"},
+		"no boundary":      {&orisunpb.GetEventsRequest{}, codes.InvalidArgument, "boundary"},
+		"unknown boundary": {&orisunpb.GetEventsRequest{Boundary: "nowhere"}, codes.NotFound, ""},
+		"too many":         {&orisunpb.GetEventsRequest{Boundary: boundary, Count: 10_001}, codes.InvalidArgument, "count"},
+		"unknown direction": {
+			&orisunpb.GetEventsRequest{Boundary: boundary, Direction: 7}, codes.InvalidArgument,
+			"direction",
+		},
+		"two beginnings": {
+			&orisunpb.GetEventsRequest{Boundary: boundary, FromPosition: at(1, 0), AfterPosition: at(1, 0)},
+			codes.InvalidArgument, "after_position",
+		},
+		"too many criteria": {&orisunpb.GetEventsRequest{
+			Boundary: boundary, Query: &orisunpb.Query{Criteria: make([]*orisunpb.Criterion, 257)},
+		}, codes.InvalidArgument, "query.criteria"},
+		"a long value": {&orisunpb.GetEventsRequest{
+			Boundary: boundary, Query: &orisunpb.Query{Criteria: tagged("k", strings.Repeat("v", 4097))},
+		}, codes.InvalidArgument, "query.criteria[0].tags[0].value"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := store.GetEvents(t.Context(), c.request)
@@ -153,7 +182,9 @@ func TestErrorsOfBadReadsNameWhatIsWrong(t *testing.T) {
 	}
 	_, err := store.GetLatestByCriteria(t.Context(), &orisunpb.GetLatestByCriteriaRequest{Boundary: boundary})
 	wantViolation(t, err, codes.InvalidArgument, "criteria")
-	_, err = store.GetLatestByCriteria(t.Context(), &orisunpb.GetLatestByCriteriaRequest{Boundary: boundary, Criteria: make([]*orisunpb.Criterion, 257)})
+	_, err = store.GetLatestByCriteria(t.Context(), &orisunpb.GetLatestByCriteriaRequest{
+		Boundary: boundary, Criteria: make([]*orisunpb.Criterion, 257),
+	})
 	wantViolation(t, err, codes.InvalidArgument, "criteria")
 }
 
@@ -161,7 +192,11 @@ func TestAPageLargerThanAnAnswerIsRefusedAndTheAdvisedOneFits(t *testing.T) {
 	store, _ := dial(t)
 	large := strings.Repeat("x", maxEventBytes-4096)
 	for i := range 6 {
-		if _, err := store.SaveEvents(t.Context(), &orisunpb.SaveEventsRequest{Boundary: boundary, Events: []*orisunpb.EventToSave{event(fmt.Sprint(i), fmt.Sprintf(`{"a": %q, "n": %d}`, large, i))}}); err != nil {
+		if _, err := store.SaveEvents(t.Context(), &orisunpb.SaveEventsRequest{
+			Boundary: boundary, Events: []*orisunpb.EventToSave{
+				event(fmt.Sprint(i), fmt.Sprintf(`{"a": %q, "n": %d}`, large, i)),
+			},
+		}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -177,7 +212,9 @@ func TestAPageLargerThanAnAnswerIsRefusedAndTheAdvisedOneFits(t *testing.T) {
 	for i := range criteria {
 		criteria[i] = tagged("n", fmt.Sprint(i))[0]
 	}
-	_, err = store.GetLatestByCriteria(t.Context(), &orisunpb.GetLatestByCriteriaRequest{Boundary: boundary, Criteria: criteria})
+	_, err = store.GetLatestByCriteria(t.Context(), &orisunpb.GetLatestByCriteriaRequest{
+		Boundary: boundary, Criteria: criteria,
+	})
 	if status.Code(err) != codes.ResourceExhausted {
 		t.Errorf("latest of six large events: %v, want RESOURCE_EXHAUSTED", err)
 	}
@@ -197,7 +234,8 @@ func TestTheLatestOfEachCriterionAndWhatASaveOnThemExpects(t *testing.T) {
 		}
 		return answer
 	}
-	if nothing := read(tagged("id", "a")); nothing.GetContextPosition().GetGlobalId() != -1 || nothing.GetContextPosition().GetTransactionId() != -1 || nothing.GetResults()[0].GetEvent() != nil {
+	if nothing := read(tagged("id", "a")); nothing.GetContextPosition().GetGlobalId() != -1 ||
+		nothing.GetContextPosition().GetTransactionId() != -1 || nothing.GetResults()[0].GetEvent() != nil {
 		t.Errorf("of an empty boundary: %v", nothing)
 	}
 	seed(t, store)
@@ -218,7 +256,8 @@ func TestTheLatestOfEachCriterionAndWhatASaveOnThemExpects(t *testing.T) {
 		at        *orisunpb.Position
 	}{{tagged("save", "ab"), "b", at(2, 1)}, {tagged(), "f", at(6, 5)}, {tagged("id", "missing"), "", at(-1, -1)}} {
 		for range 3 { // one criterion is a page, which is asked for in other ways when it is asked for again
-			if got := read(c.criterion); got.GetResults()[0].GetEvent().GetEventId() != c.want || !proto.Equal(got.GetContextPosition(), c.at) {
+			if got := read(c.criterion); got.GetResults()[0].GetEvent().GetEventId() != c.want ||
+				!proto.Equal(got.GetContextPosition(), c.at) {
 				t.Errorf("of %v alone: %v, want %q at %v", c.criterion, got, c.want, c.at)
 			}
 		}
@@ -233,8 +272,10 @@ func TestAPageHoldsWhatPostgreSQLHolds(t *testing.T) {
 		"2000-01-01 00:00:00+00", "2026-11-23 10:46:53.123456+00", "9999-12-30 23:59:59.999999+00",
 	}
 	for i, moment := range moments {
-		if _, err := pool.Exec(t.Context(), `INSERT INTO public.`+boundary+`_orisun_es_event (event_id, event_type, date_created, data, metadata)
-			VALUES ($1, 'Größe', $2::text::timestamptz, jsonb_build_object('n', $1::text, 'pad', repeat('ü', 100 * $3::int)), '{"by": "psql"}')`, fmt.Sprint("e", i), moment, i); err != nil {
+		if _, err := pool.Exec(t.Context(),
+			`INSERT INTO public.`+boundary+`_orisun_es_event (event_id, event_type, date_created, data, metadata)
+			VALUES ($1, 'Größe', $2::text::timestamptz, jsonb_build_object('n', $1::text, 'pad', repeat('ü', 100 * $3::int)),
+				'{"by": "psql"}')`, fmt.Sprint("e", i), moment, i); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -243,7 +284,9 @@ func TestAPageHoldsWhatPostgreSQLHolds(t *testing.T) {
 		t.Fatalf("%d events, %v; want %d", len(page.GetEvents()), err, len(moments))
 	}
 	for i, got := range page.GetEvents() {
-		latest, err := store.GetLatestByCriteria(t.Context(), &orisunpb.GetLatestByCriteriaRequest{Boundary: boundary, Criteria: tagged("n", fmt.Sprint("e", i))})
+		latest, err := store.GetLatestByCriteria(t.Context(), &orisunpb.GetLatestByCriteriaRequest{
+			Boundary: boundary, Criteria: tagged("n", fmt.Sprint("e", i)),
+		})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -28,5 +28,6 @@ func (s *EventStore) GetIndex(ctx context.Context, in *orisunpb.GetIndexRequest)
 			return &orisunpb.GetIndexResponse{Index: indexDefinition(row)}, nil
 		}
 	}
-	return nil, status.Error(codes.NotFound, fmt.Sprintf("boundary %q has no index %q; ListIndexes returns those it has", in.GetBoundary(), in.GetName()))
+	return nil, status.Error(codes.NotFound,
+		fmt.Sprintf("boundary %q has no index %q; ListIndexes returns those it has", in.GetBoundary(), in.GetName()))
 }

@@ -14,7 +14,9 @@ import (
 
 // GetLatestByCriteria returns the latest event of each criterion, all of one snapshot, and the expected position of a
 // save that is based on them. Errors: as GetEvents.
-func (s *EventStore) GetLatestByCriteria(ctx context.Context, in *orisunpb.GetLatestByCriteriaRequest) (*orisunpb.GetLatestByCriteriaResponse, error) {
+func (s *EventStore) GetLatestByCriteria(
+	ctx context.Context, in *orisunpb.GetLatestByCriteriaRequest,
+) (*orisunpb.GetLatestByCriteriaResponse, error) {
 	var v violations
 	v.boundary(in.GetBoundary())
 	if len(in.GetCriteria()) == 0 {

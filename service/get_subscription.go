@@ -7,7 +7,9 @@ import (
 )
 
 // GetSubscription returns one subscription with its state. Errors: INVALID_ARGUMENT, NOT_FOUND, UNAVAILABLE.
-func (s *Subscriptions) GetSubscription(ctx context.Context, in *orisunpb.GetSubscriptionRequest) (*orisunpb.GetSubscriptionResponse, error) {
+func (s *Subscriptions) GetSubscription(
+	ctx context.Context, in *orisunpb.GetSubscriptionRequest,
+) (*orisunpb.GetSubscriptionResponse, error) {
 	var v violations
 	v.named(in.GetBoundary(), "name", in.GetName())
 	if err := v.err(); err != nil {

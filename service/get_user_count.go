@@ -8,8 +8,12 @@ import (
 )
 
 // GetUserCount counts the users that are not deleted. Errors: UNAVAILABLE.
-func (a *Admin) GetUserCount(ctx context.Context, _ *orisunpb.GetUserCountRequest) (*orisunpb.GetUserCountResponse, error) {
-	count, err := reading(ctx, a.store, a.boundary, func(tx db.DBTX) (int64, error) { return a.store.queries.CountUsers(ctx, tx, a.boundary) })
+func (a *Admin) GetUserCount(
+	ctx context.Context, _ *orisunpb.GetUserCountRequest,
+) (*orisunpb.GetUserCountResponse, error) {
+	count, err := reading(ctx, a.store, a.boundary, func(tx db.DBTX) (int64, error) {
+		return a.store.queries.CountUsers(ctx, tx, a.boundary)
+	})
 	if err != nil {
 		return nil, err
 	}

@@ -59,8 +59,11 @@ var errReadAlone = errors.New("this read runs by itself")
 // readGrouped combines a read with the small reads of the same caller and boundary that come at the same time: waking
 // the processes on either side takes longer than such a read does. As many groups run at a time as half of the
 // processors. Criteria without an index may take long, so no other read waits for them.
-func (s *EventStore) readGrouped(ctx context.Context, criteria []*orisunpb.Criterion, read smallRead) (smallResponse, error) {
-	if !s.boundaries.Knows(read.boundary) || read.page != nil && read.page.Count > smallPage || s.advice.isSlow(ctx, read.boundary, criteria) {
+func (s *EventStore) readGrouped(
+	ctx context.Context, criteria []*orisunpb.Criterion, read smallRead,
+) (smallResponse, error) {
+	if !s.boundaries.Knows(read.boundary) || read.page != nil && read.page.Count > smallPage ||
+		s.advice.isSlow(ctx, read.boundary, criteria) {
 		return smallResponse{}, errReadAlone
 	}
 	caller, _ := auth.FromContext(ctx)
@@ -147,7 +150,9 @@ func (s *EventStore) flushReads(ctx context.Context, _ string, group []smallRead
 }
 
 // traceOfFirst adds a group's statements to the trace of its first sampled read.
-func traceOfFirst(ctx context.Context, _ string, callers iter.Seq2[context.Context, time.Time]) (context.Context, func(error)) {
+func traceOfFirst(
+	ctx context.Context, _ string, callers iter.Seq2[context.Context, time.Time],
+) (context.Context, func(error)) {
 	for caller := range callers {
 		if span := trace.SpanFromContext(caller); span.IsRecording() {
 			return trace.ContextWithSpan(ctx, span), untraced

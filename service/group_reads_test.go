@@ -20,7 +20,9 @@ func TestReadsThatComeTogetherGetTheirOwnAnswers(t *testing.T) {
 	// A page of these is larger than what a group takes.
 	large := fmt.Sprintf(`{"id": "large", "filler": %q}`, strings.Repeat("x", 600_000))
 	for _, id := range []string{"g", "h"} {
-		if _, err := store.SaveEvents(t.Context(), &orisunpb.SaveEventsRequest{Boundary: boundary, Events: []*orisunpb.EventToSave{event(id, large)}}); err != nil {
+		if _, err := store.SaveEvents(t.Context(), &orisunpb.SaveEventsRequest{
+			Boundary: boundary, Events: []*orisunpb.EventToSave{event(id, large)},
+		}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -56,7 +58,9 @@ func TestReadsThatComeTogetherGetTheirOwnAnswers(t *testing.T) {
 	const desc = orisunpb.Direction_DESC
 	reads := []func() string{
 		page("a", &orisunpb.GetEventsRequest{Query: &orisunpb.Query{Criteria: tagged("id", "a")}}),
-		page("c b", &orisunpb.GetEventsRequest{Query: &orisunpb.Query{Criteria: append(tagged("id", "b"), tagged("id", "c")...)}, Direction: desc, Count: 5}),
+		page("c b", &orisunpb.GetEventsRequest{
+			Query: &orisunpb.Query{Criteria: append(tagged("id", "b"), tagged("id", "c")...)}, Direction: desc, Count: 5,
+		}),
 		page("d e", &orisunpb.GetEventsRequest{AfterPosition: at(3, 2), Count: 2}),
 		page("", &orisunpb.GetEventsRequest{Query: &orisunpb.Query{Criteria: tagged("id", "?")}, Count: 1}),
 		page("g h", &orisunpb.GetEventsRequest{Query: &orisunpb.Query{Criteria: tagged("id", "large")}, Count: 10}),

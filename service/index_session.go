@@ -32,7 +32,8 @@ const (
 )
 
 // errIndexDraining ends a build when the server drains.
-var errIndexDraining = retryLater(codes.Unavailable, "the server is shutting down: the index is not built; try again, with another node if there is one", nil)
+var errIndexDraining = retryLater(codes.Unavailable,
+	"the server is shutting down: the index is not built; try again, with another node if there is one", nil)
 
 // CleanIndexes removes the remains of builds that ended when a server or PostgreSQL was killed: invalid indexes, and
 // definitions without an index. Running builds, of any node, are not touched. Call it when the server starts. An index
@@ -58,11 +59,14 @@ func (s *EventStore) CleanIndexes(ctx context.Context) error {
 }
 
 func (s *EventStore) warnUnclean(boundary string, err error) {
-	s.config.Log.Warn("an index that was not built is not removed yet; the next change of the boundary's indexes and the next start do so", "boundary", boundary, "error", err)
+	s.config.Log.Warn("an index that was not built is not removed yet; the next change of the boundary's indexes and "+
+		"the next start do so", "boundary", boundary, "error", err)
 }
 
 // changeIndexes runs the statements that change returns, and cleans up after a failure. Its errors are for the caller.
-func (s *EventStore) changeIndexes(ctx context.Context, boundary string, change func(context.Context, db.DBTX) ([]string, error)) error {
+func (s *EventStore) changeIndexes(
+	ctx context.Context, boundary string, change func(context.Context, db.DBTX) ([]string, error),
+) error {
 	running, end := context.WithCancelCause(ctx)
 	defer end(nil)
 	if s.config.Serving != nil {
@@ -103,7 +107,8 @@ func (s *EventStore) enterBuilds(running context.Context, boundary string) (leav
 	var full slotsFullError
 	if errors.As(err, &full) {
 		return nil, retryLater(codes.ResourceExhausted, fmt.Sprintf(
-			"%d changes of indexes wait already in boundary %q: a node makes one at a time of a boundary, and %d in all; try again when they are done", full.waiting, boundary, maxBuilds), err)
+			"%d changes of indexes wait already in boundary %q: a node makes one at a time of a boundary, and %d in all; try "+
+				"again when they are done", full.waiting, boundary, maxBuilds), err)
 	}
 	return leave, endedBuild(running, err)
 }

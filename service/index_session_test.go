@@ -63,7 +63,8 @@ func untilBuilding(t *testing.T, store *service.EventStore, name string) {
 			t.Fatal(err)
 		}
 		index := answer.GetIndex()
-		return index.GetState() == orisunpb.IndexState_INDEX_STATE_BUILDING && strings.HasPrefix(index.GetProgress().GetPhase(), "waiting")
+		return index.GetState() == orisunpb.IndexState_INDEX_STATE_BUILDING &&
+			strings.HasPrefix(index.GetProgress().GetPhase(), "waiting")
 	})
 }
 
@@ -71,7 +72,9 @@ func untilBuilding(t *testing.T, store *service.EventStore, name string) {
 func wantNothingLeft(t *testing.T, pool *pgxpool.Pool) {
 	t.Helper()
 	var relations, definitions int
-	if err := pool.QueryRow(t.Context(), `SELECT (SELECT count(*) FROM pg_class WHERE relname LIKE 'bank\_%\_idx'), (SELECT count(*) FROM orisun.boundary_index)`).
+	if err := pool.QueryRow(t.Context(),
+		`SELECT (SELECT count(*) FROM pg_class WHERE relname LIKE 'bank\_%\_idx'),
+			(SELECT count(*) FROM orisun.boundary_index)`).
 		Scan(&relations, &definitions); err != nil {
 		t.Fatal(err)
 	}
@@ -80,7 +83,9 @@ func wantNothingLeft(t *testing.T, pool *pgxpool.Pool) {
 	}
 	until(t, "the right to build is free", func() bool {
 		var held bool
-		if err := pool.QueryRow(t.Context(), `SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND classid = orisun.index_class()::oid)`).Scan(&held); err != nil {
+		if err := pool.QueryRow(t.Context(),
+			`SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND classid = orisun.index_class()::oid)`).
+			Scan(&held); err != nil {
 			t.Fatal(err)
 		}
 		return !held
@@ -150,12 +155,15 @@ func terminateBuilds(t *testing.T, pool *pgxpool.Pool) {
 func terminate(t *testing.T, pool *pgxpool.Pool, pids string) {
 	t.Helper()
 	var ended []int32
-	if err := pool.QueryRow(t.Context(), `SELECT COALESCE(array_agg(pid) FILTER (WHERE pg_terminate_backend(pid)), '{}') FROM (`+pids+`) AS s`).Scan(&ended); err != nil {
+	if err := pool.QueryRow(t.Context(),
+		`SELECT COALESCE(array_agg(pid) FILTER (WHERE pg_terminate_backend(pid)), '{}') FROM (`+pids+`) AS s`).
+		Scan(&ended); err != nil {
 		t.Fatal(err)
 	}
 	until(t, "the terminated sessions are gone", func() bool {
 		var gone bool
-		if err := pool.QueryRow(t.Context(), `SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = ANY ($1))`, ended).Scan(&gone); err != nil {
+		if err := pool.QueryRow(t.Context(), `SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = ANY ($1))`, ended).
+			Scan(&gone); err != nil {
 			t.Fatal(err)
 		}
 		return gone
@@ -190,7 +198,8 @@ func killedBuild(t *testing.T, pool *pgxpool.Pool, store *service.EventStore) {
 	}
 	release()
 	var invalid int
-	if err := pool.QueryRow(t.Context(), `SELECT count(*) FROM pg_index WHERE NOT indisvalid`).Scan(&invalid); err != nil || invalid != 1 {
+	if err := pool.QueryRow(t.Context(), `SELECT count(*) FROM pg_index WHERE NOT indisvalid`).
+		Scan(&invalid); err != nil || invalid != 1 {
 		t.Fatalf("a killed build leaves %d invalid indexes: %v", invalid, err)
 	}
 }
@@ -199,7 +208,8 @@ func TestWhatAKilledServerLeavesIsCleanedAtTheNextStart(t *testing.T) {
 	pool := bank(t)
 	store := node(t, pool, nil, nil)
 	killedBuild(t, pool, store)
-	if list, err := store.ListIndexes(t.Context(), &orisunpb.ListIndexesRequest{Boundary: boundary}); err != nil || len(list.GetIndexes()) != 0 {
+	if list, err := store.ListIndexes(t.Context(), &orisunpb.ListIndexesRequest{Boundary: boundary}); err != nil ||
+		len(list.GetIndexes()) != 0 {
 		t.Errorf("listed: %v, %v", list, err)
 	}
 	for range 2 {
@@ -221,7 +231,9 @@ func TestWhatAKilledServerLeavesBlocksNothing(t *testing.T) {
 	if err != nil || len(list.GetIndexes()) != 1 || list.GetIndexes()[0].GetFields()[0].GetJsonKey() != "holder" {
 		t.Errorf("listed: %v, %v", list, err)
 	}
-	if _, err := store.DropIndex(t.Context(), &orisunpb.DropIndexRequest{Boundary: boundary, Name: "account"}); err != nil {
+	if _, err := store.DropIndex(t.Context(), &orisunpb.DropIndexRequest{
+		Boundary: boundary, Name: "account",
+	}); err != nil {
 		t.Fatal(err)
 	}
 	wantNothingLeft(t, pool)
@@ -244,7 +256,9 @@ func TestAStartLeavesTheBuildsOfOtherNodesAlone(t *testing.T) {
 	if err := <-built; err != nil {
 		t.Errorf("the build beside a start: %v", err)
 	}
-	if got, err := store.GetIndex(t.Context(), &orisunpb.GetIndexRequest{Boundary: boundary, Name: "account"}); err != nil || got.GetIndex().GetState() != orisunpb.IndexState_INDEX_STATE_READY {
+	if got, err := store.GetIndex(t.Context(), &orisunpb.GetIndexRequest{
+		Boundary: boundary, Name: "account",
+	}); err != nil || got.GetIndex().GetState() != orisunpb.IndexState_INDEX_STATE_READY {
 		t.Errorf("got %v, %v", got, err)
 	}
 }
@@ -270,7 +284,9 @@ func TestTwoNodesThatMakeOneIndexAtOnceBuildItOnce(t *testing.T) {
 	first := relation()
 	until(t, "the others wait", func() bool {
 		var sessions int
-		if err := pool.QueryRow(t.Context(), `SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%lock_indexes(p_boundary =>%' AND pid <> pg_backend_pid()`).Scan(&sessions); err != nil {
+		if err := pool.QueryRow(t.Context(),
+			`SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%lock_indexes(p_boundary =>%' AND pid <> pg_backend_pid()`).
+			Scan(&sessions); err != nil {
 			t.Fatal(err)
 		}
 		return sessions == 2
@@ -295,7 +311,8 @@ func TestManyIndexesAtOnceBesideSavesDoNotDeadlock(t *testing.T) {
 	saving.Go(func() {
 		for i := 0; ctx.Err() == nil; i++ {
 			_, err := store.SaveEvents(t.Context(), &orisunpb.SaveEventsRequest{
-				Boundary: boundary, Query: &orisunpb.SaveQuery{Criteria: tagged("k0", fmt.Sprint(i))}, Events: []*orisunpb.EventToSave{event(fmt.Sprint(i), fmt.Sprintf(`{"k0": %d}`, i))},
+				Boundary: boundary, Query: &orisunpb.SaveQuery{Criteria: tagged("k0", fmt.Sprint(i))},
+				Events: []*orisunpb.EventToSave{event(fmt.Sprint(i), fmt.Sprintf(`{"k0": %d}`, i))},
 			})
 			if err != nil {
 				t.Errorf("a save beside builds: %v", err)

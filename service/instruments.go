@@ -55,7 +55,8 @@ type measured struct {
 }
 
 // seconds are bounds for durations from a tenth of a millisecond to a restart of PostgreSQL.
-var seconds = metric.WithExplicitBucketBoundaries(.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60)
+var seconds = metric.WithExplicitBucketBoundaries(.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5,
+	1, 2.5, 5, 10, 30, 60)
 
 // powers are bounds for counts.
 var powers = metric.WithExplicitBucketBoundaries(1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192)
@@ -71,7 +72,8 @@ func newInstruments(telemetry Telemetry) (*instruments, error) {
 	var errs [8]error
 	i.saves, errs[0] = i.Meter.Int64Counter("orisun.saves", metric.WithUnit("{save}"),
 		metric.WithDescription("Saves that PostgreSQL decided on, by outcome; context_changed is a conflict"))
-	i.events, errs[1] = i.Meter.Int64Counter("orisun.events.saved", metric.WithUnit("{event}"), metric.WithDescription("Events stored"))
+	i.events, errs[1] = i.Meter.Int64Counter("orisun.events.saved", metric.WithUnit("{event}"),
+		metric.WithDescription("Events stored"))
 	i.failures, errs[2] = i.Meter.Int64Counter("orisun.flush.failures", metric.WithUnit("{flush}"),
 		metric.WithDescription("Flushes of which a save got an error for its answer"))
 	i.retries, errs[3] = i.Meter.Int64Counter("orisun.flush.retries", metric.WithUnit("{flush}"),
@@ -80,14 +82,17 @@ func newInstruments(telemetry Telemetry) (*instruments, error) {
 		metric.WithDescription("The longest time that a save of a flush was queued"))
 	i.took, errs[5] = i.Meter.Float64Histogram("orisun.flush.duration", metric.WithUnit("s"), seconds,
 		metric.WithDescription("From the first sending of a flush to its last answer"))
-	i.requests, errs[6] = i.Meter.Int64Histogram("orisun.flush.saves", metric.WithUnit("{save}"), powers, metric.WithDescription("Saves of a flush"))
-	i.flushedEvents, errs[7] = i.Meter.Int64Histogram("orisun.flush.events", metric.WithUnit("{event}"), powers, metric.WithDescription("Events of a flush"))
+	i.requests, errs[6] = i.Meter.Int64Histogram("orisun.flush.saves", metric.WithUnit("{save}"), powers,
+		metric.WithDescription("Saves of a flush"))
+	i.flushedEvents, errs[7] = i.Meter.Int64Histogram("orisun.flush.events", metric.WithUnit("{event}"), powers,
+		metric.WithDescription("Events of a flush"))
 	return i, errors.Join(errs[:]...)
 }
 
 // watch observes the queue and the criteria without an index whenever metrics are collected.
 func (i *instruments) watch(queued func() map[string]int, advice *adviser) error {
-	_, depth := i.Meter.Int64ObservableGauge("orisun.queue.depth", metric.WithUnit("{save}"), metric.WithDescription("Saves that wait behind the flush in flight"),
+	_, depth := i.Meter.Int64ObservableGauge("orisun.queue.depth", metric.WithUnit("{save}"),
+		metric.WithDescription("Saves that wait behind the flush in flight"),
 		metric.WithInt64Callback(func(_ context.Context, to metric.Int64Observer) error {
 			for boundary, n := range queued() {
 				if of, found := i.known.Load(boundary); found {
@@ -123,7 +128,9 @@ func (i *instruments) attributes(boundary string) *measured {
 	of := metric.WithAttributeSet(attribute.NewSet(boundaryKey.String(boundary)))
 	m := &measured{observe: []metric.ObserveOption{of}, record: []metric.RecordOption{of}, add: []metric.AddOption{of}}
 	for n, outcome := range outcomes {
-		m.outcomes[n] = []metric.AddOption{metric.WithAttributeSet(attribute.NewSet(boundaryKey.String(boundary), outcomeKey.String(outcome)))}
+		m.outcomes[n] = []metric.AddOption{
+			metric.WithAttributeSet(attribute.NewSet(boundaryKey.String(boundary), outcomeKey.String(outcome))),
+		}
 	}
 	known, _ := i.known.LoadOrStore(boundary, m)
 	return known.(*measured)

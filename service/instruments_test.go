@@ -20,17 +20,21 @@ import (
 	"github.com/oexza/orisun/service/groupcommit"
 )
 
-// Three saves in one flush, the first of which is not sampled: the other two must find the flush, and the flush both of them.
+// Three saves in one flush, the first of which is not sampled: the other two must find the flush, and the flush both of
+// them.
 func TestAFlushAndTheSavesInItAreLinked(t *testing.T) {
 	recorder := tracetest.NewSpanRecorder()
 	tracer := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(recorder)).Tracer("test")
 	traced := map[int64]trace.SpanContext{}
-	i, err := newInstruments(Telemetry{Tracer: tracer, Traced: func(boundary string, transactionID int64, span trace.SpanContext) {
-		if boundary != "orders" {
-			t.Errorf("boundary %q", boundary)
-		}
-		traced[transactionID] = span
-	}})
+	i, err := newInstruments(Telemetry{
+		Tracer: tracer,
+		Traced: func(boundary string, transactionID int64, span trace.SpanContext) {
+			if boundary != "orders" {
+				t.Errorf("boundary %q", boundary)
+			}
+			traced[transactionID] = span
+		},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -48,7 +52,9 @@ func TestAFlushAndTheSavesInItAreLinked(t *testing.T) {
 	ctx, end := i.trace(unsampled, "orders", callers)
 	flush := i.counted(func(context.Context, string, []*orisunpb.SaveEventsRequest) ([]db.OrisunSaveResult, error) {
 		return []db.OrisunSaveResult{
-			{Outcome: outcomeSaved, TransactionID: 1}, {Outcome: outcomeContextChanged, TransactionID: 1}, {Outcome: outcomeSaved, TransactionID: 3},
+			{Outcome: outcomeSaved, TransactionID: 1},
+			{Outcome: outcomeContextChanged, TransactionID: 1},
+			{Outcome: outcomeSaved, TransactionID: 3},
 		}, nil
 	})
 	if _, err := flush(ctx, "orders", make([]*orisunpb.SaveEventsRequest, 3)); err != nil {
@@ -68,12 +74,14 @@ func TestAFlushAndTheSavesInItAreLinked(t *testing.T) {
 	}
 	flushed := ended["flush"][0]
 	if flushed.Parent().SpanID() != secondSpan.SpanContext().SpanID() || len(flushed.Links()) != 2 ||
-		flushed.Links()[0].SpanContext.SpanID() != secondSpan.SpanContext().SpanID() || flushed.Links()[1].SpanContext.SpanID() != thirdSpan.SpanContext().SpanID() {
+		flushed.Links()[0].SpanContext.SpanID() != secondSpan.SpanContext().SpanID() ||
+		flushed.Links()[1].SpanContext.SpanID() != thirdSpan.SpanContext().SpanID() {
 		t.Errorf("the flush is in %v and links to %v", flushed.Parent(), flushed.Links())
 	}
 	for n, save := range []trace.Span{secondSpan, thirdSpan} {
 		queue := ended["queue"][n]
-		if queue.Parent().SpanID() != save.SpanContext().SpanID() || len(queue.Links()) != 1 || queue.Links()[0].SpanContext.SpanID() != flushed.SpanContext().SpanID() {
+		if queue.Parent().SpanID() != save.SpanContext().SpanID() || len(queue.Links()) != 1 ||
+			queue.Links()[0].SpanContext.SpanID() != flushed.SpanContext().SpanID() {
 			t.Errorf("queue %d is in %v and links to %v", n, queue.Parent(), queue.Links())
 		}
 		if !queue.StartTime().Equal(came) {
@@ -84,11 +92,15 @@ func TestAFlushAndTheSavesInItAreLinked(t *testing.T) {
 
 func TestNothingIsTracedWithoutASampler(t *testing.T) {
 	recorder := tracetest.NewSpanRecorder()
-	i, err := newInstruments(Telemetry{Tracer: sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(recorder)).Tracer("test")})
+	i, err := newInstruments(Telemetry{
+		Tracer: sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(recorder)).Tracer("test"),
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, end := i.trace(t.Context(), "orders", func(yield func(context.Context, time.Time) bool) { yield(t.Context(), time.Now()) })
+	ctx, end := i.trace(t.Context(), "orders", func(yield func(context.Context, time.Time) bool) {
+		yield(t.Context(), time.Now())
+	})
 	end(nil)
 	if ctx != t.Context() || len(recorder.Started()) != 0 {
 		t.Errorf("spans %v", recorder.Started())
@@ -102,21 +114,30 @@ func TestSavesAreCountedByOutcomeAndOnlyInBoundariesThatExist(t *testing.T) {
 		t.Fatal(err)
 	}
 	queued := map[string]int{"orders": 7, "made_up": 3}
-	advice := newAdviser(func(context.Context, string, []string) (bool, error) { return false, nil }, slog.New(slog.DiscardHandler), time.Now)
+	advice := newAdviser(func(context.Context, string, []string) (bool, error) { return false, nil },
+		slog.New(slog.DiscardHandler), time.Now)
 	if err := i.watch(func() map[string]int { return queued }, advice); err != nil {
 		t.Fatal(err)
 	}
 	results := []db.OrisunSaveResult{{Outcome: outcomeSaved}, {Outcome: outcomeContextChanged}, {Outcome: outcomeSaved}}
-	batch := []*orisunpb.SaveEventsRequest{{Events: make([]*orisunpb.EventToSave, 2)}, {Events: make([]*orisunpb.EventToSave, 1)}, {Events: make([]*orisunpb.EventToSave, 3)}}
+	batch := []*orisunpb.SaveEventsRequest{
+		{Events: make([]*orisunpb.EventToSave, 2)},
+		{Events: make([]*orisunpb.EventToSave, 1)},
+		{Events: make([]*orisunpb.EventToSave, 3)},
+	}
 	flush := i.counted(func(context.Context, string, []*orisunpb.SaveEventsRequest) ([]db.OrisunSaveResult, error) {
 		return results, nil
 	})
 	if _, err := flush(t.Context(), "orders", batch); err != nil {
 		t.Fatal(err)
 	}
-	i.observe(groupcommit.Flush{Key: "orders", Requests: 3, Items: 6, Waited: time.Millisecond, Took: 2 * time.Millisecond, Retries: 1})
+	i.observe(groupcommit.Flush{
+		Key: "orders", Requests: 3, Items: 6, Waited: time.Millisecond, Took: 2 * time.Millisecond, Retries: 1,
+	})
 	i.observe(groupcommit.Flush{Key: "made_up", Requests: 1, Err: context.Canceled})
-	advice.note(t.Context(), "orders", []*orisunpb.Criterion{{Tags: []*orisunpb.Tag{{Key: "a"}}}, {Tags: []*orisunpb.Tag{{Key: "b"}}}, {Tags: []*orisunpb.Tag{{Key: "a"}}}})
+	advice.note(t.Context(), "orders", []*orisunpb.Criterion{
+		{Tags: []*orisunpb.Tag{{Key: "a"}}}, {Tags: []*orisunpb.Tag{{Key: "b"}}}, {Tags: []*orisunpb.Tag{{Key: "a"}}},
+	})
 
 	want := map[string]float64{
 		"orisun.saves orders saved": 2, "orisun.saves orders context_changed": 1, "orisun.events.saved orders": 5,
@@ -131,12 +152,16 @@ func TestSavesAreCountedByOutcomeAndOnlyInBoundariesThatExist(t *testing.T) {
 
 // Every save pays for the measuring.
 func TestMeasuringAFlushAllocatesNothing(t *testing.T) {
-	i, err := newInstruments(Telemetry{Meter: sdkmetric.NewMeterProvider(sdkmetric.WithReader(sdkmetric.NewManualReader())).Meter("test")})
+	i, err := newInstruments(Telemetry{
+		Meter: sdkmetric.NewMeterProvider(sdkmetric.WithReader(sdkmetric.NewManualReader())).Meter("test"),
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	i.attributes("orders")
-	if n := testing.AllocsPerRun(100, func() { i.observe(groupcommit.Flush{Key: "orders", Requests: 3, Items: 6}) }); n > 0 {
+	if n := testing.AllocsPerRun(100, func() {
+		i.observe(groupcommit.Flush{Key: "orders", Requests: 3, Items: 6})
+	}); n > 0 {
 		t.Errorf("%v allocations for each flush", n)
 	}
 }

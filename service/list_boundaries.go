@@ -9,8 +9,12 @@ import (
 
 // ListBoundaries lists all boundaries by name: those of the configuration, those created since, and those that could
 // not be provisioned, with the reason. Error: UNAVAILABLE.
-func (a *Admin) ListBoundaries(ctx context.Context, _ *orisunpb.ListBoundariesRequest) (*orisunpb.ListBoundariesResponse, error) {
-	rows, err := reading(ctx, a.store, a.boundary, func(tx db.DBTX) ([]db.OrisunBoundary, error) { return a.store.queries.ListBoundaries(ctx, tx) })
+func (a *Admin) ListBoundaries(
+	ctx context.Context, _ *orisunpb.ListBoundariesRequest,
+) (*orisunpb.ListBoundariesResponse, error) {
+	rows, err := reading(ctx, a.store, a.boundary, func(tx db.DBTX) ([]db.OrisunBoundary, error) {
+		return a.store.queries.ListBoundaries(ctx, tx)
+	})
 	if err != nil {
 		return nil, err
 	}

@@ -11,7 +11,9 @@ import (
 
 // ListIndexes lists a boundary's indexes by name, how much each is used, and the criteria that no index serves. Errors:
 // INVALID_ARGUMENT with field paths, NOT_FOUND for an unknown boundary, UNAVAILABLE.
-func (s *EventStore) ListIndexes(ctx context.Context, in *orisunpb.ListIndexesRequest) (*orisunpb.ListIndexesResponse, error) {
+func (s *EventStore) ListIndexes(
+	ctx context.Context, in *orisunpb.ListIndexesRequest,
+) (*orisunpb.ListIndexesResponse, error) {
 	var v violations
 	v.boundary(in.GetBoundary())
 	if err := v.err(); err != nil {
@@ -26,7 +28,8 @@ func (s *EventStore) ListIndexes(ctx context.Context, in *orisunpb.ListIndexesRe
 	for _, row := range rows {
 		answer.Indexes = append(answer.Indexes, indexDefinition(row))
 		answer.Usage = append(answer.Usage, &orisunpb.IndexUsage{
-			Name: row.Name, Scans: row.Scans, SizeBytes: row.SizeBytes, CreatedAt: timestamppb.New(row.CreatedAt), CountedSince: timestamppb.New(row.CountedSince),
+			Name: row.Name, Scans: row.Scans, SizeBytes: row.SizeBytes, CreatedAt: timestamppb.New(row.CreatedAt),
+			CountedSince: timestamppb.New(row.CountedSince),
 		})
 		taken[row.Name] = true
 	}
@@ -37,7 +40,9 @@ func (s *EventStore) ListIndexes(ctx context.Context, in *orisunpb.ListIndexesRe
 }
 
 func (s *EventStore) listIndexes(ctx context.Context, boundary string) ([]db.OrisunListedIndex, error) {
-	return reading(ctx, s, boundary, func(tx db.DBTX) ([]db.OrisunListedIndex, error) { return s.queries.ListIndexes(ctx, tx, boundary) })
+	return reading(ctx, s, boundary, func(tx db.DBTX) ([]db.OrisunListedIndex, error) {
+		return s.queries.ListIndexes(ctx, tx, boundary)
+	})
 }
 
 func indexDefinition(row db.OrisunListedIndex) *orisunpb.IndexDefinition {
@@ -47,10 +52,14 @@ func indexDefinition(row db.OrisunListedIndex) *orisunpb.IndexDefinition {
 		State:               orisunpb.IndexState(orisunpb.IndexState_value["INDEX_STATE_"+row.State]),
 	}
 	for i, key := range row.FieldKeys {
-		index.Fields = append(index.Fields, &orisunpb.IndexField{JsonKey: key, ValueType: orisunpb.ValueType(orisunpb.ValueType_value[row.FieldTypes[i]])})
+		index.Fields = append(index.Fields, &orisunpb.IndexField{
+			JsonKey: key, ValueType: orisunpb.ValueType(orisunpb.ValueType_value[row.FieldTypes[i]]),
+		})
 	}
 	for i, key := range row.ConditionKeys {
-		index.Conditions = append(index.Conditions, &orisunpb.IndexCondition{Key: key, Operator: row.ConditionOperators[i], Value: row.ConditionValues[i]})
+		index.Conditions = append(index.Conditions, &orisunpb.IndexCondition{
+			Key: key, Operator: row.ConditionOperators[i], Value: row.ConditionValues[i],
+		})
 	}
 	if index.GetState() == orisunpb.IndexState_INDEX_STATE_BUILDING {
 		index.Progress = &orisunpb.IndexProgress{Phase: row.Phase, Percent: uint32(row.Percent)}

@@ -12,8 +12,11 @@ import (
 	"github.com/oexza/orisun/service/inflight"
 )
 
-// ListParked lists parked events. Errors: INVALID_ARGUMENT, NOT_FOUND, RESOURCE_EXHAUSTED as for GetEvents, UNAVAILABLE.
-func (s *Subscriptions) ListParked(ctx context.Context, in *orisunpb.ListParkedRequest) (*orisunpb.ListParkedResponse, error) {
+// ListParked lists parked events. Errors: INVALID_ARGUMENT, NOT_FOUND, RESOURCE_EXHAUSTED as for GetEvents,
+// UNAVAILABLE.
+func (s *Subscriptions) ListParked(
+	ctx context.Context, in *orisunpb.ListParkedRequest,
+) (*orisunpb.ListParkedResponse, error) {
 	var v violations
 	v.named(in.GetBoundary(), "subscription", in.GetSubscription())
 	count := v.bounded("count", in.GetCount(), defaultParkedPage, maxParkedPage)

@@ -67,9 +67,12 @@ func (w *lockWaits) report(ctx context.Context, boundary string, pid uint32) (do
 	w.mu.Unlock()
 	if !isLogged {
 		holder := sessions[0]
-		w.log.Warn("saves wait: another session of PostgreSQL holds the boundary's lock; they go on when its transaction ends (pg_terminate_backend ends it)",
-			"boundary", boundary, "pid", holder.Pid, "user", holder.Username, "application", holder.Application, "client", holder.Client,
-			"state", holder.State, "transaction_age", time.Duration(holder.Seconds*float64(time.Second)).Round(time.Millisecond).String())
+		w.log.Warn("saves wait: another session of PostgreSQL holds the boundary's lock; they go on when its transaction "+
+			"ends (pg_terminate_backend ends it)",
+			"boundary", boundary, "pid", holder.Pid, "user", holder.Username, "application", holder.Application,
+			"client", holder.Client,
+			"state", holder.State, "transaction_age", time.Duration(holder.Seconds*float64(time.Second)).
+				Round(time.Millisecond).String())
 	}
 	return true
 }

@@ -36,8 +36,10 @@ func limitedPool(t *testing.T, pool *pgxpool.Pool, connections int32, timeout ti
 // fill stores events without going through a save.
 func fill(t *testing.T, pool *pgxpool.Pool, events int) {
 	t.Helper()
-	_, err := pool.Exec(t.Context(), `INSERT INTO public.`+boundary+`_orisun_es_event (global_id, transaction_id, event_id, event_type, data)
-		SELECT g, g + 1, 'old' || g, 'T', jsonb_build_object('old', g::text) FROM generate_series(0, $1::bigint - 1) g`, events)
+	_, err := pool.Exec(t.Context(),
+		`INSERT INTO public.`+boundary+`_orisun_es_event (global_id, transaction_id, event_id, event_type, data)
+		SELECT g, g + 1, 'old' || g, 'T', jsonb_build_object('old', g::text)
+		  FROM generate_series(0, $1::bigint - 1) g`, events)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,12 +52,14 @@ func saveWhere(id string, expected *orisunpb.Position, criteria []*orisunpb.Crit
 	}
 }
 
-// TestASaveThatRunsIntoTheStatementTimeoutFailsAlone has a save that sleeps where it is stored, in one flush with 24 others.
+// TestASaveThatRunsIntoTheStatementTimeoutFailsAlone has a save that sleeps where it is stored, in one flush with 24
+// others.
 func TestASaveThatRunsIntoTheStatementTimeoutFailsAlone(t *testing.T) {
 	pool := bank(t)
 	_, err := pool.Exec(t.Context(), `
 		CREATE FUNCTION public.sleeps() RETURNS boolean LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(20); RETURN true; END';
-		ALTER TABLE public.`+boundary+`_orisun_es_event ADD CONSTRAINT sleeps CHECK (event_type <> 'Slow' OR public.sleeps())`)
+		ALTER TABLE public.`+boundary+`_orisun_es_event
+		  ADD CONSTRAINT sleeps CHECK (event_type <> 'Slow' OR public.sleeps())`)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -89,7 +93,8 @@ func TestASaveThatRunsIntoTheStatementTimeoutFailsAlone(t *testing.T) {
 	}
 }
 
-// TestACheckAheadDecidesAsTheFlushDoes saves with a context that no index serves, over more events than are read under the boundary's lock.
+// TestACheckAheadDecidesAsTheFlushDoes saves with a context that no index serves, over more events than are read under
+// the boundary's lock.
 func TestACheckAheadDecidesAsTheFlushDoes(t *testing.T) {
 	pool := bank(t)
 	store := node(t, pool, nil, nil)
@@ -107,7 +112,8 @@ func TestACheckAheadDecidesAsTheFlushDoes(t *testing.T) {
 			info, _ = detail.(*errdetails.ErrorInfo)
 		}
 		want := strconv.FormatInt(at, 10)
-		if status.Code(err) != codes.AlreadyExists || info.GetReason() != "CONTEXT_CHANGED" || info.GetMetadata()["actual_global_id"] != want {
+		if status.Code(err) != codes.AlreadyExists || info.GetReason() != "CONTEXT_CHANGED" ||
+			info.GetMetadata()["actual_global_id"] != want {
 			t.Errorf("%v with %v, want a conflict with the event %s", err, info, want)
 		}
 	}
@@ -127,12 +133,14 @@ func TestACheckAheadDecidesAsTheFlushDoes(t *testing.T) {
 	if _, err := save(saveWhere("old5", at(101, 100), tagged("old", "7"))); status.Code(err) != codes.FailedPrecondition {
 		t.Errorf("an event_id that is taken: %v", err)
 	}
-	if second, err := save(saveWhere("b", at(101, 100), tagged("old", "7"))); err != nil || second.GetNewGlobalId() != events+1 {
+	if second, err := save(saveWhere("b", at(101, 100), tagged("old", "7"))); err != nil ||
+		second.GetNewGlobalId() != events+1 {
 		t.Errorf("an event that matches lies before the expected position: %v, %v", second, err)
 	}
 }
 
-// TestSavesWithoutAnIndexDoNotDelayTheOthers compares an innocent writer alone and beside eight that save with contexts which no index serves.
+// TestSavesWithoutAnIndexDoNotDelayTheOthers compares an innocent writer alone and beside eight that save with contexts
+// which no index serves.
 func TestSavesWithoutAnIndexDoNotDelayTheOthers(t *testing.T) {
 	pool := bank(t)
 	store := node(t, pool, nil, nil)
@@ -186,7 +194,9 @@ func TestElevenStuckBoundariesDoNotHoldUpATwelfth(t *testing.T) {
 	pool := bank(t)
 	store := node(t, limitedPool(t, pool, 10, time.Minute), nil, nil)
 	saveIn := func(in, id string) error {
-		_, err := store.SaveEvents(t.Context(), &orisunpb.SaveEventsRequest{Boundary: in, Events: []*orisunpb.EventToSave{event(id, `{}`)}})
+		_, err := store.SaveEvents(t.Context(), &orisunpb.SaveEventsRequest{
+			Boundary: in, Events: []*orisunpb.EventToSave{event(id, `{}`)},
+		})
 		return err
 	}
 	const slow = 11
@@ -255,7 +265,9 @@ func TestAHundredIndexesAtOnceAreBuiltOneAfterTheOther(t *testing.T) {
 	go func() { other <- in("other") }()
 	sessions := 0
 	until(t, "another boundary's index is made", func() bool {
-		err := pool.QueryRow(t.Context(), `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'CREATE INDEX%'`).Scan(&sessions)
+		err := pool.QueryRow(t.Context(),
+			`SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'CREATE INDEX%'`).
+			Scan(&sessions)
 		if err != nil {
 			t.Fatal(err)
 		}

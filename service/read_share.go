@@ -28,9 +28,9 @@ const (
 // ReadShare divides the connections of the read pool. A boundary uses at most half of them at a time, and a caller at
 // most one less than that. So other boundaries, and other callers of the same boundary, always find one.
 //
-// A slow read occupies a processor of PostgreSQL, too, and there may be fewer of them than connections. So a caller with
-// a slow read gets one connection until slowReaderFor after its last one, and all such callers together get a quarter
-// of the pool. ReadShare is safe for concurrent use.
+// A slow read occupies a processor of PostgreSQL, too, and there may be fewer of them than connections. So a caller
+// with a slow read gets one connection until slowReaderFor after its last one, and all such callers together get a
+// quarter of the pool. ReadShare is safe for concurrent use.
 type ReadShare struct {
 	slots                  *slots
 	boundary, caller, slow int
@@ -81,7 +81,9 @@ func (r *ReadShare) enter(ctx context.Context, caller, boundary string) (leave f
 }
 
 // reading runs read with one connection of the caller's share. Its error is a gRPC status.
-func reading[T any](ctx context.Context, s *EventStore, boundary string, read func(db.DBTX) (T, error)) (result T, err error) {
+func reading[T any](
+	ctx context.Context, s *EventStore, boundary string, read func(db.DBTX) (T, error),
+) (result T, err error) {
 	leave, err := s.reads.Enter(ctx, boundary)
 	if err != nil {
 		return result, err
@@ -93,5 +95,7 @@ func reading[T any](ctx context.Context, s *EventStore, boundary string, read fu
 
 // lastPosition is the position of a boundary's last event. Its error is a gRPC status.
 func (s *EventStore) lastPosition(ctx context.Context, boundary string) (db.OrisunEventPosition, error) {
-	return reading(ctx, s, boundary, func(tx db.DBTX) (db.OrisunEventPosition, error) { return s.queries.GetLastPosition(ctx, tx, boundary) })
+	return reading(ctx, s, boundary, func(tx db.DBTX) (db.OrisunEventPosition, error) {
+		return s.queries.GetLastPosition(ctx, tx, boundary)
+	})
 }

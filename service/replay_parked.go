@@ -8,7 +8,9 @@ import (
 )
 
 // ReplayParked has parked events delivered again. Errors: INVALID_ARGUMENT, NOT_FOUND, UNAVAILABLE.
-func (s *Subscriptions) ReplayParked(ctx context.Context, in *orisunpb.ReplayParkedRequest) (*orisunpb.ReplayParkedResponse, error) {
+func (s *Subscriptions) ReplayParked(
+	ctx context.Context, in *orisunpb.ReplayParkedRequest,
+) (*orisunpb.ReplayParkedResponse, error) {
 	var v violations
 	v.named(in.GetBoundary(), "subscription", in.GetSubscription())
 	ids := v.positions(in.GetPositions())

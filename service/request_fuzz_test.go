@@ -19,7 +19,8 @@ func refusable(err error) bool {
 	return code == codes.OK || code == codes.InvalidArgument
 }
 
-// FuzzCriteriaFindWhatWasSaved saves an event with two fields of any names and values, and asks for it by each and by both, and by what it does not have.
+// FuzzCriteriaFindWhatWasSaved saves an event with two fields of any names and values, and asks for it by each and by
+// both, and by what it does not have.
 func FuzzCriteriaFindWhatWasSaved(f *testing.F) {
 	for _, seed := range [][4]string{
 		{"a", "1", "b", "x"},
@@ -43,7 +44,9 @@ func FuzzCriteriaFindWhatWasSaved(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		written, err := store.SaveEvents(t.Context(), &orisunpb.SaveEventsRequest{Boundary: boundary, Events: []*orisunpb.EventToSave{event(id, string(data))}})
+		written, err := store.SaveEvents(t.Context(), &orisunpb.SaveEventsRequest{
+			Boundary: boundary, Events: []*orisunpb.EventToSave{event(id, string(data))},
+		})
 		for _, text := range []string{key, value, otherKey, otherValue} {
 			if !utf8.ValidString(text) {
 				return // gRPC refuses such texts in criteria; in the document they became others
@@ -54,9 +57,12 @@ func FuzzCriteriaFindWhatWasSaved(f *testing.F) {
 		}
 		stored := err == nil
 		for name, query := range map[string][]*orisunpb.Criterion{
-			"one": tagged(key, value), "both": tagged(key, value, otherKey, otherValue), "itself": tagged("id", id), "neither": tagged(key, value+"?"),
+			"one": tagged(key, value), "both": tagged(key, value, otherKey, otherValue), "itself": tagged("id", id),
+			"neither": tagged(key, value+"?"),
 		} {
-			page, err := store.GetEvents(t.Context(), &orisunpb.GetEventsRequest{Boundary: boundary, Query: &orisunpb.Query{Criteria: query}, Count: 1, Direction: orisunpb.Direction_DESC})
+			page, err := store.GetEvents(t.Context(), &orisunpb.GetEventsRequest{
+				Boundary: boundary, Query: &orisunpb.Query{Criteria: query}, Count: 1, Direction: orisunpb.Direction_DESC,
+			})
 			if !refusable(err) {
 				t.Fatalf("%s of %q: %v", name, query, err)
 			}
@@ -75,12 +81,15 @@ func FuzzCriteriaFindWhatWasSaved(f *testing.F) {
 			if found != want {
 				t.Fatalf("%s: criterion %v finds %s: %t, want %t", name, query, data, found, want)
 			}
-			latest, err := store.GetLatestByCriteria(t.Context(), &orisunpb.GetLatestByCriteriaRequest{Boundary: boundary, Criteria: query})
+			latest, err := store.GetLatestByCriteria(t.Context(), &orisunpb.GetLatestByCriteriaRequest{
+				Boundary: boundary, Criteria: query,
+			})
 			if err != nil {
 				t.Fatalf("the latest by %v: %v", query, err)
 			}
 			if same := latest.GetContextPosition().GetGlobalId() == written.GetLogPosition().GetGlobalId(); same != want {
-				t.Fatalf("%s: the latest by %v lies at %v, the event at %v; same: %t, want %t", name, query, latest.GetContextPosition(), written.GetLogPosition(), same, want)
+				t.Fatalf("%s: the latest by %v lies at %v, the event at %v; same: %t, want %t",
+					name, query, latest.GetContextPosition(), written.GetLogPosition(), same, want)
 			}
 		}
 	})
@@ -89,16 +98,19 @@ func FuzzCriteriaFindWhatWasSaved(f *testing.F) {
 // FuzzPositionsCutTheLog asks for pages from and after any position, both ways: each is exactly what lies there.
 func FuzzPositionsCutTheLog(f *testing.F) {
 	const events = 20
-	for _, seed := range [][2]int64{{-1, -1}, {0, 0}, {1, 0}, {3, 2}, {4, 2}, {1 << 62, -1 << 63}, {-1 << 63, 1<<63 - 1}, {20, 19}, {21, 20}, {6, 5}} {
+	for _, seed := range [][2]int64{
+		{-1, -1}, {0, 0}, {1, 0}, {3, 2}, {4, 2}, {1 << 62, -1 << 63}, {-1 << 63, 1<<63 - 1}, {20, 19}, {21, 20}, {6, 5},
+	} {
 		f.Add(seed[0], seed[1], uint32(3), true, true)
 		f.Add(seed[0], seed[1], uint32(0), false, false)
 	}
 	store, _ := dial(f)
 	var log []*orisunpb.Position
 	for i := 0; i < events; i += 2 {
-		_, err := store.SaveEvents(f.Context(), &orisunpb.SaveEventsRequest{Boundary: boundary, Events: []*orisunpb.EventToSave{
-			event(fmt.Sprint("e", i), "{}"), event(fmt.Sprint("e", i+1), "{}"),
-		}})
+		_, err := store.SaveEvents(f.Context(),
+			&orisunpb.SaveEventsRequest{Boundary: boundary, Events: []*orisunpb.EventToSave{
+				event(fmt.Sprint("e", i), "{}"), event(fmt.Sprint("e", i+1), "{}"),
+			}})
 		if err != nil {
 			f.Fatal(err)
 		}
@@ -152,7 +164,8 @@ func FuzzPositionsCutTheLog(f *testing.F) {
 
 func compare(a, b *orisunpb.Position) int {
 	switch {
-	case a.GetTransactionId() != b.GetTransactionId() && a.GetTransactionId() < b.GetTransactionId(), a.GetTransactionId() == b.GetTransactionId() && a.GetGlobalId() < b.GetGlobalId():
+	case a.GetTransactionId() != b.GetTransactionId() && a.GetTransactionId() < b.GetTransactionId(),
+		a.GetTransactionId() == b.GetTransactionId() && a.GetGlobalId() < b.GetGlobalId():
 		return -1
 	case a.GetTransactionId() == b.GetTransactionId() && a.GetGlobalId() == b.GetGlobalId():
 		return 0

@@ -9,7 +9,9 @@ import (
 
 // ResetSubscription moves a subscription to a position. Its consumers end within a second. Errors: INVALID_ARGUMENT,
 // NOT_FOUND, UNAVAILABLE.
-func (s *Subscriptions) ResetSubscription(ctx context.Context, in *orisunpb.ResetSubscriptionRequest) (*orisunpb.ResetSubscriptionResponse, error) {
+func (s *Subscriptions) ResetSubscription(
+	ctx context.Context, in *orisunpb.ResetSubscriptionRequest,
+) (*orisunpb.ResetSubscriptionResponse, error) {
 	var v violations
 	v.named(in.GetBoundary(), "name", in.GetName())
 	if in.GetStart().GetStart() == nil {
@@ -24,7 +26,8 @@ func (s *Subscriptions) ResetSubscription(ctx context.Context, in *orisunpb.Rese
 		return nil, err
 	}
 	err = s.store.queries.ResetSubscription(ctx, s.store.config.Write, db.ResetSubscriptionParams{
-		Boundary: in.GetBoundary(), Name: in.GetName(), TransactionID: start.GetTransactionId(), GlobalID: start.GetGlobalId(),
+		Boundary: in.GetBoundary(), Name: in.GetName(), TransactionID: start.GetTransactionId(),
+		GlobalID:      start.GetGlobalId(),
 		AdminBoundary: s.config.AdminBoundary, Actor: actorOf(ctx),
 	})
 	if err != nil {

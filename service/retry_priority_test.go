@@ -14,7 +14,8 @@ import (
 	"github.com/oexza/orisun/service"
 )
 
-// The save that was refused first is stored by the next flush, though it comes last: so every client that retries succeeds in the end.
+// The save that was refused first is stored by the next flush, though it comes last: so every client that retries
+// succeeds in the end.
 func TestARefusedSaveHasPriorityWhenItIsRetried(t *testing.T) {
 	pool := pgtest.New(t)
 	pgtest.Boundary(t, pool, boundary)
@@ -28,8 +29,12 @@ func TestARefusedSaveHasPriorityWhenItIsRetried(t *testing.T) {
 		}
 	})
 	save := func(id string, expected *orisunpb.Position) error {
-		query := &orisunpb.SaveQuery{ExpectedPosition: expected, SubsetQuery: &orisunpb.Query{Criteria: tagged("account", "hot")}}
-		_, err := store.SaveEvents(t.Context(), &orisunpb.SaveEventsRequest{Boundary: boundary, Query: query, Events: []*orisunpb.EventToSave{event(id, `{"account": "hot"}`)}})
+		query := &orisunpb.SaveQuery{
+			ExpectedPosition: expected, SubsetQuery: &orisunpb.Query{Criteria: tagged("account", "hot")},
+		}
+		_, err := store.SaveEvents(t.Context(), &orisunpb.SaveEventsRequest{
+			Boundary: boundary, Query: query, Events: []*orisunpb.EventToSave{event(id, `{"account": "hot"}`)},
+		})
 		return err
 	}
 	last := at(1, 0)
@@ -54,7 +59,9 @@ func TestARefusedSaveHasPriorityWhenItIsRetried(t *testing.T) {
 		release := holdLock(t, pool)
 		var waiting sync.WaitGroup
 		waiting.Go(func() {
-			if _, err := store.SaveEvents(t.Context(), &orisunpb.SaveEventsRequest{Boundary: boundary, Events: []*orisunpb.EventToSave{event("before "+c.winner, `{}`)}}); err != nil {
+			if _, err := store.SaveEvents(t.Context(), &orisunpb.SaveEventsRequest{
+				Boundary: boundary, Events: []*orisunpb.EventToSave{event("before "+c.winner, `{}`)},
+			}); err != nil {
 				t.Error(err)
 			}
 		})
@@ -72,7 +79,9 @@ func TestARefusedSaveHasPriorityWhenItIsRetried(t *testing.T) {
 				t.Errorf("of %q: %q got %v; %q should win", c.come, c.come[i], err, c.winner)
 			}
 		}
-		latest, err := store.GetLatestByCriteria(t.Context(), &orisunpb.GetLatestByCriteriaRequest{Boundary: boundary, Criteria: tagged("account", "hot")})
+		latest, err := store.GetLatestByCriteria(t.Context(), &orisunpb.GetLatestByCriteriaRequest{
+			Boundary: boundary, Criteria: tagged("account", "hot"),
+		})
 		if err != nil {
 			t.Fatal(err)
 		}

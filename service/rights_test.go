@@ -32,7 +32,8 @@ func TestARightThatTheRoleLacksIsNamed(t *testing.T) {
 	}
 	t.Cleanup(pool.Close)
 	store := service.NewEventStore(service.Config{
-		Write: pool, Read: pool, MaxPageBytes: maxPageBytes, MessageSize: func(string, string, string, int, int) int { return 0 },
+		Write: pool, Read: pool, MaxPageBytes: maxPageBytes,
+		MessageSize: func(string, string, string, int, int) int { return 0 },
 	})
 	t.Cleanup(func() {
 		if err := store.Close(context.Background()); err != nil {
@@ -40,7 +41,9 @@ func TestARightThatTheRoleLacksIsNamed(t *testing.T) {
 		}
 	})
 	_, read := store.GetEvents(t.Context(), &orisunpb.GetEventsRequest{Boundary: actsBoundary})
-	_, save := store.SaveEvents(t.Context(), &orisunpb.SaveEventsRequest{Boundary: actsBoundary, Events: []*orisunpb.EventToSave{event("a", `{}`)}})
+	_, save := store.SaveEvents(t.Context(), &orisunpb.SaveEventsRequest{
+		Boundary: actsBoundary, Events: []*orisunpb.EventToSave{event("a", `{}`)},
+	})
 	for _, err := range []error{read, save} {
 		wantViolation(t, err, codes.FailedPrecondition, "")
 		if err == nil || !strings.Contains(err.Error(), "permission denied for schema orisun") {

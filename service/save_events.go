@@ -75,7 +75,8 @@ func (s *EventStore) checkSave(in *orisunpb.SaveEventsRequest) (printed int, err
 	}
 	// A number takes a few bytes in a request and up to 131,072 where PostgreSQL prints it.
 	if most := s.config.MaxSaveBytes; most > 0 && printed > most {
-		v.add("events", "have %d bytes as PostgreSQL prints them, with numbers in full; at most %d are allowed in a save (ORISUN_GRPC_MAX_RECEIVE_MESSAGE_SIZE)", printed, most)
+		v.add("events", "have %d bytes as PostgreSQL prints them, with numbers in full; at most %d are allowed in a save "+
+			"(ORISUN_GRPC_MAX_RECEIVE_MESSAGE_SIZE)", printed, most)
 	}
 	return printed, v.err()
 }
@@ -104,11 +105,13 @@ func (s *EventStore) checkEvents(v *violations, boundary string, events []*orisu
 			v.add(path("metadata"), "%v", err)
 		}
 		if metadata > maxMetadataBytes {
-			v.add(path("metadata"), "has %d bytes as PostgreSQL prints it, at most %d are allowed: it is published as a header", metadata, maxMetadataBytes)
+			v.add(path("metadata"), "has %d bytes as PostgreSQL prints it, at most %d are allowed: it is published as a header",
+				metadata, maxMetadataBytes)
 		}
-		if size := s.config.MessageSize(boundary, event.GetEventId(), event.GetEventType(), data, metadata); size > s.config.MaxMessageBytes {
-			v.add(path("data"), "makes the event %d bytes when it is published, with headers and numbers in full; at most %d are allowed (ORISUN_NATS_MAX_PAYLOAD)",
-				size, s.config.MaxMessageBytes)
+		if size := s.config.MessageSize(boundary, event.GetEventId(), event.GetEventType(), data,
+			metadata); size > s.config.MaxMessageBytes {
+			v.add(path("data"), "makes the event %d bytes when it is published, with headers and numbers in full; at most %d "+
+				"are allowed (ORISUN_NATS_MAX_PAYLOAD)", size, s.config.MaxMessageBytes)
 		}
 		printed += data + metadata
 	}
@@ -156,8 +159,8 @@ func writeSaveResult(in *orisunpb.SaveEventsRequest, result db.OrisunSaveResult)
 		return nil, contextChanged(in, position, result)
 	case outcomeEventIDReused:
 		return nil, withDetails(codes.FailedPrecondition,
-			fmt.Sprintf("an event_id of this save is taken by another event, at or before position {%d,%d}: nothing is saved; give a new save new ids",
-				position.GetTransactionId(), position.GetGlobalId()),
+			fmt.Sprintf("an event_id of this save is taken by another event, at or before position {%d,%d}: nothing is saved; "+
+				"give a new save new ids", position.GetTransactionId(), position.GetGlobalId()),
 			&errdetails.ErrorInfo{Reason: reasonEventIDReused, Domain: domain, Metadata: map[string]string{
 				"boundary":             in.GetBoundary(),
 				"taken_transaction_id": strconv.FormatInt(position.GetTransactionId(), 10),
@@ -173,10 +176,12 @@ func contextChanged(in *orisunpb.SaveEventsRequest, actual *orisunpb.Position, r
 	reason := fmt.Sprintf("an event that matches lies at position {%d,%d}, after the expected {%d,%d}",
 		actual.GetTransactionId(), actual.GetGlobalId(), expected.GetTransactionId(), expected.GetGlobalId())
 	if actual.GetGlobalId() < 0 {
-		reason = fmt.Sprintf("the expected position {%d,%d} is that of no stored event", expected.GetTransactionId(), expected.GetGlobalId())
+		reason = fmt.Sprintf("the expected position {%d,%d} is that of no stored event",
+			expected.GetTransactionId(), expected.GetGlobalId())
 	}
 	// Existing clients recognise a conflict by this prefix, and parse the two numbers.
-	message := fmt.Sprintf("OptimisticConcurrencyException (AlreadyExists): Expected %d, Actual %d: the context changed: %s; read the context again and decide again",
+	message := fmt.Sprintf("OptimisticConcurrencyException (AlreadyExists): Expected %d, Actual %d: the context "+
+		"changed: %s; read the context again and decide again",
 		max(0, expected.GetTransactionId()), max(0, actual.GetTransactionId()), reason)
 	details := &errdetails.ErrorInfo{Reason: reasonContextChanged, Domain: domain, Metadata: map[string]string{
 		"boundary":                in.GetBoundary(),

@@ -17,7 +17,9 @@ import (
 
 func TestAllPositionsOfAnAnswerAreThatOfTheLastEvent(t *testing.T) {
 	store, _ := dial(t)
-	got, err := store.SaveEvents(t.Context(), &orisunpb.SaveEventsRequest{Boundary: boundary, Events: []*orisunpb.EventToSave{event("a", `{}`), event("b", `{}`)}})
+	got, err := store.SaveEvents(t.Context(), &orisunpb.SaveEventsRequest{
+		Boundary: boundary, Events: []*orisunpb.EventToSave{event("a", `{}`), event("b", `{}`)},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -32,8 +34,10 @@ func TestAConflictReportsExpectedAndActualPosition(t *testing.T) {
 	save := func(id string, expected *orisunpb.Position) error {
 		_, err := store.SaveEvents(t.Context(), &orisunpb.SaveEventsRequest{
 			Boundary: boundary,
-			Query:    &orisunpb.SaveQuery{ExpectedPosition: expected, SubsetQuery: &orisunpb.Query{Criteria: tagged("account", "alice")}},
-			Events:   []*orisunpb.EventToSave{event(id, `{"account": "alice"}`)},
+			Query: &orisunpb.SaveQuery{
+				ExpectedPosition: expected, SubsetQuery: &orisunpb.Query{Criteria: tagged("account", "alice")},
+			},
+			Events: []*orisunpb.EventToSave{event(id, `{"account": "alice"}`)},
 		})
 		return err
 	}
@@ -42,7 +46,8 @@ func TestAConflictReportsExpectedAndActualPosition(t *testing.T) {
 	}
 	info := wantReason(t, save("b", at(-1, -1)), codes.AlreadyExists, "CONTEXT_CHANGED")
 	for key, want := range map[string]string{
-		"boundary": boundary, "expected_transaction_id": "-1", "expected_global_id": "-1", "actual_transaction_id": "1", "actual_global_id": "0",
+		"boundary": boundary, "expected_transaction_id": "-1", "expected_global_id": "-1", "actual_transaction_id": "1",
+		"actual_global_id": "0",
 	} {
 		if info.GetMetadata()[key] != want {
 			t.Errorf("%s is %q, want %q", key, info.GetMetadata()[key], want)
@@ -89,7 +94,8 @@ func TestTheTextOfAConflictIsWhatClientsLookFor(t *testing.T) {
 			err := save(&orisunpb.SaveQuery{ExpectedPosition: c.expected, Criteria: c.criteria}, "new")
 			wantReason(t, err, codes.AlreadyExists, "CONTEXT_CHANGED")
 			text := status.Convert(err).Message()
-			if want := fmt.Sprintf("OptimisticConcurrencyException (AlreadyExists): Expected %s, Actual %s: ", c.wantOld, c.wantNew); !strings.HasPrefix(text, want) {
+			if want := fmt.Sprintf("OptimisticConcurrencyException (AlreadyExists): Expected %s, Actual %s: ",
+				c.wantOld, c.wantNew); !strings.HasPrefix(text, want) {
 				t.Errorf("the text is %q, want %q at its beginning", text, want)
 			}
 			if found := java.FindStringSubmatch(text); len(found) != 3 || found[1] != c.wantOld || found[2] != c.wantNew {
@@ -109,26 +115,46 @@ func TestAQueryWithoutCriteriaIsTheWholeBoundary(t *testing.T) {
 		query *orisunpb.SaveQuery
 		want  codes.Code
 	}{
-		"no query":                           {nil, codes.OK},
-		"an empty query":                     {&orisunpb.SaveQuery{}, codes.OK},
-		"an expected position alone":         {&orisunpb.SaveQuery{ExpectedPosition: at(-1, -1)}, codes.OK},
-		"subset_query, absent position":      {&orisunpb.SaveQuery{SubsetQuery: everything}, codes.AlreadyExists},
-		"subset_query, no event expected":    {&orisunpb.SaveQuery{ExpectedPosition: at(-1, -1), SubsetQuery: everything}, codes.AlreadyExists},
-		"subset_query, an old position":      {&orisunpb.SaveQuery{ExpectedPosition: at(1, 0), SubsetQuery: everything}, codes.AlreadyExists},
-		"subset_query, the last position":    {&orisunpb.SaveQuery{ExpectedPosition: at(2, 1), SubsetQuery: everything}, codes.OK},
-		"beside criteria that nothing meets": {&orisunpb.SaveQuery{Criteria: tagged("account", "bob"), SubsetQuery: everything}, codes.AlreadyExists},
-		"beside as many criteria as may be":  {&orisunpb.SaveQuery{ExpectedPosition: at(1, 0), Criteria: many, SubsetQuery: everything}, codes.AlreadyExists},
-		"a criterion without tags":           {&orisunpb.SaveQuery{Criteria: []*orisunpb.Criterion{{}}}, codes.AlreadyExists},
+		"no query":                      {nil, codes.OK},
+		"an empty query":                {&orisunpb.SaveQuery{}, codes.OK},
+		"an expected position alone":    {&orisunpb.SaveQuery{ExpectedPosition: at(-1, -1)}, codes.OK},
+		"subset_query, absent position": {&orisunpb.SaveQuery{SubsetQuery: everything}, codes.AlreadyExists},
+		"subset_query, no event expected": {
+			&orisunpb.SaveQuery{ExpectedPosition: at(-1, -1), SubsetQuery: everything},
+			codes.AlreadyExists,
+		},
+		"subset_query, an old position": {
+			&orisunpb.SaveQuery{ExpectedPosition: at(1, 0), SubsetQuery: everything},
+			codes.AlreadyExists,
+		},
+		"subset_query, the last position": {
+			&orisunpb.SaveQuery{ExpectedPosition: at(2, 1), SubsetQuery: everything},
+			codes.OK,
+		},
+		"beside criteria that nothing meets": {&orisunpb.SaveQuery{
+			Criteria: tagged("account", "bob"), SubsetQuery: everything,
+		}, codes.AlreadyExists},
+		"beside as many criteria as may be": {&orisunpb.SaveQuery{
+			ExpectedPosition: at(1, 0), Criteria: many, SubsetQuery: everything,
+		}, codes.AlreadyExists},
+		"a criterion without tags": {&orisunpb.SaveQuery{Criteria: []*orisunpb.Criterion{{}}}, codes.AlreadyExists},
 	} {
 		t.Run(name, func(t *testing.T) {
 			store, pool := dial(t)
 			for _, id := range []string{"a", "b"} {
-				if _, err := store.SaveEvents(t.Context(), &orisunpb.SaveEventsRequest{Boundary: boundary, Events: []*orisunpb.EventToSave{event(id, `{"account": "alice"}`)}}); err != nil {
+				if _, err := store.SaveEvents(t.Context(), &orisunpb.SaveEventsRequest{
+					Boundary: boundary, Events: []*orisunpb.EventToSave{event(id, `{"account": "alice"}`)},
+				}); err != nil {
 					t.Fatal(err)
 				}
 			}
-			for _, events := range [][]*orisunpb.EventToSave{{event("one", `{}`)}, {event("first", `{}`), event("second", `{}`)}} { // two ways into SQL
-				_, err := store.SaveEvents(t.Context(), &orisunpb.SaveEventsRequest{Boundary: boundary, Query: c.query, Events: events})
+			// two ways into SQL
+			for _, events := range [][]*orisunpb.EventToSave{
+				{event("one", `{}`)}, {event("first", `{}`), event("second", `{}`)},
+			} {
+				_, err := store.SaveEvents(t.Context(), &orisunpb.SaveEventsRequest{
+					Boundary: boundary, Query: c.query, Events: events,
+				})
 				if status.Code(err) != c.want {
 					t.Errorf("%d events: %v, want %v", len(events), err, c.want)
 				}
@@ -148,14 +174,19 @@ func TestDataAndMetadataThatAreEmptyOrNullAreAnEmptyObject(t *testing.T) {
 	documents := []string{"", "null", " null\n", " ", "{}"}
 	var events []*orisunpb.EventToSave
 	for i, document := range documents {
-		events = append(events, &orisunpb.EventToSave{EventId: fmt.Sprint(i), EventType: "T", Data: document, Metadata: document})
+		events = append(events, &orisunpb.EventToSave{
+			EventId: fmt.Sprint(i), EventType: "T", Data: document, Metadata: document,
+		})
 	}
 	first, err := store.SaveEvents(t.Context(), &orisunpb.SaveEventsRequest{Boundary: boundary, Events: events})
 	if err != nil {
 		t.Fatal(err)
 	}
-	alone := &orisunpb.EventToSave{EventId: "alone", EventType: "T", Data: "null"} // saves of one event have a way of their own into SQL
-	if _, err := store.SaveEvents(t.Context(), &orisunpb.SaveEventsRequest{Boundary: boundary, Events: []*orisunpb.EventToSave{alone}}); err != nil {
+	// saves of one event have a way of their own into SQL
+	alone := &orisunpb.EventToSave{EventId: "alone", EventType: "T", Data: "null"}
+	if _, err := store.SaveEvents(t.Context(), &orisunpb.SaveEventsRequest{
+		Boundary: boundary, Events: []*orisunpb.EventToSave{alone},
+	}); err != nil {
 		t.Fatal(err)
 	}
 	page, err := store.GetEvents(t.Context(), &orisunpb.GetEventsRequest{Boundary: boundary})
@@ -184,7 +215,9 @@ func TestBothListsOfCriteriaAddUp(t *testing.T) {
 	}
 	for i, data := range []string{`{"a": 1}`, `{"b": 2}`} {
 		store, _ := dial(t)
-		if _, err := store.SaveEvents(t.Context(), &orisunpb.SaveEventsRequest{Boundary: boundary, Events: []*orisunpb.EventToSave{event("old", data)}}); err != nil {
+		if _, err := store.SaveEvents(t.Context(), &orisunpb.SaveEventsRequest{
+			Boundary: boundary, Events: []*orisunpb.EventToSave{event("old", data)},
+		}); err != nil {
 			t.Fatal(err)
 		}
 		_, err := store.SaveEvents(t.Context(), request)
@@ -209,14 +242,17 @@ func TestASaveSentSixteenTimesAtOnceIsStoredOnce(t *testing.T) {
 	}
 	wait.Wait()
 	for i := range answers {
-		if errs[i] != nil || answers[i].GetLogPosition().GetGlobalId() != 1 || answers[i].GetLogPosition().GetTransactionId() != 2 {
+		if errs[i] != nil || answers[i].GetLogPosition().GetGlobalId() != 1 ||
+			answers[i].GetLogPosition().GetTransactionId() != 2 {
 			t.Errorf("call %d: %v, %v; want position {2,1}", i, answers[i], errs[i])
 		}
 	}
 	if n := count(t, pool); n != 2 {
 		t.Errorf("%d events are stored, want 2", n)
 	}
-	_, err := store.SaveEvents(t.Context(), &orisunpb.SaveEventsRequest{Boundary: boundary, Events: []*orisunpb.EventToSave{event("a", `{"account": "bob"}`)}})
+	_, err := store.SaveEvents(t.Context(), &orisunpb.SaveEventsRequest{
+		Boundary: boundary, Events: []*orisunpb.EventToSave{event("a", `{"account": "bob"}`)},
+	})
 	wantReason(t, err, codes.FailedPrecondition, "EVENT_ID_REUSED")
 }
 
@@ -228,7 +264,10 @@ func TestErrorsOfBadSavesNameWhatIsWrongAndStoreNothing(t *testing.T) {
 	}
 	data := func(text string) *orisunpb.SaveEventsRequest { return one(event("a", text)) }
 	context := func(criteria []*orisunpb.Criterion) *orisunpb.SaveEventsRequest {
-		return &orisunpb.SaveEventsRequest{Boundary: boundary, Query: &orisunpb.SaveQuery{Criteria: criteria}, Events: []*orisunpb.EventToSave{event("a", `{}`)}}
+		return &orisunpb.SaveEventsRequest{
+			Boundary: boundary, Query: &orisunpb.SaveQuery{Criteria: criteria},
+			Events: []*orisunpb.EventToSave{event("a", `{}`)},
+		}
 	}
 	many := make([]*orisunpb.EventToSave, 10_001)
 	for i := range many {
@@ -239,47 +278,96 @@ func TestErrorsOfBadSavesNameWhatIsWrongAndStoreNothing(t *testing.T) {
 		code    codes.Code
 		field   string
 	}{
-		"no boundary":            {&orisunpb.SaveEventsRequest{Events: []*orisunpb.EventToSave{event("a", `{}`)}}, codes.InvalidArgument, "boundary"},
-		"a NUL in the boundary":  {&orisunpb.SaveEventsRequest{Boundary: "a\x00", Events: []*orisunpb.EventToSave{event("a", `{}`)}}, codes.InvalidArgument, "boundary"},
-		"unknown boundary":       {&orisunpb.SaveEventsRequest{Boundary: "nowhere", Events: []*orisunpb.EventToSave{event("a", `{}`)}}, codes.NotFound, ""},
-		"a name PostgreSQL cuts": {&orisunpb.SaveEventsRequest{Boundary: strings.Repeat("b", 27), Events: []*orisunpb.EventToSave{event("a", `{}`)}}, codes.InvalidArgument, "boundary"},
-		"no events":              {&orisunpb.SaveEventsRequest{Boundary: boundary}, codes.InvalidArgument, "events"},
-		"too many events":        {&orisunpb.SaveEventsRequest{Boundary: boundary, Events: many}, codes.InvalidArgument, "events"},
-		"no event id":            {one(event("", `{}`)), codes.InvalidArgument, "events[0].event_id"},
-		"a long event id":        {one(event(long, `{}`)), codes.InvalidArgument, "events[0].event_id"},
-		"a NUL in the event id":  {one(event("a\x00", `{}`)), codes.InvalidArgument, "events[0].event_id"},
-		"no event type":          {one(&orisunpb.EventToSave{EventId: "a", Data: `{}`}), codes.InvalidArgument, "events[0].event_type"},
-		"a long event type":      {one(&orisunpb.EventToSave{EventId: "a", EventType: long, Data: `{}`}), codes.InvalidArgument, "events[0].event_type"},
+		"no boundary": {
+			&orisunpb.SaveEventsRequest{Events: []*orisunpb.EventToSave{event("a", `{}`)}},
+			codes.InvalidArgument, "boundary",
+		},
+		"a NUL in the boundary": {&orisunpb.SaveEventsRequest{
+			Boundary: "a\x00", Events: []*orisunpb.EventToSave{event("a", `{}`)},
+		}, codes.InvalidArgument, "boundary"},
+		"unknown boundary": {&orisunpb.SaveEventsRequest{
+			Boundary: "nowhere", Events: []*orisunpb.EventToSave{event("a", `{}`)},
+		}, codes.NotFound, ""},
+		"a name PostgreSQL cuts": {&orisunpb.SaveEventsRequest{
+			Boundary: strings.Repeat("b", 27), Events: []*orisunpb.EventToSave{event("a", `{}`)},
+		}, codes.InvalidArgument, "boundary"},
+		"no events": {&orisunpb.SaveEventsRequest{Boundary: boundary}, codes.InvalidArgument, "events"},
+		"too many events": {
+			&orisunpb.SaveEventsRequest{Boundary: boundary, Events: many}, codes.InvalidArgument,
+			"events",
+		},
+		"no event id":           {one(event("", `{}`)), codes.InvalidArgument, "events[0].event_id"},
+		"a long event id":       {one(event(long, `{}`)), codes.InvalidArgument, "events[0].event_id"},
+		"a NUL in the event id": {one(event("a\x00", `{}`)), codes.InvalidArgument, "events[0].event_id"},
+		"no event type": {
+			one(&orisunpb.EventToSave{EventId: "a", Data: `{}`}), codes.InvalidArgument,
+			"events[0].event_type",
+		},
+		"a long event type": {
+			one(&orisunpb.EventToSave{EventId: "a", EventType: long, Data: `{}`}),
+			codes.InvalidArgument, "events[0].event_type",
+		},
 		"the same id twice": {
-			&orisunpb.SaveEventsRequest{Boundary: boundary, Events: []*orisunpb.EventToSave{event("a", `{}`), event("b", `{}`), event("a", `{}`)}},
+			&orisunpb.SaveEventsRequest{
+				Boundary: boundary, Events: []*orisunpb.EventToSave{event("a", `{}`), event("b", `{}`), event("a", `{}`)},
+			},
 			codes.InvalidArgument, "events[2].event_id",
 		},
-		"not JSON":                  {data(`{"a": }`), codes.InvalidArgument, "events[0].data"},
-		"a JSON array":              {data(`[1]`), codes.InvalidArgument, "events[0].data"},
-		"a JSON string":             {data(`"a"`), codes.InvalidArgument, "events[0].data"},
-		"two JSON objects":          {data(`{} {}`), codes.InvalidArgument, "events[0].data"},
-		"an escaped NUL":            {data(`{"a": "\u0000"}`), codes.InvalidArgument, "events[0].data"},
-		"an escaped NUL in a name":  {data(`{"\u0000": 1}`), codes.InvalidArgument, "events[0].data"},
-		"a lone high surrogate":     {data(`{"a": "\ud800"}`), codes.InvalidArgument, "events[0].data"},
-		"a lone low surrogate":      {data(`{"a": "\udc00"}`), codes.InvalidArgument, "events[0].data"},
-		"a number beyond numeric":   {data(`{"a": 1e131072}`), codes.InvalidArgument, "events[0].data"},
-		"a number too fine":         {data(`{"a": 1e-16384}`), codes.InvalidArgument, "events[0].data"},
-		"20,000 levels":             {data(`{"a": ` + strings.Repeat("[", 20_000) + strings.Repeat("]", 20_000) + `}`), codes.InvalidArgument, "events[0].data"},
-		"2 MiB":                     {data(`{"a": "` + strings.Repeat("x", 2<<20) + `"}`), codes.InvalidArgument, "events[0].data"},
-		"short, but 2 MiB in full":  {data(`{"a": [` + strings.Repeat("1e131071,", 15) + `1e131071]}`), codes.InvalidArgument, "events[0].data"},
-		"metadata that is no JSON":  {one(&orisunpb.EventToSave{EventId: "a", EventType: "T", Data: `{}`, Metadata: `x`}), codes.InvalidArgument, "events[0].metadata"},
-		"metadata beyond a header":  {one(&orisunpb.EventToSave{EventId: "a", EventType: "T", Data: `{}`, Metadata: `{"m": "` + strings.Repeat("x", 20<<10-8) + `"}`}), codes.InvalidArgument, "events[0].metadata"},
-		"metadata that is an array": {one(&orisunpb.EventToSave{EventId: "a", EventType: "T", Data: `{}`, Metadata: `[]`}), codes.InvalidArgument, "events[0].metadata"},
-		"a tag without a key":       {context(tagged("", "v")), codes.InvalidArgument, "query.criteria[0].tags[0].key"},
-		"a long key":                {context(tagged(long, "v")), codes.InvalidArgument, "query.criteria[0].tags[0].key"},
-		"a NUL in a key":            {context(tagged("k\x00", "v")), codes.InvalidArgument, "query.criteria[0].tags[0].key"},
-		"a NUL in a value":          {context(tagged("k", "v\x00")), codes.InvalidArgument, "query.criteria[0].tags[0].value"},
-		"a long value":              {context(tagged("k", strings.Repeat("v", 4097))), codes.InvalidArgument, "query.criteria[0].tags[0].value"},
-		"too many tags":             {context(tagged(strings.Split(strings.Repeat("k,v,", 33)+"k", ",")[:66]...)), codes.InvalidArgument, "query.criteria[0].tags"},
-		"too many criteria":         {context(make([]*orisunpb.Criterion, 257)), codes.InvalidArgument, "query.criteria"},
-		"too many in both lists": {&orisunpb.SaveEventsRequest{Boundary: boundary, Events: []*orisunpb.EventToSave{event("a", `{}`)}, Query: &orisunpb.SaveQuery{
-			Criteria: make([]*orisunpb.Criterion, 200), SubsetQuery: &orisunpb.Query{Criteria: make([]*orisunpb.Criterion, 57)},
-		}}, codes.InvalidArgument, "query"},
+		"not JSON":                 {data(`{"a": }`), codes.InvalidArgument, "events[0].data"},
+		"a JSON array":             {data(`[1]`), codes.InvalidArgument, "events[0].data"},
+		"a JSON string":            {data(`"a"`), codes.InvalidArgument, "events[0].data"},
+		"two JSON objects":         {data(`{} {}`), codes.InvalidArgument, "events[0].data"},
+		"an escaped NUL":           {data(`{"a": "\u0000"}`), codes.InvalidArgument, "events[0].data"},
+		"an escaped NUL in a name": {data(`{"\u0000": 1}`), codes.InvalidArgument, "events[0].data"},
+		"a lone high surrogate":    {data(`{"a": "\ud800"}`), codes.InvalidArgument, "events[0].data"},
+		"a lone low surrogate":     {data(`{"a": "\udc00"}`), codes.InvalidArgument, "events[0].data"},
+		"a number beyond numeric":  {data(`{"a": 1e131072}`), codes.InvalidArgument, "events[0].data"},
+		"a number too fine":        {data(`{"a": 1e-16384}`), codes.InvalidArgument, "events[0].data"},
+		"20,000 levels": {
+			data(`{"a": ` + strings.Repeat("[", 20_000) + strings.Repeat("]", 20_000) + `}`),
+			codes.InvalidArgument, "events[0].data",
+		},
+		"2 MiB": {
+			data(`{"a": "` + strings.Repeat("x", 2<<20) + `"}`), codes.InvalidArgument,
+			"events[0].data",
+		},
+		"short, but 2 MiB in full": {
+			data(`{"a": [` + strings.Repeat("1e131071,", 15) + `1e131071]}`), codes.InvalidArgument,
+			"events[0].data",
+		},
+		"metadata that is no JSON": {
+			one(&orisunpb.EventToSave{EventId: "a", EventType: "T", Data: `{}`, Metadata: `x`}),
+			codes.InvalidArgument, "events[0].metadata",
+		},
+		"metadata beyond a header": {one(&orisunpb.EventToSave{
+			EventId: "a", EventType: "T", Data: `{}`, Metadata: `{"m": "` + strings.Repeat("x", 20<<10-8) + `"}`,
+		}), codes.InvalidArgument, "events[0].metadata"},
+		"metadata that is an array": {
+			one(&orisunpb.EventToSave{EventId: "a", EventType: "T", Data: `{}`, Metadata: `[]`}),
+			codes.InvalidArgument, "events[0].metadata",
+		},
+		"a tag without a key": {context(tagged("", "v")), codes.InvalidArgument, "query.criteria[0].tags[0].key"},
+		"a long key":          {context(tagged(long, "v")), codes.InvalidArgument, "query.criteria[0].tags[0].key"},
+		"a NUL in a key":      {context(tagged("k\x00", "v")), codes.InvalidArgument, "query.criteria[0].tags[0].key"},
+		"a NUL in a value": {
+			context(tagged("k", "v\x00")), codes.InvalidArgument,
+			"query.criteria[0].tags[0].value",
+		},
+		"a long value": {
+			context(tagged("k", strings.Repeat("v", 4097))), codes.InvalidArgument,
+			"query.criteria[0].tags[0].value",
+		},
+		"too many tags": {
+			context(tagged(strings.Split(strings.Repeat("k,v,", 33)+"k", ",")[:66]...)),
+			codes.InvalidArgument, "query.criteria[0].tags",
+		},
+		"too many criteria": {context(make([]*orisunpb.Criterion, 257)), codes.InvalidArgument, "query.criteria"},
+		"too many in both lists": {&orisunpb.SaveEventsRequest{
+			Boundary: boundary,
+			Events:   []*orisunpb.EventToSave{event("a", `{}`)}, Query: &orisunpb.SaveQuery{
+				Criteria: make([]*orisunpb.Criterion, 200), SubsetQuery: &orisunpb.Query{Criteria: make([]*orisunpb.Criterion, 57)},
+			},
+		}, codes.InvalidArgument, "query"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := store.SaveEvents(t.Context(), c.request)
@@ -301,15 +389,19 @@ func TestWhatIsAtTheLimitIsSavedAndReadBack(t *testing.T) {
 		event("large", `{"a": "`+strings.Repeat("x", maxEventBytes-4096)+`"}`),
 		event("wide", `{"a": 9007199254740993, "b": 1e131071, "c": 1e-16383}`),
 	}
-	if _, err := store.SaveEvents(t.Context(), &orisunpb.SaveEventsRequest{Boundary: boundary, Events: events}); err != nil {
+	if _, err := store.SaveEvents(t.Context(), &orisunpb.SaveEventsRequest{
+		Boundary: boundary, Events: events,
+	}); err != nil {
 		t.Fatal(err)
 	}
 	page, err := store.GetEvents(t.Context(), &orisunpb.GetEventsRequest{Boundary: boundary})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(page.GetEvents()) != 4 || page.GetEvents()[0].GetMetadata() != `{}` || page.GetEvents()[1].GetData() != nested ||
-		page.GetEvents()[2].GetData() != events[2].GetData() || !strings.HasPrefix(page.GetEvents()[3].GetData(), `{"a": 9007199254740993, "b": 1000`) {
+	if len(page.GetEvents()) != 4 || page.GetEvents()[0].GetMetadata() != `{}` ||
+		page.GetEvents()[1].GetData() != nested ||
+		page.GetEvents()[2].GetData() != events[2].GetData() ||
+		!strings.HasPrefix(page.GetEvents()[3].GetData(), `{"a": 9007199254740993, "b": 1000`) {
 		t.Errorf("what is read back differs")
 	}
 }
@@ -318,7 +410,8 @@ func wantReason(t *testing.T, err error, code codes.Code, reason string) *errdet
 	t.Helper()
 	s := status.Convert(err)
 	for _, detail := range s.Details() {
-		if info, ok := detail.(*errdetails.ErrorInfo); ok && s.Code() == code && info.GetReason() == reason && info.GetDomain() == "orisun" {
+		if info, ok := detail.(*errdetails.ErrorInfo); ok && s.Code() == code && info.GetReason() == reason &&
+			info.GetDomain() == "orisun" {
 			return info
 		}
 	}
@@ -337,7 +430,8 @@ func wantViolation(t *testing.T, err error, code codes.Code, field string) {
 		return
 	}
 	for _, detail := range s.Details() {
-		if bad, ok := detail.(*errdetails.BadRequest); ok && len(bad.GetFieldViolations()) == 1 && bad.GetFieldViolations()[0].GetField() == field {
+		if bad, ok := detail.(*errdetails.BadRequest); ok && len(bad.GetFieldViolations()) == 1 &&
+			bad.GetFieldViolations()[0].GetField() == field {
 			if !strings.Contains(s.Message(), field+": ") {
 				t.Errorf("the message %q does not name the field", s.Message())
 			}

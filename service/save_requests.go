@@ -11,7 +11,9 @@ import (
 )
 
 // saveRequests calls the boundary's save_requests, which decides all outcomes. The results are in request order.
-func (s *EventStore) saveRequests(ctx context.Context, name string, batch []*orisunpb.SaveEventsRequest) ([]db.OrisunSaveResult, error) {
+func (s *EventStore) saveRequests(
+	ctx context.Context, name string, batch []*orisunpb.SaveEventsRequest,
+) ([]db.OrisunSaveResult, error) {
 	conn, err := s.config.Write.Acquire(ctx)
 	if err != nil {
 		return nil, err

@@ -12,6 +12,8 @@ func (s *EventStore) Ping(context.Context, *orisunpb.PingRequest) (*orisunpb.Pin
 }
 
 // GetServerInfo returns the server's version and features.
-func (s *EventStore) GetServerInfo(context.Context, *orisunpb.GetServerInfoRequest) (*orisunpb.GetServerInfoResponse, error) {
+func (s *EventStore) GetServerInfo(
+	context.Context, *orisunpb.GetServerInfoRequest,
+) (*orisunpb.GetServerInfoResponse, error) {
 	return s.config.Info, nil
 }

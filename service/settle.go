@@ -22,11 +22,14 @@ func (s *Subscriptions) Settle(ctx context.Context, in *orisunpb.SettleRequest) 
 	}
 	m := s.config.Consumers.Find(in.GetConsumerId())
 	if m == nil || m.Boundary() != in.GetBoundary() || m.Client.UserID != subscriberUser(ctx, in.GetBoundary()).ID {
-		return nil, status.Error(codes.NotFound, "consumer_id: this node has no such consumer; call the node of its ReadSubscription while that lasts")
+		return nil, status.Error(codes.NotFound,
+			"consumer_id: this node has no such consumer; call the node of its ReadSubscription while that lasts")
 	}
 	stale, err := settle(m, in)
 	if err == nil && stale {
-		err = status.Error(codes.FailedPrecondition, "the consumer no longer holds one of the partitions in that epoch: its events are delivered again; the other settlements hold")
+		err = status.Error(codes.FailedPrecondition,
+			"the consumer no longer holds one of the partitions in that epoch: its events are delivered again; the other "+
+				"settlements hold")
 	}
 	return &orisunpb.SettleResponse{}, err
 }

@@ -8,7 +8,9 @@ import (
 )
 
 // SkipParked removes parked events. Errors: INVALID_ARGUMENT, NOT_FOUND, UNAVAILABLE.
-func (s *Subscriptions) SkipParked(ctx context.Context, in *orisunpb.SkipParkedRequest) (*orisunpb.SkipParkedResponse, error) {
+func (s *Subscriptions) SkipParked(
+	ctx context.Context, in *orisunpb.SkipParkedRequest,
+) (*orisunpb.SkipParkedResponse, error) {
 	var v violations
 	v.named(in.GetBoundary(), "subscription", in.GetSubscription())
 	ids := v.positions(in.GetPositions())
@@ -22,7 +24,8 @@ func (s *Subscriptions) SkipParked(ctx context.Context, in *orisunpb.SkipParkedR
 		Boundary: in.GetBoundary(), Subscription: in.GetSubscription(), GlobalIds: ids,
 	})
 	if err == nil {
-		s.store.logChange(ctx, "parked events skipped", "boundary", in.GetBoundary(), "subscription", in.GetSubscription(), "events", events)
+		s.store.logChange(ctx, "parked events skipped", "boundary", in.GetBoundary(), "subscription", in.GetSubscription(),
+			"events", events)
 	}
 	return &orisunpb.SkipParkedResponse{Events: events}, toStatus(ctx, err)
 }

@@ -41,7 +41,9 @@ func enters(t *testing.T, share *ReadShare, user, boundary string) (leave func()
 }
 
 // waits begins to wait for a share, which must not be free; the channel gets it.
-func waits(t *testing.T, ctx context.Context, share *ReadShare, boundary string) <-chan func() { //nolint:revive // t stands first here
+func waits(
+	t *testing.T, ctx context.Context, share *ReadShare, boundary string, //nolint:revive // t stands first here
+) <-chan func() {
 	t.Helper()
 	entered := make(chan func(), 1)
 	go func() {

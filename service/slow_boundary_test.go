@@ -25,7 +25,8 @@ func saveBatch(ctx context.Context, store orisunpb.EventStoreClient, boundary, p
 	return err
 }
 
-// TestABoundaryThatIsStuckHoldsUpNoOther, however many wait for it: nothing is common to them, neither a queue nor a lock.
+// TestABoundaryThatIsStuckHoldsUpNoOther, however many wait for it: nothing is common to them, neither a queue nor a
+// lock.
 func TestABoundaryThatIsStuckHoldsUpNoOther(t *testing.T) {
 	store, pool := dial(t)
 	pgtest.Boundary(t, pool, slowBoundary)
@@ -62,7 +63,8 @@ func holdPositions(t *testing.T, pool *pgxpool.Pool, boundary string) (release f
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := tx.Exec(t.Context(), `SELECT orisun.lock_positions((SELECT number FROM orisun.boundary WHERE name = $1))`, boundary); err != nil {
+	if _, err := tx.Exec(t.Context(), `SELECT orisun.lock_positions((SELECT number FROM orisun.boundary WHERE name = $1))`,
+		boundary); err != nil {
 		t.Fatal(err)
 	}
 	return sync.OnceFunc(func() {
@@ -84,10 +86,13 @@ func waitForLocks(t *testing.T, pool *pgxpool.Pool) {
 	}
 }
 
-// BenchmarkSaveBesideASlowBoundary saves one event at a time, alone and beside four clients that save 100 at a time into another boundary, and
-// beside four that do so into the same one. Where the processors are few, they are what all share.
+// BenchmarkSaveBesideASlowBoundary saves one event at a time, alone and beside four clients that save 100 at a time
+// into another boundary, and beside four that do so into the same one. Where the processors are few, they are what all
+// share.
 func BenchmarkSaveBesideASlowBoundary(b *testing.B) {
-	for _, c := range []struct{ name, beside string }{{"alone", ""}, {"beside another", slowBoundary}, {"beside the same", boundary}} {
+	for _, c := range []struct{ name, beside string }{
+		{"alone", ""}, {"beside another", slowBoundary}, {"beside the same", boundary},
+	} {
 		b.Run(c.name, func(b *testing.B) {
 			store, pool := dial(b)
 			pgtest.Boundary(b, pool, slowBoundary)
@@ -99,7 +104,8 @@ func BenchmarkSaveBesideASlowBoundary(b *testing.B) {
 				}
 				importers.Go(func() {
 					for batch := 0; importing.Err() == nil; batch++ {
-						if err := saveBatch(importing, store, c.beside, fmt.Sprint(i, "-", batch), 100); err != nil && importing.Err() == nil {
+						if err := saveBatch(importing, store, c.beside, fmt.Sprint(i, "-", batch), 100); err != nil &&
+							importing.Err() == nil {
 							b.Error(err)
 							return
 						}

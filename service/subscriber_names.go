@@ -35,7 +35,8 @@ func (n *subscriberNames) enter(user SubscriberUser) (leave func(), err error) {
 	defer n.mu.Unlock()
 	if open := n.open[user.ID]; n.limit > 0 && open >= n.limit {
 		return nil, retryLater(codes.ResourceExhausted, fmt.Sprintf(
-			"this user has %d subscriptions with a subscriber_name open on this node, no more are taken (ORISUN_GRPC_MAX_SUBSCRIBER_NAMES): end some, or subscribe without a name", open), nil)
+			"this user has %d subscriptions with a subscriber_name open on this node, no more are taken "+
+				"(ORISUN_GRPC_MAX_SUBSCRIBER_NAMES): end some, or subscribe without a name", open), nil)
 	}
 	n.open[user.ID]++
 	return func() {

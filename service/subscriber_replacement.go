@@ -42,7 +42,9 @@ type subscriberLease struct {
 }
 
 // enter replaces the older subscription under this key, and returns that one's lease.
-func (n *namedSubscriptions) enter(key subscriberKey, end context.CancelCauseFunc) (*namedSubscription, *subscriberLease) {
+func (n *namedSubscriptions) enter(
+	key subscriberKey, end context.CancelCauseFunc,
+) (*namedSubscription, *subscriberLease) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	entered := &namedSubscription{end: end}

@@ -58,13 +58,17 @@ func (s *Subscriptions) changed(ctx context.Context, change, boundary, name stri
 }
 
 // startPosition is the position after which a subscription begins.
-func (s *Subscriptions) startPosition(ctx context.Context, boundary string, start *orisunpb.SubscriptionStart) (*orisunpb.Position, error) {
+func (s *Subscriptions) startPosition(
+	ctx context.Context, boundary string, start *orisunpb.SubscriptionStart,
+) (*orisunpb.Position, error) {
 	switch at := start.GetStart().(type) {
 	case *orisunpb.SubscriptionStart_Now:
 		last, err := s.store.lastPosition(ctx, boundary)
 		return &orisunpb.Position{TransactionId: last.TransactionID, GlobalId: last.GlobalID}, err
 	case *orisunpb.SubscriptionStart_Time:
-		found, err := s.store.queries.PositionAt(ctx, s.store.config.Read, db.PositionAtParams{Boundary: boundary, Time: at.Time.AsTime()})
+		found, err := s.store.queries.PositionAt(ctx, s.store.config.Read, db.PositionAtParams{
+			Boundary: boundary, Time: at.Time.AsTime(),
+		})
 		return &orisunpb.Position{TransactionId: found.TransactionID, GlobalId: found.GlobalID}, toStatus(ctx, err)
 	case *orisunpb.SubscriptionStart_AfterPosition:
 		last, err := s.store.lastPosition(ctx, boundary)
@@ -73,7 +77,8 @@ func (s *Subscriptions) startPosition(ctx context.Context, boundary string, star
 		}
 		var v violations
 		if after := at.AfterPosition.GetGlobalId(); after > last.GlobalID {
-			v.add("start.after_position", "has the global_id %d, and the last event of the boundary has %d", after, last.GlobalID)
+			v.add("start.after_position", "has the global_id %d, and the last event of the boundary has %d", after,
+				last.GlobalID)
 		}
 		return at.AfterPosition, v.err()
 	default:
@@ -95,7 +100,9 @@ func (v *violations) start(start *orisunpb.SubscriptionStart) {
 }
 
 // duration checks a duration, and returns the default where it is absent.
-func (v *violations) duration(field string, given *durationpb.Duration, absent, least, most time.Duration) time.Duration {
+func (v *violations) duration(
+	field string, given *durationpb.Duration, absent, least, most time.Duration,
+) time.Duration {
 	if given == nil {
 		return absent
 	}
@@ -167,11 +174,13 @@ func (s *Subscriptions) read(ctx context.Context, boundary, name string) ([]*ori
 	if err != nil {
 		return nil, toStatus(ctx, err)
 	}
-	partitions, err := queries.ListSubscriptionPartitions(ctx, tx, db.ListSubscriptionPartitionsParams{Boundary: boundary, Name: name})
+	partitions, err := queries.ListSubscriptionPartitions(ctx, tx,
+		db.ListSubscriptionPartitionsParams{Boundary: boundary, Name: name})
 	if err != nil {
 		return nil, toStatus(ctx, err)
 	}
-	members, err := queries.ListSubscriptionMembers(ctx, tx, db.ListSubscriptionMembersParams{Boundary: boundary, Name: name})
+	members, err := queries.ListSubscriptionMembers(ctx, tx,
+		db.ListSubscriptionMembersParams{Boundary: boundary, Name: name})
 	if err != nil {
 		return nil, toStatus(ctx, err)
 	}
@@ -179,7 +188,8 @@ func (s *Subscriptions) read(ctx context.Context, boundary, name string) ([]*ori
 	if err != nil {
 		return nil, toStatus(ctx, err)
 	}
-	all, byName, byID := make([]*orisunpb.Subscription, len(rows)), map[string]*orisunpb.Subscription{}, map[string]*orisunpb.SubscriptionConsumer{}
+	all, byName, byID := make([]*orisunpb.Subscription, len(rows)), map[string]*orisunpb.Subscription{},
+		map[string]*orisunpb.SubscriptionConsumer{}
 	for i, row := range rows {
 		criteria, err := loadCriteria(row.Criteria)
 		if err != nil {
@@ -195,7 +205,8 @@ func (s *Subscriptions) read(ctx context.Context, boundary, name string) ([]*ori
 	}
 	for _, row := range members {
 		consumer := &orisunpb.SubscriptionConsumer{
-			ConsumerId: row.Member, Name: row.Name, Node: row.Node, Address: row.Address, Username: row.Username, ConnectedAt: timestamppb.New(row.ConnectedAt),
+			ConsumerId: row.Member, Name: row.Name, Node: row.Node, Address: row.Address, Username: row.Username,
+			ConnectedAt: timestamppb.New(row.ConnectedAt),
 		}
 		if in := byName[row.Subscription]; in != nil {
 			in.Consumers = append(in.Consumers, consumer)
@@ -215,13 +226,19 @@ func (s *Subscriptions) read(ctx context.Context, boundary, name string) ([]*ori
 	return all, nil
 }
 
-func addPartition(in *orisunpb.Subscription, consumer *orisunpb.SubscriptionConsumer, row db.ListSubscriptionPartitionsRow) {
+func addPartition(
+	in *orisunpb.Subscription, consumer *orisunpb.SubscriptionConsumer, row db.ListSubscriptionPartitionsRow,
+) {
 	partition := &orisunpb.SubscriptionPartition{
-		Partition: uint32(row.Partition), Checkpoint: &orisunpb.Position{TransactionId: row.TransactionID, GlobalId: row.GlobalID},
-		Lag: &orisunpb.SubscriptionLag{Events: row.LagEvents, Seconds: row.LagSeconds}, ConsumerId: row.Member, Epoch: row.Epoch,
+		Partition:  uint32(row.Partition),
+		Checkpoint: &orisunpb.Position{TransactionId: row.TransactionID, GlobalId: row.GlobalID},
+		Lag:        &orisunpb.SubscriptionLag{Events: row.LagEvents, Seconds: row.LagSeconds}, ConsumerId: row.Member,
+		Epoch: row.Epoch,
 	}
 	if row.OldestGlobalID >= 0 {
-		partition.OldestUnacknowledged = &orisunpb.Position{TransactionId: row.OldestTransactionID, GlobalId: row.OldestGlobalID}
+		partition.OldestUnacknowledged = &orisunpb.Position{
+			TransactionId: row.OldestTransactionID, GlobalId: row.OldestGlobalID,
+		}
 	}
 	in.PartitionStates = append(in.PartitionStates, partition)
 	if in.GetCheckpoint() == nil || row.GlobalID < in.GetCheckpoint().GetGlobalId() {

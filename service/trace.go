@@ -20,7 +20,9 @@ func untraced(error) {}
 // trace adds a flush to the traces of its saves. Each sampled save gets a span "queue" and the flush one span "flush",
 // which are linked to each other. The flush and its statements are part of the trace of the first sampled save. If no
 // save is sampled, no span is created.
-func (i *instruments) trace(ctx context.Context, boundary string, callers iter.Seq2[context.Context, time.Time]) (context.Context, func(error)) {
+func (i *instruments) trace(
+	ctx context.Context, boundary string, callers iter.Seq2[context.Context, time.Time],
+) (context.Context, func(error)) {
 	var spans []trace.SpanContext
 	var links []trace.Link
 	var parent trace.Span

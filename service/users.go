@@ -76,7 +76,8 @@ func (a *Admin) unknownBoundaries(ctx context.Context, user *orisunpb.AdminUser)
 		if known == nil {
 			rows, err := a.store.queries.ListBoundaries(ctx, a.store.config.Read)
 			if err != nil {
-				a.store.config.Log.Warn("whether the boundaries of a user's roles exist is not known", "user", user.GetUsername(), "error", err)
+				a.store.config.Log.Warn("whether the boundaries of a user's roles exist is not known", "user", user.GetUsername(),
+					"error", err)
 				return nil
 			}
 			for _, row := range rows {

@@ -64,7 +64,8 @@ func guard(t testing.TB, pool *pgxpool.Pool) *guarded {
 	if _, err := node.admin.BootstrapAdmin(t.Context(), firstAdmin); err != nil {
 		t.Fatal(err)
 	}
-	server := grpc.NewServer(grpc.UnaryInterceptor(callers.UnaryInterceptor), grpc.StreamInterceptor(callers.StreamInterceptor))
+	server := grpc.NewServer(grpc.UnaryInterceptor(callers.UnaryInterceptor),
+		grpc.StreamInterceptor(callers.StreamInterceptor))
 	orisunpb.RegisterEventStoreServer(server, store)
 	orisunpb.RegisterAdminServer(server, node.admin)
 	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
@@ -152,7 +153,9 @@ func TestAChangeOnOneNodeIsInForceOnTheOtherAtTheNextCall(t *testing.T) {
 			t.Error("a token of the other node is refused")
 		}
 
-		if _, err := here.users().ChangeUserRoles(by(t, firstAdmin), &orisunpb.ChangeUserRolesRequest{UserId: created.GetUserId(), Roles: []string{"OPERATIONS"}}); err != nil {
+		if _, err := here.users().ChangeUserRoles(by(t, firstAdmin), &orisunpb.ChangeUserRolesRequest{
+			UserId: created.GetUserId(), Roles: []string{"OPERATIONS"},
+		}); err != nil {
 			t.Fatal(err)
 		}
 		if code := there.ping(with(t, token)); code != codes.Unauthenticated {
@@ -164,7 +167,9 @@ func TestAChangeOnOneNodeIsInForceOnTheOtherAtTheNextCall(t *testing.T) {
 
 		token = there.logIn(joe)
 		changed := auth.Credentials{Username: "joe", Password: "an0ther"}
-		_, err := here.users().ChangePassword(by(t, joe), &orisunpb.ChangePasswordRequest{UserId: created.GetUserId(), CurrentPassword: joe.Password, NewPassword: changed.Password})
+		_, err := here.users().ChangePassword(by(t, joe), &orisunpb.ChangePasswordRequest{
+			UserId: created.GetUserId(), CurrentPassword: joe.Password, NewPassword: changed.Password,
+		})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -176,7 +181,8 @@ func TestAChangeOnOneNodeIsInForceOnTheOtherAtTheNextCall(t *testing.T) {
 		}
 
 		stolen := there.logIn(changed)
-		if _, err := here.users().DeleteUser(by(t, firstAdmin), &orisunpb.DeleteUserRequest{UserId: created.GetUserId()}); err != nil {
+		if _, err := here.users().DeleteUser(by(t, firstAdmin),
+			&orisunpb.DeleteUserRequest{UserId: created.GetUserId()}); err != nil {
 			t.Fatal(err)
 		}
 		for name, node := range map[string]*guarded{"here": here, "there": there} {
@@ -237,7 +243,9 @@ func TestOfManyNodesThatStartAtOnceOneCreatesTheFirstAdmin(t *testing.T) {
 	for i, node := range nodes {
 		starting.Go(func() {
 			var err error // each with a name of its own: a taken name is not what stops the others
-			if created[i], err = node.BootstrapAdmin(t.Context(), auth.Credentials{Username: fmt.Sprint("admin", i), Password: "changeit"}); err != nil {
+			if created[i], err = node.BootstrapAdmin(t.Context(), auth.Credentials{
+				Username: fmt.Sprint("admin", i), Password: "changeit",
+			}); err != nil {
 				t.Error(err)
 			}
 		})
@@ -263,7 +271,9 @@ func TestABootstrapPasswordThatIsTooWeakIsRefused(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	_, err := service.NewAdmin(store, adminBoundary, nil).BootstrapAdmin(t.Context(), auth.Credentials{Username: "admin", Password: "short"})
+	_, err := service.NewAdmin(store, adminBoundary, nil).BootstrapAdmin(t.Context(), auth.Credentials{
+		Username: "admin", Password: "short",
+	})
 	if err == nil || !strings.Contains(err.Error(), "password: has 5 bytes") {
 		t.Errorf("error %v", err)
 	}
@@ -285,7 +295,8 @@ func TestEachRefusalHasItsCodeAndNamesTheFields(t *testing.T) {
 	node := guard(t, userDatabase(t))
 	joe := auth.Credentials{Username: "joe", Password: "s3cret"}
 	created := node.create(joe, "USER", "user", "read:bank")
-	if diff := cmp.Diff([]string{"user", "read:bank"}, created.GetRoles()); diff != "" || created.GetCreatedAt().AsTime().IsZero() {
+	if diff := cmp.Diff([]string{"user", "read:bank"}, created.GetRoles()); diff != "" ||
+		created.GetCreatedAt().AsTime().IsZero() {
 		t.Errorf("the answer is %v", created)
 	}
 	all, err := node.users().ListUsers(by(t, firstAdmin), &orisunpb.ListUsersRequest{})
@@ -294,7 +305,9 @@ func TestEachRefusalHasItsCodeAndNamesTheFields(t *testing.T) {
 	}
 	own, users := all.GetUsers()[0].GetUserId(), node.users()
 	create := func(change func(*orisunpb.CreateUserRequest)) func(context.Context) error {
-		in := &orisunpb.CreateUserRequest{Name: "Jane Doe", Username: "janedoe", Password: "securePass123", Roles: []string{"user"}}
+		in := &orisunpb.CreateUserRequest{
+			Name: "Jane Doe", Username: "janedoe", Password: "securePass123", Roles: []string{"user"},
+		}
 		change(in)
 		return func(ctx context.Context) error {
 			_, err := users.CreateUser(ctx, in)
@@ -315,7 +328,9 @@ func TestEachRefusalHasItsCodeAndNamesTheFields(t *testing.T) {
 	}
 	change := func(id, current, next string) func(context.Context) error {
 		return func(ctx context.Context) error {
-			_, err := users.ChangePassword(ctx, &orisunpb.ChangePasswordRequest{UserId: id, CurrentPassword: current, NewPassword: next})
+			_, err := users.ChangePassword(ctx, &orisunpb.ChangePasswordRequest{
+				UserId: id, CurrentPassword: current, NewPassword: next,
+			})
 			return err
 		}
 	}
@@ -326,16 +341,55 @@ func TestEachRefusalHasItsCodeAndNamesTheFields(t *testing.T) {
 		code  codes.Code
 		wrong []string
 	}{
-		{"everything is missing", firstAdmin, create(func(in *orisunpb.CreateUserRequest) { in.Reset() }), codes.InvalidArgument, []string{"name", "username", "password", "roles"}},
-		{"short username", firstAdmin, create(func(in *orisunpb.CreateUserRequest) { in.Username = "jé" }), codes.InvalidArgument, []string{"username"}},
-		{"long username", firstAdmin, create(func(in *orisunpb.CreateUserRequest) { in.Username = strings.Repeat("a", 257) }), codes.InvalidArgument, []string{"username"}},
-		{"username with a colon", firstAdmin, create(func(in *orisunpb.CreateUserRequest) { in.Username = "jane:doe" }), codes.InvalidArgument, []string{"username"}},
-		{"username with a line", firstAdmin, create(func(in *orisunpb.CreateUserRequest) { in.Username = "jane\ndoe" }), codes.InvalidArgument, []string{"username"}},
-		{"username with NUL", firstAdmin, create(func(in *orisunpb.CreateUserRequest) { in.Username = "jane\x00" }), codes.InvalidArgument, []string{"username", "username"}},
-		{"short password", firstAdmin, create(func(in *orisunpb.CreateUserRequest) { in.Password = "12345" }), codes.InvalidArgument, []string{"password"}},
-		{"password longer than bcrypt looks at", firstAdmin, create(func(in *orisunpb.CreateUserRequest) { in.Password = strings.Repeat("a", 73) }), codes.InvalidArgument, []string{"password"}},
-		{"unknown role", firstAdmin, create(func(in *orisunpb.CreateUserRequest) { in.Roles = []string{"user", "root"} }), codes.InvalidArgument, []string{"roles[1]"}},
-		{"taken username", firstAdmin, create(func(in *orisunpb.CreateUserRequest) { in.Username = "joe" }), codes.AlreadyExists, nil},
+		{
+			"everything is missing", firstAdmin, create(func(in *orisunpb.CreateUserRequest) { in.Reset() }),
+			codes.InvalidArgument,
+			[]string{"name", "username", "password", "roles"},
+		},
+		{
+			"short username", firstAdmin, create(func(in *orisunpb.CreateUserRequest) { in.Username = "jé" }),
+			codes.InvalidArgument,
+			[]string{"username"},
+		},
+		{
+			"long username", firstAdmin, create(func(in *orisunpb.CreateUserRequest) { in.Username = strings.Repeat("a", 257) }),
+			codes.InvalidArgument,
+			[]string{"username"},
+		},
+		{
+			"username with a colon", firstAdmin, create(func(in *orisunpb.CreateUserRequest) { in.Username = "jane:doe" }),
+			codes.InvalidArgument,
+			[]string{"username"},
+		},
+		{
+			"username with a line", firstAdmin, create(func(in *orisunpb.CreateUserRequest) { in.Username = "jane\ndoe" }),
+			codes.InvalidArgument,
+			[]string{"username"},
+		},
+		{
+			"username with NUL", firstAdmin, create(func(in *orisunpb.CreateUserRequest) { in.Username = "jane\x00" }),
+			codes.InvalidArgument,
+			[]string{"username", "username"},
+		},
+		{
+			"short password", firstAdmin, create(func(in *orisunpb.CreateUserRequest) { in.Password = "12345" }),
+			codes.InvalidArgument,
+			[]string{"password"},
+		},
+		{
+			"password longer than bcrypt looks at", firstAdmin,
+			create(func(in *orisunpb.CreateUserRequest) { in.Password = strings.Repeat("a", 73) }), codes.InvalidArgument,
+			[]string{"password"},
+		},
+		{
+			"unknown role", firstAdmin, create(func(in *orisunpb.CreateUserRequest) { in.Roles = []string{"user", "root"} }),
+			codes.InvalidArgument,
+			[]string{"roles[1]"},
+		},
+		{
+			"taken username", firstAdmin, create(func(in *orisunpb.CreateUserRequest) { in.Username = "joe" }),
+			codes.AlreadyExists, nil,
+		},
 		{"creation by who may not", joe, create(func(*orisunpb.CreateUserRequest) {}), codes.PermissionDenied, nil},
 
 		{"deletion without an id", firstAdmin, remove(""), codes.InvalidArgument, []string{"user_id"}},
@@ -347,14 +401,22 @@ func TestEachRefusalHasItsCodeAndNamesTheFields(t *testing.T) {
 		{"no roles", firstAdmin, grant(created.GetUserId()), codes.InvalidArgument, []string{"roles"}},
 		{"own roles", firstAdmin, grant(own, "user"), codes.FailedPrecondition, nil},
 
-		{"password without anything", joe, change("", "", ""), codes.InvalidArgument, []string{"user_id", "current_password", "new_password"}},
-		{"weak new password", joe, change(created.GetUserId(), "s3cret", "weak"), codes.InvalidArgument, []string{"new_password"}},
+		{
+			"password without anything", joe, change("", "", ""), codes.InvalidArgument,
+			[]string{"user_id", "current_password", "new_password"},
+		},
+		{
+			"weak new password", joe, change(created.GetUserId(), "s3cret", "weak"), codes.InvalidArgument,
+			[]string{"new_password"},
+		},
 		{"wrong current password", joe, change(created.GetUserId(), "wrong1", "an0ther"), codes.Unauthenticated, nil},
 		{"another's password", firstAdmin, change(created.GetUserId(), "changeit", "an0ther"), codes.PermissionDenied, nil},
 		{"the password of a stranger", joe, change("stranger", "s3cret", "an0ther"), codes.PermissionDenied, nil},
 
 		{"a save into the admin boundary", firstAdmin, func(ctx context.Context) error {
-			_, err := node.events().SaveEvents(ctx, &orisunpb.SaveEventsRequest{Boundary: adminBoundary, Events: []*orisunpb.EventToSave{event("forged", `{"user_id": "x"}`)}})
+			_, err := node.events().SaveEvents(ctx, &orisunpb.SaveEventsRequest{
+				Boundary: adminBoundary, Events: []*orisunpb.EventToSave{event("forged", `{"user_id": "x"}`)},
+			})
 			return err
 		}, codes.PermissionDenied, nil},
 		{"a count of an unknown boundary", firstAdmin, func(ctx context.Context) error {
@@ -362,7 +424,9 @@ func TestEachRefusalHasItsCodeAndNamesTheFields(t *testing.T) {
 			return err
 		}, codes.NotFound, nil},
 		{"another's credentials", joe, func(ctx context.Context) error {
-			_, err := users.ValidateCredentials(ctx, &orisunpb.ValidateCredentialsRequest{Username: "admin", Password: "changeit"})
+			_, err := users.ValidateCredentials(ctx, &orisunpb.ValidateCredentialsRequest{
+				Username: "admin", Password: "changeit",
+			})
 			return err
 		}, codes.PermissionDenied, nil},
 		{"credentials without anything", firstAdmin, func(ctx context.Context) error {
@@ -377,7 +441,8 @@ func TestEachRefusalHasItsCodeAndNamesTheFields(t *testing.T) {
 			}
 		})
 	}
-	if count, err := users.GetUserCount(by(t, firstAdmin), &orisunpb.GetUserCountRequest{}); err != nil || count.GetCount() != 2 {
+	if count, err := users.GetUserCount(by(t, firstAdmin), &orisunpb.GetUserCountRequest{}); err != nil ||
+		count.GetCount() != 2 {
 		t.Errorf("after all that there are %v users, %v", count, err)
 	}
 }
@@ -386,17 +451,21 @@ func TestValidatedCredentialsSayWhoseTheyAre(t *testing.T) {
 	node := guard(t, userDatabase(t))
 	created := node.create(auth.Credentials{Username: "joe", Password: "s3cret"}, "user")
 	validate := func(username, password string) *orisunpb.ValidateCredentialsResponse {
-		answer, err := node.users().ValidateCredentials(by(t, firstAdmin), &orisunpb.ValidateCredentialsRequest{Username: username, Password: password})
+		answer, err := node.users().ValidateCredentials(by(t, firstAdmin), &orisunpb.ValidateCredentialsRequest{
+			Username: username, Password: password,
+		})
 		if err != nil {
 			t.Fatal(err)
 		}
 		return answer
 	}
-	if diff := cmp.Diff(&orisunpb.ValidateCredentialsResponse{Success: true, User: created}, validate("joe", "s3cret"), protocmp.Transform()); diff != "" {
+	if diff := cmp.Diff(&orisunpb.ValidateCredentialsResponse{Success: true, User: created}, validate("joe", "s3cret"),
+		protocmp.Transform()); diff != "" {
 		t.Errorf("right ones: %s", diff)
 	}
 	for _, wrong := range [][2]string{{"joe", "wrong1"}, {"stranger", "s3cret"}} {
-		if diff := cmp.Diff(&orisunpb.ValidateCredentialsResponse{}, validate(wrong[0], wrong[1]), protocmp.Transform()); diff != "" {
+		if diff := cmp.Diff(&orisunpb.ValidateCredentialsResponse{}, validate(wrong[0], wrong[1]),
+			protocmp.Transform()); diff != "" {
 			t.Errorf("wrong ones: %s", diff)
 		}
 	}
@@ -407,13 +476,18 @@ func TestTheLogOfUsersNamesWhoDidWhatAndNoSecret(t *testing.T) {
 	node := guard(t, pool)
 	joe := auth.Credentials{Username: "joe", Password: "s3cret-of-joe"}
 	created := node.create(joe, "user")
-	if _, err := node.users().ChangePassword(by(t, joe), &orisunpb.ChangePasswordRequest{UserId: created.GetUserId(), CurrentPassword: joe.Password, NewPassword: "new-s3cret"}); err != nil {
+	if _, err := node.users().ChangePassword(by(t, joe), &orisunpb.ChangePasswordRequest{
+		UserId: created.GetUserId(), CurrentPassword: joe.Password, NewPassword: "new-s3cret",
+	}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := node.users().ChangeUserRoles(by(t, firstAdmin), &orisunpb.ChangeUserRolesRequest{UserId: created.GetUserId(), Roles: []string{"operations"}}); err != nil {
+	if _, err := node.users().ChangeUserRoles(by(t, firstAdmin), &orisunpb.ChangeUserRolesRequest{
+		UserId: created.GetUserId(), Roles: []string{"operations"},
+	}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := node.users().DeleteUser(by(t, firstAdmin), &orisunpb.DeleteUserRequest{UserId: created.GetUserId()}); err != nil {
+	if _, err := node.users().DeleteUser(by(t, firstAdmin),
+		&orisunpb.DeleteUserRequest{UserId: created.GetUserId()}); err != nil {
 		t.Fatal(err)
 	}
 	page, err := node.events().GetEvents(by(t, firstAdmin), &orisunpb.GetEventsRequest{Boundary: adminBoundary})
@@ -423,10 +497,12 @@ func TestTheLogOfUsersNamesWhoDidWhatAndNoSecret(t *testing.T) {
 	var logged []string
 	for _, event := range page.GetEvents() {
 		var data, by map[string]any
-		if err := errors.Join(json.Unmarshal([]byte(event.GetData()), &data), json.Unmarshal([]byte(event.GetMetadata()), &by)); err != nil {
+		if err := errors.Join(json.Unmarshal([]byte(event.GetData()), &data),
+			json.Unmarshal([]byte(event.GetMetadata()), &by)); err != nil {
 			t.Fatal(err)
 		}
-		logged = append(logged, fmt.Sprintf("%v: %s %v %v", by["actor"], event.GetEventType(), data["username"], data["roles"]))
+		logged = append(logged, fmt.Sprintf("%v: %s %v %v",
+			by["actor"], event.GetEventType(), data["username"], data["roles"]))
 		for _, secret := range []string{"s3cret", "changeit", "$2a$", "hash"} {
 			if strings.Contains(event.String(), secret) {
 				t.Errorf("%q is in %v", secret, event)
@@ -440,7 +516,8 @@ func TestTheLogOfUsersNamesWhoDidWhatAndNoSecret(t *testing.T) {
 		t.Errorf("the log has (-want +got):\n%s", diff)
 	}
 	var left int
-	if err := pool.QueryRow(t.Context(), `SELECT count(*) FROM orisun.user_credential WHERE user_id = $1`, created.GetUserId()).Scan(&left); err != nil || left != 0 {
+	if err := pool.QueryRow(t.Context(), `SELECT count(*) FROM orisun.user_credential WHERE user_id = $1`,
+		created.GetUserId()).Scan(&left); err != nil || left != 0 {
 		t.Errorf("%d hashes of a deleted user are left, %v", left, err)
 	}
 	count, err := node.users().GetEventCount(by(t, firstAdmin), &orisunpb.GetEventCountRequest{Boundary: adminBoundary})
@@ -458,7 +535,9 @@ func TestAnImpossibleUsernameIsAWrongOne(t *testing.T) {
 			t.Errorf("%.10q is %v, %v", username, login, err)
 		}
 	}
-	if code := node.ping(by(t, auth.Credentials{Username: "\xff\xfe", Password: "s3cret"})); code != codes.Unauthenticated {
+	if code := node.ping(by(t, auth.Credentials{
+		Username: "\xff\xfe", Password: "s3cret",
+	})); code != codes.Unauthenticated {
 		t.Errorf("a call with it: %v", code)
 	}
 }
@@ -468,15 +547,19 @@ func TestAUserSavedByHandTakesItsName(t *testing.T) {
 	pool := userDatabase(t)
 	node := guard(t, pool)
 	_, err := pool.Exec(t.Context(), `SELECT orisun.insert_events_with_consistency($1, '{}', '[
-		{"event_id": "1", "event_type": "UserCreated", "data": {"user_id": "u1", "username": "byhand", "name": "By Hand", "roles": ["user"]}},
+		{"event_id": "1", "event_type": "UserCreated", "data": {"user_id": "u1", "username": "byhand", "name": "By Hand",
+		  "roles": ["user"]}},
 		{"event_id": "2", "event_type": "UserCreated", "data": {"user_id": "u2", "username": "odd", "roles": "none"}},
 		{"event_id": "3", "event_type": "UserDeleted", "data": {"user_id": 7}},
 		{"event_id": "4", "event_type": "SomethingElse", "data": {}},
-		{"event_id": "5", "event_type": "UserCreated", "data": {"user_id": "u5", "username": "later user", "roles": [null, "user", {"a": 1}]}}]')`, adminBoundary)
+		{"event_id": "5", "event_type": "UserCreated", "data": {"user_id": "u5", "username": "later user", "roles": [null,
+		  "user", {"a": 1}]}}]')`, adminBoundary)
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = node.users().CreateUser(by(t, firstAdmin), &orisunpb.CreateUserRequest{Name: "x", Username: "byhand", Password: "s3cret", Roles: []string{"user"}})
+	_, err = node.users().CreateUser(by(t, firstAdmin), &orisunpb.CreateUserRequest{
+		Name: "x", Username: "byhand", Password: "s3cret", Roles: []string{"user"},
+	})
 	if status.Code(err) != codes.AlreadyExists {
 		t.Errorf("a name that was taken by hand: %v", err)
 	}
@@ -496,7 +579,8 @@ func TestPermissionsInABoundaryAreRoles(t *testing.T) {
 	users := node.users()
 	created, err := users.CreateUser(by(t, firstAdmin), &orisunpb.CreateUserRequest{
 		Name: "Joe", Username: "joe", Password: "s3cret", BoundaryPermissions: []*orisunpb.BoundaryPermissionGrant{
-			{Boundary: "bank", Permissions: []string{"READ", "APPEND", "READ"}}, {Boundary: "orders", Permissions: []string{"READ"}},
+			{Boundary: "bank", Permissions: []string{"READ", "APPEND", "READ"}},
+			{Boundary: "orders", Permissions: []string{"READ"}},
 		},
 	})
 	if err != nil {
@@ -506,7 +590,8 @@ func TestPermissionsInABoundaryAreRoles(t *testing.T) {
 	if diff := cmp.Diff([]string{"read:bank", "write:bank", "read:orders"}, joe.GetRoles()); diff != "" {
 		t.Error(diff)
 	}
-	if got := fmt.Sprint(joe.GetBoundaryPermissions()); strings.Count(got, "READ") != 2 || strings.Count(got, "APPEND") != 1 {
+	if got := fmt.Sprint(joe.GetBoundaryPermissions()); strings.Count(got, "READ") != 2 ||
+		strings.Count(got, "APPEND") != 1 {
 		t.Error(got)
 	}
 	set := func(boundary string, permissions ...string) (*orisunpb.AdminUser, error) {

@@ -16,7 +16,9 @@ import (
 //
 // Errors: INVALID_ARGUMENT with field paths, PERMISSION_DENIED for another user's credentials unless the caller is an
 // admin, RESOURCE_EXHAUSTED with RetryInfo after too many wrong ones, UNAVAILABLE.
-func (a *Admin) ValidateCredentials(ctx context.Context, in *orisunpb.ValidateCredentialsRequest) (*orisunpb.ValidateCredentialsResponse, error) {
+func (a *Admin) ValidateCredentials(
+	ctx context.Context, in *orisunpb.ValidateCredentialsRequest,
+) (*orisunpb.ValidateCredentialsResponse, error) {
 	var v violations
 	v.text("username", in.GetUsername(), 1, maxNameBytes)
 	if in.GetPassword() == "" {

@@ -12,7 +12,9 @@ import (
 
 // WaitForCheckpoint returns when a subscription has acknowledged everything up to a position. Errors: INVALID_ARGUMENT,
 // NOT_FOUND, DEADLINE_EXCEEDED with the position that was reached, UNAVAILABLE.
-func (s *Subscriptions) WaitForCheckpoint(ctx context.Context, in *orisunpb.WaitForCheckpointRequest) (*orisunpb.WaitForCheckpointResponse, error) {
+func (s *Subscriptions) WaitForCheckpoint(
+	ctx context.Context, in *orisunpb.WaitForCheckpointRequest,
+) (*orisunpb.WaitForCheckpointResponse, error) {
 	var v violations
 	v.named(in.GetBoundary(), "subscription", in.GetSubscription())
 	if in.GetPosition() == nil {
@@ -41,8 +43,10 @@ func (s *Subscriptions) WaitForCheckpoint(ctx context.Context, in *orisunpb.Wait
 		return nil, cause
 	}
 	if waiting.Err() != nil && ctx.Err() == nil {
-		return nil, status.Error(codes.DeadlineExceeded, fmt.Sprintf("the subscription is at {%d,%d} after %s, before the position {%d,%d}",
-			at.GetTransactionId(), at.GetGlobalId(), timeout, in.GetPosition().GetTransactionId(), in.GetPosition().GetGlobalId()))
+		return nil, status.Error(codes.DeadlineExceeded,
+			fmt.Sprintf("the subscription is at {%d,%d} after %s, before the position {%d,%d}",
+				at.GetTransactionId(), at.GetGlobalId(), timeout, in.GetPosition().GetTransactionId(),
+				in.GetPosition().GetGlobalId()))
 	}
 	return nil, toStatus(ctx, err)
 }

@@ -53,7 +53,9 @@ func (l *writeLanes) run(ctx context.Context, boundary string, known bool, flush
 }
 
 // runQuick returns errOvertaken for a flush that is to be retried in the slow half.
-func (l *writeLanes) runQuick(ctx context.Context, boundary string, known bool, flush func(context.Context) error) error {
+func (l *writeLanes) runQuick(
+	ctx context.Context, boundary string, known bool, flush func(context.Context) error,
+) error {
 	if err := take(ctx, l.all); err != nil {
 		return err
 	}

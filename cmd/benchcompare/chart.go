@@ -41,19 +41,25 @@ var panels = []struct {
 	{title: "Saves beside 4 page readers", unit: "events/s", lines: []series{
 		{"beside readers", "append-beside-readers", eventsPerSecond}, {"alone", "append-1", eventsPerSecond},
 	}},
-	{title: "Reads of a context's newest 10", unit: "requests/s", lines: []series{{"read-10", "read-10", requestsPerSecond}}},
+	{
+		title: "Reads of a context's newest 10", unit: "requests/s",
+		lines: []series{{"read-10", "read-10", requestsPerSecond}},
+	},
 	{title: "Pages of 1,000 events", unit: "events/s", lines: []series{{"page", "page", eventsPerSecond}}},
 	{title: "One hot context", unit: "saves/s", lines: []series{
 		{"winners", "hot", requestsPerSecond}, {"conflicts", "hot/conflicts", requestsPerSecond},
 	}},
 	{title: "Latency of conditional saves", unit: "ms", lines: []series{
-		{"p50", "append-1", func(r bench.Result) float64 { return r.P50 }}, {"p99", "append-1", func(r bench.Result) float64 { return r.P99 }},
+		{"p50", "append-1", func(r bench.Result) float64 { return r.P50 }},
+		{"p99", "append-1", func(r bench.Result) float64 { return r.P99 }},
 	}},
 	{title: "Latency of reads of 10", unit: "ms", lines: []series{
-		{"p50", "read-10", func(r bench.Result) float64 { return r.P50 }}, {"p99", "read-10", func(r bench.Result) float64 { return r.P99 }},
+		{"p50", "read-10", func(r bench.Result) float64 { return r.P50 }},
+		{"p99", "read-10", func(r bench.Result) float64 { return r.P99 }},
 	}},
 	{title: "From save to subscriber", unit: "ms", lines: []series{
-		{"p50", "latency", func(r bench.Result) float64 { return r.P50 }}, {"p99", "latency", func(r bench.Result) float64 { return r.P99 }},
+		{"p50", "latency", func(r bench.Result) float64 { return r.P50 }},
+		{"p99", "latency", func(r bench.Result) float64 { return r.P99 }},
 	}},
 }
 
@@ -108,7 +114,10 @@ func draw(results []bench.Result, out io.Writer) error {
 	slices.Sort(clients)
 	var c chart
 	for _, p := range panels {
-		drawn := panel{X: len(c.Panels) % chartColumns * panelWidth, Y: chartTop + len(c.Panels)/chartColumns*panelHeight, Title: p.title, Unit: p.unit}
+		drawn := panel{
+			X: len(c.Panels) % chartColumns * panelWidth, Y: chartTop + len(c.Panels)/chartColumns*panelHeight, Title: p.title,
+			Unit: p.unit,
+		}
 		values := make([][]quantity, len(p.lines))
 		top := 0.0
 		for i, line := range p.lines {
@@ -209,7 +218,8 @@ func (l polyline) Path() string {
 }
 
 var svg = template.Must(template.New("chart").Parse(
-	`<svg xmlns="http://www.w3.org/2000/svg" width="{{.Width}}" height="{{.Height}}" viewBox="0 0 {{.Width}} {{.Height}}" font-family="sans-serif" font-size="11">
+	`<svg xmlns="http://www.w3.org/2000/svg" width="{{.Width}}" height="{{.Height}}"` +
+		` viewBox="0 0 {{.Width}} {{.Height}}" font-family="sans-serif" font-size="11">
 <rect width="100%" height="100%" fill="#ffffff"/>
 <text x="12" y="26" font-size="16" font-weight="bold">Orisun by the number of concurrent clients</text>
 {{- range .Panels}}

@@ -39,7 +39,9 @@ func TestPointsLieWhereTheirValuesAre(t *testing.T) {
 }
 
 func TestAxesHaveRoundSteps(t *testing.T) {
-	for top, want := range map[float64]float64{0.9: 0.2, 1: 0.2, 7: 2, 10: 2, 12: 2, 13: 5, 88: 20, 12_000: 2000, 43_000: 10_000, 240_000: 50_000} {
+	for top, want := range map[float64]float64{
+		0.9: 0.2, 1: 0.2, 7: 2, 10: 2, 12: 2, 13: 5, 88: 20, 12_000: 2000, 43_000: 10_000, 240_000: 50_000,
+	} {
 		if got := niceStep(top); got != want {
 			t.Errorf("steps of %v up to %v, want %v", got, top, want)
 		}

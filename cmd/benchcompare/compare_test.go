@@ -41,7 +41,9 @@ func sample(t *testing.T) measured {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := measured{outbox: &outboxLag{worst: 150500 * time.Microsecond, drained: 1200 * time.Millisecond}, peakMemory: 100 << 20}
+	m := measured{
+		outbox: &outboxLag{worst: 150500 * time.Microsecond, drained: 1200 * time.Millisecond}, peakMemory: 100 << 20,
+	}
 	if err := json.Unmarshal(content, &m.Report); err != nil {
 		t.Fatal(err)
 	}
@@ -87,7 +89,9 @@ func TestTheMedianOfRepetitionsCounts(t *testing.T) {
 	}{
 		{[]bench.Result{point(30), point(10), point(20)}, quantity{20, true}},
 		{[]bench.Result{point(30), point(10)}, quantity{20, true}},
-		{[]bench.Result{{Workload: "ping", Auth: bench.AuthBasic, Clients: 1}, {Workload: "ping", Auth: bench.AuthToken, Clients: 2}}, quantity{}},
+		{[]bench.Result{
+			{Workload: "ping", Auth: bench.AuthBasic, Clients: 1}, {Workload: "ping", Auth: bench.AuthToken, Clients: 2},
+		}, quantity{}},
 	} {
 		if got := medians(c.results).of("ping", bench.AuthToken, 1, requestsPerSecond); got != c.want {
 			t.Errorf("%v, want %v", got, c.want)
@@ -108,7 +112,8 @@ func TestTheGeneratedSectionLeavesTheRestAlone(t *testing.T) {
 			t.Errorf("step %d: %v\n%s", i, err, got)
 		}
 	}
-	if got, err := replaceSection("a\n"+sectionBegin+"\nx\n"+sectionEnd+"\nb\n", "y\n"); err != nil || got != "a\n"+sectionBegin+"\ny\n"+sectionEnd+"\nb\n" {
+	if got, err := replaceSection("a\n"+sectionBegin+"\nx\n"+sectionEnd+"\nb\n", "y\n"); err != nil ||
+		got != "a\n"+sectionBegin+"\ny\n"+sectionEnd+"\nb\n" {
 		t.Errorf("%v: %s", err, got)
 	}
 	if _, err := replaceSection("a\n"+sectionBegin+"\nprecious words\n", "y\n"); err == nil {
@@ -118,8 +123,10 @@ func TestTheGeneratedSectionLeavesTheRestAlone(t *testing.T) {
 
 func TestPgbenchIsReadInEachVersion(t *testing.T) {
 	for name, out := range map[string]string{
-		"13": "number of transactions actually processed: 6123\nlatency average = 2.6 ms\ntps = 1010.5 (including connections establishing)\ntps = 1020.5 (excluding connections establishing)\n",
-		"15": "number of transactions actually processed: 6123\nnumber of failed transactions: 0 (0.000%)\nlatency average = 2.6 ms\ninitial connection time = 3 ms\ntps = 1020.5 (without initial connection time)\n",
+		"13": "number of transactions actually processed: 6123\nlatency average = 2.6 ms\ntps = 1010.5 (including " +
+			"connections establishing)\ntps = 1020.5 (excluding connections establishing)\n",
+		"15": "number of transactions actually processed: 6123\nnumber of failed transactions: 0 (0.000%)\nlatency average " +
+			"= 2.6 ms\ninitial connection time = 3 ms\ntps = 1020.5 (without initial connection time)\n",
 	} {
 		if perSecond, n, err := readPgbench(out); err != nil || perSecond != 1020.5 || n != 6123 {
 			t.Errorf("%s: %v a second, %d, %v", name, perSecond, n, err)

@@ -46,8 +46,10 @@ func newYardstick(ctx context.Context, s *server, dir string, config bench.Confi
 	}
 	defer func() { err = errors.Join(err, conn.Close(context.WithoutCancel(ctx))) }()
 	// The columns that differ between two events of ours differ here: the id, the context and the payload.
-	values := fmt.Sprintf(`(1, gen_random_uuid()::text, '%s', ('%s' || (random() * %d)::int || '%s' || left(repeat(gen_random_uuid()::text, %d), %d) || '%s')::jsonb)`,
-		bench.EventType, dataBegin, config.Contexts, dataMiddle, config.Payload/36+1, max(config.Payload-len(dataBegin+dataMiddle+dataEnd)-6, 1), dataEnd)
+	values := fmt.Sprintf(`(1, gen_random_uuid()::text, '%s', ('%s' || (random() * %d)::int || '%s' || `+
+		`left(repeat(gen_random_uuid()::text, %d), %d) || '%s')::jsonb)`,
+		bench.EventType, dataBegin, config.Contexts, dataMiddle, config.Payload/36+1,
+		max(config.Payload-len(dataBegin+dataMiddle+dataEnd)-6, 1), dataEnd)
 	insert := `INSERT INTO orisun_bench.event (transaction_id, event_id, event_type, data) `
 	for _, statement := range []string{
 		`CREATE SCHEMA orisun_bench`,
@@ -92,7 +94,9 @@ func findPgbench(s *server) (string, error) {
 }
 
 // measure runs pgbench with a number of connections, prepared statements and a thread for each CPU.
-func (y *yardstick) measure(ctx context.Context, clients, threads, repeat int, duration time.Duration) (bench.Result, error) {
+func (y *yardstick) measure(
+	ctx context.Context, clients, threads, repeat int, duration time.Duration,
+) (bench.Result, error) {
 	seconds := max(1, int(math.Round(duration.Seconds())))
 	command := exec.CommandContext(ctx, y.program, "--no-vacuum", "--protocol=prepared", "--file="+y.script,
 		"--client="+strconv.Itoa(clients), "--jobs="+strconv.Itoa(min(threads, clients)), "--time="+strconv.Itoa(seconds),

@@ -82,7 +82,8 @@ func (m measured) ratios() []ratio {
 	p99 := all.of(compared, bench.AuthToken, busiest, func(r bench.Result) float64 { return r.P99 })
 	add("conditional 1-event saves / authenticated Ping, 256 clients", "×", save(busiest).over(pings), 0.5, false)
 	add("p99 / p50 of conditional 1-event saves, 256 clients", "×", p99.over(p50), 4, true)
-	add("conditional reads of 10 events, 16 clients", "requests/s", all.of("read-10", bench.AuthToken, 16, perSecond), 4500, false)
+	add("conditional reads of 10 events, 16 clients", "requests/s", all.of("read-10", bench.AuthToken, 16, perSecond),
+		4500, false)
 	add("page reads of 1,000 events, 16 clients", "events/s", all.of("page", bench.AuthToken, 16, events), 220_000, false)
 	beside := func(clients int) quantity { return all.of(besideReaders, bench.AuthToken, clients, perSecond) }
 	add("saves beside 4 page readers, 1 client", "requests/s", beside(1), 280, false)
@@ -98,8 +99,10 @@ func (m measured) ratios() []ratio {
 	}
 	add("Ping with the password on every call / with a token, 256 clients", "×",
 		all.of(ping, bench.AuthBasic, busiest, perSecond).over(pings), 0.9, false)
-	add("winners in one hot context, 64 clients / saves, 1 client", "×", all.of("hot", bench.AuthToken, 64, perSecond).over(save(1)), 0, false)
-	add("the longest without winning in it, 64 clients", "ms", all.of("hot", bench.AuthToken, 64, func(r bench.Result) float64 { return r.Starved }), 0, true)
+	add("winners in one hot context, 64 clients / saves, 1 client", "×",
+		all.of("hot", bench.AuthToken, 64, perSecond).over(save(1)), 0, false)
+	add("the longest without winning in it, 64 clients", "ms",
+		all.of("hot", bench.AuthToken, 64, func(r bench.Result) float64 { return r.Starved }), 0, true)
 	if o := m.outbox; o != nil {
 		add("the outbox's lag at its worst", "ms", milliseconds(o.worst), 1000, true)
 		add("time until the outbox is empty after a load, at the longest", "ms", milliseconds(o.drained), 1000, true)

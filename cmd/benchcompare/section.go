@@ -22,7 +22,8 @@ const (
 // section is the generated part of docs/benchmarks.md.
 func section(m measured) string {
 	var text strings.Builder
-	fmt.Fprintf(&text, "Measured at %s by `make bench-compare`, client, server and PostgreSQL on one machine. All numbers: "+
+	fmt.Fprintf(&text, "Measured at %s by `make bench-compare`, client, server and PostgreSQL on one machine. All "+
+		"numbers: "+
 		"[compare.csv](benchmarks/compare.csv).\n\n| | |\n|---|---|\n", m.Environment.At.Format("2006-01-02 15:04 MST"))
 	for _, c := range m.Conditions() {
 		fmt.Fprintf(&text, "| %s | %s |\n", c.Name, c.Text)
@@ -109,7 +110,8 @@ func replaceSection(document, generated string) (string, error) {
 	}
 	_, after, ended := strings.Cut(rest, sectionEnd)
 	if !ended {
-		return "", fmt.Errorf("the line %q has no %q after it: write it where the generated section ends", sectionBegin, sectionEnd)
+		return "", fmt.Errorf("the line %q has no %q after it: write it where the generated section ends",
+			sectionBegin, sectionEnd)
 	}
 	return before + whole + after, nil
 }

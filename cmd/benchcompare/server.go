@@ -67,7 +67,8 @@ func launch(ctx context.Context, program, dir, boundary string, environ []string
 	s.command.Stdout, s.command.Stderr = log, log
 	s.command.Env = append(slices.Clone(environ),
 		"ORISUN_GRPC_HOST=127.0.0.1", "ORISUN_GRPC_PORT="+strconv.Itoa(ports[0]), "ORISUN_GRPC_TLS_ENABLED=false",
-		"ORISUN_ADMIN_USERNAME="+s.username, "ORISUN_ADMIN_PASSWORD="+s.password, "ORISUN_ADMIN_HOST=127.0.0.1", "ORISUN_ADMIN_PORT=0",
+		"ORISUN_ADMIN_USERNAME="+s.username, "ORISUN_ADMIN_PASSWORD="+s.password, "ORISUN_ADMIN_HOST=127.0.0.1",
+		"ORISUN_ADMIN_PORT=0",
 		"ORISUN_PG_HOST=", "ORISUN_PG_PORT="+strconv.Itoa(s.pgPort), "ORISUN_PG_DATA_DIR="+filepath.Join(dir, "pg"),
 		"ORISUN_PG_USER="+s.pgUser, "ORISUN_PG_PASSWORD="+s.pgPassword, "ORISUN_PG_NAME="+s.pgDatabase,
 		"ORISUN_PG_SCHEMAS="+boundary+":public,orisun_admin:admin",
@@ -101,7 +102,8 @@ func (s *server) dial(options ...grpc.DialOption) (*grpc.ClientConn, error) {
 // database is the connection string of the server's PostgreSQL.
 func (s *server) database() string {
 	dsn := url.URL{
-		Scheme: "postgres", User: url.UserPassword(s.pgUser, s.pgPassword), Host: net.JoinHostPort("127.0.0.1", strconv.Itoa(s.pgPort)),
+		Scheme: "postgres", User: url.UserPassword(s.pgUser, s.pgPassword),
+		Host: net.JoinHostPort("127.0.0.1", strconv.Itoa(s.pgPort)),
 		Path: s.pgDatabase, RawQuery: "sslmode=disable",
 	}
 	return dsn.String()

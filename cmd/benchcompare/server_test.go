@@ -14,8 +14,11 @@ func TestTheErrorOfAServerThatDoesNotStartHasItsLog(t *testing.T) {
 	if err := os.WriteFile(program, []byte("#!/bin/sh\nenv\necho out of order >&2\nexit 3\n"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	_, err := launch(t.Context(), program, dir, "b", []string{"ORISUN_PG_HOST=elsewhere", "ORISUN_ADMIN_PASSWORD=mine", "ORISUN_PPROF_ENABLED=true"})
-	if err == nil || !strings.Contains(err.Error(), "ended before it answered: exit status 3") || !strings.Contains(err.Error(), "out of order") {
+	_, err := launch(t.Context(), program, dir, "b", []string{
+		"ORISUN_PG_HOST=elsewhere", "ORISUN_ADMIN_PASSWORD=mine", "ORISUN_PPROF_ENABLED=true",
+	})
+	if err == nil || !strings.Contains(err.Error(), "ended before it answered: exit status 3") ||
+		!strings.Contains(err.Error(), "out of order") {
 		t.Fatalf("error %v", err)
 	}
 	report := strings.Split(err.Error(), "\n")

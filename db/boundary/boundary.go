@@ -1,8 +1,8 @@
 // Package boundary calls a boundary's own functions through sqlc's queries.
 //
-// Each boundary has copies of the functions in schema orisun_boundary (migrations/00207_lookup.sql). sqlc's queries name the
-// originals; a connection from Boundaries.On replaces orisun_boundary.x by "schema"."boundary_orisun_x" in their text. That
-// naming rule stands here and in orisun.clone_functions. pgx caches the statements.
+// Each boundary has copies of the functions in schema orisun_boundary (migrations/00207_lookup.sql). sqlc's queries
+// name the originals; a connection from Boundaries.On replaces orisun_boundary.x by "schema"."boundary_orisun_x" in
+// their text. That naming rule stands here and in orisun.clone_functions. pgx caches the statements.
 //
 // The sessions need the settings that schema orisun_boundary's comment names.
 package boundary
@@ -33,8 +33,8 @@ type texts struct {
 
 var template = regexp.MustCompile(`\borisun_boundary\.(\w+)`)
 
-// On returns a connection that runs sqlc's queries on the functions of a boundary. The error is that of PostgreSQL: OR001 for
-// an unknown boundary.
+// On returns a connection that runs sqlc's queries on the functions of a boundary. The error is that of PostgreSQL:
+// OR001 for an unknown boundary.
 func (b *Boundaries) On(ctx context.Context, tx db.DBTX, name string) (db.DBTX, error) {
 	if known, found := b.known.Load(name); found {
 		return conn{tx, known.(*texts)}, nil
@@ -48,8 +48,8 @@ func (b *Boundaries) On(ctx context.Context, tx db.DBTX, name string) (db.DBTX, 
 	return conn{tx, known.(*texts)}, nil
 }
 
-// Rewrite returns what replaces a query of sqlc's by one on the functions of a boundary, for pgx.Batch. ok is false for a boundary that is not
-// known: see On and Knows.
+// Rewrite returns what replaces a query of sqlc's by one on the functions of a boundary, for pgx.Batch. ok is false for
+// a boundary that is not known: see On and Knows.
 func (b *Boundaries) Rewrite(name string) (rewrite func(query string) string, ok bool) {
 	known, found := b.known.Load(name)
 	if !found {
@@ -72,8 +72,8 @@ func (b *Boundaries) Check(name string, err error) error {
 	return err
 }
 
-// IsGone returns whether PostgreSQL does not find the function, table or schema that a statement names: a boundary's may be dropped by hand, or
-// created again by a restore.
+// IsGone returns whether PostgreSQL does not find the function, table or schema that a statement names: a boundary's
+// may be dropped by hand, or created again by a restore.
 func IsGone(err error) bool {
 	var refused *pgconn.PgError
 	return errors.As(err, &refused) && slices.Contains([]string{"42883", "42P01", "3F000"}, refused.Code)

@@ -9,8 +9,8 @@ import (
 // noEvent is a criterion that matches nothing: no event has an empty type.
 const noEvent = `{"event_type":""}`
 
-// Criteria encodes criteria as a boundary's functions take them: an object per criterion, {"account":"alice"}, with event_type
-// for both names of the event's type. orisun.read_criteria does the same in SQL.
+// Criteria encodes criteria as a boundary's functions take them: an object per criterion, {"account":"alice"}, with
+// event_type for both names of the event's type. orisun.read_criteria does the same in SQL.
 func Criteria(criteria []*orisunpb.Criterion) []string {
 	encoded := make([]string, len(criteria))
 	for i, criterion := range criteria {

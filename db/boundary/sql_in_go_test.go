@@ -13,13 +13,16 @@ import (
 )
 
 // statement matches a string that begins as SQL does, with keywords in upper case as all SQL here has them.
-var statement = regexp.MustCompile(`^\s*(--|SELECT|INSERT|UPDATE|DELETE|WITH|CREATE|ALTER|DROP|GRANT|SET|LOCK|NOTIFY|LISTEN)\s`)
+var statement = regexp.MustCompile(
+	`^\s*(--|SELECT|INSERT|UPDATE|DELETE|WITH|CREATE|ALTER|DROP|GRANT|SET|LOCK|NOTIFY|LISTEN)\s`)
 
-// SQL that the server runs stands in sql/, where sqlc checks it. What runs before there is a schema, or measures from outside, is not the
-// server's: server/postgres, migrations, the commands.
+// SQL that the server runs stands in sql/, where sqlc checks it. What runs before there is a schema, or measures from
+// outside, is not the server's: server/postgres, migrations, the commands.
 func TestServicesHoldNoSQL(t *testing.T) {
 	files := 0
-	for _, folder := range []string{"../../service", "../../publisher", "../boundary", "../../server/httpapi", "../../server/transport"} {
+	for _, folder := range []string{
+		"../../service", "../../publisher", "../boundary", "../../server/httpapi", "../../server/transport",
+	} {
 		err := filepath.WalkDir(folder, func(path string, entry fs.DirEntry, err error) error {
 			if err != nil {
 				if path == folder { // a package that does not exist

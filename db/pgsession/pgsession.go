@@ -1,8 +1,10 @@
-// Package pgsession decides what a session of ours relies on in PostgreSQL, whatever ALTER ROLE … SET and ALTER DATABASE … SET say.
-// Every connection is made from a configuration that Prepare has seen: pools, leases, index builds and migrations.
+// Package pgsession decides what a session of ours relies on in PostgreSQL, whatever ALTER ROLE … SET and ALTER
+// DATABASE … SET say. Every connection is made from a configuration that Prepare has seen: pools, leases, index builds
+// and migrations.
 //
-// The settings are no startup parameters, which a pooler such as pgbouncer refuses or ignores. They are set when the connection is made,
-// and read back in a transaction of their own. What does not stand then makes the connection fail with an *UnfitError, since waiting does not help.
+// The settings are no startup parameters, which a pooler such as pgbouncer refuses or ignores. They are set when the
+// connection is made, and read back in a transaction of their own. What does not stand then makes the connection fail
+// with an *UnfitError, since waiting does not help.
 package pgsession
 
 import (
@@ -21,7 +23,8 @@ import (
 // Settings are values by the names of PostgreSQL's settings.
 type Settings map[string]string
 
-// base is what every session relies on. Settings that only later versions of PostgreSQL have are skipped on earlier ones.
+// base is what every session relies on. Settings that only later versions of PostgreSQL have are skipped on earlier
+// ones.
 var base = Settings{
 	// Documents and names arrive and are stored as UTF-8.
 	"client_encoding":             "UTF8",
@@ -42,12 +45,13 @@ var base = Settings{
 	"statement_timeout": "0", "lock_timeout": "0", "transaction_timeout": "0",
 	"idle_in_transaction_session_timeout": "0", "idle_session_timeout": "0",
 	"jit": "off",
-	// PostgreSQL notices a client that vanished without a word within about ten seconds, and frees its locks. No effect on Unix sockets.
+	// PostgreSQL notices a client that vanished without a word within about ten seconds, and frees its locks. No effect
+	// on Unix sockets.
 	"tcp_keepalives_idle": "5", "tcp_keepalives_interval": "1", "tcp_keepalives_count": "5", "tcp_user_timeout": "10000",
 }
 
-// Planning is what sessions set that call a boundary's functions. Cached plans may stem from when a table was empty, and must be right for a
-// full one.
+// Planning is what sessions set that call a boundary's functions. Cached plans may stem from when a table was empty,
+// and must be right for a full one.
 var Planning = Settings{
 	"plan_cache_mode": "force_generic_plan",
 	"enable_seqscan":  "off", "enable_bitmapscan": "off", "enable_sort": "off",
@@ -61,7 +65,8 @@ var Leases = Settings{
 	"application_name":  "orisun leases",
 	"statement_timeout": "2000",
 	"lock_timeout":      "100", // a checkpoint that another session has locked is not worth the others' time
-	// A checkpoint that a crash of PostgreSQL takes back costs a look at the stream, not an event: it need not wait for the disk.
+	// A checkpoint that a crash of PostgreSQL takes back costs a look at the stream, not an event: it need not wait for
+	// the disk.
 	"synchronous_commit": "off",
 	// PostgreSQL frees the locks of a machine that vanished without a word within about five seconds.
 	"tcp_keepalives_idle": "2", "tcp_keepalives_interval": "1", "tcp_keepalives_count": "3", "tcp_user_timeout": "5000",
@@ -77,7 +82,8 @@ type UnfitError struct{ Reason string }
 
 func (e *UnfitError) Error() string { return e.Reason }
 
-// Prepare makes connections of config have our settings, and more; later ones win. It replaces what an earlier call asked for.
+// Prepare makes connections of config have our settings, and more; later ones win. It replaces what an earlier call
+// asked for.
 func Prepare(config *pgx.ConnConfig, more ...Settings) {
 	all := maps.Clone(base)
 	for _, settings := range more {
@@ -106,20 +112,30 @@ func apply(ctx context.Context, conn *pgconn.PgConn, names, values []string) err
 	if err != nil {
 		return fmt.Errorf("set what the session relies on: %w", err)
 	}
-	got, err := pairs(ctx, conn, check, append(slices.Sorted(maps.Keys(wanted)), "server_encoding", "session_replication_role"))
+	got, err := pairs(ctx, conn, check,
+		append(slices.Sorted(maps.Keys(wanted)), "server_encoding", "session_replication_role"))
 	if err != nil {
 		return fmt.Errorf("read what the session relies on: %w", err)
 	}
 	if encoding := got["server_encoding"]; encoding != "UTF8" {
-		return &UnfitError{"the database's encoding is " + encoding + ", and events are UTF-8: create the database with ENCODING 'UTF8' (TEMPLATE template0)"}
+		return &UnfitError{
+			"the database's encoding is " + encoding + ", and events are UTF-8: create the database with ENCODING 'UTF8' " +
+				"(TEMPLATE template0)",
+		}
 	}
 	if role := got["session_replication_role"]; role == "replica" {
-		return &UnfitError{"session_replication_role is replica for this role or database, so that constraints and triggers do not work: reset it with ALTER ROLE or ALTER DATABASE"}
+		return &UnfitError{
+			"session_replication_role is replica for this role or database, so that constraints and triggers do not work: " +
+				"reset it with ALTER ROLE or ALTER DATABASE",
+		}
 	}
 	for name, value := range wanted {
 		// PostgreSQL shows those of the network as 0 on Unix sockets, and where the operating system lacks them.
 		if got[name] != value && !strings.HasPrefix(name, "tcp_") {
-			return &UnfitError{fmt.Sprintf("the session does not keep its settings: %s was set to %q and is %q; is a pooler in transaction mode in between?", name, value, got[name])}
+			return &UnfitError{
+				fmt.Sprintf("the session does not keep its settings: %s was set to %q and is %q; is a pooler in transaction mode "+
+					"in between?", name, value, got[name]),
+			}
 		}
 	}
 	return nil
@@ -139,11 +155,13 @@ func pairs(ctx context.Context, conn *pgconn.PgConn, query string, arrays ...[]s
 	return found, result.Err
 }
 
-// CheckPooling returns an *UnfitError when connections do not keep their session, as behind a pooler in transaction or statement mode: leases are
-// session advisory locks, and settings and prepared statements belong to sessions. It makes two connections.
+// CheckPooling returns an *UnfitError when connections do not keep their session, as behind a pooler in transaction or
+// statement mode: leases are session advisory locks, and settings and prepared statements belong to sessions. It makes
+// two connections.
 func CheckPooling(ctx context.Context, config *pgx.ConnConfig) (err error) {
 	unfit := func(how string) error {
-		return &UnfitError{"a pooler between the server and PostgreSQL does not keep sessions (" + how + "): leases are session advisory locks, and a session's settings and prepared " +
+		return &UnfitError{"a pooler between the server and PostgreSQL does not keep sessions (" + how +
+			"): leases are session advisory locks, and a session's settings and prepared " +
 			"statements must last; set pool_mode = session for this database or user, or connect to PostgreSQL directly"}
 	}
 	bare := config.Config.Copy()
@@ -170,7 +188,8 @@ func CheckPooling(ctx context.Context, config *pgx.ConnConfig) (err error) {
 	if err != nil {
 		return err
 	}
-	// While this transaction is open its backend is its own; without sessions it is the one that the first connection has just left, or takes another one's place.
+	// While this transaction is open its backend is its own; without sessions it is the one that the first connection
+	// has just left, or takes another one's place.
 	if err := conns[1].Exec(ctx, "BEGIN").Close(); err != nil {
 		return unfit("it refused a transaction: " + err.Error())
 	}

@@ -1,8 +1,8 @@
 // Package pgtest gives each test a migrated database of its own on a real PostgreSQL, private to the test binary.
 //
-// A machine without PostgreSQL fails the tests, never skips them: the error says how to get it. The server starts with the
-// first database asked for and ends with the binary. It does not fsync: tests of durability start servers of their own.
-// ORISUN_PG_BIN_DIR chooses another PostgreSQL than the newest one found.
+// A machine without PostgreSQL fails the tests, never skips them: the error says how to get it. The server starts with
+// the first database asked for and ends with the binary. It does not fsync: tests of durability start servers of their
+// own. ORISUN_PG_BIN_DIR chooses another PostgreSQL than the newest one found.
 //
 //	func TestMain(m *testing.M) { os.Exit(pgtest.Run(m)) }
 package pgtest
@@ -37,8 +37,9 @@ var (
 	migrated = sync.OnceValue(migrateTemplate)
 )
 
-// Run runs the tests of a binary, then ends the private server if one was started. With PGTEST_HOLD set, a failed run waits
-// for an interrupt first, so that one can look into the databases with the psql lines which the failed tests print.
+// Run runs the tests of a binary, then ends the private server if one was started. With PGTEST_HOLD set, a failed run
+// waits for an interrupt first, so that one can look into the databases with the psql lines which the failed tests
+// print.
 func Run(m *testing.M) (code int) {
 	var err error
 	if directory, err = os.MkdirTemp("", "orisun-pgtest-"); err != nil {
@@ -120,8 +121,8 @@ func connect(t testing.TB, config *pgx.ConnConfig) *pgxpool.Pool {
 // closeTimeout is how long a test that passed may still hold a connection.
 const closeTimeout = 10 * time.Second
 
-// closePool closes the pool. A test that stops at a failed statement leaves its transaction open, and pool.Close would wait
-// for its end until the whole binary times out: that connection ends with the binary.
+// closePool closes the pool. A test that stops at a failed statement leaves its transaction open, and pool.Close would
+// wait for its end until the whole binary times out: that connection ends with the binary.
 func closePool(t testing.TB, pool *pgxpool.Pool, timeout time.Duration) {
 	t.Helper()
 	closed := make(chan struct{})
@@ -151,7 +152,8 @@ func create(t testing.TB, from string) *pgx.ConnConfig {
 	}
 	t.Cleanup(func() {
 		if t.Failed() {
-			t.Logf("look inside (PGTEST_HOLD=1 keeps it): psql 'host=%s port=%d user=postgres dbname=%s'", config.Host, config.Port, name)
+			t.Logf("look inside (PGTEST_HOLD=1 keeps it): psql 'host=%s port=%d user=postgres dbname=%s'",
+				config.Host, config.Port, name)
 			return
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
@@ -183,7 +185,9 @@ func startServer() (*postgres.Server, error) {
 // promote makes the tests' role a superuser: they make roles, and look at what a server's role may not.
 func promote(server *postgres.Server) error {
 	ctx := context.Background()
-	conn, err := pgx.Connect(ctx, fmt.Sprintf("host=%s port=%d user=%s dbname=postgres sslmode=disable", server.Host(), server.Port(), server.Superuser()))
+	conn, err := pgx.Connect(ctx,
+		fmt.Sprintf("host=%s port=%d user=%s dbname=postgres sslmode=disable",
+			server.Host(), server.Port(), server.Superuser()))
 	if err != nil {
 		return err
 	}
@@ -210,7 +214,8 @@ func configFor(database string) (*pgx.ConnConfig, error) {
 		return nil, err
 	}
 	return pgx.ParseConfig(strings.Join([]string{
-		"host=" + server.Host(), fmt.Sprintf("port=%d", server.Port()), "user=postgres", "password=postgres", "dbname=" + database, "sslmode=disable",
+		"host=" + server.Host(), fmt.Sprintf("port=%d", server.Port()), "user=postgres", "password=postgres",
+		"dbname=" + database, "sslmode=disable",
 	}, " "))
 }
 

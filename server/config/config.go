@@ -305,7 +305,8 @@ var (
 
 func checkBoundaryName(name string) error {
 	if len(name) > maxBoundaryName || !nameRule.MatchString(name) {
-		return fmt.Errorf("boundary %q: a name is 1 to %d bytes of A-Z, a-z, 0-9, _ and -, and starts with a letter or _", name, maxBoundaryName)
+		return fmt.Errorf("boundary %q: a name is 1 to %d bytes of A-Z, a-z, 0-9, _ and -, and starts with a letter or _",
+			name, maxBoundaryName)
 	}
 	return nil
 }
@@ -313,11 +314,13 @@ func checkBoundaryName(name string) error {
 func checkSchemaName(name string) error {
 	switch {
 	case len(name) > maxIdentifier || !nameRule.MatchString(name):
-		return fmt.Errorf("schema %q: a name is 1 to %d bytes of A-Z, a-z, 0-9, _ and -, and starts with a letter or _", name, maxIdentifier)
+		return fmt.Errorf("schema %q: a name is 1 to %d bytes of A-Z, a-z, 0-9, _ and -, and starts with a letter or _",
+			name, maxIdentifier)
 	case strings.HasPrefix(name, "pg_") || name == "information_schema":
 		return fmt.Errorf("schema %q belongs to PostgreSQL: choose one that is neither pg_* nor information_schema", name)
 	case name == "orisun" || name == "orisun_boundary":
-		return fmt.Errorf("schema %q belongs to Orisun: choose one that is neither orisun nor orisun_boundary, such as public", name)
+		return fmt.Errorf("schema %q belongs to Orisun: choose one that is neither orisun nor orisun_boundary, such as "+
+			"public", name)
 	}
 	return nil
 }
@@ -459,11 +462,13 @@ func (r *Reading) checkTogether() {
 		},
 		{
 			c.NATS.ClusterEnabled && c.NATS.ClusterPassword == defaultClusterPassword, "ORISUN_NATS_CLUSTER_PASSWORD",
-			"must not be the default when ORISUN_NATS_CLUSTER_ENABLED is true, since it is public and lets a client join as a node and read every boundary: set another one, the same on all nodes",
+			"must not be the default when ORISUN_NATS_CLUSTER_ENABLED is true, since it is public and lets a client join as a " +
+				"node and read every boundary: set another one, the same on all nodes",
 		},
 		{
 			c.NATS.ClusterEnabled && c.PG.Embedded(), "ORISUN_PG_HOST",
-			"must name the database that all nodes share when ORISUN_NATS_CLUSTER_ENABLED is true: a PostgreSQL of its own would make this node another store",
+			"must name the database that all nodes share when ORISUN_NATS_CLUSTER_ENABLED is true: a PostgreSQL of its own " +
+				"would make this node another store",
 		},
 		{
 			c.NATS.TLSEnabled && c.NATS.TLSCertFile == "", "ORISUN_NATS_TLS_CERT_FILE",
@@ -475,7 +480,8 @@ func (r *Reading) checkTogether() {
 		},
 		{
 			c.NATS.TLSEnabled && c.NATS.ClusterEnabled && c.NATS.TLSCAFile == "", "ORISUN_NATS_TLS_CA_FILE",
-			"must not be empty when ORISUN_NATS_TLS_ENABLED and ORISUN_NATS_CLUSTER_ENABLED are true: nodes verify each other with it",
+			"must not be empty when ORISUN_NATS_TLS_ENABLED and ORISUN_NATS_CLUSTER_ENABLED are true: nodes verify each other " +
+				"with it",
 		},
 		{
 			c.OTEL.Enabled && (otelErr != nil || otelHost == "" || otelPort == ""), "ORISUN_OTEL_ENDPOINT",

@@ -43,8 +43,9 @@ const (
 var clientVariables = []struct{ name, value, description string }{
 	{
 		"ORISUN_URL", "grpc://localhost:" + DefaultGRPCPort,
-		"Server, or the nodes of a cluster, and the user of the calls: [grpc://|grpcs://][user:password@]host[:port][,host[:port]...]. " +
-			"Calls go to all healthy nodes in turns. grpcs is TLS. Percent-encode what is unusual in a password",
+		"Server, or the nodes of a cluster, and the user of the calls: " +
+			"[grpc://|grpcs://][user:password@]host[:port][,host[:port]...]. Calls go to all healthy nodes in turns. grpcs is " +
+			"TLS. Percent-encode what is unusual in a password",
 	},
 	{"ORISUN_ADMIN_USERNAME", DefaultAdminUsername, "User, where ORISUN_URL names none"},
 	{"ORISUN_ADMIN_PASSWORD", DefaultAdminPassword, "Password, where ORISUN_URL has none"},
@@ -273,7 +274,9 @@ func (r *Reading) Err() error {
 
 // Read is Load that shows each setting, wrong ones included.
 func Read(flags *pflag.FlagSet, environ []string) *Reading {
-	r := &Reading{config: &Config{}, byKey: map[string]*Setting{}, byEnv: map[string]*Setting{}, byFlag: map[string]*Setting{}}
+	r := &Reading{
+		config: &Config{}, byKey: map[string]*Setting{}, byEnv: map[string]*Setting{}, byFlag: map[string]*Setting{},
+	}
 	defaults := make(map[string]any)
 	for _, f := range fieldsOf(r.config) {
 		s := &Setting{field: f}
@@ -316,7 +319,8 @@ var contentOfYAML = regexp.MustCompile("anchor '.*'|`.*`|map key: .*")
 func (r *Reading) load(from string, provider koanf.Provider, parser koanf.Parser) {
 	layer := koanf.New(".")
 	if err := layer.Load(provider, parser); err != nil {
-		r.problems = append(r.problems, fmt.Sprintf("--%s: %s", FileFlag, contentOfYAML.ReplaceAllString(err.Error(), hidden)))
+		r.problems = append(r.problems,
+			fmt.Sprintf("--%s: %s", FileFlag, contentOfYAML.ReplaceAllString(err.Error(), hidden)))
 		return
 	}
 	values := layer.All()
@@ -336,7 +340,8 @@ func (r *Reading) keyOfVariable(name, value string) (string, any) {
 	if s := r.byEnv[name]; s != nil {
 		return s.Key, value
 	}
-	if !slices.ContainsFunc(clientVariables, func(v struct{ name, value, description string }) bool { return v.name == name }) {
+	if !slices.ContainsFunc(clientVariables,
+		func(v struct{ name, value, description string }) bool { return v.name == name }) {
 		r.unknown("variable", name, func(s *Setting) string { return s.Variable })
 	}
 	return "", nil

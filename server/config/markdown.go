@@ -11,7 +11,8 @@ func WriteMarkdown(out io.Writer) error {
 	var page strings.Builder
 	page.WriteString(`# Configuration
 
-Defaults, then the YAML file of ` + "`--config`, then the environment, then flags; a later one wins. `ORISUN_PG_PORT` is the flag `--pg-port`, and `port` in the section `pg` of the file" + `.
+Defaults, then the YAML file of ` + "`--config`" + `, then the environment, then flags; a later one wins.
+` + "`ORISUN_PG_PORT` is the flag `--pg-port`, and `port` in the section `pg`" + ` of the file.
 
 | Variable | Default | Description |
 |----------|---------|-------------|
@@ -27,7 +28,8 @@ Defaults, then the YAML file of ` + "`--config`, then the environment, then flag
 	page.WriteString(`
 ## Client commands
 
-` + "`orisun save`, `get`, `tail`, `boundary` and the other commands that call a server read these. A flag wins over `ORISUN_URL`, and that over the others" + `.
+` + "`orisun save`, `get`, `tail`, `boundary`" + ` and the other commands that call a server read these. A flag wins
+over ` + "`ORISUN_URL`" + `, and that over the others.
 
 | Variable | Default | Description |
 |----------|---------|-------------|

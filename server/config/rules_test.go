@@ -22,7 +22,8 @@ func TestBoundariesKnowTheirSchemas(t *testing.T) {
 	}
 
 	want = Boundaries{{"orisun_admin", "", "ops"}, {"payments", "who paid", "public"}, {"orders", "", "public"}}
-	file := yamlFile(t, "boundaries:\n  - name: orisun_admin\n  - {name: payments, description: who paid}\n  - name: orders\n    description: ''\n")
+	file := yamlFile(t, "boundaries:\n  - name: orisun_admin\n  - {name: payments, description: who paid}\n  - name: "+
+		"orders\n    description: ''\n")
 	if diff := cmp.Diff(want, mustLoad(t, parsedFlags(t, "--config", file), schemas).Boundaries); diff != "" {
 		t.Errorf("boundaries of the file: %s", diff)
 	}
@@ -54,7 +55,8 @@ func TestBoundariesAndSchemasThatDoNotMeetAreNamedTogether(t *testing.T) {
 		`boundary "9lives": a name is 1 to 26 bytes`,
 		`boundary "lost" has no schema: add lost:<schema> to ORISUN_PG_SCHEMAS`,
 		`boundary "orders" stands twice: give it one schema`,
-		`schema "public" is for boundary "stray", which is not configured: add it to ORISUN_BOUNDARIES or remove stray:public`,
+		`schema "public" is for boundary "stray", which is not configured: add it to ORISUN_BOUNDARIES or remove ` +
+			`stray:public`,
 		`boundary "x y": a name is 1 to 26 bytes`,
 		`schema "pg_temp" belongs to PostgreSQL`,
 		`ORISUN_ADMIN_BOUNDARY="boss" (environment): boundary "boss" is not configured`,
@@ -72,7 +74,8 @@ func TestBoundariesAndSchemasThatDoNotMeetAreNamedTogether(t *testing.T) {
 func TestNamesEndWherePostgresWouldCutThem(t *testing.T) {
 	for name, sound := range map[string]bool{
 		"a": true, "_": true, "A-1_b": true, strings.Repeat("b", 26): true,
-		"": false, strings.Repeat("b", 27): false, "1a": false, "-a": false, "a.b": false, "a\n": false, "é": false, `a"`: false,
+		"": false, strings.Repeat("b", 27): false, "1a": false, "-a": false, "a.b": false, "a\n": false, "é": false,
+		`a"`: false,
 	} {
 		if err := checkBoundaryName(name); (err == nil) != sound {
 			t.Errorf("boundary %q: %v", name, err)
@@ -80,7 +83,8 @@ func TestNamesEndWherePostgresWouldCutThem(t *testing.T) {
 	}
 	for name, sound := range map[string]bool{
 		"public": true, "_": true, strings.Repeat("s", 63): true, "pgx": true, "pg": true,
-		"": false, strings.Repeat("s", 64): false, "pg_catalog": false, "pg_": false, "information_schema": false, "0": false, "a;b": false,
+		"": false, strings.Repeat("s", 64): false, "pg_catalog": false, "pg_": false, "information_schema": false, "0": false,
+		"a;b": false,
 	} {
 		if err := checkSchemaName(name); (err == nil) != sound {
 			t.Errorf("schema %q: %v", name, err)
@@ -96,13 +100,22 @@ func TestSettingsThatContradictEachOtherAreRefused(t *testing.T) {
 		"ORISUN_GRPC_TLS_CLIENT_AUTH_REQUIRED": {"ORISUN_GRPC_TLS_CLIENT_AUTH_REQUIRED=true"},
 		"ORISUN_GRPC_TLS_CLIENT_IDENTITY":      {"ORISUN_GRPC_TLS_ENABLED=true", "ORISUN_GRPC_TLS_CLIENT_IDENTITY=cn"},
 		"ORISUN_PG_PORT":                       {"ORISUN_PG_HOST=db", "ORISUN_PG_PORT=0"},
-		"ORISUN_NATS_CLUSTER_ROUTES":           {"ORISUN_PG_HOST=db", "ORISUN_NATS_CLUSTER_ENABLED=true", "ORISUN_NATS_CLUSTER_PASSWORD=own", "ORISUN_NATS_CLUSTER_ROUTES="},
-		"ORISUN_NATS_CLUSTER_PASSWORD":         {"ORISUN_PG_HOST=db", "ORISUN_NATS_CLUSTER_ENABLED=true", "ORISUN_NATS_CLUSTER_HOST=127.0.0.1"},
-		"ORISUN_PG_HOST":                       {"ORISUN_NATS_CLUSTER_ENABLED=true", "ORISUN_NATS_CLUSTER_PASSWORD=own"},
-		"ORISUN_NATS_TLS_CERT_FILE":            {"ORISUN_NATS_TLS_ENABLED=true", "ORISUN_NATS_TLS_CERT_FILE="},
-		"ORISUN_NATS_TLS_KEY_FILE":             {"ORISUN_NATS_TLS_ENABLED=true", "ORISUN_NATS_TLS_KEY_FILE="},
-		"ORISUN_NATS_TLS_CA_FILE":              {"ORISUN_PG_HOST=db", "ORISUN_NATS_CLUSTER_ENABLED=true", "ORISUN_NATS_CLUSTER_PASSWORD=own", "ORISUN_NATS_TLS_ENABLED=true", "ORISUN_NATS_TLS_CA_FILE="},
-		"ORISUN_PG_PASSWORD":                   {"ORISUN_PG_PASSWORD="},
+		"ORISUN_NATS_CLUSTER_ROUTES": {
+			"ORISUN_PG_HOST=db", "ORISUN_NATS_CLUSTER_ENABLED=true",
+			"ORISUN_NATS_CLUSTER_PASSWORD=own", "ORISUN_NATS_CLUSTER_ROUTES=",
+		},
+		"ORISUN_NATS_CLUSTER_PASSWORD": {
+			"ORISUN_PG_HOST=db", "ORISUN_NATS_CLUSTER_ENABLED=true",
+			"ORISUN_NATS_CLUSTER_HOST=127.0.0.1",
+		},
+		"ORISUN_PG_HOST":            {"ORISUN_NATS_CLUSTER_ENABLED=true", "ORISUN_NATS_CLUSTER_PASSWORD=own"},
+		"ORISUN_NATS_TLS_CERT_FILE": {"ORISUN_NATS_TLS_ENABLED=true", "ORISUN_NATS_TLS_CERT_FILE="},
+		"ORISUN_NATS_TLS_KEY_FILE":  {"ORISUN_NATS_TLS_ENABLED=true", "ORISUN_NATS_TLS_KEY_FILE="},
+		"ORISUN_NATS_TLS_CA_FILE": {
+			"ORISUN_PG_HOST=db", "ORISUN_NATS_CLUSTER_ENABLED=true",
+			"ORISUN_NATS_CLUSTER_PASSWORD=own", "ORISUN_NATS_TLS_ENABLED=true", "ORISUN_NATS_TLS_CA_FILE=",
+		},
+		"ORISUN_PG_PASSWORD": {"ORISUN_PG_PASSWORD="},
 	} {
 		if problems := mustRefuse(t, nil, environ...); len(problems) != 1 || !strings.HasPrefix(problems[0], want+"=") {
 			t.Errorf("%q: problems %q, want one with %s", environ, problems, want)
@@ -143,8 +156,12 @@ func TestAnUnknownNameIsAWarning(t *testing.T) {
 }
 
 func TestAFileThatCannotBeReadIsRefused(t *testing.T) {
-	for _, file := range []string{"/nowhere/orisun.yaml", t.TempDir(), yamlFile(t, "pg: [\n"), yamlFile(t, "- a\n"), yamlFile(t, "pg: {port: 1}\npg: {port: 2}\n")} {
-		if problems := mustRefuse(t, parsedFlags(t, "--config", file)); len(problems) != 1 || !strings.HasPrefix(problems[0], "--config: ") {
+	for _, file := range []string{
+		"/nowhere/orisun.yaml", t.TempDir(), yamlFile(t, "pg: [\n"), yamlFile(t, "- a\n"),
+		yamlFile(t, "pg: {port: 1}\npg: {port: 2}\n"),
+	} {
+		if problems := mustRefuse(t, parsedFlags(t, "--config", file)); len(problems) != 1 ||
+			!strings.HasPrefix(problems[0], "--config: ") {
 			t.Errorf("%s: problems %q", file, problems)
 		}
 	}
@@ -154,21 +171,23 @@ func TestAFileThatCannotBeReadIsRefused(t *testing.T) {
 // What YAML reads as something else than text may have changed on the way: 0123 is 83 to it.
 func TestATextInTheFileIsATextOrRefused(t *testing.T) {
 	for content, want := range map[string]string{
-		"pg: {password: 0123}":                      `ORISUN_PG_PASSWORD="********" (file): must be a text in the file`,
-		"pg: {name: 2026-01-02}":                    `ORISUN_PG_NAME=`,
-		"pg: {user: true}":                          `ORISUN_PG_USER="true" (file): must be a text in the file`,
-		"pg: {user: }":                              `ORISUN_PG_USER="" (file): has no value in the file`,
-		"pg: {schemas: {orisun_admin: public}}":     `ORISUN_PG_SCHEMAS="" (file): must be a single value in the file`,
-		"pg: {schemas: {}}":                         `ORISUN_PG_SCHEMAS=`,
-		"grpc: {port: [1]}":                         `ORISUN_GRPC_PORT="[1]" (file)`,
-		"grpc: {port: 1.5}":                         `ORISUN_GRPC_PORT="1.5" (file): must be a whole number`,
-		"boundaries: [orders]":                      `ORISUN_BOUNDARIES="[\"orders\"]" (file): must be a JSON array`,
-		"boundaries: [{name: a, schema: b}]":        `ORISUN_BOUNDARIES=`,
-		"boundaries: {name: orisun_admin}":          `ORISUN_BOUNDARIES=`,
-		"shutdown: {timeout: 30}":                   `ORISUN_SHUTDOWN_TIMEOUT="30" (file): must be a duration from 0s to 24h, such as 30s`,
+		"pg: {password: 0123}":                  `ORISUN_PG_PASSWORD="********" (file): must be a text in the file`,
+		"pg: {name: 2026-01-02}":                `ORISUN_PG_NAME=`,
+		"pg: {user: true}":                      `ORISUN_PG_USER="true" (file): must be a text in the file`,
+		"pg: {user: }":                          `ORISUN_PG_USER="" (file): has no value in the file`,
+		"pg: {schemas: {orisun_admin: public}}": `ORISUN_PG_SCHEMAS="" (file): must be a single value in the file`,
+		"pg: {schemas: {}}":                     `ORISUN_PG_SCHEMAS=`,
+		"grpc: {port: [1]}":                     `ORISUN_GRPC_PORT="[1]" (file)`,
+		"grpc: {port: 1.5}":                     `ORISUN_GRPC_PORT="1.5" (file): must be a whole number`,
+		"boundaries: [orders]":                  `ORISUN_BOUNDARIES="[\"orders\"]" (file): must be a JSON array`,
+		"boundaries: [{name: a, schema: b}]":    `ORISUN_BOUNDARIES=`,
+		"boundaries: {name: orisun_admin}":      `ORISUN_BOUNDARIES=`,
+		"shutdown: {timeout: 30}": `ORISUN_SHUTDOWN_TIMEOUT="30" (file): must be a duration from 0s to ` +
+			`24h, such as 30s`,
 		"nats: {cluster_routes: [{nats: a}, 5, ~]}": `ORISUN_NATS_CLUSTER_ROUTES=`,
 	} {
-		if problems := mustRefuse(t, parsedFlags(t, "--config", yamlFile(t, content))); len(problems) != 1 || !strings.HasPrefix(problems[0], want) {
+		if problems := mustRefuse(t, parsedFlags(t, "--config", yamlFile(t, content))); len(problems) != 1 ||
+			!strings.HasPrefix(problems[0], want) {
 			t.Errorf("%s: problems %q, want one that starts with %q", content, problems, want)
 		}
 	}
@@ -181,8 +200,8 @@ func TestAPortSetByKubernetesIsExplained(t *testing.T) {
 	}
 }
 
-// Whatever the three lists hold, loading neither panics nor accepts a boundary without a schema, and what parses is written
-// so that it parses to the same again.
+// Whatever the three lists hold, loading neither panics nor accepts a boundary without a schema, and what parses is
+// written so that it parses to the same again.
 func FuzzLists(f *testing.F) {
 	for _, v := range variables {
 		switch v.env {
@@ -192,13 +211,16 @@ func FuzzLists(f *testing.F) {
 			}
 		}
 	}
-	f.Add(`[{"name":"orders"},{"name":"orisun_admin"}]`, "orders:public, orisun_admin:admin", "nats://u%40:p%2C@[fe80::1%25e]:1")
+	f.Add(`[{"name":"orders"},{"name":"orisun_admin"}]`, "orders:public, orisun_admin:admin",
+		"nats://u%40:p%2C@[fe80::1%25e]:1")
 	f.Fuzz(func(t *testing.T, boundaries, schemas, routes string) {
 		roundTrip(t, boundaries, new(Boundaries), new(Boundaries))
 		roundTrip(t, schemas, new(Schemas), new(Schemas))
 		roundTrip(t, routes, new(Routes), new(Routes))
 
-		c, _, err := Load(nil, []string{"ORISUN_BOUNDARIES=" + boundaries, "ORISUN_PG_SCHEMAS=" + schemas, "ORISUN_NATS_CLUSTER_ROUTES=" + routes})
+		c, _, err := Load(nil, []string{
+			"ORISUN_BOUNDARIES=" + boundaries, "ORISUN_PG_SCHEMAS=" + schemas, "ORISUN_NATS_CLUSTER_ROUTES=" + routes,
+		})
 		if err != nil {
 			return
 		}
@@ -231,7 +253,8 @@ func roundTrip(t *testing.T, input string, first, second textual) {
 	}
 }
 
-// Whatever any variable, or the whole file, holds: loading ends with a configuration or with an error that says why, and never shows a secret.
+// Whatever any variable, or the whole file, holds: loading ends with a configuration or with an error that says why,
+// and never shows a secret.
 func FuzzConfiguration(f *testing.F) {
 	for i, v := range variables {
 		for _, seed := range append(v.invalid, v.sample) {
@@ -254,7 +277,9 @@ func FuzzConfiguration(f *testing.F) {
 		if strings.Contains(value, secret) || strings.Contains(file, secret) {
 			return
 		}
-		config, warnings, err := Load(flags, []string{name + "=" + value, "ORISUN_PG_PASSWORD=" + secret, "ORISUN_NATS_CLUSTER_PASSWORD=" + secret})
+		config, warnings, err := Load(flags, []string{
+			name + "=" + value, "ORISUN_PG_PASSWORD=" + secret, "ORISUN_NATS_CLUSTER_PASSWORD=" + secret,
+		})
 		if (config == nil) != (err != nil) {
 			t.Errorf("configuration %v, error %v", config, err)
 		}

@@ -8,7 +8,8 @@ import (
 )
 
 // errGivenUp says that JetStream switched itself off. A node of a cluster does so permanently when its disk is full.
-var errGivenUp = errors.New("JetStream has switched itself off, as it does when its disk is full: make room, and start this node again")
+var errGivenUp = errors.New("JetStream has switched itself off, as it does when its disk is full: make room, and " +
+	"start this node again")
 
 // probeBytes is the size of a file that occupies space on every disk.
 const probeBytes = 4 << 10

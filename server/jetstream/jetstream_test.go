@@ -28,7 +28,8 @@ var right = nats.UserInfo("admin", "s3cret")
 type house struct{ closed atomic.Bool }
 
 func (h *house) logIn(_ context.Context, username, password string, from net.Addr) (embedded.Stay, bool) {
-	return func(context.Context) bool { return !h.closed.Load() }, username == "admin" && password == "s3cret" && from.(*net.TCPAddr).IP.IsLoopback()
+	return func(context.Context) bool { return !h.closed.Load() }, username == "admin" && password == "s3cret" &&
+		from.(*net.TCPAddr).IP.IsLoopback()
 }
 
 func config(t *testing.T) embedded.Config {
@@ -195,7 +196,9 @@ func TestOthersReadWhatIsPublished(t *testing.T) {
 	if message, err := ordered.Next(); err != nil || string(message.Data()) != "{}" {
 		t.Errorf("an ordered consumer: %v", err)
 	}
-	durable, err := read.CreateOrUpdateConsumer(t.Context(), jetstream.ConsumerConfig{Durable: "billing", AckPolicy: jetstream.AckExplicitPolicy})
+	durable, err := read.CreateOrUpdateConsumer(t.Context(), jetstream.ConsumerConfig{
+		Durable: "billing", AckPolicy: jetstream.AckExplicitPolicy,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -231,8 +234,10 @@ func TestOthersChangeNothing(t *testing.T) {
 	}
 	for _, subject := range []string{
 		"orisun.events.orders.T", "orisun.hints.orders", "anything",
-		"$JS.API.STREAM.CREATE.other", "$JS.API.STREAM.UPDATE.ORISUN_orders", "$JS.API.STREAM.DELETE.ORISUN_orders", "$JS.API.STREAM.PURGE.ORISUN_orders",
-		"$JS.API.STREAM.MSG.DELETE.ORISUN_orders", "$JS.API.STREAM.RESTORE.other", "$JS.API.STREAM.SNAPSHOT.ORISUN_orders", "$JS.API.ACCOUNT.PURGE.$G",
+		"$JS.API.STREAM.CREATE.other", "$JS.API.STREAM.UPDATE.ORISUN_orders", "$JS.API.STREAM.DELETE.ORISUN_orders",
+		"$JS.API.STREAM.PURGE.ORISUN_orders",
+		"$JS.API.STREAM.MSG.DELETE.ORISUN_orders", "$JS.API.STREAM.RESTORE.other", "$JS.API.STREAM.SNAPSHOT.ORISUN_orders",
+		"$JS.API.ACCOUNT.PURGE.$G",
 		"$JS.API.SERVER.REMOVE", "$SYS.REQ.SERVER.PING", "_INBOX.somebody",
 	} {
 		if err := conn.Publish(subject, []byte("{}")); err != nil {
@@ -279,14 +284,23 @@ func TestWhyItDoesNotStart(t *testing.T) {
 		change func(*embedded.Config)
 		says   []string
 	}{
-		"the port is taken": {func(c *embedded.Config) { c.Port = taken.Addr().(*net.TCPAddr).Port }, []string{taken.Addr().String(), "ORISUN_NATS_PORT", "address already in use"}},
-		"no directory":      {func(c *embedded.Config) { c.StoreDir = filepath.Join(file, "nats") }, []string{file, "ORISUN_NATS_STORE_DIR", "not a directory"}},
+		"the port is taken": {
+			func(c *embedded.Config) { c.Port = taken.Addr().(*net.TCPAddr).Port },
+			[]string{taken.Addr().String(), "ORISUN_NATS_PORT", "address already in use"},
+		},
+		"no directory": {
+			func(c *embedded.Config) { c.StoreDir = filepath.Join(file, "nats") },
+			[]string{file, "ORISUN_NATS_STORE_DIR", "not a directory"},
+		},
 		"a file in its way": {func(c *embedded.Config) {
 			if err := os.WriteFile(filepath.Join(c.StoreDir, "jetstream"), nil, 0o600); err != nil {
 				t.Fatal(err)
 			}
 		}, []string{"JetStream", "ORISUN_NATS_STORE_DIR", "not a directory"}},
-		"another server's directory": {func(c *embedded.Config) { c.StoreDir = running.StoreDir }, []string{running.StoreDir, embedded.ErrLocked.Error()}},
+		"another server's directory": {
+			func(c *embedded.Config) { c.StoreDir = running.StoreDir },
+			[]string{running.StoreDir, embedded.ErrLocked.Error()},
+		},
 		"several mistakes": {
 			func(c *embedded.Config) { c.Port, c.StoreDir, c.MaxPayload = -1, "", 0 },
 			[]string{"ORISUN_NATS_PORT", "ORISUN_NATS_STORE_DIR", "ORISUN_NATS_MAX_PAYLOAD"},

@@ -50,7 +50,9 @@ type repeated struct {
 }
 
 func newLogger(log *slog.Logger, dir string) *logger {
-	return &logger{log: log, dir: dir, connections: rate.NewLimiter(rate.Every(lineEvery), lineBurst), repeated: map[string]*repeated{}}
+	return &logger{
+		log: log, dir: dir, connections: rate.NewLimiter(rate.Every(lineEvery), lineBurst), repeated: map[string]*repeated{},
+	}
 }
 
 // notify logs lines that matter to an operator. An error of a client is no error of the server.
@@ -126,8 +128,10 @@ func (l *logger) logForeign(text string) bool {
 		return false
 	}
 	if !l.repeats(&l.foreign, text) {
-		l.log.Error("NATS: a node of another store, or of a cluster of another name, is refused; a cluster's name ends with its store: "+
-			"find the node with this cluster's routes (ORISUN_NATS_CLUSTER_ROUTES) and another database (ORISUN_PG_*)", "error", text)
+		l.log.Error("NATS: a node of another store, or of a cluster of another name, is refused; a cluster's name ends "+
+			"with its store: "+
+			"find the node with this cluster's routes (ORISUN_NATS_CLUSTER_ROUTES) and another database (ORISUN_PG_*)",
+			"error", text)
 	}
 	return true
 }
@@ -140,8 +144,8 @@ func (l *logger) logNoRoom(text string) bool {
 	if l.repeats(&l.noRoom, text) {
 		return true
 	}
-	l.log.Error("NATS: the disk of the store directory (ORISUN_NATS_STORE_DIR) is full; what is saved waits to be published, subscribers read from PostgreSQL: make room",
-		"store", l.dir, "error", text)
+	l.log.Error("NATS: the disk of the store directory (ORISUN_NATS_STORE_DIR) is full; what is saved waits to be "+
+		"published, subscribers read from PostgreSQL: make room", "store", l.dir, "error", text)
 	return true
 }
 

@@ -15,7 +15,8 @@ func TestStrangersAtThePortDoNotFillTheLog(t *testing.T) {
 	for range 10_000 {
 		log.Errorf("%s - %s - authentication error - User %q", "192.0.2.1:4711", "cid:7", "admin")
 	}
-	if lines := strings.Count(text.String(), "\n"); lines < lineBurst || lines > 2*lineBurst || strings.Contains(text.String(), "level=ERROR") {
+	if lines := strings.Count(text.String(), "\n"); lines < lineBurst || lines > 2*lineBurst ||
+		strings.Contains(text.String(), "level=ERROR") {
 		t.Errorf("10,000 guesses are logged in %d lines", lines)
 	}
 }
@@ -29,7 +30,8 @@ func TestWhatNATSRepeatsIsOneLineAMinute(t *testing.T) {
 			log.Warnf("JetStream cluster stream '$G > ORISUN_orders' has NO quorum, stalled")
 			<-time.After(time.Second) // the bubble's clock
 		}
-		if refused, stalled := strings.Count(text.String(), "Violation"), strings.Count(text.String(), "stalled"); refused != 3 || stalled != 3 {
+		if refused, stalled := strings.Count(text.String(), "Violation"),
+			strings.Count(text.String(), "stalled"); refused != 3 || stalled != 3 {
 			t.Errorf("150 lines of each in 150 seconds are logged in %d and %d:\n%s", refused, stalled, text.String())
 		}
 		if !strings.Contains(text.String(), "repeated=59") {
@@ -49,7 +51,8 @@ func TestAMissingNodeIsOneLineAtItsBeginOneAMinuteAndOneAtItsEnd(t *testing.T) {
 			for range seconds {
 				if failing {
 					for attempt := range 4 {
-						log.Errorf("Error trying to connect to route (attempt %v): %v", attempt, "dial tcp 192.0.2.3:6222: connect: connection refused")
+						log.Errorf("Error trying to connect to route (attempt %v): %v",
+							attempt, "dial tcp 192.0.2.3:6222: connect: connection refused")
 					}
 				}
 				if failing { // by a proxy
@@ -79,7 +82,8 @@ func TestAMissingNodeIsOneLineAtItsBeginOneAMinuteAndOneAtItsEnd(t *testing.T) {
 
 		connected = connected[:1]
 		check("one is dead", pass(10, true), 1, "level=WARN", "node=node-3", "TLS handshake: EOF")
-		if err := log.peers.err(); err == nil || !strings.Contains(err.Error(), "node-3 (for ") || !strings.Contains(err.Error(), "TLS handshake: EOF") {
+		if err := log.peers.err(); err == nil || !strings.Contains(err.Error(), "node-3 (for ") ||
+			!strings.Contains(err.Error(), "TLS handshake: EOF") {
 			t.Errorf("/readyz would say %v", err)
 		}
 		check("for three minutes", pass(180, true), 3, "still missing", "node-3 (for ")
@@ -102,7 +106,8 @@ func TestANodeThatNeverCameIsMissing(t *testing.T) {
 			log.peers.look()
 			<-time.After(time.Second) // the bubble's clock
 		}
-		if strings.Count(text.String(), "\n") != 1 || !strings.Contains(text.String(), "no such host") || !strings.Contains(text.String(), "ORISUN_NATS_CLUSTER_ROUTES") ||
+		if strings.Count(text.String(), "\n") != 1 || !strings.Contains(text.String(), "no such host") ||
+			!strings.Contains(text.String(), "ORISUN_NATS_CLUSTER_ROUTES") ||
 			strings.Contains(text.String(), "node=") {
 			t.Errorf("it is logged:\n%s", text.String())
 		}

@@ -50,7 +50,9 @@ type peers struct {
 }
 
 func newPeers(log *slog.Logger, connected func() []string) *peers {
-	return &peers{log: log, connected: connected, now: time.Now, away: map[string]time.Time{}, reported: map[string]time.Time{}}
+	return &peers{
+		log: log, connected: connected, now: time.Now, away: map[string]time.Time{}, reported: map[string]time.Time{},
+	}
 }
 
 // routeNames are the nodes to which NATS has routes.
@@ -69,7 +71,8 @@ func routeNames(nats *server.Server) (names []string) {
 
 // noteError takes a line that NATS logs, and reports whether it is an error of a route.
 func (p *peers) noteError(text string) bool {
-	if _, cause, found := strings.Cut(text, handshakeError); found && (cause == "EOF" || strings.HasSuffix(cause, "connection reset by peer")) {
+	if _, cause, found := strings.Cut(text, handshakeError); found &&
+		(cause == "EOF" || strings.HasSuffix(cause, "connection reset by peer")) {
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		p.cause = "the connection ended before its TLS handshake: " + cause

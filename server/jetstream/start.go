@@ -106,7 +106,8 @@ func (cfg Config) options(dir string, access *access) *server.Options {
 	}
 	if c := cfg.Cluster; c != nil {
 		options.Cluster = server.ClusterOpts{
-			Name: c.fullName(), Host: c.Host, Port: anyPort(c.Port), Username: c.User, Password: c.Password, Advertise: c.Advertise, TLSConfig: c.TLS,
+			Name: c.fullName(), Host: c.Host, Port: anyPort(c.Port), Username: c.User, Password: c.Password,
+			Advertise: c.Advertise, TLSConfig: c.TLS,
 		}
 		options.Routes = c.routes()
 		// peers receives all lines, and logs few

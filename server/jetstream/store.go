@@ -40,9 +40,12 @@ func (c *ClusterConfig) checkStore(ctx context.Context) error {
 			return nil
 		}
 		if store, found := strings.CutPrefix(name, c.Name+"-"); found && len(store) == len(c.StoreID) {
-			problems = append(problems, fmt.Errorf("%w: the node at %s (ORISUN_NATS_CLUSTER_ROUTES) has store %s, this node's database is store %s: "+
-				"give all nodes of a cluster the same database (ORISUN_PG_HOST, ORISUN_PG_PORT, ORISUN_PG_NAME), and each store routes of its own; "+
-				"after a restore, stop all nodes before the first one is started again", ErrAnotherStore, c.Routes[i].Host, store, c.StoreID))
+			problems = append(problems,
+				fmt.Errorf("%w: the node at %s (ORISUN_NATS_CLUSTER_ROUTES) has store %s, this node's database is store %s: "+
+					"give all nodes of a cluster the same database (ORISUN_PG_HOST, ORISUN_PG_PORT, ORISUN_PG_NAME), and each store "+
+					"routes of its own; "+
+					"after a restore, stop all nodes before the first one is started again", ErrAnotherStore, c.Routes[i].Host, store,
+					c.StoreID))
 		}
 	}
 	return errors.Join(problems...)

@@ -18,7 +18,9 @@ func member(t *testing.T, name, storeID string, port int, routes ...int) embedde
 	t.Helper()
 	cfg := config(t)
 	cfg.ServerName = name
-	cfg.Cluster = &embedded.ClusterConfig{Name: "c", StoreID: storeID, Host: "127.0.0.1", Port: port, User: "route", Password: "secret"}
+	cfg.Cluster = &embedded.ClusterConfig{
+		Name: "c", StoreID: storeID, Host: "127.0.0.1", Port: port, User: "route", Password: "secret",
+	}
 	for _, route := range routes {
 		cfg.Cluster.Routes = append(cfg.Cluster.Routes, &url.URL{Scheme: "nats", Host: fmt.Sprint("127.0.0.1:", route)})
 	}
@@ -45,7 +47,8 @@ func TestARouteToAnotherStoreIsNeverMade(t *testing.T) {
 	}
 
 	_, err := embedded.Start(t.Context(), member(t, "late", foreign, 0, ports[0]))
-	if !errors.Is(err, embedded.ErrAnotherStore) || !strings.Contains(err.Error(), own) || !strings.Contains(err.Error(), foreign) {
+	if !errors.Is(err, embedded.ErrAnotherStore) || !strings.Contains(err.Error(), own) ||
+		!strings.Contains(err.Error(), foreign) {
 		t.Errorf("got %v, want ErrAnotherStore with both stores", err)
 	}
 	// One of ours at a route is enough: a foreign one at another route keeps no node of a sound cluster from starting.

@@ -34,15 +34,18 @@ func (s *Server) chooseAccount(ctx context.Context) ([]any, error) {
 	}
 	postgres := filepath.Join(s.bin.dir, "postgres")
 	if out, err := s.account.command(ctx, postgres, "--version").CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("we are root, PostgreSQL runs as %s, and this account cannot run %s (%w %s): open the directories above it "+
+		return nil, fmt.Errorf("we are root, PostgreSQL runs as %s, and this account cannot run %s (%w %s): open the "+
+			"directories above it "+
 			"(chmod a+rx), or name others in ORISUN_PG_BIN_DIR", s.account.name, postgres, err, out)
 	}
 	if s.account.ambient, err = s.account.way(ctx, s.dir); err != nil {
 		return nil, err
 	}
 	if s.account.ambient != nil {
-		s.log.Warn("PostgreSQL: a directory above the data directory is closed to its account, so it runs with a capability that lets it read "+
-			"any file; chmod a+x that directory to do without", "dir", s.dir, "account", s.account.name, "capabilities", s.account.ambient)
+		s.log.Warn("PostgreSQL: a directory above the data directory is closed to its account, so it runs with a "+
+			"capability that lets it read "+
+			"any file; chmod a+x that directory to do without", "dir", s.dir, "account", s.account.name,
+			"capabilities", s.account.ambient)
 	}
 	return []any{"account", s.account.name}, nil
 }
@@ -53,7 +56,8 @@ func unprivileged(cluster string) (account, error) {
 	err := syscall.Stat(cluster, &stat)
 	if err == nil {
 		if stat.Uid == 0 {
-			return account{}, fmt.Errorf("%s belongs to root, and PostgreSQL does not run as root: chown -R it to the account that made it", cluster)
+			return account{}, fmt.Errorf("%s belongs to root, and PostgreSQL does not run as root: chown -R it to the account "+
+				"that made it", cluster)
 		}
 		return account{
 			name:       fmt.Sprintf("uid %d", stat.Uid),
@@ -68,7 +72,8 @@ func unprivileged(cluster string) (account, error) {
 			return accountOf(entry)
 		}
 	}
-	return account{}, errors.New(`PostgreSQL does not run as root, and there is neither an account "postgres" nor "nobody": make one, or run as another user`)
+	return account{}, errors.New(`PostgreSQL does not run as root, and there is neither an account "postgres" nor ` +
+		`"nobody": make one, or run as another user`)
 }
 
 func accountOf(entry *user.User) (account, error) {
@@ -94,7 +99,8 @@ func (a account) way(ctx context.Context, dir string) ([]uintptr, error) {
 			return ambient, nil
 		}
 	}
-	return nil, fmt.Errorf("we are root, PostgreSQL runs as %s, and this account cannot enter %s (%w): open the directories above it "+
+	return nil, fmt.Errorf("we are root, PostgreSQL runs as %s, and this account cannot enter %s (%w): open the "+
+		"directories above it "+
 		"(chmod a+x), or use another data directory", a.name, dir, last)
 }
 

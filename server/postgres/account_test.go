@@ -62,7 +62,9 @@ func TestPostgreSQLNeverRunsAsRootAndKeepsTheClustersOwner(t *testing.T) {
 
 func TestPostgreSQLSeesNothingOfOurEnvironmentThatWouldChangeIt(t *testing.T) {
 	t.Parallel()
-	got := environment([]string{"PATH=/bin", "PGDATA=/x", "PGOPTIONS=-c a=b", "LC_ALL=xx", "LANG=xx", "LANGUAGE=xx", "HOME=/", "APGX=1"})
+	got := environment([]string{
+		"PATH=/bin", "PGDATA=/x", "PGOPTIONS=-c a=b", "LC_ALL=xx", "LANG=xx", "LANGUAGE=xx", "HOME=/", "APGX=1",
+	})
 	if want := []string{"PATH=/bin", "HOME=/", "APGX=1"}; !slices.Equal(got, want) {
 		t.Errorf("got %s, want %s", strings.Join(got, " "), strings.Join(want, " "))
 	}

@@ -187,7 +187,8 @@ func choose(found []binaries, required int) (binaries, error) {
 		fitting = slices.DeleteFunc(fitting, func(b binaries) bool { return b.major != required })
 	}
 	if len(fitting) == 0 {
-		return binaries{}, fmt.Errorf("PostgreSQL %d made this cluster and no other major version can open it, but here is only %v: install "+
+		return binaries{}, fmt.Errorf("PostgreSQL %d made this cluster and no other major version can open it, but here is "+
+			"only %v: install "+
 			"PostgreSQL %d, or name the directory of its binaries in ORISUN_PG_BIN_DIR", required, found, required)
 	}
 	return slices.MaxFunc(fitting, func(a, b binaries) int {

@@ -38,7 +38,9 @@ func TestTheErrorOfAMachineWithoutPostgreSQLSaysHowToGetIt(t *testing.T) {
 			t.Errorf("%s: got %v, want ErrNoBinaries", name, err)
 			continue
 		}
-		for _, want := range []string{"apt-get install postgresql", "brew install postgresql", "ORISUN_PG_BIN_DIR", "ORISUN_PG_HOST", dir} {
+		for _, want := range []string{
+			"apt-get install postgresql", "brew install postgresql", "ORISUN_PG_BIN_DIR", "ORISUN_PG_HOST", dir,
+		} {
 			if !strings.Contains(err.Error(), want) {
 				t.Errorf("%s: the error does not say %q: %v", name, want, err)
 			}

@@ -18,7 +18,8 @@ import (
 func (s *Server) convert(ctx context.Context) (err error) {
 	conn, err := s.connect(ctx, s.cfg.User, "postgres")
 	if isUnknownRole(err) {
-		return fmt.Errorf("the role %q cannot log in to this cluster: ORISUN_PG_USER must stay what it was when the cluster was made: %w", s.cfg.User, err)
+		return fmt.Errorf("the role %q cannot log in to this cluster: ORISUN_PG_USER must stay what it was when the "+
+			"cluster was made: %w", s.cfg.User, err)
 	}
 	if err != nil {
 		return err
@@ -29,11 +30,13 @@ func (s *Server) convert(ctx context.Context) (err error) {
 		return err
 	}
 	if !made {
-		return fmt.Errorf("the role %q is not the one that initdb made: ORISUN_PG_USER must be that one until the cluster is converted", s.cfg.User)
+		return fmt.Errorf("the role %q is not the one that initdb made: ORISUN_PG_USER must be that one until the cluster "+
+			"is converted", s.cfg.User)
 	}
 	for role, rights := range map[string]string{heir: "NOLOGIN", converter: "SUPERUSER LOGIN"} {
 		var exists bool
-		if err := conn.QueryRow(ctx, "SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1)", role).Scan(&exists); err != nil {
+		if err := conn.QueryRow(ctx, "SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1)", role).
+			Scan(&exists); err != nil {
 			return err
 		}
 		if !exists {
@@ -84,7 +87,9 @@ func (s *Server) compose(ctx context.Context, database, query string) error {
 	})
 }
 
-func (s *Server) transact(ctx context.Context, user, database string, do func(context.Context, pgx.Tx) error) (err error) {
+func (s *Server) transact(
+	ctx context.Context, user, database string, do func(context.Context, pgx.Tx) error,
+) (err error) {
 	conn, err := s.connect(ctx, user, database)
 	if err != nil {
 		return err
@@ -105,7 +110,8 @@ func executeAll(ctx context.Context, tx pgx.Tx, statements ...string) error {
 // databasesOfInitdbsRole composes the statements that make the heir the owner of the databases that people created.
 // The first oid that initdb does not use is 16384.
 const databasesOfInitdbsRole = `
-	SELECT format('ALTER DATABASE %I OWNER TO ` + heir + `', d.datname) FROM pg_database d WHERE d.datdba = 10 AND d.oid >= 16384`
+	SELECT format('ALTER DATABASE %I OWNER TO ` + heir + `', d.datname)
+	  FROM pg_database d WHERE d.datdba = 10 AND d.oid >= 16384`
 
 // objectsOfInitdbsRole composes the same for all objects in a database, except members of extensions and objects that
 // belong to another object. Schema public stays with initdb's role, and the configured role may use it.
@@ -113,12 +119,14 @@ const objectsOfInitdbsRole = `
 	WITH owned (classid, objid) AS (
 		SELECT 'pg_namespace'::regclass, oid FROM pg_namespace WHERE nspowner = 10 AND (oid >= 16384 OR nspname = 'public')
 		UNION ALL
-		SELECT 'pg_class'::regclass, oid FROM pg_class WHERE relowner = 10 AND oid >= 16384 AND relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
+		SELECT 'pg_class'::regclass, oid FROM pg_class WHERE relowner = 10 AND oid >= 16384
+		  AND relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
 		UNION ALL
 		SELECT 'pg_proc'::regclass, oid FROM pg_proc WHERE proowner = 10 AND oid >= 16384
 		UNION ALL
 		SELECT 'pg_type'::regclass, t.oid FROM pg_type t LEFT JOIN pg_class c ON c.oid = t.typrelid
-		 WHERE t.typowner = 10 AND t.oid >= 16384 AND t.typtype <> 'm' AND t.typelem = 0 AND (c.oid IS NULL OR c.relkind = 'c')
+		 WHERE t.typowner = 10 AND t.oid >= 16384 AND t.typtype <> 'm' AND t.typelem = 0
+		   AND (c.oid IS NULL OR c.relkind = 'c')
 		UNION ALL
 		SELECT 'pg_operator'::regclass, oid FROM pg_operator WHERE oprowner = 10 AND oid >= 16384
 		UNION ALL
@@ -136,7 +144,8 @@ const objectsOfInitdbsRole = `
 		UNION ALL
 		SELECT 'pg_largeobject'::regclass, oid FROM pg_largeobject_metadata WHERE lomowner = 10
 	)
-	SELECT format('ALTER %s %s OWNER TO ` + heir + `', CASE i.type WHEN 'statistics object' THEN 'statistics' ELSE i.type END, i.identity)
+	SELECT format('ALTER %s %s OWNER TO ` + heir + `',
+	              CASE i.type WHEN 'statistics object' THEN 'statistics' ELSE i.type END, i.identity)
 	  FROM owned o, pg_identify_object(o.classid, o.objid, 0) i
 	 WHERE NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = o.classid AND d.objid = o.objid AND d.objsubid = 0
 	                      AND (d.deptype IN ('e', 'i') OR d.deptype = 'a' AND i.type = 'sequence'))`

@@ -27,7 +27,10 @@ func oldCluster(t *testing.T, cfg Config, made ...string) {
 			t.Fatal(err)
 		}
 	}
-	for _, statement := range []string{"ALTER ROLE " + pgx.Identifier{cfg.User}.Sanitize() + " PASSWORD 'secret'", "CREATE DATABASE " + cfg.Database, "CREATE DATABASE another"} {
+	for _, statement := range []string{
+		"ALTER ROLE " + pgx.Identifier{cfg.User}.Sanitize() + " PASSWORD 'secret'", "CREATE DATABASE " + cfg.Database,
+		"CREATE DATABASE another",
+	} {
 		executeAs(t, s, cfg.User, "postgres", statement)
 	}
 	for _, statement := range made {
@@ -44,8 +47,8 @@ func (s *Server) oldInitdb(ctx context.Context) ([]any, error) {
 	if err := s.account.own(s.cluster()); err != nil {
 		return nil, err
 	}
-	return nil, s.account.command(ctx, filepath.Join(s.bin.dir, "initdb"), "-D", s.cluster(), "-U", s.cfg.User, "--auth-local=trust", "--auth-host=scram-sha-256",
-		"--locale=C", "-E", "UTF8", "--data-checksums", "--no-sync").Run()
+	return nil, s.account.command(ctx, filepath.Join(s.bin.dir, "initdb"), "-D", s.cluster(), "-U", s.cfg.User,
+		"--auth-local=trust", "--auth-host=scram-sha-256", "--locale=C", "-E", "UTF8", "--data-checksums", "--no-sync").Run()
 }
 
 func connectAs(t *testing.T, s *Server, user, database string) *pgx.Conn {
@@ -78,7 +81,8 @@ var everything = []string{
 	"CREATE TYPE sales.pair AS (a integer, b text)",
 	"CREATE TYPE sales.span AS RANGE (subtype = integer)",
 	`CREATE DOMAIN sales."positive number" AS integer CHECK (VALUE > 0)`,
-	"CREATE TABLE sales.orders (id bigserial PRIMARY KEY, other integer GENERATED ALWAYS AS IDENTITY, mood sales.mood, moods sales.mood[])",
+	"CREATE TABLE sales.orders (id bigserial PRIMARY KEY, other integer GENERATED ALWAYS AS IDENTITY, mood sales.mood, " +
+		"moods sales.mood[])",
 	"INSERT INTO sales.orders (mood) VALUES ('good')",
 	"CREATE TABLE sales.parts (n integer) PARTITION BY LIST (n)",
 	"CREATE TABLE sales.part PARTITION OF sales.parts DEFAULT",
@@ -106,7 +110,8 @@ func TestAClusterOfAnEarlierVersionIsConverted(t *testing.T) {
 		s := start(t, cfg)
 		wantNoSuperuser(t, s)
 		for database, query := range map[string]string{
-			"orisun": `SELECT (SELECT n FROM public.stored) * sales.double(1) * (SELECT count FROM sales.counted)::integer = 84 AND count(*) = 1 FROM sales.shown`, "another": "SELECT n = 1 FROM public.beside",
+			"orisun": `SELECT (SELECT n FROM public.stored) * sales.double(1) * (SELECT count
+				FROM sales.counted)::integer = 84 AND count(*) = 1 FROM sales.shown`, "another": "SELECT n = 1 FROM public.beside",
 		} {
 			var right bool
 			if err := connectAs(t, s, cfg.User, database).QueryRow(t.Context(), query).Scan(&right); err != nil || !right {
@@ -131,8 +136,11 @@ func TestAClusterOfAnEarlierVersionIsConverted(t *testing.T) {
 			}
 		}
 		for _, statement := range []string{
-			"INSERT INTO sales.orders (mood) VALUES ('bad')", "DROP TABLE sales.orders CASCADE", "CREATE TABLE sales.more ()", "DROP TABLE sales.more",
-			"CREATE TABLE public.more ()", "DROP TABLE public.more", "ALTER SCHEMA sales RENAME TO sold", "DROP SCHEMA sales CASCADE", "ALTER DATABASE orisun SET work_mem = '5MB'", "CREATE DATABASE made", "DROP DATABASE made",
+			"INSERT INTO sales.orders (mood) VALUES ('bad')", "DROP TABLE sales.orders CASCADE", "CREATE TABLE sales.more ()",
+			"DROP TABLE sales.more",
+			"CREATE TABLE public.more ()", "DROP TABLE public.more", "ALTER SCHEMA sales RENAME TO sold",
+			"DROP SCHEMA sales CASCADE", "ALTER DATABASE orisun SET work_mem = '5MB'", "CREATE DATABASE made",
+			"DROP DATABASE made",
 		} {
 			if strings.Contains(statement, "orders") || strings.Contains(statement, "SCHEMA") {
 				statement = "BEGIN; " + statement + "; ROLLBACK"
@@ -180,7 +188,8 @@ func wantNoSuperuser(t *testing.T, s *Server) {
 		t.Fatal(err)
 	}
 	for _, statement := range []string{
-		"COPY (SELECT 1) TO PROGRAM 'cat'", "SELECT pg_read_file('/etc/passwd')", "ALTER ROLE " + s.cfg.User + " SUPERUSER", "CREATE ROLE other SUPERUSER",
+		"COPY (SELECT 1) TO PROGRAM 'cat'", "SELECT pg_read_file('/etc/passwd')", "ALTER ROLE " + s.cfg.User + " SUPERUSER",
+		"CREATE ROLE other SUPERUSER",
 		"SET ROLE " + superuser, "ALTER ROLE " + superuser + " PASSWORD 'known'",
 	} {
 		if _, err := conn.Exec(t.Context(), statement); sqlState(err) != "42501" {
@@ -197,11 +206,13 @@ func wantNoSuperuser(t *testing.T, s *Server) {
 			t.Errorf("the superuser logs in by TCP with the password %q: %v", cfg.Password, conn.Close(t.Context()))
 		}
 	}
-	rows, err := connectAs(t, s, superuser, "postgres").Query(t.Context(), "SELECT rolname FROM pg_authid WHERE rolsuper OR rolname LIKE 'orisun\\_%' OR rolname = $1 ORDER BY 1", s.cfg.User)
+	rows, err := connectAs(t, s, superuser, "postgres").Query(t.Context(),
+		"SELECT rolname FROM pg_authid WHERE rolsuper OR rolname LIKE 'orisun\\_%' OR rolname = $1 ORDER BY 1", s.cfg.User)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if roles, err := pgx.CollectRows(rows, pgx.RowTo[string]); err != nil || strings.Join(roles, " ") != superuser+" "+s.cfg.User {
+	if roles, err := pgx.CollectRows(rows, pgx.RowTo[string]); err != nil ||
+		strings.Join(roles, " ") != superuser+" "+s.cfg.User {
 		t.Errorf("the roles are %q, %v", roles, err)
 	}
 }

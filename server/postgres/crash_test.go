@@ -29,7 +29,8 @@ type parentGreeting struct {
 	PID int // PostgreSQL's
 }
 
-// runParent starts PostgreSQL, commits one row after the other, and prints the number of each that was acknowledged, until killed.
+// runParent starts PostgreSQL, commits one row after the other, and prints the number of each that was acknowledged,
+// until killed.
 func runParent(dataDir string) {
 	ctx := context.Background()
 	cfg := Config{
@@ -174,7 +175,8 @@ func TestPostgreSQLKilledIsReportedAndItsOrphansAreEndedByTheNextStart(t *testin
 	t.Cleanup(func() { cancel(); <-finished })
 	watch := session(t, first)
 	eventually(t, "the backend computes", func() (active bool, err error) {
-		err = watch.QueryRow(t.Context(), "SELECT state = 'active' FROM pg_stat_activity WHERE pid = $1", busy.PgConn().PID()).Scan(&active)
+		err = watch.QueryRow(t.Context(), "SELECT state = 'active' FROM pg_stat_activity WHERE pid = $1",
+			busy.PgConn().PID()).Scan(&active)
 		return active, err
 	})
 	if err := syscall.Kill(first.PID(), syscall.SIGKILL); err != nil {
@@ -284,7 +286,8 @@ func TestAPIDFileWhoseProcessIsAnotherProgramsHarmsNeither(t *testing.T) {
 	first := start(t, cfg)
 	stop(t, first)
 
-	// Of PostgreSQL's account, as it ignores the process ids of others by itself; in the cluster's directory, as somebody's shell.
+	// Of PostgreSQL's account, as it ignores the process ids of others by itself; in the cluster's directory, as
+	// somebody's shell.
 	program := first.account.command(context.Background(), "sleep", "600")
 	program.Dir = first.cluster()
 	other, err := spawn(program)
@@ -298,7 +301,8 @@ func TestAPIDFileWhoseProcessIsAnotherProgramsHarmsNeither(t *testing.T) {
 		<-other.done
 	})
 	pidfile := filepath.Join(first.cluster(), "postmaster.pid")
-	content := fmt.Sprintf("%d\n%s\n1700000000\n5432\n/tmp\n127.0.0.1\n  1234567    123456\nready   \n", other.cmd.Process.Pid, first.cluster())
+	content := fmt.Sprintf("%d\n%s\n1700000000\n5432\n/tmp\n127.0.0.1\n  1234567    123456\nready   \n",
+		other.cmd.Process.Pid, first.cluster())
 	if err := os.WriteFile(pidfile, []byte(content), 0o600); err != nil {
 		t.Fatal(err)
 	}

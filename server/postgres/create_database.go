@@ -37,14 +37,17 @@ func (s *Server) createDatabase(ctx context.Context) (found []any, err error) {
 		  FROM (SELECT 1) one
 		  LEFT JOIN pg_catalog.pg_database d ON d.datname = $3::text
 		  LEFT JOIN pg_catalog.pg_roles r ON r.rolname = $1::text`,
-		s.cfg.User, s.cfg.Password, s.cfg.Database).Scan(&exists, &owner, &createRole, &alterRole, &createDatabase, &ownDatabase); err != nil {
+		s.cfg.User, s.cfg.Password,
+		s.cfg.Database).Scan(&exists, &owner, &createRole, &alterRole, &createDatabase, &ownDatabase); err != nil {
 		return nil, fmt.Errorf("look for the database %q: %w", s.cfg.Database, err)
 	}
 	if exists && owner != s.cfg.User && owner != superuser {
-		return nil, fmt.Errorf("the database %q belongs to the role %q: ORISUN_PG_USER must stay what it was when the database was made, and is %q",
-			s.cfg.Database, owner, s.cfg.User)
+		return nil, fmt.Errorf("the database %q belongs to the role %q: ORISUN_PG_USER must stay what it was when the "+
+			"database was made, and is %q", s.cfg.Database, owner, s.cfg.User)
 	}
-	statements := []string{createRole, alterRole, "ALTER ROLE " + superuser + " PASSWORD NULL", "DROP ROLE IF EXISTS " + converter}
+	statements := []string{
+		createRole, alterRole, "ALTER ROLE " + superuser + " PASSWORD NULL", "DROP ROLE IF EXISTS " + converter,
+	}
 	if !exists {
 		statements = append(statements, createDatabase)
 	}
@@ -67,7 +70,8 @@ func (s *Server) createDatabase(ctx context.Context) (found []any, err error) {
 // ownSchemaPublic gives schema public to the database's owner only, as PostgreSQL does from version 15 on.
 func (s *Server) ownSchemaPublic(ctx context.Context) error {
 	return s.transact(ctx, superuser, s.cfg.Database, func(ctx context.Context, tx pgx.Tx) error {
-		return executeAll(ctx, tx, "ALTER SCHEMA public OWNER TO "+pgx.Identifier{s.cfg.User}.Sanitize(), "REVOKE CREATE ON SCHEMA public FROM PUBLIC")
+		return executeAll(ctx, tx, "ALTER SCHEMA public OWNER TO "+pgx.Identifier{s.cfg.User}.Sanitize(),
+			"REVOKE CREATE ON SCHEMA public FROM PUBLIC")
 	})
 }
 

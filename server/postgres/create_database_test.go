@@ -54,7 +54,9 @@ func TestAChangedPasswordLetsInByTCPAndTheOldOneNoMore(t *testing.T) {
 	t.Parallel()
 	cfg := config(t, stoppedCluster(t))
 	// The worst that a postgresql.conf can ask for: every statement in the log, passwords as md5.
-	cfg.Settings = map[string]string{"log_statement": "all", "log_min_duration_statement": "0", "password_encryption": "md5"}
+	cfg.Settings = map[string]string{
+		"log_statement": "all", "log_min_duration_statement": "0", "password_encryption": "md5",
+	}
 	first := start(t, cfg)
 	if err := logIn(t, first, "secret"); err != nil {
 		t.Fatalf("the first password does not let in: %v", err)
@@ -71,7 +73,8 @@ func TestAChangedPasswordLetsInByTCPAndTheOldOneNoMore(t *testing.T) {
 		t.Errorf("the old password: got %v, want a refusal", err)
 	}
 	var stored string
-	err := connectAs(t, second, superuser, "postgres").QueryRow(t.Context(), "SELECT left(rolpassword, 13) FROM pg_authid WHERE rolname = 'postgres'").Scan(&stored)
+	err := connectAs(t, second, superuser, "postgres").QueryRow(t.Context(),
+		"SELECT left(rolpassword, 13) FROM pg_authid WHERE rolname = 'postgres'").Scan(&stored)
 	if err != nil || stored != "SCRAM-SHA-256" {
 		t.Errorf("the password is stored as %s, %v", stored, err)
 	}

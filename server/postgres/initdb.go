@@ -51,7 +51,8 @@ func (s *Server) initdb(ctx context.Context) ([]any, error) {
 	output, err := cmd.CombinedOutput()
 	runtime.UnlockOSThread()
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("%w, it says:\n%s", err, strings.TrimSpace(string(output))), os.RemoveAll(unfinished))
+		return nil, errors.Join(fmt.Errorf("%w, it says:\n%s", err, strings.TrimSpace(string(output))),
+			os.RemoveAll(unfinished))
 	}
 	if err := os.Rename(unfinished, s.cluster()); err != nil {
 		return nil, err

@@ -33,11 +33,15 @@ func (s *Server) launch(ctx context.Context) ([]any, error) {
 		}
 		err := s.launchOnce(ctx)
 		if err == nil {
-			return []any{"pid", s.PID(), "address", net.JoinHostPort("127.0.0.1", strconv.Itoa(s.port)), "socket", s.sockets, "log", s.logFile}, nil
+			return []any{
+				"pid", s.PID(), "address", net.JoinHostPort("127.0.0.1", strconv.Itoa(s.port)), "socket", s.sockets, "log",
+				s.logFile,
+			}, nil
 		}
 		taken := s.ended() && portTaken(s.port)
 		if taken && s.cfg.Port != 0 {
-			return nil, fmt.Errorf("another process listens on 127.0.0.1:%d: stop it, or set ORISUN_PG_PORT to another port: %w", s.port, err)
+			return nil, fmt.Errorf("another process listens on 127.0.0.1:%d: stop it, or set ORISUN_PG_PORT to another port: %w",
+				s.port, err)
 		}
 		if !taken || attempt == portAttempts {
 			return nil, err

@@ -57,7 +57,8 @@ func lastWords(log string) string {
 			_, said, ends = strings.Cut(line, " PANIC:  ")
 		}
 		// While PostgreSQL recovers, it rejects every connection with such a line.
-		if said = strings.TrimSpace(said); ends && !strings.HasPrefix(said, "the database system is ") && !slices.Contains(words, said) {
+		if said = strings.TrimSpace(said); ends && !strings.HasPrefix(said, "the database system is ") &&
+			!slices.Contains(words, said) {
 			words = append(words, said)
 		}
 	}

@@ -135,7 +135,8 @@ func connect(ctx context.Context, cfg Config, host string, port int) (*pgx.Conn,
 	if err != nil {
 		return nil, err
 	}
-	config.Host, config.Port, config.User, config.Password, config.Database = host, uint16(port), cfg.User, cfg.Password, cfg.Database
+	config.Host, config.Port, config.User, config.Password, config.Database = host, uint16(port), cfg.User, cfg.Password,
+		cfg.Database
 	config.Fallbacks, config.RuntimeParams = nil, nil
 	return pgx.ConnectConfig(ctx, config)
 }

@@ -55,8 +55,9 @@ import (
 
 var (
 	// ErrNoBinaries says that this machine has no PostgreSQL server of version 13 or later where Start searches.
-	ErrNoBinaries = errors.New("no PostgreSQL server on this machine: install one (apt-get install postgresql, or brew install postgresql), " +
-		"name the directory of its binaries in ORISUN_PG_BIN_DIR, or set ORISUN_PG_HOST to use one that runs already")
+	ErrNoBinaries = errors.New("no PostgreSQL server on this machine: install one (apt-get install postgresql, or brew " +
+		"install postgresql), name the directory of its binaries in ORISUN_PG_BIN_DIR, or set ORISUN_PG_HOST to use one " +
+		"that runs already")
 
 	// ErrLocked says that another living Server owns the data directory.
 	ErrLocked = errors.New("another server owns the PostgreSQL data directory")
@@ -124,17 +125,21 @@ func (cfg Config) check() error {
 	if cfg.Port < 0 || cfg.Port > 65535 {
 		refuse("Port (ORISUN_PG_PORT) is %d: it must be from 1 to 65535, or 0 for any free one", cfg.Port)
 	}
-	for _, name := range []struct{ field, value string }{{"User (ORISUN_PG_USER)", cfg.User}, {"Database (ORISUN_PG_NAME)", cfg.Database}} {
+	for _, name := range []struct{ field, value string }{
+		{"User (ORISUN_PG_USER)", cfg.User}, {"Database (ORISUN_PG_NAME)", cfg.Database},
+	} {
 		switch {
 		case name.value == "":
 			refuse("%s is empty: name one", name.field)
 		case len(name.value) > maxNameBytes:
-			refuse("%s is %q: it has %d bytes, PostgreSQL's names have at most %d", name.field, name.value, len(name.value), maxNameBytes)
+			refuse("%s is %q: it has %d bytes, PostgreSQL's names have at most %d", name.field, name.value, len(name.value),
+				maxNameBytes)
 		case strings.ContainsRune(name.value, 0):
 			refuse("%s is %q: PostgreSQL's names cannot hold a zero byte", name.field, name.value)
 		}
 	}
-	if strings.HasPrefix(cfg.User, "pg_") || slices.Contains([]string{superuser, heir, converter, "public", "none"}, cfg.User) {
+	if strings.HasPrefix(cfg.User, "pg_") ||
+		slices.Contains([]string{superuser, heir, converter, "public", "none"}, cfg.User) {
 		refuse("User (ORISUN_PG_USER) is %q: this name is reserved, choose another one", cfg.User)
 	}
 	if strings.ContainsRune(cfg.Password, 0) {

@@ -78,7 +78,8 @@ func (p *process) end(ctx context.Context) (ended bool, err error) {
 		}
 		<-p.done
 	}
-	return true, fmt.Errorf("PostgreSQL had no time for a fast shutdown, its next start replays the log: %w", context.Cause(ctx))
+	return true, fmt.Errorf("PostgreSQL had no time for a fast shutdown, its next start replays the log: %w",
+		context.Cause(ctx))
 }
 
 // signal reaches the process or finds it ended. Go does not signal a process it has waited for, so the signal cannot

@@ -51,7 +51,8 @@ func (s *Server) endStale(ctx context.Context) ([]any, error) {
 		}
 	}
 	if len(stale) > 0 {
-		return nil, fmt.Errorf("processes %v of an earlier server run in %s and do not end: end them by hand", stale, s.cluster())
+		return nil, fmt.Errorf("processes %v of an earlier server run in %s and do not end: end them by hand",
+			stale, s.cluster())
 	}
 	return found, s.removeForeignPIDFile()
 }
@@ -71,7 +72,8 @@ func (s *Server) signalStale(stale []int, signal syscall.Signal, postmasterAlone
 		} else if err != nil {
 			return false, fmt.Errorf("send %v to process %d of an earlier server: %w", signal, pid, err)
 		}
-		s.log.Warn("PostgreSQL: ending a process of an earlier server", "pid", pid, "signal", signal.String(), "cluster", s.cluster())
+		s.log.Warn("PostgreSQL: ending a process of an earlier server", "pid", pid, "signal", signal.String(),
+			"cluster", s.cluster())
 	}
 	return signalled, nil
 }
@@ -108,7 +110,8 @@ func (s *Server) removeForeignPIDFile() error {
 	if err := syscall.Kill(file.pid, 0); errors.Is(err, syscall.ESRCH) {
 		return nil
 	}
-	s.log.Warn("PostgreSQL: removing a stale postmaster.pid, its process id is another program's", "pid", file.pid, "cluster", s.cluster())
+	s.log.Warn("PostgreSQL: removing a stale postmaster.pid, its process id is another program's", "pid", file.pid,
+		"cluster", s.cluster())
 	if err := os.Remove(filepath.Join(s.cluster(), "postmaster.pid")); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}

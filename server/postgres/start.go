@@ -103,7 +103,8 @@ func (s *Server) claimDataDir() error {
 		return err
 	}
 	if _, err := os.Stat(filepath.Join(s.dir, "PG_VERSION")); err == nil {
-		return fmt.Errorf("%s is a PostgreSQL data directory itself: name another directory, or move all of it into %s", s.dir, s.cluster())
+		return fmt.Errorf("%s is a PostgreSQL data directory itself: name another directory, or move all of it into %s",
+			s.dir, s.cluster())
 	}
 	s.logFile = filepath.Join(s.dir, "postgres.log")
 	s.lock, err = lock(s.dir)

@@ -21,8 +21,9 @@ func TestWhatWasCommittedIsThereAfterACleanStopAndAWarmStart(t *testing.T) {
 	cfg.Durable = true
 	first := start(t, cfg)
 	for setting, want := range map[string]string{
-		"fsync": "on", "full_page_writes": "on", "synchronous_commit": "on", "data_checksums": "on", "listen_addresses": "127.0.0.1",
-		"server_encoding": "UTF8", "lc_messages": "C",
+		"fsync": "on", "full_page_writes": "on", "synchronous_commit": "on", "data_checksums": "on",
+		"listen_addresses": "127.0.0.1",
+		"server_encoding":  "UTF8", "lc_messages": "C",
 	} {
 		if got := value(t, first, "SHOW "+setting); got != want {
 			t.Errorf("%s is %s, want %s", setting, got, want)
@@ -61,7 +62,9 @@ func TestWithoutDurableNothingWaitsForTheDisk(t *testing.T) {
 	cfg := config(t, stoppedCluster(t))
 	cfg.Settings = map[string]string{"max_connections": "37"}
 	s := start(t, cfg)
-	for setting, want := range map[string]string{"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off", "max_connections": "37"} {
+	for setting, want := range map[string]string{
+		"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off", "max_connections": "37",
+	} {
 		if got := value(t, s, "SHOW "+setting); got != want {
 			t.Errorf("%s is %s, want %s", setting, got, want)
 		}
@@ -134,7 +137,8 @@ func TestStopWithoutTimeIsImmediateAndTheNextStartRecovers(t *testing.T) {
 	if got := value(t, second, "SELECT n::text FROM stored"); got != "42" {
 		t.Errorf("got %s, want 42", got)
 	}
-	if tail, err := second.logTail(); err != nil || !strings.Contains(tail, "was not properly shut down; automatic recovery") {
+	if tail, err := second.logTail(); err != nil ||
+		!strings.Contains(tail, "was not properly shut down; automatic recovery") {
 		t.Errorf("the shutdown was not immediate: %s (%v)", tail, err)
 	}
 }
@@ -168,7 +172,8 @@ func TestADirectoryThatIsAClusterItselfIsNotTakenForAnEmptyOne(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "PG_VERSION"), []byte("15\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Start(t.Context(), config(t, dir)); err == nil || !strings.Contains(err.Error(), "is a PostgreSQL data directory itself") {
+	if _, err := Start(t.Context(), config(t, dir)); err == nil ||
+		!strings.Contains(err.Error(), "is a PostgreSQL data directory itself") {
 		t.Fatalf("got %v", err)
 	}
 }
@@ -197,7 +202,8 @@ func TestANameThatIsNotFreeForTheConfiguredRoleIsRefused(t *testing.T) {
 	for _, user := range []string{superuser, heir, converter, "pg_monitor", "public", "none"} {
 		cfg := config(t, emptyDir(t))
 		cfg.User = user
-		if _, err := Start(t.Context(), cfg); err == nil || !strings.Contains(err.Error(), "ORISUN_PG_USER") || !strings.Contains(err.Error(), "reserved") {
+		if _, err := Start(t.Context(), cfg); err == nil || !strings.Contains(err.Error(), "ORISUN_PG_USER") ||
+			!strings.Contains(err.Error(), "reserved") {
 			t.Errorf("%s: got %v", user, err)
 		}
 	}
@@ -207,7 +213,8 @@ func TestTheOwnerOfADatabaseStays(t *testing.T) {
 	t.Parallel()
 	cfg := config(t, stoppedCluster(t))
 	cfg.User = "another"
-	if _, err := Start(t.Context(), cfg); err == nil || !strings.Contains(err.Error(), `belongs to the role "postgres"`) || !strings.Contains(err.Error(), "ORISUN_PG_USER") {
+	if _, err := Start(t.Context(), cfg); err == nil || !strings.Contains(err.Error(), `belongs to the role "postgres"`) ||
+		!strings.Contains(err.Error(), "ORISUN_PG_USER") {
 		t.Errorf("another role than the owner: %v", err)
 	}
 	cfg.Database = "mine" // one of its own

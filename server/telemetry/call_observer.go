@@ -40,7 +40,8 @@ type methodAttributes [codes.Unauthenticated + 1][]metric.RecordOption
 
 // callSeconds are bounds for rpc.server.call.duration. The bounds that OpenTelemetry advises begin at 5 ms, and most
 // calls take less than one.
-var callSeconds = metric.WithExplicitBucketBoundaries(.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10)
+var callSeconds = metric.WithExplicitBucketBoundaries(.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25,
+	.5, 1, 2.5, 5, 10)
 
 // NewCallObserver measures nothing where there is no meter, and needs no tracer without a collector.
 func NewCallObserver(tracer trace.Tracer, meter metric.Meter, tracing func() bool) (*CallObserver, error) {
@@ -49,7 +50,9 @@ func NewCallObserver(tracer trace.Tracer, meter metric.Meter, tracing func() boo
 }
 
 // Unary is an interceptor of unary calls.
-func (o *CallObserver) Unary(ctx context.Context, request any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+func (o *CallObserver) Unary(
+	ctx context.Context, request any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler,
+) (any, error) {
 	start := time.Now()
 	ctx, span := o.begin(ctx, info.FullMethod)
 	response, err := handler(ctx, request)
@@ -58,7 +61,9 @@ func (o *CallObserver) Unary(ctx context.Context, request any, info *grpc.UnaryS
 }
 
 // Stream is an interceptor of streams.
-func (o *CallObserver) Stream(service any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+func (o *CallObserver) Stream(
+	service any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler,
+) error {
 	start := time.Now()
 	ctx, span := o.begin(stream.Context(), info.FullMethod)
 	err := handler(service, &observedStream{stream, ctx})
@@ -85,7 +90,8 @@ func (o *CallObserver) begin(ctx context.Context, method string) (context.Contex
 		return ctx, nil
 	}
 	name := strings.TrimPrefix(method, "/")
-	ctx, span := o.tracer.Start(ctx, name, trace.WithSpanKind(trace.SpanKindServer), trace.WithAttributes(semconv.RPCSystemNameGRPC, semconv.RPCMethod(name)))
+	ctx, span := o.tracer.Start(ctx, name, trace.WithSpanKind(trace.SpanKindServer),
+		trace.WithAttributes(semconv.RPCSystemNameGRPC, semconv.RPCMethod(name)))
 	if from, known := peer.FromContext(ctx); known && span.IsRecording() {
 		if at, listens := from.LocalAddr.(*net.TCPAddr); listens {
 			span.SetAttributes(semconv.ServerAddress(at.IP.String()), semconv.ServerPort(at.Port))
@@ -118,7 +124,9 @@ func (o *CallObserver) attributes(method string) *methodAttributes {
 	made := new(methodAttributes)
 	for n := range made {
 		ended := codeName(codes.Code(n))
-		attributes := []attribute.KeyValue{semconv.RPCSystemNameGRPC, semconv.RPCMethod(strings.TrimPrefix(method, "/")), semconv.RPCResponseStatusCode(ended)}
+		attributes := []attribute.KeyValue{
+			semconv.RPCSystemNameGRPC, semconv.RPCMethod(strings.TrimPrefix(method, "/")), semconv.RPCResponseStatusCode(ended),
+		}
 		if isServerFault(codes.Code(n)) {
 			attributes = append(attributes, semconv.ErrorTypeKey.String(ended))
 		}

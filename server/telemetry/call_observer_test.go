@@ -26,8 +26,11 @@ var observedSave = &grpc.UnaryServerInfo{FullMethod: "/" + observedMethod}
 func TestCallsAreMeasuredByMethodAndCode(t *testing.T) {
 	reader := sdkmetric.NewManualReader()
 	observer := newTestObserver(t, reader, sdktrace.NewTracerProvider(), false)
-	for _, err := range []error{nil, nil, status.Error(codes.AlreadyExists, ""), status.Error(codes.Internal, ""), status.Error(codes.Code(99), "")} {
-		if _, got := observer.Unary(t.Context(), nil, observedSave, func(context.Context, any) (any, error) { return nil, err }); !errors.Is(got, err) {
+	for _, err := range []error{
+		nil, nil, status.Error(codes.AlreadyExists, ""), status.Error(codes.Internal, ""), status.Error(codes.Code(99), ""),
+	} {
+		if _, got := observer.Unary(t.Context(), nil, observedSave,
+			func(context.Context, any) (any, error) { return nil, err }); !errors.Is(got, err) {
 			t.Errorf("the call ended with %v, want %v", got, err)
 		}
 	}
@@ -49,7 +52,8 @@ func TestCallsAreMeasuredByMethodAndCode(t *testing.T) {
 		fault bool
 	}{{2, "OK", false}, {1, "ALREADY_EXISTS", false}, {1, "INTERNAL", true}, {1, "UNKNOWN", true}} {
 		of := []attribute.KeyValue{
-			attribute.String("rpc.system.name", "grpc"), attribute.String("rpc.method", observedMethod), attribute.String("rpc.response.status_code", want.code),
+			attribute.String("rpc.system.name", "grpc"), attribute.String("rpc.method", observedMethod),
+			attribute.String("rpc.response.status_code", want.code),
 		}
 		if want.fault {
 			of = append(of, attribute.String("error.type", want.code))
@@ -77,7 +81,8 @@ func TestTheCallersTraceIsKnownEvenWithoutACollector(t *testing.T) {
 	ctx := metadata.NewIncomingContext(t.Context(), metadata.Pairs("traceparent", aTraceParent))
 	for _, tracing := range []bool{false, true} {
 		recorder := tracetest.NewSpanRecorder()
-		observer := newTestObserver(t, sdkmetric.NewManualReader(), sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(recorder)), tracing)
+		observer := newTestObserver(t, sdkmetric.NewManualReader(),
+			sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(recorder)), tracing)
 		var within trace.SpanContext
 		_, err := observer.Unary(ctx, nil, observedSave, func(ctx context.Context, _ any) (any, error) {
 			within = trace.SpanContextFromContext(ctx)
@@ -96,7 +101,8 @@ func TestTheCallersTraceIsKnownEvenWithoutACollector(t *testing.T) {
 			}
 			continue
 		}
-		if len(spans) != 1 || spans[0].Name() != observedMethod || spans[0].SpanKind() != trace.SpanKindServer || spans[0].Status().Description != "broken" ||
+		if len(spans) != 1 || spans[0].Name() != observedMethod || spans[0].SpanKind() != trace.SpanKindServer ||
+			spans[0].Status().Description != "broken" ||
 			spans[0].Parent().SpanID().String() != aTraceParent[36:52] {
 			t.Errorf("the call is in the trace as %v", spans)
 		}
@@ -105,7 +111,8 @@ func TestTheCallersTraceIsKnownEvenWithoutACollector(t *testing.T) {
 
 func newTestObserver(t *testing.T, reader sdkmetric.Reader, tracers trace.TracerProvider, tracing bool) *CallObserver {
 	t.Helper()
-	observer, err := NewCallObserver(tracers.Tracer(scope), sdkmetric.NewMeterProvider(sdkmetric.WithReader(reader)).Meter(scope), func() bool { return tracing })
+	observer, err := NewCallObserver(tracers.Tracer(scope),
+		sdkmetric.NewMeterProvider(sdkmetric.WithReader(reader)).Meter(scope), func() bool { return tracing })
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -55,7 +55,8 @@ func (g *collectorGate) watch(ctx context.Context) {
 			if err == nil {
 				g.open.Store(true)
 			} else if ctx.Err() == nil && g.change(loggedAway) {
-				g.log.Info("no OpenTelemetry collector at ORISUN_OTEL_ENDPOINT; no traces until there is one", "endpoint", g.endpoint, "error", err)
+				g.log.Info("no OpenTelemetry collector at ORISUN_OTEL_ENDPOINT; no traces until there is one",
+					"endpoint", g.endpoint, "error", err)
 			}
 		}
 		select {
@@ -83,7 +84,9 @@ func (g *collectorGate) try(ctx context.Context) error {
 // decision.
 func (g *collectorGate) ShouldSample(of sdktrace.SamplingParameters) sdktrace.SamplingResult {
 	if !g.open.Load() {
-		return sdktrace.SamplingResult{Decision: sdktrace.Drop, Tracestate: trace.SpanContextFromContext(of.ParentContext).TraceState()}
+		return sdktrace.SamplingResult{
+			Decision: sdktrace.Drop, Tracestate: trace.SpanContextFromContext(of.ParentContext).TraceState(),
+		}
 	}
 	return g.sampler.ShouldSample(of)
 }
@@ -104,7 +107,8 @@ func (g *collectorGate) ExportSpans(ctx context.Context, spans []sdktrace.ReadOn
 			g.log.Info("sending traces", "endpoint", g.endpoint)
 		}
 	case g.open.Swap(false) && g.change(loggedAway):
-		g.log.Warn("the OpenTelemetry collector does not take traces; trying again", "endpoint", g.endpoint, "every", g.every, "error", err)
+		g.log.Warn("the OpenTelemetry collector does not take traces; trying again", "endpoint", g.endpoint, "every", g.every,
+			"error", err)
 	}
 	return nil
 }

@@ -91,7 +91,9 @@ type countingCollector struct {
 	spans atomic.Int64
 }
 
-func (c *countingCollector) Export(_ context.Context, in *collectorpb.ExportTraceServiceRequest) (*collectorpb.ExportTraceServiceResponse, error) {
+func (c *countingCollector) Export(
+	_ context.Context, in *collectorpb.ExportTraceServiceRequest,
+) (*collectorpb.ExportTraceServiceResponse, error) {
 	c.spans.Add(int64(len(in.GetResourceSpans())))
 	return &collectorpb.ExportTraceServiceResponse{}, nil
 }

@@ -50,8 +50,12 @@ func Start(ctx context.Context, config config.OTEL, node string, log *slog.Logge
 	build := version.Read()
 	about := resource.NewWithAttributes(semconv.SchemaURL,
 		semconv.ServiceName(config.ServiceName), semconv.ServiceVersion(build.Version), semconv.ServiceInstanceID(node))
-	t := &Telemetry{tracers: noop.NewTracerProvider(), tracing: func() bool { return false }, Registry: prometheus.NewRegistry(), log: log}
-	if err := errors.Join(t.Registry.Register(buildInfoMetric(build)), t.Registry.Register(collectors.NewGoCollector()), t.Registry.Register(collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))); err != nil {
+	t := &Telemetry{
+		tracers: noop.NewTracerProvider(), tracing: func() bool { return false },
+		Registry: prometheus.NewRegistry(), log: log,
+	}
+	if err := errors.Join(t.Registry.Register(buildInfoMetric(build)), t.Registry.Register(collectors.NewGoCollector()),
+		t.Registry.Register(collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))); err != nil {
 		return nil, fmt.Errorf("metrics: %w", err)
 	}
 	exporter, err := otelprometheus.New(otelprometheus.WithRegisterer(t.Registry), otelprometheus.WithoutScopeInfo())
@@ -66,7 +70,8 @@ func Start(ctx context.Context, config config.OTEL, node string, log *slog.Logge
 		}
 	}
 	t.pgx = otelpgx.NewTracer(otelpgx.WithTracerProvider(t.tracers), otelpgx.WithMeterProvider(t.meters),
-		otelpgx.WithSpanNameFunc(queryName), otelpgx.WithQuerySpanNamePrefix(), otelpgx.WithDisableAcquireTracer(), otelpgx.WithDisableConnectionDetailsInAttributes())
+		otelpgx.WithSpanNameFunc(queryName), otelpgx.WithQuerySpanNamePrefix(), otelpgx.WithDisableAcquireTracer(),
+		otelpgx.WithDisableConnectionDetailsInAttributes())
 	return t, nil
 }
 
@@ -78,7 +83,8 @@ func (t *Telemetry) startTracing(ctx context.Context, endpoint string, about *re
 		return fmt.Errorf("ORISUN_OTEL_ENDPOINT: %w", err)
 	}
 	gate := newCollectorGate(endpoint, client, t.log)
-	tracers := sdktrace.NewTracerProvider(sdktrace.WithSampler(gate), sdktrace.WithBatcher(gate), sdktrace.WithResource(about))
+	tracers := sdktrace.NewTracerProvider(sdktrace.WithSampler(gate), sdktrace.WithBatcher(gate),
+		sdktrace.WithResource(about))
 	watching, stop := context.WithCancel(context.WithoutCancel(ctx))
 	watched := make(chan struct{})
 	go func() {
@@ -112,15 +118,20 @@ func (t *Telemetry) Stop(ctx context.Context) error {
 func buildInfoMetric(build version.Info) prometheus.Collector {
 	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "orisun_build_info", Help: "1; the labels are this build's version, commit and date, and the version of Go",
-		ConstLabels: prometheus.Labels{"version": build.Version, "commit": build.Commit, "date": build.Date, "goversion": runtime.Version()},
+		ConstLabels: prometheus.Labels{
+			"version": build.Version, "commit": build.Commit, "date": build.Date, "goversion": runtime.Version(),
+		},
 	}, func() float64 { return 1 })
 }
 
 // WatchNode measures whether PostgreSQL answers, as /readyz reports it, and how much JetStream stores on this node.
 func (t *Telemetry) WatchNode(postgreSQLAnswers func() bool, stored func() (bytes, messages uint64, err error)) error {
-	up, upErr := t.Meter().Int64ObservableGauge("orisun.postgresql.up", metric.WithDescription("1 while PostgreSQL answers this node, else 0; /readyz has the reason"))
-	size, sizeErr := t.Meter().Int64ObservableGauge("orisun.jetstream.size", metric.WithUnit("By"), metric.WithDescription("What JetStream stores on this node's disk"))
-	messages, messagesErr := t.Meter().Int64ObservableGauge("orisun.jetstream.messages", metric.WithUnit("{message}"), metric.WithDescription("Messages in this node's streams"))
+	up, upErr := t.Meter().Int64ObservableGauge("orisun.postgresql.up",
+		metric.WithDescription("1 while PostgreSQL answers this node, else 0; /readyz has the reason"))
+	size, sizeErr := t.Meter().Int64ObservableGauge("orisun.jetstream.size", metric.WithUnit("By"),
+		metric.WithDescription("What JetStream stores on this node's disk"))
+	messages, messagesErr := t.Meter().Int64ObservableGauge("orisun.jetstream.messages", metric.WithUnit("{message}"),
+		metric.WithDescription("Messages in this node's streams"))
 	if err := errors.Join(upErr, sizeErr, messagesErr); err != nil {
 		return err
 	}
@@ -147,7 +158,9 @@ func (t *Telemetry) OfCalls() (*CallObserver, error) {
 }
 
 // OfStore returns the instruments of the store.
-func (t *Telemetry) OfStore(traced func(boundary string, transactionID int64, span trace.SpanContext)) service.Telemetry {
+func (t *Telemetry) OfStore(
+	traced func(boundary string, transactionID int64, span trace.SpanContext),
+) service.Telemetry {
 	return service.Telemetry{Tracer: t.Tracer(), Meter: t.Meter(), Traced: traced}
 }
 
@@ -156,7 +169,8 @@ func (t *Telemetry) TraceQueries(pool *pgxpool.Config) { pool.ConnConfig.Tracer 
 
 // WatchPool measures a pool's connections.
 func (t *Telemetry) WatchPool(name string, pool *pgxpool.Pool) error {
-	return otelpgx.RecordStats(pool, otelpgx.WithStatsMeterProvider(t.meters), otelpgx.WithMinimumReadDBStatsInterval(time.Second),
+	return otelpgx.RecordStats(pool, otelpgx.WithStatsMeterProvider(t.meters),
+		otelpgx.WithMinimumReadDBStatsInterval(time.Second),
 		otelpgx.WithStatsAttributes(semconv.DBSystemNamePostgreSQL, attribute.String("db.client.connection.pool.name", name)))
 }
 

@@ -44,14 +44,18 @@ func newCallLog(log *slog.Logger) *callLog {
 	return l
 }
 
-func (l *callLog) unary(ctx context.Context, request any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+func (l *callLog) unary(
+	ctx context.Context, request any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler,
+) (any, error) {
 	start := time.Now()
 	response, err := handler(ctx, request)
 	l.ended(ctx, info.FullMethod, start, err)
 	return response, err
 }
 
-func (l *callLog) stream(service any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+func (l *callLog) stream(
+	service any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler,
+) error {
 	start := time.Now()
 	err := handler(service, stream)
 	l.ended(stream.Context(), info.FullMethod, start, err)
@@ -142,7 +146,8 @@ func (l *callLog) levelOf(ctx context.Context, code codes.Code, err error) slog.
 // recoverPanic answers INTERNAL for a handler that panics, so that the fault of one call does not end other calls.
 func recoverPanic(log *slog.Logger) recovery.Option {
 	return recovery.WithRecoveryHandlerContext(func(ctx context.Context, value any) error {
-		log.ErrorContext(ctx, "panic in a call", "panic", value, "trace_id", trace.SpanContextFromContext(ctx).TraceID().String(), "stack", string(debug.Stack()))
+		log.ErrorContext(ctx, "panic in a call", "panic", value,
+			"trace_id", trace.SpanContextFromContext(ctx).TraceID().String(), "stack", string(debug.Stack()))
 		return status.Error(codes.Internal, "internal error; the server's log has the cause")
 	})
 }

@@ -71,7 +71,8 @@ func TestTheLogRanksWhatIsNotTheServersFaultAsDetail(t *testing.T) {
 		}
 	}
 	calls.draining.Store(true)
-	if got := calls.levelOf(t.Context(), codes.Unavailable, status.Error(codes.Unavailable, "the server is shutting down")); got != slog.LevelDebug {
+	if got := calls.levelOf(t.Context(), codes.Unavailable,
+		status.Error(codes.Unavailable, "the server is shutting down")); got != slog.LevelDebug {
 		t.Errorf("UNAVAILABLE while the server drains is %v", got)
 	}
 }

@@ -92,7 +92,9 @@ func (d *Door) method(name string, method grpc.MethodDesc) grpc.MethodDesc {
 }
 
 // interceptStream is the door of streams: their handlers receive the request themselves.
-func (d *Door) interceptStream(service any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+func (d *Door) interceptStream(
+	service any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler,
+) error {
 	call := newCallContext(stream.Context())
 	defer call.end()
 	behind := &doorStream{ServerStream: stream, door: d, info: info, ctx: call}
@@ -156,7 +158,8 @@ func (d *Door) enter(ctx context.Context, method string, isUnary bool) (*pass, e
 	case auth.IsOpen(method):
 		address := auth.CallerOf(ctx)
 		if !d.openCalls.enter(address) {
-			return nil, status.Errorf(codes.ResourceExhausted, "%s has %d calls without credentials open, no more are taken", address, MaxOpenCalls)
+			return nil, status.Errorf(codes.ResourceExhausted, "%s has %d calls without credentials open, no more are taken",
+				address, MaxOpenCalls)
 		}
 		leave = func() { d.openCalls.leave(address) }
 	case isUnary && conn != nil:

@@ -32,7 +32,8 @@ func (d *Door) EnterHTTP(r *http.Request) (ctx context.Context, call *inflight.C
 	authenticated, err := d.auth.AdmitHTTP(ctx, r.URL.Path, r.Header)
 	if err != nil {
 		// The log and the metrics count it as a call here, as gRPC does not see it.
-		_, err = d.unary(ctx, nil, &grpc.UnaryServerInfo{FullMethod: r.URL.Path}, func(context.Context, any) (any, error) { return nil, err })
+		_, err = d.unary(ctx, nil, &grpc.UnaryServerInfo{FullMethod: r.URL.Path},
+			func(context.Context, any) (any, error) { return nil, err })
 		return nil, nil, err
 	}
 	if call, err = d.budget.Enter(ctx, auth.CallerOf(authenticated), httpFactor); err != nil {

@@ -51,13 +51,17 @@ func (s *Server) Draining() { s.ends.draining.Store(true) }
 // calls counts unary calls in flight, and streams, those by HTTP included.
 type calls struct{ inFlight, streams atomic.Int64 }
 
-func (c *calls) countStream(service any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+func (c *calls) countStream(
+	service any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, handler grpc.StreamHandler,
+) error {
 	c.streams.Add(1)
 	defer c.streams.Add(-1)
 	return handler(service, stream)
 }
 
-func (c *calls) count(ctx context.Context, request any, _ *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+func (c *calls) count(
+	ctx context.Context, request any, _ *grpc.UnaryServerInfo, handler grpc.UnaryHandler,
+) (any, error) {
 	c.inFlight.Add(1)
 	defer c.inFlight.Add(-1)
 	return handler(ctx, request)

@@ -54,15 +54,20 @@ type Services struct {
 }
 
 // New builds the servers with all their layers: limits, keep-alive, telemetry, log, recovery, credentials.
-func New(config config.GRPC, services Services, authenticator *auth.Authenticator, observed *telemetry.CallObserver, log *slog.Logger) (*Servers, error) {
+func New(
+	config config.GRPC, services Services, authenticator *auth.Authenticator, observed *telemetry.CallObserver,
+	log *slog.Logger,
+) (*Servers, error) {
 	var unary calls
 	ends := newCallLog(log)
 	budget := inflight.NewBudget(int64(config.MaxBytesInFlight), "ORISUN_GRPC_MAX_BYTES_IN_FLIGHT")
 	door := &Door{
-		auth: authenticator, budget: budget, connections: &connections{budget: budget, maxCalls: int64(config.MaxConcurrentCalls)},
-		openCalls: &openCalls{by: make(map[string]int)}, maxRequest: config.MaxReceiveMessageSize,
-		unary:  chainUnary(observed.Unary, unary.count, ends.unary, recovery.UnaryServerInterceptor(recoverPanic(log))),
-		stream: chainStream(observed.Stream, unary.countStream, ends.stream, recovery.StreamServerInterceptor(recoverPanic(log)), authenticator.StreamInterceptor),
+		auth: authenticator, budget: budget,
+		connections: &connections{budget: budget, maxCalls: int64(config.MaxConcurrentCalls)},
+		openCalls:   &openCalls{by: make(map[string]int)}, maxRequest: config.MaxReceiveMessageSize,
+		unary: chainUnary(observed.Unary, unary.count, ends.unary, recovery.UnaryServerInterceptor(recoverPanic(log))),
+		stream: chainStream(observed.Stream, unary.countStream, ends.stream,
+			recovery.StreamServerInterceptor(recoverPanic(log)), authenticator.StreamInterceptor),
 	}
 	options := []grpc.ServerOption{
 		// Reused goroutines have the stack that a call needs. Beyond their number each call gets a new one.
@@ -88,7 +93,9 @@ func New(config config.GRPC, services Services, authenticator *auth.Authenticato
 		}
 		options = append(options, grpc.Creds(secured))
 	}
-	servers := &Servers{&Server{grpc.NewServer(options...), &unary, door.connections, ends, log}, grpc.NewServer(options...), door}
+	servers := &Servers{
+		&Server{grpc.NewServer(options...), &unary, door.connections, ends, log}, grpc.NewServer(options...), door,
+	}
 	for _, server := range []*grpc.Server{servers.Listening.Server, servers.OverHTTP} {
 		behind := doorway{server, door}
 		orisunpb.RegisterEventStoreServer(behind, services.Store)

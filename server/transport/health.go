@@ -43,7 +43,10 @@ func (h *Health) SetServing(serving bool) {
 	if serving {
 		status = healthpb.HealthCheckResponse_SERVING
 	}
-	for _, service := range []string{"", orisunpb.EventStore_ServiceDesc.ServiceName, orisunpb.Admin_ServiceDesc.ServiceName, orisunpb.Subscriptions_ServiceDesc.ServiceName} {
+	for _, service := range []string{
+		"", orisunpb.EventStore_ServiceDesc.ServiceName, orisunpb.Admin_ServiceDesc.ServiceName,
+		orisunpb.Subscriptions_ServiceDesc.ServiceName,
+	} {
 		h.SetServingStatus(service, status)
 	}
 }

@@ -94,7 +94,8 @@ func (d *Door) receiveNext(ctx context.Context, call *inflight.Call, method stri
 		return err
 	}
 	if err := proto.Unmarshal(whole.ReadOnlyData(), into); err != nil {
-		return status.Errorf(codes.InvalidArgument, "the request is not a %s: %v", into.ProtoReflect().Descriptor().Name(), err)
+		return status.Errorf(codes.InvalidArgument, "the request is not a %s: %v",
+			into.ProtoReflect().Descriptor().Name(), err)
 	}
 	return nil
 }
@@ -110,7 +111,8 @@ func nextMessage(ctx context.Context) (messageHead, messages, error) {
 		return messageHead{}, nil, receiveError(ctx, err)
 	}
 	if head[0] > CompressedFlag {
-		return messageHead{}, nil, status.Errorf(codes.Internal, "a message begins with %d, neither 0 nor 1 (compressed)", head[0])
+		return messageHead{}, nil,
+			status.Errorf(codes.Internal, "a message begins with %d, neither 0 nor 1 (compressed)", head[0])
 	}
 	return messageHead{head[0], int(endian.BigEndian.Uint32(head[1:]))}, from, nil
 }
@@ -164,7 +166,8 @@ func ReadLimited(from io.Reader, call *inflight.Call, limit int) ([]byte, error)
 		read = read[:len(read)+n]
 		switch {
 		case len(read) > limit:
-			return nil, status.Errorf(codes.ResourceExhausted, "the request has more than %d bytes when it is decompressed, at most as many are taken", limit)
+			return nil, status.Errorf(codes.ResourceExhausted,
+				"the request has more than %d bytes when it is decompressed, at most as many are taken", limit)
 		case errors.Is(err, io.EOF):
 			return read, nil
 		case err != nil:

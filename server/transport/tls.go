@@ -27,7 +27,10 @@ func NewCredentials(config config.GRPC, log *slog.Logger) (credentials.Transport
 	if err != nil {
 		return nil, err
 	}
-	return loggedHandshakes{credentials.NewTLS(&tls.Config{MinVersion: tls.VersionTLS12, GetConfigForClient: certificates.forClient}), NewRefusals(log)}, nil
+	return loggedHandshakes{
+		credentials.NewTLS(&tls.Config{MinVersion: tls.VersionTLS12, GetConfigForClient: certificates.forClient}),
+		NewRefusals(log),
+	}, nil
 }
 
 // NewCertificates reads the files that the settings of gRPC name.
@@ -159,9 +162,11 @@ func (c *Certificates) reload() error {
 	}
 	c.current = config
 	leaf := config.Certificates[0].Leaf
-	c.log.Info("TLS certificate", "subject", leaf.Subject.String(), "serial", leaf.SerialNumber.String(), "expires", leaf.NotAfter)
+	c.log.Info("TLS certificate", "subject", leaf.Subject.String(), "serial", leaf.SerialNumber.String(),
+		"expires", leaf.NotAfter)
 	if time.Now().After(leaf.NotAfter) {
-		c.log.Warn("the server's TLS certificate has expired: clients refuse it", "file", c.files[0].path, "expired", leaf.NotAfter)
+		c.log.Warn("the server's TLS certificate has expired: clients refuse it", "file", c.files[0].path,
+			"expired", leaf.NotAfter)
 	}
 	return nil
 }
@@ -169,7 +174,8 @@ func (c *Certificates) reload() error {
 func (c *Certificates) parse(contents [][]byte) (*tls.Config, error) {
 	certificate, err := tls.X509KeyPair(contents[0], contents[1])
 	if err != nil {
-		return nil, fmt.Errorf("%s (%s), %s (%s): %w", c.files[0].variable, c.files[0].path, c.files[1].variable, c.files[1].path, err)
+		return nil, fmt.Errorf("%s (%s), %s (%s): %w",
+			c.files[0].variable, c.files[0].path, c.files[1].variable, c.files[1].path, err)
 	}
 	config := &tls.Config{
 		MinVersion:   tls.VersionTLS12,

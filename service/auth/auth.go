@@ -160,7 +160,9 @@ func (a *Authenticator) Settle(ctx context.Context) error {
 
 // authenticate returns the caller, found by a token or by the value of an authorization header (either may be empty),
 // and the token for the answer. The address is the caller's.
-func (a *Authenticator) authenticate(ctx context.Context, token, authorization, address string) (caller Identity, answer string, err error) {
+func (a *Authenticator) authenticate(
+	ctx context.Context, token, authorization, address string,
+) (caller Identity, answer string, err error) {
 	if token == "" && authorization == "" && a.certificates == CertificateOff {
 		return Identity{}, "", errUnauthenticated
 	}
@@ -267,7 +269,9 @@ func (a *Authenticator) LogIn(ctx context.Context, given Credentials, from net.A
 
 // Authenticate returns the caller for calls that do not use gRPC, by a token or by the value of an authorization
 // header; either may be empty. The errors are LogIn's.
-func (a *Authenticator) Authenticate(ctx context.Context, token, authorization string, from net.Addr) (Identity, error) {
+func (a *Authenticator) Authenticate(
+	ctx context.Context, token, authorization string, from net.Addr,
+) (Identity, error) {
 	caller, _, err := a.authenticate(ctx, token, authorization, hostOf(from))
 	return caller, err
 }

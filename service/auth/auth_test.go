@@ -36,7 +36,11 @@ func TestCallerWithPasswordIsLetIn(t *testing.T) {
 		{"password with colons", auth.Credentials{Username: "admin", Password: ":a::b:"}, basic("admin::a::b:")},
 		{"Unicode", auth.Credentials{Username: "jürgen", Password: "пароль 🔑"}, basic("jürgen:пароль 🔑")},
 		{"not UTF-8", auth.Credentials{Username: "admin", Password: "\xff\x00"}, basic("admin:\xff\x00")},
-		{"long", auth.Credentials{Username: strings.Repeat("a", 256), Password: strings.Repeat("b", 72)}, basic(strings.Repeat("a", 256) + ":" + strings.Repeat("b", 72))},
+		{
+			"long",
+			auth.Credentials{Username: strings.Repeat("a", 256), Password: strings.Repeat("b", 72)},
+			basic(strings.Repeat("a", 256) + ":" + strings.Repeat("b", 72)),
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			client := serve(t, newAuthenticator(t, c.configured, randomKey()))
@@ -77,7 +81,10 @@ func TestCallerWithoutValidCredentialsLearnsOnlyHowToAuthenticate(t *testing.T) 
 		{"password and a newline", []string{"authorization", basic("admin:changeit\n")}},
 		{"swapped", []string{"authorization", basic("changeit:admin")}},
 		{"colon elsewhere", []string{"authorization", basic("admi:n:changeit")}},
-		{"the right one after a wrong one", []string{"authorization", basic("admin:changeme"), "authorization", basic("admin:changeit")}},
+		{
+			"the right one after a wrong one",
+			[]string{"authorization", basic("admin:changeme"), "authorization", basic("admin:changeit")},
+		},
 		{"token as password", []string{"authorization", basic("admin:" + token)}},
 		{"token as authorization", []string{"authorization", "Basic " + token}},
 		{"password as token", []string{"x-auth-token", basic("admin:changeit")}},
@@ -158,7 +165,8 @@ func TestServersWithOneKeyAcceptEachOthersTokens(t *testing.T) {
 func TestFailedCallAnswersWithATokenToo(t *testing.T) {
 	client := serve(t, newAuthenticator(t, admin, randomKey()))
 	var header metadata.MD
-	_, err := client.SaveEvents(outgoing(t, "authorization", basic("admin:changeit")), &orisunpb.SaveEventsRequest{}, grpc.Header(&header))
+	_, err := client.SaveEvents(outgoing(t, "authorization", basic("admin:changeit")), &orisunpb.SaveEventsRequest{},
+		grpc.Header(&header))
 	if status.Code(err) != codes.AlreadyExists {
 		t.Fatalf("error %v, wanted the handler's", err)
 	}
@@ -168,11 +176,13 @@ func TestFailedCallAnswersWithATokenToo(t *testing.T) {
 func TestHealthAndReflectionAreOpen(t *testing.T) {
 	client := serve(t, newAuthenticator(t, admin, randomKey()))
 	for _, sent := range [][]string{nil, {"authorization", basic("admin:wrong"), "x-auth-token", "wrong"}} {
-		answer, err := grpc_health_v1.NewHealthClient(client.conn).Check(outgoing(t, sent...), &grpc_health_v1.HealthCheckRequest{})
+		answer, err := grpc_health_v1.NewHealthClient(client.conn).Check(outgoing(t, sent...),
+			&grpc_health_v1.HealthCheckRequest{})
 		if err != nil || answer.GetStatus() != grpc_health_v1.HealthCheckResponse_SERVING {
 			t.Errorf("health with %v: %v, %v", sent, answer, err)
 		}
-		watch, err := grpc_health_v1.NewHealthClient(client.conn).Watch(outgoing(t, sent...), &grpc_health_v1.HealthCheckRequest{})
+		watch, err := grpc_health_v1.NewHealthClient(client.conn).Watch(outgoing(t, sent...),
+			&grpc_health_v1.HealthCheckRequest{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -183,7 +193,9 @@ func TestHealthAndReflectionAreOpen(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := info.Send(&grpc_reflection_v1.ServerReflectionRequest{MessageRequest: &grpc_reflection_v1.ServerReflectionRequest_ListServices{}}); err != nil {
+		if err := info.Send(&grpc_reflection_v1.ServerReflectionRequest{
+			MessageRequest: &grpc_reflection_v1.ServerReflectionRequest_ListServices{},
+		}); err != nil {
 			t.Fatal(err)
 		}
 		if answer, err := info.Recv(); err != nil || len(answer.GetListServicesResponse().GetService()) == 0 {
@@ -245,7 +257,8 @@ func TestTokenSlidesAndExpires(t *testing.T) {
 		if _, err := call(authenticator, "x-auth-token", first); !isUnauthenticated(err) {
 			t.Errorf("the expired token: %v", err)
 		}
-		if answer, err := call(authenticator, "x-auth-token", first, "authorization", basic("admin:changeit")); err != nil || answer == first {
+		if answer, err := call(authenticator, "x-auth-token", first, "authorization", basic("admin:changeit")); err != nil ||
+			answer == first {
 			t.Errorf("the expired token with the password: %v, %v", answer, err)
 		}
 		// A client that keeps calling never sends the password a second time.
@@ -306,7 +319,8 @@ func TestConcurrentCallersDoNotDisturbEachOther(t *testing.T) {
 }
 
 func TestTokensThatAreNeverValidAreRefused(t *testing.T) {
-	if _, err := auth.New(newDirectory(t, randomKey(), admin), adminBoundary, -time.Second); err == nil || !strings.Contains(err.Error(), "-1s") {
+	if _, err := auth.New(newDirectory(t, randomKey(), admin), adminBoundary, -time.Second); err == nil ||
+		!strings.Contains(err.Error(), "-1s") {
 		t.Errorf("error %v", err)
 	}
 }
@@ -340,7 +354,8 @@ func BenchmarkInterceptor(b *testing.B) {
 			b.ResetTimer()
 			b.RunParallel(func(p *testing.PB) {
 				for p.Next() {
-					_, err := authenticator.UnaryInterceptor(ctx, nil, &grpc.UnaryServerInfo{FullMethod: "/orisun.EventStore/Ping"}, nothing)
+					_, err := authenticator.UnaryInterceptor(ctx, nil,
+						&grpc.UnaryServerInfo{FullMethod: "/orisun.EventStore/Ping"}, nothing)
 					if (err != nil) != (name == "guessed") {
 						b.Error(err)
 					}
@@ -372,11 +387,13 @@ func newAuthenticator(t testing.TB, user auth.Credentials, key []byte) *auth.Aut
 
 func isUnauthenticated(err error) bool { return status.Code(err) == codes.Unauthenticated }
 
-// call takes one call through the interceptor without a network, which a synctest bubble could not wait for, and returns the answer's token.
+// call takes one call through the interceptor without a network, which a synctest bubble could not wait for, and
+// returns the answer's token.
 func call(authenticator *auth.Authenticator, sent ...string) (token string, err error) {
 	stream := &recordingStream{}
 	ctx := grpc.NewContextWithServerTransportStream(incoming(sent...), stream)
-	_, err = authenticator.UnaryInterceptor(ctx, nil, &grpc.UnaryServerInfo{FullMethod: "/orisun.EventStore/Ping"}, nothing)
+	_, err = authenticator.UnaryInterceptor(ctx, nil,
+		&grpc.UnaryServerInfo{FullMethod: "/orisun.EventStore/Ping"}, nothing)
 	return strings.Join(stream.header.Get("x-auth-token"), " and "), err
 }
 

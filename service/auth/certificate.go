@@ -51,7 +51,8 @@ func CertificateUser(ctx context.Context, mapping CertificateMapping) (string, e
 	case CertificateOff:
 	}
 	if len(names) != 1 {
-		return "", fmt.Errorf("%w: by the mapping %q its subject %s has %d names, not one", ErrNoCertificateUser, mapping, leaf.Subject, len(names))
+		return "", fmt.Errorf("%w: by the mapping %q its subject %s has %d names, not one",
+			ErrNoCertificateUser, mapping, leaf.Subject, len(names))
 	}
 	return names[0], nil
 }

@@ -14,7 +14,8 @@ import (
 
 const adminBoundary = "orisun_admin"
 
-// directory is users in memory, for what needs a clock of its own or a great many callers. What PostgreSQL makes of users is tested in service.
+// directory is users in memory, for what needs a clock of its own or a great many callers. What PostgreSQL makes of
+// users is tested in service.
 type directory struct {
 	mu         sync.Mutex
 	state      db.OrisunAuthState
@@ -44,7 +45,9 @@ func (d *directory) add(t testing.TB, user auth.Credentials, roles ...string) {
 		t.Fatal(err)
 	}
 	d.change(func() {
-		d.users = append(d.users, db.OrisunLogin{UserID: user.Username, Username: user.Username, Roles: roles, Epoch: d.state.Version, PasswordHash: string(hash)})
+		d.users = append(d.users, db.OrisunLogin{
+			UserID: user.Username, Username: user.Username, Roles: roles, Epoch: d.state.Version, PasswordHash: string(hash),
+		})
 	})
 }
 

@@ -144,7 +144,8 @@ func tooManyWrong(wait time.Duration) error {
 func tooManyWaiting() error { return tooManyLogins("too many logins wait for their turn", time.Second) }
 
 func tooManyLogins(why string, wait time.Duration) error {
-	s := status.New(codes.ResourceExhausted, fmt.Sprintf("%s: try again in %s, or use a token", why, wait.Round(time.Millisecond)))
+	s := status.New(codes.ResourceExhausted,
+		fmt.Sprintf("%s: try again in %s, or use a token", why, wait.Round(time.Millisecond)))
 	if detailed, err := s.WithDetails(&errdetails.RetryInfo{RetryDelay: durationpb.New(wait)}); err == nil {
 		s = detailed
 	}

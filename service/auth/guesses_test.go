@@ -26,7 +26,8 @@ import (
 func from(authenticator *auth.Authenticator, address string, sent ...string) error {
 	ctx := grpc.NewContextWithServerTransportStream(incoming(sent...), &transportStream{})
 	ctx = peer.NewContext(ctx, &peer.Peer{Addr: &net.TCPAddr{IP: net.ParseIP(address), Port: 1}})
-	_, err := authenticator.UnaryInterceptor(ctx, nil, &grpc.UnaryServerInfo{FullMethod: "/orisun.EventStore/Ping"}, nothing)
+	_, err := authenticator.UnaryInterceptor(ctx, nil,
+		&grpc.UnaryServerInfo{FullMethod: "/orisun.EventStore/Ping"}, nothing)
 	return err
 }
 
@@ -132,20 +133,24 @@ func TestAGuessedUserLogsInFromElsewhere(t *testing.T) {
 		for i := range 8 {
 			guessers.Go(func() {
 				for n := 0; guessing.Err() == nil; n++ {
-					if err := from(node, fmt.Sprintf("10.0.0.%d", i), "authorization", basic(fmt.Sprintf("admin:guess%d-%d", i, n))); err == nil {
+					if err := from(node, fmt.Sprintf("10.0.0.%d", i), "authorization",
+						basic(fmt.Sprintf("admin:guess%d-%d", i, n))); err == nil {
 						t.Error("a guess is let in")
 					}
 				}
 			})
 		}
-		time.Sleep(32*time.Second + 500*time.Millisecond) // the user has a try every five seconds, which a guess takes within one
-		if err := from(node, "10.0.0.1", "authorization", basic("admin:changeit")); status.Code(err) != codes.ResourceExhausted {
+		// the user has a try every five seconds, which a guess takes within one
+		time.Sleep(32*time.Second + 500*time.Millisecond)
+		if err := from(node, "10.0.0.1", "authorization",
+			basic("admin:changeit")); status.Code(err) != codes.ResourceExhausted {
 			t.Errorf("the right password from where the guesses come: %v", err)
 		}
 		if err := from(node, "192.0.2.1", "authorization", basic("admin:mistyped")); !isUnauthenticated(err) {
 			t.Errorf("a mistake elsewhere: %v", err)
 		}
-		if err := from(node, "192.0.2.1", "authorization", basic("admin:mistyped")); status.Code(err) != codes.ResourceExhausted || retryAfter(err) > time.Minute {
+		if err := from(node, "192.0.2.1", "authorization",
+			basic("admin:mistyped")); status.Code(err) != codes.ResourceExhausted || retryAfter(err) > time.Minute {
 			t.Errorf("another one: %v", err)
 		}
 		if err := from(node, "192.0.2.2", "authorization", basic("admin:changeit")); err != nil {
@@ -168,7 +173,8 @@ func TestGuessesFromManyAddressesLeaveRoomInTheQueue(t *testing.T) {
 		var guessers sync.WaitGroup
 		for i := range 1000 {
 			guessers.Go(func() {
-				if err := from(node, fmt.Sprintf("10.0.0.%d", i%16), "authorization", basic(fmt.Sprintf("user%d:guess%d", i%80, i))); err == nil {
+				if err := from(node, fmt.Sprintf("10.0.0.%d", i%16), "authorization",
+					basic(fmt.Sprintf("user%d:guess%d", i%80, i))); err == nil {
 					t.Error("a guess is let in")
 				}
 			})
@@ -219,7 +225,8 @@ func TestTheTapRefusesGuessesAlone(t *testing.T) {
 		if err := tapped("10.0.0.1", ping, wrong...); status.Code(err) != codes.ResourceExhausted || retryAfter(err) <= 0 {
 			t.Errorf("one more: %v", err)
 		}
-		if err := tapped("10.0.0.1", ping, append([]string{"x-auth-token", token + "x"}, wrong...)...); status.Code(err) != codes.ResourceExhausted {
+		if err := tapped("10.0.0.1", ping,
+			append([]string{"x-auth-token", token + "x"}, wrong...)...); status.Code(err) != codes.ResourceExhausted {
 			t.Errorf("one more with a forged token: %v", err)
 		}
 		for name, err := range map[string]error{
@@ -275,8 +282,8 @@ func TestRightCredentialsFromManyCallersAtOnceAreHashedOnce(t *testing.T) {
 	}
 }
 
-// What is compared is the processor's time of a whole login, of which bcrypt takes nearly all: it must not be spared where there is no user.
-// Time on the clock would show how busy the machine is.
+// What is compared is the processor's time of a whole login, of which bcrypt takes nearly all: it must not be spared
+// where there is no user. Time on the clock would show how busy the machine is.
 func TestTheCostOfALoginDoesNotShowWhetherTheUserExists(t *testing.T) {
 	users := newDirectory(t, randomKey())
 	hash, err := auth.Hash("changeit") // as costly as real ones
@@ -289,7 +296,9 @@ func TestTheCostOfALoginDoesNotShowWhetherTheUserExists(t *testing.T) {
 	login := func(username string, i int) time.Duration {
 		t.Helper()
 		before := processorTime(t)
-		if _, err := node.Verify(context.Background(), auth.Credentials{Username: username, Password: fmt.Sprint("wrong", i)}); !isUnauthenticated(err) {
+		if _, err := node.Verify(context.Background(), auth.Credentials{
+			Username: username, Password: fmt.Sprint("wrong", i),
+		}); !isUnauthenticated(err) {
 			t.Fatal(err)
 		}
 		return processorTime(t) - before

@@ -47,7 +47,9 @@ func (a *Authenticator) Authorize(ctx context.Context, method string, request an
 
 // UnaryInterceptor is a grpc.UnaryServerInterceptor that calls Admit and Authorize, for a server that receives requests
 // before it authenticates the caller.
-func (a *Authenticator) UnaryInterceptor(ctx context.Context, request any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+func (a *Authenticator) UnaryInterceptor(
+	ctx context.Context, request any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler,
+) (any, error) {
 	ctx, err := a.Admit(ctx, info.FullMethod)
 	if err != nil {
 		return nil, err
@@ -82,7 +84,9 @@ func CallerOf(ctx context.Context) string {
 // StreamInterceptor is a grpc.StreamServerInterceptor that authenticates and authorizes callers, and puts their
 // identity into the context. The first message names the boundary. The caller's right is checked again before each
 // outgoing message: a subscription ends when its user is deleted or gets another password or other roles.
-func (a *Authenticator) StreamInterceptor(service any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+func (a *Authenticator) StreamInterceptor(
+	service any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler,
+) error {
 	if IsOpen(info.FullMethod) {
 		return handler(service, stream)
 	}

@@ -60,7 +60,8 @@ func (k *knowledge) get(ctx context.Context) (db.OrisunAuthState, error) {
 // wait queries until there is an answer, as long as PostgreSQL is only temporarily unavailable.
 func (k *knowledge) wait(ctx context.Context) (db.OrisunAuthState, error) {
 	var state db.OrisunAuthState
-	backoff := retry.WithMaxDuration(outageLimit, retry.WithCappedDuration(time.Second, retry.NewFibonacci(50*time.Millisecond)))
+	backoff := retry.WithMaxDuration(outageLimit,
+		retry.WithCappedDuration(time.Second, retry.NewFibonacci(50*time.Millisecond)))
 	err := retry.Do(ctx, backoff, func(ctx context.Context) error {
 		select {
 		case answer := <-k.renew():
@@ -70,7 +71,8 @@ func (k *knowledge) wait(ctx context.Context) (db.OrisunAuthState, error) {
 				state = latest.state
 				return nil
 			case answered:
-				return retry.RetryableError(status.Error(codes.Unavailable, "PostgreSQL answers too slowly to know who may call; try again"))
+				return retry.RetryableError(status.Error(codes.Unavailable,
+					"PostgreSQL answers too slowly to know who may call; try again"))
 			case status.Code(answer.Err) == codes.Unavailable || status.Code(answer.Err) == codes.DeadlineExceeded:
 				return retry.RetryableError(answer.Err)
 			}

@@ -33,7 +33,9 @@ func TestAChangeIsInForceOnEveryNodeWhenItIsSettled(t *testing.T) {
 			t.Fatal(err)
 		}
 		for name, node := range map[string]*auth.Authenticator{"here": here, "there": there} {
-			for what, sent := range map[string][]string{"token": {"x-auth-token", token}, "password": {"authorization", basic("joe:s3cret")}} {
+			for what, sent := range map[string][]string{
+				"token": {"x-auth-token", token}, "password": {"authorization", basic("joe:s3cret")},
+			} {
 				if _, err := call(node, sent...); !isUnauthenticated(err) {
 					t.Errorf("the %s of a user who was deleted, %s: %v", what, name, err)
 				}
@@ -69,7 +71,8 @@ func TestATokenFromBeforeAChangeIsNotIssuedAgain(t *testing.T) {
 	})
 }
 
-// A login takes a while, and those that come meanwhile with the same credentials wait for it: not when the user was looked up before a change.
+// A login takes a while, and those that come meanwhile with the same credentials wait for it: not when the user was
+// looked up before a change.
 func TestALoginFromBeforeAChangeIsInvalidAfterIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		joe := auth.Credentials{Username: "joe", Password: "s3cret"}
@@ -99,7 +102,9 @@ func TestALoginFromBeforeAChangeIsInvalidAfterIt(t *testing.T) {
 		if err := <-before; err != nil {
 			t.Errorf("a login from before the deletion: %v", err)
 		}
-		for what, outcome := range map[string]chan error{"a login": after, "a validation": validated, "the next login": login()} {
+		for what, outcome := range map[string]chan error{
+			"a login": after, "a validation": validated, "the next login": login(),
+		} {
 			if err := <-outcome; !isUnauthenticated(err) {
 				t.Errorf("%s after the deletion: %v", what, err)
 			}
@@ -124,7 +129,8 @@ func TestCallsDoNotQueryTheDatabase(t *testing.T) {
 		synctest.Wait()
 		state, after := users.queries()
 		if most := 10*int(time.Second/auth.Trust)*2 + 2; state > most || after != before {
-			t.Errorf("20,000 calls in 10 s asked %d times for the state, at most %d are meant, and %d times for the user", state, most, after-before)
+			t.Errorf("20,000 calls in 10 s asked %d times for the state, at most %d are meant, and %d times for the user",
+				state, most, after-before)
 		}
 	})
 }
@@ -145,7 +151,8 @@ func TestACallWaitsWhileTheDatabaseIsAway(t *testing.T) {
 		users.fail(status.Error(codes.Unavailable, "PostgreSQL does not answer"))
 		settled(t, node)
 		start := time.Now()
-		if _, err := call(node, "x-auth-token", token); status.Code(err) != codes.Unavailable || time.Since(start) > 2*time.Minute {
+		if _, err := call(node, "x-auth-token", token); status.Code(err) != codes.Unavailable ||
+			time.Since(start) > 2*time.Minute {
 			t.Errorf("a call during an outage without end: %v after %s", err, time.Since(start))
 		}
 		ctx, cancel := context.WithTimeout(incoming("x-auth-token", token), time.Second)

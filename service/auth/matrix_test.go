@@ -38,7 +38,9 @@ var matrixRoles = []string{"admin", "operations", "user", "read:orders", "write:
 // methods are all RPCs of ours, as the protocol declares them.
 func methods(t *testing.T) (all []protoreflect.MethodDescriptor) {
 	t.Helper()
-	for _, file := range []protoreflect.FileDescriptor{orisunpb.File_eventstore_proto, orisunpb.File_admin_proto, orisunpb.File_subscriptions_proto} {
+	for _, file := range []protoreflect.FileDescriptor{
+		orisunpb.File_eventstore_proto, orisunpb.File_admin_proto, orisunpb.File_subscriptions_proto,
+	} {
 		for i := range file.Services().Len() {
 			service := file.Services().Get(i)
 			for j := range service.Methods().Len() {
@@ -65,7 +67,8 @@ func request(t *testing.T, method protoreflect.MethodDescriptor, boundary string
 	}
 	into := kind.New()
 	for _, name := range []protoreflect.Name{"get_events", "start"} {
-		if inner := into.Descriptor().Fields().ByName(name); inner != nil && into.Descriptor().Fields().ByName("boundary") == nil {
+		if inner := into.Descriptor().Fields().ByName(name); inner != nil &&
+			into.Descriptor().Fields().ByName("boundary") == nil {
 			return into.Interface(), setBoundary(into.Mutable(inner).Message(), "boundary", boundary)
 		}
 	}
@@ -86,25 +89,29 @@ func setBoundary(message protoreflect.Message, field protoreflect.Name, boundary
 }
 
 // try makes one call through the interceptor that a server would use, and reports whether it reaches the handler.
-func try(t *testing.T, node *auth.Authenticator, token string, method protoreflect.MethodDescriptor, in proto.Message) bool {
+func try(
+	t *testing.T, node *auth.Authenticator, token string, method protoreflect.MethodDescriptor, in proto.Message,
+) bool {
 	t.Helper()
 	ctx := grpc.NewContextWithServerTransportStream(incoming("x-auth-token", token), &transportStream{})
 	var err error
 	reached := false
 	if method.IsStreamingServer() {
 		stream := &serverStream{ctx: ctx, in: in}
-		err = node.StreamInterceptor(nil, stream, &grpc.StreamServerInfo{FullMethod: fullName(method)}, func(_ any, stream grpc.ServerStream) error {
-			if err := stream.RecvMsg(in.ProtoReflect().New().Interface()); err != nil {
-				return err
-			}
-			reached = true
-			return nil
-		})
+		err = node.StreamInterceptor(nil, stream, &grpc.StreamServerInfo{FullMethod: fullName(method)},
+			func(_ any, stream grpc.ServerStream) error {
+				if err := stream.RecvMsg(in.ProtoReflect().New().Interface()); err != nil {
+					return err
+				}
+				reached = true
+				return nil
+			})
 	} else {
-		_, err = node.UnaryInterceptor(ctx, in, &grpc.UnaryServerInfo{FullMethod: fullName(method)}, func(context.Context, any) (any, error) {
-			reached = true
-			return nil, nil
-		})
+		_, err = node.UnaryInterceptor(ctx, in, &grpc.UnaryServerInfo{FullMethod: fullName(method)},
+			func(context.Context, any) (any, error) {
+				reached = true
+				return nil, nil
+			})
 	}
 	if (err == nil) != reached || err != nil && status.Code(err) != codes.PermissionDenied {
 		t.Fatalf("%s: %v, reached: %v", fullName(method), err, reached)
@@ -112,8 +119,8 @@ func try(t *testing.T, node *auth.Authenticator, token string, method protorefle
 	return reached
 }
 
-// TestTheMatrixOfRightsIsTheDocumentedOne makes every call as every role, for one's own, another and the admin's boundary, and compares what
-// happens with the table in docs/security.md.
+// TestTheMatrixOfRightsIsTheDocumentedOne makes every call as every role, for one's own, another and the admin's
+// boundary, and compares what happens with the table in docs/security.md.
 func TestTheMatrixOfRightsIsTheDocumentedOne(t *testing.T) {
 	users := newDirectory(t, randomKey())
 	for _, role := range matrixRoles {
@@ -126,7 +133,8 @@ func TestTheMatrixOfRightsIsTheDocumentedOne(t *testing.T) {
 	}
 
 	var table strings.Builder
-	fmt.Fprintf(&table, "| RPC | %s |\n|---%s|\n", strings.Join(matrixRoles, " | "), strings.Repeat("|---", len(matrixRoles)))
+	fmt.Fprintf(&table, "| RPC | %s |\n|---%s|\n",
+		strings.Join(matrixRoles, " | "), strings.Repeat("|---", len(matrixRoles)))
 	for _, method := range methods(t) {
 		cells := []string{"`" + strings.TrimPrefix(fullName(method), "/orisun.") + "`"}
 		for i := range matrixRoles {
@@ -151,7 +159,8 @@ func TestTheMatrixOfRightsIsTheDocumentedOne(t *testing.T) {
 		return
 	}
 	if diff := cmp.Diff(strings.Split(want, "\n"), strings.Split(table.String(), "\n")); diff != "" {
-		t.Errorf("who may do what differs from %s; look at the difference, then `go test ./service/auth -run Matrix -update` (-documented +observed):\n%s", document, diff)
+		t.Errorf("who may do what differs from %s; look at the difference, then `go test ./service/auth -run Matrix "+
+			"-update` (-documented +observed):\n%s", document, diff)
 	}
 }
 
@@ -189,7 +198,8 @@ func TestNoRoleReachesBeyondItsPurpose(t *testing.T) {
 	users.add(t, auth.Credentials{Username: "everything", Password: "s3cret"}, everyRole...)
 	users.add(t, auth.Credentials{Username: "but admin", Password: "s3cret"}, everyRole[1:]...)
 	users.add(t, auth.Credentials{Username: "but operations", Password: "s3cret"}, everyRole[2:]...)
-	users.add(t, auth.Credentials{Username: "foreign", Password: "s3cret"}, "read", "superuser", "Admin", ":", "read:", "admin:orders:x")
+	users.add(t, auth.Credentials{Username: "foreign", Password: "s3cret"}, "read", "superuser", "Admin", ":", "read:",
+		"admin:orders:x")
 	node := newNode(t, users)
 	token := func(username string) string { return issue(t, node, basic(username+":s3cret")) }
 	find := func(name string) protoreflect.MethodDescriptor {
@@ -224,7 +234,8 @@ func TestNoRoleReachesBeyondItsPurpose(t *testing.T) {
 func TestAnRPCWithoutARowIsRefused(t *testing.T) {
 	users := newDirectory(t, randomKey(), admin)
 	node := newNode(t, users)
-	ctx := grpc.NewContextWithServerTransportStream(incoming("x-auth-token", issue(t, node, basic("admin:changeit"))), &transportStream{})
+	ctx := grpc.NewContextWithServerTransportStream(incoming("x-auth-token", issue(t, node, basic("admin:changeit"))),
+		&transportStream{})
 	_, err := node.UnaryInterceptor(ctx, nil, &grpc.UnaryServerInfo{FullMethod: "/orisun.Admin/Whatever"}, nothing)
 	if status.Code(err) != codes.PermissionDenied {
 		t.Errorf("an admin calls what has no row: %v", err)
@@ -242,17 +253,30 @@ func TestTheErrorNamesTheRightThatIsMissing(t *testing.T) {
 	users := newDirectory(t, randomKey())
 	users.add(t, auth.Credentials{Username: "joe", Password: "s3cret"}, "read:orders")
 	node := newNode(t, users)
-	ctx := grpc.NewContextWithServerTransportStream(incoming("x-auth-token", issue(t, node, basic("joe:s3cret"))), &transportStream{})
+	ctx := grpc.NewContextWithServerTransportStream(incoming("x-auth-token", issue(t, node, basic("joe:s3cret"))),
+		&transportStream{})
 	for _, c := range []struct {
 		method string
 		in     any
 		wants  []string
 	}{
-		{"/orisun.EventStore/SaveEvents", &orisunpb.SaveEventsRequest{Boundary: "orders"}, []string{`"joe"`, "save events", `"orders"`, "write:orders"}},
+		{
+			"/orisun.EventStore/SaveEvents", &orisunpb.SaveEventsRequest{Boundary: "orders"},
+			[]string{`"joe"`, "save events", `"orders"`, "write:orders"},
+		},
 		{"/orisun.EventStore/SaveEvents", &orisunpb.SaveEventsRequest{Boundary: adminBoundary}, []string{"no role has it"}},
-		{"/orisun.EventStore/GetEvents", &orisunpb.GetEventsRequest{Boundary: adminBoundary}, []string{"read events", "these roles have it: admin, operations"}},
-		{"/orisun.EventStore/CreateIndex", &orisunpb.CreateIndexRequest{Boundary: adminBoundary}, []string{"indexes", "role admin has it"}},
-		{"/orisun.Admin/GetEventCount", &orisunpb.GetEventCountRequest{Boundary: adminBoundary}, []string{"these roles have it: admin, operations"}},
+		{
+			"/orisun.EventStore/GetEvents", &orisunpb.GetEventsRequest{Boundary: adminBoundary},
+			[]string{"read events", "these roles have it: admin, operations"},
+		},
+		{
+			"/orisun.EventStore/CreateIndex", &orisunpb.CreateIndexRequest{Boundary: adminBoundary},
+			[]string{"indexes", "role admin has it"},
+		},
+		{
+			"/orisun.Admin/GetEventCount", &orisunpb.GetEventCountRequest{Boundary: adminBoundary},
+			[]string{"these roles have it: admin, operations"},
+		},
 		{"/orisun.Admin/CreateUser", &orisunpb.CreateUserRequest{}, []string{"administer users", "role admin has it"}},
 		{"/orisun.Admin/ListBoundaries", &orisunpb.ListBoundariesRequest{}, []string{"inspect", "admin, operations"}},
 	} {
@@ -267,13 +291,17 @@ func TestTheErrorNamesTheRightThatIsMissing(t *testing.T) {
 
 func TestRolesAreReadWithoutRegardToCaseButForTheBoundary(t *testing.T) {
 	for given, want := range map[string]string{
-		"ADMIN": "admin", "Operations": "operations", "user": "user", "READ:Orders": "read:Orders", "write:a-b_1": "write:a-b_1", "Admin:orders": "admin:orders",
+		"ADMIN": "admin", "Operations": "operations", "user": "user", "READ:Orders": "read:Orders",
+		"write:a-b_1": "write:a-b_1", "Admin:orders": "admin:orders",
 	} {
 		if got, err := auth.ParseRole(given); err != nil || got != want {
 			t.Errorf("%q: %q, %v", given, got, err)
 		}
 	}
-	for _, given := range []string{"", "root", "admin ", "read", "read:", "user:orders", "operations:orders", "read:1x", "read:a:b", "read:*", "write:" + strings.Repeat("a", 27), ":orders"} {
+	for _, given := range []string{
+		"", "root", "admin ", "read", "read:", "user:orders", "operations:orders", "read:1x", "read:a:b", "read:*",
+		"write:" + strings.Repeat("a", 27), ":orders",
+	} {
 		if got, err := auth.ParseRole(given); err == nil {
 			t.Errorf("%q is taken for %q", given, got)
 		}
@@ -298,7 +326,9 @@ func TestASubscriptionEndsWithItsUser(t *testing.T) {
 	users := newDirectory(t, randomKey(), admin)
 	node := newNode(t, users)
 	token := issue(t, node, basic("admin:changeit"))
-	stream := &serverStream{ctx: incoming("x-auth-token", token), in: &orisunpb.CatchUpSubscribeToEventStoreRequest{Boundary: "orders"}}
+	stream := &serverStream{
+		ctx: incoming("x-auth-token", token), in: &orisunpb.CatchUpSubscribeToEventStoreRequest{Boundary: "orders"},
+	}
 	info := &grpc.StreamServerInfo{FullMethod: "/orisun.EventStore/CatchUpSubscribeToEvents"}
 	err := node.StreamInterceptor(nil, stream, info, func(_ any, stream grpc.ServerStream) error {
 		if err := stream.SendMsg(&orisunpb.Event{EventId: "before"}); err != nil {

@@ -66,7 +66,9 @@ func newPasswords(directory Directory) (*passwords, error) {
 	if _, err := rand.Read(key); err != nil {
 		return nil, err
 	}
-	return &passwords{directory: directory, secret: newSecret(key), guesses: newGuesses(), queue: newQueue(), turn: make(chan struct{}, 1)}, nil
+	return &passwords{
+		directory: directory, secret: newSecret(key), guesses: newGuesses(), queue: newQueue(), turn: make(chan struct{}, 1),
+	}, nil
 }
 
 func (p *passwords) mac(given Credentials) (m mac) {
@@ -90,14 +92,18 @@ func (p *passwords) refuse(given Credentials, address string) error {
 }
 
 // verify returns the user of these credentials, read at the version or later. Its error names the user, for the log.
-func (p *passwords) verify(ctx context.Context, version int64, given Credentials, address string) (*db.OrisunLogin, error) {
+func (p *passwords) verify(
+	ctx context.Context, version int64, given Credentials, address string,
+) (*db.OrisunLogin, error) {
 	login, err := p.share(ctx, version, given, address)
 	return login, ofUser(err, given.Username)
 }
 
 // share verifies credentials. Concurrent logins with the same credentials and version share one verification.
 // Logins under different versions do not share one: the older answer may be of a deleted user, or of an old password.
-func (p *passwords) share(ctx context.Context, version int64, given Credentials, address string) (*db.OrisunLogin, error) {
+func (p *passwords) share(
+	ctx context.Context, version int64, given Credentials, address string,
+) (*db.OrisunLogin, error) {
 	if err := p.guesses.admit(ctx, address, given.Username); err != nil {
 		return nil, err
 	}

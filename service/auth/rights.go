@@ -12,8 +12,8 @@ import (
 	orisunpb "github.com/oexza/orisun/proto"
 )
 
-// Right is what an RPC needs. Read, Write, Index and Manage are granted for a boundary. Inspect is granted for a boundary or,
-// if a request names none, for the server.
+// Right is what an RPC needs. Read, Write, Index and Manage are granted for a boundary. Inspect is granted for a
+// boundary or, if a request names none, for the server.
 type Right string
 
 // The rights, as errors name them.
@@ -117,7 +117,9 @@ func (a *Authenticator) May(caller Identity, right Right, boundary string) error
 
 func (a *Authenticator) denied(caller Identity, right Right, boundary string) error {
 	where := ""
-	details := &errdetails.ErrorInfo{Reason: "RIGHT_MISSING", Domain: "orisun", Metadata: map[string]string{"right": string(right)}}
+	details := &errdetails.ErrorInfo{
+		Reason: "RIGHT_MISSING", Domain: "orisun", Metadata: map[string]string{"right": string(right)},
+	}
 	if boundary != "" {
 		where = fmt.Sprintf(" in boundary %q", boundary)
 		details.Metadata["boundary"] = boundary
@@ -131,7 +133,8 @@ func (a *Authenticator) denied(caller Identity, right Right, boundary string) er
 	default:
 		way = "these roles have it: " + strings.Join(roles, ", ")
 	}
-	s := status.New(codes.PermissionDenied, fmt.Sprintf("user %q has no right to %s%s; %s", caller.Username, right, where, way))
+	s := status.New(codes.PermissionDenied,
+		fmt.Sprintf("user %q has no right to %s%s; %s", caller.Username, right, where, way))
 	if detailed, err := s.WithDetails(details); err == nil {
 		s = detailed
 	}
@@ -142,7 +145,8 @@ func (a *Authenticator) denied(caller Identity, right Right, boundary string) er
 func Own(ctx context.Context, userID string) (Identity, error) {
 	caller, ok := FromContext(ctx)
 	if !ok || caller.UserID != userID {
-		return Identity{}, status.Error(codes.PermissionDenied, "users change their own password only; an admin deletes the user and creates it again")
+		return Identity{}, status.Error(codes.PermissionDenied,
+			"users change their own password only; an admin deletes the user and creates it again")
 	}
 	return caller, nil
 }

@@ -41,7 +41,8 @@ func ParseRole(role string) (string, error) {
 	case !scoped && slices.Contains([]string{RoleAdmin, RoleOperations, RoleUser}, scope):
 		return scope, nil
 	}
-	return "", fmt.Errorf("is %q: roles are admin, operations, user, and in one boundary read:BOUNDARY, write:BOUNDARY and admin:BOUNDARY", role)
+	return "", fmt.Errorf("is %q: roles are admin, operations, user, and in one boundary read:BOUNDARY, write:BOUNDARY "+
+		"and admin:BOUNDARY", role)
 }
 
 // grants are the rights of a set of roles.

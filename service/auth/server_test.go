@@ -35,7 +35,9 @@ func (eventStore) SaveEvents(context.Context, *orisunpb.SaveEventsRequest) (*ori
 	return nil, status.Error(codes.AlreadyExists, "the context changed")
 }
 
-func (eventStore) CatchUpSubscribeToEvents(_ *orisunpb.CatchUpSubscribeToEventStoreRequest, stream grpc.ServerStreamingServer[orisunpb.Event]) error {
+func (eventStore) CatchUpSubscribeToEvents(
+	_ *orisunpb.CatchUpSubscribeToEventStoreRequest, stream grpc.ServerStreamingServer[orisunpb.Event],
+) error {
 	stream.SetTrailer(caller(stream.Context()))
 	return stream.Send(&orisunpb.Event{EventId: "e1"})
 }
@@ -56,7 +58,8 @@ type client struct {
 // serve starts a gRPC server behind the authenticator and connects to it.
 func serve(t *testing.T, authenticator *auth.Authenticator) *client {
 	t.Helper()
-	server := grpc.NewServer(grpc.UnaryInterceptor(authenticator.UnaryInterceptor), grpc.StreamInterceptor(authenticator.StreamInterceptor))
+	server := grpc.NewServer(grpc.UnaryInterceptor(authenticator.UnaryInterceptor),
+		grpc.StreamInterceptor(authenticator.StreamInterceptor))
 	orisunpb.RegisterEventStoreServer(server, eventStore{})
 	grpc_health_v1.RegisterHealthServer(server, health.NewServer())
 	reflection.Register(server)
@@ -85,7 +88,8 @@ func serve(t *testing.T, authenticator *auth.Authenticator) *client {
 func (c *client) wantLetIn(t *testing.T, username string, sent ...string) (token string) {
 	t.Helper()
 	var header, trailer metadata.MD
-	if _, err := c.Ping(outgoing(t, sent...), &orisunpb.PingRequest{}, grpc.Header(&header), grpc.Trailer(&trailer)); err != nil {
+	if _, err := c.Ping(outgoing(t, sent...), &orisunpb.PingRequest{}, grpc.Header(&header),
+		grpc.Trailer(&trailer)); err != nil {
 		t.Fatal(err)
 	}
 	only(t, header)
@@ -111,7 +115,8 @@ func (c *client) wantLetIn(t *testing.T, username string, sent ...string) (token
 
 func wantCaller(t *testing.T, trailer metadata.MD, username string) {
 	t.Helper()
-	if !slices.Equal(trailer.Get("caller-bin"), []string{username}) || !slices.Equal(trailer.Get("roles-bin"), []string{auth.RoleAdmin}) {
+	if !slices.Equal(trailer.Get("caller-bin"), []string{username}) ||
+		!slices.Equal(trailer.Get("roles-bin"), []string{auth.RoleAdmin}) {
 		t.Errorf("the handler saw %q with roles %q, wanted %q", trailer.Get("caller-bin"), trailer.Get("roles-bin"), username)
 	}
 }
@@ -128,8 +133,8 @@ func only(t *testing.T, header metadata.MD) string {
 
 func (c *client) wantRefused(t *testing.T, sent ...string) {
 	t.Helper()
-	const message = "credentials are missing, wrong or expired: send metadata 'authorization: Basic base64(username:password)', " +
-		"or the 'x-auth-token' of an earlier answer"
+	const message = "credentials are missing, wrong or expired: send metadata 'authorization: Basic " +
+		"base64(username:password)', or the 'x-auth-token' of an earlier answer"
 	var header, trailer metadata.MD
 	_, err := c.Ping(outgoing(t, sent...), &orisunpb.PingRequest{}, grpc.Header(&header), grpc.Trailer(&trailer))
 	if !isUnauthenticated(err) || status.Convert(err).Message() != message {

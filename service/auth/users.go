@@ -144,5 +144,7 @@ func (u *users) forget(userID, username string) {
 }
 
 func identify(login *db.OrisunLogin) Identity {
-	return Identity{UserID: login.UserID, Username: login.Username, Roles: login.Roles, epoch: login.Epoch, grants: grantsOf(login.Roles)}
+	return Identity{
+		UserID: login.UserID, Username: login.Username, Roles: login.Roles, epoch: login.Epoch, grants: grantsOf(login.Roles),
+	}
 }

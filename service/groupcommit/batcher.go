@@ -35,7 +35,9 @@ type Batcher[Request, Result any] struct {
 // New makes a Batcher, at rest. flush gets 1 to MaxRequests requests and returns a result for each, in their order. It
 // must return soon after its context has ended, and must not use batch after it has returned. Requests must be
 // idempotent: they are retried after failures.
-func New[Request, Result any](options Options[Request], flush func(ctx context.Context, batch []Request) ([]Result, error)) *Batcher[Request, Result] {
+func New[Request, Result any](
+	options Options[Request], flush func(ctx context.Context, batch []Request) ([]Result, error),
+) *Batcher[Request, Result] {
 	return &Batcher[Request, Result]{options: options.withDefaults(), flush: flush}
 }
 

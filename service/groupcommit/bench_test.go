@@ -85,8 +85,8 @@ func grouped(flush flusher) (do doer, stop func()) {
 	return New(Options[string]{}, flush).Do, func() {}
 }
 
-// synced appends a batch to a file and waits for the disk, as a commit does. It cuts the file at 1 MiB, so that no contender
-// finds a longer one.
+// synced appends a batch to a file and waits for the disk, as a commit does. It cuts the file at 1 MiB, so that no
+// contender finds a longer one.
 func synced(b *testing.B) flusher {
 	b.Helper()
 	file, err := os.Create(filepath.Join(b.TempDir(), "log"))
@@ -145,8 +145,9 @@ func load(b *testing.B, do doer, callers, requests int) (took time.Duration, all
 	return took, after.Mallocs - before.Mallocs
 }
 
-// BenchmarkDo compares a Batcher with a lock and with a naive worker, taking turns in the same run. ns/op and allocs are the
-// batcher's; direct/x and naive/x are how many times as long the others took; batch is how many requests a flush of it held.
+// BenchmarkDo compares a Batcher with a lock and with a naive worker, taking turns in the same run. ns/op and allocs
+// are the batcher's; direct/x and naive/x are how many times as long the others took; batch is how many requests a
+// flush of it held.
 func BenchmarkDo(b *testing.B) {
 	costs := []struct {
 		name  string

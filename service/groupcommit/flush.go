@@ -63,7 +63,8 @@ func (b *Batcher[Request, Result]) take() bool {
 	for c := b.queue.first; c != nil; c = b.queue.first {
 		items += c.items
 		bytes += c.bytes
-		if n := len(b.batch); n > 0 && (n == b.options.MaxRequests || items > b.options.MaxItems || bytes > b.options.MaxBytes) {
+		if n := len(b.batch); n > 0 &&
+			(n == b.options.MaxRequests || items > b.options.MaxItems || bytes > b.options.MaxBytes) {
 			break
 		}
 		b.queue.remove(c)
@@ -112,7 +113,9 @@ func (b *Batcher[Request, Result]) settle(piece []*call[Request, Result]) {
 }
 
 // send calls the flush once.
-func (b *Batcher[Request, Result]) send(ctx context.Context, piece []*call[Request, Result]) (results []Result, err error) {
+func (b *Batcher[Request, Result]) send(
+	ctx context.Context, piece []*call[Request, Result],
+) (results []Result, err error) {
 	b.sent++
 	for _, c := range piece {
 		b.requests = append(b.requests, c.request)
@@ -146,7 +149,9 @@ func callers[Request, Result any](piece []*call[Request, Result]) iter.Seq2[cont
 }
 
 // endTransient returns the calls of the piece that are retried after the delay.
-func (b *Batcher[Request, Result]) endTransient(piece []*call[Request, Result], err error, delay time.Duration) []*call[Request, Result] {
+func (b *Batcher[Request, Result]) endTransient(
+	piece []*call[Request, Result], err error, delay time.Duration,
+) []*call[Request, Result] {
 	now := time.Now()
 	if b.failing.IsZero() {
 		b.failing = now

@@ -87,7 +87,7 @@ func TestALoneCancelledCallEndsItsFlush(t *testing.T) {
 		second := b.do(t.Context(), "b")
 		cancel(errGone)
 		<-flush.ctx.Done()
-		if got := wantError(t, first, errGone); got.err != errGone { //nolint:errorlint // the cause itself, wrapped in nothing
+		if got := wantError(t, first, errGone); got.err != errGone { //nolint:errorlint // not wrapped
 			t.Errorf("gone with %v, want the cause itself", got.err)
 		}
 		b.next("b").succeed()
@@ -117,7 +117,8 @@ func TestTheDeadlineOfAFlushIsTheLatestOfItsCallers(t *testing.T) {
 		if deadline, _ := flush.ctx.Deadline(); deadline.Sub(start) != time.Second {
 			t.Errorf("a lone caller's flush ends at %s, want 1s", deadline.Sub(start))
 		}
-		answers = append(answers, b.do(within(2*time.Second), "b"), b.do(within(9*time.Second), "c"), b.do(within(4*time.Second), "d"))
+		answers = append(answers, b.do(within(2*time.Second), "b"), b.do(within(9*time.Second), "c"),
+			b.do(within(4*time.Second), "d"))
 		flush.succeed()
 		flush = b.next("b", "c", "d")
 		if deadline, _ := flush.ctx.Deadline(); deadline.Sub(start) != 9*time.Second {
@@ -246,7 +247,8 @@ func TestAPanicIsAnErrorForItsCallersAndTheNextFlushGoesOn(t *testing.T) {
 		b.next("d").succeed()
 
 		var panicked *PanicError
-		if got := wantError(t, first); !errors.As(got.err, &panicked) || panicked.Value != "lone" || !strings.Contains(string(panicked.Stack), "flush_test.go") {
+		if got := wantError(t, first); !errors.As(got.err, &panicked) || panicked.Value != "lone" ||
+			!strings.Contains(string(panicked.Stack), "flush_test.go") {
 			t.Errorf("Do(a) = %v, want the panic with its stack", got.err)
 		}
 		for _, answer := range rest {

@@ -24,7 +24,9 @@ type Group[Request, Result any] struct {
 
 // NewGroup makes an empty Group. The options, such as the bound on the queue, apply to each key separately. flush is
 // that of New, with the key whose requests it gets.
-func NewGroup[Request, Result any](options Options[Request], flush func(ctx context.Context, key string, batch []Request) ([]Result, error)) *Group[Request, Result] {
+func NewGroup[Request, Result any](
+	options Options[Request], flush func(ctx context.Context, key string, batch []Request) ([]Result, error),
+) *Group[Request, Result] {
 	return &Group[Request, Result]{
 		options:  options,
 		flush:    flush,

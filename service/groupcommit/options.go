@@ -51,7 +51,8 @@ type Options[Request any] struct {
 	// the Batcher, and the context and arrival time of each caller in the order of the batch. callers is invalid after
 	// Trace has returned. The flush gets the context that Trace returns, which must descend from the given one. The
 	// function that Trace returns is called with the flush's error when the flush has returned. nil: not called.
-	Trace func(ctx context.Context, key string, callers iter.Seq2[context.Context, time.Time]) (context.Context, func(error))
+	Trace func(ctx context.Context, key string, callers iter.Seq2[context.Context, time.Time]) (context.Context,
+		func(error))
 }
 
 // Flush is the report on one batch.

@@ -24,7 +24,9 @@ func (b *Batcher[Request, Result]) begin(piece []*call[Request, Result]) (contex
 
 // end closes the context that begin opened. It removes the calls that are gone, and those for which answer, given their
 // index in the piece, has an answer.
-func (b *Batcher[Request, Result]) end(piece []*call[Request, Result], answer func(int, *call[Request, Result]) bool) []*call[Request, Result] {
+func (b *Batcher[Request, Result]) end(
+	piece []*call[Request, Result], answer func(int, *call[Request, Result]) bool,
+) []*call[Request, Result] {
 	b.mu.Lock()
 	cancel := b.cancel
 	b.cancel = nil
@@ -40,7 +42,9 @@ func (b *Batcher[Request, Result]) end(piece []*call[Request, Result], answer fu
 }
 
 // sift moves the calls that are still to be sent to the front of the piece, in their order.
-func (b *Batcher[Request, Result]) sift(piece []*call[Request, Result], answer func(int, *call[Request, Result]) bool) []*call[Request, Result] {
+func (b *Batcher[Request, Result]) sift(
+	piece []*call[Request, Result], answer func(int, *call[Request, Result]) bool,
+) []*call[Request, Result] {
 	remaining := piece[:0]
 	for i, c := range piece {
 		switch {

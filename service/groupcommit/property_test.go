@@ -69,8 +69,9 @@ func drawScenario(t *rapid.T) scenario {
 	}
 	for range rapid.IntRange(0, 30).Draw(t, "attempts") {
 		s.attempts = append(s.attempts, attempt{
-			takes:   millis("takes", 0, 40),
-			failure: rapid.SampledFrom([]string{"", "", "", "", failsTransient, failsUnknown, failsOther, failsPanicking}).Draw(t, "failure"),
+			takes: millis("takes", 0, 40),
+			failure: rapid.SampledFrom([]string{"", "", "", "", failsTransient, failsUnknown, failsOther, failsPanicking}).
+				Draw(t, "failure"),
 		})
 	}
 	if rapid.IntRange(0, 3).Draw(t, "closes early") == 0 {
@@ -174,7 +175,8 @@ func (p *play) checkBatch(batch []int) {
 		}
 		last = request
 		if a := p.answers[request]; a != nil && a.at < time.Since(p.start) {
-			p.violate("request %d is sent %s after its caller was answered %q, %v", request, time.Since(p.start)-a.at, a.result, a.err)
+			p.violate("request %d is sent %s after its caller was answered %q, %v", request, time.Since(p.start)-a.at,
+				a.result, a.err)
 		}
 	}
 	if len(batch) == 0 {
@@ -285,7 +287,8 @@ func (p *play) checkAnswers() {
 		case a.err == nil:
 		case a.result != "":
 			p.violate("caller %d got %q beside the error %v", i, a.result, a.err)
-		case ended && (errors.Is(a.err, context.DeadlineExceeded) || errors.Is(a.err, errGone)): // even if the flush succeeded at that moment
+		case ended && (errors.Is(a.err, context.DeadlineExceeded) || errors.Is(a.err, errGone)):
+			// even if the flush succeeded at that moment
 		case p.stored[i] > 0:
 			p.violate("caller %d got %v, though its request is flushed with success", i, a.err)
 		case errors.Is(a.err, errPoison):
@@ -317,8 +320,8 @@ func (p *play) checkAnswers() {
 	}
 }
 
-// Whatever arrives, leaves and fails when: every caller gets exactly one result, in time; a caller with a success was flushed
-// with success once; no caller gets another's error; order, caps and bounds hold; Close ends.
+// Whatever arrives, leaves and fails when: every caller gets exactly one result, in time; a caller with a success was
+// flushed with success once; no caller gets another's error; order, caps and bounds hold; Close ends.
 func TestEveryCallerGetsItsOwnAnswerWhateverHappens(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		// rapid ends a test by a panic, which must not happen in the bubble: draw before, judge after.

@@ -157,7 +157,7 @@ func TestACancelledCallerLeavesTheQueueAndIsNeverSent(t *testing.T) {
 				stayers = append(stayers, b.do(t.Context(), request))
 			}
 			cancel(errGone)
-			if got := wantError(t, left, errGone); got.err != errGone { //nolint:errorlint // the cause itself, wrapped in nothing
+			if got := wantError(t, left, errGone); got.err != errGone { //nolint:errorlint // not wrapped
 				t.Errorf("left with %v, want the cause itself", got.err)
 			}
 			flush.succeed()

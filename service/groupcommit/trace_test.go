@@ -20,13 +20,16 @@ type tracedFlush struct {
 	err   error
 }
 
-// Whoever follows a request by its context must find each of them in the sending that it is part of, and how that ended, panics included.
+// Whoever follows a request by its context must find each of them in the sending that it is part of, and how that
+// ended, panics included.
 func TestEveryFlushHasTheContextsOfItsCallers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var sendings []*tracedFlush
 		traced := options()
 		begin := time.Now()
-		traced.Trace = func(ctx context.Context, key string, callers iter.Seq2[context.Context, time.Time]) (context.Context, func(error)) {
+		traced.Trace = func(ctx context.Context, key string, callers iter.Seq2[context.Context, time.Time]) (context.Context,
+			func(error),
+		) {
 			s := &tracedFlush{key: key}
 			sendings = append(sendings, s)
 			for caller, since := range callers {
@@ -56,7 +59,8 @@ func TestEveryFlushHasTheContextsOfItsCallers(t *testing.T) {
 		wantError(t, second, errOther)
 		wantError(t, third, errOther)
 
-		if len(sendings) != 4 || !slices.Equal(sendings[0].names, []string{"a"}) || !slices.Equal(sendings[1].names, []string{"b", "c"}) {
+		if len(sendings) != 4 || !slices.Equal(sendings[0].names, []string{"a"}) ||
+			!slices.Equal(sendings[1].names, []string{"b", "c"}) {
 			t.Fatalf("sendings %+v", sendings)
 		}
 		if want := []time.Duration{time.Second, 2 * time.Second}; !slices.Equal(sendings[1].came, want) {

@@ -66,7 +66,9 @@ type waiter struct {
 
 // NewBudget returns a budget of limit bytes. Refusals name the variable that sets it.
 func NewBudget(limit int64, variable string) *Budget {
-	return &Budget{limit: limit, variable: variable, callers: make(map[string]*account), blocked: make(map[*account]struct{})}
+	return &Budget{
+		limit: limit, variable: variable, callers: make(map[string]*account), blocked: make(map[*account]struct{}),
+	}
 }
 
 // Used is what all calls hold now.
@@ -171,7 +173,8 @@ func (b *Budget) couldFit(bytes int64) bool { return 2*bytes <= b.limit }
 
 func (b *Budget) refusal(a *account, bytes int64) error {
 	s := status.New(codes.ResourceExhausted, fmt.Sprintf(
-		"%s holds %d bytes of requests and answers in flight, and %d more do not fit: all calls together may hold %d (%s), and one caller as many as are left to the others; "+
+		"%s holds %d bytes of requests and answers in flight, and %d more do not fit: all calls together may hold %d (%s), "+
+			"and one caller as many as are left to the others; "+
 			"read answers that are under way, make smaller requests, read smaller pages, or try again",
 		a.name, a.used, bytes, b.limit, b.variable))
 	if detailed, err := s.WithDetails(&errdetails.RetryInfo{RetryDelay: durationpb.New(retryAfter)}); err == nil {

@@ -85,7 +85,8 @@ func TestACallWaitsForTheRoomOfItsCallerOnly(t *testing.T) {
 		first = enter(t, b, "greedy")
 		fill(t, first)
 		_, err := b.Enter(t.Context(), "greedy", 1) // waits for waitLimit on the bubble's clock
-		if status.Code(err) != codes.ResourceExhausted || !strings.Contains(err.Error(), "greedy") || !strings.Contains(err.Error(), "LIMIT") {
+		if status.Code(err) != codes.ResourceExhausted || !strings.Contains(err.Error(), "greedy") ||
+			!strings.Contains(err.Error(), "LIMIT") {
 			t.Errorf("after the time to wait: %v", err)
 		}
 		ctx, cancel := context.WithCancel(t.Context())
