@@ -224,6 +224,17 @@ func TestAnEmptyBodyIsAnEmptyRequest(t *testing.T) {
 		"/orisun.Admin/CreateIndex":                {400, "name: is required"},
 		"/orisun.Admin/DropIndex":                  {400, "name: is required"},
 		"/orisun.Admin/GetEventCount":              {400, "boundary: is required"},
+		"/orisun.Subscriptions/CreateSubscription": {400, "name: is required"},
+		"/orisun.Subscriptions/ListSubscriptions":  {400, "boundary: is required"},
+		"/orisun.Subscriptions/GetSubscription":    {400, "name: is required"},
+		"/orisun.Subscriptions/DeleteSubscription": {400, "name: is required"},
+		"/orisun.Subscriptions/ResetSubscription":  {400, "start: is required"},
+		"/orisun.Subscriptions/ReadSubscription":   {400, "subscription: is required"},
+		"/orisun.Subscriptions/Settle":             {400, "consumer_id: is required"},
+		"/orisun.Subscriptions/ListParked":         {400, "subscription: is required"},
+		"/orisun.Subscriptions/ReplayParked":       {400, "subscription: is required"},
+		"/orisun.Subscriptions/SkipParked":         {400, "subscription: is required"},
+		"/orisun.Subscriptions/WaitForCheckpoint":  {400, "position: is required"},
 	} {
 		for _, header := range [][]string{nil, {"Content-Type", "application/json"}, {"Content-Type", "application/json", "Connect-Protocol-Version", "1"}} {
 			for name, body := range map[string]io.Reader{"none": nil, "of unknown length": io.MultiReader(strings.NewReader(""))} {

@@ -59,6 +59,9 @@ func TestWhatTheOpenAPIDocumentRequiresIsWhatTheServerRefusesToMiss(t *testing.T
 		for i := range service.Methods().Len() {
 			method := service.Methods().Get(i)
 			path := fmt.Sprintf("/%s/%s", service.FullName(), method.Name())
+			if method.IsStreamingClient() {
+				continue // it takes gRPC
+			}
 			body := document.Paths[path]["post"].RequestBody
 			required := slices.Clone(document.Components.Schemas[string(method.Input().Name())].Required)
 			if body.Required != (len(required) > 0) {

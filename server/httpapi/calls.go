@@ -111,6 +111,9 @@ func (c *Calls) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		writeError(w, http.StatusMethodNotAllowed, "invalid_argument", "an RPC is called with POST; one that streams with GET, too, for server-sent events")
 	case byGet && isCrossOrigin(r):
 		writeError(w, http.StatusForbidden, "permission_denied", "cross-origin: a page of another site must not open a stream")
+	case method.sends && !isProtocol(kind):
+		writeError(w, http.StatusUnsupportedMediaType, "invalid_argument",
+			r.URL.Path+" streams requests, which takes gRPC. ReadSubscription and Settle do by JSON what Consume does")
 	case !byGet && declared != "" && (err != nil || kind != jsonType && !isProtocol(kind)):
 		writeContentTypeError(w)
 	default:

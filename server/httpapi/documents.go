@@ -53,7 +53,8 @@ func (c jsonCodec) Unmarshal(data []byte, into proto.Message) error {
 // MarshalAppend writes an answer.
 func (c jsonCodec) MarshalAppend(base []byte, message proto.Message) ([]byte, error) {
 	switch message.(type) {
-	case *orisunpb.Event, *orisunpb.GetEventsResponse, *orisunpb.GetLatestByCriteriaResponse:
+	case *orisunpb.Event, *orisunpb.GetEventsResponse, *orisunpb.GetLatestByCriteriaResponse,
+		*orisunpb.ConsumeResponse, *orisunpb.ListParkedResponse:
 		if c.objects {
 			text, err := c.JSONCodec.MarshalAppend(nil, message)
 			if err != nil {
@@ -79,15 +80,25 @@ func toObject(value jsontext.Value) (jsontext.Value, error) {
 	return jsontext.AppendUnquote(nil, value)
 }
 
-// isDocument reports which fields rewriteDocuments rewrites, by path: those of an event in a list, of a result in a
-// list, or of an event alone. Tags do not match, as their data is nested deeper.
+// isDocument reports which fields rewriteDocuments rewrites, by path: those of an event alone, of an event in a list, of
+// the event of a result or of a parked event in a list, or of a delivery. Tags do not match.
 func isDocument(path jsontext.Pointer) bool {
 	names := slices.Collect(path.Tokens())
 	last := len(names) - 1
 	if last < 0 || names[last] != "data" && names[last] != "metadata" {
 		return false
 	}
-	return last == 0 || last == 2 && names[0] == "events" || last == 3 && names[0] == "results" && names[2] == "event"
+	switch last {
+	case 0:
+		return true
+	case 2:
+		return names[0] == "events"
+	case 3:
+		return (names[0] == "results" || names[0] == "events") && names[2] == "event"
+	case 4:
+		return names[0] == "deliveries" && names[3] == "event"
+	}
+	return false
 }
 
 // rewriteDocuments copies a JSON document and rewrites the data and metadata of its events. Numbers do not change.

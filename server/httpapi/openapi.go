@@ -45,7 +45,9 @@ var openAPI = sync.OnceValues(func() (object, error) {
 	for _, service := range services(files) {
 		tags = append(tags, object{"name": string(service.Name()), "description": comment(service)})
 		for i := range service.Methods().Len() {
-			d.add(service, service.Methods().Get(i))
+			if method := service.Methods().Get(i); !method.IsStreamingClient() { // which takes gRPC
+				d.add(service, method)
+			}
 		}
 	}
 	return object{
@@ -109,11 +111,14 @@ func (d *document) addRequested(message protoreflect.MessageDescriptor) {
 }
 
 func (d *document) add(service protoreflect.ServiceDescriptor, method protoreflect.MethodDescriptor) {
-	answerType, answer := jsonType, "The answer"
-	if method.IsStreamingServer() {
-		answerType, answer = ndjsonType, "One object a line, until the caller or the server ends the stream"
-	}
 	content := func(kind string, schema object) object { return object{kind: object{"schema": schema}} }
+	answer, answered := "The answer", content(jsonType, d.message(method.Output()))
+	if method.IsStreamingServer() {
+		answer = "One object a line, until the caller or the server ends the stream; with the header Accept: " +
+			serverSentType + " one for each server-sent event"
+		answered = content(ndjsonType, d.message(method.Output()))
+		answered[serverSentType] = object{"schema": object{"type": "string"}}
+	}
 	failure := func(description string) object {
 		return object{"description": description, "content": content(jsonType, object{"$ref": "#/components/schemas/Error"})}
 	}
@@ -127,7 +132,7 @@ func (d *document) add(service protoreflect.ServiceDescriptor, method protorefle
 		"tags":        []string{string(service.Name())},
 		"requestBody": object{"required": len(required(method.Input())) > 0, "content": content(jsonType, input)},
 		"responses": object{
-			"200": object{"description": answer, "content": content(answerType, d.message(method.Output()))},
+			"200": object{"description": answer, "content": answered},
 			"4XX": failure("The call is wrong, not allowed, or meets a state in which it cannot succeed"),
 			"5XX": failure("The server cannot answer; 503 is worth a retry"),
 		},
