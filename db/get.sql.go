@@ -49,39 +49,6 @@ func (q *Queries) ExplainPage(ctx context.Context, db DBTX, arg ExplainPageParam
 	return explanation, err
 }
 
-const GetLatestByCriteria = `-- name: GetLatestByCriteria :many
-SELECT global_id, transaction_id, date_created, event_id, event_type, data, metadata, owner FROM orisun_boundary.latest(p_criteria => $1::jsonb[])
-`
-
-func (q *Queries) GetLatestByCriteria(ctx context.Context, db DBTX, criteria []string) ([]OrisunFoundEvent, error) {
-	rows, err := db.Query(ctx, GetLatestByCriteria, criteria)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var items []OrisunFoundEvent
-	for rows.Next() {
-		var i OrisunFoundEvent
-		if err := rows.Scan(
-			&i.GlobalID,
-			&i.TransactionID,
-			&i.DateCreated,
-			&i.EventID,
-			&i.EventType,
-			&i.Data,
-			&i.Metadata,
-			&i.Owner,
-		); err != nil {
-			return nil, err
-		}
-		items = append(items, i)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
-}
-
 const GetMatchingEvents = `-- name: GetMatchingEvents :many
 SELECT global_id, transaction_id, date_created, event_id, event_type, data, metadata FROM orisun.get_matching_events(
     p_boundary       => $1::text,
@@ -184,6 +151,49 @@ func (q *Queries) ReadAll(ctx context.Context, db DBTX, arg ReadAllParams) ([]Or
 			&i.EventType,
 			&i.Data,
 			&i.Metadata,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const ReadFirstOfEach = `-- name: ReadFirstOfEach :many
+SELECT global_id, transaction_id, date_created, event_id, event_type, data, metadata, owner FROM orisun_boundary.first_of_each(
+    p_criteria   => $1::jsonb[],
+    p_descending => $2::boolean,
+    p_count      => $3::integer
+)
+`
+
+type ReadFirstOfEachParams struct {
+	Criteria   []string
+	Descending bool
+	Count      int32
+}
+
+func (q *Queries) ReadFirstOfEach(ctx context.Context, db DBTX, arg ReadFirstOfEachParams) ([]OrisunFoundEvent, error) {
+	rows, err := db.Query(ctx, ReadFirstOfEach, arg.Criteria, arg.Descending, arg.Count)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []OrisunFoundEvent
+	for rows.Next() {
+		var i OrisunFoundEvent
+		if err := rows.Scan(
+			&i.GlobalID,
+			&i.TransactionID,
+			&i.DateCreated,
+			&i.EventID,
+			&i.EventType,
+			&i.Data,
+			&i.Metadata,
+			&i.Owner,
 		); err != nil {
 			return nil, err
 		}

@@ -143,15 +143,17 @@ order of positions or in the opposite one. By hand: orisun.get_matching_events.
   p_end_transaction_id, p_end_global_id      the position before which to read; NULL for the end. Neither has to be that of a stored event
 $$;
 
-CREATE FUNCTION orisun_boundary.latest(p_criteria jsonb[]) RETURNS SETOF orisun.found_event
+CREATE FUNCTION orisun_boundary.first_of_each(p_criteria jsonb[], p_descending boolean, p_count integer) RETURNS SETOF orisun.found_event
 LANGUAGE sql STABLE ROWS 10
 AS $$
     SELECT f.* FROM orisun_boundary.lookup(
-        p_criteria, ARRAY(SELECT generate_series(1, cardinality(p_criteria))), NULL::bigint[], NULL::bigint[], NULL::bigint, NULL::bigint, true, 1) f
+        p_criteria, ARRAY(SELECT generate_series(1, cardinality(p_criteria))), NULL::bigint[], NULL::bigint[], NULL::bigint, NULL::bigint,
+        p_descending, p_count) f
 $$;
 
-COMMENT ON FUNCTION orisun_boundary.latest(jsonb[]) IS $$The latest event of each criterion, all of one snapshot, with the criterion's number (from 1). A criterion that no event
-matches has no row. By hand: orisun.get_latest_by_criteria.$$;
+COMMENT ON FUNCTION orisun_boundary.first_of_each(jsonb[], boolean, integer) IS $$The first p_count events of each criterion, all of one
+snapshot, with the criterion's number (from 1): the latest one by true, 1. A criterion that no event matches has no row.
+By hand: orisun.get_latest_by_criteria.$$;
 
 -- +goose StatementBegin
 CREATE FUNCTION orisun.page_range(
@@ -226,7 +228,8 @@ SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off SET jit = off
 AS $$
 BEGIN
-    RETURN QUERY EXECUTE format('SELECT * FROM %s($1)', orisun.find_boundary_function(p_boundary, 'latest')) USING orisun.read_criteria(p_criteria);
+    RETURN QUERY EXECUTE format('SELECT * FROM %s($1, true, 1)', orisun.find_boundary_function(p_boundary, 'first_of_each'))
+       USING orisun.read_criteria(p_criteria);
 END
 $$;
 -- +goose StatementEnd
@@ -350,7 +353,7 @@ DROP FUNCTION orisun.explain_page(text, jsonb[], bigint, bigint, bigint, bigint,
 DROP FUNCTION orisun.get_latest_by_criteria(text, jsonb);
 DROP FUNCTION orisun.get_matching_events(text, jsonb, bigint, bigint, boolean, boolean, integer);
 DROP FUNCTION orisun.page_range(bigint, bigint, boolean, boolean);
-DROP FUNCTION orisun_boundary.latest(jsonb[]);
+DROP FUNCTION orisun_boundary.first_of_each(jsonb[], boolean, integer);
 DROP FUNCTION orisun_boundary.read_page(jsonb[], bigint, bigint, bigint, bigint, boolean, integer);
 DROP FUNCTION orisun_boundary.merge_criteria(jsonb[], bigint, bigint, bigint, bigint, boolean, integer);
 DROP FUNCTION orisun_boundary.read_all(bigint, bigint, bigint, bigint, boolean, integer);

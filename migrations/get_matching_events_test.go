@@ -74,6 +74,21 @@ func readByServer(t testing.TB, tx db.DBTX, name string, q query) (ids []string)
 	for _, e := range events {
 		ids = append(ids, e.EventID)
 	}
+	if len(params.Criteria) == 1 && q.begin == nil {
+		first, err := db.New().ReadFirstOfEach(t.Context(), own, db.ReadFirstOfEachParams{
+			Criteria: params.Criteria, Descending: q.descending, Count: q.count,
+		})
+		if err != nil {
+			t.Fatalf("read: %v", err)
+		}
+		var firstIDs []string
+		for _, e := range first {
+			firstIDs = append(firstIDs, e.EventID)
+		}
+		if diff := cmp.Diff(ids, firstIDs); diff != "" {
+			t.Errorf("read_page of one criterion and first_of_each differ:\n%s", diff)
+		}
+	}
 	return ids
 }
 
@@ -84,7 +99,7 @@ func latest(t testing.TB, tx db.DBTX, name string, criteria []criterion) []db.Or
 	if err != nil {
 		t.Fatal(err)
 	}
-	events, err := db.New().GetLatestByCriteria(t.Context(), own, boundary.Criteria(wireCriteria(criteria)))
+	events, err := db.New().ReadFirstOfEach(t.Context(), own, db.ReadFirstOfEachParams{Criteria: boundary.Criteria(wireCriteria(criteria)), Descending: true, Count: 1})
 	if err != nil {
 		t.Fatalf("latest: %v", err)
 	}

@@ -98,7 +98,9 @@ func ask(t *testing.T, conn *pgx.Conn, criteria []string) {
 	}
 	queries := db.New()
 	_, page := queries.ReadPage(t.Context(), own, db.ReadPageParams{Criteria: criteria, Count: 1000})
-	_, latest := queries.GetLatestByCriteria(t.Context(), own, criteria)
+	_, latest := queries.ReadFirstOfEach(t.Context(), own, db.ReadFirstOfEachParams{
+		Criteria: criteria, Descending: true, Count: 1,
+	})
 	_, followed := queries.FollowEvents(t.Context(), own, db.FollowEventsParams{
 		Criteria: criteria, TransactionID: -1, GlobalID: -1, ScanWindow: 4096, Count: 1000,
 	})

@@ -55,7 +55,7 @@ func (s *EventStore) readLatest(ctx context.Context, name string, criteria []str
 		if err != nil {
 			return nil, err
 		}
-		rows, err := own.Query(query, db.GetLatestByCriteria, criteria)
+		rows, err := own.Query(query, db.ReadFirstOfEach, criteria, true, 1)
 		if err != nil {
 			return nil, s.boundaries.Check(name, err)
 		}

@@ -2,6 +2,7 @@ package service
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"iter"
 	"math/rand/v2"
@@ -41,8 +42,26 @@ var readGroupOptions = groupcommit.Options[smallRead]{
 type smallRead struct {
 	caller   string
 	boundary string
-	page     *db.ReadPageParams // nil: the latest events are read
-	criteria []string           // the criteria whose latest events are read
+	criteria []string
+	page     *db.ReadPageParams // nil: the latest event of each criterion is read
+}
+
+// firstOfEach are reads that can be one statement: the first count events of each criterion, from one end.
+type firstOfEach struct {
+	descending bool
+	count      int32
+}
+
+// firstOfEach returns false for a page that is one statement by itself: it has several criteria or a range.
+func (r smallRead) firstOfEach() (firstOfEach, bool) {
+	switch {
+	case r.page == nil:
+		return firstOfEach{descending: true, count: 1}, true
+	case len(r.criteria) == 1 && r.page.AfterGlobalID == nil && r.page.EndGlobalID == nil:
+		return firstOfEach{r.page.Descending, r.page.Count}, true
+	default:
+		return firstOfEach{}, false
+	}
 }
 
 // smallResponse is the result of a read: a page in wire form, or for each criterion its latest event, nil for none.
@@ -81,8 +100,9 @@ func (s *EventStore) readGrouped(
 	return answer, nil
 }
 
-// flushReads reads a group in one round trip: the latest events by one statement, each page by another. A read that
-// fails, and those behind it, are repeated alone.
+// flushReads reads a group in one round trip. Reads of the first events of criteria share a statement, and with it the
+// cost of a call; every other page is a statement of its own. A statement that fails, and those behind it, are repeated
+// alone.
 func (s *EventStore) flushReads(ctx context.Context, _ string, group []smallRead) ([]smallResponse, error) {
 	answers := make([]smallResponse, len(group))
 	for i := range answers {
@@ -100,53 +120,81 @@ func (s *EventStore) flushReads(ctx context.Context, _ string, group []smallRead
 	}
 	defer leave()
 
+	shared := map[firstOfEach][]int{} // the places of the reads in the group
 	batch := &pgx.Batch{}
-	var criteria []string
-	for _, read := range group {
-		if read.page == nil {
-			criteria = append(criteria, read.criteria...)
-		}
-	}
-	if criteria != nil {
-		batch.Queue(rewrite(db.GetLatestByCriteria), criteria)
-	}
-	for _, read := range group {
-		if read.page != nil {
-			query, arguments := pageQuery(*read.page)
-			batch.Queue(rewrite(query), arguments...)
-		}
-	}
-	results := s.config.Read.SendBatch(ctx, batch)
-	defer func() { _ = results.Close() }() // each read has its answer, or is repeated alone
-	if criteria != nil {
-		rows, _ := results.Query() // rows has the error
-		latest, err := scanLatest(ctx, rows, len(criteria), smallResponseBytes)
-		if rows.Err() != nil {
-			return answers, nil
-		}
-		for i, read := range group {
-			if read.page == nil && err == nil {
-				answers[i] = smallResponse{latest: latest[:len(read.criteria)]}
-				for _, event := range answers[i].latest {
-					answers[i].bytes += eventSize(event) // 0 and a little for nil
-				}
-				latest = latest[len(read.criteria):]
-			}
-		}
-	}
 	for i, read := range group {
-		if read.page != nil {
-			rows, _ := results.Query()
+		if kind, ok := read.firstOfEach(); ok {
+			shared[kind] = append(shared[kind], i)
+			continue
+		}
+		query, arguments := pageQuery(*read.page)
+		batch.Queue(rewrite(query), arguments...).Query(func(rows pgx.Rows) error {
 			page, err := encodePage(ctx, rows, smallResponseBytes)
-			if rows.Err() != nil { // the reads behind it failed, too
-				break
-			}
 			if err == nil {
 				answers[i] = smallResponse{page: page, bytes: len(page)}
 			}
+			return rows.Err()
+		})
+	}
+	for kind, places := range shared {
+		var criteria []string
+		for _, i := range places {
+			criteria = append(criteria, group[i].criteria...)
+		}
+		batch.Queue(rewrite(db.ReadFirstOfEach), criteria, kind.descending, kind.count).Query(func(rows pgx.Rows) error {
+			found, err := scanFirstOfEach(rows, group, places)
+			for n, i := range places {
+				if err == nil {
+					answers[i] = found[n]
+				}
+			}
+			return err
+		})
+	}
+	_ = s.config.Read.SendBatch(ctx, batch).Close() // each read has its answer, or is repeated alone
+	return answers, nil
+}
+
+// scanFirstOfEach distributes the rows of a shared statement to its reads. A read whose answer is too large is repeated
+// alone.
+func scanFirstOfEach(rows pgx.Rows, group []smallRead, places []int) ([]smallResponse, error) {
+	type owner struct{ read, criterion int }
+	var owners []owner // by the number of the criterion in the statement
+	found := make([]smallResponse, len(places))
+	for n, i := range places {
+		if group[i].page == nil {
+			found[n].latest = make([]*orisunpb.Event, len(group[i].criteria))
+		}
+		for criterion := range group[i].criteria {
+			owners = append(owners, owner{n, criterion})
 		}
 	}
-	return answers, nil
+	for rows.Next() {
+		number := binary.BigEndian.Uint32(rows.RawValues()[eventColumns])
+		of := owners[number-1]
+		answer := &found[of.read]
+		if answer.err != nil {
+			continue
+		}
+		if answer.latest == nil {
+			page, err := appendEvent(answer.page, rows)
+			if err != nil {
+				return nil, err
+			}
+			answer.page, answer.bytes = page, len(page)
+		} else {
+			event, err := scanEvent(rows, new(int32))
+			if err != nil {
+				return nil, err
+			}
+			answer.latest[of.criterion] = event
+			answer.bytes += eventSize(event)
+		}
+		if answer.bytes > smallResponseBytes {
+			*answer = smallResponse{err: errReadAlone}
+		}
+	}
+	return found, rows.Err()
 }
 
 // traceOfFirst adds a group's statements to the trace of its first sampled read.

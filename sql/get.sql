@@ -19,8 +19,12 @@ SELECT * FROM orisun_boundary.read_all(
     p_count                => @count::integer
 );
 
--- name: GetLatestByCriteria :many
-SELECT * FROM orisun_boundary.latest(p_criteria => @criteria::jsonb[]);
+-- name: ReadFirstOfEach :many
+SELECT * FROM orisun_boundary.first_of_each(
+    p_criteria   => @criteria::jsonb[],
+    p_descending => @descending::boolean,
+    p_count      => @count::integer
+);
 
 -- name: ExplainPage :one
 SELECT orisun.explain_page(
