@@ -57,7 +57,8 @@ func (q *Queries) CreateBoundary(ctx context.Context, db DBTX, arg CreateBoundar
 }
 
 const DropBoundary = `-- name: DropBoundary :one
-SELECT orisun.drop_boundary(p_boundary => $1::text, p_admin_boundary => $2::text, p_actor => $3::text)::bigint AS events
+SELECT orisun.drop_boundary(p_boundary => $1::text, p_admin_boundary => $2::text,
+                            p_actor => $3::text)::bigint AS events
 `
 
 type DropBoundaryParams struct {
@@ -74,7 +75,8 @@ func (q *Queries) DropBoundary(ctx context.Context, db DBTX, arg DropBoundaryPar
 }
 
 const FindBlockingSessions = `-- name: FindBlockingSessions :many
-SELECT b.pid::integer AS pid, b.username::text AS username, b.application::text AS application, b.client::text AS client, b.state::text AS state,
+SELECT b.pid::integer AS pid, b.username::text AS username, b.application::text AS application,
+       b.client::text AS client, b.state::text AS state,
        b.seconds::double precision AS seconds
   FROM orisun.find_blocking_sessions(p_pid => $1::integer) b
 `
@@ -210,7 +212,8 @@ func (q *Queries) GetBoundarySize(ctx context.Context, db DBTX, boundary string)
 }
 
 const InitializeBoundaryTables = `-- name: InitializeBoundaryTables :exec
-SELECT orisun.initialize_boundary_tables(p_boundary => $1::text, p_schema => $2::text, p_description => $3::text)
+SELECT orisun.initialize_boundary_tables(p_boundary => $1::text, p_schema => $2::text,
+                                         p_description => $3::text)
 `
 
 type InitializeBoundaryTablesParams struct {

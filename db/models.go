@@ -16,8 +16,8 @@ type OrisunAuthState struct {
 	TokenKey int32
 }
 
-// The registry of boundaries: which exist and in which schema their tables live.
-// Rows come from orisun.initialize_boundary_tables, for those of a server's configuration, and from orisun.create_boundary.
+// The registry of boundaries: which exist and in which schema their tables live. Rows come from
+// orisun.initialize_boundary_tables, for those of a server's configuration, and from orisun.create_boundary.
 type OrisunBoundary struct {
 	Name string
 	// The second key of the boundary's advisory lock (the first is orisun.lock_class()).
@@ -25,14 +25,15 @@ type OrisunBoundary struct {
 	SchemaName  string
 	Description string
 	CreatedAt   time.Time
-	// ACTIVE: it has its tables. FAILED: it has none, and last_error says why; to everything but the registry it does not exist.
+	// ACTIVE: it has its tables. FAILED: it has none, and last_error says why; to everything but the registry it does not
+	// exist.
 	Status    string
 	LastError string
 	// Its tables were there already and were adopted, with their events.
 	ExistedBeforeCatalog    bool
 	DefinitionTransactionID *int64
-	// With definition_transaction_id, the position of the definition in the admin boundary, as status_global_id is that
-	// of the status. NULL: the boundary comes from a configuration.
+	// With definition_transaction_id, the position of the definition in the admin boundary, as status_global_id is that of
+	// the status. NULL: the boundary comes from a configuration.
 	DefinitionGlobalID  *int64
 	StatusTransactionID *int64
 	StatusGlobalID      *int64
@@ -49,9 +50,9 @@ type OrisunBoundaryEsEvent struct {
 	Metadata      string
 }
 
-// The definitions of the indexes of all boundaries. Rows come from orisun.create_index,
-// and orisun.list_indexes lists which of them are ready. A row counts only while its index exists and is valid, so an index dropped by hand slows queries down and
-// breaks none.
+// The definitions of the indexes of all boundaries. Rows come from orisun.create_index, and orisun.list_indexes lists
+// which of them are ready. A row counts only while its index exists and is valid, so an index dropped by hand slows
+// queries down and breaks none.
 type OrisunBoundaryIndex struct {
 	Boundary string
 	Name     string
@@ -75,9 +76,9 @@ type OrisunBoundaryIndex struct {
 
 // The shape of every {schema}.{boundary}_orisun_es_event, and of what the reading functions return. It holds no rows.
 //
-// A position is the pair (transaction_id, global_id). global_id counts the boundary's events from 0 without gaps; transaction_id is
-// the same for all events of one save and is the global_id of its last event plus one. So the order of global_id is the order of positions.
-// Events are never updated.
+// A position is the pair (transaction_id, global_id). global_id counts the boundary's events from 0 without
+// gaps; transaction_id is the same for all events of one save and is the global_id of its last event plus one. So the
+// order of global_id is the order of positions. Events are never updated.
 type OrisunEvent struct {
 	GlobalID      int64
 	TransactionID int64
@@ -94,8 +95,8 @@ type OrisunEventPosition struct {
 	GlobalID      int64
 }
 
-// The shape of what a boundary's follow_events returns: an event that matches, or, with matches = false and without content,
-// the place up to which the scan went. It holds no rows.
+// The shape of what a boundary's follow_events returns: an event that matches, or, with matches = false and without
+// content, the place up to which the scan went. It holds no rows.
 type OrisunFollowedEvent struct {
 	GlobalID      int64
 	TransactionID int64
@@ -107,7 +108,8 @@ type OrisunFollowedEvent struct {
 	Matches       bool
 }
 
-// The shape of what a boundary's lookup returns: an event and the owner of the criterion that it matches. It holds no rows.
+// The shape of what a boundary's lookup returns: an event and the owner of the criterion that it matches. It holds no
+// rows.
 type OrisunFoundEvent struct {
 	GlobalID      int64
 	TransactionID int64
@@ -119,8 +121,8 @@ type OrisunFoundEvent struct {
 	Owner         int32
 }
 
-// The shape of every {schema}.{boundary}_orisun_last_published_event_position: one row,
-// the position up to which the outbox is published. It holds no rows.
+// The shape of every {schema}.{boundary}_orisun_last_published_event_position: one row, the position up to which the
+// outbox is published. It holds no rows.
 type OrisunLastPublishedEventPosition struct {
 	Boundary      string
 	TransactionID int64
@@ -128,11 +130,12 @@ type OrisunLastPublishedEventPosition struct {
 	DateUpdated   time.Time
 }
 
-// The leases of projectors and subscriber names: a row for each session that holds one (held) or stands by for it. A name belongs to its owner, a
-// user, as long as a session that lives has a row of it. session is the pid of a lease session, which lives as long as it has the advisory lock of
-// orisun.lease_session_class() and that pid: so a node takes one lock, however many leases it has. A row whose session is dead counts for nothing.
-// Unlogged, as no lease outlives PostgreSQL. Which names are held, and by which node:
-// SELECT b.name, l.name, a.client_addr FROM orisun.lease l JOIN orisun.boundary b ON b.number = l.boundary JOIN pg_stat_activity a ON a.pid = l.session
+// The leases of projectors and subscriber names: a row for each session that holds one (held) or stands by for it. A
+// name belongs to its owner, a user, as long as a session that lives has a row of it. session is the pid of a lease
+// session, which lives as long as it has the advisory lock of orisun.lease_session_class() and that pid: so a node takes
+// one lock, however many leases it has. A row whose session is dead counts for nothing. Unlogged, as no lease outlives
+// PostgreSQL. Which names are held, and by which node: SELECT b.name, l.name, a.client_addr FROM orisun.lease l JOIN
+// orisun.boundary b ON b.number = l.boundary JOIN pg_stat_activity a ON a.pid = l.session
 //
 //	WHERE l.held
 type OrisunLease struct {
@@ -146,9 +149,11 @@ type OrisunLease struct {
 // The shape of what orisun.list_indexes returns. It holds no rows.
 //
 //	state             READY, or BUILDING while queries cannot use it yet
-//	phase, percent    how far a build is: PostgreSQL's name of the phase (pg_stat_progress_create_index), and how much of that phase is done
+//	phase, percent    how far a build is: PostgreSQL's name of the phase (pg_stat_progress_create_index), and how much of
+//	                  that phase is done
 //	scans             how often it was used since counted_since, at least
-//	counted_since     when the index was made, the database's statistics were reset or PostgreSQL started, whichever was last
+//	counted_since     when the index was made, the database's statistics were reset or PostgreSQL started, whichever was
+//	                  last
 //	size_bytes        what it takes on disk
 type OrisunListedIndex struct {
 	Name               string
@@ -167,7 +172,8 @@ type OrisunListedIndex struct {
 	CountedSince       time.Time
 }
 
-// The shape of what orisun.find_login returns: a user and the hash of its password, ” where it has none. It holds no rows.
+// The shape of what orisun.find_login returns: a user and the hash of its password, ” where it has none. It holds no
+// rows.
 type OrisunLogin struct {
 	UserID       string
 	Username     string
@@ -192,8 +198,8 @@ type OrisunParkedEvent struct {
 	Replaying    bool
 }
 
-// The shape of every {schema}.{boundary}_projector_checkpoint: a row for each projector,
-// the position up to which it has projected. It holds no rows.
+// The shape of every {schema}.{boundary}_projector_checkpoint: a row for each projector, the position up to which it has
+// projected. It holds no rows.
 type OrisunProjectorCheckpoint struct {
 	Name          string
 	TransactionID int64
@@ -208,7 +214,8 @@ type OrisunProjectorCheckpoint struct {
 //	saved            stored now; the position is that of the save's last event
 //	repeated         stored before, by the same save; the position is the one it got then
 //	context_changed  nothing stored; the position is that of the latest event of the context after the expected one,
-//	                 or (-1,-1) when the expected position is that of no stored event; event_id and event_type are that event's
+//	                 or (-1,-1) when the expected position is that of no stored event; event_id and event_type are
+//	                 that event's
 //	event_id_reused  nothing stored: an event_id is taken by another event; the position is that event's
 type OrisunSaveResult struct {
 	Request       int32
@@ -219,17 +226,20 @@ type OrisunSaveResult struct {
 	EventType     *string
 }
 
-// The store's identity, one row. Every message that a node publishes names store_id, and nodes of different stores never join one NATS cluster.
+// The store's identity, one row. Every message that a node publishes names store_id, and nodes of different stores never
+// join one NATS cluster.
 type OrisunStore struct {
 	Singleton bool
 	StoreID   pgtype.UUID
-	// The database for which store_id was made: PostgreSQL's system_identifier and the database's oid. In a copy they differ, and the copy gets an identity of its own.
+	// The database for which store_id was made: PostgreSQL's system_identifier and the database's oid. In a copy they
+	// differ, and the copy gets an identity of its own.
 	DatabaseID string
 	CreatedAt  time.Time
 }
 
 // The durable subscriptions. What each one has acknowledged is in {boundary}_projector_checkpoint, a row named
-// subscription/NAME/PARTITION for each partition, and in orisun.subscription_partition. A change of the holders of its partitions locks its row first.
+// subscription/NAME/PARTITION for each partition, and in orisun.subscription_partition. A change of the holders of its
+// partitions locks its row first.
 type OrisunSubscription struct {
 	Boundary string
 	Name     string
@@ -257,8 +267,8 @@ type OrisunSubscriptionMember struct {
 	ConnectedAt  time.Time
 }
 
-// The nodes that have consumers. A node renews its row; once alive_until has passed, another one may delete it,
-// with its consumers. changes grows whenever what its consumers hold changes.
+// The nodes that have consumers. A node renews its row; once alive_until has passed, another one may delete it, with its
+// consumers. changes grows whenever what its consumers hold changes.
 type OrisunSubscriptionNode struct {
 	Node       pgtype.UUID
 	Name       string
@@ -266,8 +276,8 @@ type OrisunSubscriptionNode struct {
 	Changes    int64
 }
 
-// Which consumer holds a partition, and what of it is acknowledged beyond its checkpoint. epoch grows with each
-// change of the holder: a write with an older one is refused. next_member waits until the holder has released it.
+// Which consumer holds a partition, and what of it is acknowledged beyond its checkpoint. epoch grows with each change
+// of the holder: a write with an older one is refused. next_member waits until the holder has released it.
 type OrisunSubscriptionPartition struct {
 	Boundary     string
 	Subscription string
@@ -281,16 +291,18 @@ type OrisunSubscriptionPartition struct {
 	Oldest *int64
 }
 
-// The secrets with which the servers sign the tokens of those who logged in. All nodes take tokens under any of them, and sign with the latest.
+// The secrets with which the servers sign the tokens of those who logged in. All nodes take tokens under any of them,
+// and sign with the latest.
 type OrisunTokenKey struct {
 	Number    int32
 	Key       []byte
 	CreatedAt time.Time
 }
 
-// The users that may call: what orisun.project_users makes of the events UserCreated, UserPasswordChanged, UserRolesChanged and UserDeleted of the
-// admin boundary. It can be deleted and is then made of them again. That a username is unique among the users that are not deleted is
-// no constraint of this table but the context under which orisun.create_user saves.
+// The users that may call: what orisun.project_users makes of the events UserCreated, UserPasswordChanged,
+// UserRolesChanged and UserDeleted of the admin boundary. It can be deleted and is then made of them again. That a
+// username is unique among the users that are not deleted is no constraint of this table but the context under which
+// orisun.create_user saves.
 type OrisunUserAccount struct {
 	// The admin boundary whose events these are (ORISUN_ADMIN_BOUNDARY).
 	Boundary string
@@ -298,7 +310,8 @@ type OrisunUserAccount struct {
 	Username string
 	Name     string
 	Roles    []string
-	// The global_id of the event that last changed password or roles. Tokens carry it, so that those from before that event are void.
+	// The global_id of the event that last changed password or roles. Tokens carry it, so that those from before that event
+	// are void.
 	Epoch     int64
 	CreatedAt time.Time
 	UpdatedAt time.Time

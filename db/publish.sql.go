@@ -64,7 +64,8 @@ func (q *Queries) GetPublishedPosition(ctx context.Context, db DBTX, boundary st
 }
 
 const MovePublishedPosition = `-- name: MovePublishedPosition :exec
-SELECT orisun.move_published_position(p_boundary => $1::text, p_transaction_id => $2::bigint, p_global_id => $3::bigint)
+SELECT orisun.move_published_position(p_boundary => $1::text, p_transaction_id => $2::bigint,
+                                      p_global_id => $3::bigint)
 `
 
 type MovePublishedPositionParams struct {
@@ -79,7 +80,8 @@ func (q *Queries) MovePublishedPosition(ctx context.Context, db DBTX, arg MovePu
 }
 
 const ReleaseLease = `-- name: ReleaseLease :one
-SELECT orisun.release_lease(p_boundary => $1::text, p_name => $2::text, p_stand_by => $3::boolean)::boolean AS released
+SELECT orisun.release_lease(p_boundary => $1::text, p_name => $2::text,
+                            p_stand_by => $3::boolean)::boolean AS released
 `
 
 type ReleaseLeaseParams struct {

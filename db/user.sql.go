@@ -10,7 +10,8 @@ import (
 )
 
 const BootstrapAdmin = `-- name: BootstrapAdmin :one
-SELECT orisun.bootstrap_admin(p_boundary => $1::text, p_username => $2::text, p_password_hash => $3::text)::boolean AS created
+SELECT orisun.bootstrap_admin(p_boundary => $1::text, p_username => $2::text,
+                              p_password_hash => $3::text)::boolean AS created
 `
 
 type BootstrapAdminParams struct {
@@ -205,7 +206,8 @@ func (q *Queries) DeleteUser(ctx context.Context, db DBTX, arg DeleteUserParams)
 }
 
 const FindLogin = `-- name: FindLogin :one
-SELECT user_id, username, name, roles, epoch, created_at, updated_at, password_hash FROM orisun.find_login(p_boundary => $1::text, p_user_id => $2::text, p_username => $3::text)
+SELECT user_id, username, name, roles, epoch, created_at, updated_at, password_hash FROM orisun.find_login(p_boundary => $1::text, p_user_id => $2::text,
+                                p_username => $3::text)
 `
 
 type FindLoginParams struct {
@@ -300,7 +302,8 @@ func (q *Queries) ListUsers(ctx context.Context, db DBTX, boundary string) ([]Or
 }
 
 const ProjectUsers = `-- name: ProjectUsers :one
-SELECT orisun.project_users(p_boundary => $1::text, p_count => $2::integer)::integer AS projected
+SELECT orisun.project_users(p_boundary => $1::text,
+                            p_count => $2::integer)::integer AS projected
 `
 
 type ProjectUsersParams struct {

@@ -1,6 +1,6 @@
 -- +goose Up
--- A database from before these chapters (its versions end at 130) keeps its old schema until 00220_from_130.sql has taken over its rows. Indexes
--- of boundaries are built on the three casts, so those move.
+-- A database from before these chapters (its versions end at 130) keeps its old schema until 00220_from_130.sql has
+-- taken over its rows. Indexes of boundaries are built on the three casts, so those move.
 -- +goose StatementBegin
 DO $$
 BEGIN
@@ -25,8 +25,9 @@ END
 $$;
 -- +goose StatementEnd
 
-COMMENT ON SCHEMA orisun IS $$Orisun, an event store: the catalogue of boundaries, the functions that save and read events, and the
-shapes of the tables that each boundary has in a schema of its own. The functions for people are listed in docs/dba.md.
+COMMENT ON SCHEMA orisun IS
+$$Orisun, an event store: the catalogue of boundaries, the functions that save and read events, and the shapes of the
+tables that each boundary has in a schema of its own. The functions for people are listed in docs/dba.md.
 
 Errors raised by these functions have SQLSTATEs of the class OR, with JSON in DETAIL and the way out in HINT:
   OR001  unknown boundary
@@ -34,7 +35,8 @@ Errors raised by these functions have SQLSTATEs of the class OR, with JSON in DE
   OR003  the context changed: an event that matches the criteria lies after the expected position
   OR004  an event_id is taken by another event
   OR005  wrong isolation level: positions are drawn under READ COMMITTED only
-  OR006  the boundary exists already with another definition, or its tables are missing, somebody else's or of another shape
+  OR006  the boundary exists already with another definition, or its tables are missing, somebody else's or of another
+         shape
   OR007  malformed argument
   OR008  events exist, so a migration does not go down
   OR009  unknown index

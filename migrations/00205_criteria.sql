@@ -19,7 +19,8 @@ BEGIN
                        WHERE jsonb_typeof(t.value -> 'key') IS DISTINCT FROM 'string'
                           OR jsonb_typeof(t.value -> 'value') IS DISTINCT FROM 'string') THEN
             RAISE EXCEPTION 'criterion % is malformed: %', cardinality(v_criteria) + 1, v_criterion
-                USING ERRCODE = 'OR007', HINT = 'A criterion is {"tags": [{"key": "account", "value": "alice"}]}, both as strings.';
+                USING ERRCODE = 'OR007',
+                      HINT = 'A criterion is {"tags": [{"key": "account", "value": "alice"}]}, both as strings.';
         END IF;
         v_criteria := v_criteria || (
             -- A key with two values matches no event. No event has an empty type.
@@ -34,9 +35,10 @@ END
 $$;
 -- +goose StatementEnd
 
-COMMENT ON FUNCTION orisun.read_criteria(jsonb) IS $$Converts criteria from the API's JSON, [{"tags": [{"key": "account", "value": "alice"}]}], into what a
-boundary's functions take: one object per criterion, {"account": "alice"}. The key event_type stands for the event's type, and {} matches every event.
-Raises OR007 for anything else.$$;
+COMMENT ON FUNCTION orisun.read_criteria(jsonb) IS
+$$Converts criteria from the API's JSON, [{"tags": [{"key": "account", "value": "alice"}]}], into what a boundary's
+functions take: one object per criterion, {"account": "alice"}. The key event_type stands for the event's type, and {}
+matches every event. Raises OR007 for anything else.$$;
 
 CREATE FUNCTION orisun.key_expression(p_event text, p_key text) RETURNS text
 LANGUAGE sql IMMUTABLE
@@ -44,26 +46,33 @@ AS $$
     SELECT CASE p_key WHEN 'event_type' THEN p_event || 'event_type' ELSE format('(%sdata ->> %L)', p_event, p_key) END
 $$;
 
-COMMENT ON FUNCTION orisun.key_expression(text, text) IS $$The SQL of the text that an event has for a tag's key. p_event stands before the columns: 'e.' in a
-query, nothing in an index.$$;
+COMMENT ON FUNCTION orisun.key_expression(text, text) IS
+$$The SQL of the text that an event has for a tag's key. p_event stands before the columns: 'e.' in a query, nothing in
+an index.$$;
 
-CREATE FUNCTION orisun.table_scan(p_events regclass, p_criteria jsonb[], p_first bigint, p_end bigint, p_descending boolean, p_count integer) RETURNS text
+CREATE FUNCTION orisun.table_scan(p_events regclass, p_criteria jsonb[], p_first bigint, p_end bigint,
+                                  p_descending boolean, p_count integer) RETURNS text
 LANGUAGE sql IMMUTABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT format('SELECT e.* FROM %s e WHERE e.global_id >= %s AND e.global_id < %s AND (%s) ORDER BY e.global_id %s LIMIT %s',
-                  p_events, p_first, p_end, string_agg(c.predicate, ' OR '), CASE WHEN p_descending THEN 'DESC' ELSE 'ASC' END, p_count)
-      FROM (SELECT coalesce(string_agg(format('%s = %L', orisun.key_expression('e.', t.key), t.value), ' AND ') FILTER (WHERE t.key IS NOT NULL), 'true') AS predicate
+    SELECT format('SELECT e.* FROM %s e WHERE e.global_id >= %s AND e.global_id < %s AND (%s) ORDER BY e.global_id %s '
+                  'LIMIT %s',
+                  p_events, p_first, p_end, string_agg(c.predicate, ' OR '),
+                  CASE WHEN p_descending THEN 'DESC' ELSE 'ASC' END, p_count)
+      FROM (SELECT coalesce(string_agg(format('%s = %L', orisun.key_expression('e.', t.key), t.value),
+                                       ' AND ') FILTER (WHERE t.key IS NOT NULL), 'true') AS predicate
               FROM unnest(p_criteria) WITH ORDINALITY AS n(criterion, number)
               LEFT JOIN LATERAL jsonb_each_text(n.criterion) AS t(key, value) ON true
              GROUP BY n.number) c
 $$;
 
-COMMENT ON FUNCTION orisun.table_scan(regclass, jsonb[], bigint, bigint, boolean, integer) IS $$The SQL that reads, in the order of positions, the events with
-p_first <= global_id < p_end that match one of the criteria. It uses the primary key alone: its cost is that of all events up to the last match.$$;
+COMMENT ON FUNCTION orisun.table_scan(regclass, jsonb[], bigint, bigint, boolean, integer) IS
+$$The SQL that reads, in the order of positions, the events with p_first <= global_id < p_end that match one of the
+criteria. It uses the primary key alone: its cost is that of all events up to the last match.$$;
 
 -- +goose StatementBegin
-CREATE FUNCTION orisun.scan_table(p_events regclass, p_criteria jsonb[], p_first bigint, p_end bigint, p_descending boolean, p_count integer)
+CREATE FUNCTION orisun.scan_table(p_events regclass, p_criteria jsonb[], p_first bigint, p_end bigint,
+                                  p_descending boolean, p_count integer)
 RETURNS SETOF orisun.event
 LANGUAGE plpgsql STABLE
 AS $$
@@ -73,8 +82,8 @@ END
 $$;
 -- +goose StatementEnd
 
-COMMENT ON FUNCTION orisun.scan_table(regclass, jsonb[], bigint, bigint, boolean, integer) IS $$Runs orisun.table_scan: the only place where SQL is composed per
-call, for criteria that no index serves.$$;
+COMMENT ON FUNCTION orisun.scan_table(regclass, jsonb[], bigint, bigint, boolean, integer) IS
+$$Runs orisun.table_scan: the only place where SQL is composed per call, for criteria that no index serves.$$;
 
 -- +goose Down
 DROP FUNCTION orisun.scan_table(regclass, jsonb[], bigint, bigint, boolean, integer);

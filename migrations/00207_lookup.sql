@@ -1,10 +1,12 @@
 -- +goose Up
 CREATE SCHEMA orisun_boundary;
 
-COMMENT ON SCHEMA orisun_boundary IS $$The functions that each boundary has of its own, over an empty table of events. Plans are cached per table, so
-orisun.clone_functions copies the functions for each boundary: orisun_boundary.x becomes {schema}."{boundary}_orisun_x". They rely on settings of the session: search_path is
-pg_catalog, plan_cache_mode is force_generic_plan, and enable_seqscan, enable_bitmapscan, enable_sort and jit are off. The functions for people in
-schema orisun set them, and the server does for its sessions.$$;
+COMMENT ON SCHEMA orisun_boundary IS
+$$The functions that each boundary has of its own, over an empty table of events. Plans are cached per table, so
+orisun.clone_functions copies the functions for each boundary: orisun_boundary.x becomes {schema}."{boundary}_orisun_x".
+They rely on settings of the session: search_path is pg_catalog, plan_cache_mode is force_generic_plan, and
+enable_seqscan, enable_bitmapscan, enable_sort and jit are off. The functions for people in schema orisun set them, and
+the server does for its sessions.$$;
 
 CREATE TABLE orisun_boundary.es_event (LIKE orisun.event INCLUDING ALL);
 
@@ -14,15 +16,17 @@ CREATE FUNCTION orisun_boundary.number() RETURNS integer
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 AS $$ SELECT 0 $$;
 
-COMMENT ON FUNCTION orisun_boundary.number() IS $$The boundary's number in orisun.boundary: the second key of its advisory lock.$$;
+COMMENT ON FUNCTION orisun_boundary.number() IS
+$$The boundary's number in orisun.boundary: the second key of its advisory lock.$$;
 
 CREATE FUNCTION orisun_boundary.choose_index(p_criterion jsonb) RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 AS $$ SELECT ''::text $$;
 
-COMMENT ON FUNCTION orisun_boundary.choose_index(jsonb) IS $$The name of the index by which a criterion is looked up, '' where none serves it. Rendered from the boundary's
-indexes by orisun.render_choose_index: the first one, in the order of orisun.find_indexes, whose fields are all keys of the criterion's tags, whose
-types can hold the tags' values, and whose conditions the tags fulfil.$$;
+COMMENT ON FUNCTION orisun_boundary.choose_index(jsonb) IS
+$$The name of the index by which a criterion is looked up, '' where none serves it. Rendered from the boundary's indexes
+by orisun.render_choose_index: the first one, in the order of orisun.find_indexes, whose fields are all keys of the
+criterion's tags, whose types can hold the tags' values, and whose conditions the tags fulfil.$$;
 
 -- +goose StatementBegin
 CREATE FUNCTION orisun_boundary.choose_indexes(p_criteria jsonb[]) RETURNS text[]
@@ -48,7 +52,9 @@ CREATE TABLE orisun.found_event (
     owner integer NOT NULL
 );
 
-COMMENT ON TABLE orisun.found_event IS $$The shape of what a boundary's lookup returns: an event and the owner of the criterion that it matches. It holds no rows.$$;
+COMMENT ON TABLE orisun.found_event IS
+$$The shape of what a boundary's lookup returns: an event and the owner of the criterion that it matches. It holds no
+rows.$$;
 
 -- +goose StatementBegin
 CREATE FUNCTION orisun_boundary.lookup(
@@ -71,7 +77,8 @@ BEGIN
         -- One scan for all criteria that no index serves: usually nothing matches, and the history is read once.
         PERFORM FROM orisun.scan_table('orisun_boundary.es_event',
             ARRAY(SELECT c.criterion FROM unnest(p_criteria, v_indexes) AS c(criterion, index) WHERE c.index = ''),
-            (SELECT min(CASE WHEN p_after_transaction_ids[c.owner] > 0 THEN least(p_after_global_ids[c.owner], 9223372036854775806) + 1 ELSE 0 END)
+            (SELECT min(CASE WHEN p_after_transaction_ids[c.owner] > 0
+                        THEN least(p_after_global_ids[c.owner], 9223372036854775806) + 1 ELSE 0 END)
                FROM unnest(p_owners, v_indexes) AS c(owner, index) WHERE c.index = ''),
             coalesce(p_end_global_id, 9223372036854775807), p_descending, 1);
         IF FOUND THEN
@@ -79,7 +86,9 @@ BEGIN
             SELECT e.*, c.owner
               FROM unnest(p_criteria, p_owners, v_indexes) AS c(criterion, owner, index)
              CROSS JOIN LATERAL orisun.scan_table('orisun_boundary.es_event', ARRAY[c.criterion],
-                 CASE WHEN p_after_transaction_ids[c.owner] > 0 THEN least(p_after_global_ids[c.owner], 9223372036854775806) + 1 ELSE 0 END, coalesce(p_end_global_id, 9223372036854775807), p_descending, p_count) e
+                 CASE WHEN p_after_transaction_ids[c.owner] > 0
+                     THEN least(p_after_global_ids[c.owner], 9223372036854775806) + 1 ELSE 0 END,
+                         coalesce(p_end_global_id, 9223372036854775807), p_descending, p_count) e
              WHERE c.index = '';
         END IF;
     END IF;
@@ -87,16 +96,19 @@ END
 $$;
 -- +goose StatementEnd
 
-COMMENT ON FUNCTION orisun_boundary.lookup(jsonb[], integer[], bigint[], bigint[], bigint, bigint, boolean, integer) IS $$The one way from criteria to stored events: for each criterion the first
-p_count events that match, in the order of positions or in the opposite one. Saves, pages, subscriptions and the latest events all use it.
+COMMENT ON FUNCTION orisun_boundary.lookup(jsonb[], integer[], bigint[], bigint[], bigint, bigint, boolean, integer) IS
+$$The one way from criteria to stored events: for each criterion the first p_count events that match, in the order of
+positions or in the opposite one. Saves, pages, subscriptions and the latest events all use it.
 
   p_criteria                                   as orisun.read_criteria returns them
-  p_owners                                     one a criterion: the number that comes with the events it finds, such as that of its save
+  p_owners                                     one a criterion: the number that comes with the events it finds, such as
+                                               that of its save
   p_after_transaction_ids, p_after_global_ids  one an owner: the position after which to look; NULL for the beginning
   p_end_transaction_id, p_end_global_id        the position before which to look; NULL for the end
 
-A criterion that an index serves is one ordered, limited scan of it. The branches, one for each index, are rendered by orisun.render_lookup. Criteria that no index serves are
-scans of the primary key, for which the positions must be those of stored events, or of none.$$;
+A criterion that an index serves is one ordered, limited scan of it. The branches, one for each index, are rendered by
+orisun.render_lookup. Criteria that no index serves are scans of the primary key, for which the positions must be those
+of stored events, or of none.$$;
 
 -- +goose StatementBegin
 CREATE FUNCTION orisun_boundary.find_dependents(
@@ -127,7 +139,8 @@ BEGIN
                   LEFT JOIN LATERAL jsonb_each_text(c.criterion) AS t(key, value) ON true
                  WHERE c.index = ''
             ), first AS (
-                SELECT k.key, CASE k.key WHEN 'event_type' THEN n.event_type ELSE n.data ->> k.key END AS value, min(n.request) AS request
+                SELECT k.key, CASE k.key WHEN 'event_type' THEN n.event_type ELSE n.data ->> k.key END AS value,
+                       min(n.request) AS request
                   FROM unnest(p_event_requests, p_event_types, p_data) AS n(request, event_type, data)
                  CROSS JOIN (SELECT DISTINCT t.key FROM tag t) k
                  WHERE p_requests IS NULL OR n.request = ANY (p_requests)
@@ -135,15 +148,18 @@ BEGIN
             )
             SELECT t.owner
               FROM tag t LEFT JOIN first f ON f.key = t.key AND f.value = t.value
-             GROUP BY t.number, t.owner HAVING bool_and(t.key IS NULL AND t.owner > coalesce(p_requests[1], 1) OR f.request < t.owner));
+             GROUP BY t.number, t.owner HAVING bool_and(t.key IS NULL AND t.owner > coalesce(p_requests[1], 1)
+                                                        OR f.request < t.owner));
     END IF;
     RETURN v_found;
 END
 $$;
 -- +goose StatementEnd
 
-COMMENT ON FUNCTION orisun_boundary.find_dependents(integer[], integer[], jsonb[], integer[], text[], text[], jsonb[]) IS $$Of the requests of one call of save_requests, those
-that may depend on an earlier one: it has the same event_id, or an event that matches one of their criteria. A request too many costs a round, one too few would lose a conflict.
+COMMENT ON FUNCTION orisun_boundary.find_dependents(integer[], integer[], jsonb[], integer[], text[], text[],
+    jsonb[]) IS
+$$Of the requests of one call of save_requests, those that may depend on an earlier one: it has the same event_id, or an
+event that matches one of their criteria. A request too many costs a round, one too few would lose a conflict.
 
   p_requests            the requests to compare, ascending; NULL for all
   p_owners, p_criteria  one a criterion: the request it belongs to, and the criterion
@@ -154,28 +170,35 @@ The branches, one for each index, are rendered by orisun.render_find_dependents.
 CREATE FUNCTION orisun.has_tags(p_event_type text, p_data jsonb, p_tags jsonb) RETURNS boolean
 LANGUAGE sql IMMUTABLE
 AS $$
-    SELECT coalesce(bool_and((CASE t.key WHEN 'event_type' THEN p_event_type ELSE p_data ->> t.key END) IS NOT DISTINCT FROM t.value), true)
+    SELECT coalesce(bool_and((CASE t.key WHEN 'event_type' THEN p_event_type
+                              ELSE p_data ->> t.key END) IS NOT DISTINCT FROM t.value), true)
       FROM jsonb_each_text(p_tags) AS t(key, value)
 $$;
 
-COMMENT ON FUNCTION orisun.has_tags(text, jsonb, jsonb) IS $$Returns whether an event matches a criterion: for tags beyond an index's fields.$$;
+COMMENT ON FUNCTION orisun.has_tags(text, jsonb, jsonb) IS
+$$Returns whether an event matches a criterion: for tags beyond an index's fields.$$;
 
 CREATE FUNCTION orisun.index_condition(p_index orisun.boundary_index) RETURNS text
 LANGUAGE sql IMMUTABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
     SELECT concat_ws(' AND ', format('p_criterion ?& %L', p_index.field_keys),
-        (SELECT string_agg(format('orisun.try_%s(p_criterion ->> %L) IS NOT NULL', lower(f.type), f.key), ' AND ' ORDER BY f.ordinal)
-           FROM unnest(p_index.field_keys, p_index.field_types) WITH ORDINALITY AS f(key, type, ordinal) WHERE f.type <> 'TEXT'),
+        (SELECT string_agg(format('orisun.try_%s(p_criterion ->> %L) IS NOT NULL', lower(f.type), f.key), ' AND '
+                           ORDER BY f.ordinal)
+           FROM unnest(p_index.field_keys, p_index.field_types) WITH ORDINALITY AS f(key, type, ordinal)
+          WHERE f.type <> 'TEXT'),
         (SELECT '(' || string_agg(format('orisun.satisfies(p_criterion ->> %L, %L, %L)', c.key, c.operator, c.value),
                                   format(' %s ', p_index.combinator) ORDER BY c.ordinal) || ')'
-           FROM unnest(p_index.condition_keys, p_index.condition_operators, p_index.condition_values) WITH ORDINALITY AS c(key, operator, value, ordinal)))
+           FROM unnest(p_index.condition_keys, p_index.condition_operators, p_index.condition_values)
+               WITH ORDINALITY AS c(key, operator, value, ordinal)))
 $$;
 
-COMMENT ON FUNCTION orisun.index_condition(orisun.boundary_index) IS $$The SQL of whether an index finds all events that match p_criterion.$$;
+COMMENT ON FUNCTION orisun.index_condition(orisun.boundary_index) IS
+$$The SQL of whether an index finds all events that match p_criterion.$$;
 
 CREATE FUNCTION orisun.index_scan(
-    p_events regclass, p_index orisun.boundary_index, p_criterion text, p_after text, p_end text, p_descending boolean, p_count text
+    p_events regclass, p_index orisun.boundary_index, p_criterion text, p_after text, p_end text, p_descending boolean,
+    p_count text
 ) RETURNS text
 LANGUAGE sql IMMUTABLE
 SET search_path = pg_catalog, pg_temp
@@ -186,22 +209,28 @@ AS $$
                    AND (%6$s - %7$L::text[] = '{}' OR orisun.has_tags(e.event_type, e.data, %6$s - %7$L::text[]))
                  ORDER BY e.transaction_id %8$s, e.global_id %8$s LIMIT %9$s$sql$,
                p_events,
-               string_agg(format('%s = %s AND %s = %s ->> %L', f.expression, orisun.typed_expression(format('(%s ->> %L)', p_criterion, f.key), f.type),
+               string_agg(format('%s = %s AND %s = %s ->> %L', f.expression,
+                                 orisun.typed_expression(format('(%s ->> %L)', p_criterion, f.key), f.type),
                                  orisun.key_expression('e.', f.key), p_criterion, f.key), ' AND ' ORDER BY f.ordinal),
                coalesce(' AND ' || p_index.condition, ''), p_after, p_end, p_criterion, p_index.field_keys,
                CASE WHEN p_descending THEN 'DESC' ELSE 'ASC' END, p_count)
-      FROM unnest(p_index.field_keys, p_index.field_types, p_index.field_expressions) WITH ORDINALITY AS f(key, type, expression, ordinal)
+      FROM unnest(p_index.field_keys, p_index.field_types, p_index.field_expressions)
+          WITH ORDINALITY AS f(key, type, expression, ordinal)
 $$;
 
-COMMENT ON FUNCTION orisun.index_scan(regclass, orisun.boundary_index, text, text, text, boolean, text) IS $$The SQL that finds the events that match a criterion by an index which serves it.
-Each field is compared twice: as the index keeps it, and as the text that a tag means. Tags beyond the index's fields filter what it finds. The order is that of
-the pair (transaction_id, global_id), with which these indexes end and no other one does: so the planner has one way to choose, whatever its statistics say.$$;
+COMMENT ON FUNCTION orisun.index_scan(regclass, orisun.boundary_index, text, text, text, boolean, text) IS
+$$The SQL that finds the events that match a criterion by an index which serves it. Each field is compared twice: as the
+index keeps it, and as the text that a tag means. Tags beyond the index's fields filter what it finds. The order is that
+of the pair (transaction_id, global_id), with which these indexes end and no other one does: so the planner has one way
+to choose, whatever its statistics say.$$;
 
 CREATE FUNCTION orisun.render_choose_index(p_boundary text) RETURNS text
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT coalesce(E'\n    SELECT CASE' || string_agg(format(E'\n        WHEN %s THEN %L', orisun.index_condition(i.index), (i.index).name), '' ORDER BY i.rank)
+    SELECT coalesce(E'\n    SELECT CASE'
+                    || string_agg(format(E'\n        WHEN %s THEN %L', orisun.index_condition(i.index), (i.index).name),
+                                  '' ORDER BY i.rank)
                     || E'\n        ELSE '''' END\n', E' SELECT ''''::text ')
       FROM (SELECT i AS index, row_number() OVER () AS rank FROM orisun.find_indexes(p_boundary) i) i
 $$;
@@ -232,10 +261,12 @@ AS $$
         END IF;
     END IF;$sql$, (i.index).name,
             orisun.index_scan(b.events, i.index, 'c.criterion', v.after_position, v.end_position, true, 'p_count'),
-            orisun.index_scan(b.events, i.index, 'c.criterion', v.after_position, v.end_position, false, 'p_count')), '' ORDER BY i.rank), '')
+            orisun.index_scan(b.events, i.index, 'c.criterion', v.after_position, v.end_position, false, 'p_count')), ''
+                ORDER BY i.rank), '')
       FROM orisun.find_boundary(p_boundary) b
      CROSS JOIN (VALUES ('(coalesce(p_after_transaction_ids[c.owner], -1), coalesce(p_after_global_ids[c.owner], -1))',
-                         '(coalesce(p_end_transaction_id, 9223372036854775807), coalesce(p_end_global_id, 9223372036854775807))'))
+                         '(coalesce(p_end_transaction_id, 9223372036854775807), coalesce(p_end_global_id, '
+                         '9223372036854775807))'))
                 AS v(after_position, end_position)
      CROSS JOIN LATERAL (SELECT i AS index, row_number() OVER () AS rank FROM orisun.find_indexes(p_boundary) i) i
 $$;
@@ -256,15 +287,19 @@ AS $$
               JOIN unnest(p_event_requests, p_event_types, p_data) AS n(request, event_type, data)
                 ON %2$s
              WHERE c.index = %1$L AND n.request < c.owner AND (p_requests IS NULL OR n.request = ANY (p_requests))
-               AND (c.criterion - %3$L::text[] = '{}' OR orisun.has_tags(n.event_type, n.data, c.criterion - %3$L::text[])));
+               AND (c.criterion - %3$L::text[] = '{}'
+                    OR orisun.has_tags(n.event_type, n.data, c.criterion - %3$L::text[])));
     END IF;$sql$, (i.index).name,
-            (SELECT string_agg(format('%s = c.criterion ->> %L', orisun.key_expression('n.', f.key), f.key), ' AND ' ORDER BY f.ordinal)
-               FROM unnest((i.index).field_keys) WITH ORDINALITY AS f(key, ordinal)), (i.index).field_keys), '' ORDER BY i.rank), '')
+            (SELECT string_agg(format('%s = c.criterion ->> %L', orisun.key_expression('n.', f.key), f.key), ' AND '
+                               ORDER BY f.ordinal)
+               FROM unnest((i.index).field_keys) WITH ORDINALITY AS f(key, ordinal)), (i.index).field_keys), ''
+              ORDER BY i.rank), '')
       FROM (SELECT i AS index, row_number() OVER () AS rank FROM orisun.find_indexes(p_boundary) i) i
 $$;
 -- +goose StatementEnd
 
-COMMENT ON FUNCTION orisun.render_find_dependents(text) IS $$The branches of a boundary's own find_dependents, one for each index.$$;
+COMMENT ON FUNCTION orisun.render_find_dependents(text) IS
+$$The branches of a boundary's own find_dependents, one for each index.$$;
 
 CREATE FUNCTION orisun.are_covered(p_number integer, p_criteria jsonb[], p_indexes text[]) RETURNS boolean
 LANGUAGE sql STABLE
@@ -276,12 +311,16 @@ AS $$
                    SELECT FROM orisun.boundary b
                      JOIN orisun.boundary_index i ON i.boundary = b.name
                     WHERE b.number = p_number AND i.name = c.index
-                      AND c.criterion - i.field_keys - ARRAY(SELECT f.key FROM unnest(i.condition_keys, i.condition_operators) AS f(key, operator)
+                      AND c.criterion - i.field_keys - ARRAY(SELECT f.key
+                                                               FROM unnest(i.condition_keys,
+                                                                   i.condition_operators) AS f(key, operator)
                                                               WHERE f.operator = '=' AND i.combinator = 'AND') = '{}'))
 $$;
 
-COMMENT ON FUNCTION orisun.are_covered(integer, jsonb[], text[]) IS $$Returns whether for each criterion the index by which it is looked up leaves nothing to filter: each tag is one
-of its fields or is fixed by its conditions. Then a scan takes as long as there are matches, however many other events lie between. p_number is the boundary's.$$;
+COMMENT ON FUNCTION orisun.are_covered(integer, jsonb[], text[]) IS
+$$Returns whether for each criterion the index by which it is looked up leaves nothing to filter: each tag is one of its
+fields or is fixed by its conditions. Then a scan takes as long as there are matches, however many other events lie
+between. p_number is the boundary's.$$;
 
 -- +goose StatementBegin
 CREATE FUNCTION orisun.clone_functions(p_boundary text) RETURNS void
@@ -297,14 +336,16 @@ DECLARE
     v_new      text;
 BEGIN
     -- Two sessions that replace the same function at once would fail.
-    SELECT b.* INTO v_boundary FROM orisun.boundary b WHERE b.name = p_boundary AND b.status = 'ACTIVE' FOR NO KEY UPDATE;
+    SELECT b.* INTO v_boundary FROM orisun.boundary b WHERE b.name = p_boundary
+       AND b.status = 'ACTIVE' FOR NO KEY UPDATE;
     IF NOT FOUND THEN
         PERFORM orisun.find_boundary(p_boundary);
     END IF;
 
-    -- Clones of what is no template any more, or has other parameters now, and functions that others made under the names of clones: one that
-    -- is replaced would stay theirs. Those of boundary a_orisun_b are not boundary a's. Before PostgreSQL 15 the database's owner may not drop
-    -- another role's functions in schema public: overloads stay, and are never called, as each call has the template's types.
+    -- Clones of what is no template any more, or has other parameters now, and functions that others made under the
+    -- names of clones: one that is replaced would stay theirs. Those of boundary a_orisun_b are not boundary a's.
+    -- Before PostgreSQL 15 the database's owner may not drop another role's functions in schema public: overloads stay,
+    -- and are never called, as each call has the template's types.
     FOR v_function IN
         SELECT p.oid::regprocedure AS clone
           FROM pg_proc p JOIN pg_namespace s ON s.oid = p.pronamespace
@@ -315,33 +356,43 @@ BEGIN
                             WHERE t.pronamespace = 'orisun_boundary'::regnamespace AND v_prefix || t.proname = p.proname
                               AND t.proargtypes = p.proargtypes))
            AND (NOT EXISTS (SELECT FROM pg_proc t
-                             WHERE t.pronamespace = 'orisun_boundary'::regnamespace AND v_prefix || t.proname = p.proname
-                               AND (t.proargtypes, t.prorettype, t.proretset) = (p.proargtypes, p.prorettype, p.proretset)
+                             WHERE t.pronamespace = 'orisun_boundary'::regnamespace
+                               AND v_prefix || t.proname = p.proname
+                               AND (t.proargtypes, t.prorettype, t.proretset) = (p.proargtypes, p.prorettype,
+                                   p.proretset)
                                AND t.proargnames IS NOT DISTINCT FROM p.proargnames)
                 OR p.proowner NOT IN (SELECT current_user::regrole UNION ALL
                                       SELECT n.nspowner FROM pg_namespace n WHERE n.nspname = 'orisun' UNION ALL
                                       SELECT c.relowner FROM pg_class c
-                                       WHERE c.oid = to_regclass(format('%I.%I', v_boundary.schema_name, v_prefix || 'es_event'))))
+                                       WHERE c.oid = to_regclass(format('%I.%I', v_boundary.schema_name,
+                                           v_prefix || 'es_event'))))
     LOOP
         EXECUTE format('DROP FUNCTION %s', v_function.clone);
     END LOOP;
 
     FOR v_function IN
         SELECT t.proname AS name, regexp_replace(pg_get_functiondef(t.oid), '\morisun_boundary\.(\w+)',
-                                                 format('"%s"."%s\1"', v_boundary.schema_name, v_prefix), 'g') AS definition,
-               format('%I.%I(%s)', v_boundary.schema_name, v_prefix || t.proname, pg_get_function_identity_arguments(t.oid)) AS clone,
-               obj_description(t.oid, 'pg_proc') AS comment, p.prosrc AS old, obj_description(p.oid, 'pg_proc') AS old_comment
+                                                 format('"%s"."%s\1"', v_boundary.schema_name, v_prefix),
+                                                 'g') AS definition,
+               format('%I.%I(%s)', v_boundary.schema_name, v_prefix || t.proname,
+                      pg_get_function_identity_arguments(t.oid)) AS clone,
+               obj_description(t.oid, 'pg_proc') AS comment, p.prosrc AS old,
+               obj_description(p.oid, 'pg_proc') AS old_comment
           FROM pg_proc t
-          LEFT JOIN pg_proc p ON p.pronamespace = to_regnamespace(quote_ident(v_boundary.schema_name)) AND p.proname = v_prefix || t.proname
+          LEFT JOIN pg_proc p ON p.pronamespace = to_regnamespace(quote_ident(v_boundary.schema_name))
+            AND p.proname = v_prefix || t.proname
                              AND p.proargtypes = t.proargtypes
          WHERE t.pronamespace = 'orisun_boundary'::regnamespace
          ORDER BY t.proname
     LOOP
         v_new := CASE v_function.name
             WHEN 'number' THEN replace(v_function.definition, ' SELECT 0 ', format(' SELECT %s ', v_boundary.number))
-            WHEN 'choose_index' THEN replace(v_function.definition, ' SELECT ''''::text ', orisun.render_choose_index(p_boundary))
-            WHEN 'lookup' THEN regexp_replace(v_function.definition, '\n *-- indexes: [^\n]*', replace(orisun.render_lookup(p_boundary), '\', '\\'))
-            WHEN 'find_dependents' THEN regexp_replace(v_function.definition, '\n *-- indexes: [^\n]*', replace(orisun.render_find_dependents(p_boundary), '\', '\\'))
+            WHEN 'choose_index' THEN replace(v_function.definition, ' SELECT ''''::text ',
+                                             orisun.render_choose_index(p_boundary))
+            WHEN 'lookup' THEN regexp_replace(v_function.definition, '\n *-- indexes: [^\n]*',
+                                              replace(orisun.render_lookup(p_boundary), '\', '\\'))
+            WHEN 'find_dependents' THEN regexp_replace(v_function.definition, '\n *-- indexes: [^\n]*',
+                                                       replace(orisun.render_find_dependents(p_boundary), '\', '\\'))
             ELSE v_function.definition END;
         -- To replace a function makes every session plan its statements again.
         CONTINUE WHEN strpos(v_new, v_function.old) > 0 AND v_function.old_comment = v_function.comment;
@@ -353,9 +404,10 @@ END
 $$;
 -- +goose StatementEnd
 
-COMMENT ON FUNCTION orisun.clone_functions(text) IS $$Gives a boundary its own copies of the functions in schema orisun_boundary, and renders its lookup from the indexes that it has and
-their statistics. It runs when a boundary is created, when its indexes change, and at the end of each release's migrations. What has not changed stays as it is.
-Raises OR001 for an unknown boundary.
+COMMENT ON FUNCTION orisun.clone_functions(text) IS
+$$Gives a boundary its own copies of the functions in schema orisun_boundary, and renders its lookup from the indexes
+that it has and their statistics. It runs when a boundary is created, when its indexes change, and at the end of each
+release's migrations. What has not changed stays as it is. Raises OR001 for an unknown boundary.
 
   SELECT orisun.clone_functions(b.name) FROM orisun.boundary b WHERE b.status = 'ACTIVE'$$;
 

@@ -9,26 +9,31 @@ DECLARE
     v_missing text[];
 BEGIN
     SELECT array_agg(c.columns ORDER BY c.ordinal) INTO v_columns
-      FROM (SELECT r.ordinal, string_agg(format('%I %s%s', a.attname, format_type(a.atttypid, a.atttypmod), CASE WHEN a.attnotnull THEN ' NOT NULL' END),
+      FROM (SELECT r.ordinal,
+                   string_agg(format('%I %s%s', a.attname, format_type(a.atttypid, a.atttypmod),
+                                     CASE WHEN a.attnotnull THEN ' NOT NULL' END),
                                          ', ' ORDER BY a.attnum) AS columns
               FROM unnest(ARRAY[p_table, p_shape]) WITH ORDINALITY AS r(relation, ordinal)
               JOIN pg_attribute a ON a.attrelid = r.relation AND a.attnum > 0 AND NOT a.attisdropped
              GROUP BY r.ordinal) c;
     SELECT array_agg(m.definition) INTO v_missing
-      FROM (SELECT pg_get_constraintdef(c.oid) AS definition FROM pg_constraint c WHERE c.conrelid = p_shape AND c.contype IN ('p', 'u', 'c')
+      FROM (SELECT pg_get_constraintdef(c.oid) AS definition FROM pg_constraint c WHERE c.conrelid = p_shape
+               AND c.contype IN ('p', 'u', 'c')
             EXCEPT
             SELECT pg_get_constraintdef(c.oid) FROM pg_constraint c WHERE c.conrelid = p_table AND c.convalidated) m;
     IF v_columns[1] IS DISTINCT FROM v_columns[2] OR v_missing IS NOT NULL THEN
         RAISE EXCEPTION 'table % has another shape than %', p_table, p_shape
             USING ERRCODE = 'OR006',
                   DETAIL = jsonb_build_object('table', p_table, 'columns', v_columns[1], 'missing', v_missing)::text,
-                  HINT = format('Give it the columns (%s)%s.', v_columns[2], coalesce(' and ' || array_to_string(v_missing, ', '), ''));
+                  HINT = format('Give it the columns (%s)%s.', v_columns[2],
+                                coalesce(' and ' || array_to_string(v_missing, ', '), ''));
     END IF;
 END
 $$;
 -- +goose StatementEnd
 
-COMMENT ON FUNCTION orisun.check_shape(regclass, regclass) IS $$Raises OR006 unless a table has the columns of a shape table, in its order, and at least its keys and checks.$$;
+COMMENT ON FUNCTION orisun.check_shape(regclass, regclass) IS
+$$Raises OR006 unless a table has the columns of a shape table, in its order, and at least its keys and checks.$$;
 
 -- +goose StatementBegin
 CREATE FUNCTION orisun.check_positions(p_events regclass) RETURNS void
@@ -40,7 +45,8 @@ DECLARE
 BEGIN
     EXECUTE format($sql$
         SELECT e.global_id
-          FROM (SELECT e.global_id, e.transaction_id, lead(e.transaction_id) OVER (ORDER BY e.global_id) AS next FROM %s e) e
+          FROM (SELECT e.global_id, e.transaction_id, lead(e.transaction_id) OVER (ORDER BY e.global_id) AS next
+                  FROM %s e) e
          WHERE e.global_id < 0 OR e.transaction_id <> e.global_id + 1 AND e.transaction_id IS DISTINCT FROM e.next
          LIMIT 1
         $sql$, p_events) INTO v_global_id;
@@ -48,32 +54,38 @@ BEGIN
         RAISE EXCEPTION 'in table %, the event with global_id % is out of order', p_events, v_global_id
             USING ERRCODE = 'OR006',
                   DETAIL = jsonb_build_object('table', p_events, 'global_id', v_global_id)::text,
-                  HINT = 'Number the events again: all events of one save have the global_id of its last event plus one as their transaction_id.';
+                  HINT = 'Number the events again: all events of one save have the global_id of its last event plus '
+                         'one as their transaction_id.';
     END IF;
 END
 $$;
 -- +goose StatementEnd
 
-COMMENT ON FUNCTION orisun.check_positions(regclass) IS $$Raises OR006 unless each transaction_id is the global_id of the save's last event plus one, so that global_id alone
+COMMENT ON FUNCTION orisun.check_positions(regclass) IS
+$$Raises OR006 unless each transaction_id is the global_id of the save's last event plus one, so that global_id alone
 orders the events and those to come lie after them. It reads the whole table.$$;
 
 -- +goose StatementBegin
-CREATE FUNCTION orisun.register_boundary(p_boundary text, p_schema text, p_description text, p_existed_before_catalog boolean) RETURNS orisun.boundary
+CREATE FUNCTION orisun.register_boundary(p_boundary text, p_schema text, p_description text,
+                                         p_existed_before_catalog boolean) RETURNS orisun.boundary
 LANGUAGE sql VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $$
     INSERT INTO orisun.boundary AS b (name, schema_name, description, existed_before_catalog)
     VALUES (p_boundary, p_schema, p_description, p_existed_before_catalog)
     ON CONFLICT (name) DO UPDATE
-       SET schema_name = EXCLUDED.schema_name, description = EXCLUDED.description, existed_before_catalog = EXCLUDED.existed_before_catalog,
+       SET schema_name = EXCLUDED.schema_name, description = EXCLUDED.description,
+           existed_before_catalog = EXCLUDED.existed_before_catalog,
            created_at = EXCLUDED.created_at, status = EXCLUDED.status, last_error = EXCLUDED.last_error,
-           definition_transaction_id = NULL, definition_global_id = NULL, status_transaction_id = NULL, status_global_id = NULL
+           definition_transaction_id = NULL, definition_global_id = NULL, status_transaction_id = NULL,
+           status_global_id = NULL
     RETURNING b.*
 $$;
 -- +goose StatementEnd
 
-COMMENT ON FUNCTION orisun.register_boundary(text, text, text, boolean) IS $$The registry's row of a boundary that is about to get its tables: a new one, or that of a failed attempt. The caller holds
-the catalogue's lock, orisun.lock_positions(0).$$;
+COMMENT ON FUNCTION orisun.register_boundary(text, text, text, boolean) IS
+$$The registry's row of a boundary that is about to get its tables: a new one, or that of a failed attempt. The caller
+holds the catalogue's lock, orisun.lock_positions(0).$$;
 
 -- +goose StatementBegin
 CREATE FUNCTION orisun.make_boundary_tables(p_boundary orisun.boundary) RETURNS void
@@ -83,7 +95,8 @@ AS $$
 DECLARE
     v_events      text := format('%I.%I', p_boundary.schema_name, p_boundary.name || '_orisun_es_event');
     v_sequence    text := format('%I.%I', p_boundary.schema_name, p_boundary.name || '_orisun_es_event_global_id_seq');
-    v_published   text := format('%I.%I', p_boundary.schema_name, p_boundary.name || '_orisun_last_published_event_position');
+    v_published   text := format('%I.%I', p_boundary.schema_name,
+                                 p_boundary.name || '_orisun_last_published_event_position');
     v_checkpoints text := format('%I.%I', p_boundary.schema_name, p_boundary.name || '_projector_checkpoint');
     v_adopt       boolean := p_boundary.existed_before_catalog;
     v_create      text := CASE WHEN v_adopt THEN 'IF NOT EXISTS' ELSE '' END;
@@ -92,19 +105,22 @@ BEGIN
         RAISE EXCEPTION 'table % does not exist', v_events
             USING ERRCODE = 'OR006',
                   DETAIL = jsonb_build_object('boundary', p_boundary.name, 'schema', p_boundary.schema_name)::text,
-                  HINT = 'Only tables that are there can be adopted: check name and schema, or create the boundary without existing tables.';
+                  HINT = 'Only tables that are there can be adopted: check name and schema, or create the boundary '
+                         'without existing tables.';
     ELSIF NOT v_adopt AND to_regclass(v_events) IS NOT NULL THEN
         RAISE EXCEPTION 'table % exists already and is not known as a boundary''s', v_events
             USING ERRCODE = 'OR006',
                   DETAIL = jsonb_build_object('boundary', p_boundary.name, 'schema', p_boundary.schema_name)::text,
-                  HINT = 'Choose another name or schema for the boundary, move that table away, or adopt it (existed_before_catalog).';
+                  HINT = 'Choose another name or schema for the boundary, move that table away, or adopt it '
+                         '(existed_before_catalog).';
     END IF;
     IF to_regnamespace(quote_ident(p_boundary.schema_name)) IS NULL THEN
         EXECUTE format('CREATE SCHEMA %I', p_boundary.schema_name);
     END IF;
 
     EXECUTE format('CREATE TABLE %s %s (LIKE orisun.event INCLUDING ALL)', v_create, v_events);
-    EXECUTE format('CREATE TABLE %s %s (LIKE orisun.last_published_event_position INCLUDING ALL)', v_create, v_published);
+    EXECUTE format('CREATE TABLE %s %s (LIKE orisun.last_published_event_position INCLUDING ALL)', v_create,
+                   v_published);
     EXECUTE format('CREATE TABLE %s %s (LIKE orisun.projector_checkpoint INCLUDING ALL)', v_create, v_checkpoints);
     PERFORM orisun.check_shape(v_events::regclass, 'orisun.event');
     PERFORM orisun.check_shape(v_published::regclass, 'orisun.last_published_event_position');
@@ -112,12 +128,14 @@ BEGIN
 
     EXECUTE format('CREATE SEQUENCE %s %s AS bigint MINVALUE 0 START 0', v_create, v_sequence);
     EXECUTE format('ALTER SEQUENCE %s AS bigint MINVALUE 0 START 0 OWNED BY %s.global_id', v_sequence, v_events);
-    -- For rows inserted by hand, each a save of its own: defaults are computed in the order of the columns, global_id first. An adopted table
-    -- may come from another database, where the boundary had another number.
-    EXECUTE format('ALTER TABLE %s ALTER COLUMN global_id SET DEFAULT orisun.draw_position(%s), ALTER COLUMN transaction_id SET DEFAULT currval(%L) + 1',
+    -- For rows inserted by hand, each a save of its own: defaults are computed in the order of the columns, global_id
+    -- first. An adopted table may come from another database, where the boundary had another number.
+    EXECUTE format('ALTER TABLE %s ALTER COLUMN global_id SET DEFAULT orisun.draw_position(%s), ALTER COLUMN '
+                   'transaction_id SET DEFAULT currval(%L) + 1',
                    v_events, p_boundary.number, v_sequence);
     EXECUTE format('COMMENT ON TABLE %s IS %L', v_events,
-                   format('The events of boundary %s. Save with orisun.insert_events_with_consistency, ask with orisun.get_matching_events.', p_boundary.name));
+                   format('The events of boundary %s. Save with orisun.insert_events_with_consistency, ask with '
+                          'orisun.get_matching_events.', p_boundary.name));
     PERFORM orisun.clone_functions(p_boundary.name);
     IF v_adopt THEN
         PERFORM orisun.check_positions(v_events::regclass);
@@ -126,8 +144,10 @@ END
 $$;
 -- +goose StatementEnd
 
-COMMENT ON FUNCTION orisun.make_boundary_tables(orisun.boundary) IS $$Makes the tables of a boundary that was just registered, and the schema where it is missing; or takes over the tables that are
-there, where existed_before_catalog says so: their shape and positions must be those of a boundary. Nobody writes to them meanwhile. Raises OR006.$$;
+COMMENT ON FUNCTION orisun.make_boundary_tables(orisun.boundary) IS
+$$Makes the tables of a boundary that was just registered, and the schema where it is missing; or takes over the tables
+that are there, where existed_before_catalog says so: their shape and positions must be those of a boundary. Nobody
+writes to them meanwhile. Raises OR006.$$;
 
 -- +goose StatementBegin
 CREATE FUNCTION orisun.drop_boundary_tables(p_boundary orisun.boundary) RETURNS void
@@ -137,8 +157,10 @@ AS $$
 DECLARE
     v_function regprocedure;
 BEGIN
-    EXECUTE format('DROP TABLE IF EXISTS %1$I.%2$I, %1$I.%3$I, %1$I.%4$I', p_boundary.schema_name, p_boundary.name || '_orisun_es_event',
-                   p_boundary.name || '_orisun_last_published_event_position', p_boundary.name || '_projector_checkpoint');
+    EXECUTE format('DROP TABLE IF EXISTS %1$I.%2$I, %1$I.%3$I, %1$I.%4$I', p_boundary.schema_name,
+                   p_boundary.name || '_orisun_es_event',
+                   p_boundary.name || '_orisun_last_published_event_position',
+                   p_boundary.name || '_projector_checkpoint');
     -- Another boundary's name may begin with this one's.
     FOR v_function IN
         SELECT p.oid::regprocedure
@@ -156,10 +178,13 @@ END
 $$;
 -- +goose StatementEnd
 
-COMMENT ON FUNCTION orisun.drop_boundary_tables(orisun.boundary) IS $$Drops a boundary's tables, with all events, and its functions and indexes, as far as they are there. Its row in the registry stays.$$;
+COMMENT ON FUNCTION orisun.drop_boundary_tables(orisun.boundary) IS
+$$Drops a boundary's tables, with all events, and its functions and indexes, as far as they are there. Its row in the
+registry stays.$$;
 
 -- +goose StatementBegin
-CREATE FUNCTION orisun.initialize_boundary_tables(p_boundary text, p_schema text, p_description text DEFAULT '') RETURNS void
+CREATE FUNCTION orisun.initialize_boundary_tables(p_boundary text, p_schema text, p_description text DEFAULT '')
+RETURNS void
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -177,7 +202,8 @@ BEGIN
                   HINT = 'A boundary does not move: configure the schema that it was created in.';
     END IF;
     IF v_boundary.number IS NOT NULL THEN
-        UPDATE orisun.boundary b SET description = p_description WHERE b.name = p_boundary AND b.description <> p_description;
+        UPDATE orisun.boundary b SET description = p_description
+         WHERE b.name = p_boundary AND b.description <> p_description;
         RETURN;
     END IF;
     PERFORM orisun.make_boundary_tables(orisun.register_boundary(p_boundary, p_schema, p_description, false));
@@ -185,21 +211,25 @@ END
 $$;
 -- +goose StatementEnd
 
-COMMENT ON FUNCTION orisun.initialize_boundary_tables(text, text, text) IS $$Creates a boundary in a schema, which is created where it is missing. Done again it changes nothing but the description.
+COMMENT ON FUNCTION orisun.initialize_boundary_tables(text, text, text) IS
+$$Creates a boundary in a schema, which is created where it is missing. Done again it changes nothing but the
+description.
 
   {schema}.{boundary}_orisun_es_event                        the events, like orisun.event
   {schema}.{boundary}_orisun_es_event_global_id_seq          the next global_id
   {schema}.{boundary}_orisun_last_published_event_position   how far the outbox is published
   {schema}.{boundary}_projector_checkpoint                   how far each projector is
 
-Names: letters, digits, _ and -; a boundary's at most 26 bytes, so that no table's name is cut. Raises OR002 for a name, OR006 when the boundary exists
-in another schema or the table is another application's. It saves no event in the admin boundary: orisun.create_boundary does.
+Names: letters, digits, _ and -; a boundary's at most 26 bytes, so that no table's name is cut. Raises OR002 for a name,
+OR006 when the boundary exists in another schema or the table is another application's. It saves no event in the admin
+boundary: orisun.create_boundary does.
 
   SELECT orisun.initialize_boundary_tables('orders', 'public');$$;
 
 -- +goose StatementBegin
 CREATE FUNCTION orisun.create_boundary(
-    p_boundary text, p_schema text, p_description text, p_existed_before_catalog boolean, p_admin_boundary text, p_actor text
+    p_boundary text, p_schema text, p_description text, p_existed_before_catalog boolean, p_admin_boundary text,
+    p_actor text
 ) RETURNS SETOF orisun.boundary
 LANGUAGE plpgsql VOLATILE ROWS 1
 SET search_path = pg_catalog, pg_temp
@@ -218,12 +248,15 @@ BEGIN
         PERFORM orisun.drop_boundary_tables(v_boundary); -- what is left of it
         v_boundary := NULL;
     END IF;
-    IF (v_boundary.schema_name, v_boundary.description, v_boundary.existed_before_catalog) = (p_schema, p_description, p_existed_before_catalog) THEN
+    IF (v_boundary.schema_name, v_boundary.description, v_boundary.existed_before_catalog)
+        = (p_schema, p_description, p_existed_before_catalog) THEN
         RETURN NEXT v_boundary;
         RETURN;
     ELSIF v_boundary.name IS NOT NULL THEN
-        RAISE EXCEPTION 'boundary "%" exists already with another definition: schema "%", description %, existed_before_catalog %',
-                        p_boundary, v_boundary.schema_name, quote_literal(v_boundary.description), v_boundary.existed_before_catalog
+        RAISE EXCEPTION 'boundary "%" exists already with another definition: schema "%", description %, '
+                        'existed_before_catalog %',
+                        p_boundary, v_boundary.schema_name, quote_literal(v_boundary.description),
+                        v_boundary.existed_before_catalog
             USING ERRCODE = 'OR006',
                   DETAIL = jsonb_build_object('boundary', p_boundary, 'schema', v_boundary.schema_name)::text,
                   HINT = 'A boundary does not change: choose another name.';
@@ -244,13 +277,18 @@ BEGIN
     SELECT r.* INTO STRICT v_saved
       FROM orisun.insert_events_with_consistency(p_admin_boundary, '{}', jsonb_build_array(
                jsonb_build_object(
-                   'event_id', gen_random_uuid(), 'event_type', 'BoundaryDefined', 'metadata', jsonb_build_object('actor', p_actor),
-                   'data', jsonb_build_object('boundary', p_boundary, 'description', p_description, 'existed_before_catalog', p_existed_before_catalog,
-                                              'placement', jsonb_build_object('backend', 'postgres', 'namespace', p_schema))),
+                   'event_id', gen_random_uuid(), 'event_type', 'BoundaryDefined', 'metadata',
+                   jsonb_build_object('actor', p_actor),
+                   'data', jsonb_build_object('boundary', p_boundary, 'description', p_description,
+                                              'existed_before_catalog', p_existed_before_catalog,
+                                              'placement', jsonb_build_object('backend', 'postgres', 'namespace',
+                                                  p_schema))),
                jsonb_build_object(
-                   'event_id', gen_random_uuid(), 'event_type', CASE v_error WHEN '' THEN 'BoundaryActivated' ELSE 'BoundaryFailed' END,
+                   'event_id', gen_random_uuid(), 'event_type', CASE v_error WHEN '' THEN 'BoundaryActivated'
+                       ELSE 'BoundaryFailed' END,
                    'metadata', jsonb_build_object('actor', p_actor),
-                   'data', jsonb_build_object('boundary', p_boundary) || CASE v_error WHEN '' THEN '{}' ELSE jsonb_build_object('error', v_error) END))) r;
+                   'data', jsonb_build_object('boundary', p_boundary) || CASE v_error WHEN '' THEN '{}'
+                       ELSE jsonb_build_object('error', v_error) END))) r;
     RETURN QUERY
     UPDATE orisun.boundary b
        SET status = CASE v_error WHEN '' THEN 'ACTIVE' ELSE 'FAILED' END, last_error = v_error,
@@ -262,11 +300,15 @@ END
 $$;
 -- +goose StatementEnd
 
-COMMENT ON FUNCTION orisun.create_boundary(text, text, text, boolean, text, text) IS $$Creates a boundary, with its schema where that is missing, and saves events with the actor in the admin boundary, all in one transaction:
-BoundaryDefined, then BoundaryActivated or BoundaryFailed. With p_existed_before_catalog it takes over the tables that are there.
+COMMENT ON FUNCTION orisun.create_boundary(text, text, text, boolean, text, text) IS
+$$Creates a boundary, with its schema where that is missing, and saves events with the actor in the admin boundary, all
+in one transaction: BoundaryDefined, then BoundaryActivated or BoundaryFailed. With p_existed_before_catalog it takes
+over the tables that are there.
 
-The same definition again changes nothing and answers the boundary that there is. Where its table was dropped by hand, it is created again, empty. A boundary that could not be provisioned is FAILED, with last_error: it
-may be created again, with this definition or another one. What time heals (locks, disk space, a lost connection) is raised and leaves nothing.
+The same definition again changes nothing and answers the boundary that there is. Where its table was dropped by hand,
+it is created again, empty. A boundary that could not be provisioned is FAILED, with last_error: it may be created
+again, with this definition or another one. What time heals (locks, disk space, a lost connection) is raised and leaves
+nothing.
 
 Raises OR002 for a name, OR006 for a boundary that exists with another definition, OR001 for an unknown admin boundary.
 

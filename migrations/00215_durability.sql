@@ -9,8 +9,9 @@ AS $$
 $$;
 -- +goose StatementEnd
 
-COMMENT ON FUNCTION orisun.find_unsafe_settings() IS $$Those of fsync, full_page_writes and synchronous_commit that are off in this session: with any of them off, a crash of PostgreSQL or of its
-machine may lose events that were acknowledged.
+COMMENT ON FUNCTION orisun.find_unsafe_settings() IS
+$$Those of fsync, full_page_writes and synchronous_commit that are off in this session: with any of them off, a crash of
+PostgreSQL or of its machine may lose events that were acknowledged.
 
   SELECT orisun.find_unsafe_settings()$$;
 

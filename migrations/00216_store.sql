@@ -6,8 +6,12 @@ CREATE TABLE orisun.store (
     created_at  timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 
-COMMENT ON TABLE orisun.store IS $$The store's identity, one row. Every message that a node publishes names store_id, and nodes of different stores never join one NATS cluster.$$;
-COMMENT ON COLUMN orisun.store.database_id IS $$The database for which store_id was made: PostgreSQL's system_identifier and the database's oid. In a copy they differ, and the copy gets an identity of its own.$$;
+COMMENT ON TABLE orisun.store IS
+$$The store's identity, one row. Every message that a node publishes names store_id, and nodes of different stores never
+join one NATS cluster.$$;
+COMMENT ON COLUMN orisun.store.database_id IS
+$$The database for which store_id was made: PostgreSQL's system_identifier and the database's oid. In a copy they
+differ, and the copy gets an identity of its own.$$;
 
 -- +goose StatementBegin
 CREATE FUNCTION orisun.renew_store() RETURNS uuid
@@ -31,8 +35,10 @@ END
 $$;
 -- +goose StatementEnd
 
-COMMENT ON FUNCTION orisun.renew_store() IS $$Gives the store a new identity and new keys for tokens, so that every token issued before is void. Call it in a physical copy (a base backup, a disk snapshot) that is
-to run beside its original, before its first server starts; other copies are recognised (orisun.claim_store). All nodes of the store have to be restarted afterwards.
+COMMENT ON FUNCTION orisun.renew_store() IS
+$$Gives the store a new identity and new keys for tokens, so that every token issued before is void. Call it in a
+physical copy (a base backup, a disk snapshot) that is to run beside its original, before its first server starts; other
+copies are recognised (orisun.claim_store). All nodes of the store have to be restarted afterwards.
 
   SELECT orisun.renew_store()$$;
 
@@ -65,8 +71,11 @@ END
 $$;
 -- +goose StatementEnd
 
-COMMENT ON FUNCTION orisun.claim_store() IS $$The store's identity, for a node that starts. A database that is a copy (restored from a dump, made from a template, moved by pg_upgrade) is recognised by its system_identifier and oid, and
-gets a new identity and new keys for tokens. previous_id is the identity that was stored before: the same one, that of the original, or empty where there was none.$$;
+COMMENT ON FUNCTION orisun.claim_store() IS
+$$The store's identity, for a node that starts. A database that is a copy (restored from a dump, made from a template,
+moved by pg_upgrade) is recognised by its system_identifier and oid, and gets a new identity and new keys for tokens.
+previous_id is the identity that was stored before: the same one, that of the original, or empty where there was
+none.$$;
 
 -- +goose Down
 DROP FUNCTION orisun.claim_store();

@@ -24,22 +24,27 @@ BEGIN
     -- Saves in flight end first, later ones find no boundary.
     PERFORM orisun.lock_positions(v_boundary.number);
     IF orisun.has_events_table(v_boundary) THEN
-        EXECUTE format('SELECT coalesce(max(e.global_id) + 1, 0) FROM %I.%I e', v_boundary.schema_name, v_boundary.name || '_orisun_es_event') INTO v_events;
+        EXECUTE format('SELECT coalesce(max(e.global_id) + 1, 0) FROM %I.%I e', v_boundary.schema_name,
+                       v_boundary.name || '_orisun_es_event') INTO v_events;
     END IF;
     PERFORM orisun.drop_boundary_tables(v_boundary);
     DELETE FROM orisun.boundary b WHERE b.name = p_boundary;
     PERFORM orisun.insert_events_with_consistency(p_admin_boundary, '{}', jsonb_build_array(jsonb_build_object(
-        'event_id', gen_random_uuid(), 'event_type', 'BoundaryDeleted', 'metadata', jsonb_build_object('actor', p_actor),
+        'event_id', gen_random_uuid(), 'event_type', 'BoundaryDeleted', 'metadata',
+        jsonb_build_object('actor', p_actor),
         'data', jsonb_build_object('boundary', p_boundary, 'events', v_events,
-                                   'placement', jsonb_build_object('backend', 'postgres', 'namespace', v_boundary.schema_name)))));
+                                   'placement', jsonb_build_object('backend', 'postgres', 'namespace',
+                                       v_boundary.schema_name)))));
     RETURN v_events;
 END
 $$;
 -- +goose StatementEnd
 
-COMMENT ON FUNCTION orisun.drop_boundary(text, text, text) IS $$Deletes a boundary with all of its events, tables, functions and indexes, and returns how many events it had. The schema stays. The admin
-boundary's log gets BoundaryDeleted with the actor, in the same transaction. Servers stop to publish it within a second, end its subscriptions and delete its stream.
-A boundary whose tables are gone already is removed from the registry. One that a server's configuration names is created again, empty, at that server's next start.
+COMMENT ON FUNCTION orisun.drop_boundary(text, text, text) IS
+$$Deletes a boundary with all of its events, tables, functions and indexes, and returns how many events it had. The
+schema stays. The admin boundary's log gets BoundaryDeleted with the actor, in the same transaction. Servers stop to
+publish it within a second, end its subscriptions and delete its stream. A boundary whose tables are gone already is
+removed from the registry. One that a server's configuration names is created again, empty, at that server's next start.
 
 Raises OR001 for an unknown boundary, OR012 for the admin boundary, OR011 while an index is made or dropped.
 

@@ -12,8 +12,9 @@ AS $$
 $$;
 -- +goose StatementEnd
 
-COMMENT ON FUNCTION orisun.find_open_schemas() IS $$The schemas of boundaries in which PUBLIC, that is every role, may create objects: as schema public allows before PostgreSQL 15, and in databases upgraded
-from there. REVOKE CREATE ON SCHEMA public FROM PUBLIC closes one.$$;
+COMMENT ON FUNCTION orisun.find_open_schemas() IS
+$$The schemas of boundaries in which PUBLIC, that is every role, may create objects: as schema public allows before
+PostgreSQL 15, and in databases upgraded from there. REVOKE CREATE ON SCHEMA public FROM PUBLIC closes one.$$;
 
 -- +goose StatementBegin
 CREATE FUNCTION orisun.find_missing_rights(p_role text) RETURNS SETOF text
@@ -21,7 +22,8 @@ LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
     WITH boundary AS (
-        SELECT b.name, n.oid AS schema FROM orisun.boundary b JOIN pg_namespace n ON n.nspname = b.schema_name WHERE b.status = 'ACTIVE'
+        SELECT b.name, n.oid AS schema FROM orisun.boundary b JOIN pg_namespace n ON n.nspname = b.schema_name
+         WHERE b.status = 'ACTIVE'
     ), needed (kind, schema, oid, object, rights) AS (
         SELECT 'SCHEMA', n.oid, n.oid, format('%I', n.nspname), ARRAY['USAGE']
           FROM pg_namespace n
@@ -36,7 +38,8 @@ AS $$
          CROSS JOIN (VALUES ('TABLE', '_orisun_es_event', ARRAY['SELECT', 'INSERT']),
                             ('TABLE', '_orisun_last_published_event_position', ARRAY['SELECT', 'INSERT', 'UPDATE']),
                             ('TABLE', '_projector_checkpoint', ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']),
-                            ('SEQUENCE', '_orisun_es_event_global_id_seq', ARRAY['USAGE', 'UPDATE'])) AS t(kind, suffix, rights)
+                            ('SEQUENCE', '_orisun_es_event_global_id_seq', ARRAY['USAGE', 'UPDATE'])) AS t(kind, suffix,
+                                rights)
           JOIN pg_class c ON c.relnamespace = b.schema AND c.relname = b.name || t.suffix
          UNION ALL
         SELECT 'FUNCTION', p.pronamespace, p.oid, p.oid::regprocedure::text, ARRAY['EXECUTE']
@@ -64,27 +67,33 @@ AS $$
 $$;
 -- +goose StatementEnd
 
-COMMENT ON FUNCTION orisun.find_missing_rights(text) IS $$The GRANTs that a role lacks to run the server on what somebody else migrated: on schema orisun, and on each boundary's schema, tables and
-functions. Events can be read and inserted, not changed. The owner of the schema runs them in psql (docs/grants.sql):
+COMMENT ON FUNCTION orisun.find_missing_rights(text) IS
+$$The GRANTs that a role lacks to run the server on what somebody else migrated: on schema orisun, and on each
+boundary's schema, tables and functions. Events can be read and inserted, not changed. The owner of the schema runs them
+in psql (docs/grants.sql):
 
   SELECT orisun.find_missing_rights('app') \gexec
 
-To create and to delete boundaries and indexes is a right of their owner, which no GRANT gives but membership in that role.$$;
+To create and to delete boundaries and indexes is a right of their owner, which no GRANT gives but membership in that
+role.$$;
 
 CREATE FUNCTION orisun.find_blocking_sessions(p_pid integer)
 RETURNS TABLE (pid integer, username text, application text, client text, state text, seconds double precision)
 LANGUAGE sql VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT a.pid, coalesce(a.usename::text, ''), coalesce(a.application_name, ''), coalesce(host(a.client_addr), CASE WHEN a.client_port = -1 THEN 'socket' END, ''),
+    SELECT a.pid, coalesce(a.usename::text, ''), coalesce(a.application_name, ''),
+           coalesce(host(a.client_addr), CASE WHEN a.client_port = -1 THEN 'socket' END, ''),
            coalesce(a.state, ''), coalesce(extract(epoch FROM clock_timestamp() - a.xact_start), 0)::double precision
       FROM pg_stat_activity a
      WHERE a.pid = ANY (pg_blocking_pids(p_pid))
      ORDER BY a.xact_start
 $$;
 
-COMMENT ON FUNCTION orisun.find_blocking_sessions(integer) IS $$The sessions that hold, or wait earlier for, what the session p_pid waits for: the longest transaction first, with its age in
-seconds. Of other roles' sessions PostgreSQL shows client, state and age to members of pg_read_all_stats only; they are empty otherwise.
+COMMENT ON FUNCTION orisun.find_blocking_sessions(integer) IS
+$$The sessions that hold, or wait earlier for, what the session p_pid waits for: the longest transaction first, with its
+age in seconds. Of other roles' sessions PostgreSQL shows client, state and age to members of pg_read_all_stats
+only; they are empty otherwise.
 
   SELECT l.pid, b.* FROM pg_locks l CROSS JOIN LATERAL orisun.find_blocking_sessions(l.pid) b WHERE NOT l.granted$$;
 

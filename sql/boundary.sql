@@ -1,5 +1,6 @@
 -- name: InitializeBoundaryTables :exec
-SELECT orisun.initialize_boundary_tables(p_boundary => @boundary::text, p_schema => @schema::text, p_description => @description::text);
+SELECT orisun.initialize_boundary_tables(p_boundary => @boundary::text, p_schema => @schema::text,
+                                         p_description => @description::text);
 
 -- name: CreateBoundary :one
 SELECT * FROM orisun.create_boundary(
@@ -21,7 +22,8 @@ SELECT * FROM orisun.get_boundary(p_boundary => @boundary::text);
 SELECT orisun.get_boundary_size(p_boundary => @boundary::text)::bigint AS bytes;
 
 -- name: DropBoundary :one
-SELECT orisun.drop_boundary(p_boundary => @boundary::text, p_admin_boundary => @admin_boundary::text, p_actor => @actor::text)::bigint AS events;
+SELECT orisun.drop_boundary(p_boundary => @boundary::text, p_admin_boundary => @admin_boundary::text,
+                            p_actor => @actor::text)::bigint AS events;
 
 -- name: FindOpenSchemas :many
 SELECT orisun.find_open_schemas()::text AS schema_name;
@@ -33,6 +35,7 @@ SELECT orisun.find_missing_rights(p_role => current_user::text)::text AS grant_s
 SELECT orisun.find_boundary_schema(p_boundary => @boundary::text)::text AS schema_name;
 
 -- name: FindBlockingSessions :many
-SELECT b.pid::integer AS pid, b.username::text AS username, b.application::text AS application, b.client::text AS client, b.state::text AS state,
+SELECT b.pid::integer AS pid, b.username::text AS username, b.application::text AS application,
+       b.client::text AS client, b.state::text AS state,
        b.seconds::double precision AS seconds
   FROM orisun.find_blocking_sessions(p_pid => @pid::integer) b;

@@ -11,7 +11,8 @@ SELECT orisun.try_lease(
 )::boolean AS held;
 
 -- name: ReleaseLease :one
-SELECT orisun.release_lease(p_boundary => @boundary::text, p_name => @name::text, p_stand_by => @stand_by::boolean)::boolean AS released;
+SELECT orisun.release_lease(p_boundary => @boundary::text, p_name => @name::text,
+                            p_stand_by => @stand_by::boolean)::boolean AS released;
 
 -- name: FindFreeLeases :many
 SELECT f.boundary::text AS boundary, f.name::text AS name FROM orisun.find_free_leases() f;
@@ -23,4 +24,5 @@ SELECT orisun.watch_leases(p_silent => @silent::text[])::text AS mark;
 SELECT * FROM orisun.get_published_position(p_boundary => @boundary::text);
 
 -- name: MovePublishedPosition :exec
-SELECT orisun.move_published_position(p_boundary => @boundary::text, p_transaction_id => @transaction_id::bigint, p_global_id => @global_id::bigint);
+SELECT orisun.move_published_position(p_boundary => @boundary::text, p_transaction_id => @transaction_id::bigint,
+                                      p_global_id => @global_id::bigint);

@@ -38,7 +38,8 @@ SELECT * FROM orisun.change_user_roles_in(
 SELECT orisun.delete_user(p_boundary => @boundary::text, p_user_id => @user_id::text, p_metadata => @metadata::jsonb);
 
 -- name: BootstrapAdmin :one
-SELECT orisun.bootstrap_admin(p_boundary => @boundary::text, p_username => @username::text, p_password_hash => @password_hash::text)::boolean AS created;
+SELECT orisun.bootstrap_admin(p_boundary => @boundary::text, p_username => @username::text,
+                              p_password_hash => @password_hash::text)::boolean AS created;
 
 -- name: ListUsers :many
 SELECT * FROM orisun.list_users(p_boundary => @boundary::text);
@@ -47,10 +48,12 @@ SELECT * FROM orisun.list_users(p_boundary => @boundary::text);
 SELECT orisun.count_users(p_boundary => @boundary::text)::bigint AS count;
 
 -- name: FindLogin :one
-SELECT * FROM orisun.find_login(p_boundary => @boundary::text, p_user_id => sqlc.narg('user_id')::text, p_username => sqlc.narg('username')::text);
+SELECT * FROM orisun.find_login(p_boundary => @boundary::text, p_user_id => sqlc.narg('user_id')::text,
+                                p_username => sqlc.narg('username')::text);
 
 -- name: ProjectUsers :one
-SELECT orisun.project_users(p_boundary => @boundary::text, p_count => sqlc.narg('count')::integer)::integer AS projected;
+SELECT orisun.project_users(p_boundary => @boundary::text,
+                            p_count => sqlc.narg('count')::integer)::integer AS projected;
 
 -- name: GetTokenKeys :many
 SELECT * FROM orisun.get_token_keys();
