@@ -1,4 +1,5 @@
-// Package docs_test checks the form of all documentation: links, lengths and words. What its commands print is checked in cmd/orisun.
+// Package docs_test checks the form of all documentation: links, lengths and words. What its commands print is checked
+// in cmd/orisun.
 package docs_test
 
 import (
@@ -20,7 +21,9 @@ const (
 )
 
 // longPages are generated or records, and read by looking something up.
-var longPages = []string{"docs/api.md", "docs/configuration.md", "docs/decisions/", "CHANGELOG.md", "publisher/DESIGN.md"}
+var longPages = []string{
+	"docs/api.md", "docs/configuration.md", "docs/decisions/", "CHANGELOG.md", "publisher/DESIGN.md",
+}
 
 // generatedPages have the columns that their sources give them.
 var generatedPages = []string{"docs/configuration.md", "docs/benchmarks.md"}
@@ -36,7 +39,8 @@ func files(t *testing.T, extensions ...string) (paths []string) {
 		if err != nil {
 			return err
 		}
-		if entry.IsDir() && slices.Contains([]string{".git", ".cache", "bin", "data", "dist", "node_modules", "testdata"}, entry.Name()) {
+		if entry.IsDir() && slices.Contains([]string{".git", ".cache", "bin", "data", "dist", "node_modules", "testdata"},
+			entry.Name()) {
 			return fs.SkipDir
 		}
 		if !entry.IsDir() && slices.Contains(extensions, filepath.Ext(path)) {
@@ -76,7 +80,9 @@ var (
 
 // prose is a page without its blocks of code. Lines stay where they are.
 func prose(page string) string {
-	return fence.ReplaceAllStringFunc(page, func(block string) string { return strings.Repeat("\n", strings.Count(block, "\n")) })
+	return fence.ReplaceAllStringFunc(page, func(block string) string {
+		return strings.Repeat("\n", strings.Count(block, "\n"))
+	})
 }
 
 // anchors are the names of a page's headings, as forges make them.
@@ -121,7 +127,8 @@ func TestPagesAndTheirLinesAreShort(t *testing.T) {
 	for _, page := range files(t, ".md") {
 		text := read(t, page)
 		if lines := strings.Count(text, "\n"); lines > maxLines && !isOneOf(page, longPages) {
-			t.Errorf("%s has %d lines, at most %d are allowed: split it, or move what is history to docs/decisions", page, lines, maxLines)
+			t.Errorf("%s has %d lines, at most %d are allowed: split it, or move what is history to docs/decisions",
+				page, lines, maxLines)
 		}
 		if isOneOf(page, generatedPages) {
 			continue
@@ -131,7 +138,8 @@ func TestPagesAndTheirLinesAreShort(t *testing.T) {
 			n++
 			line = strings.TrimRight(line, "\n")
 			isTable := strings.HasPrefix(strings.TrimSpace(line), "|")
-			if utf8.RuneCountInString(line) > maxColumns && !isTable && !strings.Contains(line, "://") && !strings.HasPrefix(line, "<!-- ") {
+			if utf8.RuneCountInString(line) > maxColumns && !isTable && !strings.Contains(line, "://") &&
+				!strings.HasPrefix(line, "<!-- ") {
 				t.Errorf("%s:%d has %d columns, at most %d are allowed", page, n, utf8.RuneCountInString(line), maxColumns)
 			}
 		}

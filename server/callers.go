@@ -52,21 +52,27 @@ func newCallers(config *config.Config, pool *pgxpool.Pool, listens ...net.Addr) 
 }
 
 // bootstrap prepares the management of users, and creates the first admin where there is none.
-func (c *callers) bootstrap(ctx context.Context, config *config.Config, store *service.EventStore, log *slog.Logger) error {
+func (c *callers) bootstrap(
+	ctx context.Context, config *config.Config, store *service.EventStore, log *slog.Logger,
+) error {
 	c.admin = service.NewAdmin(store, config.Admin.Boundary, c.auth)
-	created, err := c.admin.BootstrapAdmin(ctx, auth.Credentials{Username: config.Admin.Username, Password: config.Admin.Password})
+	created, err := c.admin.BootstrapAdmin(ctx, auth.Credentials{
+		Username: config.Admin.Username, Password: config.Admin.Password,
+	})
 	if err != nil {
 		return fmt.Errorf("create the first admin (ORISUN_ADMIN_USERNAME, ORISUN_ADMIN_PASSWORD): %w", err)
 	}
 	if created {
-		log.Info("created the first admin; from now on ORISUN_ADMIN_PASSWORD does not change its password, `orisun user password` does", "username", config.Admin.Username)
+		log.Info("created the first admin; from now on ORISUN_ADMIN_PASSWORD does not change its password, `orisun user "+
+			"password` does", "username", config.Admin.Username)
 	}
 	open, err := c.defaultPasswordIsOpen(ctx)
 	if err != nil {
 		return err
 	}
 	if open {
-		log.Warn("anybody who can reach this server can be its admin: it listens beyond this machine, and the admin still has the default password; change it with `orisun user password`",
+		log.Warn("anybody who can reach this server can be its admin: it listens beyond this machine, and the admin still "+
+			"has the default password; change it with `orisun user password`",
 			"username", c.username, "listens", fmt.Sprint(c.reachable()))
 	}
 	return nil

@@ -69,7 +69,8 @@ func TestTheDefaultPasswordIsReportedUntilItIsChanged(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := pool.Exec(t.Context(), `SELECT orisun.change_user_password($1, user_id, $2) FROM orisun.user_account`, config.Admin.Boundary, hash); err != nil {
+	if _, err := pool.Exec(t.Context(), `SELECT orisun.change_user_password($1, user_id, $2) FROM orisun.user_account`,
+		config.Admin.Boundary, hash); err != nil {
 		t.Fatal(err)
 	}
 	if warned, open := starts("0.0.0.0"); warned || open {

@@ -18,7 +18,9 @@ const schemaAge = 10 * time.Second
 
 // readinessChecks are the checks that /readyz and gRPC health report. They have a pool of their own, so that queries
 // do not delay them.
-func readinessChecks(config *config.Config, pool *pgxpool.Pool, streams *streaming, shortage func() error) []httpapi.Check {
+func readinessChecks(
+	config *config.Config, pool *pgxpool.Pool, streams *streaming, shortage func() error,
+) []httpapi.Check {
 	checks := []httpapi.Check{
 		{Name: "postgresql", Required: true, Run: pool.Ping},
 		{Name: "migrations", Required: true, Run: cachedFor(schemaAge, func(ctx context.Context) error {
@@ -28,7 +30,9 @@ func readinessChecks(config *config.Config, pool *pgxpool.Pool, streams *streami
 		{Name: "jetstream", Run: streams.check},
 	}
 	if config.NATS.ClusterEnabled {
-		checks = append(checks, httpapi.Check{Name: "cluster", Run: func(context.Context) error { return streams.nats.Missing() }})
+		checks = append(checks, httpapi.Check{
+			Name: "cluster", Run: func(context.Context) error { return streams.nats.Missing() },
+		})
 	}
 	return checks
 }
@@ -87,7 +91,9 @@ func warnOfOpenSchemas(pool *pgxpool.Pool) httpapi.Warner {
 	return func(ctx context.Context) (warnings []string) {
 		schemas, err := openSchemas(ctx, pool)
 		for _, schema := range schemas {
-			warnings = append(warnings, "every role may create objects in schema "+schema+", which is a boundary's: REVOKE CREATE ON SCHEMA "+schema+" FROM PUBLIC")
+			warnings = append(warnings,
+				"every role may create objects in schema "+schema+", which is a boundary's: "+
+					"REVOKE CREATE ON SCHEMA "+schema+" FROM PUBLIC")
 		}
 		if err != nil {
 			warnings = append(warnings, "the rights on schemas are unknown: "+err.Error())
@@ -103,7 +109,10 @@ func (c *callers) warnOfDefaultPassword(ctx context.Context) []string {
 	case err != nil:
 		return []string{"whether the admin has the default password is unknown: " + err.Error()}
 	case open:
-		return []string{"the admin has the default password, and ORISUN_GRPC_HOST, ORISUN_ADMIN_HOST or ORISUN_NATS_HOST lets others than this machine in: change it with orisun user password"}
+		return []string{
+			"the admin has the default password, and ORISUN_GRPC_HOST, ORISUN_ADMIN_HOST or ORISUN_NATS_HOST lets others than " +
+				"this machine in: change it with orisun user password",
+		}
 	default:
 		return nil
 	}

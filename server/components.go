@@ -121,7 +121,9 @@ func (r *running) components() []component {
 		}},
 		{"users", func(ctx context.Context) error {
 			return r.step("look for an admin", func() error {
-				return r.waitForDatabase(ctx, func(ctx context.Context) error { return r.callers.bootstrap(ctx, r.config, r.store, r.log) })
+				return r.waitForDatabase(ctx, func(ctx context.Context) error {
+					return r.callers.bootstrap(ctx, r.config, r.store, r.log)
+				})
 			})
 		}, nil},
 		{"calls", r.startCalls, func(context.Context) error {
@@ -176,7 +178,8 @@ func (r *running) startPostgreSQL(ctx context.Context) (err error) {
 // pool is a component that opens a pool, and measures it unless it is the probe's.
 func (r *running) pool(name string, to **pgxpool.Pool, limits poolLimits, settings ...pgsession.Settings) component {
 	return component{"pool " + name, func(ctx context.Context) (err error) {
-		if *to, err = newPool(ctx, r.config.PG, limits, r.telemetry.TraceQueries, settings...); err != nil || name == "probe" {
+		if *to, err = newPool(ctx, r.config.PG, limits, r.telemetry.TraceQueries, settings...); err != nil ||
+			name == "probe" {
 			return err
 		}
 		if err := r.telemetry.WatchPool(name, *to); err != nil {
@@ -274,7 +277,9 @@ func (r *running) startCalls(context.Context) error {
 		return fmt.Errorf("metrics of calls: %w", err)
 	}
 	r.healthy = transport.NewHealth()
-	services := transport.Services{Store: r.store, Admin: r.callers.admin, Subscriptions: r.subscriptions, Health: r.healthy}
+	services := transport.Services{
+		Store: r.store, Admin: r.callers.admin, Subscriptions: r.subscriptions, Health: r.healthy,
+	}
 	if r.servers, err = transport.New(r.config.GRPC, services, r.callers.auth, observed, r.log); err != nil {
 		return err
 	}

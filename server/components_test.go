@@ -18,12 +18,17 @@ func TestComponentsStopInTheOppositeOrderAndErrorsNameThem(t *testing.T) {
 		}}
 	}
 	started := starting{limit: time.Minute}
-	for _, c := range []component{part("a", nil, errors.New("stuck")), {name: "b", start: func(context.Context) error { return nil }}, part("c", nil, nil)} {
+	for _, c := range []component{
+		part("a", nil, errors.New("stuck")),
+		{name: "b", start: func(context.Context) error { return nil }},
+		part("c", nil, nil),
+	} {
 		if err := started.start(t.Context(), c); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := started.start(t.Context(), part("d", errors.New("no port"), nil)); err == nil || err.Error() != "d: no port" {
+	if err := started.start(t.Context(), part("d", errors.New("no port"), nil)); err == nil ||
+		err.Error() != "d: no port" {
 		t.Errorf("the start that fails: %v", err)
 	}
 	if err := started.stop(); err == nil || !strings.Contains(err.Error(), "stop a: stuck") {

@@ -59,11 +59,14 @@ func adminPool(c config.PG) poolLimits {
 	return poolLimits{c.AdminMaxOpen, c.AdminMaxIdle, c.AdminMaxLifetime, c.AdminMaxIdleTime}
 }
 
-const warnDefaultDatabasePassword = "the server's own PostgreSQL has the default password, so any user of this machine can read and change every event: set ORISUN_PG_PASSWORD; a start puts it in force"
+const warnDefaultDatabasePassword = "the server's own PostgreSQL has the default password, so any user of this " +
+	"machine can read and change every event: set ORISUN_PG_PASSWORD; a start puts it in force"
 
 // OpenDatabase returns how to connect to the database of the settings, for the commands of the command line. Without
 // ORISUN_PG_HOST it starts the server's own PostgreSQL, which stop ends.
-func OpenDatabase(ctx context.Context, settings *config.Config, log *slog.Logger) (database *pgx.ConnConfig, stop func() error, err error) {
+func OpenDatabase(
+	ctx context.Context, settings *config.Config, log *slog.Logger,
+) (database *pgx.ConnConfig, stop func() error, err error) {
 	pg, stop := settings.PG, func() error { return nil }
 	if pg.Embedded() {
 		own, err := startPostgres(ctx, &pg, log)
@@ -139,7 +142,9 @@ func newDialer() *net.Dialer {
 
 // newPool opens a pool of our sessions, which cancel statements after ORISUN_PG_STATEMENT_TIMEOUT. settings are
 // additional parameters of the session.
-func newPool(ctx context.Context, pg config.PG, limits poolLimits, traced func(*pgxpool.Config), settings ...pgsession.Settings) (*pgxpool.Pool, error) {
+func newPool(
+	ctx context.Context, pg config.PG, limits poolLimits, traced func(*pgxpool.Config), settings ...pgsession.Settings,
+) (*pgxpool.Pool, error) {
 	config, err := pgxpool.ParseConfig(connString(pg))
 	if err != nil {
 		return nil, fmt.Errorf("ORISUN_PG_*: %w", err)
@@ -155,7 +160,9 @@ func newPool(ctx context.Context, pg config.PG, limits poolLimits, traced func(*
 		config.AfterRelease = func(*pgx.Conn) bool { return false } // without idle connections each use opens a new one
 	}
 	config.AfterConnect = func(_ context.Context, conn *pgx.Conn) error {
-		conn.TypeMap().RegisterType(&pgtype.Type{Name: "timestamptz", OID: pgtype.TimestamptzOID, Codec: &pgtype.TimestamptzCodec{ScanLocation: time.UTC}})
+		conn.TypeMap().RegisterType(&pgtype.Type{
+			Name: "timestamptz", OID: pgtype.TimestamptzOID, Codec: &pgtype.TimestamptzCodec{ScanLocation: time.UTC},
+		})
 		return nil
 	}
 	if traced != nil {
@@ -168,7 +175,8 @@ func newPool(ctx context.Context, pg config.PG, limits poolLimits, traced func(*
 // work may be repeated.
 func (s *Server) waitForDatabase(ctx context.Context, do func(context.Context) error) error {
 	logged := false
-	backoff := retry.WithMaxDuration(databaseWait, retry.WithCappedDuration(2*time.Second, retry.NewFibonacci(100*time.Millisecond)))
+	backoff := retry.WithMaxDuration(databaseWait,
+		retry.WithCappedDuration(2*time.Second, retry.NewFibonacci(100*time.Millisecond)))
 	return retry.Do(ctx, backoff, func(ctx context.Context) error {
 		err := do(ctx)
 		if err == nil || !service.IsTransient(err) {
@@ -212,7 +220,8 @@ func (s *Server) claimStore(ctx context.Context, pool *pgxpool.Pool) (string, er
 	case "":
 		s.log.Info("the store has got an identity", "store", store.StoreID)
 	default:
-		s.log.Warn("this database is a copy of another store: it has got an identity and keys of its own, and all tokens are void", "store", store.StoreID, "copy_of", store.PreviousID)
+		s.log.Warn("this database is a copy of another store: it has got an identity and keys of its own, and all tokens "+
+			"are void", "store", store.StoreID, "copy_of", store.PreviousID)
 	}
 	return store.StoreID, nil
 }

@@ -18,7 +18,8 @@ func limitUnacknowledged(network, _ string, conn syscall.RawConn) error {
 	}
 	var refused error
 	err := conn.Control(func(fd uintptr) {
-		refused = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(unacknowledgedLimit.Milliseconds()))
+		refused = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT,
+			int(unacknowledgedLimit.Milliseconds()))
 	})
 	if err != nil {
 		return err

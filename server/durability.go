@@ -23,7 +23,8 @@ func unsafeSettings(ctx context.Context, pool *pgxpool.Pool) ([]string, error) {
 func (s *Server) warnOfUnsafeSettings(ctx context.Context, pool *pgxpool.Pool) error {
 	settings, err := unsafeSettings(ctx, pool)
 	for _, setting := range settings {
-		s.log.Warn("PostgreSQL may lose acknowledged events in a crash: turn this setting on, in postgresql.conf or with ALTER SYSTEM, ROLE or DATABASE", "setting", setting)
+		s.log.Warn("PostgreSQL may lose acknowledged events in a crash: turn this setting on, in postgresql.conf or with "+
+			"ALTER SYSTEM, ROLE or DATABASE", "setting", setting)
 	}
 	return err
 }
@@ -41,7 +42,8 @@ func openSchemas(ctx context.Context, pool *pgxpool.Pool) ([]string, error) {
 func (s *Server) warnOfOpenSchemas(ctx context.Context, pool *pgxpool.Pool) error {
 	schemas, err := openSchemas(ctx, pool)
 	for _, schema := range schemas {
-		s.log.Warn("every role may create objects in a boundary's schema: REVOKE CREATE ON SCHEMA … FROM PUBLIC", "schema", schema)
+		s.log.Warn("every role may create objects in a boundary's schema: REVOKE CREATE ON SCHEMA … FROM PUBLIC",
+			"schema", schema)
 	}
 	return err
 }

@@ -39,7 +39,9 @@ func (d durable) save(t *testing.T, keys ...string) *orisunpb.Position {
 	t.Helper()
 	events := make([]*orisunpb.EventToSave, len(keys))
 	for i, key := range keys {
-		events[i] = &orisunpb.EventToSave{EventId: uuid.NewString(), EventType: "Placed", Data: fmt.Sprintf(`{"order": %q}`, key), Metadata: "{}"}
+		events[i] = &orisunpb.EventToSave{
+			EventId: uuid.NewString(), EventType: "Placed", Data: fmt.Sprintf(`{"order": %q}`, key), Metadata: "{}",
+		}
 	}
 	saved, err := d.store.SaveEvents(t.Context(), &orisunpb.SaveEventsRequest{Boundary: durableBoundary, Events: events})
 	if err != nil {
@@ -80,12 +82,16 @@ func TestASubscriptionIsCreatedListedResetAndDeleted(t *testing.T) {
 	between := time.Now()
 	last := d.save(t, "c")
 	definition := func() *orisunpb.CreateSubscriptionRequest {
-		return &orisunpb.CreateSubscriptionRequest{Name: "mails", PartitionKey: "order", Query: &orisunpb.Query{Criteria: []*orisunpb.Criterion{
-			{Tags: []*orisunpb.Tag{{Key: "event_type", Value: "Placed"}}},
-		}}}
+		return &orisunpb.CreateSubscriptionRequest{
+			Name: "mails", PartitionKey: "order",
+			Query: &orisunpb.Query{Criteria: []*orisunpb.Criterion{
+				{Tags: []*orisunpb.Tag{{Key: "event_type", Value: "Placed"}}},
+			}},
+		}
 	}
 	created := d.create(t, definition())
-	if created.GetPartitions() != 16 || created.GetCheckpoint().GetGlobalId() != -1 || created.GetLag().GetEvents() != 3 || created.GetLag().GetSeconds() <= 0 {
+	if created.GetPartitions() != 16 || created.GetCheckpoint().GetGlobalId() != -1 || created.GetLag().GetEvents() != 3 ||
+		created.GetLag().GetSeconds() <= 0 {
 		t.Errorf("created: %v", created)
 	}
 	d.create(t, definition())
@@ -101,16 +107,21 @@ func TestASubscriptionIsCreatedListedResetAndDeleted(t *testing.T) {
 	if at.GetCheckpoint().GetGlobalId() != 1 || at.GetPartitions() != 1 || at.GetLag().GetEvents() != 1 {
 		t.Errorf("a subscription that begins at a time: %v", at)
 	}
-	_, err = d.CreateSubscription(t.Context(), &orisunpb.CreateSubscriptionRequest{Boundary: durableBoundary, Name: "third"})
+	_, err = d.CreateSubscription(t.Context(), &orisunpb.CreateSubscriptionRequest{
+		Boundary: durableBoundary, Name: "third",
+	})
 	wantCode(t, err, codes.ResourceExhausted, "ORISUN_MAX_SUBSCRIPTIONS")
 
 	reset, err := d.ResetSubscription(t.Context(), &orisunpb.ResetSubscriptionRequest{
-		Boundary: durableBoundary, Name: "mails", Start: &orisunpb.SubscriptionStart{Start: &orisunpb.SubscriptionStart_Now{Now: true}},
+		Boundary: durableBoundary, Name: "mails",
+		Start: &orisunpb.SubscriptionStart{Start: &orisunpb.SubscriptionStart_Now{Now: true}},
 	})
 	if err != nil || reset.GetSubscription().GetCheckpoint().GetGlobalId() != last.GetGlobalId() {
 		t.Errorf("reset: %v, %v", reset, err)
 	}
-	if _, err := d.DeleteSubscription(t.Context(), &orisunpb.DeleteSubscriptionRequest{Boundary: durableBoundary, Name: "at"}); err != nil {
+	if _, err := d.DeleteSubscription(t.Context(), &orisunpb.DeleteSubscriptionRequest{
+		Boundary: durableBoundary, Name: "at",
+	}); err != nil {
 		t.Error(err)
 	}
 	listed, err := d.ListSubscriptions(t.Context(), &orisunpb.ListSubscriptionsRequest{Boundary: durableBoundary})
@@ -121,7 +132,9 @@ func TestASubscriptionIsCreatedListedResetAndDeleted(t *testing.T) {
 	wantCode(t, err, codes.NotFound, `no subscription 'at'`)
 	_, err = d.GetSubscription(t.Context(), &orisunpb.GetSubscriptionRequest{Boundary: "nowhere", Name: "at"})
 	wantCode(t, err, codes.NotFound, "nowhere")
-	log, err := d.store.GetEvents(t.Context(), &orisunpb.GetEventsRequest{Boundary: "orisun_admin", Direction: orisunpb.Direction_DESC, Count: 4})
+	log, err := d.store.GetEvents(t.Context(), &orisunpb.GetEventsRequest{
+		Boundary: "orisun_admin", Direction: orisunpb.Direction_DESC, Count: 4,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -129,7 +142,8 @@ func TestASubscriptionIsCreatedListedResetAndDeleted(t *testing.T) {
 	for _, event := range log.GetEvents() {
 		types = append(types, event.GetEventType())
 	}
-	if got := strings.Join(types, " "); got != "SubscriptionDeleted SubscriptionReset SubscriptionCreated SubscriptionCreated" {
+	if got := strings.Join(types,
+		" "); got != "SubscriptionDeleted SubscriptionReset SubscriptionCreated SubscriptionCreated" {
 		t.Errorf("the admin boundary has %s", got)
 	}
 }
@@ -212,9 +226,10 @@ func (c *consuming) events(t *testing.T, count int) (all []*orisunpb.Delivery) {
 func (c *consuming) acknowledge(t *testing.T, deliveries ...*orisunpb.Delivery) {
 	t.Helper()
 	for _, d := range deliveries {
-		c.send(t, &orisunpb.ConsumeRequest{Request: &orisunpb.ConsumeRequest_Acknowledge{Acknowledge: &orisunpb.Acknowledgement{
+		done := &orisunpb.Acknowledgement{
 			Partition: d.GetPartition(), Epoch: d.GetEpoch(), Positions: []*orisunpb.Position{d.GetEvent().GetPosition()},
-		}}})
+		}
+		c.send(t, &orisunpb.ConsumeRequest{Request: &orisunpb.ConsumeRequest_Acknowledge{Acknowledge: done}})
 	}
 }
 
@@ -234,7 +249,9 @@ func ids(deliveries []*orisunpb.Delivery) (all []int64) {
 
 func (d durable) wait(t *testing.T, name string, at *orisunpb.Position) {
 	t.Helper()
-	if _, err := d.WaitForCheckpoint(t.Context(), &orisunpb.WaitForCheckpointRequest{Boundary: durableBoundary, Subscription: name, Position: at}); err != nil {
+	if _, err := d.WaitForCheckpoint(t.Context(), &orisunpb.WaitForCheckpointRequest{
+		Boundary: durableBoundary, Subscription: name, Position: at,
+	}); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -277,14 +294,17 @@ func TestAConsumerGetsWhatIsNotAcknowledgedAgain(t *testing.T) {
 	c.until(t, func(in *orisunpb.ConsumeResponse) bool { return in.GetCaughtUp().GetPosition().GetGlobalId() == 3 })
 	d.wait(t, "mails", &orisunpb.Position{TransactionId: 4, GlobalId: 3})
 	_, err := d.WaitForCheckpoint(t.Context(), &orisunpb.WaitForCheckpointRequest{
-		Boundary: durableBoundary, Subscription: "mails", Position: &orisunpb.Position{TransactionId: 9, GlobalId: 8}, Timeout: durationpb.New(100 * time.Millisecond),
+		Boundary: durableBoundary, Subscription: "mails", Position: &orisunpb.Position{TransactionId: 9, GlobalId: 8},
+		Timeout: durationpb.New(100 * time.Millisecond),
 	})
 	wantCode(t, err, codes.DeadlineExceeded, "is at {4,3}")
 }
 
 func TestARefusedEventComesAgainAndIsParked(t *testing.T) {
 	d := dialDurable(servertest.Start(t).Dial(t))
-	d.create(t, &orisunpb.CreateSubscriptionRequest{Name: "mails", PartitionKey: "order", Partitions: 1, MaxRefusals: 2, ParkFollowing: true})
+	d.create(t, &orisunpb.CreateSubscriptionRequest{
+		Name: "mails", PartitionKey: "order", Partitions: 1, MaxRefusals: 2, ParkFollowing: true,
+	})
 	c := d.consume(t, "mails", 100)
 	d.save(t, "bad", "bad", "good")
 	first := c.events(t, 2) // one of each key
@@ -301,10 +321,13 @@ func TestARefusedEventComesAgainAndIsParked(t *testing.T) {
 	last := d.save(t, "bad")
 	d.wait(t, "mails", last)
 	parked := d.parked(t)
-	if len(parked) != 3 || parked[0].GetReason() != "no such order" || parked[0].GetRefusals() != 2 || parked[1].GetRefusals() != 0 || parked[2].GetKey() != "bad" {
+	if len(parked) != 3 || parked[0].GetReason() != "no such order" || parked[0].GetRefusals() != 2 ||
+		parked[1].GetRefusals() != 0 || parked[2].GetKey() != "bad" {
 		t.Fatalf("parked: %v", parked)
 	}
-	if _, err := d.ReplayParked(t.Context(), &orisunpb.ReplayParkedRequest{Boundary: durableBoundary, Subscription: "mails"}); err != nil {
+	if _, err := d.ReplayParked(t.Context(), &orisunpb.ReplayParkedRequest{
+		Boundary: durableBoundary, Subscription: "mails",
+	}); err != nil {
 		t.Fatal(err)
 	}
 	for _, want := range []int64{0, 1, 3} { // in order, one at a time
@@ -384,7 +407,9 @@ func TestAResetAndADeletionEndConsumers(t *testing.T) {
 	c.acknowledge(t, c.events(t, 1)...)
 	d.wait(t, "mails", &orisunpb.Position{TransactionId: 1, GlobalId: 0})
 	beginning := &orisunpb.SubscriptionStart{Start: &orisunpb.SubscriptionStart_Beginning{Beginning: true}}
-	if _, err := d.ResetSubscription(t.Context(), &orisunpb.ResetSubscriptionRequest{Boundary: durableBoundary, Name: "mails", Start: beginning}); err != nil {
+	if _, err := d.ResetSubscription(t.Context(), &orisunpb.ResetSubscriptionRequest{
+		Boundary: durableBoundary, Name: "mails", Start: beginning,
+	}); err != nil {
 		t.Fatal(err)
 	}
 	wantCode(t, c.end(), codes.Aborted, "reset")
@@ -392,7 +417,9 @@ func TestAResetAndADeletionEndConsumers(t *testing.T) {
 	if again := c.events(t, 1); ids(again)[0] != 0 {
 		t.Errorf("after a reset comes %v", again)
 	}
-	if _, err := d.DeleteSubscription(t.Context(), &orisunpb.DeleteSubscriptionRequest{Boundary: durableBoundary, Name: "mails"}); err != nil {
+	if _, err := d.DeleteSubscription(t.Context(), &orisunpb.DeleteSubscriptionRequest{
+		Boundary: durableBoundary, Name: "mails",
+	}); err != nil {
 		t.Fatal(err)
 	}
 	wantCode(t, c.end(), codes.NotFound, "deleted")

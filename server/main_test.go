@@ -27,7 +27,8 @@ func settings(t testing.TB, database *pgx.ConnConfig, variables ...string) *conf
 		t.Fatalf("%v: %v, %v", variables, warnings, err)
 	}
 	pg := &loaded.PG
-	pg.Host, pg.Port, pg.User, pg.Password, pg.Name = database.Host, int(database.Port), database.User, database.Password, database.Database
+	pg.Host, pg.Port, pg.User, pg.Password, pg.Name = database.Host, int(database.Port), database.User, database.Password,
+		database.Database
 	return loaded
 }
 

@@ -28,7 +28,10 @@ func startPprof(ctx context.Context, config config.Pprof, log *slog.Logger) (sto
 	routes.HandleFunc("/debug/pprof/profile", pprof.Profile)
 	routes.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
 	routes.HandleFunc("/debug/pprof/trace", pprof.Trace)
-	server := &http.Server{Handler: routes, ReadHeaderTimeout: httpapi.RequestHeaderLimit, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug)}
+	server := &http.Server{
+		Handler: routes, ReadHeaderTimeout: httpapi.RequestHeaderLimit,
+		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
 	log.Info("profiles", "address", "http://"+listener.Addr().String()+"/debug/pprof/")

@@ -28,7 +28,8 @@ func missingRights(ctx context.Context, pool *pgxpool.Pool) ([]string, error) {
 func (s *Server) warnOfMissingRights(ctx context.Context, pool *pgxpool.Pool) error {
 	grants, err := missingRights(ctx, pool)
 	if len(grants) > 0 {
-		s.log.Warn("the server's role lacks rights: let the owner of schema orisun run docs/grants.sql", "role", s.config.PG.User, "missing", strings.Join(grants, "; "))
+		s.log.Warn("the server's role lacks rights: let the owner of schema orisun run docs/grants.sql",
+			"role", s.config.PG.User, "missing", strings.Join(grants, "; "))
 	}
 	return err
 }

@@ -89,8 +89,8 @@ func (s *Server) Run(ctx context.Context) (err error) {
 	started := starting{limit: s.config.Shutdown.Timeout}
 	defer func() {
 		if err = errors.Join(err, started.stop()); err == nil {
-			s.log.Info("stopped: calls, streams, publisher, NATS and connections to PostgreSQL have ended", "calls_finished", s.drained.calls,
-				"streams_ended", s.drained.streams, "took", time.Since(s.drained.since))
+			s.log.Info("stopped: calls, streams, publisher, NATS and connections to PostgreSQL have ended",
+				"calls_finished", s.drained.calls, "streams_ended", s.drained.streams, "took", time.Since(s.drained.since))
 		}
 	}()
 	for _, part := range r.components() {
@@ -126,7 +126,9 @@ func (s *Server) prepareDatabase(ctx context.Context, pool *pgxpool.Pool) (err e
 	if err := s.step("migrate", func() error { return s.waitForDatabase(ctx, s.migrate) }); err != nil {
 		return err
 	}
-	if err := s.waitForDatabase(ctx, func(ctx context.Context) error { return s.warnOfMissingRights(ctx, pool) }); err != nil {
+	if err := s.waitForDatabase(ctx, func(ctx context.Context) error {
+		return s.warnOfMissingRights(ctx, pool)
+	}); err != nil {
 		return err
 	}
 	initialize := func(ctx context.Context) error { return s.initializeBoundaries(ctx, pool) }
@@ -139,10 +141,14 @@ func (s *Server) prepareDatabase(ctx context.Context, pool *pgxpool.Pool) (err e
 }
 
 // serve answers calls until ctx ends or something that it depends on ends.
-func (s *Server) serve(ctx context.Context, server *transport.Server, admin *httpapi.Server, healthy *transport.Health, endSubscriptions func(), listener net.Listener, own *postgres.Server) error {
+func (s *Server) serve(
+	ctx context.Context, server *transport.Server, admin *httpapi.Server, healthy *transport.Health,
+	endSubscriptions func(), listener net.Listener, own *postgres.Server,
+) error {
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
-	s.log.Info("serving", "grpc", listener.Addr().String(), "http", s.adminAddress.String(), "boundaries", len(s.config.Boundaries), "version", version.Read().Version)
+	s.log.Info("serving", "grpc", listener.Addr().String(), "http", s.adminAddress.String(),
+		"boundaries", len(s.config.Boundaries), "version", version.Read().Version)
 	close(s.ready)
 
 	var ended error

@@ -31,7 +31,10 @@ type streaming struct {
 }
 
 // startStreaming starts NATS and begins to publish. When a later part fails, it ends the parts that began.
-func (s *Server) startStreaming(ctx context.Context, storeID string, outbox, read *pgxpool.Pool, share *service.ReadShare, telemetry *telemetry.Telemetry) (_ *streaming, err error) {
+func (s *Server) startStreaming(
+	ctx context.Context, storeID string, outbox, read *pgxpool.Pool, share *service.ReadShare,
+	telemetry *telemetry.Telemetry,
+) (_ *streaming, err error) {
 	config := s.config.NATS
 	var started streaming
 	embedded, err := s.jetStreamConfig(storeID)
@@ -58,7 +61,9 @@ func (s *Server) startStreaming(ctx context.Context, storeID string, outbox, rea
 		return nil, err
 	}
 	started.leases = publisher.NewLeases(database, s.log)
-	started.feed = publisher.NewFeed(publisher.FeedConfig{Pool: read, Share: share.Enter, NATS: started.conns[1], StoreID: storeID, Tracer: telemetry.Tracer(), Log: s.log})
+	started.feed = publisher.NewFeed(publisher.FeedConfig{
+		Pool: read, Share: share.Enter, NATS: started.conns[1], StoreID: storeID, Tracer: telemetry.Tracer(), Log: s.log,
+	})
 	started.publisher = publisher.New(publisher.Config{
 		Leases:    started.leases,
 		Database:  outbox,
@@ -66,15 +71,18 @@ func (s *Server) startStreaming(ctx context.Context, storeID string, outbox, rea
 		StoreID:   storeID,
 		BatchSize: s.config.Publisher.BatchSize,
 		Stream: publisher.StreamLimits{
-			Replicas: config.Replicas(), MaxBytes: int64(config.StreamMaxBytes), MaxAge: config.StreamMaxAge, MaxMessages: int64(config.StreamMaxMsgs),
+			Replicas: config.Replicas(), MaxBytes: int64(config.StreamMaxBytes), MaxAge: config.StreamMaxAge,
+			MaxMessages: int64(config.StreamMaxMsgs),
 		},
 		Hinted:    started.feed.Hint,
 		Committed: started.feed.Committed,
 		Tracer:    telemetry.Tracer(),
 		Logger:    s.log,
 	})
-	started.users = publisher.NewProjector(started.leases, s.config.Admin.Boundary, "users", projectUsers(s.config.Admin.Boundary), s.log)
-	if err := errors.Join(started.publisher.Instrument(telemetry.Meter()), started.feed.Instrument(telemetry.Meter())); err != nil {
+	started.users = publisher.NewProjector(started.leases, s.config.Admin.Boundary, "users",
+		projectUsers(s.config.Admin.Boundary), s.log)
+	if err := errors.Join(started.publisher.Instrument(telemetry.Meter()),
+		started.feed.Instrument(telemetry.Meter())); err != nil {
 		return nil, err
 	}
 	started.run()
@@ -142,8 +150,10 @@ func (s *Server) jetStreamConfig(storeID string) (jetstream.Config, error) {
 	}
 	if config.ClusterEnabled {
 		started.Cluster = &jetstream.ClusterConfig{
-			Name: config.ClusterName, StoreID: storeID, TLS: routes, Host: config.ClusterHost, Port: config.ClusterPort, Advertise: config.ClusterAdvertise,
-			User: config.ClusterUsername, Password: config.ClusterPassword, Routes: config.ClusterRoutes, StartTimeout: config.ClusterTimeout,
+			Name: config.ClusterName, StoreID: storeID, TLS: routes, Host: config.ClusterHost, Port: config.ClusterPort,
+			Advertise: config.ClusterAdvertise,
+			User:      config.ClusterUsername, Password: config.ClusterPassword, Routes: config.ClusterRoutes,
+			StartTimeout: config.ClusterTimeout,
 		}
 	}
 	return started, nil

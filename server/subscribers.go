@@ -10,7 +10,9 @@ import (
 
 // acquireSubscriber makes the names of subscribers exclusive by this node's leases.
 func acquireSubscriber(leases *publisher.Leases) service.AcquireSubscriber {
-	return func(ctx context.Context, boundary, name string, user service.SubscriberUser, standby func() error) (context.Context, func(), error) {
+	return func(ctx context.Context, boundary, name string, user service.SubscriberUser,
+		standby func() error,
+	) (context.Context, func(), error) {
 		owner := publisher.Owner{User: user.ID, MayTakeAny: user.MayTakeAny}
 		ctx, end := context.WithCancelCause(ctx)
 		defer end(nil)

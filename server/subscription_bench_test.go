@@ -14,12 +14,13 @@ import (
 	"github.com/oexza/orisun/server/eventtest"
 )
 
-// BenchmarkLiveDelivery measures how long after a save's answer its event is at a subscriber, over gRPC both ways. An event that comes before the
-// answer counts as zero.
+// BenchmarkLiveDelivery measures how long after a save's answer its event is at a subscriber, over gRPC both ways. An
+// event that comes before the answer counts as zero.
 func BenchmarkLiveDelivery(b *testing.B) {
 	n := newNode(b, pgtest.Clone(b))
 	client := n.client()
-	stream, err := n.client().CatchUpSubscribeToEvents(b.Context(), &orisunpb.CatchUpSubscribeToEventStoreRequest{Boundary: eventtest.Boundary})
+	stream, err := n.client().CatchUpSubscribeToEvents(b.Context(),
+		&orisunpb.CatchUpSubscribeToEventStoreRequest{Boundary: eventtest.Boundary})
 	if err == nil {
 		_, err = stream.Header()
 	}
@@ -50,12 +51,15 @@ func BenchmarkLiveDelivery(b *testing.B) {
 	b.ReportMetric(float64(took[len(took)*99/100].Microseconds()), "p99-µs")
 }
 
-// BenchmarkCatchUp reads 50,000 stored events of 300 bytes as a subscriber does, beside COPY of the same rows to the same process.
+// BenchmarkCatchUp reads 50,000 stored events of 300 bytes as a subscriber does, beside COPY of the same rows to the
+// same process.
 func BenchmarkCatchUp(b *testing.B) {
 	const events = 50_000
 	n := newNode(b, pgtest.Clone(b))
-	_, err := n.pool.Exec(b.Context(), `INSERT INTO public.`+eventtest.Boundary+`_orisun_es_event (event_id, event_type, data)
-		SELECT gen_random_uuid()::text, 'OrderPlaced', jsonb_build_object('order', i, 'customer', md5(i::text), 'lines', jsonb_build_array(i, 'some text', 12.50), 'pad', repeat('x', 120))
+	_, err := n.pool.Exec(b.Context(),
+		`INSERT INTO public.`+eventtest.Boundary+`_orisun_es_event (event_id, event_type, data)
+		SELECT gen_random_uuid()::text, 'OrderPlaced', jsonb_build_object('order', i, 'customer', md5(i::text),
+		       'lines', jsonb_build_array(i, 'some text', 12.50), 'pad', repeat('x', 120))
 		  FROM generate_series(1, $1) i`, events)
 	if err != nil {
 		b.Fatal(err)
@@ -90,7 +94,8 @@ func copyEvents(b *testing.B, n *node) {
 		b.Fatal(err)
 	}
 	defer conn.Release()
-	_, err = conn.Conn().PgConn().CopyTo(b.Context(), io.Discard, `COPY (SELECT global_id, transaction_id, date_created, event_id, event_type, data, metadata
+	_, err = conn.Conn().PgConn().CopyTo(b.Context(), io.Discard,
+		`COPY (SELECT global_id, transaction_id, date_created, event_id, event_type, data, metadata
 		FROM public.`+eventtest.Boundary+`_orisun_es_event ORDER BY global_id) TO STDOUT`)
 	if err != nil {
 		b.Fatal(err)
@@ -101,7 +106,9 @@ func catchUp(b *testing.B, client orisunpb.EventStoreClient, events int) {
 	b.Helper()
 	ctx, cancel := context.WithCancel(b.Context())
 	defer cancel()
-	stream, err := client.CatchUpSubscribeToEvents(ctx, &orisunpb.CatchUpSubscribeToEventStoreRequest{Boundary: eventtest.Boundary, AfterPosition: eventtest.Beginning})
+	stream, err := client.CatchUpSubscribeToEvents(ctx, &orisunpb.CatchUpSubscribeToEventStoreRequest{
+		Boundary: eventtest.Boundary, AfterPosition: eventtest.Beginning,
+	})
 	for range events {
 		if err == nil {
 			_, err = stream.Recv()
@@ -112,8 +119,8 @@ func catchUp(b *testing.B, client orisunpb.EventStoreClient, events int) {
 	}
 }
 
-// BenchmarkSaveBesideIdleSubscribers measures what a save costs while so many subscribers wait for something else, and what one of them takes
-// in memory, client and server together, as both are in this process.
+// BenchmarkSaveBesideIdleSubscribers measures what a save costs while so many subscribers wait for something else, and
+// what one of them takes in memory, client and server together, as both are in this process.
 func BenchmarkSaveBesideIdleSubscribers(b *testing.B) {
 	for _, subscribers := range []int{0, 1000} {
 		b.Run(strconv.Itoa(subscribers), func(b *testing.B) {
@@ -122,7 +129,9 @@ func BenchmarkSaveBesideIdleSubscribers(b *testing.B) {
 			eventtest.Save(b, client, "warm", 0, 1)
 			before := memory()
 			for range subscribers {
-				stream, err := subscribing.CatchUpSubscribeToEvents(b.Context(), &orisunpb.CatchUpSubscribeToEventStoreRequest{Boundary: eventtest.Boundary, Query: eventtest.Where("writer", "stranger")})
+				stream, err := subscribing.CatchUpSubscribeToEvents(b.Context(), &orisunpb.CatchUpSubscribeToEventStoreRequest{
+					Boundary: eventtest.Boundary, Query: eventtest.Where("writer", "stranger"),
+				})
 				if err == nil {
 					_, err = stream.Header()
 				}

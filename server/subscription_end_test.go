@@ -24,12 +24,16 @@ func TestASubscriptionThatCannotBeIsRefusedWithTheFieldsThatAreWrong(t *testing.
 		"no boundary":         {&orisunpb.CatchUpSubscribeToEventStoreRequest{}, codes.InvalidArgument, []string{"boundary"}},
 		"an unknown boundary": {&orisunpb.CatchUpSubscribeToEventStoreRequest{Boundary: "nowhere"}, codes.NotFound, nil},
 		"a name too long": {
-			&orisunpb.CatchUpSubscribeToEventStoreRequest{Boundary: eventtest.Boundary, SubscriberName: strings.Repeat("x", 257)},
+			&orisunpb.CatchUpSubscribeToEventStoreRequest{
+				Boundary: eventtest.Boundary, SubscriberName: strings.Repeat("x", 257),
+			},
 			codes.InvalidArgument,
 			[]string{"subscriber_name"},
 		},
 		"several at once": {
-			&orisunpb.CatchUpSubscribeToEventStoreRequest{SubscriberName: "a\x00b", Query: eventtest.Where("", "x", "a", "b\x00")},
+			&orisunpb.CatchUpSubscribeToEventStoreRequest{
+				SubscriberName: "a\x00b", Query: eventtest.Where("", "x", "a", "b\x00"),
+			},
 			codes.InvalidArgument,
 			[]string{"boundary", "query.criteria[0].tags[0].key", "query.criteria[0].tags[1].value", "subscriber_name"},
 		},
@@ -60,7 +64,9 @@ func TestASubscriptionThatCannotBeIsRefusedWithTheFieldsThatAreWrong(t *testing.
 func TestTheHeaderComesBeforeAnyEventAndCarriesTheToken(t *testing.T) {
 	n := newNode(t, pgtest.Clone(t))
 	for _, name := range []string{"", "exclusive", "exclusive"} { // the last one waits for the name
-		stream, err := n.client().CatchUpSubscribeToEvents(t.Context(), &orisunpb.CatchUpSubscribeToEventStoreRequest{Boundary: eventtest.Boundary, SubscriberName: name})
+		stream, err := n.client().CatchUpSubscribeToEvents(t.Context(), &orisunpb.CatchUpSubscribeToEventStoreRequest{
+			Boundary: eventtest.Boundary, SubscriberName: name,
+		})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -127,11 +133,16 @@ func takeover(t *testing.T, standbys []*eventtest.Subscription) (next int) {
 
 func TestLosingTheNameEndsTheStream(t *testing.T) {
 	n := newNode(t, pgtest.Clone(t))
-	named := eventtest.Subscribe(t, n.client(), &orisunpb.CatchUpSubscribeToEventStoreRequest{SubscriberName: "projection", AfterPosition: eventtest.Beginning})
-	free := eventtest.Subscribe(t, n.client(), &orisunpb.CatchUpSubscribeToEventStoreRequest{AfterPosition: eventtest.Beginning})
+	named := eventtest.Subscribe(t, n.client(), &orisunpb.CatchUpSubscribeToEventStoreRequest{
+		SubscriberName: "projection", AfterPosition: eventtest.Beginning,
+	})
+	free := eventtest.Subscribe(t, n.client(), &orisunpb.CatchUpSubscribeToEventStoreRequest{
+		AfterPosition: eventtest.Beginning,
+	})
 	eventtest.Save(t, n.client(), "w", 0, 1)
 	named.Reaches("w-0") // it holds the name
-	if _, err := n.pool.Exec(t.Context(), `SELECT pg_terminate_backend(pid) FROM pg_locks JOIN pg_database d ON d.oid = database
+	if _, err := n.pool.Exec(t.Context(),
+		`SELECT pg_terminate_backend(pid) FROM pg_locks JOIN pg_database d ON d.oid = database
 		WHERE locktype = 'advisory' AND datname = current_database()`); err != nil {
 		t.Fatal(err)
 	}
@@ -141,7 +152,9 @@ func TestLosingTheNameEndsTheStream(t *testing.T) {
 	}
 	eventtest.Save(t, n.client(), "w", 1, 1)
 	free.Wants(eventtest.Stored(t, n.client(), nil))
-	again := eventtest.Subscribe(t, n.client(), &orisunpb.CatchUpSubscribeToEventStoreRequest{SubscriberName: "projection", AfterPosition: eventtest.Beginning})
+	again := eventtest.Subscribe(t, n.client(), &orisunpb.CatchUpSubscribeToEventStoreRequest{
+		SubscriberName: "projection", AfterPosition: eventtest.Beginning,
+	})
 	again.Wants(eventtest.Stored(t, n.client(), nil))
 }
 
@@ -150,7 +163,10 @@ func TestADrainingServerEndsItsStreams(t *testing.T) {
 	eventtest.Save(t, n.client(), "w", 0, 1)
 	var streams []*eventtest.Subscription
 	for _, name := range []string{"", "projection", "projection"} {
-		streams = append(streams, eventtest.Subscribe(t, n.client(), &orisunpb.CatchUpSubscribeToEventStoreRequest{SubscriberName: name, AfterPosition: eventtest.Beginning}))
+		streams = append(streams,
+			eventtest.Subscribe(t, n.client(), &orisunpb.CatchUpSubscribeToEventStoreRequest{
+				SubscriberName: name, AfterPosition: eventtest.Beginning,
+			}))
 	}
 	streams[0].Reaches("w-0")
 	n.drain()
@@ -179,7 +195,8 @@ func TestAnEventLargerThanTheSendLimitNamesItsPosition(t *testing.T) {
 	n := newNode(t, pgtest.Clone(t))
 	client := n.client()
 	eventtest.Save(t, client, "w", 0, 3)
-	_, err := n.pool.Exec(t.Context(), `INSERT INTO public.`+eventtest.Boundary+`_orisun_es_event (event_id, event_type, data)
+	_, err := n.pool.Exec(t.Context(),
+		`INSERT INTO public.`+eventtest.Boundary+`_orisun_es_event (event_id, event_type, data)
 		VALUES ('large', 'T', jsonb_build_object('pad', repeat('x', 65 * 1024 * 1024)))`)
 	if err != nil {
 		t.Fatal(err)

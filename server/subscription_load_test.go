@@ -20,13 +20,16 @@ import (
 	"github.com/oexza/orisun/server/eventtest"
 )
 
-// TestAThousandSubscriptionsLeaveNothingBehind opens and cancels them at random moments, some of them exclusive, while events come.
+// TestAThousandSubscriptionsLeaveNothingBehind opens and cancels them at random moments, some of them exclusive, while
+// events come.
 func TestAThousandSubscriptionsLeaveNothingBehind(t *testing.T) {
 	const subscriptions, atOnce = 1000, 50
 	n := newNode(t, pgtest.Clone(t))
 	client := n.client()
 	eventtest.Save(t, client, "w", 0, 500)
-	warm := eventtest.Subscribe(t, client, &orisunpb.CatchUpSubscribeToEventStoreRequest{AfterPosition: eventtest.Beginning, SubscriberName: "warm"})
+	warm := eventtest.Subscribe(t, client, &orisunpb.CatchUpSubscribeToEventStoreRequest{
+		AfterPosition: eventtest.Beginning, SubscriberName: "warm",
+	})
 	warm.Reaches("w-499")
 	warm.Stop()
 	// What publishes a boundary stays, and is no leak. The publisher finds boundaries within a second.
@@ -51,7 +54,9 @@ func TestAThousandSubscriptionsLeaveNothingBehind(t *testing.T) {
 			defer func() { <-places }()
 			ctx, cancel := context.WithTimeout(t.Context(), time.Duration(random.Int64N(int64(30*time.Millisecond))))
 			defer cancel()
-			request := &orisunpb.CatchUpSubscribeToEventStoreRequest{Boundary: eventtest.Boundary, AfterPosition: []*orisunpb.Position{nil, eventtest.Beginning}[i%2]}
+			request := &orisunpb.CatchUpSubscribeToEventStoreRequest{
+				Boundary: eventtest.Boundary, AfterPosition: []*orisunpb.Position{nil, eventtest.Beginning}[i%2],
+			}
 			if i%5 == 0 {
 				request.SubscriberName = fmt.Sprint(i % 3)
 			}
@@ -60,7 +65,8 @@ func TestAThousandSubscriptionsLeaveNothingBehind(t *testing.T) {
 				_, err = stream.Recv()
 			}
 			// A later one under the same name replaces it.
-			if code := status.Code(err); code != codes.DeadlineExceeded && (code != codes.Aborted || request.SubscriberName == "") {
+			if code := status.Code(err); code != codes.DeadlineExceeded &&
+				(code != codes.Aborted || request.SubscriberName == "") {
 				t.Errorf("a subscription ended with %v", err)
 			}
 		})
@@ -73,7 +79,9 @@ func TestAThousandSubscriptionsLeaveNothingBehind(t *testing.T) {
 	goleak.VerifyNone(t, ignored,
 		goleak.IgnoreAnyFunction("github.com/jackc/pgx/v5/pgconn/internal/bgreader.(*BGReader).bgRead"),
 		goleak.IgnoreAnyFunction("github.com/jackc/pgx/v5/pgconn.(*PgConn).asyncClose.func1"))
-	last := eventtest.Subscribe(t, client, &orisunpb.CatchUpSubscribeToEventStoreRequest{AfterPosition: eventtest.Beginning, SubscriberName: "warm"})
+	last := eventtest.Subscribe(t, client, &orisunpb.CatchUpSubscribeToEventStoreRequest{
+		AfterPosition: eventtest.Beginning, SubscriberName: "warm",
+	})
 	last.Wants(eventtest.Stored(t, client, nil))
 }
 
@@ -89,8 +97,12 @@ func TestAnOpenWriteTransactionDelaysNoSubscriber(t *testing.T) {
 		hold(t, config)
 	}
 	client := n.client()
-	all := eventtest.Subscribe(t, client, &orisunpb.CatchUpSubscribeToEventStoreRequest{AfterPosition: eventtest.Beginning})
-	now := eventtest.Subscribe(t, client, &orisunpb.CatchUpSubscribeToEventStoreRequest{Query: eventtest.Where("odd", "true")})
+	all := eventtest.Subscribe(t, client, &orisunpb.CatchUpSubscribeToEventStoreRequest{
+		AfterPosition: eventtest.Beginning,
+	})
+	now := eventtest.Subscribe(t, client, &orisunpb.CatchUpSubscribeToEventStoreRequest{
+		Query: eventtest.Where("odd", "true"),
+	})
 	for i := range 20 {
 		begun := time.Now()
 		eventtest.Save(t, client, "w", 2*i, 2)
@@ -114,7 +126,9 @@ func hold(t *testing.T, config *pgx.ConnConfig) {
 			t.Error(err)
 		}
 	})
-	for _, statement := range []string{"BEGIN", "CREATE TABLE public.foreign_work (n int)", "INSERT INTO public.foreign_work VALUES (1)"} {
+	for _, statement := range []string{
+		"BEGIN", "CREATE TABLE public.foreign_work (n int)", "INSERT INTO public.foreign_work VALUES (1)",
+	} {
 		if _, err := conn.Exec(t.Context(), statement); err != nil {
 			t.Fatal(err)
 		}

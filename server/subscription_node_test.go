@@ -53,7 +53,8 @@ func newNode(t testing.TB, database *pgx.ConnConfig) *node {
 		t.Fatal(err)
 	}
 	t.Cleanup(n.pool.Close)
-	if _, err := n.pool.Exec(t.Context(), "SELECT orisun.initialize_boundary_tables($1, 'public')", eventtest.Boundary); err != nil {
+	if _, err := n.pool.Exec(t.Context(), "SELECT orisun.initialize_boundary_tables($1, 'public')",
+		eventtest.Boundary); err != nil {
 		t.Fatal(err)
 	}
 	n.nats, err = jetstream.Start(t.Context(), jetstream.Config{
@@ -122,13 +123,17 @@ func (n *node) serve(config *config.Config, log *slog.Logger) {
 	serving, drain := context.WithCancel(context.Background())
 	n.drain = drain
 	n.store = service.NewEventStore(service.Config{
-		Write: n.pool, Read: n.pool, MessageSize: messageSize("test"), MaxMessageBytes: 1 << 20, MaxPageBytes: config.GRPC.MaxSendMessageSize, Info: &orisunpb.GetServerInfoResponse{},
-		Saved:             func(boundary string) { n.publisher.Load().Hint(boundary) },
-		Feed:              publisher.NewFeed(publisher.FeedConfig{Pool: n.pool, NATS: n.js.Conn(), StoreID: "test", Log: log}),
+		Write: n.pool, Read: n.pool, MessageSize: messageSize("test"), MaxMessageBytes: 1 << 20,
+		MaxPageBytes: config.GRPC.MaxSendMessageSize, Info: &orisunpb.GetServerInfoResponse{},
+		Saved: func(boundary string) { n.publisher.Load().Hint(boundary) },
+		Feed: publisher.NewFeed(publisher.FeedConfig{
+			Pool: n.pool, NATS: n.js.Conn(), StoreID: "test", Log: log,
+		}),
 		AcquireSubscriber: acquireSubscriber(n.leases),
 		Serving:           serving,
 	})
-	if _, err := n.pool.Exec(n.t.Context(), "SELECT orisun.initialize_boundary_tables($1, 'admin')", config.Admin.Boundary); err != nil {
+	if _, err := n.pool.Exec(n.t.Context(), "SELECT orisun.initialize_boundary_tables($1, 'admin')",
+		config.Admin.Boundary); err != nil {
 		n.t.Fatal(err)
 	}
 	listener, err := listen(n.t.Context(), "127.0.0.1", 0)
@@ -146,7 +151,8 @@ func (n *node) serve(config *config.Config, log *slog.Logger) {
 	if err != nil {
 		n.t.Fatal(err)
 	}
-	servers, err := transport.New(config.GRPC, transport.Services{Store: n.store, Admin: callers.admin, Health: health.NewServer()}, callers.auth, observed, log)
+	servers, err := transport.New(config.GRPC,
+		transport.Services{Store: n.store, Admin: callers.admin, Health: health.NewServer()}, callers.auth, observed, log)
 	if err != nil {
 		n.t.Fatal(err)
 	}
@@ -168,7 +174,8 @@ func (n *node) stopNATS() {
 	}
 }
 
-// What JetStream makes of a purge or a deletion is its own matter: one that fails, or breaks the stream, disturbs as well.
+// What JetStream makes of a purge or a deletion is its own matter: one that fails, or breaks the stream, disturbs as
+// well.
 func (n *node) purge() {
 	stream, err := n.js.Stream(context.Background(), publisher.StreamName(eventtest.Boundary))
 	if err == nil {
@@ -188,7 +195,8 @@ func (n *node) deleteStream() {
 // client dials the node with the default credentials, on a connection of its own.
 func (n *node) client() orisunpb.EventStoreClient {
 	n.t.Helper()
-	conn, err := grpc.NewClient(n.address, grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithPerRPCCredentials(basic{}))
+	conn, err := grpc.NewClient(n.address, grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithPerRPCCredentials(basic{}))
 	if err != nil {
 		n.t.Fatal(err)
 	}

@@ -19,8 +19,11 @@ import (
 	"github.com/oexza/orisun/server/eventtest"
 )
 
-// named subscribes under the name "projection" and waits for the header, which says if the stream is active or a standby.
-func named(t *testing.T, client orisunpb.EventStoreClient, want string) orisunpb.EventStore_CatchUpSubscribeToEventsClient {
+// named subscribes under the name "projection" and waits for the header, which says if the stream is active or a
+// standby.
+func named(
+	t *testing.T, client orisunpb.EventStoreClient, want string,
+) orisunpb.EventStore_CatchUpSubscribeToEventsClient {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), startTimeout)
 	t.Cleanup(cancel)
@@ -88,8 +91,11 @@ func TestANamedSubscriptionThatIsOpenedAgainOnItsConnectionReplacesTheOldOne(t *
 	eventtest.Save(t, client, "w", 1, 1)
 	gets(t, third, "w-1") // closing the sending side ends nothing
 	n.drain()
-	for stream, last := range map[orisunpb.EventStore_CatchUpSubscribeToEventsClient]string{third: "active", standbyToo: "standby"} {
-		if _, err := stream.Recv(); status.Code(err) != codes.Unavailable || !slices.Equal(stream.Trailer().Get("x-orisun-subscription"), []string{last}) {
+	for stream, last := range map[orisunpb.EventStore_CatchUpSubscribeToEventsClient]string{
+		third: "active", standbyToo: "standby",
+	} {
+		if _, err := stream.Recv(); status.Code(err) != codes.Unavailable ||
+			!slices.Equal(stream.Trailer().Get("x-orisun-subscription"), []string{last}) {
 			t.Errorf("the drain ends it with %v and the trailer %v, want %s", err, stream.Trailer(), last)
 		}
 	}
@@ -98,12 +104,14 @@ func TestANamedSubscriptionThatIsOpenedAgainOnItsConnectionReplacesTheOldOne(t *
 func TestAStandbyThatBecameActiveSaysSoInItsTrailer(t *testing.T) {
 	n := newNode(t, pgtest.Clone(t))
 	eventtest.Save(t, n.client(), "w", 0, 1)
-	holder := eventtest.Subscribe(t, n.client(), &orisunpb.CatchUpSubscribeToEventStoreRequest{SubscriberName: "projection"})
+	holder := eventtest.Subscribe(t, n.client(),
+		&orisunpb.CatchUpSubscribeToEventStoreRequest{SubscriberName: "projection"})
 	standby := named(t, n.client(), "standby")
 	holder.Stop()
 	gets(t, standby, "w-0")
 	n.drain()
-	if _, err := standby.Recv(); status.Code(err) != codes.Unavailable || !slices.Equal(standby.Trailer().Get("x-orisun-subscription"), []string{"active"}) {
+	if _, err := standby.Recv(); status.Code(err) != codes.Unavailable ||
+		!slices.Equal(standby.Trailer().Get("x-orisun-subscription"), []string{"active"}) {
 		t.Errorf("%v, trailer %v", err, standby.Trailer())
 	}
 }
@@ -135,14 +143,18 @@ func TestAnotherUserOnTheSameConnectionIsAStandby(t *testing.T) {
 	as := func(username, password string) context.Context {
 		ctx, cancel := context.WithTimeout(t.Context(), startTimeout)
 		t.Cleanup(cancel)
-		return metadata.AppendToOutgoingContext(ctx, "authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte(username+":"+password)))
+		return metadata.AppendToOutgoingContext(ctx, "authorization",
+			"Basic "+base64.StdEncoding.EncodeToString([]byte(username+":"+password)))
 	}
 	if _, err := orisunpb.NewAdminClient(conn).CreateUser(as("admin", "changeit"), &orisunpb.CreateUserRequest{
-		Name: "Jane", Username: "jane", Password: "correct horse", Roles: []string{"admin"}, // others may not take a name that is used
+		// others may not take a name that is used
+		Name: "Jane", Username: "jane", Password: "correct horse", Roles: []string{"admin"},
 	}); err != nil {
 		t.Fatal(err)
 	}
-	request := &orisunpb.CatchUpSubscribeToEventStoreRequest{Boundary: eventtest.Boundary, SubscriberName: "projection", AfterPosition: eventtest.Beginning}
+	request := &orisunpb.CatchUpSubscribeToEventStoreRequest{
+		Boundary: eventtest.Boundary, SubscriberName: "projection", AfterPosition: eventtest.Beginning,
+	}
 	open := func(ctx context.Context, want string) grpc.ServerStreamingClient[orisunpb.Event] {
 		stream, err := orisunpb.NewEventStoreClient(conn).CatchUpSubscribeToEvents(ctx, request)
 		if err != nil {
@@ -166,7 +178,8 @@ func TestASubscriptionWithoutANameSaysNothingOfStandby(t *testing.T) {
 	for range 2 { // neither replaces the other
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
-		stream, err := client.CatchUpSubscribeToEvents(ctx, &orisunpb.CatchUpSubscribeToEventStoreRequest{Boundary: eventtest.Boundary})
+		stream, err := client.CatchUpSubscribeToEvents(ctx,
+			&orisunpb.CatchUpSubscribeToEventStoreRequest{Boundary: eventtest.Boundary})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -13,18 +13,21 @@ import (
 	"github.com/oexza/orisun/server/eventtest"
 )
 
-// TestWhatTheDoorLetsInIsPublishedWhole saves the largest metadata and the longest names, all of characters that take most in a header.
+// TestWhatTheDoorLetsInIsPublishedWhole saves the largest metadata and the longest names, all of characters that take
+// most in a header.
 func TestWhatTheDoorLetsInIsPublishedWhole(t *testing.T) {
 	n := newNode(t, pgtest.Clone(t))
 	client := n.client()
 	metadata := func(bytes int) string { return `{"": "` + strings.Repeat(" ", bytes-len(`{"": ""}`)) + `"}` }
 	largest := func(size int) error {
-		_, err := client.SaveEvents(t.Context(), &orisunpb.SaveEventsRequest{Boundary: eventtest.Boundary, Events: []*orisunpb.EventToSave{{
-			EventId: strings.Repeat("ä", 128), EventType: strings.Repeat("ö", 128), Data: `{}`, Metadata: metadata(size),
-		}}})
+		_, err := client.SaveEvents(t.Context(),
+			&orisunpb.SaveEventsRequest{Boundary: eventtest.Boundary, Events: []*orisunpb.EventToSave{{
+				EventId: strings.Repeat("ä", 128), EventType: strings.Repeat("ö", 128), Data: `{}`, Metadata: metadata(size),
+			}}})
 		return err
 	}
-	if err := largest(20<<10 + 1); status.Code(err) != codes.InvalidArgument || !strings.Contains(err.Error(), "events[0].metadata") {
+	if err := largest(20<<10 + 1); status.Code(err) != codes.InvalidArgument ||
+		!strings.Contains(err.Error(), "events[0].metadata") {
 		t.Errorf("a byte too much: %v", err)
 	}
 	if err := largest(20 << 10); err != nil {

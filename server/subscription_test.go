@@ -20,8 +20,8 @@ var (
 	subscriptionSeed   = flag.Uint64("subscriptions.seed", 0, "the seed of its first round; 0 is a random one")
 )
 
-// TestEverySubscriptionGetsEveryEventOnceInOrderWhateverHappens opens ten subscriptions at different moments while eight writers write, and the
-// publisher is restarted and the stream purged and deleted under them.
+// TestEverySubscriptionGetsEveryEventOnceInOrderWhateverHappens opens ten subscriptions at different moments while
+// eight writers write, and the publisher is restarted and the stream purged and deleted under them.
 func TestEverySubscriptionGetsEveryEventOnceInOrderWhateverHappens(t *testing.T) {
 	seed := *subscriptionSeed
 	if seed == 0 {
@@ -62,11 +62,14 @@ func subscriptionRound(t *testing.T, random *rand.Rand) {
 		nil,
 		{},
 		eventtest.Where("writer", "3"), eventtest.Where("odd", "true", "event_type", "Written"),
-		{Criteria: append(eventtest.Where("writer", "5").Criteria, eventtest.Where("odd", "false", "writer", "1", "note", "line\nbreak").Criteria...)},
+		{Criteria: append(eventtest.Where("writer", "5").Criteria,
+			eventtest.Where("odd", "false", "writer", "1", "note", "line\nbreak").Criteria...)},
 	}
 	var opened []*eventtest.Subscription
 	for i := range subscriptions {
-		opened = append(opened, eventtest.Subscribe(t, n.client(), &orisunpb.CatchUpSubscribeToEventStoreRequest{AfterPosition: eventtest.Beginning, Query: queries[i%len(queries)]}))
+		opened = append(opened, eventtest.Subscribe(t, n.client(), &orisunpb.CatchUpSubscribeToEventStoreRequest{
+			AfterPosition: eventtest.Beginning, Query: queries[i%len(queries)],
+		}))
 		pausing(random, 60*time.Millisecond)
 	}
 	before := eventtest.Stored(t, n.client(), nil)
@@ -85,7 +88,8 @@ func subscriptionRound(t *testing.T, random *rand.Rand) {
 	got := now.Reaches(all[len(all)-1].GetEventId())
 	first := int(got[0].GetPosition().GetGlobalId())
 	if first < len(before) || first > len(after) {
-		t.Errorf("from now on begins with event %d: %d were there before the call, %d after its header", first, len(before), len(after))
+		t.Errorf("from now on begins with event %d: %d were there before the call, %d after its header",
+			first, len(before), len(after))
 	}
 	eventtest.Same(t, got, all[first:])
 }

@@ -1,5 +1,5 @@
-// Command apidoc prints docs/api.md: every RPC and every field, from the comments of the .proto files, with the right that each RPC needs from
-// service/auth. `make generate` runs it.
+// Command apidoc prints docs/api.md: every RPC and every field, from the comments of the .proto files, with the right
+// that each RPC needs from service/auth. `make generate` runs it.
 package main
 
 import (
@@ -25,16 +25,17 @@ func main() {
 	}
 }
 
+// introduction has ~ where the page has `.
 const introduction = `# API
 
-Generated from the comments in [proto/](../proto) by ` + "`make generate`" + `: change them there.
+Generated from the comments in [proto/](../proto) by ~make generate~: change them there.
 
-gRPC on ` + "`ORISUN_GRPC_PORT`" + ` (5005), with reflection; the same calls as JSON over [HTTP](http.md). Package ` + "`orisun`" + `.
+gRPC on ~ORISUN_GRPC_PORT~ (5005), with reflection; the same calls as JSON over [HTTP](http.md). Package ~orisun~.
 Numbers and names of fields never change. Fields from number 100 up are this server's own, and unknown to clients of the
 original protocol.
 
-**Credentials.** Each call has basic credentials in the header ` + "`authorization`" + `, or the token of an earlier response in
-` + "`x-auth-token`" + `. Each authenticated response has ` + "`x-auth-token`" + ` in its header: it replaces the password in later calls.
+**Credentials.** Each call has basic credentials in the header ~authorization~, or the token of an earlier response in
+~x-auth-token~. Each authenticated response has ~x-auth-token~ in its header: it replaces the password in later calls.
 Health and reflection need no credentials.
 
 **Limits** of all calls, and their variables, are in [limits](limits.md). Those of a field stand beside it.
@@ -43,18 +44,19 @@ Health and reflection need no credentials.
 
 | code | when |
 |---|---|
-| ` + "`UNAUTHENTICATED`" + ` | credentials are missing, wrong or expired |
-| ` + "`PERMISSION_DENIED`" + ` | the user does not have the right, which the message names (reason ` + "`RIGHT_MISSING`" + `) |
-| ` + "`RESOURCE_EXHAUSTED`" + ` | a request or response is larger than its limit, the caller's share of bytes in flight is used up, or too many wrong passwords came |
-| ` + "`UNAVAILABLE`" + ` | PostgreSQL does not answer or has no room, or the server drains; with ` + "`RetryInfo`" + ` |
-| ` + "`DEADLINE_EXCEEDED`" + `, ` + "`CANCELLED`" + ` | the caller's deadline or ` + "`ORISUN_PG_STATEMENT_TIMEOUT`" + `; the caller went away |
-| ` + "`INTERNAL`" + ` | a fault of the server; its log has the cause |
+| ~UNAUTHENTICATED~ | credentials are missing, wrong or expired |
+| ~PERMISSION_DENIED~ | the user does not have the right, which the message names (reason ~RIGHT_MISSING~) |
+| ~RESOURCE_EXHAUSTED~ | a request or response is larger than its limit, the caller's share of bytes in flight ` +
+	`is used up, or too many wrong passwords came |
+| ~UNAVAILABLE~ | PostgreSQL does not answer or has no room, or the server drains; with ~RetryInfo~ |
+| ~DEADLINE_EXCEEDED~, ~CANCELLED~ | the caller's deadline or ~ORISUN_PG_STATEMENT_TIMEOUT~; the caller went away |
+| ~INTERNAL~ | a fault of the server; its log has the cause |
 `
 
 // page is docs/api.md.
 func page(files []protoreflect.FileDescriptor) string {
 	var b strings.Builder
-	b.WriteString(introduction)
+	b.WriteString(strings.ReplaceAll(introduction, "~", "`"))
 	var messages []protoreflect.MessageDescriptor
 	var enums []protoreflect.EnumDescriptor
 	for _, file := range files {
@@ -127,7 +129,8 @@ func writeMessage(b *strings.Builder, message protoreflect.MessageDescriptor) {
 		if rest, required := strings.CutPrefix(text, "Required."); required {
 			text = "**Required.**" + rest
 		}
-		fmt.Fprintf(b, "| %d | `%s` | %s | %s |\n", field.Number(), field.Name(), typeOf(field), strings.ReplaceAll(text, "|", `\|`))
+		fmt.Fprintf(b, "| %d | `%s` | %s | %s |\n",
+			field.Number(), field.Name(), typeOf(field), strings.ReplaceAll(text, "|", `\|`))
 	}
 }
 

@@ -12,7 +12,8 @@ import (
 	"github.com/oexza/orisun/service/auth"
 )
 
-// The page in docs/ is what its sources generate, and it has every RPC with its right and errors, every field, and every value.
+// The page in docs/ is what its sources generate, and it has every RPC with its right and errors, every field, and
+// every value.
 func TestThePageIsCurrentAndComplete(t *testing.T) {
 	text, err := os.ReadFile("../../docs/api.md")
 	if err != nil {
@@ -26,7 +27,9 @@ func TestThePageIsCurrentAndComplete(t *testing.T) {
 		t.Error("docs/api.md is not what its sources generate: run make generate")
 	}
 	// What the server serves, not what the comments were taken from.
-	for _, file := range []protoreflect.FileDescriptor{orisunpb.File_eventstore_proto, orisunpb.File_admin_proto, orisunpb.File_subscriptions_proto} {
+	for _, file := range []protoreflect.FileDescriptor{
+		orisunpb.File_eventstore_proto, orisunpb.File_admin_proto, orisunpb.File_subscriptions_proto,
+	} {
 		for i := range file.Services().Len() {
 			service := file.Services().Get(i)
 			for j := range service.Methods().Len() {
@@ -34,7 +37,8 @@ func TestThePageIsCurrentAndComplete(t *testing.T) {
 				_, section, found := strings.Cut(string(text), fmt.Sprintf("\n### %s/%s\n", service.Name(), name))
 				section, _, _ = strings.Cut(section, "\n##")
 				if !found || !strings.Contains(section, "\nErrors:\n") || !strings.Contains(section, "\nRight: ") {
-					t.Errorf("%s/%s has no section with its right and errors: its comment needs a paragraph \"Errors: …\"", service.Name(), name)
+					t.Errorf("%s/%s has no section with its right and errors: its comment needs a paragraph \"Errors: …\"",
+						service.Name(), name)
 				}
 				if _, found := auth.RightOf(fmt.Sprintf("/%s/%s", service.FullName(), name)); !found {
 					t.Errorf("%s/%s needs no right: service/auth/rights.go has no row", service.Name(), name)
@@ -57,7 +61,8 @@ func TestThePageIsCurrentAndComplete(t *testing.T) {
 		for i := range file.Enums().Len() {
 			enum := file.Enums().Get(i)
 			for j := range enum.Values().Len() {
-				if row := fmt.Sprintf("| %d | `%s` |", enum.Values().Get(j).Number(), enum.Values().Get(j).Name()); !strings.Contains(string(text), row) {
+				if row := fmt.Sprintf("| %d | `%s` |",
+					enum.Values().Get(j).Number(), enum.Values().Get(j).Name()); !strings.Contains(string(text), row) {
 					t.Errorf("%s has no row %s", enum.Name(), row)
 				}
 			}

@@ -22,7 +22,7 @@ import (
 // ask makes an HTTP request with the default credentials and reads the answer.
 func ask(t *testing.T, method, url, body string, header ...string) (status int, answer string) {
 	t.Helper()
-	response := request(t, method, url, body, header...) //nolint:bodyclose // the end of the test closes it
+	response := request(t, method, url, body, header...) //nolint:bodyclose // closed at the end
 	text, err := io.ReadAll(response.Body)
 	if err != nil {
 		t.Fatal(err)
@@ -68,7 +68,8 @@ func readyz(t *testing.T, server *process) (status int, answer httpapi.Readiness
 func TestReadinessSaysWhatIsWrongAndHealthThatTheProcessLives(t *testing.T) {
 	config := pgtest.Clone(t)
 	executeOn(t, config, "GRANT CREATE ON SCHEMA public TO PUBLIC")
-	server := launch(t, environment(t.TempDir(), append(outside(config), "ORISUN_ADMIN_HOST=")...)) // calls come in by HTTP, too
+	// calls come in by HTTP, too
+	server := launch(t, environment(t.TempDir(), append(outside(config), "ORISUN_ADMIN_HOST=")...))
 	status, answer := readyz(t, server)
 	if status != http.StatusOK || !answer.Ready || !answer.Serving.OK {
 		t.Fatalf("%d, %+v", status, answer)
@@ -78,13 +79,16 @@ func TestReadinessSaysWhatIsWrongAndHealthThatTheProcessLives(t *testing.T) {
 			t.Errorf("check %s: %+v", name, answer.Checks[name])
 		}
 	}
-	if warnings := strings.Join(answer.Warnings, "; "); !strings.Contains(warnings, "default password") || !strings.Contains(warnings, "fsync") ||
+	if warnings := strings.Join(answer.Warnings, "; "); !strings.Contains(warnings, "default password") ||
+		!strings.Contains(warnings, "fsync") ||
 		!strings.Contains(warnings, "REVOKE CREATE ON SCHEMA public FROM PUBLIC") {
-		t.Errorf("warnings %q: the tests' PostgreSQL has no fsync, the password is the default one, and every role may create in schema public", warnings)
+		t.Errorf("warnings %q: the tests' PostgreSQL has no fsync, the password is the default one, and every role may "+
+			"create in schema public", warnings)
 	}
 
 	for name, header := range map[string][]string{
-		"no credentials": {"Authorization", ""}, "a wrong password": {"Authorization", "Basic YWRtaW46d3Jvbmc="}, "a forged token": {"Authorization", "", "X-Auth-Token", "forged"},
+		"no credentials": {"Authorization", ""}, "a wrong password": {"Authorization", "Basic YWRtaW46d3Jvbmc="},
+		"a forged token": {"Authorization", "", "X-Auth-Token", "forged"},
 	} {
 		status, text := ask(t, http.MethodGet, "http://"+server.http+"/readyz", "", header...)
 		var shown map[string]any
@@ -95,7 +99,8 @@ func TestReadinessSaysWhatIsWrongAndHealthThatTheProcessLives(t *testing.T) {
 			t.Errorf("%s: %d %s, want 200, that it is ready and why there are no details", name, status, text)
 		}
 	}
-	if status, text := ask(t, http.MethodGet, "http://"+server.http+"/readyz", "", "Authorization", "", "X-Auth-Token", tokenOf(t, server)); status != http.StatusOK || !strings.Contains(text, `"postgresql"`) {
+	if status, text := ask(t, http.MethodGet, "http://"+server.http+"/readyz", "", "Authorization", "", "X-Auth-Token",
+		tokenOf(t, server)); status != http.StatusOK || !strings.Contains(text, `"postgresql"`) {
 		t.Errorf("by a token: %d %s", status, text)
 	}
 
@@ -112,11 +117,14 @@ func TestReadinessSaysWhatIsWrongAndHealthThatTheProcessLives(t *testing.T) {
 				t.Error(err)
 			}
 		}()
-		if _, err := conn.Exec(t.Context(), fmt.Sprintf("ALTER DATABASE %s ALLOW_CONNECTIONS %t", pgx.Identifier{config.Database}.Sanitize(), allowed)); err != nil {
+		if _, err := conn.Exec(t.Context(),
+			fmt.Sprintf("ALTER DATABASE %s ALLOW_CONNECTIONS %t",
+				pgx.Identifier{config.Database}.Sanitize(), allowed)); err != nil {
 			t.Fatal(err)
 		}
 		if !allowed {
-			if _, err := conn.Exec(t.Context(), "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", config.Database); err != nil {
+			if _, err := conn.Exec(t.Context(), "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1",
+				config.Database); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -124,12 +132,15 @@ func TestReadinessSaysWhatIsWrongAndHealthThatTheProcessLives(t *testing.T) {
 	allow(false)
 	waitFor(t, func() bool {
 		status, answer = readyz(t, server)
-		return status == http.StatusServiceUnavailable && !answer.Ready && !answer.Checks["postgresql"].OK && answer.Checks["postgresql"].Reason != ""
+		return status == http.StatusServiceUnavailable && !answer.Ready && !answer.Checks["postgresql"].OK &&
+			answer.Checks["postgresql"].Reason != ""
 	})
-	if status, text := ask(t, http.MethodGet, "http://"+server.http+"/readyz", "", "Authorization", ""); status != http.StatusServiceUnavailable || strings.Contains(text, "postgresql") {
+	if status, text := ask(t, http.MethodGet, "http://"+server.http+"/readyz", "", "Authorization",
+		""); status != http.StatusServiceUnavailable || strings.Contains(text, "postgresql") {
 		t.Errorf("a probe without credentials while PostgreSQL is away: %d %s", status, text)
 	}
-	if status, text := ask(t, http.MethodGet, "http://"+server.http+"/healthz", ""); status != http.StatusOK || !strings.Contains(text, `"ok"`) {
+	if status, text := ask(t, http.MethodGet, "http://"+server.http+"/healthz", ""); status != http.StatusOK ||
+		!strings.Contains(text, `"ok"`) {
 		t.Errorf("health while PostgreSQL is away: %d %s", status, text)
 	}
 	allow(true)
@@ -153,7 +164,8 @@ func TestProbesSeeADrainAndCallsByHTTPFinish(t *testing.T) {
 		status, answer := readyz(t, server)
 		return status == http.StatusServiceUnavailable && answer.Serving.Reason == "draining"
 	})
-	if status, text := ask(t, http.MethodPost, "http://"+server.http+"/orisun.EventStore/Ping", "{}"); status != http.StatusServiceUnavailable || !strings.Contains(text, "shutting down") {
+	if status, text := ask(t, http.MethodPost, "http://"+server.http+"/orisun.EventStore/Ping",
+		"{}"); status != http.StatusServiceUnavailable || !strings.Contains(text, "shutting down") {
 		t.Errorf("a new call: %d %s", status, text)
 	}
 	release()
@@ -169,30 +181,38 @@ func TestAStreamIsLinesForCurlAndEventsForABrowser(t *testing.T) {
 	url := "http://" + server.http
 	for i := range 2 {
 		if status, text := ask(t, http.MethodPost, url+"/orisun.EventStore/SaveEvents",
-			fmt.Sprintf(`{"boundary":"orisun_test_1","events":[{"event_id":"%d","event_type":"T","data":"{\"n\": %d}"}]}`, i, i)); status != http.StatusOK {
+			fmt.Sprintf(`{"boundary":"orisun_test_1","events":[{"event_id":"%d","event_type":"T","data":"{\"n\": %d}"}]}`, i,
+				i)); status != http.StatusOK {
 			t.Fatal(text)
 		}
 	}
 	fromStart := `{"boundary":"orisun_test_1","after_position":{"transaction_id":-1,"global_id":-1}}`
-	plain := bufio.NewReader(request(t, http.MethodPost, url+subscribe, fromStart).Body) //nolint:bodyclose // the end of the test closes it
+	response := request(t, http.MethodPost, url+subscribe, fromStart) //nolint:bodyclose // closed at the end
+	plain := bufio.NewReader(response.Body)
 	for i := range 2 {
 		line, err := plain.ReadString('\n')
 		var event struct{ EventID, EventType, Data string }
-		if err != nil || json.Unmarshal([]byte(line), &event) != nil || event.EventID != fmt.Sprint(i) || event.Data != fmt.Sprintf(`{"n": %d}`, i) {
+		if err != nil || json.Unmarshal([]byte(line), &event) != nil || event.EventID != fmt.Sprint(i) ||
+			event.Data != fmt.Sprintf(`{"n": %d}`, i) {
 			t.Errorf("line %d: %q, %v", i, line, err)
 		}
 	}
-	browser := request(t, http.MethodPost, url+subscribe, fromStart, "Accept", "text/event-stream") //nolint:bodyclose // the end of the test closes it
-	if e := next(t, bufio.NewReader(browser.Body)); e.id != "1/0" || !strings.HasPrefix(e.data, "{") || browser.Header.Get("Content-Type") != "text/event-stream" || browser.Header.Get("X-Auth-Token") == "" {
+	browser := request(t, http.MethodPost, url+subscribe, fromStart, //nolint:bodyclose // closed at the end
+		"Accept", "text/event-stream")
+	if e := next(t, bufio.NewReader(browser.Body)); e.id != "1/0" || !strings.HasPrefix(e.data, "{") ||
+		browser.Header.Get("Content-Type") != "text/event-stream" || browser.Header.Get("X-Auth-Token") == "" {
 		t.Errorf("%+v, header %v", e, browser.Header)
 	}
 	// It has begun before there is an event.
-	if waiting := request(t, http.MethodPost, url+subscribe, `{"boundary":"orisun_test_2"}`); waiting.StatusCode != http.StatusOK { //nolint:bodyclose // the end of the test closes it
+	waiting := request(t, http.MethodPost, url+subscribe, //nolint:bodyclose // closed at the end
+		`{"boundary":"orisun_test_2"}`)
+	if waiting.StatusCode != http.StatusOK {
 		t.Errorf("a subscription from now on: %d", waiting.StatusCode)
 	}
 
 	for body, want := range map[string]string{
-		`{"boundary":"nowhere"}`: `404 "not_found"`, `{}`: `400 "invalid_argument" boundary`, `{`: `400 "invalid_argument"`, `{"bonudary":"x"}`: `400 "invalid_argument" bonudary`,
+		`{"boundary":"nowhere"}`: `404 "not_found"`, `{}`: `400 "invalid_argument" boundary`, `{`: `400 "invalid_argument"`,
+		`{"bonudary":"x"}`: `400 "invalid_argument" bonudary`,
 	} {
 		status, text := ask(t, http.MethodPost, url+subscribe, body)
 		for i, part := range strings.Fields(want) {
@@ -201,7 +221,8 @@ func TestAStreamIsLinesForCurlAndEventsForABrowser(t *testing.T) {
 			}
 		}
 	}
-	if status, text := ask(t, http.MethodPost, url+subscribe, fromStart, "Authorization", "Basic eDp5"); status != http.StatusUnauthorized || !strings.Contains(text, `"unauthenticated"`) {
+	if status, text := ask(t, http.MethodPost, url+subscribe, fromStart, "Authorization",
+		"Basic eDp5"); status != http.StatusUnauthorized || !strings.Contains(text, `"unauthenticated"`) {
 		t.Errorf("with wrong credentials: %d %s", status, text)
 	}
 
@@ -232,7 +253,8 @@ func TestRequestsThatAreNoCallsGetErrorsOfTheirOwn(t *testing.T) {
 			t.Errorf("%s %s as %q: %d %s, want %d with %s", c.method, c.path, c.kind, status, text, c.status, c.text)
 		}
 	}
-	if status, _ := ask(t, http.MethodPost, url+"/orisun.EventStore/Ping", "{}", "Sec-Fetch-Site", "cross-site"); status != http.StatusForbidden {
+	if status, _ := ask(t, http.MethodPost, url+"/orisun.EventStore/Ping", "{}", "Sec-Fetch-Site",
+		"cross-site"); status != http.StatusForbidden {
 		t.Errorf("a foreign page gets %d with the browser's credentials", status)
 	}
 }
@@ -253,7 +275,9 @@ func TestPrometheusGetsTheMetricsOfWhatHappens(t *testing.T) {
 		t.Fatal(err)
 	}
 	query := &orisunpb.Query{Criteria: []*orisunpb.Criterion{{Tags: []*orisunpb.Tag{{Key: "k", Value: "v"}}}}}
-	if _, err := store.GetEvents(t.Context(), &orisunpb.GetEventsRequest{Boundary: "orisun_test_1", Query: query}); err != nil {
+	if _, err := store.GetEvents(t.Context(), &orisunpb.GetEventsRequest{
+		Boundary: "orisun_test_1", Query: query,
+	}); err != nil {
 		t.Fatal(err)
 	}
 	var text string
@@ -274,7 +298,10 @@ func TestPrometheusGetsTheMetricsOfWhatHappens(t *testing.T) {
 		{"orisun_unindexed_shapes", `orisun_boundary="orisun_test_1"`, "1"},
 		{"orisun_unindexed_criteria_total", `orisun_boundary="orisun_test_1"`, "1"},
 		{"rpc_server_call_duration_seconds_count", `rpc_method="orisun.EventStore/SaveEvents"`, "3"},
-		{"rpc_server_call_duration_seconds_bucket", `rpc_method="orisun.EventStore/SaveEvents",rpc_response_status_code="OK",rpc_system_name="grpc",le="0.0001"`, "0"},
+		{
+			"rpc_server_call_duration_seconds_bucket",
+			`rpc_method="orisun.EventStore/SaveEvents",rpc_response_status_code="OK",rpc_system_name="grpc",le="0.0001"`, "0",
+		},
 		{"orisun_boundary_events", `orisun_boundary="orisun_test_1"`, "3"},
 		{"orisun_build_info", `version="v0.0.1-test"`, "1"},
 		{"orisun_postgresql_up", "", "1"},
@@ -283,7 +310,10 @@ func TestPrometheusGetsTheMetricsOfWhatHappens(t *testing.T) {
 			t.Errorf("%s{%s} is %q, want %s", want[0], want[1], got, want[2])
 		}
 	}
-	for _, name := range []string{"db_client_operation_duration_seconds_count", "orisun_feed_deliveries_total", "go_goroutines", "target_info", "orisun_jetstream_messages"} {
+	for _, name := range []string{
+		"db_client_operation_duration_seconds_count", "orisun_feed_deliveries_total", "go_goroutines", "target_info",
+		"orisun_jetstream_messages",
+	} {
 		if sample(text, name, "") == "" {
 			t.Errorf("there is no %s", name)
 		}
@@ -304,7 +334,8 @@ func TestPrometheusGetsTheMetricsOfWhatHappens(t *testing.T) {
 // sample is the value of the first time series with this name and this label.
 func sample(text, name, label string) string {
 	for line := range strings.Lines(text) {
-		if series, value, found := strings.Cut(line, "} "); found && strings.HasPrefix(series, name+"{") && strings.Contains(series, label) {
+		if series, value, found := strings.Cut(line, "} "); found && strings.HasPrefix(series, name+"{") &&
+			strings.Contains(series, label) {
 			return strings.TrimSpace(value)
 		}
 		if value, found := strings.CutPrefix(line, name+" "); found && label == "" {

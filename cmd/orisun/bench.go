@@ -41,11 +41,15 @@ decide and transfer is no failure.`,
 	flags := command.Flags()
 	server := addServerFlags(flags)
 	config.AddFlags(flags, []string{"append-1"})
-	flags.Float64Var(&config.Rate, "rate", 0, "open loop: requests due per second, of all clients together; 0 is the closed loop")
+	flags.Float64Var(&config.Rate, "rate", 0,
+		"open loop: requests due per second, of all clients together; 0 is the closed loop")
 	flags.StringVar(&config.Boundary, "boundary", defaultBenchBoundary, "boundary to save into and read from")
-	flags.StringVar(&config.Auth, "auth", bench.AuthToken, "what calls carry: "+bench.AuthToken+" (the password once) or "+bench.AuthBasic+" (it every time)")
-	flags.BoolVar(&config.CreateIndex, "create-index", false, "create the index on the contexts' key, if the server can; it stays there")
-	flags.StringVar(&config.Database, "pg", "", "connection string of the server's PostgreSQL, to report its durability and the time of a commit")
+	flags.StringVar(&config.Auth, "auth", bench.AuthToken,
+		"what calls carry: "+bench.AuthToken+" (the password once) or "+bench.AuthBasic+" (it every time)")
+	flags.BoolVar(&config.CreateIndex, "create-index", false,
+		"create the index on the contexts' key, if the server can; it stays there")
+	flags.StringVar(&config.Database, "pg", "",
+		"connection string of the server's PostgreSQL, to report its durability and the time of a commit")
 	flags.StringVar(&config.FsyncDir, "fsync-dir", "", "directory to measure the time of an fsync in")
 	flags.StringVar(&out, "out", "table", "what to print: table, csv or json")
 	flags.StringVar(&csvFile, "csv", "", "file to write the results to as CSV, too")

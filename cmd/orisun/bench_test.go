@@ -60,10 +60,14 @@ func TestBenchFailsWhenRequestsFailAndStillPrintsItsNumbers(t *testing.T) {
 		}
 	}()
 	csvFile := filepath.Join(t.TempDir(), "results.csv")
-	args := []string{"--server", listener.Addr().String(), "--clients", "2", "--duration", "100ms", "--warm-up", "0s", "--seed-events", "0", "--csv", csvFile}
+	args := []string{
+		"--server", listener.Addr().String(), "--clients", "2", "--duration", "100ms", "--warm-up", "0s", "--seed-events",
+		"0", "--csv", csvFile,
+	}
 	output, err := runBenchCommand(t, append(args, "--workload", "append-1-unconditional")...)
 	var misused usageError
-	if err == nil || errors.As(err, &misused) || !strings.Contains(err.Error(), "INTERNAL, such as in append-1-unconditional with 2 clients") {
+	if err == nil || errors.As(err, &misused) ||
+		!strings.Contains(err.Error(), "INTERNAL, such as in append-1-unconditional with 2 clients") {
 		t.Errorf("error %v", err)
 	}
 	if !strings.Contains(output, "INTERNAL=") {
@@ -72,7 +76,8 @@ func TestBenchFailsWhenRequestsFailAndStillPrintsItsNumbers(t *testing.T) {
 	if table, err := os.ReadFile(csvFile); err != nil || !strings.Contains(string(table), "INTERNAL=") {
 		t.Errorf("--csv: %v\n%s", err, table)
 	}
-	if output, err := runBenchCommand(t, append(args, "--workload", "ping", "--out", "json")...); err != nil || !strings.Contains(output, `"workload": "ping"`) {
+	if output, err := runBenchCommand(t, append(args, "--workload", "ping", "--out", "json")...); err != nil ||
+		!strings.Contains(output, `"workload": "ping"`) {
 		t.Errorf("a run without failures: %v\n%s", err, output)
 	}
 }
@@ -87,7 +92,8 @@ func TestBenchRefusesAWrongCommandLine(t *testing.T) {
 		{"--cert", "only.pem"},
 	} {
 		var misused usageError
-		if output, err := runBenchCommand(t, args...); !errors.As(err, &misused) || !strings.Contains(err.Error(), args[len(args)-2]) {
+		if output, err := runBenchCommand(t, args...); !errors.As(err, &misused) ||
+			!strings.Contains(err.Error(), args[len(args)-2]) {
 			t.Errorf("%v: %v\n%s", args, err, output)
 		}
 	}

@@ -18,7 +18,8 @@ func newBoundaryCommand() *cobra.Command {
 		Use:   "boundary",
 		Short: "Create boundaries, list and delete them",
 	}
-	command.AddCommand(newBoundaryCreateCommand(), newBoundaryListCommand(), newBoundaryGetCommand(), newBoundaryDeleteCommand())
+	command.AddCommand(newBoundaryCreateCommand(), newBoundaryListCommand(), newBoundaryGetCommand(),
+		newBoundaryDeleteCommand())
 	return command
 }
 
@@ -45,7 +46,9 @@ name, with their events: after a restore into another database, for example.`,
 	server := addConnectionFlags(flags)
 	command.RunE = func(command *cobra.Command, args []string) error {
 		if schema == "" {
-			return usageError{errors.New("--schema is missing: name the PostgreSQL schema of the boundary's tables, such as --schema public")}
+			return usageError{
+				errors.New("--schema is missing: name the PostgreSQL schema of the boundary's tables, such as --schema public"),
+			}
 		}
 		return withAdmin(command.Context(), server, func(ctx context.Context, admin orisunpb.AdminClient) error {
 			created, err := admin.CreateBoundary(ctx, &orisunpb.CreateBoundaryRequest{
@@ -125,10 +128,13 @@ it again: remove it from ORISUN_BOUNDARIES and ORISUN_PG_SCHEMAS first.`,
 	server := addConnectionFlags(command.Flags())
 	command.RunE = func(command *cobra.Command, args []string) error {
 		if !command.Flags().Changed("confirm") {
-			if _, err := fmt.Fprintf(command.ErrOrStderr(), "This deletes all events of boundary %s. Type its name again: ", oneLine(args[0])); err != nil {
+			if _, err := fmt.Fprintf(command.ErrOrStderr(), "This deletes all events of boundary %s. Type its name again: ",
+				oneLine(args[0])); err != nil {
 				return err
 			}
-			line, err := interruptible(command.Context(), func() (string, error) { return readLine(bytewise{command.InOrStdin()}) })
+			line, err := interruptible(command.Context(), func() (string, error) {
+				return readLine(bytewise{command.InOrStdin()})
+			})
 			if err != nil {
 				return err
 			}
@@ -159,7 +165,8 @@ func writeBoundaries(out io.Writer, asJSON bool, boundaries ...*orisunpb.Boundar
 		if boundary.GetLastError() != "" {
 			status += " (" + boundary.GetLastError() + ")"
 		}
-		text += fmt.Sprintf("%s\t%s\t%s\t%s\n", boundary.GetName(), boundary.GetPlacement().GetNamespace(), oneLine(status), oneLine(cmp.Or(boundary.GetDescription(), "-")))
+		text += fmt.Sprintf("%s\t%s\t%s\t%s\n", boundary.GetName(), boundary.GetPlacement().GetNamespace(), oneLine(status),
+			oneLine(cmp.Or(boundary.GetDescription(), "-")))
 	}
 	return writeTable(out, text)
 }

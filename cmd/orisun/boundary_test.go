@@ -19,13 +19,15 @@ import (
 	"github.com/oexza/orisun/server/eventtest"
 )
 
-// TestABoundaryCreatedOnOneNodeServesOnEveryNode: saved to, subscribed to and published, by whichever node lives, and after restarts.
+// TestABoundaryCreatedOnOneNodeServesOnEveryNode: saved to, subscribed to and published, by whichever node lives, and
+// after restarts.
 func TestABoundaryCreatedOnOneNodeServesOnEveryNode(t *testing.T) {
 	const limit = 2 * time.Second
 	database := outside(pgtest.NewEmpty(t))
 	ports, data := []int{freePort(t), freePort(t)}, []string{t.TempDir(), t.TempDir()}
 	start := func(i int) *process {
-		return launch(t, environment(data[i], append(database, "ORISUN_NATS_SERVER_NAME=node-"+strconv.Itoa(i), "ORISUN_NATS_PORT="+strconv.Itoa(ports[i]))...))
+		return launch(t, environment(data[i],
+			append(database, "ORISUN_NATS_SERVER_NAME=node-"+strconv.Itoa(i), "ORISUN_NATS_PORT="+strconv.Itoa(ports[i]))...))
 	}
 	nodes := []*process{start(0), start(1)}
 	// Both clients have logged in: checking a password takes a while.
@@ -37,7 +39,8 @@ func TestABoundaryCreatedOnOneNodeServesOnEveryNode(t *testing.T) {
 	}
 	streams := []natsjs.JetStream{dialStreams(t, ports[0]), dialStreams(t, ports[1])}
 	var out output
-	if err := runClient(t.Context(), &out, "boundary", "create", "orders", "--schema", "sales", "--description", "Orders of the shop", "--server", nodes[0].address); err != nil {
+	if err := runClient(t.Context(), &out, "boundary", "create", "orders", "--schema", "sales", "--description",
+		"Orders of the shop", "--server", nodes[0].address); err != nil {
 		t.Fatal(err)
 	}
 	created := time.Now()
@@ -77,19 +80,24 @@ func TestABoundaryCreatedOnOneNodeServesOnEveryNode(t *testing.T) {
 	if err := runClient(t.Context(), &out, "boundary", "list", "--server", again.address); err != nil {
 		t.Fatal(err)
 	}
-	for _, line := range []string{"orders         sales   ACTIVE  Orders of the shop", "orisun_admin   admin   ACTIVE  admin boundary"} {
+	for _, line := range []string{
+		"orders         sales   ACTIVE  Orders of the shop", "orisun_admin   admin   ACTIVE  admin boundary",
+	} {
 		if !strings.Contains(out.String(), line) {
 			t.Errorf("the list lacks %q:\n%s", line, out.String())
 		}
 	}
 	info, err := connect(t, again.address).GetServerInfo(t.Context(), &orisunpb.GetServerInfoRequest{})
-	if err != nil || !slices.Contains(info.GetCapabilities(), orisunpb.ServerCapability_SERVER_CAPABILITY_BOUNDARY_CATALOG) {
+	if err != nil || !slices.Contains(info.GetCapabilities(),
+		orisunpb.ServerCapability_SERVER_CAPABILITY_BOUNDARY_CATALOG) {
 		t.Errorf("the server does not report its catalogue: %v, %v", info, err)
 	}
 }
 
 func order(id string) *orisunpb.SaveEventsRequest {
-	return &orisunpb.SaveEventsRequest{Boundary: "orders", Events: []*orisunpb.EventToSave{{EventId: id, EventType: "OrderPlaced", Data: `{}`}}}
+	return &orisunpb.SaveEventsRequest{
+		Boundary: "orders", Events: []*orisunpb.EventToSave{{EventId: id, EventType: "OrderPlaced", Data: `{}`}},
+	}
 }
 
 // dialStreams looks into the JetStream of the node whose NATS has this port.
@@ -112,7 +120,8 @@ func dialStreamsAt(t *testing.T, address string) natsjs.JetStream {
 	return js
 }
 
-// wantPublished waits until the stream of boundary orders, on one of these nodes, ends with the event whose global_id is one less.
+// wantPublished waits until the stream of boundary orders, on one of these nodes, ends with the event whose global_id
+// is one less.
 func wantPublished(t *testing.T, nodes []natsjs.JetStream, events uint64) {
 	t.Helper()
 	waitFor(t, func() bool {
@@ -154,24 +163,29 @@ func TestABoundaryIsDeletedWithItsStreamAndSubscriptions(t *testing.T) {
 		return out.String(), err
 	}
 	var out output
-	if err := runClient(t.Context(), &out, "boundary", "create", "orders", "--schema", "sales", "--server", server.address); err != nil {
+	if err := runClient(t.Context(), &out, "boundary", "create", "orders", "--schema", "sales", "--server",
+		server.address); err != nil {
 		t.Fatal(err)
 	}
 	store := connect(t, server.address)
 	if _, err := store.SaveEvents(t.Context(), order("1")); err != nil {
 		t.Fatal(err)
 	}
-	subscription, err := store.CatchUpSubscribeToEvents(t.Context(), &orisunpb.CatchUpSubscribeToEventStoreRequest{Boundary: "orders", SubscriberName: "s", AfterPosition: &orisunpb.Position{}})
+	subscription, err := store.CatchUpSubscribeToEvents(t.Context(), &orisunpb.CatchUpSubscribeToEventStoreRequest{
+		Boundary: "orders", SubscriberName: "s", AfterPosition: &orisunpb.Position{},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if _, err := subscription.Recv(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := remove("orders", "--confirm", "order"); err == nil || !strings.Contains(err.Error(), "nothing is deleted") {
+	if _, err := remove("orders", "--confirm", "order"); err == nil ||
+		!strings.Contains(err.Error(), "nothing is deleted") {
 		t.Errorf("the wrong name: %v", err)
 	}
-	if _, err := remove("orisun_test_1", "--confirm", "orisun_test_1"); err == nil || !strings.Contains(err.Error(), "BOUNDARY_CONFIGURED") {
+	if _, err := remove("orisun_test_1", "--confirm", "orisun_test_1"); err == nil ||
+		!strings.Contains(err.Error(), "BOUNDARY_CONFIGURED") {
 		t.Errorf("a boundary of the configuration: %v", err)
 	}
 	said, err := remove("orders", "--confirm", "orders")

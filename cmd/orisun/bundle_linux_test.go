@@ -11,10 +11,11 @@ import (
 	orisunpb "github.com/oexza/orisun/proto"
 )
 
-// TestABundleServesOnAMachineWithoutPostgreSQL unpacks what ./build.sh bundle makes, and starts it as root and as another user.
+// TestABundleServesOnAMachineWithoutPostgreSQL unpacks what ./build.sh bundle makes, and starts it as root and as
+// another user.
 func TestABundleServesOnAMachineWithoutPostgreSQL(t *testing.T) {
 	// Every account can reach it, which a test's own directory does not allow.
-	directory, err := os.MkdirTemp("", "orisun-bundle-") //nolint:usetesting // the folder of a test is closed to other users
+	directory, err := os.MkdirTemp("", "orisun-bundle-") //nolint:usetesting // other users must enter it
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -37,7 +38,8 @@ func TestABundleServesOnAMachineWithoutPostgreSQL(t *testing.T) {
 	if err != nil || len(archives) != 1 || !strings.HasSuffix(archives[0], ".tar.gz") {
 		t.Fatalf("build.sh leaves %v: %v", archives, err)
 	}
-	if text, err := exec.CommandContext(t.Context(), "tar", "-xzf", archives[0], "-C", directory).CombinedOutput(); err != nil {
+	if text, err := exec.CommandContext(t.Context(), "tar", "-xzf", archives[0], "-C", directory).
+		CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, text)
 	}
 	unpacked := strings.TrimSuffix(archives[0], ".tar.gz")
@@ -53,7 +55,8 @@ func TestABundleServesOnAMachineWithoutPostgreSQL(t *testing.T) {
 	notice := readDoc(t, "packages/bundle-notice.txt")
 	for _, library := range libraries {
 		name, _, _ := strings.Cut(filepath.Base(library), ".")
-		ofPostgreSQL := strings.HasPrefix(name, "libpq") || strings.HasPrefix(name, "libecpg") || strings.HasPrefix(name, "libpgtypes")
+		ofPostgreSQL := strings.HasPrefix(name, "libpq") || strings.HasPrefix(name, "libecpg") ||
+			strings.HasPrefix(name, "libpgtypes")
 		if !ofPostgreSQL && !strings.Contains(notice, name) {
 			t.Errorf("packages/bundle-notice.txt does not say under which licence %s is", library)
 		}
@@ -74,7 +77,8 @@ func TestABundleServesOnAMachineWithoutPostgreSQL(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if text, err := exec.CommandContext(t.Context(), "chown", entry.Uid+":"+entry.Gid, data).CombinedOutput(); err != nil {
+				if text, err := exec.CommandContext(t.Context(), "chown", entry.Uid+":"+entry.Gid, data).
+					CombinedOutput(); err != nil {
 					t.Fatalf("%v\n%s", err, text)
 				}
 				before = []string{"setpriv", "--reuid=" + entry.Uid, "--regid=" + entry.Gid, "--clear-groups"}

@@ -36,9 +36,9 @@ const defaultServer = "localhost:" + config.DefaultGRPCPort
 // connectTimeout is how long an attempt to connect takes at most.
 const connectTimeout = 20 * time.Second
 
-// connection is where a client command finds the server, or the nodes of a cluster, and the user for it. A flag takes precedence over
-// ORISUN_URL, that over ORISUN_ADMIN_USERNAME and ORISUN_ADMIN_PASSWORD, those over the defaults. A password is never
-// an argument, which other users of this machine could see.
+// connection is where a client command finds the server, or the nodes of a cluster, and the user for it. A flag takes
+// precedence over ORISUN_URL, that over ORISUN_ADMIN_USERNAME and ORISUN_ADMIN_PASSWORD, those over the defaults. A
+// password is never an argument, which other users of this machine could see.
 type connection struct {
 	server         string // HOST:PORT, or several with commas between them
 	user, password string
@@ -63,12 +63,17 @@ func addConnectionFlags(flags *pflag.FlagSet) *connection {
 func addServerFlags(flags *pflag.FlagSet) *connection {
 	c := &connection{}
 	group(flags, groupConnection, func() {
-		flags.StringVar(&c.server, "server", "", "`HOST[:PORT]` of the server, or of the nodes with commas between them (default: ORISUN_URL, then "+defaultServer+")")
-		flags.StringVar(&c.user, "user", "", "`NAME` of the user (default: ORISUN_URL, then ORISUN_ADMIN_USERNAME, then "+config.DefaultAdminUsername+")")
+		flags.StringVar(&c.server, "server", "",
+			"`HOST[:PORT]` of the server, or of the nodes with commas between them "+
+				"(default: ORISUN_URL, then "+defaultServer+")")
+		flags.StringVar(&c.user, "user", "",
+			"`NAME` of the user (default: ORISUN_URL, then ORISUN_ADMIN_USERNAME, then "+config.DefaultAdminUsername+")")
 		flags.BoolVar(&c.ask, "ask-password", false,
-			"ask for the password, or read it from the first line of standard input where that is no terminal (default: ORISUN_URL, then ORISUN_ADMIN_PASSWORD)")
+			"ask for the password, or read it from the first line of standard input where that is no terminal (default: "+
+				"ORISUN_URL, then ORISUN_ADMIN_PASSWORD)")
 		flags.BoolVar(&c.tls, "tls", false, "use TLS, as grpcs:// in ORISUN_URL does")
-		flags.StringVar(&c.caCert, "cacert", "", "`FILE` with the authorities, in PEM form, to trust instead of the system's; implies --tls")
+		flags.StringVar(&c.caCert, "cacert", "",
+			"`FILE` with the authorities, in PEM form, to trust instead of the system's; implies --tls")
 		flags.StringVar(&c.cert, "cert", "", "`FILE` with a client certificate in PEM form; implies --tls")
 		flags.StringVar(&c.key, "key", "", "`FILE` with the key of --cert in PEM form")
 		flags.BoolVar(&c.unverified, "insecure", false, "accept any certificate of the server, for tests; implies --tls")
@@ -77,7 +82,9 @@ func addServerFlags(flags *pflag.FlagSet) *connection {
 }
 
 // withEventStore calls the server's EventStore. It converts errors of calls to errors for people.
-func withEventStore(ctx context.Context, server *connection, do func(context.Context, orisunpb.EventStoreClient) error) error {
+func withEventStore(
+	ctx context.Context, server *connection, do func(context.Context, orisunpb.EventStoreClient) error,
+) error {
 	return server.call(ctx, func(ctx context.Context, conn *grpc.ClientConn) error {
 		return do(ctx, orisunpb.NewEventStoreClient(conn))
 	})
@@ -85,11 +92,13 @@ func withEventStore(ctx context.Context, server *connection, do func(context.Con
 
 // withAdmin calls the server's Admin. It converts errors of calls to errors for people.
 func withAdmin(ctx context.Context, server *connection, do func(context.Context, orisunpb.AdminClient) error) error {
-	return server.call(ctx, func(ctx context.Context, conn *grpc.ClientConn) error { return do(ctx, orisunpb.NewAdminClient(conn)) })
+	return server.call(ctx, func(ctx context.Context, conn *grpc.ClientConn) error {
+		return do(ctx, orisunpb.NewAdminClient(conn))
+	})
 }
 
-// isPast says whether ctx has a deadline that is over. The server ends a call at the same deadline, and its answer may come
-// before the timer of ctx fires: ctx.Err is still nil then.
+// isPast says whether ctx has a deadline that is over. The server ends a call at the same deadline, and its answer may
+// come before the timer of ctx fires: ctx.Err is still nil then.
 func isPast(ctx context.Context) bool {
 	deadline, ok := ctx.Deadline()
 	return ok && !time.Now().Before(deadline)
@@ -192,13 +201,15 @@ func (c *connection) complete(environment func(string) (string, bool)) (err erro
 		return usageError{errors.New("--cert and --key need each other")}
 	}
 	if c.unverified && c.caCert != "" {
-		return usageError{errors.New("--insecure believes any certificate, --cacert those of one authority: choose one of them")}
+		return usageError{
+			errors.New("--insecure believes any certificate, --cacert those of one authority: choose one of them"),
+		}
 	}
 	return nil
 }
 
 func (c *connection) tlsConfig() (*tls.Config, error) {
-	secured := &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: c.unverified} //nolint:gosec // --insecure requests it
+	secured := &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: c.unverified} //nolint:gosec // --insecure
 	if c.caCert != "" {
 		authorities, err := os.ReadFile(c.caCert)
 		if err != nil {
@@ -223,7 +234,8 @@ func (c *connection) tlsConfig() (*tls.Config, error) {
 type basicAuth struct{ user, password string }
 
 func (b basicAuth) GetRequestMetadata(context.Context, ...string) (map[string]string, error) {
-	return map[string]string{"authorization": "Basic " + base64.StdEncoding.EncodeToString([]byte(b.user+":"+b.password))}, nil
+	return map[string]string{"authorization": "Basic " +
+		base64.StdEncoding.EncodeToString([]byte(b.user+":"+b.password))}, nil
 }
 
 // RequireTransportSecurity is false: whether TLS is used is the caller's choice, as it is with the server.
@@ -273,10 +285,11 @@ func (c *connection) forPeople(err error) error {
 	}
 	switch {
 	case s.Code() == codes.Unauthenticated:
-		failed.text = fmt.Sprintf("%s: wrong password, or no such user: %s does not let %s in. Give the password with --ask-password, or in ORISUN_URL or ORISUN_ADMIN_PASSWORD",
-			name, c.server, oneLine(c.user))
+		failed.text = fmt.Sprintf("%s: wrong password, or no such user: %s does not let %s in. Give the password with "+
+			"--ask-password, or in ORISUN_URL or ORISUN_ADMIN_PASSWORD", name, c.server, oneLine(c.user))
 	case isUnreachable(s):
-		failed.text = fmt.Sprintf("%s: no server answers at %s (%s). Name another one with --server or ORISUN_URL", name, c.server, s.Message())
+		failed.text = fmt.Sprintf("%s: no server answers at %s (%s). Name another one with --server or ORISUN_URL",
+			name, c.server, s.Message())
 	case len(fields) > 0:
 		failed.text = name + "\n  " + strings.Join(fields, "\n  ")
 	default:

@@ -61,7 +61,9 @@ func requireSubcommand(command *cobra.Command) {
 	if !command.Runnable() {
 		command.Use += " COMMAND"
 		command.RunE = func(command *cobra.Command, _ []string) error {
-			return usageError{fmt.Errorf("%s needs a command: %s", command.CommandPath(), strings.Join(subcommands(command), ", "))}
+			return usageError{
+				fmt.Errorf("%s needs a command: %s", command.CommandPath(), strings.Join(subcommands(command), ", ")),
+			}
 		}
 	}
 }
@@ -96,7 +98,8 @@ func exactly(names ...string) cobra.PositionalArgs {
 			return nil
 		}
 		example, _, _ := strings.Cut(command.Example, "\n")
-		return fmt.Errorf("%s needs %s, such as: %s", command.CommandPath(), strings.Join(names, " and "), strings.TrimSpace(strings.TrimSuffix(example, `\`)))
+		return fmt.Errorf("%s needs %s, such as: %s",
+			command.CommandPath(), strings.Join(names, " and "), strings.TrimSpace(strings.TrimSuffix(example, `\`)))
 	}
 }
 
@@ -107,7 +110,8 @@ func flagError(command *cobra.Command, err error) error {
 	}
 	var invalid *pflag.InvalidValueError
 	if errors.As(err, &invalid) {
-		return fmt.Errorf("--%s is %q: %w", invalid.GetFlag().Name, invalid.GetValue(), mustBe(invalid.GetFlag().Value.Type(), invalid.Unwrap()))
+		return fmt.Errorf("--%s is %q: %w", invalid.GetFlag().Name, invalid.GetValue(),
+			mustBe(invalid.GetFlag().Value.Type(), invalid.Unwrap()))
 	}
 	var unknown *pflag.NotExistError
 	if errors.As(err, &unknown) {

@@ -44,7 +44,8 @@ func TestAWrongCommandLineEndsWithTwoAndSaysWhatWasMeant(t *testing.T) {
 		"save orders --type T --expect none":   `--expect needs --where`,
 	} {
 		code, output := runToEnd(t, nil, strings.Fields(args)...)
-		if code != exitMisconfigured || !strings.HasPrefix(output, "orisun: ") || !strings.Contains(output, want) || strings.Contains(output, "strconv") || strings.Contains(output, "Usage") {
+		if code != exitMisconfigured || !strings.HasPrefix(output, "orisun: ") || !strings.Contains(output, want) ||
+			strings.Contains(output, "strconv") || strings.Contains(output, "Usage") {
 			t.Errorf("orisun %s: exit code %d, want %d and %q:\n%s", args, code, exitMisconfigured, want, output)
 		}
 	}
@@ -75,7 +76,8 @@ func TestTheHelpOfEveryCommandFitsATerminal(t *testing.T) {
 	if commands < 20 {
 		t.Errorf("%d commands were looked at", commands)
 	}
-	if code, output := runToEnd(t, nil, "--version"); code != 0 || output != "orisun v0.0.1-test commit abc123 built 2026-01-02\n" {
+	if code, output := runToEnd(t, nil, "--version"); code != 0 ||
+		output != "orisun v0.0.1-test commit abc123 built 2026-01-02\n" {
 		t.Errorf("orisun --version: exit code %d, %q", code, output)
 	}
 }
@@ -98,7 +100,8 @@ func TestSaveTakesItsDataFromWhereverTheyAre(t *testing.T) {
 		{[]string{"--data", `{"a": 3}`, "--metadata", "@" + file}, `{"ignored": 1}`, `{"a":3} {"from":"a file"}`},
 		{[]string{"--ask-password"}, "changeit\n{\"a\": 4}", `{"a":4} {}`},
 	} {
-		code, _, errOut := runOrisun(t, server, c.stdin, append([]string{"save", "orisun_test_1", "--type", "Foo"}, c.args...)...)
+		code, _, errOut := runOrisun(t, server, c.stdin,
+			append([]string{"save", "orisun_test_1", "--type", "Foo"}, c.args...)...)
 		if code != 0 {
 			t.Errorf("save %q: exit code %d, %s", c.args, code, errOut)
 		}
@@ -126,7 +129,8 @@ func TestSaveTakesItsDataFromWhereverTheyAre(t *testing.T) {
 	}
 }
 
-// The outputs of all commands with --json are one dialect: an object on each line, names as in the protocol, numbers as numbers, positions as 42/41.
+// The outputs of all commands with --json are one dialect: an object on each line, names as in the protocol, numbers as
+// numbers, positions as 42/41.
 func TestEveryCommandPrintsTheSameJSON(t *testing.T) {
 	server := launch(t, environment(t.TempDir(), outside(pgtest.NewEmpty(t))...))
 	run := func(args ...string) string {
@@ -139,7 +143,8 @@ func TestEveryCommandPrintsTheSameJSON(t *testing.T) {
 	}
 	run("boundary", "create", "orders", "--schema", "sales")
 	for i := range 3 {
-		run("save", "orders", "--type", "Placed", "--id", fmt.Sprint(i), "--data", fmt.Sprintf(`{"user_id": "%d", "n": 12345678901234567890}`, i))
+		run("save", "orders", "--type", "Placed", "--id", fmt.Sprint(i), "--data",
+			fmt.Sprintf(`{"user_id": "%d", "n": 12345678901234567890}`, i))
 	}
 	run("index", "create", "orders", "user_id", "--field", "user_id")
 	for _, c := range []struct {
@@ -147,13 +152,33 @@ func TestEveryCommandPrintsTheSameJSON(t *testing.T) {
 		lines int
 		wants []string
 	}{
-		{"get orders --where user_id=1", 1, []string{`"position":"2/1"`, `"event_id":"1"`, `"n":12345678901234567890`, `"metadata":{}`}},
+		{
+			"get orders --where user_id=1", 1,
+			[]string{`"position":"2/1"`, `"event_id":"1"`, `"n":12345678901234567890`, `"metadata":{}`},
+		},
 		{"get orders --all", 3, []string{`"position":"1/0"`, `"position":"3/2"`}},
-		{"latest orders --where user_id=1 --or --where user_id=x", 1, []string{`"context_position":"2/1"`, `"criterion":{"tags":[{"key":"user_id","value":"1"}]}`, `"event":null`}},
+		{
+			"latest orders --where user_id=1 --or --where user_id=x", 1,
+			[]string{`"context_position":"2/1"`, `"criterion":{"tags":[{"key":"user_id","value":"1"}]}`, `"event":null`},
+		},
 		{"count orders", 1, []string{`"count":3`}},
-		{"explain orders --where user_id=1", 1, []string{`"events":1`, `"index":"orders_user_id_idx"`, `"served":true`, `"plan":{"Plan":{`}},
-		{"index list orders", 1, []string{`"name":"user_id"`, `"fields":[{"json_key":"user_id","value_type":"TEXT"}]`, `"state":"READY"`, `"scans":`}},
-		{"boundary get orders", 1, []string{`"name":"orders"`, `"status":"ACTIVE"`, `"placement":{"backend":"postgres","namespace":"sales"}`, `"definition_position":"`, `"existed_before_catalog":false`}},
+		{
+			"explain orders --where user_id=1", 1,
+			[]string{`"events":1`, `"index":"orders_user_id_idx"`, `"served":true`, `"plan":{"Plan":{`},
+		},
+		{
+			"index list orders", 1,
+			[]string{
+				`"name":"user_id"`, `"fields":[{"json_key":"user_id","value_type":"TEXT"}]`, `"state":"READY"`, `"scans":`,
+			},
+		},
+		{
+			"boundary get orders", 1,
+			[]string{
+				`"name":"orders"`, `"status":"ACTIVE"`, `"placement":{"backend":"postgres","namespace":"sales"}`,
+				`"definition_position":"`, `"existed_before_catalog":false`,
+			},
+		},
 		{"boundary list", 4, []string{`"definition_position":null`}},
 		{"user list", 1, []string{`"username":"admin"`, `"roles":["admin"]`, `"created_at":"20`}},
 		{"save orders --type Placed", 1, []string{`"position":"4/3"`}},
@@ -183,7 +208,10 @@ func TestEveryCommandPrintsTheSameJSON(t *testing.T) {
 func TestGetAllPrintsEveryPage(t *testing.T) {
 	server := launch(t, environment(t.TempDir()))
 	eventtest.Save(t, connect(t, server.address), "w", 0, 2*allCount+1)
-	for args, want := range map[string]int{"--all": 2*allCount + 2, "--all --json": 2*allCount + 1, "--all --desc --where odd=true --json": allCount, "--all --after 2001/1999 --json": 1} {
+	for args, want := range map[string]int{
+		"--all": 2*allCount + 2, "--all --json": 2*allCount + 1, "--all --desc --where odd=true --json": allCount,
+		"--all --after 2001/1999 --json": 1,
+	} {
 		code, out, errOut := runOrisun(t, server, "", append([]string{"get", eventtest.Boundary}, strings.Fields(args)...)...)
 		if n := strings.Count(out, "\n"); code != 0 || n != want {
 			t.Errorf("get %s: exit code %d, %d lines, want %d: %s", args, code, n, want, errOut)
@@ -197,18 +225,21 @@ func TestAServerThatDoesNotAnswerIsGivenUpAfterTheTimeout(t *testing.T) {
 	_, release := holdPositions(t, config)
 	defer release()
 	code, _, errOut := runOrisun(t, server, "", "save", "orisun_test_1", "--type", "T", "--timeout", "50ms")
-	if code != exitUnavailable || !strings.Contains(errOut, "no answer within --timeout 50ms from "+server.address+": a change may have been made") {
+	if code != exitUnavailable ||
+		!strings.Contains(errOut, "no answer within --timeout 50ms from "+server.address+": a change may have been made") {
 		t.Errorf("exit code %d, %s", code, errOut)
 	}
 }
 
 func TestShellsAreOfferedBoundariesIndexesAndUsers(t *testing.T) {
 	server := launch(t, environment(t.TempDir()))
-	if code, _, errOut := runOrisun(t, server, "", "index", "create", "orisun_test_1", "by_user", "--field", "user_id"); code != 0 {
+	if code, _, errOut := runOrisun(t, server, "", "index", "create", "orisun_test_1", "by_user", "--field",
+		"user_id"); code != 0 {
 		t.Fatal(errOut)
 	}
 	for args, want := range map[string]string{
-		"get ":                         "orisun_admin\tadmin boundary\norisun_test_1\tboundary1\norisun_test_2\tboundary2\n:4\n",
+		"get ": "orisun_admin\tadmin boundary\norisun_test_1\tboundary1\n" +
+			"orisun_test_2\tboundary2\n:4\n",
 		"tail orisun_t":                "orisun_test_1\tboundary1\norisun_test_2\tboundary2\n:4\n",
 		"count orisun_test_1 ":         ":4\n",
 		"index drop orisun_test_1 ":    "by_user\n:4\n",

@@ -21,7 +21,9 @@ type lookup func(ctx context.Context, conn *grpc.ClientConn, before []string) ([
 // completeArguments sets up shell completion: for each argument a shell offers the result of its lookup. Without a
 // server it offers nothing.
 func completeArguments(command *cobra.Command, server *connection, lookups ...lookup) {
-	command.ValidArgsFunction = func(command *cobra.Command, args []string, begun string) (names []cobra.Completion, _ cobra.ShellCompDirective) {
+	command.ValidArgsFunction = func(command *cobra.Command, args []string, begun string) (names []cobra.Completion,
+		_ cobra.ShellCompDirective,
+	) {
 		if len(args) >= len(lookups) || server.ask { // completion cannot prompt
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
@@ -34,7 +36,8 @@ func completeArguments(command *cobra.Command, server *connection, lookups ...lo
 			cobra.CompDebugln(err.Error(), false)
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
-		return slices.DeleteFunc(names, func(name string) bool { return !strings.HasPrefix(name, begun) }), cobra.ShellCompDirectiveNoFileComp
+		return slices.DeleteFunc(names, func(name string) bool { return !strings.HasPrefix(name, begun) }),
+			cobra.ShellCompDirectiveNoFileComp
 	}
 }
 

@@ -89,7 +89,9 @@ func writeConfigJSON(out io.Writer, settings []*config.Setting) error {
 		Description string `json:"description"`
 	}
 	for _, s := range settings {
-		if err := writeJSON(out, row{s.Variable, "--" + s.Flag, s.Key, s.Shown(), s.From, s.IsSecret(), s.Usage()}); err != nil {
+		if err := writeJSON(out, row{
+			s.Variable, "--" + s.Flag, s.Key, s.Shown(), s.From, s.IsSecret(), s.Usage(),
+		}); err != nil {
 			return err
 		}
 	}

@@ -79,7 +79,8 @@ func TestConfigShowsAnInvalidConfigurationAndFails(t *testing.T) {
 	}
 }
 
-// secrets are given so that each one is in force, in every place a value can come from and in every way it can be wrong.
+// secrets are given so that each one is in force, in every place a value can come from and in every way it can be
+// wrong.
 func TestASecretIsNeverShown(t *testing.T) {
 	const secret = "hunter2"
 	for name, given := range map[string]struct {
@@ -87,10 +88,17 @@ func TestASecretIsNeverShown(t *testing.T) {
 		environ []string
 		args    []string
 	}{
-		"environment":         {environ: []string{"ORISUN_PG_PASSWORD=" + secret, "ORISUN_ADMIN_PASSWORD=" + secret, "ORISUN_NATS_CLUSTER_PASSWORD=" + secret}},
-		"flags":               {args: []string{"--pg-password", secret, "--admin-password", secret, "--nats-cluster-password", secret}},
-		"file":                {file: "pg: {password: hunter2}\nadmin: {password: hunter2}\nnats: {cluster_password: hunter2}\n"},
-		"with another error":  {environ: []string{"ORISUN_PG_PASSWORD=" + secret, "ORISUN_ADMIN_PASSWORD=" + secret, "ORISUN_PG_PORT=x"}},
+		"environment": {environ: []string{
+			"ORISUN_PG_PASSWORD=" + secret, "ORISUN_ADMIN_PASSWORD=" + secret, "ORISUN_NATS_CLUSTER_PASSWORD=" + secret,
+		}},
+		"flags": {args: []string{
+			"--pg-password", secret, "--admin-password", secret, "--nats-cluster-password", secret,
+		}},
+		"file": {file: "pg: {password: hunter2}\nadmin: {password: hunter2}\nnats: {cluster_password: " +
+			"hunter2}\n"},
+		"with another error": {environ: []string{
+			"ORISUN_PG_PASSWORD=" + secret, "ORISUN_ADMIN_PASSWORD=" + secret, "ORISUN_PG_PORT=x",
+		}},
 		"list in the file":    {file: "pg: {password: [hunter2]}\n"},
 		"map in the file":     {file: "pg: {password: {hunter2: 1}}\n"},
 		"empty map value":     {file: "pg: {password: {hunter2}}\n"},
@@ -100,13 +108,15 @@ func TestASecretIsNeverShown(t *testing.T) {
 		"text for a file":     {file: "`hunter2`\n"},
 		"misspelt variable":   {environ: []string{"ORISUN_PG_PASWORD=" + secret}},
 		"misspelt key":        {file: "pg: {pasword: hunter2}\n"},
-		"routes":              {environ: []string{"ORISUN_NATS_CLUSTER_ROUTES=nats://u:hunter2@a:1,nats://hunter2@b:2,nats://u:hunter2@hunter2@c:2"}},
-		"broken route":        {environ: []string{"ORISUN_NATS_CLUSTER_ROUTES=nats://a:1,nats://u:hunter2/hunter2@b:2"}},
-		"comma in a route":    {environ: []string{"ORISUN_NATS_CLUSTER_ROUTES=nats://u:hunter2,hunter2@b:2"}},
-		"newline in a route":  {environ: []string{"ORISUN_NATS_CLUSTER_ROUTES=nats://u:hunter2\nhunter2@b:2"}},
-		"list of routes":      {file: "nats: {cluster_routes: ['nats://u:hunter2@b', 'x']}\n"},
-		"endpoint":            {environ: []string{"ORISUN_OTEL_ENDPOINT=https://u:hunter2,hunter2@otel:4317"}},
-		"host":                {environ: []string{"ORISUN_PG_HOST=u:hunter2@db"}},
+		"routes": {environ: []string{
+			"ORISUN_NATS_CLUSTER_ROUTES=nats://u:hunter2@a:1,nats://hunter2@b:2,nats://u:hunter2@hunter2@c:2",
+		}},
+		"broken route":       {environ: []string{"ORISUN_NATS_CLUSTER_ROUTES=nats://a:1,nats://u:hunter2/hunter2@b:2"}},
+		"comma in a route":   {environ: []string{"ORISUN_NATS_CLUSTER_ROUTES=nats://u:hunter2,hunter2@b:2"}},
+		"newline in a route": {environ: []string{"ORISUN_NATS_CLUSTER_ROUTES=nats://u:hunter2\nhunter2@b:2"}},
+		"list of routes":     {file: "nats: {cluster_routes: ['nats://u:hunter2@b', 'x']}\n"},
+		"endpoint":           {environ: []string{"ORISUN_OTEL_ENDPOINT=https://u:hunter2,hunter2@otel:4317"}},
+		"host":               {environ: []string{"ORISUN_PG_HOST=u:hunter2@db"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			args := given.args
@@ -160,7 +170,8 @@ func TestConfigAsJSONHasEveryVariable(t *testing.T) {
 		if row["variable"] != "ORISUN_PG_WRITE_MAX_OPEN_CONNS" {
 			continue
 		}
-		if row["flag"] != "--pg-write-max-open-conns" || row["key"] != "pg.write_max_open_conns" || row["value"] != "4" || row["from"] != "flag" || row["secret"] != false {
+		if row["flag"] != "--pg-write-max-open-conns" || row["key"] != "pg.write_max_open_conns" || row["value"] != "4" ||
+			row["from"] != "flag" || row["secret"] != false {
 			t.Errorf("row %v", row)
 		}
 		return

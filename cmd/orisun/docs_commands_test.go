@@ -24,7 +24,8 @@ import (
 //	<!-- test: fails with TEXT -->          it fails, and prints TEXT
 //	<!-- test: prints TEXT -->             and <!-- test: prints no TEXT -->
 //
-// If the next block of the page is of language text, its lines are what the commands print, in that order. "…" in a line is any text.
+// If the next block of the page is of language text, its lines are what the commands print, in that order. "…" in a
+// line is any text.
 type commandBlock struct {
 	line         int
 	language     string
@@ -101,7 +102,9 @@ func markedBlock(t *testing.T, page, key string) string {
 // pages are all pages of documentation, named from the repository's root.
 func pages(t *testing.T) (all []string) {
 	t.Helper()
-	for _, pattern := range []string{"*.md", "docs/*.md", "docs/*/*.md", "publisher/*.md", ".github/*.md", ".github/*/*.md"} {
+	for _, pattern := range []string{
+		"*.md", "docs/*.md", "docs/*/*.md", "publisher/*.md", ".github/*.md", ".github/*/*.md",
+	} {
 		found, err := filepath.Glob("../../" + pattern)
 		if err != nil {
 			t.Fatal(err)
@@ -113,12 +116,14 @@ func pages(t *testing.T) (all []string) {
 	return all
 }
 
-// TestTheCommandsOfTheDocsRunAsPrinted runs each page's blocks in bash, sh and SQL in the order of the page, against a server of the page's own with
-// default settings. Only addresses differ from what is printed.
+// TestTheCommandsOfTheDocsRunAsPrinted runs each page's blocks in bash, sh and SQL in the order of the page, against a
+// server of the page's own with default settings. Only addresses differ from what is printed.
 func TestTheCommandsOfTheDocsRunAsPrinted(t *testing.T) {
 	ran := 0
 	for _, page := range pages(t) {
-		blocks := slices.DeleteFunc(commandBlocks(t, page), func(b commandBlock) bool { return b.notRun != "" || b.runBy != "" })
+		blocks := slices.DeleteFunc(commandBlocks(t, page), func(b commandBlock) bool {
+			return b.notRun != "" || b.runBy != ""
+		})
 		if len(blocks) == 0 {
 			continue
 		}
@@ -227,7 +232,8 @@ func (d documented) run(t *testing.T, page string, b commandBlock) {
 	}
 }
 
-// missingFrom is the first line of wanted that output does not have after the lines before it, or "". Runs of white space count as one space.
+// missingFrom is the first line of wanted that output does not have after the lines before it, or "". Runs of white
+// space count as one space.
 func missingFrom(output, wanted string) string {
 	rest := strings.Join(strings.Fields(output), " ")
 	for line := range strings.Lines(wanted) {

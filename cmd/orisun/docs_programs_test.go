@@ -46,7 +46,8 @@ func (p *programs) run(t *testing.T, script string) (output string, failure erro
 	}
 	var out bytes.Buffer
 	environment := append(os.Environ(), p.addresses.Replace("ORISUN_URL=grpc://admin:changeit@localhost:5005"))
-	shell, err := interp.New(interp.StdIO(nil, &out, &out), interp.Dir(t.TempDir()), interp.Env(expand.ListEnviron(environment...)),
+	shell, err := interp.New(interp.StdIO(nil, &out, &out), interp.Dir(t.TempDir()),
+		interp.Env(expand.ListEnviron(environment...)),
 		interp.ExecHandlers(func(next interp.ExecHandlerFunc) interp.ExecHandlerFunc {
 			return func(ctx context.Context, args []string) error { return p.exec(ctx, args, next) }
 		}))
@@ -120,7 +121,8 @@ func runDocumented(ctx context.Context, args []string, handler interp.HandlerCon
 		return errors.New("a server that the page starts would not end: mark the block <!-- test: not run, REASON -->")
 	}
 	command := exec.CommandContext(ctx, binary, args...)
-	command.Env, command.Dir, command.Stdin, command.Stderr = environmentOf(handler), handler.Dir, handler.Stdin, handler.Stderr
+	command.Env, command.Dir, command.Stdin, command.Stderr = environmentOf(handler), handler.Dir, handler.Stdin,
+		handler.Stderr
 	if args[0] == "user" && (args[1] == "create" || args[1] == "password") {
 		command.Stdin = strings.NewReader("changeit\n") // they read a password; the admin's stays the same
 	}
@@ -190,7 +192,9 @@ var defaultURL = map[string]string{
 }
 
 // callWithGrpcurl does what the program does with these arguments.
-func callWithGrpcurl(ctx context.Context, args []string, stdin io.Reader, stdout io.Writer) (code codes.Code, err error) {
+func callWithGrpcurl(
+	ctx context.Context, args []string, stdin io.Reader, stdout io.Writer,
+) (code codes.Code, err error) {
 	flags := flag.NewFlagSet("grpcurl", flag.ContinueOnError)
 	plaintext := flags.Bool("plaintext", false, "")
 	header := flags.String("H", "", "")

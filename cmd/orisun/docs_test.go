@@ -38,7 +38,8 @@ func TestEveryReasonIsInTheErrorsGuide(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, reason := range regexp.MustCompile(`(?m)(?:^\s*(?:const )?reason[A-Z]\w*\s*= |Reason: *)"([A-Z_]+)"`).FindAllStringSubmatch(string(text), -1) {
+		for _, reason := range regexp.MustCompile(`(?m)(?:^\s*(?:const )?reason[A-Z]\w*\s*= |Reason: *)"([A-Z_]+)"`).
+			FindAllStringSubmatch(string(text), -1) {
 			reasons++
 			if !strings.Contains(guide, "| `"+reason[1]+"` |") {
 				t.Errorf("docs/errors.md does not say what to do about %s of %s", reason[1], file)
@@ -81,7 +82,9 @@ func TestTheFunctionsForPeopleAreThereAndDescribeThemselves(t *testing.T) {
 	}
 	for _, name := range named {
 		var described int
-		err := pool.QueryRow(t.Context(), `SELECT count(obj_description(p.oid, 'pg_proc')) FROM pg_proc p WHERE p.pronamespace = 'orisun'::regnamespace AND p.proname = $1`,
+		err := pool.QueryRow(t.Context(),
+			`SELECT count(obj_description(p.oid, 'pg_proc')) FROM pg_proc p WHERE p.pronamespace = 'orisun'::regnamespace
+				AND p.proname = $1`,
 			name[1]).Scan(&described)
 		if err != nil || described != 1 {
 			t.Errorf("orisun.%s: %d functions describe themselves: %v", name[1], described, err)

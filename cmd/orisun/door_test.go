@@ -90,7 +90,8 @@ func TestRequestsMayComeInGzipAndHeadersAreShort(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	page, err := store.GetEvents(t.Context(), &orisunpb.GetEventsRequest{Boundary: "orisun_test_1"}, grpc.UseCompressor(grpcgzip.Name))
+	page, err := store.GetEvents(t.Context(), &orisunpb.GetEventsRequest{Boundary: "orisun_test_1"},
+		grpc.UseCompressor(grpcgzip.Name))
 	if err != nil || len(page.GetEvents()) != 1 || page.GetEvents()[0].GetData() != data {
 		t.Errorf("what was sent in gzip is read as %v, %v", page, err)
 	}

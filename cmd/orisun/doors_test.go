@@ -35,8 +35,8 @@ func runOrisun(t *testing.T, server *process, stdin string, args ...string) (cod
 // runCurl is the curl of this machine; it answers the status and the body.
 func runCurl(t *testing.T, server *process, method, body string) (status, answer string) {
 	t.Helper()
-	out, err := exec.CommandContext(t.Context(), "curl", "-sS", "-w", "\n%{http_code}", "-u", "admin:changeit", "-H", "Content-Type: application/json",
-		"-d", body, "http://"+server.http+"/"+method).CombinedOutput()
+	out, err := exec.CommandContext(t.Context(), "curl", "-sS", "-w", "\n%{http_code}", "-u", "admin:changeit", "-H",
+		"Content-Type: application/json", "-d", body, "http://"+server.http+"/"+method).CombinedOutput()
 	if err != nil {
 		t.Fatalf("curl: %v %s", err, out)
 	}
@@ -46,7 +46,8 @@ func runCurl(t *testing.T, server *process, method, body string) (status, answer
 
 func TestTheSameCallByGrpcurlCurlAndCommandGivesTheSameAnswer(t *testing.T) {
 	server := launch(t, environment(t.TempDir()))
-	if code, out, errOut := runOrisun(t, server, "", "save", "orisun_test_1", "--id", "a", "--type", "Opened", "--data", `{"holder": "alice", "big": 12345678901234567890}`); code != 0 || out != "saved 1 event, the last one at 1/0\n" {
+	if code, out, errOut := runOrisun(t, server, "", "save", "orisun_test_1", "--id", "a", "--type", "Opened", "--data",
+		`{"holder": "alice", "big": 12345678901234567890}`); code != 0 || out != "saved 1 event, the last one at 1/0\n" {
 		t.Fatalf("%d %s %s", code, out, errOut)
 	}
 	const query = `{"boundary": "orisun_test_1", "query": {"criteria": [{"tags": [{"key": "holder", "value": "alice"}]}]}}`
@@ -72,15 +73,18 @@ func TestTheSameCallByGrpcurlCurlAndCommandGivesTheSameAnswer(t *testing.T) {
 		t.Fatalf("%d %v %s %s", code, err, out, errOut)
 	}
 	want := byCurl.GetEvents()[0]
-	if byCommand.EventID != want.GetEventId() || byCommand.EventType != want.GetEventType() || string(byCommand.Data) != strings.NewReplacer(", ", ",", ": ", ":").Replace(want.GetData()) ||
-		byCommand.Position != formatPosition(want.GetPosition()) || !byCommand.DateCreated.Equal(want.GetDateCreated().AsTime()) {
+	if byCommand.EventID != want.GetEventId() || byCommand.EventType != want.GetEventType() ||
+		string(byCommand.Data) != strings.NewReplacer(", ", ",", ": ", ":").Replace(want.GetData()) ||
+		byCommand.Position != formatPosition(want.GetPosition()) ||
+		!byCommand.DateCreated.Equal(want.GetDateCreated().AsTime()) {
 		t.Errorf("the command answers %s, curl %v", out, want)
 	}
 }
 
 func TestTheSameCallByGrpcurlCurlAndCommandGivesTheSameError(t *testing.T) {
 	server := launch(t, environment(t.TempDir()))
-	if code, _, errOut := runOrisun(t, server, "", "save", "orisun_test_1", "--id", "a", "--type", "Opened", "--data", `{"holder": "alice"}`); code != 0 {
+	if code, _, errOut := runOrisun(t, server, "", "save", "orisun_test_1", "--id", "a", "--type", "Opened", "--data",
+		`{"holder": "alice"}`); code != 0 {
 		t.Fatal(errOut)
 	}
 	const context = `"query": {"criteria": [{"tags": [{"key": "holder", "value": "alice"}]}]}, `
@@ -93,7 +97,8 @@ func TestTheSameCallByGrpcurlCurlAndCommandGivesTheSameError(t *testing.T) {
 		exit          int
 	}{
 		{
-			"a changed context", `{"boundary": "orisun_test_1", ` + context + `"events": [{"event_id": "b", "event_type": "T", "data": "{}"}]}`,
+			"a changed context", `{"boundary": "orisun_test_1", ` + context + `"events": [{"event_id": "b", "event_type": ` +
+				`"T", "data": "{}"}]}`,
 			[]string{"orisun_test_1", "--id", "b", "--type", "T", "--where", "holder=alice"},
 			codes.AlreadyExists, "409", "CONTEXT_CHANGED", exitContextChanged,
 		},
@@ -123,21 +128,25 @@ func TestTheSameCallByGrpcurlCurlAndCommandGivesTheSameError(t *testing.T) {
 			Message string
 			Details []struct{ Type, Value string }
 		}
-		if err := json.Unmarshal([]byte(text), &refused); err != nil || status != c.http || refused.Code != connectName(c.code) {
+		if err := json.Unmarshal([]byte(text), &refused); err != nil || status != c.http ||
+			refused.Code != connectName(c.code) {
 			t.Errorf("%s by curl: %s %s, %v", c.name, status, text, err)
 		}
-		if c.detail != "" && (len(refused.Details) != 1 || !strings.Contains(detailText(t, refused.Details[0].Type, refused.Details[0].Value), c.detail)) {
+		if c.detail != "" && (len(refused.Details) != 1 ||
+			!strings.Contains(detailText(t, refused.Details[0].Type, refused.Details[0].Value), c.detail)) {
 			t.Errorf("%s by curl has no %s: %s", c.name, c.detail, text)
 		}
 		exit, _, errOut := runOrisun(t, server, "", append([]string{"save"}, c.args...)...)
-		if exit != c.exit || !strings.Contains(errOut, strings.ToUpper(connectName(c.code))) || !strings.Contains(errOut, c.detail) {
+		if exit != c.exit || !strings.Contains(errOut, strings.ToUpper(connectName(c.code))) ||
+			!strings.Contains(errOut, c.detail) {
 			t.Errorf("%s by the command: exit code %d, %s", c.name, exit, errOut)
 		}
 		if c.code != codes.InvalidArgument && !strings.Contains(errOut, refused.Message) {
 			t.Errorf("%s: the command says %q, curl %q", c.name, errOut, refused.Message)
 		}
 	}
-	if exit, _, errOut := runOrisun(t, server, "", "get", "a", "--server", "127.0.0.1:1"); exit != exitUnavailable || !strings.Contains(errOut, "UNAVAILABLE") {
+	if exit, _, errOut := runOrisun(t, server, "", "get", "a", "--server", "127.0.0.1:1"); exit != exitUnavailable ||
+		!strings.Contains(errOut, "UNAVAILABLE") {
 		t.Errorf("no server there: exit code %d, %s", exit, errOut)
 	}
 }
@@ -145,7 +154,8 @@ func TestTheSameCallByGrpcurlCurlAndCommandGivesTheSameError(t *testing.T) {
 // connectName is a code as Connect writes it.
 func connectName(code codes.Code) string {
 	return map[codes.Code]string{
-		codes.AlreadyExists: "already_exists", codes.FailedPrecondition: "failed_precondition", codes.InvalidArgument: "invalid_argument", codes.NotFound: "not_found",
+		codes.AlreadyExists: "already_exists", codes.FailedPrecondition: "failed_precondition",
+		codes.InvalidArgument: "invalid_argument", codes.NotFound: "not_found",
 	}[code]
 }
 
@@ -167,7 +177,8 @@ func detailText(t *testing.T, name, value string) string {
 
 func runGrpcurl(t *testing.T, server *process, method, request string) (codes.Code, string) {
 	t.Helper()
-	return runShell(t, fmt.Sprintf("grpcurl -plaintext -H 'Authorization: Basic YWRtaW46Y2hhbmdlaXQ=' -d '%s' localhost:5005 %s", request, method), server.address)
+	return runShell(t, fmt.Sprintf("grpcurl -plaintext -H 'Authorization: Basic YWRtaW46Y2hhbmdlaXQ=' -d '%s' "+
+		"localhost:5005 %s", request, method), server.address)
 }
 
 func TestCommandsForPeopleAndForPipes(t *testing.T) {
@@ -181,21 +192,26 @@ func TestCommandsForPeopleAndForPipes(t *testing.T) {
 		return out
 	}
 	run(`{"event_id": "1", "event_type": "Opened", "data": {"holder": "alice", "n": 12345678901234567890}}
-		{"event_id": "2", "event_type": "Opened", "data": "{\"holder\": \"bob\"}", "metadata": {"by": "test"}}`, "save", "orisun_test_1")
-	if out := run("", "get", "orisun_test_1"); !strings.HasPrefix(out, "POSITION  TIME") || !strings.Contains(out, "2/1 ") || strings.Count(out, "\n") != 3 {
+		{"event_id": "2", "event_type": "Opened", "data": "{\"holder\": \"bob\"}", "metadata": {"by": "test"}}`,
+		"save", "orisun_test_1")
+	if out := run("", "get", "orisun_test_1"); !strings.HasPrefix(out, "POSITION  TIME") ||
+		!strings.Contains(out, "2/1 ") || strings.Count(out, "\n") != 3 {
 		t.Errorf("the table is\n%s", out)
 	}
-	if out := run("", "get", "orisun_test_1", "--desc", "--count", "1", "--after", "2/1"); !strings.Contains(out, "2/0 ") || strings.Count(out, "\n") != 2 {
+	if out := run("", "get", "orisun_test_1", "--desc", "--count", "1", "--after", "2/1"); !strings.Contains(out,
+		"2/0 ") || strings.Count(out, "\n") != 2 {
 		t.Errorf("the page before the last event is\n%s", out)
 	}
 	run(run("", "get", "orisun_test_1", "--json"), "save", "orisun_test_2")
 	undated := func(events string) string {
 		return regexp.MustCompile(`"date_created":"[^"]*"`).ReplaceAllLiteralString(events, `"date_created":""`)
 	}
-	if a, b := run("", "get", "orisun_test_1", "--json"), run("", "get", "orisun_test_2", "--json"); !strings.Contains(b, "12345678901234567890") || undated(a) != undated(b) {
+	if a, b := run("", "get", "orisun_test_1", "--json"),
+		run("", "get", "orisun_test_2", "--json"); !strings.Contains(b, "12345678901234567890") || undated(a) != undated(b) {
 		t.Errorf("copied\n%sas\n%s", a, b)
 	}
-	if out := run("", "latest", "orisun_test_1", "--where", "holder=alice", "--or", "--where", "holder=carol"); !strings.Contains(out, "holder=alice  2/0") ||
+	if out := run("", "latest", "orisun_test_1", "--where", "holder=alice", "--or", "--where",
+		"holder=carol"); !strings.Contains(out, "holder=alice  2/0") ||
 		!strings.Contains(out, "holder=carol  none") || !strings.HasSuffix(out, "context position 2/0\n") {
 		t.Errorf("the latest are\n%s", out)
 	}
@@ -203,18 +219,23 @@ func TestCommandsForPeopleAndForPipes(t *testing.T) {
 		Results         []struct{ Event savedEvent }
 		ContextPosition string `json:"context_position"`
 	}
-	if err := json.Unmarshal([]byte(run("", "latest", "orisun_test_1", "--where", "holder=bob", "--json")), &latest); err != nil || latest.Results[0].Event.EventID != "2" || latest.ContextPosition != "2/1" {
+	if err := json.Unmarshal([]byte(run("", "latest", "orisun_test_1", "--where", "holder=bob", "--json")),
+		&latest); err != nil || latest.Results[0].Event.EventID != "2" || latest.ContextPosition != "2/1" {
 		t.Errorf("%+v, %v", latest, err)
 	}
-	if out := run("", "save", "orisun_test_1", "--type", "Closed", "--data", `{"holder": "bob"}`, "--where", "holder=bob", "--expect", latest.ContextPosition, "--json"); out != `{"position":"3/2"}`+"\n" {
+	if out := run("", "save", "orisun_test_1", "--type", "Closed", "--data", `{"holder": "bob"}`, "--where", "holder=bob",
+		"--expect", latest.ContextPosition, "--json"); out != `{"position":"3/2"}`+"\n" {
 		t.Errorf("saved %s", out)
 	}
 	for args, want := range map[string]string{
-		"save orisun_test_1 --type": "flag needs an argument", "save": "save needs BOUNDARY", "latest orisun_test_1": "needs a criterion",
-		"save orisun_test_1 --data {}": "--type", "get orisun_test_1 --after x": "--after", "bogus": "unknown command", "version x": "unknown command",
+		"save orisun_test_1 --type": "flag needs an argument", "save": "save needs BOUNDARY",
+		"latest orisun_test_1":         "needs a criterion",
+		"save orisun_test_1 --data {}": "--type", "get orisun_test_1 --after x": "--after", "bogus": "unknown command",
+		"version x":                 "unknown command",
 		"latest orisun_test_1 --or": "--or", "get orisun_test_1 --all --count 2": "all",
 	} {
-		if code, _, errOut := runOrisun(t, server, "", strings.Fields(args)...); code != exitMisconfigured || !strings.Contains(errOut, want) {
+		if code, _, errOut := runOrisun(t, server, "", strings.Fields(args)...); code != exitMisconfigured ||
+			!strings.Contains(errOut, want) {
 			t.Errorf("orisun %s: exit code %d, %s", args, code, errOut)
 		}
 	}

@@ -18,12 +18,13 @@ import (
 	"github.com/oexza/orisun/server/eventtest"
 )
 
-// TestAClientThatStopsReadingHoldsUpNoShutdown: nor does one that watches the health. A save in flight, which waits for a lock beyond the streams'
-// grace, gets its answer all the same.
+// TestAClientThatStopsReadingHoldsUpNoShutdown: nor does one that watches the health. A save in flight, which waits for
+// a lock beyond the streams' grace, gets its answer all the same.
 func TestAClientThatStopsReadingHoldsUpNoShutdown(t *testing.T) {
 	const timeout = 10 * time.Minute // which nothing comes near
 	database := pgtest.Clone(t)
-	server := launch(t, environment(t.TempDir(), append(outside(database), "ORISUN_SHUTDOWN_TIMEOUT="+timeout.String())...))
+	server := launch(t, environment(t.TempDir(),
+		append(outside(database), "ORISUN_SHUTDOWN_TIMEOUT="+timeout.String())...))
 	client := connect(t, server.address)
 	saveMoreThanAConnectionHolds(t, client)
 	stalled := eventtest.Open(t, connect(t, server.address))
@@ -68,32 +69,39 @@ func saveMoreThanAConnectionHolds(t *testing.T, client orisunpb.EventStoreClient
 	t.Helper()
 	request := &orisunpb.SaveEventsRequest{Boundary: eventtest.Boundary}
 	for i := range manyEvents {
-		request.Events = append(request.Events, &orisunpb.EventToSave{EventId: strconv.Itoa(i), EventType: "T", Data: `{"pad": "` + strings.Repeat("x", 10_000) + `"}`})
+		request.Events = append(request.Events, &orisunpb.EventToSave{
+			EventId: strconv.Itoa(i), EventType: "T", Data: `{"pad": "` + strings.Repeat("x", 10_000) + `"}`,
+		})
 	}
 	if _, err := client.SaveEvents(t.Context(), request); err != nil {
 		t.Fatal(err)
 	}
 }
 
-// TestAStreamByHTTPWhoseClientStopsReadingHoldsUpNoShutdown, whatever the protocol: what waits for room in a connection does not notice a context's end.
+// TestAStreamByHTTPWhoseClientStopsReadingHoldsUpNoShutdown, whatever the protocol: what waits for room in a connection
+// does not notice a context's end.
 func TestAStreamByHTTPWhoseClientStopsReadingHoldsUpNoShutdown(t *testing.T) {
 	const timeout = 10 * time.Minute // which nothing comes near
-	server := launch(t, environment(t.TempDir(), append(outside(pgtest.Clone(t)), "ORISUN_SHUTDOWN_TIMEOUT="+timeout.String())...))
+	server := launch(t, environment(t.TempDir(),
+		append(outside(pgtest.Clone(t)), "ORISUN_SHUTDOWN_TIMEOUT="+timeout.String())...))
 	saveMoreThanAConnectionHolds(t, connect(t, server.address))
 	before := 0
 	for _, protocol := range []func(*http.Protocols){
 		func(p *http.Protocols) { p.SetHTTP1(true) }, func(p *http.Protocols) { p.SetUnencryptedHTTP2(true) },
 	} {
-		stall(t, server, protocol, "CatchUpSubscribeToEvents", `{"boundary":"`+eventtest.Boundary+`","afterPosition":{"transactionId":"-1","globalId":"-1"}}`)
+		stall(t, server, protocol, "CatchUpSubscribeToEvents",
+			`{"boundary":"`+eventtest.Boundary+`","afterPosition":{"transactionId":"-1","globalId":"-1"}}`)
 		before = waitUntilItStalls(t, server, before)
 	}
 	server.stop(t, syscall.SIGTERM) // fails when it does not end well within startTimeout
 }
 
-// waitUntilItStalls returns how many events were delivered when one more subscription than before does not go on, for a second, though it has not had all.
+// waitUntilItStalls returns how many events were delivered when one more subscription than before does not go on, for a
+// second, though it has not had all.
 func waitUntilItStalls(t *testing.T, server *process, before int) (delivered int) {
 	t.Helper()
-	count := regexp.MustCompile(`(?m)^orisun_feed_deliveries_total\{.*orisun_boundary="` + eventtest.Boundary + `".* (\S+)$`)
+	count := regexp.MustCompile(`(?m)^orisun_feed_deliveries_total\{.*orisun_boundary="` + eventtest.Boundary +
+		`".* (\S+)$`)
 	moved := time.Now()
 	waitFor(t, func() bool {
 		_, metrics := ask(t, http.MethodGet, "http://"+server.http+"/metrics", "")
@@ -120,11 +128,13 @@ func waitUntilItStalls(t *testing.T, server *process, before int) (delivered int
 func TestAnUnreadResponseByHTTPIsCutWhenTheTimeToDrainIsOver(t *testing.T) {
 	server := launch(t, environment(t.TempDir(), append(outside(pgtest.Clone(t)), "ORISUN_SHUTDOWN_TIMEOUT=200ms")...))
 	saveMoreThanAConnectionHolds(t, connect(t, server.address))
-	stall(t, server, func(p *http.Protocols) { p.SetHTTP1(true) }, "GetEvents", `{"boundary":"`+eventtest.Boundary+`","count":2000,"direction":"ASC"}`)
+	stall(t, server, func(p *http.Protocols) { p.SetHTTP1(true) }, "GetEvents",
+		`{"boundary":"`+eventtest.Boundary+`","count":2000,"direction":"ASC"}`)
 	server.signal(t, syscall.SIGTERM)
 	err := <-server.exited
 	server.exited <- nil
-	if err == nil || server.cmd.ProcessState.ExitCode() != exitFailed || !strings.Contains(server.logged(), "calls by HTTP in flight were cut") {
+	if err == nil || server.cmd.ProcessState.ExitCode() != exitFailed ||
+		!strings.Contains(server.logged(), "calls by HTTP in flight were cut") {
 		t.Errorf("%v\n%s", err, server.logged())
 	}
 }
@@ -134,7 +144,8 @@ func stall(t *testing.T, server *process, protocol func(*http.Protocols), method
 	t.Helper()
 	transport := &http.Transport{Protocols: new(http.Protocols)}
 	protocol(transport.Protocols)
-	call, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+server.http+"/orisun.EventStore/"+method, strings.NewReader(request))
+	call, err := http.NewRequestWithContext(t.Context(), http.MethodPost,
+		"http://"+server.http+"/orisun.EventStore/"+method, strings.NewReader(request))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -167,7 +178,10 @@ func lockBoundary(t *testing.T, database *pgx.ConnConfig) (release func()) {
 			t.Error(err)
 		}
 	})
-	for _, statement := range []string{"BEGIN", `SELECT orisun.lock_positions((SELECT number FROM orisun.boundary WHERE name = '` + eventtest.Boundary + `'))`} {
+	for _, statement := range []string{
+		"BEGIN", `SELECT orisun.lock_positions((SELECT number FROM orisun.boundary WHERE name = '` +
+			eventtest.Boundary + `'))`,
+	} {
 		if _, err := conn.Exec(t.Context(), statement); err != nil {
 			t.Fatal(err)
 		}

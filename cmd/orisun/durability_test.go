@@ -28,7 +28,8 @@ func (a *acknowledged) note(id string, globalID int64) int {
 	return len(a.positions)
 }
 
-// TestKillingTheServerUnderWritersLosesAndMovesNothing kills the binary, and with it its PostgreSQL, three times under 16 writers.
+// TestKillingTheServerUnderWritersLosesAndMovesNothing kills the binary, and with it its PostgreSQL, three times under
+// 16 writers.
 func TestKillingTheServerUnderWritersLosesAndMovesNothing(t *testing.T) {
 	data := t.TempDir()
 	acks := &acknowledged{positions: map[string]int64{}}
@@ -71,10 +72,12 @@ func TestKillingTheServerUnderWritersLosesAndMovesNothing(t *testing.T) {
 	compareStream(t, store, server, 0)
 }
 
-// whereItBegins is the event with which a stream begins, whichever that is: one that was recreated holds none of those before.
+// whereItBegins is the event with which a stream begins, whichever that is: one that was recreated holds none of those
+// before.
 const whereItBegins = -1
 
-// compareStream reads the boundary's stream as any NATS client does: it is what GetEvents answers, message for message, from an event on.
+// compareStream reads the boundary's stream as any NATS client does: it is what GetEvents answers, message for message,
+// from an event on.
 func compareStream(t *testing.T, store orisunpb.EventStoreClient, server *process, first int64) {
 	t.Helper()
 	page, err := store.GetEvents(t.Context(), &orisunpb.GetEventsRequest{Boundary: "orisun_test_1", Count: 10_000})
@@ -86,7 +89,8 @@ func compareStream(t *testing.T, store orisunpb.EventStoreClient, server *proces
 		t.Fatalf("the log does not say where NATS listens:\n%s", server.logged())
 	}
 	streams := dialStreamsAt(t, address[1])
-	consumer, err := streams.OrderedConsumer(t.Context(), publisher.StreamName("orisun_test_1"), jetstream.OrderedConsumerConfig{})
+	consumer, err := streams.OrderedConsumer(t.Context(), publisher.StreamName("orisun_test_1"),
+		jetstream.OrderedConsumerConfig{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -128,7 +132,8 @@ func compareStream(t *testing.T, store orisunpb.EventStoreClient, server *proces
 	}
 }
 
-// compare reads everything: each acknowledged event is there once, where it was said to be, and no position is missing or double.
+// compare reads everything: each acknowledged event is there once, where it was said to be, and no position is missing
+// or double.
 func compare(t *testing.T, store orisunpb.EventStoreClient, acks *acknowledged) {
 	t.Helper()
 	stored := map[string]int64{}

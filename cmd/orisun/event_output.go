@@ -47,7 +47,8 @@ func writeTable(out io.Writer, text string) error {
 }
 
 func eventRow(event *orisunpb.Event) string {
-	return fmt.Sprintf("%s\t%s\t%s\t%s\t%s", formatPosition(event.GetPosition()), event.GetDateCreated().AsTime().Format("2006-01-02T15:04:05.000Z"),
+	return fmt.Sprintf("%s\t%s\t%s\t%s\t%s",
+		formatPosition(event.GetPosition()), event.GetDateCreated().AsTime().Format("2006-01-02T15:04:05.000Z"),
 		printable(event.GetEventType()), printable(event.GetEventId()), printable(event.GetData()))
 }
 

@@ -71,6 +71,7 @@ func writeExplained(out io.Writer, criteria []*orisunpb.Criterion, explained *or
 	if err := writeTable(out, text); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintf(out, "%d events, %d buffers, planned in %.2f ms, run in %.2f ms\n", explained.GetEvents(), explained.GetBuffers(), explained.GetPlanningMs(), explained.GetExecutionMs())
+	_, err := fmt.Fprintf(out, "%d events, %d buffers, planned in %.2f ms, run in %.2f ms\n",
+		explained.GetEvents(), explained.GetBuffers(), explained.GetPlanningMs(), explained.GetExecutionMs())
 	return err
 }

@@ -38,14 +38,18 @@ func TestEveryPortThatIsTakenIsNamedInOneLine(t *testing.T) {
 	}()
 	port := strconv.Itoa(taken.Addr().(*net.TCPAddr).Port)
 	config := pgtest.Clone(t)
-	for _, variable := range []string{"ORISUN_GRPC_PORT", "ORISUN_ADMIN_PORT", "ORISUN_PPROF_PORT", "ORISUN_NATS_PORT", "ORISUN_NATS_CLUSTER_PORT"} {
+	for _, variable := range []string{
+		"ORISUN_GRPC_PORT", "ORISUN_ADMIN_PORT", "ORISUN_PPROF_PORT", "ORISUN_NATS_PORT", "ORISUN_NATS_CLUSTER_PORT",
+	} {
 		env := append(outside(config), "ORISUN_PPROF_ENABLED=true", "ORISUN_PPROF_PORT=0", variable+"="+port)
 		if variable == "ORISUN_NATS_CLUSTER_PORT" {
-			env = append(env, "ORISUN_NATS_CLUSTER_ENABLED=true", "ORISUN_NATS_CLUSTER_PASSWORD=own", "ORISUN_NATS_CLUSTER_HOST=127.0.0.1", "ORISUN_NATS_CLUSTER_ROUTES=nats://127.0.0.1:1")
+			env = append(env, "ORISUN_NATS_CLUSTER_ENABLED=true", "ORISUN_NATS_CLUSTER_PASSWORD=own",
+				"ORISUN_NATS_CLUSTER_HOST=127.0.0.1", "ORISUN_NATS_CLUSTER_ROUTES=nats://127.0.0.1:1")
 		}
 		code, output := runToEnd(t, environment(t.TempDir(), env...))
 		lines := problems(output)
-		if last := lines[len(lines)-1]; code != exitFailed || !strings.Contains(last, variable) || !strings.Contains(last, port) || !strings.Contains(last, "address already in use") {
+		if last := lines[len(lines)-1]; code != exitFailed || !strings.Contains(last, variable) ||
+			!strings.Contains(last, port) || !strings.Contains(last, "address already in use") {
 			t.Errorf("%s: exit code %d, %q", variable, code, lines)
 		}
 	}
@@ -60,7 +64,8 @@ func TestAStoreThatCannotBeWrittenIsNamed(t *testing.T) {
 	for _, dir := range []string{data + "/file", "/proc/nats"} {
 		code, output := runToEnd(t, environment(data, append(outside(config), "ORISUN_NATS_STORE_DIR="+dir)...))
 		lines := problems(output)
-		if last := lines[len(lines)-1]; code != exitFailed || !strings.Contains(last, "ORISUN_NATS_STORE_DIR") || !strings.Contains(last, dir) {
+		if last := lines[len(lines)-1]; code != exitFailed || !strings.Contains(last, "ORISUN_NATS_STORE_DIR") ||
+			!strings.Contains(last, dir) {
 			t.Errorf("%s: exit code %d, %q", dir, code, lines)
 		}
 	}
@@ -72,7 +77,8 @@ func TestAPostgreSQLThatIsNotThereYetIsWaitedFor(t *testing.T) {
 	waiting := exec.CommandContext(t.Context(), binary)
 	var log output
 	waiting.Stderr = &log
-	waiting.Env = environment(t.TempDir(), append(outside(config), "ORISUN_PG_HOST=127.0.0.1", "ORISUN_PG_PORT="+strconv.Itoa(port))...)
+	waiting.Env = environment(t.TempDir(),
+		append(outside(config), "ORISUN_PG_HOST=127.0.0.1", "ORISUN_PG_PORT="+strconv.Itoa(port))...)
 	if err := waiting.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -99,7 +105,8 @@ func TestAPostgreSQLThatIsNotThereYetIsWaitedFor(t *testing.T) {
 	forwarding()
 }
 
-// A PostgreSQL that goes away in the midst of a start is waited for at every step of it. The last one looks for an admin.
+// A PostgreSQL that goes away in the midst of a start is waited for at every step of it. The last one looks for an
+// admin.
 func TestAPostgreSQLThatGoesAwayDuringAStartIsWaitedFor(t *testing.T) {
 	config := pgtest.Clone(t)
 	conn, err := pgx.ConnectConfig(t.Context(), config)
@@ -126,7 +133,8 @@ func TestAPostgreSQLThatGoesAwayDuringAStartIsWaitedFor(t *testing.T) {
 
 func TestASecondSignalEndsADrainAtOnce(t *testing.T) {
 	config := pgtest.Clone(t)
-	server := launch(t, environment(t.TempDir(), append(outside(config), "ORISUN_SHUTDOWN_TIMEOUT=10m")...)) // which nothing comes near
+	// which nothing comes near
+	server := launch(t, environment(t.TempDir(), append(outside(config), "ORISUN_SHUTDOWN_TIMEOUT=10m")...))
 	tx, release := holdPositions(t, config)
 	defer release()
 	saved := make(chan error, 1)

@@ -7,7 +7,8 @@ import (
 	"testing"
 )
 
-// forward passes what a listener accepts on to another address, until the listener is closed; wait returns when all of it has ended.
+// forward passes what a listener accepts on to another address, until the listener is closed; wait returns when all of
+// it has ended.
 func forward(t *testing.T, listener net.Listener, to string) (wait func()) {
 	t.Helper()
 	var running sync.WaitGroup

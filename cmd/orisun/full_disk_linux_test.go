@@ -28,7 +28,8 @@ func saveLarge(ctx context.Context, store orisunpb.EventStoreClient, acks *ackno
 		noise[i] = byte('a' + rand.N(26))
 	}
 	answer, err := store.SaveEvents(ctx, &orisunpb.SaveEventsRequest{
-		Boundary: eventtest.Boundary, Events: []*orisunpb.EventToSave{{EventId: id, EventType: "Large", Data: fmt.Sprintf(`{"noise": %q}`, noise)}},
+		Boundary: eventtest.Boundary,
+		Events:   []*orisunpb.EventToSave{{EventId: id, EventType: "Large", Data: fmt.Sprintf(`{"noise": %q}`, noise)}},
 	})
 	if err == nil {
 		acks.note(id, answer.GetLogPosition().GetGlobalId())
@@ -77,7 +78,8 @@ func TestAFullDiskAtPostgreSQLIsAPause(t *testing.T) {
 		t.Errorf("a save with a deadline: %v", err)
 	}
 	code, ready := readyz(t, server)
-	if code != http.StatusOK || ready.Checks["saves"].OK || !strings.Contains(ready.Checks["saves"].Reason, "No space left on device") {
+	if code != http.StatusOK || ready.Checks["saves"].OK ||
+		!strings.Contains(ready.Checks["saves"].Reason, "No space left on device") {
 		t.Errorf("/readyz: %d, %+v", code, ready)
 	}
 	page, err := store.GetEvents(t.Context(), &orisunpb.GetEventsRequest{Boundary: eventtest.Boundary})
@@ -108,7 +110,8 @@ func TestAFullDiskAtPostgreSQLIsAPause(t *testing.T) {
 	}
 }
 
-// TestAFullDiskThatEndsOurOwnPostgreSQLIsLoggedInALineAndLosesNothing: PostgreSQL ends where it cannot write its log of changes.
+// TestAFullDiskThatEndsOurOwnPostgreSQLIsLoggedInALineAndLosesNothing: PostgreSQL ends where it cannot write its log of
+// changes.
 func TestAFullDiskThatEndsOurOwnPostgreSQLIsLoggedInALineAndLosesNothing(t *testing.T) {
 	disk := newSmallDisk(t, "128m")
 	env := environment(t.TempDir(), "ORISUN_PG_DATA_DIR="+disk.dir+"/pg")
@@ -128,7 +131,8 @@ func TestAFullDiskThatEndsOurOwnPostgreSQLIsLoggedInALineAndLosesNothing(t *test
 		t.Helper()
 		lines := problems(log)
 		last := lines[len(lines)-1]
-		if !strings.Contains(last, `"level":"ERROR","msg":"the server ends"`) || !strings.Contains(last, "No space left on device") || !strings.Contains(last, disk.dir+"/pg/postgres.log") {
+		if !strings.Contains(last, `"level":"ERROR","msg":"the server ends"`) ||
+			!strings.Contains(last, "No space left on device") || !strings.Contains(last, disk.dir+"/pg/postgres.log") {
 			t.Errorf("%s says\n%s", what, strings.Join(lines, ""))
 		}
 	}
@@ -150,10 +154,12 @@ func TestAFullDiskThatEndsOurOwnPostgreSQLIsLoggedInALineAndLosesNothing(t *test
 	compare(t, store, acks)
 }
 
-// TestAFullDiskAtJetStreamDelaysNoSaveAndHealsByItself: subscribers get what is saved meanwhile, and the stream gets it when there is room.
+// TestAFullDiskAtJetStreamDelaysNoSaveAndHealsByItself: subscribers get what is saved meanwhile, and the stream gets it
+// when there is room.
 func TestAFullDiskAtJetStreamDelaysNoSaveAndHealsByItself(t *testing.T) {
 	disk := newSmallDisk(t, "24m")
-	server := launch(t, environment(t.TempDir(), append(outside(pgtest.Clone(t)), "ORISUN_NATS_STORE_DIR="+disk.dir)...), disk.enter...)
+	server := launch(t, environment(t.TempDir(), append(outside(pgtest.Clone(t)), "ORISUN_NATS_STORE_DIR="+disk.dir)...),
+		disk.enter...)
 	store := connect(t, server.address)
 	followed := eventtest.Open(t, store)
 	saved := 0
@@ -182,9 +188,13 @@ func TestAFullDiskAtJetStreamDelaysNoSaveAndHealsByItself(t *testing.T) {
 	waitFor(t, func() bool {
 		disk.fill(t, 0)
 		code, ready := readyz(t, server)
-		return code == http.StatusOK && !ready.Checks["jetstream"].OK && strings.Contains(ready.Checks["jetstream"].Reason, "no space left on device")
+		return code == http.StatusOK && !ready.Checks["jetstream"].OK &&
+			strings.Contains(ready.Checks["jetstream"].Reason, "no space left on device")
 	})
-	for text, most := range map[string]int{"NATS: ": 1, `again","boundary":"` + eventtest.Boundary: 1, `recreating the stream","boundary":"` + eventtest.Boundary: 1} {
+	for text, most := range map[string]int{
+		"NATS: ": 1, `again","boundary":"` + eventtest.Boundary: 1,
+		`recreating the stream","boundary":"` + eventtest.Boundary: 1,
+	} {
 		if n := countLines(server.logged(), text); n != most {
 			t.Errorf("%q is logged %d times:\n%s", text, n, strings.Join(problems(server.logged()), ""))
 		}

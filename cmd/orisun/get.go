@@ -60,7 +60,9 @@ With --json an event is a JSON object on a line, which orisun save reads.`,
 }
 
 // getAll writes one page after the other. Where events are too large for a page of this size, it reads smaller pages.
-func getAll(ctx context.Context, store orisunpb.EventStoreClient, request *orisunpb.GetEventsRequest, out *eventWriter) error {
+func getAll(
+	ctx context.Context, store orisunpb.EventStoreClient, request *orisunpb.GetEventsRequest, out *eventWriter,
+) error {
 	for {
 		page, err := store.GetEvents(ctx, request)
 		if status.Code(err) == codes.ResourceExhausted && request.GetCount() > 1 {

@@ -35,7 +35,8 @@ const (
 	crowdEnv     = "ORISUN_TEST_CROWD"
 )
 
-// crowd is who makes those calls: a process of its own, as it costs the good caller's nothing but what it takes of the machine.
+// crowd is who makes those calls: a process of its own, as it costs the good caller's nothing but what it takes of the
+// machine.
 type crowd struct {
 	Address   string // of the server
 	Token     string // with it they are valid; else each shows a wrong password
@@ -59,7 +60,8 @@ func (t toll) rate() float64 {
 	return float64(sum) / t.Seconds
 }
 
-// crowdMain is the crowd's process: it calls until its standard input ends, and then writes its toll to its standard output.
+// crowdMain is the crowd's process: it calls until its standard input ends, and then writes its toll to its standard
+// output.
 func crowdMain(settings string) error {
 	var c crowd
 	if err := json.Unmarshal([]byte(settings), &c); err != nil {
@@ -176,9 +178,10 @@ func (g *goodCaller) call(b *testing.B, during time.Duration) (l latencies) {
 	for end := time.Now().Add(during); time.Now().Before(end); {
 		g.saved++
 		begun := time.Now()
-		_, err := g.calls.SaveEvents(g.ctx, &orisunpb.SaveEventsRequest{Boundary: eventtest.Boundary, Events: []*orisunpb.EventToSave{
-			{EventId: "good-" + strconv.Itoa(g.saved), EventType: "T", Data: `{}`},
-		}})
+		_, err := g.calls.SaveEvents(g.ctx,
+			&orisunpb.SaveEventsRequest{Boundary: eventtest.Boundary, Events: []*orisunpb.EventToSave{
+				{EventId: "good-" + strconv.Itoa(g.saved), EventType: "T", Data: `{}`},
+			}})
 		l.saves = append(l.saves, time.Since(begun))
 		if err != nil {
 			b.Fatal(err)
@@ -193,15 +196,17 @@ func (g *goodCaller) call(b *testing.B, during time.Duration) (l latencies) {
 	return l
 }
 
-// BenchmarkAGoodCallerWhilePasswordsAreGuessed measures what 10,000 calls a second with a wrong password, offered whatever becomes of them, cost a
-// caller with a token: in each round it calls alone, beside as many cheap valid calls (Ping with a token: control), and beside the guesses.
-// The crowd is a process of its own on the same machine, so the control separates the cost of guesses from that of any calls at that rate.
+// BenchmarkAGoodCallerWhilePasswordsAreGuessed measures what 10,000 calls a second with a wrong password, offered
+// whatever becomes of them, cost a caller with a token: in each round it calls alone, beside as many cheap valid calls
+// (Ping with a token: control), and beside the guesses. The crowd is a process of its own on the same machine, so the
+// control separates the cost of guesses from that of any calls at that rate.
 func BenchmarkAGoodCallerWhilePasswordsAreGuessed(b *testing.B) {
 	const rounds, during = 3, 2 * time.Second
 	server := launch(b, environment(b.TempDir(), outside(pgtest.NewEmpty(b))...))
 	good := &goodCaller{calls: orisunpb.NewEventStoreClient(dial(b, server.address))}
 	var header metadata.MD
-	if _, err := good.calls.Ping(login(b, "admin", "changeit"), &orisunpb.PingRequest{}, grpc.Header(&header)); err != nil {
+	if _, err := good.calls.Ping(login(b, "admin", "changeit"), &orisunpb.PingRequest{},
+		grpc.Header(&header)); err != nil {
 		b.Fatal(err)
 	}
 	token := header.Get("x-auth-token")[0]

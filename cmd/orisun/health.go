@@ -77,7 +77,8 @@ func checkReady(ctx context.Context, url string) (err error) {
 		return err
 	}
 	// The certificate is for the names that clients use, not for this address. No secrets are sent.
-	client := http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: true}}} //nolint:gosec // see above
+	settings := &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: true} //nolint:gosec // see above
+	client := http.Client{Transport: &http.Transport{TLSClientConfig: settings}}
 	response, err := client.Do(request)
 	if err != nil {
 		return fmt.Errorf("not ready: %w", err)
@@ -90,5 +91,6 @@ func checkReady(ctx context.Context, url string) (err error) {
 	if answer.Ready && response.StatusCode == http.StatusOK {
 		return nil
 	}
-	return fmt.Errorf("not ready: %s answers %s; the server's log has the reason, and so has that page for callers with credentials", url, response.Status)
+	return fmt.Errorf("not ready: %s answers %s; the server's log has the reason, and so has that page for callers with "+
+		"credentials", url, response.Status)
 }

@@ -20,7 +20,8 @@ const (
 	notServing = healthpb.HealthCheckResponse_NOT_SERVING
 )
 
-// The signals stop PostgreSQL as a hung machine does: its kernel still accepts connections. Then it is shut down: connections are refused.
+// The signals stop PostgreSQL as a hung machine does: its kernel still accepts connections. Then it is shut down:
+// connections are refused.
 func TestHealthAndReadinessSayTheSameWhenPostgreSQLStopsAndComesBack(t *testing.T) {
 	data := t.TempDir()
 	database := startPostgreSQL(t, data, 0)

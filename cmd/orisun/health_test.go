@@ -18,7 +18,8 @@ import (
 
 func TestHealthIsThatOfTheServerOfTheSameSettings(t *testing.T) {
 	database, err := postgres.Start(t.Context(), postgres.Config{
-		DataDir: t.TempDir() + "/pg", User: "postgres", Password: "postgres", Database: "orisun", Logger: slog.New(slog.DiscardHandler),
+		DataDir: t.TempDir() + "/pg", User: "postgres", Password: "postgres", Database: "orisun",
+		Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -59,7 +60,8 @@ func TestHealthUsesTLSWhereTheServerDoes(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	env := secured(t, directory, "ORISUN_GRPC_TLS_CLIENT_AUTH_REQUIRED=true", "ORISUN_ADMIN_PORT="+strconv.Itoa(freePort(t)))
+	env := secured(t, directory, "ORISUN_GRPC_TLS_CLIENT_AUTH_REQUIRED=true",
+		"ORISUN_ADMIN_PORT="+strconv.Itoa(freePort(t)))
 	launch(t, env)
 	if code, output := runToEnd(t, env, "health"); code != 0 || output != "ready\n" {
 		t.Errorf("exit code %d, %s", code, output)
@@ -82,7 +84,8 @@ func TestHealthSaysWhatItCannotAsk(t *testing.T) {
 		{"many", exitMisconfigured, "ORISUN_ADMIN_PORT"},
 		{port, 1, "no answer of an Orisun server"},
 	} {
-		if code, output := runToEnd(t, environment(t.TempDir(), "ORISUN_ADMIN_PORT="+c.port), "health"); code != c.code || !strings.Contains(output, c.text) {
+		if code, output := runToEnd(t, environment(t.TempDir(), "ORISUN_ADMIN_PORT="+c.port), "health"); code != c.code ||
+			!strings.Contains(output, c.text) {
 			t.Errorf("port %s: exit code %d, %s", c.port, code, output)
 		}
 	}

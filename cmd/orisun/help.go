@@ -84,7 +84,8 @@ func writeHelp(command *cobra.Command, _ []string) {
 		}
 	}
 	if groups[groupSettings] != nil {
-		text.WriteString("\nSettings are flags, too: --pg-port is ORISUN_PG_PORT, and pg.port in the file\nof --config. orisun config lists them all.\n")
+		text.WriteString("\nSettings are flags, too: --pg-port is ORISUN_PG_PORT, and pg.port in the file\nof --config. " +
+			"orisun config lists them all.\n")
 	}
 	if _, err := io.WriteString(command.OutOrStdout(), text.String()); err != nil {
 		command.PrintErrln(err)

@@ -43,8 +43,8 @@ func (rawCodec) Marshal(message any) (mem.BufferSlice, error) {
 
 func (rawCodec) Unmarshal(mem.BufferSlice, any) error { return nil }
 
-// blockWriter writes gzip in blocks, and each of several equal ones is compressed once: the race detector makes compression slow. Blocks that begin
-// with the same phase of what is repeated in two or three bytes are equal.
+// blockWriter writes gzip in blocks, and each of several equal ones is compressed once: the race detector makes
+// compression slow. Blocks that begin with the same phase of what is repeated in two or three bytes are equal.
 type blockWriter struct {
 	to               io.Writer
 	last, compressed []byte
@@ -120,7 +120,8 @@ func wantGrowth(t *testing.T, what string, server *process, limit uint64, do fun
 	largest := largestDuring(t, server, do)
 	t.Logf("%s: %s before, %s at most", what, mebibytes(began), mebibytes(largest))
 	if largest > began+limit {
-		t.Errorf("%s: the server grew from %s to %s, by more than %s", what, mebibytes(began), mebibytes(largest), mebibytes(limit))
+		t.Errorf("%s: the server grew from %s to %s, by more than %s",
+			what, mebibytes(began), mebibytes(largest), mebibytes(limit))
 	}
 }
 
@@ -150,12 +151,16 @@ func TestNothingIsDecodedForAnUnknownCaller(t *testing.T) {
 	}{
 		{"no credentials", t.Context(), codes.Unauthenticated, 16 << 20},
 		{"a wrong password", authorized(t.Context(), "YWRtaW46d3Jvbmc="), codes.Unauthenticated, 16 << 20},
-		{"a forged token", metadata.AppendToOutgoingContext(t.Context(), "x-auth-token", strings.Repeat("A", 118)), codes.Unauthenticated, 16 << 20},
+		{
+			"a forged token", metadata.AppendToOutgoingContext(t.Context(), "x-auth-token", strings.Repeat("A", 118)),
+			codes.Unauthenticated, 16 << 20,
+		},
 		{"an admin", authorized(t.Context(), "YWRtaW46Y2hhbmdlaXQ="), codes.InvalidArgument, 256 << 20},
 	} {
 		wantGrowth(t, c.name, server, c.limit, func() {
 			err := sendRaw(c.ctx, conn, saveEventsMethod, bomb)
-			if status.Code(err) != c.code || c.code == codes.InvalidArgument && !strings.Contains(err.Error(), "events: has 30000000 elements") {
+			if status.Code(err) != c.code ||
+				c.code == codes.InvalidArgument && !strings.Contains(err.Error(), "events: has 30000000 elements") {
 				t.Errorf("%s: %v, wanted %v", c.name, err, c.code)
 			}
 		})
@@ -169,7 +174,8 @@ func TestAHealthCheckHasAShortName(t *testing.T) {
 		var watching sync.WaitGroup
 		for range 40 {
 			watching.Go(func() {
-				if err := sendRaw(t.Context(), dial(t, server.address), healthMethod+"Watch", name); status.Code(err) != codes.ResourceExhausted {
+				if err := sendRaw(t.Context(), dial(t, server.address), healthMethod+"Watch",
+					name); status.Code(err) != codes.ResourceExhausted {
 					t.Errorf("a watch of a name of 60 MB: %v", err)
 				}
 			})
@@ -179,7 +185,8 @@ func TestAHealthCheckHasAShortName(t *testing.T) {
 	conn := dial(t, server.address)
 	long := append([]byte("\x0a\x81\x02"), bytes.Repeat([]byte("n"), 257)...)
 	for _, method := range []string{"Check", "Watch"} {
-		if err := sendRaw(t.Context(), conn, healthMethod+method, long); status.Code(err) != codes.InvalidArgument || !strings.Contains(err.Error(), "256") {
+		if err := sendRaw(t.Context(), conn, healthMethod+method, long); status.Code(err) != codes.InvalidArgument ||
+			!strings.Contains(err.Error(), "256") {
 			t.Errorf("%s of a name of 257 bytes: %v", method, err)
 		}
 	}
@@ -203,7 +210,9 @@ func largePages(t *testing.T, store orisunpb.EventStoreClient) {
 func anotherUser(t *testing.T, server *process, name, role string) orisunpb.EventStoreClient {
 	t.Helper()
 	admin := orisunpb.NewAdminClient(dial(t, server.address, grpc.WithPerRPCCredentials(basic{})))
-	_, err := admin.CreateUser(t.Context(), &orisunpb.CreateUserRequest{Name: name, Username: name, Password: "a password", Roles: []string{role}})
+	_, err := admin.CreateUser(t.Context(), &orisunpb.CreateUserRequest{
+		Name: name, Username: name, Password: "a password", Roles: []string{role},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -238,8 +247,8 @@ func TestUnreadPagesAreBoundedAndEndWithTheirConnection(t *testing.T) {
 	neighbour := anotherUser(t, server, "neighbour", "user")
 	began := memoryOf(t, server)
 
-	hostile, err := grpc.NewClient(server.address, grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithPerRPCCredentials(basic{}),
-		grpc.WithInitialWindowSize(64<<10), grpc.WithInitialConnWindowSize(64<<10))
+	hostile, err := grpc.NewClient(server.address, grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithPerRPCCredentials(basic{}), grpc.WithInitialWindowSize(64<<10), grpc.WithInitialConnWindowSize(64<<10))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -261,14 +270,16 @@ func TestUnreadPagesAreBoundedAndEndWithTheirConnection(t *testing.T) {
 				t.Errorf("the neighbour: %v", err)
 			}
 		}
-		waitFor(t, func() bool { return strings.Contains(server.logged(), "ORISUN_GRPC_MAX_BYTES_IN_FLIGHT") }) // one page found no room
+		// one page found no room
+		waitFor(t, func() bool { return strings.Contains(server.logged(), "ORISUN_GRPC_MAX_BYTES_IN_FLIGHT") })
 	})
 	if err := hostile.Close(); err != nil {
 		t.Error(err)
 	}
 	waitFor(t, func() bool { return memoryOf(t, server) < began+64<<20 })
 	t.Logf("after the connection is gone: %s", mebibytes(memoryOf(t, server)))
-	page, err := admin.GetEvents(t.Context(), &orisunpb.GetEventsRequest{Boundary: "orisun_test_1"}, grpc.MaxCallRecvMsgSize(64<<20))
+	page, err := admin.GetEvents(t.Context(), &orisunpb.GetEventsRequest{Boundary: "orisun_test_1"},
+		grpc.MaxCallRecvMsgSize(64<<20))
 	if err != nil || len(page.GetEvents()) != 66 {
 		t.Errorf("a page of 58 MB afterwards: %d events, %v", len(page.GetEvents()), err)
 	}
@@ -288,7 +299,8 @@ func gzipped(t *testing.T, text string) []byte {
 // post sends a body in gzip to an RPC and returns the answer's status, its header and its text.
 func post(t *testing.T, server *process, method, credentials string, body []byte) (int, http.Header, string) {
 	t.Helper()
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+server.http+"/"+method, bytes.NewReader(body))
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+server.http+"/"+method,
+		bytes.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -315,7 +327,8 @@ func TestByHTTPNothingIsDecodedForAnUnknownCaller(t *testing.T) {
 		return gzipped(t, `{"boundary":"orisun_test_1","events":[{}`+strings.Repeat(",{}", n-1)+"]}")
 	}
 	bomb := events(20_000_000)
-	spaces := append(bytes.Repeat(gzipped(t, strings.Repeat(" ", 1<<20)), 1536), gzipped(t, `{"boundary":"orisun_test_1"}`)...)
+	spaces := append(bytes.Repeat(gzipped(t, strings.Repeat(" ", 1<<20)), 1536),
+		gzipped(t, `{"boundary":"orisun_test_1"}`)...)
 	const admin = "YWRtaW46Y2hhbmdlaXQ="
 	for _, c := range []struct {
 		name, method, credentials string
@@ -325,9 +338,18 @@ func TestByHTTPNothingIsDecodedForAnUnknownCaller(t *testing.T) {
 		limit                     uint64
 	}{
 		{"no credentials", "orisun.EventStore/SaveEvents", "", bomb, 401, "credentials are missing", 16 << 20},
-		{"a wrong password", "orisun.EventStore/SaveEvents", "YWRtaW46d3Jvbmc=", bomb, 401, "credentials are missing", 16 << 20},
-		{"an admin's 60 MB of events", "orisun.EventStore/SaveEvents", admin, bomb, 429, "ORISUN_GRPC_MAX_BYTES_IN_FLIGHT", 192 << 20},
-		{"an admin's 6 MB of events", "orisun.EventStore/SaveEvents", admin, events(2_000_000), 400, "events: has 2000000 elements", 192 << 20},
+		{
+			"a wrong password", "orisun.EventStore/SaveEvents", "YWRtaW46d3Jvbmc=", bomb, 401, "credentials are missing",
+			16 << 20,
+		},
+		{
+			"an admin's 60 MB of events", "orisun.EventStore/SaveEvents", admin, bomb, 429, "ORISUN_GRPC_MAX_BYTES_IN_FLIGHT",
+			192 << 20,
+		},
+		{
+			"an admin's 6 MB of events", "orisun.EventStore/SaveEvents", admin, events(2_000_000), 400,
+			"events: has 2000000 elements", 192 << 20,
+		},
 		{"an admin's 1.5 GiB of spaces", "orisun.EventStore/GetEvents", admin, spaces, 429, "resource_exhausted", 192 << 20},
 		{"an empty object", "orisun.EventStore/Ping", admin, gzipped(t, "{}"), 200, "{}", 16 << 20},
 	} {
@@ -356,7 +378,8 @@ func TestASaveCountsAsPostgreSQLPrintsIt(t *testing.T) {
 		t.Fatalf("the save takes %d bytes", size)
 	}
 	wantGrowth(t, "1.74 GB of digits", server, 64<<20, func() {
-		if _, err := store.SaveEvents(t.Context(), save); status.Code(err) != codes.InvalidArgument || !strings.Contains(err.Error(), "as PostgreSQL prints them") {
+		if _, err := store.SaveEvents(t.Context(), save); status.Code(err) != codes.InvalidArgument ||
+			!strings.Contains(err.Error(), "as PostgreSQL prints them") {
 			t.Error(err)
 		}
 	})
@@ -366,7 +389,8 @@ func TestASaveCountsAsPostgreSQLPrintsIt(t *testing.T) {
 	}
 }
 
-// largestQuery is the largest criteria that a request may have: 1,024 tags with the longest keys and values, of which all keys differ.
+// largestQuery is the largest criteria that a request may have: 1,024 tags with the longest keys and values, of which
+// all keys differ.
 func largestQuery() *orisunpb.Query {
 	query := &orisunpb.Query{}
 	for c := range 32 {
@@ -389,12 +413,15 @@ func TestSubscriptionsWithTheLargestCriteriaCountAgainstTheirCaller(t *testing.T
 	wantGrowth(t, "40 subscriptions with 1,024 tags of 4 kB", server, 400<<20, func() {
 		for range 40 {
 			subscribed.Go(func() {
-				stream, err := hostile.CatchUpSubscribeToEvents(ctx, &orisunpb.CatchUpSubscribeToEventStoreRequest{Boundary: eventtest.Boundary, Query: largestQuery()})
+				stream, err := hostile.CatchUpSubscribeToEvents(ctx, &orisunpb.CatchUpSubscribeToEventStoreRequest{
+					Boundary: eventtest.Boundary, Query: largestQuery(),
+				})
 				if err == nil {
 					_, err = stream.Recv()
 				}
 				switch {
-				case status.Code(err) == codes.ResourceExhausted && strings.Contains(err.Error(), "ORISUN_GRPC_MAX_BYTES_IN_FLIGHT"):
+				case status.Code(err) == codes.ResourceExhausted &&
+					strings.Contains(err.Error(), "ORISUN_GRPC_MAX_BYTES_IN_FLIGHT"):
 					refused.Add(1)
 				case ctx.Err() == nil:
 					t.Error(err)
@@ -425,9 +452,13 @@ func TestTagsOfARequestAreBounded(t *testing.T) {
 	}
 	_, err := store.GetEvents(t.Context(), &orisunpb.GetEventsRequest{Boundary: eventtest.Boundary, Query: query})
 	refused("GetEvents", "query.criteria", err)
-	_, err = store.GetLatestByCriteria(t.Context(), &orisunpb.GetLatestByCriteriaRequest{Boundary: eventtest.Boundary, Criteria: query.GetCriteria()})
+	_, err = store.GetLatestByCriteria(t.Context(), &orisunpb.GetLatestByCriteriaRequest{
+		Boundary: eventtest.Boundary, Criteria: query.GetCriteria(),
+	})
 	refused("GetLatestByCriteria", "criteria", err)
-	stream, err := store.CatchUpSubscribeToEvents(t.Context(), &orisunpb.CatchUpSubscribeToEventStoreRequest{Boundary: eventtest.Boundary, Query: query})
+	stream, err := store.CatchUpSubscribeToEvents(t.Context(), &orisunpb.CatchUpSubscribeToEventStoreRequest{
+		Boundary: eventtest.Boundary, Query: query,
+	})
 	if err == nil {
 		_, err = stream.Recv()
 	}
@@ -452,7 +483,9 @@ func TestTagsOfARequestAreBounded(t *testing.T) {
 	if _, err := store.SaveEvents(t.Context(), save); err != nil {
 		t.Errorf("a save with 1,024 tags: %v", err)
 	}
-	if page, err := store.GetEvents(t.Context(), &orisunpb.GetEventsRequest{Boundary: eventtest.Boundary, Query: query}); err != nil || len(page.GetEvents()) != 0 {
+	if page, err := store.GetEvents(t.Context(), &orisunpb.GetEventsRequest{
+		Boundary: eventtest.Boundary, Query: query,
+	}); err != nil || len(page.GetEvents()) != 0 {
 		t.Errorf("a page by 1,024 tags: %v, %v", page, err)
 	}
 }

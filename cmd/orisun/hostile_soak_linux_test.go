@@ -30,7 +30,8 @@ import (
 	"github.com/oexza/orisun/server/eventtest"
 )
 
-var soakFor = flag.Duration("soak.for", 20*time.Second, "TestSoak: how long hostile clients are beside the others; from a minute on their latency counts, too")
+var soakFor = flag.Duration("soak.for", 20*time.Second,
+	"TestSoak: how long hostile clients are beside the others; from a minute on their latency counts, too")
 
 const (
 	innocents    = 16
@@ -39,7 +40,8 @@ const (
 	soakBoundary = "orisun_test_2" // the innocent clients'
 )
 
-// hostileClient does its worst again and again until its context ends. What it gets is its own business, as long as it is refused or answered.
+// hostileClient does its worst again and again until its context ends. What it gets is its own business, as long as it
+// is refused or answered.
 type hostileClient struct {
 	name   string
 	attack func(ctx context.Context)
@@ -68,7 +70,8 @@ func TestSoak(t *testing.T) {
 	t.Logf("alone:  %s", alone)
 	t.Logf("beside: %s", beside)
 	if beside.memory > soakMemory || beside.sessions > soakMemory {
-		t.Errorf("the server had %s and the sessions of PostgreSQL %s, more than %s", mebibytes(beside.memory), mebibytes(beside.sessions), mebibytes(soakMemory))
+		t.Errorf("the server had %s and the sessions of PostgreSQL %s, more than %s",
+			mebibytes(beside.memory), mebibytes(beside.sessions), mebibytes(soakMemory))
 	}
 	if server.cmd.Process.Pid != pid || server.cmd.ProcessState != nil {
 		t.Error("the server ended")
@@ -87,10 +90,12 @@ type measured struct {
 
 func (m measured) String() string {
 	return fmt.Sprintf("%d calls, median %s, p99 %s, at most %s; server %s, PostgreSQL's sessions %s",
-		m.calls, m.median.Round(10*time.Microsecond), m.p99.Round(10*time.Microsecond), m.worst.Round(10*time.Microsecond), mebibytes(m.memory), mebibytes(m.sessions))
+		m.calls, m.median.Round(10*time.Microsecond), m.p99.Round(10*time.Microsecond), m.worst.Round(10*time.Microsecond),
+		mebibytes(m.memory), mebibytes(m.sessions))
 }
 
-// attackEnv names the address of the server that TestHostileClients attacks, its HTTP address and its database, one a line.
+// attackEnv names the address of the server that TestHostileClients attacks, its HTTP address and its database, one a
+// line.
 const attackEnv = "ORISUN_TEST_ATTACK"
 
 // attack runs TestHostileClients in a process of its own until stop is called. The lowest priority leaves the
@@ -98,8 +103,10 @@ const attackEnv = "ORISUN_TEST_ATTACK"
 // themselves is not the server's fault.
 func attack(t *testing.T, server *process, config *pgx.ConnConfig) (stop func()) {
 	t.Helper()
-	child := exec.CommandContext(t.Context(), os.Args[0], "-test.run", "^TestHostileClients$", "-test.v", "-test.timeout", "0")
-	child.Env = append(os.Environ(), attackEnv+"="+strings.Join([]string{server.address, server.http, config.ConnString()}, "\n"))
+	child := exec.CommandContext(t.Context(), os.Args[0], "-test.run", "^TestHostileClients$", "-test.v",
+		"-test.timeout", "0")
+	child.Env = append(os.Environ(),
+		attackEnv+"="+strings.Join([]string{server.address, server.http, config.ConnString()}, "\n"))
 	var output bytes.Buffer
 	child.Stdout, child.Stderr = &output, &output
 	input, err := child.StdinPipe()
@@ -120,7 +127,8 @@ func attack(t *testing.T, server *process, config *pgx.ConnConfig) (stop func())
 	}
 }
 
-// TestHostileClients attacks a server until its standard input ends; where there is none, one of its own, for one round of each kind.
+// TestHostileClients attacks a server until its standard input ends; where there is none, one of its own, for one round
+// of each kind.
 func TestHostileClients(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
@@ -155,8 +163,11 @@ func TestHostileClients(t *testing.T) {
 	attacking.Wait()
 }
 
-// work has innocent clients save and read for some time. None of their calls may fail, and the server must be ready all the time.
-func work(t *testing.T, server *process, config *pgx.ConnConfig, clients []orisunpb.EventStoreClient, lasts time.Duration) (m measured) {
+// work has innocent clients save and read for some time. None of their calls may fail, and the server must be ready all
+// the time.
+func work(
+	t *testing.T, server *process, config *pgx.ConnConfig, clients []orisunpb.EventStoreClient, lasts time.Duration,
+) (m measured) {
 	t.Helper()
 	ctx := t.Context()
 	var working sync.WaitGroup
@@ -212,7 +223,9 @@ func innocent(ctx context.Context, client orisunpb.EventStoreClient, account, id
 		})
 		return err
 	}
-	latest, err := client.GetLatestByCriteria(ctx, &orisunpb.GetLatestByCriteriaRequest{Boundary: soakBoundary, Criteria: criteria})
+	latest, err := client.GetLatestByCriteria(ctx, &orisunpb.GetLatestByCriteriaRequest{
+		Boundary: soakBoundary, Criteria: criteria,
+	})
 	if err != nil {
 		return err
 	}
@@ -285,21 +298,26 @@ func memoryOfSessions(t *testing.T, conn *pgx.Conn) (bytes uint64) {
 func hostileClients(t *testing.T, server *process, config *pgx.ConnConfig) []hostileClient {
 	t.Helper()
 	admin := orisunpb.NewAdminClient(dial(t, server.address, grpc.WithPerRPCCredentials(basic{})))
-	if _, err := admin.CreateBoundary(t.Context(), &orisunpb.CreateBoundaryRequest{Name: "bulk", Placement: &orisunpb.BoundaryPlacementInput{Namespace: "public"}}); err != nil {
+	if _, err := admin.CreateBoundary(t.Context(), &orisunpb.CreateBoundaryRequest{
+		Name: "bulk", Placement: &orisunpb.BoundaryPlacementInput{Namespace: "public"},
+	}); err != nil {
 		t.Fatal(err)
 	}
 	fillBoundary(t, config, eventtest.Boundary, 50_000)
 	store := connect(t, server.address)
 	data := `{"pad": "` + strings.Repeat("x", 900_000) + `"}`
 	for i := range 60 {
-		_, err := store.SaveEvents(t.Context(), &orisunpb.SaveEventsRequest{Boundary: "bulk", Events: []*orisunpb.EventToSave{{EventId: fmt.Sprint(i), EventType: "T", Data: data}}})
+		_, err := store.SaveEvents(t.Context(), &orisunpb.SaveEventsRequest{
+			Boundary: "bulk", Events: []*orisunpb.EventToSave{{EventId: fmt.Sprint(i), EventType: "T", Data: data}},
+		})
 		if err != nil {
 			t.Fatal(err)
 		}
 	}
 	reader := connectAs(t, server.address, "reader", "read:"+eventtest.Boundary)
 	subscriber := connectAs(t, server.address, "subscriber", "read:"+eventtest.Boundary)
-	writer := connectAs(t, server.address, "writer", "read:"+eventtest.Boundary, "write:"+eventtest.Boundary, "write:"+soakBoundary)
+	writer := connectAs(t, server.address, "writer", "read:"+eventtest.Boundary, "write:"+eventtest.Boundary,
+		"write:"+soakBoundary)
 	builder := connectAs(t, server.address, "builder", "admin:"+eventtest.Boundary)
 	connectAs(t, server.address, "glutton", "read:bulk", "write:bulk")
 	const glutton = "Z2x1dHRvbjpub3QgdGhlIGRlZmF1bHQgb25l" // glutton:not the default one
@@ -332,7 +350,8 @@ func hostileClients(t *testing.T, server *process, config *pgx.ConnConfig) []hos
 		}},
 		{"pages that it never reads", func(ctx context.Context) {
 			conn, err := grpc.NewClient(server.address, grpc.WithTransportCredentials(insecure.NewCredentials()),
-				grpc.WithPerRPCCredentials(userPassword{"glutton", "not the default one"}), grpc.WithInitialWindowSize(64<<10), grpc.WithInitialConnWindowSize(64<<10))
+				grpc.WithPerRPCCredentials(userPassword{"glutton", "not the default one"}), grpc.WithInitialWindowSize(64<<10),
+				grpc.WithInitialConnWindowSize(64<<10))
 			if err != nil {
 				t.Error(err)
 				return
@@ -359,10 +378,14 @@ func hostileClients(t *testing.T, server *process, config *pgx.ConnConfig) []hos
 			ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 			defer cancel()
 			atOnce(300, func() {
-				subscribeUntil(ctx, t, subscriber, &orisunpb.CatchUpSubscribeToEventStoreRequest{Boundary: eventtest.Boundary, SubscriberName: fmt.Sprint("n", saves.Add(1)%2000)})
+				subscribeUntil(ctx, t, subscriber, &orisunpb.CatchUpSubscribeToEventStoreRequest{
+					Boundary: eventtest.Boundary, SubscriberName: fmt.Sprint("n", saves.Add(1)%2000),
+				})
 			}, func() {
 				atOnce(8, func() {
-					subscribeUntil(ctx, t, subscriber, &orisunpb.CatchUpSubscribeToEventStoreRequest{Boundary: eventtest.Boundary, Query: largestQuery()})
+					subscribeUntil(ctx, t, subscriber, &orisunpb.CatchUpSubscribeToEventStoreRequest{
+						Boundary: eventtest.Boundary, Query: largestQuery(),
+					})
 				})
 			})
 		}},
@@ -391,11 +414,14 @@ func hostileClients(t *testing.T, server *process, config *pgx.ConnConfig) []hos
 			defer cancel()
 			atOnce(100, func() {
 				name := fmt.Sprint("i", saves.Add(1)%8)
-				_, err := builder.CreateIndex(ctx, &orisunpb.CreateIndexRequest{Boundary: eventtest.Boundary, Name: name, Fields: []*orisunpb.IndexField{{JsonKey: name}}})
+				_, err := builder.CreateIndex(ctx, &orisunpb.CreateIndexRequest{
+					Boundary: eventtest.Boundary, Name: name, Fields: []*orisunpb.IndexField{{JsonKey: name}},
+				})
 				if err == nil {
 					_, err = builder.DropIndex(ctx, &orisunpb.DropIndexRequest{Boundary: eventtest.Boundary, Name: name})
 				}
-				expectCode(ctx, t, err, codes.OK, codes.ResourceExhausted, codes.AlreadyExists, codes.NotFound, codes.Aborted, codes.FailedPrecondition)
+				expectCode(ctx, t, err, codes.OK, codes.ResourceExhausted, codes.AlreadyExists, codes.NotFound, codes.Aborted,
+					codes.FailedPrecondition)
 			}, func() {
 				conn, err := new(net.Dialer).DialContext(ctx, "tcp", server.http)
 				if err == nil {
@@ -432,10 +458,12 @@ func closeConn(t *testing.T, conn *grpc.ClientConn) {
 	}
 }
 
-// expectCode fails where a hostile call got another answer than the limits give. A server that is too busy may refuse it, and its deadline may end it.
+// expectCode fails where a hostile call got another answer than the limits give. A server that is too busy may refuse
+// it, and its deadline may end it.
 func expectCode(ctx context.Context, t *testing.T, err error, expected ...codes.Code) {
 	t.Helper()
-	if code := status.Code(err); ctx.Err() == nil && code != codes.Unavailable && code != codes.DeadlineExceeded && !slices.Contains(expected, code) {
+	if code := status.Code(err); ctx.Err() == nil && code != codes.Unavailable && code != codes.DeadlineExceeded &&
+		!slices.Contains(expected, code) {
 		t.Errorf("a hostile call: %.300v, expected one of %v", err, expected)
 	}
 }
@@ -443,7 +471,8 @@ func expectCode(ctx context.Context, t *testing.T, err error, expected ...codes.
 // postHostile sends a body in gzip, of which the answer is a refusal.
 func postHostile(ctx context.Context, t *testing.T, server *process, method, credentials string, body []byte) {
 	t.Helper()
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+server.http+"/"+method, bytes.NewReader(body))
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+server.http+"/"+method,
+		bytes.NewReader(body))
 	if err != nil {
 		t.Error(err)
 		return
@@ -463,7 +492,10 @@ func postHostile(ctx context.Context, t *testing.T, server *process, method, cre
 }
 
 // subscribeUntil holds a subscription until its context ends, or it is refused.
-func subscribeUntil(ctx context.Context, t *testing.T, client orisunpb.EventStoreClient, request *orisunpb.CatchUpSubscribeToEventStoreRequest) {
+func subscribeUntil(
+	ctx context.Context, t *testing.T, client orisunpb.EventStoreClient,
+	request *orisunpb.CatchUpSubscribeToEventStoreRequest,
+) {
 	t.Helper()
 	stream, err := client.CatchUpSubscribeToEvents(ctx, request)
 	for err == nil {

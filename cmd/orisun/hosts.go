@@ -15,7 +15,8 @@ import (
 )
 
 // balancing is what the Go client does with several nodes: calls go to all healthy ones in turns.
-const balancing = `{"loadBalancingConfig": [{"round_robin": {}}], "healthCheckConfig": {"serviceName": "orisun.EventStore"}}`
+const balancing = `{"loadBalancingConfig": [{"round_robin": {}}], "healthCheckConfig": {"serviceName": ` +
+	`"orisun.EventStore"}}`
 
 var errURL = errors.New("ORISUN_URL must be [grpc://|grpcs://][user:password@]host[:port][,host[:port]...]," +
 	" with anything unusual in the password percent-encoded")

@@ -72,7 +72,8 @@ func TestCallsGoToAllHealthyNodesInTurns(t *testing.T) {
 		t.Errorf("%v; %d, %d and %d calls", err, first.calls.Load(), second.calls.Load(), ill.calls.Load())
 	}
 	err = withEventStore(ctx, &connection{server: down + "," + ill.address}, ping)
-	if err == nil || !strings.Contains(err.Error(), "no server answers at "+down+","+ill.address) || ill.calls.Load() != 0 {
+	if err == nil || !strings.Contains(err.Error(), "no server answers at "+down+","+ill.address) ||
+		ill.calls.Load() != 0 {
 		t.Errorf("where no node serves: %v", err)
 	}
 }

@@ -50,15 +50,18 @@ func TestABrowserFollowsByGetAndGoesOnAfterTheLastEvent(t *testing.T) {
 	server := launch(t, environment(t.TempDir()))
 	base := "http://" + server.http
 	if status, text := ask(t, http.MethodPost, base+saveByHTTP, `{"boundary": "orisun_test_1", "events": [
-		{"event_id": "a", "event_type": "T", "data": {"n": 9007199254740993}}, {"event_id": "b", "event_type": "T", "data": {"n": 2}}, {"event_id": "c", "event_type": "T"}]}`); status != http.StatusOK {
+		{"event_id": "a", "event_type": "T", "data": {"n": 9007199254740993}},
+		{"event_id": "b", "event_type": "T", "data": {"n": 2}},
+		{"event_id": "c", "event_type": "T"}]}`); status != http.StatusOK {
 		t.Fatal(text)
 	}
 	follow := func(message, more string, header ...string) *http.Response {
 		t.Helper()
-		return request(t, http.MethodGet, base+subscribeByHTTP+"?message="+url.QueryEscape(message)+more, "", append(header, "Accept", "text/event-stream")...)
+		return request(t, http.MethodGet, base+subscribeByHTTP+"?message="+url.QueryEscape(message)+more, "",
+			append(header, "Accept", "text/event-stream")...)
 	}
 	const all = `{"boundary": "orisun_test_1", "afterPosition": {"transactionId": -1, "globalId": -1}}`
-	first := follow(all, "") //nolint:bodyclose // the end of the test closes it
+	first := follow(all, "") //nolint:bodyclose // closed at the end
 	if kind := first.Header.Get("Content-Type"); first.StatusCode != http.StatusOK || kind != "text/event-stream" {
 		t.Fatalf("%d %s", first.StatusCode, kind)
 	}
@@ -66,23 +69,26 @@ func TestABrowserFollowsByGetAndGoesOnAfterTheLastEvent(t *testing.T) {
 	for i, id := range []string{"3/0", "3/1", "3/2"} {
 		e := next(t, events)
 		var event orisunpb.Event
-		if err := protojson.Unmarshal([]byte(e.data), &event); err != nil || e.id != id || event.GetEventId() != string(rune('a'+i)) {
+		if err := protojson.Unmarshal([]byte(e.data), &event); err != nil || e.id != id ||
+			event.GetEventId() != string(rune('a'+i)) {
 			t.Errorf("event %d is %+v, %v, want the id %s", i, e, err, id)
 		}
 	}
 	// A browser that connects again sends the same request, and the id that it saw last.
 	for _, c := range []struct{ method, body string }{{http.MethodGet, ""}, {http.MethodPost, all}} {
-		again := request(t, c.method, base+subscribeByHTTP+map[string]string{"": "?message=" + url.QueryEscape(all)}[c.body], c.body, //nolint:bodyclose // the end of the test closes it
+		query := map[string]string{"": "?message=" + url.QueryEscape(all)}[c.body]
+		again := request(t, c.method, base+subscribeByHTTP+query, c.body, //nolint:bodyclose // closed at the end
 			"Accept", "text/event-stream", "Last-Event-ID", "3/1")
 		if e := next(t, bufio.NewReader(again.Body)); e.id != "3/2" {
 			t.Errorf("%s: after 3/1 comes %+v", c.method, e)
 		}
 	}
-	objects := follow(all, "&data=object") //nolint:bodyclose // the end of the test closes it
+	objects := follow(all, "&data=object") //nolint:bodyclose // closed at the end
 	var event struct {
 		Data, Metadata map[string]json.Number
 	}
-	if e := next(t, bufio.NewReader(objects.Body)); json.Unmarshal([]byte(e.data), &event) != nil || event.Data["n"] != "9007199254740993" || event.Metadata == nil {
+	if e := next(t, bufio.NewReader(objects.Body)); json.Unmarshal([]byte(e.data), &event) != nil ||
+		event.Data["n"] != "9007199254740993" || event.Metadata == nil {
 		t.Errorf("with data=object comes %s", e.data)
 	}
 
@@ -103,7 +109,7 @@ func TestABrowserFollowsByGetAndGoesOnAfterTheLastEvent(t *testing.T) {
 		"another site's page":     {all, "", []string{"Sec-Fetch-Site", "cross-site"}, 403, "cross-origin"},
 		"wrong credentials":       {all, "", []string{"Authorization", "Basic eDp5"}, 401, "unauthenticated"},
 	} {
-		response := follow(c.message, c.more, c.header...) //nolint:bodyclose // the end of the test closes it
+		response := follow(c.message, c.more, c.header...) //nolint:bodyclose // closed at the end
 		text, err := io.ReadAll(io.LimitReader(response.Body, 4096))
 		if err != nil || response.StatusCode != c.status || !strings.Contains(string(text), c.text) {
 			t.Errorf("%s: %d %s, %v, want %d with %s", name, response.StatusCode, text, err, c.status, c.text)
@@ -121,7 +127,8 @@ func TestDataAndMetadataAreObjectsOrTextsByHTTP(t *testing.T) {
 		t.Helper()
 		return ask(t, http.MethodPost, base+saveByHTTP, `{"boundary": "orisun_test_1", "events": [`+event+`]}`)
 	}
-	const document = `{"big": 12345678901234567890.10, "nested": {"data": {"a": [1, null]}, "events": [{"data": {}}]}, "text": "q\"ü\n"}`
+	const document = `{"big": 12345678901234567890.10, "nested": {"data": {"a": [1, null]}, "events": [{"data": {}}]}, ` +
+		`"text": "q\"ü\n"}`
 	quoted, err := json.Marshal(document)
 	if err != nil {
 		t.Fatal(err)
@@ -137,14 +144,17 @@ func TestDataAndMetadataAreObjectsOrTextsByHTTP(t *testing.T) {
 		}
 	}
 	for event, want := range map[string]string{
-		`{"event_id": "x", "event_type": "T", "data": [1]}`:              "events[0].data",
-		`{"event_id": "x", "event_type": "T", "metadata": 7}`:            "events[0].metadata",
-		`{"event_id": "x", "event_type": "T", "data": {"a": "\u0000"}}`:  "events[0].data",
-		`{"event_id": "x", "event_type": "T", "data": {"a": }}`:          "the request is not the JSON of a SaveEventsRequest",
+		`{"event_id": "x", "event_type": "T", "data": [1]}`:             "events[0].data",
+		`{"event_id": "x", "event_type": "T", "metadata": 7}`:           "events[0].metadata",
+		`{"event_id": "x", "event_type": "T", "data": {"a": "\u0000"}}`: "events[0].data",
+		`{"event_id": "x", "event_type": "T", "data": {"a": }}`: "the request is not the JSON of a " +
+			"SaveEventsRequest",
 		`{"event_id": "x", "event_type": "T", "data": {}, "data": "{}"}`: "duplicate",
 		`{"event_id": {"a": 1}, "event_type": "T"}`:                      "eventId",
 	} {
-		if status, text := save(event); status != http.StatusBadRequest || !strings.Contains(strings.ToLower(strings.NewReplacer(" ", "", "_", "").Replace(text)), strings.ToLower(strings.ReplaceAll(want, " ", ""))) {
+		if status, text := save(event); status != http.StatusBadRequest ||
+			!strings.Contains(strings.ToLower(strings.NewReplacer(" ", "", "_", "").Replace(text)),
+				strings.ToLower(strings.ReplaceAll(want, " ", ""))) {
 			t.Errorf("%s: %d %s, want 400 with %s", event, status, text, want)
 		}
 	}
@@ -175,19 +185,24 @@ func TestDataAndMetadataAreObjectsOrTextsByHTTP(t *testing.T) {
 	}
 	for i, as := range objects.Events {
 		var text string
-		if err := json.Unmarshal(texts.Events[i].Data, &text); err != nil || compact(json.RawMessage(text)) != compact(as.Data) || as.Data[0] != '{' || as.Metadata[0] != '{' {
+		if err := json.Unmarshal(texts.Events[i].Data, &text); err != nil ||
+			compact(json.RawMessage(text)) != compact(as.Data) || as.Data[0] != '{' || as.Metadata[0] != '{' {
 			t.Errorf("event %d is %s as text and %s as an object, metadata %s", i, text, as.Data, as.Metadata)
 		}
 	}
-	if compact(objects.Events[0].Data) != compact(objects.Events[1].Data) || !strings.Contains(string(objects.Events[0].Data), "12345678901234567890.10") || string(objects.Events[2].Data) != "{}" {
+	if compact(objects.Events[0].Data) != compact(objects.Events[1].Data) ||
+		!strings.Contains(string(objects.Events[0].Data), "12345678901234567890.10") ||
+		string(objects.Events[2].Data) != "{}" {
 		t.Errorf("stored %s, %s and %s", objects.Events[0].Data, objects.Events[1].Data, objects.Events[2].Data)
 	}
 	var latest struct{ Results []struct{ Event event } }
-	read("/orisun.EventStore/GetLatestByCriteria?data=object", `{"boundary": "orisun_test_1", "criteria": [{"tags": [{"key": "event_type", "value": "T"}]}]}`, &latest)
+	read("/orisun.EventStore/GetLatestByCriteria?data=object",
+		`{"boundary": "orisun_test_1", "criteria": [{"tags": [{"key": "event_type", "value": "T"}]}]}`, &latest)
 	if string(latest.Results[0].Event.Data) != "{}" {
 		t.Errorf("the latest is %s", latest.Results[0].Event.Data)
 	}
-	if status, text := ask(t, http.MethodPost, base+getByHTTP+"?data=yes", "{}"); status != http.StatusBadRequest || !strings.Contains(text, "object") {
+	if status, text := ask(t, http.MethodPost, base+getByHTTP+"?data=yes", "{}"); status != http.StatusBadRequest ||
+		!strings.Contains(text, "object") {
 		t.Errorf("data=yes: %d %s", status, text)
 	}
 }
@@ -236,8 +251,12 @@ func TestAnEmptyBodyIsAnEmptyRequest(t *testing.T) {
 		"/orisun.Subscriptions/SkipParked":         {400, "subscription: is required"},
 		"/orisun.Subscriptions/WaitForCheckpoint":  {400, "position: is required"},
 	} {
-		for _, header := range [][]string{nil, {"Content-Type", "application/json"}, {"Content-Type", "application/json", "Connect-Protocol-Version", "1"}} {
-			for name, body := range map[string]io.Reader{"none": nil, "of unknown length": io.MultiReader(strings.NewReader(""))} {
+		for _, header := range [][]string{
+			nil, {"Content-Type", "application/json"}, {"Content-Type", "application/json", "Connect-Protocol-Version", "1"},
+		} {
+			for name, body := range map[string]io.Reader{
+				"none": nil, "of unknown length": io.MultiReader(strings.NewReader("")),
+			} {
 				asked, err := http.NewRequestWithContext(t.Context(), http.MethodPost, base+path, body)
 				if err != nil {
 					t.Fatal(err)
@@ -255,15 +274,18 @@ func TestAnEmptyBodyIsAnEmptyRequest(t *testing.T) {
 					err = response.Body.Close()
 				}
 				if err != nil || response.StatusCode != c.status || !strings.Contains(string(text), c.text) {
-					t.Errorf("%s with the headers %v and the body %s: %d %s, %v, want %d with %s", path, header, name, response.StatusCode, text, err, c.status, c.text)
+					t.Errorf("%s with the headers %v and the body %s: %d %s, %v, want %d with %s",
+						path, header, name, response.StatusCode, text, err, c.status, c.text)
 				}
 			}
 		}
 	}
-	if status, text := ask(t, http.MethodPost, base+"/orisun.EventStore/Ping", "", "Content-Type", "application/proto", "Connect-Protocol-Version", "1"); status != http.StatusOK {
+	if status, text := ask(t, http.MethodPost, base+"/orisun.EventStore/Ping", "", "Content-Type", "application/proto",
+		"Connect-Protocol-Version", "1"); status != http.StatusOK {
 		t.Errorf("Connect's Ping of zero bytes: %d %s", status, text)
 	}
-	if status, text := ask(t, http.MethodPost, base+"/orisun.EventStore/Ping", "", "Content-Type", "text/plain"); status != http.StatusUnsupportedMediaType {
+	if status, text := ask(t, http.MethodPost, base+"/orisun.EventStore/Ping", "", "Content-Type",
+		"text/plain"); status != http.StatusUnsupportedMediaType {
 		t.Errorf("an empty text: %d %s", status, text)
 	}
 }

@@ -31,8 +31,9 @@ func TestAPageInABrowserDoesNotReachTheServerByAName(t *testing.T) {
 		t.Errorf("a foreign name: %d", response.StatusCode)
 	}
 	for header, want := range map[string]string{
-		"X-Content-Type-Options": "nosniff", "X-Frame-Options": "DENY", "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
-		"Referrer-Policy": "no-referrer", "Cross-Origin-Resource-Policy": "same-origin",
+		"X-Content-Type-Options": "nosniff", "X-Frame-Options": "DENY",
+		"Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+		"Referrer-Policy":         "no-referrer", "Cross-Origin-Resource-Policy": "same-origin",
 	} {
 		if got := response.Header.Get(header); got != want {
 			t.Errorf("%s is %q, not %q", header, got, want)
@@ -49,8 +50,8 @@ func TestAPageInABrowserDoesNotReachTheServerByAName(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	const head = "POST /orisun.EventStore/Ping HTTP/1.1\r\nHost: localhost\r\nAuthorization: Basic YWRtaW46Y2hhbmdlaXQ=\r\n" +
-		"Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{"
+	const head = "POST /orisun.EventStore/Ping HTTP/1.1\r\nHost: localhost\r\nAuthorization: Basic " +
+		"YWRtaW46Y2hhbmdlaXQ=\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{"
 	if _, err := conn.Write([]byte(head)); err != nil {
 		t.Fatal(err)
 	}

@@ -48,16 +48,18 @@ value is one.`,
 		Args: exactly("BOUNDARY", "NAME"),
 	}
 	flags := command.Flags()
-	flags.Func("field", "a `KEY[:TYPE]`: the key of a tag (event_type is the type) and TEXT (the default), NUMERIC, BOOLEAN or TIMESTAMPTZ", func(text string) error {
+	flags.Func("field", "a `KEY[:TYPE]`: the key of a tag (event_type is the type) and TEXT (the default), NUMERIC, "+
+		"BOOLEAN or TIMESTAMPTZ", func(text string) error {
 		field, err := parseField(text)
 		request.Fields = append(request.Fields, field)
 		return err
 	})
-	flags.Func("where", "a `CONDITION` such as event_type=OrderPlaced or amount>=10; several must all hold", func(text string) error {
-		condition, err := parseCondition(text)
-		request.Conditions = append(request.Conditions, condition)
-		return err
-	})
+	flags.Func("where", "a `CONDITION` such as event_type=OrderPlaced or amount>=10; several must all hold",
+		func(text string) error {
+			condition, err := parseCondition(text)
+			request.Conditions = append(request.Conditions, condition)
+			return err
+		})
 	flags.BoolVar(&either, "any", false, "of several conditions, one suffices")
 	server := addConnectionFlags(flags)
 	completeBoundary(command, server)
@@ -76,7 +78,8 @@ value is one.`,
 // otherTypes are names of types in other systems, with their names here.
 var otherTypes = map[string]string{
 	"STRING": "TEXT", "VARCHAR": "TEXT", "UUID": "TEXT",
-	"INT": "NUMERIC", "INTEGER": "NUMERIC", "BIGINT": "NUMERIC", "NUMBER": "NUMERIC", "DECIMAL": "NUMERIC", "FLOAT": "NUMERIC", "DOUBLE": "NUMERIC",
+	"INT": "NUMERIC", "INTEGER": "NUMERIC", "BIGINT": "NUMERIC", "NUMBER": "NUMERIC", "DECIMAL": "NUMERIC",
+	"FLOAT": "NUMERIC", "DOUBLE": "NUMERIC",
 	"BOOL": "BOOLEAN", "TIMESTAMP": "TIMESTAMPTZ", "DATETIME": "TIMESTAMPTZ", "DATE": "TIMESTAMPTZ", "TIME": "TIMESTAMPTZ",
 }
 
@@ -98,7 +101,8 @@ func parseField(text string) (*orisunpb.IndexField, error) {
 	if !found {
 		meant = "TEXT"
 	}
-	return nil, fmt.Errorf("the type %q is none of %s: write %s:%s, or %s:TEXT if the key itself holds the colon", text[at+1:], strings.Join(types, ", "), key, meant, text)
+	return nil, fmt.Errorf("the type %q is none of %s: write %s:%s, or %s:TEXT if the key itself holds the colon",
+		text[at+1:], strings.Join(types, ", "), key, meant, text)
 }
 
 func parseCondition(text string) (*orisunpb.IndexCondition, error) {
@@ -118,7 +122,9 @@ func parseCondition(text string) (*orisunpb.IndexCondition, error) {
 const progressPoll = 300 * time.Millisecond
 
 // createIndex waits for the index and shows the progress of the build.
-func createIndex(ctx context.Context, store orisunpb.EventStoreClient, request *orisunpb.CreateIndexRequest, progress *progress) error {
+func createIndex(
+	ctx context.Context, store orisunpb.EventStoreClient, request *orisunpb.CreateIndexRequest, progress *progress,
+) error {
 	start := time.Now()
 	created := make(chan error, 1)
 	var answer *orisunpb.CreateIndexResponse
@@ -138,7 +144,8 @@ func createIndex(ctx context.Context, store orisunpb.EventStoreClient, request *
 			if err != nil {
 				return err
 			}
-			progress.write(fmt.Sprintf("index %s of boundary %s is ready after %s\n", request.GetName(), request.GetBoundary(), time.Since(start).Round(time.Millisecond)))
+			progress.write(fmt.Sprintf("index %s of boundary %s is ready after %s\n",
+				request.GetName(), request.GetBoundary(), time.Since(start).Round(time.Millisecond)))
 			progress.write(warningLines(answer.GetWarnings()))
 			return progress.err
 		case <-poll.C:
@@ -275,7 +282,8 @@ func writeIndexes(out io.Writer, list *orisunpb.ListIndexesResponse) error {
 		}
 		usage := list.GetUsage()[i]
 		text += fmt.Sprintf("%s\t%s\t%s\t%s\t%d\t%s\n", index.GetName(), oneLine(strings.Join(fields, ", ")),
-			oneLine(cmp.Or(strings.Join(conditions, " "+index.GetConditionCombinator().String()+" "), "-")), state, usage.GetScans(), formatBytes(usage.GetSizeBytes()))
+			oneLine(cmp.Or(strings.Join(conditions, " "+index.GetConditionCombinator().String()+" "), "-")), state,
+			usage.GetScans(), formatBytes(usage.GetSizeBytes()))
 	}
 	return writeTable(out, text)
 }

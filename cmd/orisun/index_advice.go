@@ -65,16 +65,21 @@ type advice struct {
 }
 
 // advise returns advice for a listing. Each piece of advice includes how often and over which time.
-func advise(boundary string, list *orisunpb.ListIndexesResponse, minQueries uint64, minAge time.Duration, now time.Time) (all []advice) {
+func advise(
+	boundary string, list *orisunpb.ListIndexesResponse, minQueries uint64, minAge time.Duration, now time.Time,
+) (all []advice) {
 	since := func(at *timestamppb.Timestamp) (time.Duration, string) {
 		elapsed := max(0, now.Sub(at.AsTime()))
 		return elapsed, fmt.Sprintf("in %s, since %s UTC", elapsed.Round(time.Second), at.AsTime().Format(time.DateTime))
 	}
 	for _, missing := range list.GetAdvice() {
 		_, period := since(missing.GetSince())
-		reason := fmt.Sprintf("no index for criteria on %s: %s on this node %s", oneLine(strings.Join(missing.GetKeys(), ", ")), counted(int(missing.GetCount()), "query", "queries"), period)
+		reason := fmt.Sprintf("no index for criteria on %s: %s on this node %s",
+			oneLine(strings.Join(missing.GetKeys(), ", ")), counted(int(missing.GetCount()), "query", "queries"), period)
 		if uint64(missing.GetCount()) < minQueries {
-			all = append(all, advice{Advice: "wait", Reason: fmt.Sprintf("%s; too few to advise one (--min-queries %d)", reason, minQueries)})
+			all = append(all, advice{
+				Advice: "wait", Reason: fmt.Sprintf("%s; too few to advise one (--min-queries %d)", reason, minQueries),
+			})
 			continue
 		}
 		command := "orisun index create " + quoteShell(boundary) + " " + missing.GetCreate().GetName()
@@ -90,7 +95,9 @@ func advise(boundary string, list *orisunpb.ListIndexesResponse, minQueries uint
 		unused, period := since(usage.GetCountedSince())
 		reason := fmt.Sprintf("index %s (%s) was not used %s", usage.GetName(), formatBytes(usage.GetSizeBytes()), period)
 		if unused < minAge {
-			all = append(all, advice{Advice: "wait", Reason: fmt.Sprintf("%s; too early to call it unused (--min-age %s)", reason, minAge)})
+			all = append(all, advice{
+				Advice: "wait", Reason: fmt.Sprintf("%s; too early to call it unused (--min-age %s)", reason, minAge),
+			})
 			continue
 		}
 		all = append(all, advice{"drop", reason, "orisun index drop " + quoteShell(boundary) + " " + usage.GetName()})
@@ -113,7 +120,8 @@ func writeAdvice(out io.Writer, asJSON bool, all []advice) error {
 		}
 	}
 	if len(all) == 0 && !asJSON {
-		text.WriteString("# every criterion that this node has served since it started has an index, and every index is used\n")
+		text.WriteString("# every criterion that this node has served since it started has an index, and every index is " +
+			"used\n")
 	}
 	_, err := io.WriteString(out, text.String())
 	return err

@@ -14,7 +14,8 @@ import (
 	orisunpb "github.com/oexza/orisun/proto"
 )
 
-// buildUntilKilled kills a server while it builds an index, which a foreign snapshot keeps waiting. The snapshot is still there afterwards.
+// buildUntilKilled kills a server while it builds an index, which a foreign snapshot keeps waiting. The snapshot is
+// still there afterwards.
 func buildUntilKilled(t *testing.T, server *process, database *pgx.ConnConfig) *pgx.Conn {
 	t.Helper()
 	foreign, err := pgx.ConnectConfig(t.Context(), database)
@@ -32,7 +33,9 @@ func buildUntilKilled(t *testing.T, server *process, database *pgx.ConnConfig) *
 	store := connect(t, server.address)
 	ended := make(chan error, 1)
 	go func() {
-		_, err := store.CreateIndex(context.Background(), &orisunpb.CreateIndexRequest{Boundary: "orisun_test_1", Name: "k", Fields: []*orisunpb.IndexField{{JsonKey: "k"}}})
+		_, err := store.CreateIndex(context.Background(), &orisunpb.CreateIndexRequest{
+			Boundary: "orisun_test_1", Name: "k", Fields: []*orisunpb.IndexField{{JsonKey: "k"}},
+		})
 		ended <- err
 	}()
 	waitFor(t, func() bool {
@@ -57,7 +60,8 @@ func TestABuildThatDiesWithServerAndPostgreSQLIsGoneAfterTheNextStart(t *testing
 		t.Fatal(err)
 	}
 	const portLine = 3
-	database, err := pgx.ParseConfig(fmt.Sprintf("host=127.0.0.1 port=%s user=postgres password=postgres dbname=orisun sslmode=disable", strings.Split(string(pid), "\n")[portLine]))
+	database, err := pgx.ParseConfig(fmt.Sprintf("host=127.0.0.1 port=%s user=postgres password=postgres dbname=orisun "+
+		"sslmode=disable", strings.Split(string(pid), "\n")[portLine]))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -69,7 +73,9 @@ func TestABuildThatDiesWithServerAndPostgreSQLIsGoneAfterTheNextStart(t *testing
 		t.Errorf("listed: %v, %v", list, err)
 	}
 	// The same name for something else: neither an index nor a definition of it is left.
-	if _, err := store.CreateIndex(t.Context(), &orisunpb.CreateIndexRequest{Boundary: "orisun_test_1", Name: "k", Fields: []*orisunpb.IndexField{{JsonKey: "other"}}}); err != nil {
+	if _, err := store.CreateIndex(t.Context(), &orisunpb.CreateIndexRequest{
+		Boundary: "orisun_test_1", Name: "k", Fields: []*orisunpb.IndexField{{JsonKey: "other"}},
+	}); err != nil {
 		t.Error(err)
 	}
 }

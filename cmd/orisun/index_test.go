@@ -57,7 +57,8 @@ func TestIndexesFromTheCommandLine(t *testing.T) {
 			t.Fatalf("orisun %s: %v", strings.Join(args, " "), err)
 		}
 		// Times, sizes and the widths of columns differ from run to run, buffers from one PostgreSQL to the next.
-		text := regexp.MustCompile(`(?m)[0-9.]+ ?(kB|B|ms|buffers)\b|since [0-9: -]+|\b[0-9]+$`).ReplaceAllString(out.String(), "…")
+		text := regexp.MustCompile(`(?m)[0-9.]+ ?(kB|B|ms|buffers)\b|since [0-9: -]+|\b[0-9]+$`).
+			ReplaceAllString(out.String(), "…")
 		return regexp.MustCompile(`  +`).ReplaceAllString(text, "  ")
 	}
 	want := func(args []string, lines ...string) {
@@ -67,21 +68,28 @@ func TestIndexesFromTheCommandLine(t *testing.T) {
 		}
 	}
 	const b = eventtest.Boundary
-	want([]string{"index", "advise", b}, "# every criterion that this node has served since it started has an index, and every index is used")
+	want([]string{"index", "advise", b},
+		"# every criterion that this node has served since it started has an index, and every index is used")
 	want([]string{"explain", b, "--where", "writer=w", "--count", "2"},
 		"CRITERION  INDEX  EVENTS  THROWN AWAY  BUFFERS",
 		"writer=w  none: orisun_test_1_orisun_es_event_pkey  2  0  …",
 		"2 events, …, planned in …, run in …")
-	if _, err := orisunpb.NewEventStoreClient(n.Dial(t)).GetEvents(t.Context(), &orisunpb.GetEventsRequest{Boundary: b, Query: eventtest.Where("writer", "w")}); err != nil {
+	if _, err := orisunpb.NewEventStoreClient(n.Dial(t)).GetEvents(t.Context(), &orisunpb.GetEventsRequest{
+		Boundary: b, Query: eventtest.Where("writer", "w"),
+	}); err != nil {
 		t.Fatal(err)
 	}
-	if got := run("index", "advise", b, "--min-queries", "1"); !strings.Contains(got, "\norisun index create orisun_test_1 writer --field writer\n") {
+	if got := run("index", "advise", b, "--min-queries", "1"); !strings.Contains(got,
+		"\norisun index create orisun_test_1 writer --field writer\n") {
 		t.Errorf("orisun index advise: %s", got)
 	}
 
 	for _, args := range [][]string{
 		{"index", "create", b, "writer", "--field", "writer"},
-		{"index", "create", b, "odd_n", "--field", "n:numeric", "--field", "event_type", "--where", "n>=3", "--where", "odd=true", "--any"},
+		{
+			"index", "create", b, "odd_n", "--field", "n:numeric", "--field", "event_type", "--where", "n>=3", "--where",
+			"odd=true", "--any",
+		},
 	} {
 		if got := run(args...); !strings.Contains(got, "is ready after") {
 			t.Errorf("orisun %s: %s", strings.Join(args, " "), got)
@@ -91,20 +99,26 @@ func TestIndexesFromTheCommandLine(t *testing.T) {
 		"NAME  FIELDS  CONDITIONS  STATE  USED  SIZE",
 		"odd_n  n:NUMERIC, event_type  n>=3 OR odd=true  READY  0  …",
 		"writer  writer  -  READY  0  …")
-	if got := run("index", "advise", b, "--min-age", "0s"); !strings.Contains(got, "\norisun index drop orisun_test_1 odd_n\n") || !strings.Contains(got, "\norisun index drop orisun_test_1 writer\n") {
+	if got := run("index", "advise", b, "--min-age", "0s"); !strings.Contains(got,
+		"\norisun index drop orisun_test_1 odd_n\n") || !strings.Contains(got, "\norisun index drop orisun_test_1 writer\n") {
 		t.Errorf("orisun index advise: %s", got)
 	}
-	want([]string{"explain", b, "--desc", "--where", "writer=w", "--where", "odd=true", "--or", "--where", "note=x", "--or", "--where", "missing=1", "--count", "3"},
+	want([]string{
+		"explain", b, "--desc", "--where", "writer=w", "--where", "odd=true", "--or", "--where", "note=x", "--or", "--where",
+		"missing=1", "--count", "3",
+	},
 		"CRITERION  INDEX  EVENTS  THROWN AWAY  BUFFERS",
 		"writer=w AND odd=true  orisun_test_1_writer_idx  3  2  …",
 		"note=x  \"  ",
 		"missing=1  none: orisun_test_1_orisun_es_event_pkey  0  20  …",
 		"3 events, …, planned in …, run in …")
-	if got := run("index", "list", b, "--json"); strings.Count(got, "\n") != 2 || !strings.Contains(got, `"fields":[{"json_key":"writer","value_type":"TEXT"}]`) ||
+	if got := run("index", "list", b, "--json"); strings.Count(got, "\n") != 2 ||
+		!strings.Contains(got, `"fields":[{"json_key":"writer","value_type":"TEXT"}]`) ||
 		!strings.Contains(got, `"state":"READY"`) || !strings.Contains(got, `"scans":0`) {
 		t.Errorf("list --json: %s", got)
 	}
-	if got := run("explain", b, "--where", "writer=w", "--json"); !strings.Contains(got, `"scans":[{"buffers":`) || !strings.Contains(got, `"plan":{"Plan":{`) {
+	if got := run("explain", b, "--where", "writer=w", "--json"); !strings.Contains(got, `"scans":[{"buffers":`) ||
+		!strings.Contains(got, `"plan":{"Plan":{`) {
 		t.Errorf("explain --json: %s", got)
 	}
 	if got := run("explain", b, "--where", "writer=w", "--plan"); !strings.Contains(got, `"Node Type"`) {
@@ -136,7 +150,8 @@ func TestAnInterruptedBuildShowsHowFarItWasAndIsGone(t *testing.T) {
 	var out output
 	ended := make(chan error, 1)
 	go func() {
-		ended <- runClient(ctx, &out, "index", "create", eventtest.Boundary, "writer", "--field", "writer", "--server", n.Address)
+		ended <- runClient(ctx, &out, "index", "create", eventtest.Boundary, "writer", "--field", "writer", "--server",
+			n.Address)
 	}()
 	waitFor(t, func() bool { return strings.Contains(out.String(), "waiting for ") })
 	interrupt()
@@ -145,7 +160,9 @@ func TestAnInterruptedBuildShowsHowFarItWasAndIsGone(t *testing.T) {
 	}
 	waitFor(t, func() bool {
 		var left bool
-		if err := pool.QueryRow(t.Context(), `SELECT to_regclass('public.orisun_test_1_writer_idx') IS NOT NULL OR EXISTS (SELECT FROM orisun.boundary_index)`).Scan(&left); err != nil {
+		if err := pool.QueryRow(t.Context(),
+			`SELECT to_regclass('public.orisun_test_1_writer_idx') IS NOT NULL OR EXISTS (SELECT FROM orisun.boundary_index)`).
+			Scan(&left); err != nil {
 			t.Fatal(err)
 		}
 		return !left
@@ -170,7 +187,11 @@ func TestWrongIndexCommandsSayWhatTheyNeed(t *testing.T) {
 		{"explain orders --where a=1 --count 10001", false, "get_events.count"},
 		{"explain orders --or", true, "between two --where"},
 		{"explain orders --where a", true, "KEY=VALUE"},
-		{"index create orders x --field n:INT", true, `--field is "n:INT": the type "INT" is none of TEXT, NUMERIC, BOOLEAN, TIMESTAMPTZ: write n:NUMERIC, or n:INT:TEXT if the key itself`},
+		{
+			"index create orders x --field n:INT", true,
+			`--field is "n:INT": the type "INT" is none of TEXT, NUMERIC, BOOLEAN, TIMESTAMPTZ: write n:NUMERIC, or ` +
+				`n:INT:TEXT if the key itself`,
+		},
 		{"index create orders x --field n:bolean", true, "write n:BOOLEAN"},
 	} {
 		err := runClient(t.Context(), &output{}, append(strings.Fields(c.args), "--server", n.Address)...)
@@ -183,7 +204,8 @@ func TestWrongIndexCommandsSayWhatTheyNeed(t *testing.T) {
 
 func TestConditionsAndFieldsAreReadAsTheyAreWritten(t *testing.T) {
 	for text, want := range map[string][3]string{
-		"a=b": {"a", "=", "b"}, "a==b": {"a", "=", "=b"}, "a>=10": {"a", ">=", "10"}, "a<=": {"a", "<=", ""}, "a<b": {"a", "<", "b"}, "a>=b=c": {"a", ">=", "b=c"}, "ключ>1 2": {"ключ", ">", "1 2"},
+		"a=b": {"a", "=", "b"}, "a==b": {"a", "=", "=b"}, "a>=10": {"a", ">=", "10"}, "a<=": {"a", "<=", ""},
+		"a<b": {"a", "<", "b"}, "a>=b=c": {"a", ">=", "b=c"}, "ключ>1 2": {"ключ", ">", "1 2"},
 	} {
 		got, err := parseCondition(text)
 		if err != nil || [3]string{got.GetKey(), got.GetOperator(), got.GetValue()} != want {
@@ -198,7 +220,9 @@ func TestConditionsAndFieldsAreReadAsTheyAreWritten(t *testing.T) {
 			t.Errorf("the tag %q is %v, %v", text, got, err)
 		}
 	}
-	for text, want := range map[string]string{"a": "a TEXT", "a:NUMERIC": "a NUMERIC", "a:b:boolean": "a:b BOOLEAN", "a::text": "a: TEXT", ":TEXT": " TEXT"} {
+	for text, want := range map[string]string{
+		"a": "a TEXT", "a:NUMERIC": "a NUMERIC", "a:b:boolean": "a:b BOOLEAN", "a::text": "a: TEXT", ":TEXT": " TEXT",
+	} {
 		got, err := parseField(text)
 		if err != nil || got.GetJsonKey()+" "+got.GetValueType().String() != want {
 			t.Errorf("%q is %v, %v", text, got, err)

@@ -14,7 +14,10 @@ import (
 // A command that waits for its input ends with the first signal.
 func TestAnInterruptEndsACommandThatReads(t *testing.T) {
 	for _, args := range [][]string{
-		{"save", "orisun_test_1"}, {"save", "orisun_test_1", "--type", "T"}, {"user", "create", "jane", "--role", "user"}, {"user", "list", "--ask-password"},
+		{"save", "orisun_test_1"},
+		{"save", "orisun_test_1", "--type", "T"},
+		{"user", "create", "jane", "--role", "user"},
+		{"user", "list", "--ask-password"},
 	} {
 		input, writer, err := os.Pipe()
 		if err != nil {
@@ -72,7 +75,8 @@ func TestCommandsTalkToAPersonInATerminal(t *testing.T) {
 		}
 	}
 	waits := inTerminal(t, env, "save", "orisun_test_1")
-	typed(waits, "reading events, JSON objects with event_id, event_type, data and metadata; Ctrl-D ends, Ctrl-C saves nothing", "\x03")
+	typed(waits, "reading events, JSON objects with event_id, event_type, data and metadata; Ctrl-D ends, Ctrl-C saves "+
+		"nothing", "\x03")
 	if err := <-waits.ended; err == nil {
 		t.Error("an interrupted save ends well")
 	}
@@ -92,7 +96,9 @@ func TestCommandsTalkToAPersonInATerminal(t *testing.T) {
 	if output, ok := command(t, "s3cret-1\n", env, "user", "create", "jane", "--role", "user"); !ok {
 		t.Fatal(output)
 	}
-	for keys, ends := range map[string]string{"no\n": "not confirmed: nothing is changed", "\x03": "interrupted: nothing is changed", "y\n": "not confirmed"} {
+	for keys, ends := range map[string]string{
+		"no\n": "not confirmed: nothing is changed", "\x03": "interrupted: nothing is changed", "y\n": "not confirmed",
+	} {
 		refused := inTerminal(t, env, "user", "delete", "jane")
 		typed(refused, "Delete user jane? Type yes to go on: ", keys)
 		if err := <-refused.ended; err == nil {

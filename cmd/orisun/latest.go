@@ -34,7 +34,9 @@ With --json the answer is one JSON object.`,
 			return usageError{errors.New("latest needs a criterion, such as --where account=alice")}
 		}
 		return withEventStore(command.Context(), server, func(ctx context.Context, store orisunpb.EventStoreClient) error {
-			latest, err := store.GetLatestByCriteria(ctx, &orisunpb.GetLatestByCriteriaRequest{Boundary: args[0], Criteria: criteria.list})
+			latest, err := store.GetLatestByCriteria(ctx, &orisunpb.GetLatestByCriteriaRequest{
+				Boundary: args[0], Criteria: criteria.list,
+			})
 			if err != nil {
 				return err
 			}

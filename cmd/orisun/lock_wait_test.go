@@ -28,7 +28,8 @@ type psqlSession struct {
 
 func openPsql(t *testing.T, config *pgx.ConnConfig) *psqlSession {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), "psql", "-X", "-At", "-h", config.Host, "-p", strconv.Itoa(int(config.Port)), "-U", config.User, config.Database)
+	cmd := exec.CommandContext(t.Context(), "psql", "-X", "-At", "-h", config.Host, "-p", strconv.Itoa(int(config.Port)),
+		"-U", config.User, config.Database)
 	cmd.Env = append(os.Environ(), "PGPASSWORD="+config.Password)
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()
@@ -76,7 +77,8 @@ func TestTheLogNamesTheSessionThatHoldsABoundary(t *testing.T) {
 	pid := person.run(t, "SELECT pg_backend_pid()")
 	for round := range 2 {
 		person.run(t, "BEGIN")
-		person.run(t, fmt.Sprintf("INSERT INTO public.%s_orisun_es_event (event_id, event_type, data) VALUES ('by hand %d', 'T', '{}')", eventtest.Boundary, round))
+		person.run(t, fmt.Sprintf("INSERT INTO public.%s_orisun_es_event (event_id, event_type, data) "+
+			"VALUES ('by hand %d', 'T', '{}')", eventtest.Boundary, round))
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		began := time.Now()
@@ -84,7 +86,8 @@ func TestTheLogNamesTheSessionThatHoldsABoundary(t *testing.T) {
 		for i := range 8 {
 			saving.Go(func() {
 				request := &orisunpb.SaveEventsRequest{
-					Boundary: eventtest.Boundary, Events: []*orisunpb.EventToSave{{EventId: fmt.Sprint("save ", round, i), EventType: "T", Data: `{}`}},
+					Boundary: eventtest.Boundary,
+					Events:   []*orisunpb.EventToSave{{EventId: fmt.Sprint("save ", round, i), EventType: "T", Data: `{}`}},
 				}
 				if i%2 == 0 { // the check of which has a time limit, after which it is tried again
 					request.Query = &orisunpb.SaveQuery{Criteria: unindexed(1).GetCriteria()}
@@ -112,7 +115,8 @@ func TestTheLogNamesTheSessionThatHoldsABoundary(t *testing.T) {
 		}
 		t.Log(line)
 		for _, want := range []string{
-			`"boundary":"` + eventtest.Boundary + `"`, `"pid":` + pid, `"user":"` + config.User + `"`, `"application":"psql"`, `"client":"socket"`,
+			`"boundary":"` + eventtest.Boundary + `"`, `"pid":` + pid, `"user":"` + config.User + `"`, `"application":"psql"`,
+			`"client":"socket"`,
 			`"state":"idle in transaction"`, `"transaction_age":"`,
 		} {
 			if !strings.Contains(line, want) {

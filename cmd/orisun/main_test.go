@@ -40,7 +40,8 @@ func TestMain(m *testing.M) {
 		binary = filepath.Join(directory, "orisun")
 		const linked = "github.com/oexza/orisun/server/version."
 		build := exec.CommandContext(context.Background(), "go", "build", "-buildvcs=false",
-			"-ldflags", "-X "+linked+"version=v0.0.1-test -X "+linked+"commit=abc123 -X "+linked+"date=2026-01-02", "-o", binary, ".")
+			"-ldflags", "-X "+linked+"version=v0.0.1-test -X "+linked+"commit=abc123 -X "+linked+"date=2026-01-02", "-o",
+			binary, ".")
 		build.Stderr = os.Stderr
 		if err := build.Run(); err != nil {
 			fmt.Fprintln(os.Stderr, "build the binary under test:", err)

@@ -53,7 +53,12 @@ func growHeap(percent int) (grows bool) {
 }
 
 func collect(ctx context.Context) {
-	heap := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}, {Name: "/gc/heap/live:bytes"}, {Name: "/gc/heap/allocs:bytes"}, {Name: "/memory/classes/heap/free:bytes"}}
+	heap := []metrics.Sample{
+		{Name: "/memory/classes/heap/objects:bytes"},
+		{Name: "/gc/heap/live:bytes"},
+		{Name: "/gc/heap/allocs:bytes"},
+		{Name: "/memory/classes/heap/free:bytes"},
+	}
 	ticker := time.NewTicker(collectEvery)
 	defer ticker.Stop()
 	collected := time.Now()

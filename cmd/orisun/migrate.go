@@ -55,7 +55,8 @@ server's own PostgreSQL, which is started for the time being.`,
 			_, err = fmt.Fprintln(command.OutOrStdout(), "nothing to do: the schema is up to date")
 			return err
 		}
-		_, err = fmt.Fprintf(command.OutOrStdout(), "applied %d migrations, up to version %d\n", len(applied), applied[len(applied)-1])
+		_, err = fmt.Fprintf(command.OutOrStdout(), "applied %d migrations, up to version %d\n",
+			len(applied), applied[len(applied)-1])
 		return err
 	}
 	return command

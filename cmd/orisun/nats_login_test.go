@@ -37,7 +37,8 @@ func TestNATSLetsInAdminsAsLongAsTheyAre(t *testing.T) {
 	}
 	connect := func(user, password string) (cut <-chan struct{}, err error) {
 		closed := make(chan struct{})
-		conn, err := nats.Connect(address, nats.UserInfo(user, password), nats.NoReconnect(), nats.ClosedHandler(func(*nats.Conn) { close(closed) }))
+		conn, err := nats.Connect(address, nats.UserInfo(user, password), nats.NoReconnect(),
+			nats.ClosedHandler(func(*nats.Conn) { close(closed) }))
 		if err == nil {
 			t.Cleanup(conn.Close)
 		}

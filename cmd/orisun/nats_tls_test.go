@@ -33,12 +33,14 @@ func certify(t *testing.T, directory string, by, trusted *authority, change func
 
 // routesOf is how many routes a node has, by what its NATS logs at level DEBUG.
 func routesOf(node *process) int {
-	return strings.Count(node.logged(), "Route connection created") - strings.Count(node.logged(), "Router connection closed")
+	return strings.Count(node.logged(), "Route connection created") - strings.Count(node.logged(),
+		"Router connection closed")
 }
 
 func tlsNode(t *testing.T, config *pgx.ConnConfig, name, directory string, port int, routes ...int) []string {
 	t.Helper()
-	return append(append(clustered(t, config, name, port, routes...), certified(directory)...), "ORISUN_LOGGING_LEVEL=DEBUG")
+	return append(append(clustered(t, config, name, port, routes...), certified(directory)...),
+		"ORISUN_LOGGING_LEVEL=DEBUG")
 }
 
 func TestNodesVerifyEachOtherByTheirCertificates(t *testing.T) {
@@ -91,7 +93,8 @@ func TestTheNATSPortHasTLSAndAsksClientsForNoCertificate(t *testing.T) {
 		t.Errorf("%+v, %v", state, err)
 	}
 	conn.Close()
-	if conn, err := nats.Connect(url, logIn, nats.Secure(&tls.Config{MinVersion: tls.VersionTLS12, RootCAs: trust(newAuthority(t, "theirs"))})); err == nil {
+	if conn, err := nats.Connect(url, logIn,
+		nats.Secure(&tls.Config{MinVersion: tls.VersionTLS12, RootCAs: trust(newAuthority(t, "theirs"))})); err == nil {
 		conn.Close()
 		t.Error("a client that does not know the authority connects")
 	}

@@ -72,7 +72,8 @@ func TestWhatTheOpenAPIDocumentRequiresIsWhatTheServerRefusesToMiss(t *testing.T
 			}
 			status, answer := ask(t, http.MethodPost, "http://"+server.http+path, "{}")
 			refused := refusedFields(t, answer)
-			if path == "/orisun.Subscriptions/SkipParked" { // needs this field or all, which a list of required fields cannot say
+			// needs this field or all, which a list of required fields cannot say
+			if path == "/orisun.Subscriptions/SkipParked" {
 				required = append(required, "positions")
 			}
 			slices.Sort(required)

@@ -21,12 +21,14 @@ import (
 	"github.com/oexza/orisun/server/postgres"
 )
 
-// TestAnOutageOfPostgreSQLIsOneErrorAndOneLineAtItsEnd ends PostgreSQL under calls, and starts it again. Then the server drains, and its last line says so.
+// TestAnOutageOfPostgreSQLIsOneErrorAndOneLineAtItsEnd ends PostgreSQL under calls, and starts it again. Then the
+// server drains, and its last line says so.
 func TestAnOutageOfPostgreSQLIsOneErrorAndOneLineAtItsEnd(t *testing.T) {
 	data := t.TempDir()
 	run := func(port int) *postgres.Server {
 		database, err := postgres.Start(t.Context(), postgres.Config{
-			DataDir: data + "/pg", Port: port, User: "postgres", Password: "postgres", Database: "orisun", Durable: true, Logger: slog.New(slog.DiscardHandler),
+			DataDir: data + "/pg", Port: port, User: "postgres", Password: "postgres", Database: "orisun", Durable: true,
+			Logger: slog.New(slog.DiscardHandler),
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -43,7 +45,9 @@ func TestAnOutageOfPostgreSQLIsOneErrorAndOneLineAtItsEnd(t *testing.T) {
 	server := launch(t, environment(t.TempDir(), "ORISUN_PG_HOST="+database.Host(), "ORISUN_PG_PORT="+strconv.Itoa(port)))
 	store := connect(t, server.address)
 	saveTraced(t.Context(), t, store, "before")
-	stream := eventtest.Subscribe(t, store, &orisunpb.CatchUpSubscribeToEventStoreRequest{Boundary: "orisun_test_1", AfterPosition: eventtest.Beginning})
+	stream := eventtest.Subscribe(t, store, &orisunpb.CatchUpSubscribeToEventStoreRequest{
+		Boundary: "orisun_test_1", AfterPosition: eventtest.Beginning,
+	})
 	stream.Reaches("before")
 	before := len(server.logged())
 
@@ -65,7 +69,8 @@ func TestAnOutageOfPostgreSQLIsOneErrorAndOneLineAtItsEnd(t *testing.T) {
 	saveTraced(t.Context(), t, store, "after")
 	stream.Reaches("after")
 	logged := server.logged()[before:]
-	if lines := problems(logged); len(lines) != 1 || !strings.Contains(lines[0], `"level":"ERROR"`) || !strings.Contains(lines[0], begins) || !strings.Contains(lines[0], "connect") {
+	if lines := problems(logged); len(lines) != 1 || !strings.Contains(lines[0], `"level":"ERROR"`) ||
+		!strings.Contains(lines[0], begins) || !strings.Contains(lines[0], "connect") {
 		t.Errorf("the outage is logged in %d lines:\n%s", len(lines), logged)
 	}
 	if strings.Count(logged, ends) != 1 || !strings.Contains(logged, `"away":"`) {
@@ -78,7 +83,8 @@ func TestAnOutageOfPostgreSQLIsOneErrorAndOneLineAtItsEnd(t *testing.T) {
 		Level, Msg, Took string
 		StreamsEnded     int `json:"streams_ended"`
 	}
-	if err := json.Unmarshal([]byte(lines[len(lines)-1]), &last); err != nil || last.Level != "INFO" || !strings.HasPrefix(last.Msg, "stopped") || last.StreamsEnded != 1 || last.Took == "" {
+	if err := json.Unmarshal([]byte(lines[len(lines)-1]), &last); err != nil || last.Level != "INFO" ||
+		!strings.HasPrefix(last.Msg, "stopped") || last.StreamsEnded != 1 || last.Took == "" {
 		t.Errorf("the last line is %s", lines[len(lines)-1])
 	}
 	if lines := problems(strings.Join(lines[len(lines)-3:], "\n")); len(lines) > 0 {
@@ -87,7 +93,9 @@ func TestAnOutageOfPostgreSQLIsOneErrorAndOneLineAtItsEnd(t *testing.T) {
 }
 
 func unconditional(id string) *orisunpb.SaveEventsRequest {
-	return &orisunpb.SaveEventsRequest{Boundary: "orisun_test_1", Events: []*orisunpb.EventToSave{{EventId: id, EventType: "T", Data: `{}`}}}
+	return &orisunpb.SaveEventsRequest{
+		Boundary: "orisun_test_1", Events: []*orisunpb.EventToSave{{EventId: id, EventType: "T", Data: `{}`}},
+	}
 }
 
 func TestTheLogNamesWhoChangedWhatAndWhoseLoginFailed(t *testing.T) {
@@ -101,32 +109,41 @@ func TestTheLogNamesWhoChangedWhatAndWhoseLoginFailed(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	created, err := admin.CreateUser(ctx, &orisunpb.CreateUserRequest{Name: "Jane", Username: "jane", Password: "secret-1", Roles: []string{"user"}})
+	created, err := admin.CreateUser(ctx, &orisunpb.CreateUserRequest{
+		Name: "Jane", Username: "jane", Password: "secret-1", Roles: []string{"user"},
+	})
 	must(err)
 	id := created.GetUser().GetUserId()
 	_, err = admin.ChangeUserRoles(ctx, &orisunpb.ChangeUserRolesRequest{UserId: id, Roles: []string{"operations"}})
 	must(err)
-	_, err = orisunpb.NewAdminClient(dial(t, server.address)).ChangePassword(metadata.AppendToOutgoingContext(ctx, "authorization", "Basic amFuZTpzZWNyZXQtMQ=="),
+	_, err = orisunpb.NewAdminClient(dial(t, server.address)).ChangePassword(metadata.AppendToOutgoingContext(ctx,
+		"authorization", "Basic amFuZTpzZWNyZXQtMQ=="),
 		&orisunpb.ChangePasswordRequest{UserId: id, CurrentPassword: "secret-1", NewPassword: "secret-2"})
 	must(err)
 	_, err = admin.DeleteUser(ctx, &orisunpb.DeleteUserRequest{UserId: id})
 	must(err)
 	for range 2 { // the second time changes nothing
-		_, err = admin.CreateBoundary(ctx, &orisunpb.CreateBoundaryRequest{Name: "orders", Placement: &orisunpb.BoundaryPlacementInput{Namespace: "sales"}})
+		_, err = admin.CreateBoundary(ctx, &orisunpb.CreateBoundaryRequest{
+			Name: "orders", Placement: &orisunpb.BoundaryPlacementInput{Namespace: "sales"},
+		})
 		must(err)
-		_, err = store.CreateIndex(ctx, &orisunpb.CreateIndexRequest{Boundary: "orders", Name: "by_id", Fields: []*orisunpb.IndexField{{JsonKey: "id"}}})
+		_, err = store.CreateIndex(ctx, &orisunpb.CreateIndexRequest{
+			Boundary: "orders", Name: "by_id", Fields: []*orisunpb.IndexField{{JsonKey: "id"}},
+		})
 		must(err)
 	}
 	_, err = admin.DropIndex(ctx, &orisunpb.DropIndexRequest{Boundary: "orders", Name: "by_id"})
 	must(err)
-	_, err = orisunpb.NewEventStoreClient(dial(t, server.address)).Ping(metadata.AppendToOutgoingContext(ctx, "authorization", "Basic bWFsbG9yeTp4"), &orisunpb.PingRequest{})
+	_, err = orisunpb.NewEventStoreClient(dial(t, server.address)).
+		Ping(metadata.AppendToOutgoingContext(ctx, "authorization", "Basic bWFsbG9yeTp4"), &orisunpb.PingRequest{})
 	if status.Code(err) != codes.Unauthenticated || strings.Contains(err.Error(), "mallory") {
 		t.Errorf("a failed login: %v", err)
 	}
 
 	want := map[string]string{ // what, and about what
-		"user created": `"actor":"admin","user":"jane"`, "roles changed": `"roles":["operations"]`, "password changed": `"actor":"jane","user":"jane"`,
-		"user deleted": `"actor":"admin","user":"jane"`, "boundary created": `"boundary":"orders","schema":"sales"`,
+		"user created": `"actor":"admin","user":"jane"`, "roles changed": `"roles":["operations"]`,
+		"password changed": `"actor":"jane","user":"jane"`,
+		"user deleted":     `"actor":"admin","user":"jane"`, "boundary created": `"boundary":"orders","schema":"sales"`,
 		"index created": `"boundary":"orders","index":"by_id"`, "index dropped": `"boundary":"orders","index":"by_id"`,
 		"login failed": `"user":"mallory"`,
 	}
@@ -139,7 +156,8 @@ func TestTheLogNamesWhoChangedWhatAndWhoseLoginFailed(t *testing.T) {
 				lines = append(lines, line)
 			}
 		}
-		if len(lines) != 1 || !strings.Contains(lines[0], about) || !strings.Contains(lines[0], `"peer":"127.0.0.1`) || strings.Contains(lines[0], "secret") {
+		if len(lines) != 1 || !strings.Contains(lines[0], about) || !strings.Contains(lines[0], `"peer":"127.0.0.1`) ||
+			strings.Contains(lines[0], "secret") {
 			t.Errorf("%s is logged by %q, want one line with %s", message, lines, about)
 		}
 	}
@@ -148,12 +166,14 @@ func TestTheLogNamesWhoChangedWhatAndWhoseLoginFailed(t *testing.T) {
 func TestAFatalErrorIsJSONWhereTheLogIs(t *testing.T) {
 	for want, env := range map[string][]string{
 		"ORISUN_GRPC_PORT": environment(t.TempDir(), "ORISUN_GRPC_PORT=many"),
-		"no_such_database": environment(t.TempDir(), append(outside(pgtest.NewEmpty(t)), "ORISUN_PG_NAME=no_such_database")...),
+		"no_such_database": environment(t.TempDir(),
+			append(outside(pgtest.NewEmpty(t)), "ORISUN_PG_NAME=no_such_database")...),
 	} {
 		_, output := runToEnd(t, env)
 		lines := strings.Split(strings.TrimSpace(output), "\n")
 		var last struct{ Level, Msg, Error string }
-		if err := json.Unmarshal([]byte(lines[len(lines)-1]), &last); err != nil || last.Level != "ERROR" || !strings.Contains(last.Error, want) {
+		if err := json.Unmarshal([]byte(lines[len(lines)-1]), &last); err != nil || last.Level != "ERROR" ||
+			!strings.Contains(last.Error, want) {
 			t.Errorf("%v: the last line is %s", err, lines[len(lines)-1])
 		}
 	}

@@ -56,7 +56,8 @@ func TestTheUnitKnowsWhichEndIsFinalAndHowLongADrainTakes(t *testing.T) {
 		t.Errorf("TimeoutStopSec is %s, ORISUN_SHUTDOWN_TIMEOUT %s: %v", unit["TimeoutStopSec"], drain, err)
 	}
 	// With DynamicUser only these may be written.
-	if unit["StateDirectory"] != "orisun" || !strings.Contains(unit["Environment"], "ORISUN_NATS_STORE_DIR=/var/lib/orisun/") {
+	if unit["StateDirectory"] != "orisun" ||
+		!strings.Contains(unit["Environment"], "ORISUN_NATS_STORE_DIR=/var/lib/orisun/") {
 		t.Errorf("StateDirectory is %s, Environment %s", unit["StateDirectory"], unit["Environment"])
 	}
 }
@@ -68,8 +69,9 @@ func dockerfile(t *testing.T) []string {
 	return regexp.MustCompile(`(?m)^[A-Z]+ .*$`).FindAllString(text, -1)
 }
 
-// shim puts a go before the real one that builds for this machine whatever its arguments, and without what makes it compile every package for
-// these tests alone. It returns the PATH, and the file with the platforms that were asked for.
+// shim puts a go before the real one that builds for this machine whatever its arguments, and without what makes it
+// compile every package for these tests alone. It returns the PATH, and the file with the platforms that were asked
+// for.
 func shim(t *testing.T) (path, platforms string) {
 	t.Helper()
 	program, err := exec.LookPath("go")
@@ -90,7 +92,8 @@ exec %[1]s "${@/-trimpath/-mod=readonly}"
 	return directory + ":" + os.Getenv("PATH"), platforms
 }
 
-// TestTheImageIsBuiltForItsPlatformWithTheVersionOfTheCheckout runs the Dockerfile's build step, with the arguments that BuildKit sets.
+// TestTheImageIsBuiltForItsPlatformWithTheVersionOfTheCheckout runs the Dockerfile's build step, with the arguments
+// that BuildKit sets.
 func TestTheImageIsBuiltForItsPlatformWithTheVersionOfTheCheckout(t *testing.T) {
 	// As in the image, git trusts the checkout.
 	t.Setenv("GIT_CONFIG_COUNT", "1")
@@ -102,7 +105,8 @@ func TestTheImageIsBuiltForItsPlatformWithTheVersionOfTheCheckout(t *testing.T) 
 		t.Fatal("no step runs build.sh")
 	}
 	out := t.TempDir()
-	// A declared argument has the value that BuildKit or the command line gives it, else its default. Others do not reach the step.
+	// A declared argument has the value that BuildKit or the command line gives it, else its default. Others do not
+	// reach the step.
 	var script strings.Builder
 	script.WriteString(`given() { printenv "GIVEN_$1"; }` + "\n")
 	for _, line := range instructions[:step] {
@@ -138,7 +142,8 @@ func TestTheImageIsBuiltForItsPlatformWithTheVersionOfTheCheckout(t *testing.T) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	if built.Version == "" || built.Version == "unknown" || built.Commit != strings.TrimSpace(string(head)) || built.Date == "" {
+	if built.Version == "" || built.Version == "unknown" || built.Commit != strings.TrimSpace(string(head)) ||
+		built.Date == "" {
 		t.Errorf("the image's binary says %s, the checkout is %s", text, head)
 	}
 	for ignored := range strings.FieldsSeq(readDoc(t, ".dockerignore")) {
@@ -174,8 +179,10 @@ func TestComposeBuildsHereAndPublishesPortsOnLoopbackOnly(t *testing.T) {
 	if err := compose.Load(file.Provider("../../docker-compose.yml"), yaml.Parser()); err != nil {
 		t.Fatal(err)
 	}
-	if image, policy, build := compose.String("services.orisun.image"), compose.String("services.orisun.pull_policy"), compose.String("services.orisun.build"); strings.Contains(image, "/") || policy != "build" || build != "." {
-		t.Errorf("the image %s, built from %q, has the pull policy %q: it may be one that a registry has", image, build, policy)
+	if image, policy, build := compose.String("services.orisun.image"), compose.String("services.orisun.pull_policy"),
+		compose.String("services.orisun.build"); strings.Contains(image, "/") || policy != "build" || build != "." {
+		t.Errorf("the image %s, built from %q, has the pull policy %q: it may be one that a registry has",
+			image, build, policy)
 	}
 	example := readDoc(t, ".env.example")
 	for _, service := range compose.MapKeys("services") {

@@ -15,15 +15,22 @@ type pageFlags struct {
 }
 
 func addPageFlags(flags *pflag.FlagSet) *pageFlags {
-	p := &pageFlags{criteria: addCriteriaFlags(flags, "the events"), after: positionFlag{words: map[string]*orisunpb.Position{"start": beforeFirst()}}}
-	flags.Var(&p.after, "after", "begin after this `POSITION`, such as 42/41, or start (default: the beginning; with --desc the end)")
+	p := &pageFlags{
+		criteria: addCriteriaFlags(flags, "the events"),
+		after:    positionFlag{words: map[string]*orisunpb.Position{"start": beforeFirst()}},
+	}
+	flags.Var(&p.after, "after",
+		"begin after this `POSITION`, such as 42/41, or start (default: the beginning; with --desc the end)")
 	flags.BoolVar(&p.descending, "desc", false, "from the end back")
 	flags.Uint32Var(&p.count, "count", defaultCount, "events of the page, at most 10,000")
 	return p
 }
 
 func (p *pageFlags) request(boundary string) *orisunpb.GetEventsRequest {
-	request := &orisunpb.GetEventsRequest{Boundary: boundary, Count: p.count, AfterPosition: p.after.position, Query: &orisunpb.Query{Criteria: p.criteria.list}}
+	request := &orisunpb.GetEventsRequest{
+		Boundary: boundary, Count: p.count, AfterPosition: p.after.position,
+		Query: &orisunpb.Query{Criteria: p.criteria.list},
+	}
 	if p.descending {
 		request.Direction = orisunpb.Direction_DESC
 	}

@@ -104,7 +104,8 @@ func (v *terminal) answer(prompt, keys string) {
 func TestPasswordsAreAskedForInATerminalAndNotShown(t *testing.T) {
 	server := launch(t, environment(t.TempDir()))
 	create := func(username string) *terminal {
-		return inTerminal(t, []string{"ORISUN_URL=" + server.address}, "user", "create", username, "--role", "user", "--ask-password")
+		return inTerminal(t, []string{"ORISUN_URL=" + server.address}, "user", "create", username, "--role", "user",
+			"--ask-password")
 	}
 	created := create("janedoe")
 	created.answer("Password of admin: ", "changeit\n")
@@ -119,7 +120,8 @@ func TestPasswordsAreAskedForInATerminalAndNotShown(t *testing.T) {
 			t.Errorf("the terminal shows %q", created.text())
 		}
 	}
-	if output, ok := command(t, "", []string{"ORISUN_URL=grpc://janedoe:s3cret-1@" + server.address}, "get", eventtest.Boundary); !ok {
+	if output, ok := command(t, "", []string{"ORISUN_URL=grpc://janedoe:s3cret-1@" + server.address}, "get",
+		eventtest.Boundary); !ok {
 		t.Errorf("the user cannot log in: %s", output)
 	}
 
@@ -136,7 +138,8 @@ func TestPasswordsAreAskedForInATerminalAndNotShown(t *testing.T) {
 		}
 		waitFor(t, func() bool { return strings.Contains(left.text(), "nothing is changed") })
 	}
-	if output, ok := command(t, "", []string{"ORISUN_URL=" + server.address}, "user", "list"); !ok || strings.Contains(output, "joe") {
+	if output, ok := command(t, "", []string{"ORISUN_URL=" + server.address}, "user", "list"); !ok ||
+		strings.Contains(output, "joe") {
 		t.Errorf("the users are %s", output)
 	}
 }

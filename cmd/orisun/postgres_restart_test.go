@@ -14,7 +14,8 @@ import (
 	"github.com/oexza/orisun/server/postgres"
 )
 
-// TestAnImmediateRestartOfPostgreSQLUnderLoadIsAPause ends PostgreSQL as a crash does and starts it again, twice, under 64 writers.
+// TestAnImmediateRestartOfPostgreSQLUnderLoadIsAPause ends PostgreSQL as a crash does and starts it again, twice, under
+// 64 writers.
 func TestAnImmediateRestartOfPostgreSQLUnderLoadIsAPause(t *testing.T) {
 	data := t.TempDir()
 	database := startPostgreSQL(t, data, 0)

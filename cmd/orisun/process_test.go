@@ -41,7 +41,8 @@ const startTimeout = 90 * time.Second
 func environment(dataDir string, more ...string) []string {
 	env := []string{
 		"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"),
-		"ORISUN_GRPC_HOST=127.0.0.1", "ORISUN_GRPC_PORT=0", "ORISUN_PG_PORT=0", "ORISUN_NATS_PORT=0", "ORISUN_ADMIN_HOST=127.0.0.1", "ORISUN_ADMIN_PORT=0",
+		"ORISUN_GRPC_HOST=127.0.0.1", "ORISUN_GRPC_PORT=0", "ORISUN_PG_PORT=0", "ORISUN_NATS_PORT=0",
+		"ORISUN_ADMIN_HOST=127.0.0.1", "ORISUN_ADMIN_PORT=0",
 		"ORISUN_PG_DATA_DIR=" + dataDir + "/pg", "ORISUN_NATS_STORE_DIR=" + dataDir + "/nats", "ORISUN_OTEL_ENABLED=false",
 	}
 	if dir := os.Getenv("ORISUN_PG_BIN_DIR"); dir != "" {

@@ -12,8 +12,8 @@ import (
 	"github.com/oexza/orisun/migrations/pgtest"
 )
 
-// The image, and a hardened unit of systemd, run it so: not as root, and with nothing to write to but the data directory. Here a mount
-// namespace makes the root file system read-only.
+// The image, and a hardened unit of systemd, run it so: not as root, and with nothing to write to but the data
+// directory. Here a mount namespace makes the root file system read-only.
 func TestItRunsUnprivilegedOnAReadOnlyRootFileSystem(t *testing.T) {
 	for name, env := range map[string][]string{
 		"with a PostgreSQL elsewhere":  append(outside(pgtest.Clone(t)), "ORISUN_PG_HOST=127.0.0.1"), // its socket is root's
@@ -54,9 +54,11 @@ mount -o remount,bind,ro /
 for m in $(awk '{print $5}' /proc/self/mountinfo); do
   case "$m" in /|/proc*|/sys*|/dev*|"$1/data") ;; *) mount -o remount,bind,ro "$m" || true ;; esac
 done
-if setpriv --reuid 65534 --regid 65534 --clear-groups touch /tmp/orisun-probe /orisun-probe 2>/dev/null; then echo "the root is writable" >&2; exit 9; fi
+if setpriv --reuid 65534 --regid 65534 --clear-groups touch /tmp/orisun-probe /orisun-probe 2>/dev/null
+then echo "the root is writable" >&2; exit 9; fi
 exec setpriv --reuid 65534 --regid 65534 --clear-groups --inh-caps=-all --bounding-set=-all "$1/orisun"`
-			cmd := exec.CommandContext(t.Context(), "unshare", "--mount", "--propagation", "private", "sh", "-c", script, "sh", data)
+			cmd := exec.CommandContext(t.Context(), "unshare", "--mount", "--propagation", "private", "sh", "-c", script,
+				"sh", data)
 			cmd.Env = environment(data+"/data", append(env, "HOME=/nonexistent")...)
 			cmd.Dir = "/"
 			var log output
@@ -75,7 +77,8 @@ exec setpriv --reuid 65534 --regid 65534 --clear-groups --inh-caps=-all --boundi
 				return strings.Contains(log.String(), `"msg":"serving"`)
 			})
 			status, err := os.ReadFile("/proc/" + strconv.Itoa(cmd.Process.Pid) + "/status")
-			if err != nil || !strings.Contains(string(status), "Uid:\t65534\t65534\t65534\t65534") || !strings.Contains(string(status), "CapEff:\t0000000000000000") {
+			if err != nil || !strings.Contains(string(status), "Uid:\t65534\t65534\t65534\t65534") ||
+				!strings.Contains(string(status), "CapEff:\t0000000000000000") {
 				t.Errorf("%v, %s", err, status)
 			}
 			if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {

@@ -25,17 +25,21 @@ func pgTool(t *testing.T, config *pgx.ConnConfig, name string, args ...string) {
 		t.Fatal(err)
 	}
 	var version int
-	if err := conn.QueryRow(t.Context(), "SELECT current_setting('server_version_num')::integer / 10000").Scan(&version); err != nil {
+	if err := conn.QueryRow(t.Context(), "SELECT current_setting('server_version_num')::integer / 10000").
+		Scan(&version); err != nil {
 		t.Fatal(err)
 	}
 	if err := conn.Close(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	program := name
-	if found, err := filepath.Glob(fmt.Sprintf("/usr/lib/postgresql/%d/bin/%s", version, name)); err == nil && len(found) == 1 {
+	if found, err := filepath.Glob(fmt.Sprintf("/usr/lib/postgresql/%d/bin/%s", version, name)); err == nil &&
+		len(found) == 1 {
 		program = found[0]
 	}
-	cmd := exec.CommandContext(t.Context(), program, append([]string{"-h", config.Host, "-p", strconv.Itoa(int(config.Port)), "-U", config.User, "-d", config.Database}, args...)...)
+	cmd := exec.CommandContext(t.Context(), program,
+		append([]string{"-h", config.Host, "-p", strconv.Itoa(int(config.Port)), "-U", config.User, "-d", config.Database},
+			args...)...)
 	cmd.Env = []string{"PGPASSWORD=" + config.Password}
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%s: %v\n%s", name, err, out)
@@ -49,8 +53,8 @@ func saveMany(t *testing.T, store orisunpb.EventStoreClient, prefix string, n in
 	}
 }
 
-// After a restore, JetStream's copy may be gone, or belong to the database as it was later: neither may make a subscriber or a reader of the
-// stream miss an event or see one twice.
+// After a restore, JetStream's copy may be gone, or belong to the database as it was later: neither may make a
+// subscriber or a reader of the stream miss an event or see one twice.
 func TestADumpRestoredElsewhereIsFollowedFromWhereEverybodyWas(t *testing.T) {
 	for _, keepsNATS := range []bool{false, true} {
 		t.Run(fmt.Sprintf("with the old NATS directory: %t", keepsNATS), func(t *testing.T) {
@@ -92,7 +96,8 @@ func TestADumpRestoredElsewhereIsFollowedFromWhereEverybodyWas(t *testing.T) {
 					id = fmt.Sprintf("after-%d", want-20)
 				}
 				if event.GetPosition().GetGlobalId() != want || event.GetEventId() != id {
-					t.Fatalf("the subscriber gets event %d (%s), want %d (%s)", event.GetPosition().GetGlobalId(), event.GetEventId(), want, id)
+					t.Fatalf("the subscriber gets event %d (%s), want %d (%s)",
+						event.GetPosition().GetGlobalId(), event.GetEventId(), want, id)
 				}
 			}
 			compareOutbox(t, port, 25)
@@ -100,7 +105,9 @@ func TestADumpRestoredElsewhereIsFollowedFromWhereEverybodyWas(t *testing.T) {
 	}
 }
 
-func subscribeNamed(ctx context.Context, t *testing.T, server *process, after *orisunpb.Position) orisunpb.EventStore_CatchUpSubscribeToEventsClient {
+func subscribeNamed(
+	ctx context.Context, t *testing.T, server *process, after *orisunpb.Position,
+) orisunpb.EventStore_CatchUpSubscribeToEventsClient {
 	t.Helper()
 	stream, err := connect(t, server.address).CatchUpSubscribeToEvents(ctx, &orisunpb.CatchUpSubscribeToEventStoreRequest{
 		Boundary: "orisun_test_1", AfterPosition: after, SubscriberName: "projector",
@@ -111,7 +118,8 @@ func subscribeNamed(ctx context.Context, t *testing.T, server *process, after *o
 	return stream
 }
 
-// compareOutbox waits until the stream ends with the last of so many events, and fails unless it is an unbroken end of the log.
+// compareOutbox waits until the stream ends with the last of so many events, and fails unless it is an unbroken end of
+// the log.
 func compareOutbox(t *testing.T, port int, events int64) {
 	t.Helper()
 	js := dialStreams(t, port)

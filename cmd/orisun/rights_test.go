@@ -24,7 +24,8 @@ const lacksRights = "the server's role lacks rights"
 // grant runs docs/grants.sql as the role of config.
 func grant(t *testing.T, config *pgx.ConnConfig, role string, migrates bool) {
 	t.Helper()
-	pgTool(t, config, "psql", "-X", "-v", "role="+role, "-v", fmt.Sprintf("migrates=%t", migrates), "-f", "../../docs/grants.sql")
+	pgTool(t, config, "psql", "-X", "-v", "role="+role, "-v", fmt.Sprintf("migrates=%t", migrates), "-f",
+		"../../docs/grants.sql")
 }
 
 // psql runs a script of psql's as the role of config.
@@ -61,7 +62,8 @@ func roles(t *testing.T, superuser *pgx.ConnConfig, names ...string) (configs []
 func wantNoStart(t *testing.T, env []string) {
 	t.Helper()
 	code, said := runToEnd(t, environment(t.TempDir(), env...))
-	if code != exitFailed || !strings.Contains(said, "permission denied for") || !strings.Contains(said, "docs/grants.sql") {
+	if code != exitFailed || !strings.Contains(said, "permission denied for") ||
+		!strings.Contains(said, "docs/grants.sql") {
 		t.Errorf("a start without rights: code %d\n%s", code, said)
 	}
 }
@@ -79,14 +81,17 @@ func TestTheFileOfGrantsIsEnoughForTheOwner(t *testing.T) {
 	if _, err := admin.CreateIndex(t.Context(), indexOn("by_owner")); err != nil {
 		t.Error(err)
 	}
-	_, err := admin.CreateBoundary(t.Context(), &orisunpb.CreateBoundaryRequest{Name: "sales", Placement: &orisunpb.BoundaryPlacementInput{Namespace: "sales"}})
+	_, err := admin.CreateBoundary(t.Context(), &orisunpb.CreateBoundaryRequest{
+		Name: "sales", Placement: &orisunpb.BoundaryPlacementInput{Namespace: "sales"},
+	})
 	if err != nil {
 		t.Error(err)
 	}
 	useEverything(t, server, config)
 }
 
-// TestTheFileOfGrantsIsEnoughForAnotherRole runs a role that may only what docs/grants.sql gives it, on what a DBA migrated.
+// TestTheFileOfGrantsIsEnoughForAnotherRole runs a role that may only what docs/grants.sql gives it, on what a DBA
+// migrated.
 func TestTheFileOfGrantsIsEnoughForAnotherRole(t *testing.T) {
 	config, data := pgtest.NewEmpty(t), t.TempDir()
 	both := roles(t, config, "dba", "app")
@@ -112,10 +117,13 @@ func TestTheFileOfGrantsIsEnoughForAnotherRole(t *testing.T) {
 		SELECT orisun.create_boundary('later', 'later', '', false, 'orisun_admin', current_user)`)
 	store := connect(t, server.address)
 	save := func(id string) error {
-		_, err := store.SaveEvents(t.Context(), &orisunpb.SaveEventsRequest{Boundary: "later", Events: []*orisunpb.EventToSave{{EventId: id, EventType: "T", Data: `{}`}}})
+		_, err := store.SaveEvents(t.Context(), &orisunpb.SaveEventsRequest{
+			Boundary: "later", Events: []*orisunpb.EventToSave{{EventId: id, EventType: "T", Data: `{}`}},
+		})
 		return err
 	}
-	wantRefused(t, "a save in a boundary of which the role has no rights", save("early"), "permission denied for schema later")
+	wantRefused(t, "a save in a boundary of which the role has no rights", save("early"),
+		"permission denied for schema later")
 	grant(t, dba, app.User, false)
 	if err := save("late"); err != nil {
 		t.Errorf("a save after the file is run again: %v", err)
@@ -147,7 +155,9 @@ func useEverything(t *testing.T, server *process, superuser *pgx.ConnConfig) {
 	store, admin := orisunpb.NewEventStoreClient(conn), orisunpb.NewAdminClient(conn)
 	last := &orisunpb.Position{}
 	tag := []*orisunpb.Criterion{{Tags: []*orisunpb.Tag{{Key: "a", Value: "1"}}}}
-	page, err := store.GetEvents(ctx, &orisunpb.GetEventsRequest{Boundary: "orisun_test_1", Direction: orisunpb.Direction_DESC, Count: 1})
+	page, err := store.GetEvents(ctx, &orisunpb.GetEventsRequest{
+		Boundary: "orisun_test_1", Direction: orisunpb.Direction_DESC, Count: 1,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -162,7 +172,9 @@ func useEverything(t *testing.T, server *process, superuser *pgx.ConnConfig) {
 	if err != nil {
 		t.Fatalf("save: %v", err)
 	}
-	latest, err := store.GetLatestByCriteria(ctx, &orisunpb.GetLatestByCriteriaRequest{Boundary: "orisun_test_1", Criteria: tag})
+	latest, err := store.GetLatestByCriteria(ctx, &orisunpb.GetLatestByCriteriaRequest{
+		Boundary: "orisun_test_1", Criteria: tag,
+	})
 	if err != nil || latest.GetResults()[0].GetEvent().GetEventId() != id {
 		t.Errorf("latest: %v %v", latest, err)
 	}
@@ -175,14 +187,17 @@ func useEverything(t *testing.T, server *process, superuser *pgx.ConnConfig) {
 	if event, err := stream.Recv(); err != nil || event.GetEventId() != id {
 		t.Errorf("subscribe: %v %v", event, err)
 	}
-	user, err := admin.CreateUser(ctx, &orisunpb.CreateUserRequest{Name: "Jane", Username: id, Password: "a long password", Roles: []string{"user"}})
+	user, err := admin.CreateUser(ctx, &orisunpb.CreateUserRequest{
+		Name: "Jane", Username: id, Password: "a long password", Roles: []string{"user"},
+	})
 	if err != nil {
 		t.Fatalf("create a user: %v", err)
 	}
 	if _, err := admin.DeleteUser(ctx, &orisunpb.DeleteUserRequest{UserId: user.GetUser().GetUserId()}); err != nil {
 		t.Errorf("delete a user: %v", err)
 	}
-	if list, err := store.ListIndexes(ctx, &orisunpb.ListIndexesRequest{Boundary: "orisun_test_1"}); err != nil || len(list.GetIndexes()) == 0 {
+	if list, err := store.ListIndexes(ctx, &orisunpb.ListIndexesRequest{Boundary: "orisun_test_1"}); err != nil ||
+		len(list.GetIndexes()) == 0 {
 		t.Errorf("list indexes: %v %v", list, err)
 	}
 	database, err := pgx.ConnectConfig(ctx, superuser)
@@ -190,7 +205,9 @@ func useEverything(t *testing.T, server *process, superuser *pgx.ConnConfig) {
 		t.Fatal(err)
 	}
 	waitFor(t, func() (published bool) { // by the outbox
-		err := database.QueryRow(ctx, `SELECT p.global_id = l.global_id FROM orisun.get_published_position('orisun_test_1') p, orisun.get_last_position('orisun_test_1') l`).Scan(&published)
+		err := database.QueryRow(ctx,
+			`SELECT p.global_id = l.global_id FROM orisun.get_published_position('orisun_test_1') p,
+				orisun.get_last_position('orisun_test_1') l`).Scan(&published)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -207,15 +224,21 @@ func wantRightsOfOwner(t *testing.T, server *process) {
 	conn := dial(t, server.address, grpc.WithPerRPCCredentials(basic{}))
 	admin := orisunpb.NewAdminClient(conn)
 	_, err := admin.CreateIndex(t.Context(), indexOn("by_app"))
-	wantRefused(t, "create an index", err, "only the owner of table public.orisun_test_1_orisun_es_event changes its indexes")
+	wantRefused(t, "create an index", err,
+		"only the owner of table public.orisun_test_1_orisun_es_event changes its indexes")
 	_, err = admin.DropIndex(t.Context(), &orisunpb.DropIndexRequest{Boundary: "orisun_test_1", Name: "by_dba"})
-	wantRefused(t, "drop an index", err, "only the owner of table public.orisun_test_1_orisun_es_event changes its indexes")
+	wantRefused(t, "drop an index", err,
+		"only the owner of table public.orisun_test_1_orisun_es_event changes its indexes")
 	_, err = admin.DeleteBoundary(t.Context(), &orisunpb.DeleteBoundaryRequest{Name: "later", ConfirmName: "later"})
 	wantRefused(t, "delete a boundary", err, "must be owner of table later_orisun_es_event")
-	_, err = admin.CreateBoundary(t.Context(), &orisunpb.CreateBoundaryRequest{Name: "sales", Placement: &orisunpb.BoundaryPlacementInput{Namespace: "sales"}})
+	_, err = admin.CreateBoundary(t.Context(), &orisunpb.CreateBoundaryRequest{
+		Name: "sales", Placement: &orisunpb.BoundaryPlacementInput{Namespace: "sales"},
+	})
 	wantRefused(t, "create a boundary", err, "permission denied for database")
 }
 
 func indexOn(name string) *orisunpb.CreateIndexRequest {
-	return &orisunpb.CreateIndexRequest{Boundary: "orisun_test_1", Name: name, Fields: []*orisunpb.IndexField{{JsonKey: "a"}}}
+	return &orisunpb.CreateIndexRequest{
+		Boundary: "orisun_test_1", Name: name, Fields: []*orisunpb.IndexField{{JsonKey: "a"}},
+	}
 }

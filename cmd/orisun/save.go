@@ -52,9 +52,14 @@ get --json prints. Saving events again under their ids is safe.`,
 	completeBoundary(command, server)
 	command.RunE = func(command *cobra.Command, args []string) (err error) {
 		if flags.Changed("expect") && len(decision.list) == 0 {
-			return usageError{errors.New("--expect needs --where: it is a position of the context that must not have changed, such as --where order_id=7")}
+			return usageError{
+				errors.New("--expect needs --where: it is a position of the context that must not have changed, such as --where " +
+					"order_id=7"),
+			}
 		}
-		request := &orisunpb.SaveEventsRequest{Boundary: args[0], Query: &orisunpb.SaveQuery{ExpectedPosition: expect.position, Criteria: decision.list}}
+		request := &orisunpb.SaveEventsRequest{
+			Boundary: args[0], Query: &orisunpb.SaveQuery{ExpectedPosition: expect.position, Criteria: decision.list},
+		}
 		if err := server.prepare(command.Context()); err != nil { // a password precedes the events
 			return err
 		}
@@ -79,7 +84,8 @@ get --json prints. Saving events again under their ids is safe.`,
 			if asJSON {
 				return writeJSON(command.OutOrStdout(), map[string]string{"position": formatPosition(saved.GetLogPosition())})
 			}
-			_, err = fmt.Fprintf(command.OutOrStdout(), "saved %s, the last one at %s\n", counted(len(request.GetEvents()), "event", "events"), formatPosition(saved.GetLogPosition()))
+			_, err = fmt.Fprintf(command.OutOrStdout(), "saved %s, the last one at %s\n",
+				counted(len(request.GetEvents()), "event", "events"), formatPosition(saved.GetLogPosition()))
 			return err
 		})
 	}
@@ -158,13 +164,17 @@ func readEvents(command *cobra.Command) ([]*orisunpb.EventToSave, error) {
 			return events, nil
 		}
 		if errors.Is(err, io.EOF) {
-			return nil, usageError{errors.New("the standard input holds no event: give JSON objects with event_id, event_type, data and metadata, or one event with --type and --data")}
+			return nil, usageError{
+				errors.New("the standard input holds no event: give JSON objects with event_id, event_type, data and metadata, " +
+					"or one event with --type and --data"),
+			}
 		}
 		if err != nil {
 			return nil, usageError{fmt.Errorf("event %d of the standard input: %w", len(events)+1, err)}
 		}
 		events = append(events, &orisunpb.EventToSave{
-			EventId: cmp.Or(event.EventID, rand.Text()), EventType: event.EventType, Data: documentText(event.Data), Metadata: documentText(event.Metadata),
+			EventId: cmp.Or(event.EventID, rand.Text()), EventType: event.EventType, Data: documentText(event.Data),
+			Metadata: documentText(event.Metadata),
 		})
 	}
 }

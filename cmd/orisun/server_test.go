@@ -81,7 +81,8 @@ func TestTheDefaultsServeWithAPostgreSQLOfTheirOwn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if info.GetVersion() != "v0.0.1-test" || info.GetGitCommit() != "abc123" || info.GetBuildTime() != "2026-01-02" || info.GetNodeId() != "orisun-nats-2" ||
+	if info.GetVersion() != "v0.0.1-test" || info.GetGitCommit() != "abc123" || info.GetBuildTime() != "2026-01-02" ||
+		info.GetNodeId() != "orisun-nats-2" ||
 		info.GetBackend() != orisunpb.StorageBackend_STORAGE_BACKEND_POSTGRES ||
 		!slices.Contains(info.GetCapabilities(), orisunpb.ServerCapability_SERVER_CAPABILITY_COMMAND_CONTEXT_CONSISTENCY) {
 		t.Errorf("server info: %v", info)
@@ -94,7 +95,8 @@ func TestTheDefaultsServeWithAPostgreSQLOfTheirOwn(t *testing.T) {
 
 	code, output := runToEnd(t, environment(data))
 	if code != exitFailed || !strings.Contains(output, data+"/pg") {
-		t.Errorf("a second server on the same directory: exit code %d, want %d and the directory named:\n%s", code, exitFailed, output)
+		t.Errorf("a second server on the same directory: exit code %d, want %d and the directory named:\n%s",
+			code, exitFailed, output)
 	}
 	if _, err := store.Ping(t.Context(), &orisunpb.PingRequest{}); err != nil {
 		t.Errorf("the first server is disturbed: %v", err)
@@ -108,7 +110,8 @@ func TestTheDefaultsServeWithAPostgreSQLOfTheirOwn(t *testing.T) {
 
 func TestPsqlGetsInByTCPWithTheConfiguredPassword(t *testing.T) {
 	port := freePort(t)
-	launch(t, environment(t.TempDir(), "ORISUN_PG_PORT="+strconv.Itoa(port), "ORISUN_PG_USER=owner", "ORISUN_PG_PASSWORD=s3cr3t'", "ORISUN_PG_NAME=mine"))
+	launch(t, environment(t.TempDir(), "ORISUN_PG_PORT="+strconv.Itoa(port), "ORISUN_PG_USER=owner",
+		"ORISUN_PG_PASSWORD=s3cr3t'", "ORISUN_PG_NAME=mine"))
 	for password, want := range map[string]bool{"s3cr3t'": true, "wrong": false} {
 		config, err := pgx.ParseConfig(fmt.Sprintf("host=127.0.0.1 port=%d user=owner dbname=mine sslmode=disable", port))
 		if err != nil {
@@ -128,7 +131,8 @@ func TestPsqlGetsInByTCPWithTheConfiguredPassword(t *testing.T) {
 }
 
 func TestAWrongConfigurationNamesEverythingAtOnce(t *testing.T) {
-	code, output := runToEnd(t, environment(t.TempDir(), "ORISUN_GRPC_PORT=many", "ORISUN_ADMIN_BOUNDARY=nowhere", "ORISUN_LOGGING_LEVEL=LOUD"))
+	code, output := runToEnd(t,
+		environment(t.TempDir(), "ORISUN_GRPC_PORT=many", "ORISUN_ADMIN_BOUNDARY=nowhere", "ORISUN_LOGGING_LEVEL=LOUD"))
 	if code != exitMisconfigured {
 		t.Errorf("exit code %d, want %d", code, exitMisconfigured)
 	}
@@ -154,7 +158,8 @@ func TestATakenPortIsNamed(t *testing.T) {
 	}()
 	port := listener.Addr().(*net.TCPAddr).Port
 	code, output := runToEnd(t, environment(t.TempDir(), "ORISUN_GRPC_PORT="+strconv.Itoa(port)))
-	if code != exitFailed || !strings.Contains(output, "ORISUN_GRPC_PORT") || !strings.Contains(output, strconv.Itoa(port)) {
+	if code != exitFailed || !strings.Contains(output, "ORISUN_GRPC_PORT") ||
+		!strings.Contains(output, strconv.Itoa(port)) {
 		t.Errorf("exit code %d:\n%s", code, output)
 	}
 }
@@ -172,11 +177,13 @@ func TestCredentialsAreAskedOnceAndTheTokenTakesTheirPlace(t *testing.T) {
 	store := orisunpb.NewEventStoreClient(conn)
 	ping := func(pairs ...string) (metadata.MD, error) {
 		var header metadata.MD
-		_, err := store.Ping(metadata.AppendToOutgoingContext(t.Context(), pairs...), &orisunpb.PingRequest{}, grpc.Header(&header))
+		_, err := store.Ping(metadata.AppendToOutgoingContext(t.Context(), pairs...), &orisunpb.PingRequest{},
+			grpc.Header(&header))
 		return header, err
 	}
 	for name, pairs := range map[string][]string{
-		"none": nil, "wrong": {"authorization", "Basic YWRtaW46d3Jvbmc="}, "garbage": {"authorization", "Basic %"}, "a forged token": {"x-auth-token", "forged"},
+		"none": nil, "wrong": {"authorization", "Basic YWRtaW46d3Jvbmc="}, "garbage": {"authorization", "Basic %"},
+		"a forged token": {"x-auth-token", "forged"},
 	} {
 		if _, err := ping(pairs...); status.Code(err) != codes.Unauthenticated {
 			t.Errorf("%s: %v, want UNAUTHENTICATED", name, err)
@@ -196,9 +203,11 @@ func TestCredentialsAreAskedOnceAndTheTokenTakesTheirPlace(t *testing.T) {
 }
 
 func TestALimitOnMessagesIsTheConfiguredOne(t *testing.T) {
-	server := launch(t, environment(t.TempDir(), "ORISUN_GRPC_MAX_RECEIVE_MESSAGE_SIZE=2048", "ORISUN_GRPC_ENABLE_REFLECTION=false"))
+	server := launch(t, environment(t.TempDir(), "ORISUN_GRPC_MAX_RECEIVE_MESSAGE_SIZE=2048",
+		"ORISUN_GRPC_ENABLE_REFLECTION=false"))
 	_, err := connect(t, server.address).SaveEvents(t.Context(), &orisunpb.SaveEventsRequest{
-		Boundary: "orisun_test_1", Events: []*orisunpb.EventToSave{{EventId: "a", EventType: "T", Data: `{"a": "` + strings.Repeat("x", 2048) + `"}`}},
+		Boundary: "orisun_test_1",
+		Events:   []*orisunpb.EventToSave{{EventId: "a", EventType: "T", Data: `{"a": "` + strings.Repeat("x", 2048) + `"}`}},
 	})
 	if status.Code(err) != codes.ResourceExhausted {
 		t.Errorf("a request above the limit: %v", err)
@@ -254,7 +263,8 @@ func holdPositions(t *testing.T, config *pgx.ConnConfig) (tx pgx.Tx, release fun
 	if tx, err = conn.Begin(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := tx.Exec(t.Context(), `SELECT orisun.lock_positions((SELECT number FROM orisun.boundary WHERE name = 'orisun_test_1'))`); err != nil {
+	if _, err := tx.Exec(t.Context(),
+		`SELECT orisun.lock_positions((SELECT number FROM orisun.boundary WHERE name = 'orisun_test_1'))`); err != nil {
 		t.Fatal(err)
 	}
 	return tx, func() {
@@ -268,7 +278,8 @@ func holdPositions(t *testing.T, config *pgx.ConnConfig) (tx pgx.Tx, release fun
 // isWaiting reports whether a save waits for positions.
 func isWaiting(t *testing.T, tx pgx.Tx) (waiting bool) {
 	t.Helper()
-	if err := tx.QueryRow(t.Context(), `SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted)`).Scan(&waiting); err != nil {
+	if err := tx.QueryRow(t.Context(), `SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted)`).
+		Scan(&waiting); err != nil {
 		t.Fatal(err)
 	}
 	return waiting

@@ -21,10 +21,14 @@ import (
 
 // hostile are settings of a database or role with which the server would save wrong, slowly or not at all.
 var hostile = map[string]string{
-	"client_encoding": "LATIN1", "default_transaction_isolation": "repeatable read", "default_transaction_read_only": "on", "row_security": "on",
-	"search_path": "nowhere", "TimeZone": "Asia/Kathmandu", "DateStyle": "SQL, DMY", "IntervalStyle": "iso_8601", "standard_conforming_strings": "off",
-	"transform_null_equals": "on", "quote_all_identifiers": "on", "lock_timeout": "10", "idle_in_transaction_session_timeout": "10",
-	"enable_indexscan": "off", "enable_indexonlyscan": "off", "enable_nestloop": "off", "jit": "on", "extra_float_digits": "-5",
+	"client_encoding": "LATIN1", "default_transaction_isolation": "repeatable read", "default_transaction_read_only": "on",
+	"row_security": "on",
+	"search_path":  "nowhere", "TimeZone": "Asia/Kathmandu", "DateStyle": "SQL, DMY", "IntervalStyle": "iso_8601",
+	"standard_conforming_strings": "off",
+	"transform_null_equals":       "on", "quote_all_identifiers": "on", "lock_timeout": "10",
+	"idle_in_transaction_session_timeout": "10",
+	"enable_indexscan":                    "off", "enable_indexonlyscan": "off", "enable_nestloop": "off", "jit": "on",
+	"extra_float_digits": "-5",
 }
 
 // spoil gives the database of config the hostile settings.
@@ -102,7 +106,9 @@ func saveUnderContext(t *testing.T, server *process, name string) {
 		})
 		return err
 	}
-	_, err := store.CreateIndex(t.Context(), &orisunpb.CreateIndexRequest{Boundary: "orisun_test_1", Name: "name", Fields: []*orisunpb.IndexField{{JsonKey: "name"}}})
+	_, err := store.CreateIndex(t.Context(), &orisunpb.CreateIndexRequest{
+		Boundary: "orisun_test_1", Name: "name", Fields: []*orisunpb.IndexField{{JsonKey: "name"}},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -112,7 +118,9 @@ func saveUnderContext(t *testing.T, server *process, name string) {
 	if err := save("b", context); status.Code(err) != codes.AlreadyExists {
 		t.Errorf("a save whose context changed: %v", err)
 	}
-	page, err := store.GetEvents(t.Context(), &orisunpb.GetEventsRequest{Boundary: "orisun_test_1", Query: &orisunpb.Query{Criteria: context}})
+	page, err := store.GetEvents(t.Context(), &orisunpb.GetEventsRequest{
+		Boundary: "orisun_test_1", Query: &orisunpb.Query{Criteria: context},
+	})
 	if err != nil || len(page.GetEvents()) != 1 || !strings.Contains(page.GetEvents()[0].GetData(), name) {
 		t.Errorf("the page is %v, %v; want one event of %s", page, err, name)
 	}
@@ -154,7 +162,8 @@ func TestADatabaseOfAnotherEncodingIsRefused(t *testing.T) {
 	latin.Database = name
 	for _, args := range [][]string{nil, {"migrate"}} {
 		code, output := runToEnd(t, environment(t.TempDir(), outside(latin)...), args...)
-		if code != exitFailed || !strings.Contains(output, "encoding is LATIN1") || strings.Contains(output, "does not answer yet") {
+		if code != exitFailed || !strings.Contains(output, "encoding is LATIN1") ||
+			strings.Contains(output, "does not answer yet") {
 			t.Errorf("orisun %v: exit code %d\n%s", args, code, output)
 		}
 	}
@@ -226,7 +235,8 @@ func TestAPoolerThatDoesNotKeepSessionsIsRefused(t *testing.T) {
 		t.Run(mode, func(t *testing.T) {
 			pooled := startPooler(t, pgtest.NewEmpty(t), mode)
 			code, output := runToEnd(t, environment(t.TempDir(), outside(pooled)...))
-			if code != exitFailed || !strings.Contains(output, "pool_mode = session") || strings.Contains(output, "does not answer yet") {
+			if code != exitFailed || !strings.Contains(output, "pool_mode = session") ||
+				strings.Contains(output, "does not answer yet") {
 				t.Errorf("exit code %d\n%s", code, output)
 			}
 		})
@@ -235,8 +245,10 @@ func TestAPoolerThatDoesNotKeepSessionsIsRefused(t *testing.T) {
 
 func TestConnectionsAreReplacedAfterTheConfiguredTime(t *testing.T) {
 	config := pgtest.Clone(t)
-	server := launch(t, environment(t.TempDir(), append(outside(config), "ORISUN_PG_WRITE_CONN_MAX_LIFETIME=4s", "ORISUN_PG_READ_CONN_MAX_LIFETIME=4s",
-		"ORISUN_PG_ADMIN_CONN_MAX_LIFETIME=4s", "ORISUN_PG_WRITE_CONN_MAX_IDLE_TIME=1s", "ORISUN_PG_READ_CONN_MAX_IDLE_TIME=1s", "ORISUN_PG_ADMIN_CONN_MAX_IDLE_TIME=1s")...))
+	server := launch(t, environment(t.TempDir(),
+		append(outside(config), "ORISUN_PG_WRITE_CONN_MAX_LIFETIME=4s", "ORISUN_PG_READ_CONN_MAX_LIFETIME=4s",
+			"ORISUN_PG_ADMIN_CONN_MAX_LIFETIME=4s", "ORISUN_PG_WRITE_CONN_MAX_IDLE_TIME=1s",
+			"ORISUN_PG_READ_CONN_MAX_IDLE_TIME=1s", "ORISUN_PG_ADMIN_CONN_MAX_IDLE_TIME=1s")...))
 	conn, err := pgx.ConnectConfig(t.Context(), config)
 	if err != nil {
 		t.Fatal(err)
@@ -247,7 +259,8 @@ func TestConnectionsAreReplacedAfterTheConfiguredTime(t *testing.T) {
 		}
 	})
 	sessions := func() (found map[int32]bool) {
-		rows, err := conn.Query(t.Context(), `SELECT pid FROM pg_stat_activity WHERE application_name = 'orisun' AND datname = current_database()`)
+		rows, err := conn.Query(t.Context(),
+			`SELECT pid FROM pg_stat_activity WHERE application_name = 'orisun' AND datname = current_database()`)
 		if err != nil {
 			t.Fatal(err)
 		}

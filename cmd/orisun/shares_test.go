@@ -24,7 +24,9 @@ import (
 type userPassword struct{ username, password string }
 
 func (p userPassword) GetRequestMetadata(context.Context, ...string) (map[string]string, error) {
-	return map[string]string{"authorization": "Basic " + base64.StdEncoding.EncodeToString([]byte(p.username+":"+p.password))}, nil
+	return map[string]string{
+		"authorization": "Basic " + base64.StdEncoding.EncodeToString([]byte(p.username+":"+p.password)),
+	}, nil
 }
 
 func (userPassword) RequireTransportSecurity() bool { return false }
@@ -34,7 +36,9 @@ func connectAs(t *testing.T, address, username string, roles ...string) orisunpb
 	t.Helper()
 	admin := orisunpb.NewAdminClient(dial(t, address, grpc.WithPerRPCCredentials(basic{})))
 	const secret = "not the default one"
-	if _, err := admin.CreateUser(t.Context(), &orisunpb.CreateUserRequest{Name: username, Username: username, Password: secret, Roles: roles}); err != nil {
+	if _, err := admin.CreateUser(t.Context(), &orisunpb.CreateUserRequest{
+		Name: username, Username: username, Password: secret, Roles: roles,
+	}); err != nil {
 		t.Fatal(err)
 	}
 	return orisunpb.NewEventStoreClient(dial(t, address, grpc.WithPerRPCCredentials(userPassword{username, secret})))
@@ -52,8 +56,11 @@ func fillBoundary(t *testing.T, config *pgx.ConnConfig, boundary string, events 
 			t.Error(err)
 		}
 	}()
-	_, err = conn.Exec(t.Context(), `INSERT INTO public.`+boundary+`_orisun_es_event (global_id, transaction_id, event_id, event_type, data)
-		SELECT g, g + 1, 'old' || g, 'T', (SELECT jsonb_object_agg('k' || k, g::text) FROM generate_series(0, 7) k) FROM generate_series(0, $1::bigint - 1) g`, events)
+	_, err = conn.Exec(t.Context(),
+		`INSERT INTO public.`+boundary+`_orisun_es_event (global_id, transaction_id, event_id, event_type, data)
+		SELECT g, g + 1, 'old' || g, 'T',
+		       (SELECT jsonb_object_agg('k' || k, g::text) FROM generate_series(0, 7) k)
+		  FROM generate_series(0, $1::bigint - 1) g`, events)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,8 +79,8 @@ func unindexed(criteria int) *orisunpb.Query {
 	return query
 }
 
-// TestAReaderOfOneBoundaryDelaysNoOther has a user who may read one boundary read all of it 40 times at once, while another boundary is read and
-// the server is probed.
+// TestAReaderOfOneBoundaryDelaysNoOther has a user who may read one boundary read all of it 40 times at once, while
+// another boundary is read and the server is probed.
 func TestAReaderOfOneBoundaryDelaysNoOther(t *testing.T) {
 	config := pgtest.Clone(t)
 	server := launch(t, environment(t.TempDir(), outside(config)...))
@@ -132,9 +139,11 @@ func TestAReaderOfOneBoundaryDelaysNoOther(t *testing.T) {
 	}
 	stop()
 	reading.Wait()
-	t.Logf("median of a read: %s alone, %s beside 40 reads without an index in another boundary, %s in the same one", alone, beside, same)
+	t.Logf("median of a read: %s alone, %s beside 40 reads without an index in another boundary, %s in the same one",
+		alone, beside, same)
 	if most := 100 * alone; beside > most || same > most {
-		t.Errorf("a read takes %s alone, %s beside 40 reads without an index in another boundary, %s in the same one", alone, beside, same)
+		t.Errorf("a read takes %s alone, %s beside 40 reads without an index in another boundary, %s in the same one",
+			alone, beside, same)
 	}
 	median(hostile, eventtest.Boundary) // which works again
 }

@@ -13,8 +13,8 @@ import (
 	"testing"
 )
 
-// smallDisk is a file system in memory that can be full without the machine's being so. It is mounted in a namespace of its own, so that a process that
-// may not mount gets one as well; the server is started into it.
+// smallDisk is a file system in memory that can be full without the machine's being so. It is mounted in a namespace of
+// its own, so that a process that may not mount gets one as well; the server is started into it.
 type smallDisk struct {
 	dir    string // in the namespace
 	holder int    // the process that keeps it
@@ -51,7 +51,8 @@ func newSmallDisk(t *testing.T, size string) *smallDisk {
 		}
 	})
 	if !bufio.NewScanner(said).Scan() {
-		t.Fatalf("no small disk; somebody who is not root needs a kernel that lets him have a user namespace: %s", failure.String())
+		t.Fatalf("no small disk; somebody who is not root needs a kernel that lets him have a user namespace: %s",
+			failure.String())
 	}
 	d.holder = holder.Process.Pid
 	d.enter = append([]string{"nsenter", "--target", strconv.Itoa(d.holder)}, enter...)
@@ -71,7 +72,8 @@ func (d *smallDisk) fill(t *testing.T, leave int64) {
 		t.Fatal(err)
 	}
 	var disk syscall.Statfs_t
-	for err = syscall.Statfs(d.path(), &disk); err == nil && int64(disk.Bavail)*disk.Bsize > leave; err = errors.Join(err, syscall.Statfs(d.path(), &disk)) {
+	for err = syscall.Statfs(d.path(), &disk); err == nil &&
+		int64(disk.Bavail)*disk.Bsize > leave; err = errors.Join(err, syscall.Statfs(d.path(), &disk)) {
 		_, err = file.Write(make([]byte, min(int64(disk.Bavail)*disk.Bsize-leave, 1<<20)))
 		if errors.Is(err, syscall.ENOSPC) {
 			err = nil // somebody else had the last of it

@@ -54,7 +54,10 @@ func TestANodeRefusesAClusterThatServesAnotherStore(t *testing.T) {
 	if code != exitFailed {
 		t.Errorf("exit code %d, want %d", code, exitFailed)
 	}
-	for _, want := range []string{"the NATS cluster serves another store", storeOf(t, one), storeOf(t, another), "ORISUN_NATS_CLUSTER_ROUTES", "ORISUN_PG_NAME"} {
+	for _, want := range []string{
+		"the NATS cluster serves another store", storeOf(t, one), storeOf(t, another), "ORISUN_NATS_CLUSTER_ROUTES",
+		"ORISUN_PG_NAME",
+	} {
 		if !strings.Contains(last, want) {
 			t.Errorf("the error does not say %q:\n%s", want, last)
 		}
@@ -131,6 +134,7 @@ func tokenOf(t *testing.T, server *process) string {
 
 func pingWith(t *testing.T, server *process, token string) error {
 	t.Helper()
-	_, err := orisunpb.NewEventStoreClient(dial(t, server.address)).Ping(metadata.AppendToOutgoingContext(t.Context(), "x-auth-token", token), &orisunpb.PingRequest{})
+	_, err := orisunpb.NewEventStoreClient(dial(t, server.address)).
+		Ping(metadata.AppendToOutgoingContext(t.Context(), "x-auth-token", token), &orisunpb.PingRequest{})
 	return err
 }

@@ -12,17 +12,21 @@ import (
 	"github.com/oexza/orisun/server/eventtest"
 )
 
-// TestSubscriberNamesAreBoundedAndBelongToTheirUser opens names until they are refused, as a user who may read one boundary.
+// TestSubscriberNamesAreBoundedAndBelongToTheirUser opens names until they are refused, as a user who may read one
+// boundary.
 func TestSubscriberNamesAreBoundedAndBelongToTheirUser(t *testing.T) {
 	const limit = 20
 	config := pgtest.Clone(t)
-	server := launch(t, environment(t.TempDir(), append(outside(config), fmt.Sprint("ORISUN_GRPC_MAX_SUBSCRIBER_NAMES=", limit))...))
+	server := launch(t, environment(t.TempDir(),
+		append(outside(config), fmt.Sprint("ORISUN_GRPC_MAX_SUBSCRIBER_NAMES=", limit))...))
 	admin := connect(t, server.address)
 	hostile := connectAs(t, server.address, "hostile", "read:"+eventtest.Boundary)
 	other := connectAs(t, server.address, "other", "read:"+eventtest.Boundary)
 	indexer := connectAs(t, server.address, "indexer", "read:"+eventtest.Boundary, "admin:"+eventtest.Boundary)
 	named := func(name string) *orisunpb.CatchUpSubscribeToEventStoreRequest {
-		return &orisunpb.CatchUpSubscribeToEventStoreRequest{Boundary: eventtest.Boundary, SubscriberName: name, AfterPosition: eventtest.Beginning}
+		return &orisunpb.CatchUpSubscribeToEventStoreRequest{
+			Boundary: eventtest.Boundary, SubscriberName: name, AfterPosition: eventtest.Beginning,
+		}
 	}
 	ends := func(client orisunpb.EventStoreClient, name string) error {
 		t.Helper()

@@ -37,7 +37,9 @@ func withSubscriptions(command *cobra.Command, server *connection,
 	})
 }
 
-func subscriptionNames(ctx context.Context, conn *grpc.ClientConn, before []string) (names []cobra.Completion, _ error) {
+func subscriptionNames(
+	ctx context.Context, conn *grpc.ClientConn, before []string,
+) (names []cobra.Completion, _ error) {
 	list, err := orisunpb.NewSubscriptionsClient(conn).ListSubscriptions(ctx,
 		&orisunpb.ListSubscriptionsRequest{Boundary: before[0]})
 	for _, subscription := range list.GetSubscriptions() {
@@ -70,7 +72,9 @@ func (f *startFlag) Set(text string) error {
 		if at, err := time.Parse(time.RFC3339Nano, text); err == nil {
 			f.start = &orisunpb.SubscriptionStart{Start: &orisunpb.SubscriptionStart_Time{Time: timestamppb.New(at)}}
 		} else if position.Set(text) == nil {
-			f.start = &orisunpb.SubscriptionStart{Start: &orisunpb.SubscriptionStart_AfterPosition{AfterPosition: position.position}}
+			f.start = &orisunpb.SubscriptionStart{
+				Start: &orisunpb.SubscriptionStart_AfterPosition{AfterPosition: position.position},
+			}
 		} else {
 			return errors.New("it must be beginning, now, a position such as 42/41 or a time such as 2026-11-30T12:00:00Z")
 		}

@@ -49,9 +49,12 @@ connects again.`,
 		if parallel == 0 {
 			return usageError{errors.New("--parallel is 0: it must be at least 1")}
 		}
-		c := &consumer{program: program, out: command.OutOrStdout(), errors: command.ErrOrStderr(), start: &orisunpb.ConsumeStart{
-			Boundary: args[0], Subscription: args[1], Window: parallel, ConsumerName: name,
-		}}
+		c := &consumer{
+			program: program, out: command.OutOrStdout(), errors: command.ErrOrStderr(),
+			start: &orisunpb.ConsumeStart{
+				Boundary: args[0], Subscription: args[1], Window: parallel, ConsumerName: name,
+			},
+		}
 		return c.run(command, server)
 	}
 	return command

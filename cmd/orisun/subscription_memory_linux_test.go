@@ -15,8 +15,8 @@ import (
 	"github.com/oexza/orisun/server/eventtest"
 )
 
-// TestTheServerStaysSmallWhileAClientDoesNotRead measures the real process from its start on, while 100,000 events of 1 KiB come within a minute of
-// which one client reads nothing.
+// TestTheServerStaysSmallWhileAClientDoesNotRead measures the real process from its start on, while 100,000 events of
+// 1 KiB come within a minute of which one client reads nothing.
 func TestTheServerStaysSmallWhileAClientDoesNotRead(t *testing.T) {
 	const (
 		limit   = 64 << 20
@@ -34,7 +34,9 @@ func TestTheServerStaysSmallWhileAClientDoesNotRead(t *testing.T) {
 	for from := 0; from < events; from += perSave {
 		request := &orisunpb.SaveEventsRequest{Boundary: eventtest.Boundary}
 		for i := range perSave {
-			request.Events = append(request.Events, &orisunpb.EventToSave{EventId: fmt.Sprint(from + i), EventType: "T", Data: data})
+			request.Events = append(request.Events, &orisunpb.EventToSave{
+				EventId: fmt.Sprint(from + i), EventType: "T", Data: data,
+			})
 		}
 		if _, err := client.SaveEvents(t.Context(), request); err != nil {
 			t.Fatal(err)

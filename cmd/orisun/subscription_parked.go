@@ -59,15 +59,21 @@ func atLeast(command *cobra.Command, args []string) error {
 
 func newSubscriptionReplayCommand() *cobra.Command {
 	return newSettleParkedCommand("replay", "Deliver parked events again",
-		func(ctx context.Context, c orisunpb.SubscriptionsClient, boundary, name string, positions []*orisunpb.Position, _ bool) (string, error) {
-			got, err := c.ReplayParked(ctx, &orisunpb.ReplayParkedRequest{Boundary: boundary, Subscription: name, Positions: positions})
+		func(ctx context.Context, c orisunpb.SubscriptionsClient, boundary, name string, positions []*orisunpb.Position,
+			_ bool,
+		) (string, error) {
+			got, err := c.ReplayParked(ctx, &orisunpb.ReplayParkedRequest{
+				Boundary: boundary, Subscription: name, Positions: positions,
+			})
 			return counted(int(got.GetEvents()), "parked event is delivered", "parked events are delivered") + " again", err
 		})
 }
 
 func newSubscriptionSkipCommand() *cobra.Command {
 	return newSettleParkedCommand("skip", "Remove parked events, which are never delivered again",
-		func(ctx context.Context, c orisunpb.SubscriptionsClient, boundary, name string, positions []*orisunpb.Position, all bool) (string, error) {
+		func(ctx context.Context, c orisunpb.SubscriptionsClient, boundary, name string, positions []*orisunpb.Position,
+			all bool,
+		) (string, error) {
 			got, err := c.SkipParked(ctx,
 				&orisunpb.SkipParkedRequest{Boundary: boundary, Subscription: name, Positions: positions, All: all})
 			return counted(int(got.GetEvents()), "parked event is", "parked events are") + " removed", err

@@ -59,7 +59,10 @@ is one JSON object, with the metadata.`,
 
 // tail prints until the command is interrupted, which is no error. --timeout limits how long the server may be away,
 // not how long tail runs.
-func tail(command *cobra.Command, server *connection, request *orisunpb.CatchUpSubscribeToEventStoreRequest, write func(*orisunpb.Event) error) (err error) {
+func tail(
+	command *cobra.Command, server *connection, request *orisunpb.CatchUpSubscribeToEventStoreRequest,
+	write func(*orisunpb.Event) error,
+) (err error) {
 	ctx := command.Context()
 	conn, err := server.dial(ctx)
 	if err != nil {
@@ -93,7 +96,8 @@ func tail(command *cobra.Command, server *connection, request *orisunpb.CatchUpS
 		case !isTransient(err):
 			return fmt.Errorf("%w\ngo on with --after %s", server.forPeople(err), last)
 		case server.timeout > 0 && !lost.IsZero() && time.Since(lost) >= server.timeout:
-			return fmt.Errorf("%w\nno connection within --timeout %s: go on with --after %s", server.forPeople(err), server.timeout, last)
+			return fmt.Errorf("%w\nno connection within --timeout %s: go on with --after %s",
+				server.forPeople(err), server.timeout, last)
 		case !begun.IsZero():
 			command.PrintErrf("orisun: %v\norisun: connecting again, to go on after %s\n", server.forPeople(err), last)
 		}
@@ -110,13 +114,17 @@ func tail(command *cobra.Command, server *connection, request *orisunpb.CatchUpS
 }
 
 // lastPosition resolves now to a position, so that no event that is stored while the server is away gets lost.
-func lastPosition(ctx context.Context, timeout time.Duration, store orisunpb.EventStoreClient, boundary string) (*orisunpb.Position, error) {
+func lastPosition(
+	ctx context.Context, timeout time.Duration, store orisunpb.EventStoreClient, boundary string,
+) (*orisunpb.Position, error) {
 	if timeout > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, timeout)
 		defer cancel()
 	}
-	page, err := store.GetEvents(ctx, &orisunpb.GetEventsRequest{Boundary: boundary, Count: 1, Direction: orisunpb.Direction_DESC})
+	page, err := store.GetEvents(ctx, &orisunpb.GetEventsRequest{
+		Boundary: boundary, Count: 1, Direction: orisunpb.Direction_DESC,
+	})
 	if err != nil || len(page.GetEvents()) == 0 {
 		return beforeFirst(), err
 	}
@@ -125,7 +133,10 @@ func lastPosition(ctx context.Context, timeout time.Duration, store orisunpb.Eve
 
 // follow writes events until the stream ends, always with an error, and advances the request's position with them.
 // begun is called when the server has accepted the subscription.
-func follow(ctx context.Context, store orisunpb.EventStoreClient, request *orisunpb.CatchUpSubscribeToEventStoreRequest, write func(*orisunpb.Event) error, begun func()) error {
+func follow(
+	ctx context.Context, store orisunpb.EventStoreClient, request *orisunpb.CatchUpSubscribeToEventStoreRequest,
+	write func(*orisunpb.Event) error, begun func(),
+) error {
 	stream, err := store.CatchUpSubscribeToEvents(ctx, request)
 	if err != nil {
 		return err

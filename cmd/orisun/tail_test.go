@@ -70,7 +70,8 @@ func TestTailPrintsWhatIsStoredAndWhatComes(t *testing.T) {
 
 	run := runTail(t, eventtest.Boundary, "--server", n.Address, "--after", "start")
 	for i, e := range all {
-		want := formatPosition(e.GetPosition()) + "  " + e.GetDateCreated().AsTime().Format("2006-01-02T15:04:05.000Z") + "  Written  " + e.GetEventId() + "  " + e.GetData()
+		want := formatPosition(e.GetPosition()) + "  " + e.GetDateCreated().AsTime().
+			Format("2006-01-02T15:04:05.000Z") + "  Written  " + e.GetEventId() + "  " + e.GetData()
 		if got := run.line(); got != want {
 			t.Errorf("line %d is\n%s, want\n%s", i, got, want)
 		}
@@ -117,9 +118,10 @@ func TestTailBeginsWhereAskedAndShowsWhatMatches(t *testing.T) {
 
 func TestTailPrintsJSONThatKeepsEveryDigit(t *testing.T) {
 	n := servertest.Start(t)
-	_, err := orisunpb.NewEventStoreClient(n.Dial(t)).SaveEvents(t.Context(), &orisunpb.SaveEventsRequest{Boundary: eventtest.Boundary, Events: []*orisunpb.EventToSave{
-		{EventId: "1", EventType: "T", Data: `{"big": 12345678901234567890.10, "text": "<a>\n"}`, Metadata: `{"by": "me"}`},
-	}})
+	_, err := orisunpb.NewEventStoreClient(n.Dial(t)).SaveEvents(t.Context(),
+		&orisunpb.SaveEventsRequest{Boundary: eventtest.Boundary, Events: []*orisunpb.EventToSave{
+			{EventId: "1", EventType: "T", Data: `{"big": 12345678901234567890.10, "text": "<a>\n"}`, Metadata: `{"by": "me"}`},
+		}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -152,8 +154,16 @@ func TestTailSaysWhatIsWrong(t *testing.T) {
 		{[]string{"a", "--cacert", "/nowhere.pem"}, "--cacert", exitMisconfigured},
 		{[]string{"nowhere", server}, `NOT_FOUND: boundary 'nowhere' does not exist`, exitFailed},
 		{[]string{strings.Repeat("x", 27), server}, "INVALID_ARGUMENT\n  boundary: has 27 bytes", exitFailed},
-		{[]string{eventtest.Boundary, server, "--user", "stranger"}, "UNAUTHENTICATED: wrong password, or no such user", exitFailed},
-		{[]string{eventtest.Boundary, "--server", "127.0.0.1:1"}, "UNAVAILABLE: no server answers at 127.0.0.1:1", exitUnavailable},
+		{
+			[]string{eventtest.Boundary, server, "--user", "stranger"},
+			"UNAUTHENTICATED: wrong password, or no such user",
+			exitFailed,
+		},
+		{
+			[]string{eventtest.Boundary, "--server", "127.0.0.1:1"},
+			"UNAVAILABLE: no server answers at 127.0.0.1:1",
+			exitUnavailable,
+		},
 		{[]string{eventtest.Boundary, "--server", "127.0.0.1:1", "--after", "start"}, "UNAVAILABLE", exitUnavailable},
 	} {
 		err := <-runTail(t, c.args...).ended
@@ -172,7 +182,8 @@ func TestTailGivesUpAfterItsTimeoutAndSaysWhereToGoOn(t *testing.T) {
 	run.line()
 	n.Stop()
 	err := <-run.ended
-	if exitCode(err) != exitUnavailable || !strings.HasPrefix(err.Error(), "UNAVAILABLE: ") || !strings.HasSuffix(err.Error(), "within --timeout 1s: go on with --after 2/1") {
+	if exitCode(err) != exitUnavailable || !strings.HasPrefix(err.Error(), "UNAVAILABLE: ") ||
+		!strings.HasSuffix(err.Error(), "within --timeout 1s: go on with --after 2/1") {
 		t.Errorf("tail ends with %v", err)
 	}
 }
@@ -183,7 +194,8 @@ func TestTailConnectsAgainAndMissesNothing(t *testing.T) {
 	port := "ORISUN_GRPC_PORT=" + strconv.Itoa(freePort(t))
 	data := t.TempDir()
 	first := launch(t, environment(data, append(outside(config), port)...))
-	fresh, resumed := runTail(t, eventtest.Boundary, "--server", first.address, "--where", "n=2"), runTail(t, eventtest.Boundary, "--server", first.address, "--after", "start")
+	fresh, resumed := runTail(t, eventtest.Boundary, "--server", first.address, "--where", "n=2"),
+		runTail(t, eventtest.Boundary, "--server", first.address, "--after", "start")
 	eventtest.Save(t, connect(t, first.address), "w", 0, 2)
 	resumed.line()
 	resumed.line()
@@ -220,7 +232,9 @@ func TestTailConnectsAgainAndMissesNothing(t *testing.T) {
 
 func TestALineSpeaksToNoTerminal(t *testing.T) {
 	var out strings.Builder
-	err := writeEventLine(&out, &orisunpb.Event{EventType: "a\x1b[2Jb\nc", EventId: "\u202e1", Data: "{\"a\": \"\u009b31m é 日本 \\\"\"}"})
+	err := writeEventLine(&out, &orisunpb.Event{
+		EventType: "a\x1b[2Jb\nc", EventId: "\u202e1", Data: "{\"a\": \"\u009b31m é 日本 \\\"\"}",
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -236,7 +250,11 @@ func TestWhereAServerIsAndWhoComes(t *testing.T) {
 		want        connection
 	}{
 		"nothing": {nil, nil, connection{server: "localhost:5005", user: "admin", password: "changeit"}},
-		"a URL":   {nil, map[string]string{"ORISUN_URL": "grpcs://ann:s%40@db.example:7000"}, connection{server: "db.example:7000", user: "ann", password: "s@", tls: true}},
+		"a URL": {
+			nil,
+			map[string]string{"ORISUN_URL": "grpcs://ann:s%40@db.example:7000"},
+			connection{server: "db.example:7000", user: "ann", password: "s@", tls: true},
+		},
 		"a short URL": {
 			nil,
 			map[string]string{"ORISUN_URL": "example", "ORISUN_ADMIN_USERNAME": "bob", "ORISUN_ADMIN_PASSWORD": "b"},
@@ -272,7 +290,10 @@ func TestWhereAServerIsAndWhoComes(t *testing.T) {
 			if err := flags.Parse(c.flags); err != nil {
 				t.Fatal(err)
 			}
-			if err := got.complete(func(name string) (string, bool) { value, found := c.environment[name]; return value, found }); err != nil {
+			if err := got.complete(func(name string) (string, bool) {
+				value, found := c.environment[name]
+				return value, found
+			}); err != nil {
 				t.Fatal(err)
 			}
 			if *got != c.want {

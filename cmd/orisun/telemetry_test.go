@@ -27,7 +27,9 @@ type collector struct {
 	spans []*tracepb.Span
 }
 
-func (c *collector) Export(_ context.Context, in *collectorpb.ExportTraceServiceRequest) (*collectorpb.ExportTraceServiceResponse, error) {
+func (c *collector) Export(
+	_ context.Context, in *collectorpb.ExportTraceServiceRequest,
+) (*collectorpb.ExportTraceServiceResponse, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, of := range in.GetResourceSpans() {
@@ -97,7 +99,9 @@ func (s story) String() string {
 }
 
 func linksTo(from, to *tracepb.Span) bool {
-	return slices.ContainsFunc(from.GetLinks(), func(l *tracepb.Span_Link) bool { return string(l.GetSpanId()) == string(to.GetSpanId()) })
+	return slices.ContainsFunc(from.GetLinks(), func(l *tracepb.Span_Link) bool {
+		return string(l.GetSpanId()) == string(to.GetSpanId())
+	})
 }
 
 const saveMethod = "orisun.EventStore/SaveEvents"
@@ -109,22 +113,25 @@ func aTrace(t *testing.T) (context.Context, trace.TraceID) {
 	ctx, span := provider.Tracer("test").Start(t.Context(), "client")
 	carrier := propagation.MapCarrier{}
 	propagation.TraceContext{}.Inject(ctx, carrier)
-	return metadata.AppendToOutgoingContext(t.Context(), "traceparent", carrier.Get("traceparent")), span.SpanContext().TraceID()
+	return metadata.AppendToOutgoingContext(t.Context(), "traceparent", carrier.Get("traceparent")),
+		span.SpanContext().TraceID()
 }
 
 func TestATraceLeadsFromASaveToItsDelivery(t *testing.T) {
 	receiver, endpoint := startCollector(t, "127.0.0.1:0")
-	server := launch(t, environment(t.TempDir(), "ORISUN_LOGGING_LEVEL=DEBUG", "ORISUN_OTEL_ENABLED=true", "ORISUN_OTEL_ENDPOINT="+endpoint))
+	server := launch(t, environment(t.TempDir(), "ORISUN_LOGGING_LEVEL=DEBUG", "ORISUN_OTEL_ENABLED=true",
+		"ORISUN_OTEL_ENDPOINT="+endpoint))
 	store := connect(t, server.address)
-	subscription, err := store.CatchUpSubscribeToEvents(t.Context(), &orisunpb.CatchUpSubscribeToEventStoreRequest{Boundary: "orisun_test_1"})
+	subscription, err := store.CatchUpSubscribeToEvents(t.Context(),
+		&orisunpb.CatchUpSubscribeToEventStoreRequest{Boundary: "orisun_test_1"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if _, err := subscription.Header(); err != nil {
 		t.Fatal(err)
 	}
-	// The first saves may come before the server knows of the collector, and that an event is read for publication before its trace is known is
-	// possible, if rare.
+	// The first saves may come before the server knows of the collector, and that an event is read for publication
+	// before its trace is known is possible, if rare.
 	var spans story
 	var ids []trace.TraceID
 	waitFor(t, func() bool {
@@ -139,9 +146,11 @@ func TestATraceLeadsFromASaveToItsDelivery(t *testing.T) {
 			return len(spans["deliver"]) > 0 && len(spans[saveMethod]) > 0
 		})
 	})
-	call, queue, flush, query, publish, deliver := spans.one(t, saveMethod), spans.one(t, "queue"), spans.one(t, "flush"), spans.one(t, "query SaveRequests"),
-		spans.one(t, "publish"), spans.one(t, "deliver")
-	for child, parent := range map[*tracepb.Span]*tracepb.Span{queue: call, flush: call, query: flush, publish: call, deliver: publish} {
+	call, queue, flush, query, publish, deliver := spans.one(t, saveMethod), spans.one(t, "queue"), spans.one(t, "flush"),
+		spans.one(t, "query SaveRequests"), spans.one(t, "publish"), spans.one(t, "deliver")
+	for child, parent := range map[*tracepb.Span]*tracepb.Span{
+		queue: call, flush: call, query: flush, publish: call, deliver: publish,
+	} {
 		if string(child.GetParentSpanId()) != string(parent.GetSpanId()) {
 			t.Errorf("%s is not in %s:\n%s", child.GetName(), parent.GetName(), spans)
 		}
@@ -149,7 +158,8 @@ func TestATraceLeadsFromASaveToItsDelivery(t *testing.T) {
 	if !linksTo(queue, flush) || !linksTo(flush, call) {
 		t.Errorf("queue and flush do not link to each other's spans:\n%s", spans)
 	}
-	if query.GetEndTimeUnixNano() > publish.GetEndTimeUnixNano() || publish.GetStartTimeUnixNano() > deliver.GetStartTimeUnixNano() {
+	if query.GetEndTimeUnixNano() > publish.GetEndTimeUnixNano() ||
+		publish.GetStartTimeUnixNano() > deliver.GetStartTimeUnixNano() {
 		t.Errorf("the spans are not in the order of what happens:\n%s", spans)
 	}
 	if id := trace.TraceID(call.GetTraceId()).String(); !strings.Contains(server.logged(), id) {
@@ -162,7 +172,9 @@ func TestATraceLeadsFromASaveToItsDelivery(t *testing.T) {
 
 func saveTraced(ctx context.Context, t *testing.T, store orisunpb.EventStoreClient, id string) {
 	t.Helper()
-	_, err := store.SaveEvents(ctx, &orisunpb.SaveEventsRequest{Boundary: "orisun_test_1", Events: []*orisunpb.EventToSave{{EventId: id, EventType: "T", Data: `{}`}}})
+	_, err := store.SaveEvents(ctx, &orisunpb.SaveEventsRequest{
+		Boundary: "orisun_test_1", Events: []*orisunpb.EventToSave{{EventId: id, EventType: "T", Data: `{}`}},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

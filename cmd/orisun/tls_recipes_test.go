@@ -15,7 +15,8 @@ import (
 	"github.com/oexza/orisun/migrations/pgtest"
 )
 
-// TestTheRecipesForCertificatesWorkAsPrinted runs those of docs/tls.md with the openssl of this machine, serves with what they make, and connects.
+// TestTheRecipesForCertificatesWorkAsPrinted runs those of docs/tls.md with the openssl of this machine, serves with
+// what they make, and connects.
 func TestTheRecipesForCertificatesWorkAsPrinted(t *testing.T) {
 	printed := map[string]string{}
 	for _, name := range []string{"self-signed", "named", "mutual", "mutual, named"} {
@@ -42,7 +43,8 @@ func TestTheRecipesForCertificatesWorkAsPrinted(t *testing.T) {
 				}
 			}
 			env := append(outside(pgtest.Clone(t)),
-				"ORISUN_GRPC_TLS_ENABLED=true", "ORISUN_GRPC_TLS_CERT_FILE="+directory+"/server.crt", "ORISUN_GRPC_TLS_KEY_FILE="+directory+"/server.key")
+				"ORISUN_GRPC_TLS_ENABLED=true", "ORISUN_GRPC_TLS_CERT_FILE="+directory+"/server.crt",
+				"ORISUN_GRPC_TLS_KEY_FILE="+directory+"/server.key")
 			client := &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: test.authority == ""}
 			if test.authority != "" {
 				client.RootCAs = readAuthorities(t, filepath.Join(directory, test.authority))

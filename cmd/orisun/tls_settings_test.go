@@ -25,7 +25,8 @@ func TestTLSIsThatOfTheConfiguredFiles(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	server := launch(t, environment(t.TempDir(), "ORISUN_GRPC_TLS_ENABLED=true", "ORISUN_GRPC_TLS_CERT_FILE="+dir+"/server.crt", "ORISUN_GRPC_TLS_KEY_FILE="+dir+"/server.key",
+	server := launch(t, environment(t.TempDir(), "ORISUN_GRPC_TLS_ENABLED=true",
+		"ORISUN_GRPC_TLS_CERT_FILE="+dir+"/server.crt", "ORISUN_GRPC_TLS_KEY_FILE="+dir+"/server.key",
 		"ORISUN_GRPC_TLS_CA_FILE="+dir+"/ca.crt", "ORISUN_GRPC_TLS_CLIENT_AUTH_REQUIRED=true"))
 	for _, c := range []struct {
 		name   string
@@ -34,18 +35,23 @@ func TestTLSIsThatOfTheConfiguredFiles(t *testing.T) {
 		http   int // of a call
 	}{
 		{"with a certificate", ca.client("client", nil, ca), codes.OK, http.StatusOK},
-		{"without one", &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: trust(ca)}, codes.Unavailable, http.StatusUnauthorized},
+		{
+			"without one", &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: trust(ca)}, codes.Unavailable,
+			http.StatusUnauthorized,
+		},
 		{"without TLS", nil, codes.Unavailable, http.StatusBadRequest},
 	} {
 		transport, scheme := insecure.NewCredentials(), "http://"
 		if c.config != nil {
 			transport, scheme = credentials.NewTLS(c.config), "https://"
 		}
-		conn, err := grpc.NewClient(server.address, grpc.WithPerRPCCredentials(basic{}), grpc.WithTransportCredentials(transport))
+		conn, err := grpc.NewClient(server.address, grpc.WithPerRPCCredentials(basic{}),
+			grpc.WithTransportCredentials(transport))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := orisunpb.NewEventStoreClient(conn).Ping(t.Context(), &orisunpb.PingRequest{}); status.Code(err) != c.code {
+		if _, err := orisunpb.NewEventStoreClient(conn).Ping(t.Context(),
+			&orisunpb.PingRequest{}); status.Code(err) != c.code {
 			t.Errorf("gRPC %s: %v", c.name, err)
 		}
 		client := &http.Client{Transport: &http.Transport{TLSClientConfig: c.config}}

@@ -30,7 +30,8 @@ import (
 func secured(t *testing.T, directory string, more ...string) []string {
 	t.Helper()
 	return environment(t.TempDir(), append([]string{
-		"ORISUN_GRPC_TLS_ENABLED=true", "ORISUN_GRPC_TLS_CERT_FILE=" + directory + "/tls.crt", "ORISUN_GRPC_TLS_KEY_FILE=" + directory + "/tls.key",
+		"ORISUN_GRPC_TLS_ENABLED=true", "ORISUN_GRPC_TLS_CERT_FILE=" + directory + "/tls.crt",
+		"ORISUN_GRPC_TLS_KEY_FILE=" + directory + "/tls.key",
 		"ORISUN_GRPC_TLS_CA_FILE=" + directory + "/ca.crt",
 	}, more...)...)
 }
@@ -100,8 +101,8 @@ func TestCertificatesRotateUnderLoadWithoutAFailedCall(t *testing.T) {
 	ctx, end := context.WithCancel(t.Context())
 	var load sync.WaitGroup
 	var kept, fresh atomic.Int64
-	conn, err := grpc.NewClient(server.address, grpc.WithPerRPCCredentials(basic{}), grpc.WithTransportCredentials(credentials.NewTLS(oldClient)),
-		grpc.WithContextDialer(once(server.address)))
+	conn, err := grpc.NewClient(server.address, grpc.WithPerRPCCredentials(basic{}),
+		grpc.WithTransportCredentials(credentials.NewTLS(oldClient)), grpc.WithContextDialer(once(server.address)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -149,7 +150,8 @@ func TestCertificatesRotateUnderLoadWithoutAFailedCall(t *testing.T) {
 	// Broken files: the key of another certificate, half a file, none at all.
 	_, foreign := next.issue("server", nil)
 	for version, broken := range map[string]map[string][]byte{
-		"3": files(certificate, foreign, old, next), "4": files(certificate[:len(certificate)/2], key, old, next), "5": files(certificate, key),
+		"3": files(certificate, foreign, old, next), "4": files(certificate[:len(certificate)/2], key, old, next),
+		"5": files(certificate, key),
 	} {
 		mount(t, directory, version, broken)
 		more()
@@ -202,13 +204,25 @@ func TestARefusedClientGetsAnErrorAndTheLogSaysWhy(t *testing.T) {
 		transport credentials.TransportCredentials
 		want      string // in the log; empty: let in
 	}{
-		"a good client":                      {credentials.NewTLS(ours.client("ours", nil, ours)), ""},
-		"plaintext":                          {insecure.NewCredentials(), "the client speaks plaintext"},
-		"no client certificate":              {credentials.NewTLS(&tls.Config{RootCAs: trust(ours)}), "client didn't provide a certificate"},
-		"another authority's":                {credentials.NewTLS(foreign.client("mallory", nil, ours)), "certificate signed by unknown authority\",\"client\":\"CN=mallory"},
-		"an expired one":                     {credentials.NewTLS(ours.client("late", expired, ours)), "certificate has expired or is not yet valid"},
-		"TLS 1.1":                            {credentials.NewTLS(tooOld), "client offered only unsupported versions"},
-		"a client that trusts somebody else": {credentials.NewTLS(ours.client("careful", nil, foreign)), "remote error: tls: bad certificate"},
+		"a good client": {credentials.NewTLS(ours.client("ours", nil, ours)), ""},
+		"plaintext":     {insecure.NewCredentials(), "the client speaks plaintext"},
+		"no client certificate": {
+			credentials.NewTLS(&tls.Config{RootCAs: trust(ours)}),
+			"client didn't provide a certificate",
+		},
+		"another authority's": {
+			credentials.NewTLS(foreign.client("mallory", nil, ours)),
+			"certificate signed by unknown authority\",\"client\":\"CN=mallory",
+		},
+		"an expired one": {
+			credentials.NewTLS(ours.client("late", expired, ours)),
+			"certificate has expired or is not yet valid",
+		},
+		"TLS 1.1": {credentials.NewTLS(tooOld), "client offered only unsupported versions"},
+		"a client that trusts somebody else": {
+			credentials.NewTLS(ours.client("careful", nil, foreign)),
+			"remote error: tls: bad certificate",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			err := ping(t.Context(), server.address, test.transport)
@@ -229,10 +243,19 @@ func TestARefusedClientGetsAnErrorAndTheLogSaysWhy(t *testing.T) {
 		config *tls.Config
 		want   string
 	}{
-		"no client certificate": {&tls.Config{MinVersion: tls.VersionTLS12, RootCAs: trust(ours)}, "the client has no certificate"},
-		"another authority's":   {foreign.client("mallory", nil, ours), "tls: failed to verify certificate: x509: certificate signed by unknown authority"},
-		"an expired one":        {ours.client("late", expired, ours), "tls: failed to verify certificate: x509: certificate has expired"},
-		"plaintext":             {nil, "client sent an HTTP request to an HTTPS server"},
+		"no client certificate": {
+			&tls.Config{MinVersion: tls.VersionTLS12, RootCAs: trust(ours)},
+			"the client has no certificate",
+		},
+		"another authority's": {
+			foreign.client("mallory", nil, ours),
+			"tls: failed to verify certificate: x509: certificate signed by unknown authority",
+		},
+		"an expired one": {
+			ours.client("late", expired, ours),
+			"tls: failed to verify certificate: x509: certificate has expired",
+		},
+		"plaintext": {nil, "client sent an HTTP request to an HTTPS server"},
 	} {
 		before := strings.Count(server.logged(), test.want)
 		scheme := "https://"
@@ -240,7 +263,8 @@ func TestARefusedClientGetsAnErrorAndTheLogSaysWhy(t *testing.T) {
 			scheme = "http://"
 		}
 		client := &http.Client{Transport: &http.Transport{TLSClientConfig: test.config}}
-		asked, err := http.NewRequestWithContext(t.Context(), http.MethodPost, scheme+server.http+"/orisun.EventStore/Ping", strings.NewReader("{}"))
+		asked, err := http.NewRequestWithContext(t.Context(), http.MethodPost, scheme+server.http+"/orisun.EventStore/Ping",
+			strings.NewReader("{}"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -322,7 +346,8 @@ func TestAServerWithoutItsCertificatesDoesNotStart(t *testing.T) {
 	} {
 		writeFile(t, filepath.Join(directory, test.file), test.content)
 		config := mustLoad(t, secured(t, directory, "ORISUN_GRPC_TLS_CLIENT_AUTH_REQUIRED=true")...)
-		if _, err := transport.NewCredentials(config.GRPC, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), test.want) {
+		if _, err := transport.NewCredentials(config.GRPC, slog.New(slog.DiscardHandler)); err == nil ||
+			!strings.Contains(err.Error(), test.want) {
 			t.Errorf("with %s: %v, want %q", test.file, err, test.want)
 		}
 	}
@@ -340,7 +365,8 @@ func TestAClientCertificateStandsForItsUserWhereNoOtherCredentialsDo(t *testing.
 	for name, content := range map[string][]byte{"tls.crt": certificate, "tls.key": key, "ca.crt": ours.pem} {
 		writeFile(t, filepath.Join(directory, name), content)
 	}
-	server := launch(t, secured(t, directory, "ORISUN_GRPC_TLS_CLIENT_AUTH_REQUIRED=true", "ORISUN_GRPC_TLS_CLIENT_IDENTITY=cn"))
+	server := launch(t, secured(t, directory, "ORISUN_GRPC_TLS_CLIENT_AUTH_REQUIRED=true",
+		"ORISUN_GRPC_TLS_CLIENT_IDENTITY=cn"))
 	off := launch(t, secured(t, directory, "ORISUN_GRPC_TLS_CLIENT_AUTH_REQUIRED=true"))
 	for _, test := range []struct {
 		server   *process

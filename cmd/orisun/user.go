@@ -18,11 +18,13 @@ func newUserCommand() *cobra.Command {
 		Use:   "user",
 		Short: "Create, list and delete users, change roles and your password",
 	}
-	command.AddCommand(newUserCreateCommand(), newUserListCommand(), newUserRolesCommand(), newUserPasswordCommand(), newUserDeleteCommand())
+	command.AddCommand(newUserCreateCommand(), newUserListCommand(), newUserRolesCommand(), newUserPasswordCommand(),
+		newUserDeleteCommand())
 	return command
 }
 
-const rolesHelp = "admin, operations, user, and in one boundary read:BOUNDARY, write:BOUNDARY and admin:BOUNDARY (its indexes)"
+const rolesHelp = "admin, operations, user, and in one boundary read:BOUNDARY, write:BOUNDARY and admin:BOUNDARY " +
+	"(its indexes)"
 
 func newUserCreateCommand() *cobra.Command {
 	var name string
@@ -54,7 +56,9 @@ It is never an argument, which others on this machine could see.`,
 			name = args[0]
 		}
 		return withAdmin(command.Context(), server, func(ctx context.Context, users orisunpb.AdminClient) error {
-			created, err := users.CreateUser(ctx, &orisunpb.CreateUserRequest{Name: name, Username: args[0], Password: password, Roles: roles})
+			created, err := users.CreateUser(ctx, &orisunpb.CreateUserRequest{
+				Name: name, Username: args[0], Password: password, Roles: roles,
+			})
 			if err != nil {
 				return err
 			}
@@ -101,7 +105,8 @@ The user has to log in again.`,
 		Example: `  orisun user roles janedoe read:orders write:orders`,
 		Args: func(command *cobra.Command, args []string) error {
 			if len(args) < 2 {
-				return fmt.Errorf("%s needs USERNAME and at least one ROLE, such as: %s", command.CommandPath(), strings.TrimSpace(command.Example))
+				return fmt.Errorf("%s needs USERNAME and at least one ROLE, such as: %s",
+					command.CommandPath(), strings.TrimSpace(command.Example))
 			}
 			return nil
 		},
@@ -149,7 +154,9 @@ standard input is no terminal, is a line of it (the first one; with
 			return err
 		}
 		return withAdmin(command.Context(), server, func(ctx context.Context, users orisunpb.AdminClient) error {
-			own, err := users.ValidateCredentials(ctx, &orisunpb.ValidateCredentialsRequest{Username: server.user, Password: server.password})
+			own, err := users.ValidateCredentials(ctx, &orisunpb.ValidateCredentialsRequest{
+				Username: server.user, Password: server.password,
+			})
 			if err != nil {
 				return err
 			}
@@ -226,14 +233,16 @@ func writeUser(out io.Writer, asJSON bool, done string, user *orisunpb.AdminUser
 	if asJSON {
 		return writeMessages(out, user)
 	}
-	_, err := fmt.Fprintf(out, "%s user %s (%s) with roles %s\n", done, oneLine(user.GetUsername()), user.GetUserId(), strings.Join(user.GetRoles(), ", "))
+	_, err := fmt.Fprintf(out, "%s user %s (%s) with roles %s\n",
+		done, oneLine(user.GetUsername()), user.GetUserId(), strings.Join(user.GetRoles(), ", "))
 	return err
 }
 
 func writeUsers(out io.Writer, users []*orisunpb.AdminUser) error {
 	text := "USERNAME\tNAME\tROLES\tCREATED\tID\n"
 	for _, user := range users {
-		text += fmt.Sprintf("%s\t%s\t%s\t%s\t%s\n", oneLine(user.GetUsername()), oneLine(user.GetName()), strings.Join(user.GetRoles(), ", "),
+		text += fmt.Sprintf("%s\t%s\t%s\t%s\t%s\n",
+			oneLine(user.GetUsername()), oneLine(user.GetName()), strings.Join(user.GetRoles(), ", "),
 			user.GetCreatedAt().AsTime().Format(time.DateTime), user.GetUserId())
 	}
 	return writeTable(out, text)

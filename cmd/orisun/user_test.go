@@ -43,7 +43,8 @@ func basicHeader(username, password string) string {
 	return "Basic " + base64.StdEncoding.EncodeToString([]byte(username+":"+password))
 }
 
-// TestAUserFromTheCommandLineOnTwoServers follows a user from its creation to its deletion, on one server, while it works with another one.
+// TestAUserFromTheCommandLineOnTwoServers follows a user from its creation to its deletion, on one server, while it
+// works with another one.
 func TestAUserFromTheCommandLineOnTwoServers(t *testing.T) {
 	receiver, endpoint := startCollector(t, "127.0.0.1:0")
 	database := outside(pgtest.NewEmpty(t))
@@ -62,7 +63,8 @@ func TestAUserFromTheCommandLineOnTwoServers(t *testing.T) {
 	}
 
 	orisun("first-s3cret\n", "user", "create", "janedoe", "--name", "Jane Doe", "--role", "USER")
-	if lines := strings.Split(orisun("", "user", "list", "--json"), "\n"); len(lines) != 3 || !strings.Contains(lines[1], `"roles":["user"]`) || !strings.Contains(lines[1], `"username":"janedoe"`) {
+	if lines := strings.Split(orisun("", "user", "list", "--json"), "\n"); len(lines) != 3 ||
+		!strings.Contains(lines[1], `"roles":["user"]`) || !strings.Contains(lines[1], `"username":"janedoe"`) {
 		t.Fatalf("listed %q", lines)
 	}
 	if table := orisun("", "user", "list"); !strings.Contains(table, "janedoe") || !strings.Contains(table, "Jane Doe") {
@@ -71,34 +73,42 @@ func TestAUserFromTheCommandLineOnTwoServers(t *testing.T) {
 
 	jane := orisunpb.NewEventStoreClient(dial(t, there.address))
 	event := func(id string) *orisunpb.SaveEventsRequest {
-		return &orisunpb.SaveEventsRequest{Boundary: eventtest.Boundary, Events: []*orisunpb.EventToSave{{EventId: id, EventType: "T", Data: `{}`}}}
+		return &orisunpb.SaveEventsRequest{
+			Boundary: eventtest.Boundary, Events: []*orisunpb.EventToSave{{EventId: id, EventType: "T", Data: `{}`}},
+		}
 	}
 	var header metadata.MD
 	if _, err := jane.SaveEvents(login(t, "janedoe", "first-s3cret"), event("1"), grpc.Header(&header)); err != nil {
 		t.Fatalf("the very next call, on the other server: %v", err)
 	}
 	token := metadata.AppendToOutgoingContext(t.Context(), "x-auth-token", header.Get("x-auth-token")[0])
-	if _, err := jane.GetEvents(token, &orisunpb.GetEventsRequest{Boundary: "orisun_admin"}); status.Code(err) != codes.PermissionDenied {
+	if _, err := jane.GetEvents(token,
+		&orisunpb.GetEventsRequest{Boundary: "orisun_admin"}); status.Code(err) != codes.PermissionDenied {
 		t.Errorf("a user reads the admin's events: %v", err)
 	}
 
-	if output, ok := command(t, "second-s3cret\n", []string{"ORISUN_URL=grpc://janedoe:first-s3cret@" + here.address}, "user", "password"); !ok {
+	if output, ok := command(t, "second-s3cret\n", []string{"ORISUN_URL=grpc://janedoe:first-s3cret@" + here.address},
+		"user", "password"); !ok {
 		t.Fatal(output)
 	}
 	if _, err := jane.Ping(token, &orisunpb.PingRequest{}); status.Code(err) != codes.Unauthenticated {
 		t.Errorf("a token from before the password was changed: %v", err)
 	}
-	if _, err := jane.Ping(login(t, "janedoe", "second-s3cret"), &orisunpb.PingRequest{}, grpc.Header(&header)); err != nil {
+	if _, err := jane.Ping(login(t, "janedoe", "second-s3cret"), &orisunpb.PingRequest{},
+		grpc.Header(&header)); err != nil {
 		t.Errorf("the new password: %v", err)
 	}
 
 	// Whoever has stolen this token subscribes with it.
 	header = nil
-	if _, err := jane.Ping(login(t, "janedoe", "second-s3cret"), &orisunpb.PingRequest{}, grpc.Header(&header)); err != nil {
+	if _, err := jane.Ping(login(t, "janedoe", "second-s3cret"), &orisunpb.PingRequest{},
+		grpc.Header(&header)); err != nil {
 		t.Fatal(err)
 	}
 	stolen := metadata.AppendToOutgoingContext(t.Context(), "x-auth-token", header.Get("x-auth-token")[0])
-	stream, err := jane.CatchUpSubscribeToEvents(stolen, &orisunpb.CatchUpSubscribeToEventStoreRequest{Boundary: eventtest.Boundary, AfterPosition: eventtest.Beginning})
+	stream, err := jane.CatchUpSubscribeToEvents(stolen, &orisunpb.CatchUpSubscribeToEventStoreRequest{
+		Boundary: eventtest.Boundary, AfterPosition: eventtest.Beginning,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -119,26 +129,36 @@ func TestAUserFromTheCommandLineOnTwoServers(t *testing.T) {
 
 	orisun("third-s3cret\n", "user", "create", "janedoe", "--role", "read:"+eventtest.Boundary, "--json")
 	orisun("", "user", "roles", "janedoe", "WRITE:"+eventtest.Boundary)
-	if _, err := jane.GetEvents(login(t, "janedoe", "third-s3cret"), &orisunpb.GetEventsRequest{Boundary: eventtest.Boundary}); status.Code(err) != codes.PermissionDenied {
+	if _, err := jane.GetEvents(login(t, "janedoe", "third-s3cret"),
+		&orisunpb.GetEventsRequest{Boundary: eventtest.Boundary}); status.Code(err) != codes.PermissionDenied {
 		t.Errorf("a role that was taken away: %v", err)
 	}
-	if _, err := jane.Ping(login(t, "janedoe", "wr0ng-s3cret"), &orisunpb.PingRequest{}); status.Code(err) != codes.Unauthenticated {
+	if _, err := jane.Ping(login(t, "janedoe", "wr0ng-s3cret"),
+		&orisunpb.PingRequest{}); status.Code(err) != codes.Unauthenticated {
 		t.Errorf("a wrong password: %v", err)
 	}
 
 	// Nothing of all that has left a secret anywhere.
-	people := eventtest.Subscribe(t, admin, &orisunpb.CatchUpSubscribeToEventStoreRequest{Boundary: "orisun_admin", AfterPosition: eventtest.Beginning})
+	people := eventtest.Subscribe(t, admin, &orisunpb.CatchUpSubscribeToEventStoreRequest{
+		Boundary: "orisun_admin", AfterPosition: eventtest.Beginning,
+	})
 	page, err := admin.GetEvents(t.Context(), &orisunpb.GetEventsRequest{Boundary: "orisun_admin"})
 	if err != nil || len(page.GetEvents()) != 6 {
 		t.Fatalf("%v, %v", page, err)
 	}
 	people.Wants(page.GetEvents())
-	for _, name := range []string{"orisun.Admin/CreateUser", "query CreateUser", "orisun.Admin/ChangePassword", "query ChangeUserPassword", "orisun.Admin/ChangeUserRoles"} {
+	for _, name := range []string{
+		"orisun.Admin/CreateUser", "query CreateUser", "orisun.Admin/ChangePassword", "query ChangeUserPassword",
+		"orisun.Admin/ChangeUserRoles",
+	} {
 		waitFor(t, func() bool {
 			return slices.ContainsFunc(receiver.all(), func(span *tracepb.Span) bool { return span.GetName() == name })
 		})
 	}
-	for name, text := range map[string]string{"an event": page.String(), "a trace": fmt.Sprint(receiver.all()), "the log": here.logged() + there.logged(), "what a command printed": printed.String()} {
+	for name, text := range map[string]string{
+		"an event": page.String(), "a trace": fmt.Sprint(receiver.all()), "the log": here.logged() + there.logged(),
+		"what a command printed": printed.String(),
+	} {
 		for _, secret := range []string{"s3cret", "changeit", "$2a$"} {
 			if strings.Contains(text, secret) {
 				t.Errorf("%q is in %s", secret, name)

@@ -13,7 +13,8 @@ import (
 // writeVersion prints the output of orisun version and orisun --version.
 func writeVersion(out io.Writer) error {
 	build := version.Read()
-	_, err := fmt.Fprintf(out, "orisun %s commit %s built %s\n", cmp.Or(build.Version, "unknown"), cmp.Or(build.Commit, "unknown"), cmp.Or(build.Date, "unknown"))
+	_, err := fmt.Fprintf(out, "orisun %s commit %s built %s\n",
+		cmp.Or(build.Version, "unknown"), cmp.Or(build.Commit, "unknown"), cmp.Or(build.Date, "unknown"))
 	return err
 }
 

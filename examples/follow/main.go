@@ -1,4 +1,5 @@
-// Command follow reads a boundary's stream with a plain NATS client, as docs/nats.md describes, and checks that no event is missing.
+// Command follow reads a boundary's stream with a plain NATS client, as docs/nats.md describes, and checks that no
+// event is missing.
 //
 //	go run -C examples ./follow -boundary orisun_test_1 -count 2
 package main
@@ -44,7 +45,9 @@ func run(ctx context.Context, args []string) (err error) {
 		return err
 	}
 	// An ordered consumer has no state on the server, and resumes by itself after a lost connection.
-	consumer, err := js.OrderedConsumer(ctx, "ORISUN_"+*boundary, jetstream.OrderedConsumerConfig{DeliverPolicy: jetstream.DeliverAllPolicy})
+	consumer, err := js.OrderedConsumer(ctx, "ORISUN_"+*boundary, jetstream.OrderedConsumerConfig{
+		DeliverPolicy: jetstream.DeliverAllPolicy,
+	})
 	if err != nil {
 		return err
 	}
@@ -65,7 +68,8 @@ func run(ctx context.Context, args []string) (err error) {
 		}
 		header := message.Headers()
 		if previous := header.Get("ce-previousglobalid"); last != "" && previous != last {
-			return fmt.Errorf("events are missing between global_id %s and %s: read them by gRPC (GetEvents)", last, header.Get("ce-globalid"))
+			return fmt.Errorf("events are missing between global_id %s and %s: read them by gRPC (GetEvents)",
+				last, header.Get("ce-globalid"))
 		}
 		last = header.Get("ce-globalid")
 		eventType, err := url.PathUnescape(header.Get("ce-type"))

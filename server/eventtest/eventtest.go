@@ -23,7 +23,9 @@ func Stored(t testing.TB, client orisunpb.EventStoreClient, query *orisunpb.Quer
 	t.Helper()
 	after := Beginning
 	for {
-		page, err := client.GetEvents(context.Background(), &orisunpb.GetEventsRequest{Boundary: Boundary, Query: query, AfterPosition: after, Count: 5000})
+		page, err := client.GetEvents(context.Background(), &orisunpb.GetEventsRequest{
+			Boundary: Boundary, Query: query, AfterPosition: after, Count: 5000,
+		})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -75,7 +77,9 @@ type Subscription struct {
 }
 
 // Subscribe returns when the server has reported where the stream begins.
-func Subscribe(t testing.TB, client orisunpb.EventStoreClient, request *orisunpb.CatchUpSubscribeToEventStoreRequest) *Subscription {
+func Subscribe(
+	t testing.TB, client orisunpb.EventStoreClient, request *orisunpb.CatchUpSubscribeToEventStoreRequest,
+) *Subscription {
 	t.Helper()
 	if request.GetBoundary() == "" {
 		request.Boundary = Boundary
@@ -171,7 +175,9 @@ func Same(t testing.TB, got, want []*orisunpb.Event) {
 // Open subscribes to all events of the boundary, for a test that reads the stream itself.
 func Open(t *testing.T, client orisunpb.EventStoreClient) grpc.ServerStreamingClient[orisunpb.Event] {
 	t.Helper()
-	stream, err := client.CatchUpSubscribeToEvents(t.Context(), &orisunpb.CatchUpSubscribeToEventStoreRequest{Boundary: Boundary, AfterPosition: Beginning})
+	stream, err := client.CatchUpSubscribeToEvents(t.Context(), &orisunpb.CatchUpSubscribeToEventStoreRequest{
+		Boundary: Boundary, AfterPosition: Beginning,
+	})
 	if err == nil {
 		_, err = stream.Header()
 	}

@@ -43,9 +43,11 @@ func Start(t testing.TB, variables ...string) *Server {
 	t.Helper()
 	database := pgtest.Clone(t)
 	settings, warnings, err := config.Load(nil, append([]string{
-		"ORISUN_PG_HOST=" + database.Host, "ORISUN_PG_PORT=" + strconv.Itoa(int(database.Port)), "ORISUN_PG_USER=" + database.User,
+		"ORISUN_PG_HOST=" + database.Host, "ORISUN_PG_PORT=" + strconv.Itoa(int(database.Port)),
+		"ORISUN_PG_USER=" + database.User,
 		"ORISUN_PG_PASSWORD=" + database.Password, "ORISUN_PG_NAME=" + database.Database,
-		"ORISUN_GRPC_HOST=127.0.0.1", "ORISUN_GRPC_PORT=0", "ORISUN_ADMIN_HOST=127.0.0.1", "ORISUN_ADMIN_PORT=0", "ORISUN_NATS_PORT=0",
+		"ORISUN_GRPC_HOST=127.0.0.1", "ORISUN_GRPC_PORT=0", "ORISUN_ADMIN_HOST=127.0.0.1", "ORISUN_ADMIN_PORT=0",
+		"ORISUN_NATS_PORT=0",
 		"ORISUN_NATS_STORE_DIR=" + t.TempDir(), "ORISUN_OTEL_ENABLED=false",
 	}, variables...))
 	if err != nil || len(warnings) > 0 {
@@ -72,7 +74,10 @@ func Start(t testing.TB, variables ...string) *Server {
 	case <-timeout.C:
 		t.Fatalf("servertest: the server does not answer after %s", startTimeout)
 	}
-	return &Server{Address: running.Address().String(), HTTP: running.AdminAddress().String(), Database: database, settings: settings, stop: stop}
+	return &Server{
+		Address: running.Address().String(), HTTP: running.AdminAddress().String(), Database: database, settings: settings,
+		stop: stop,
+	}
 }
 
 // Stop drains the server and returns when it has ended. Without it, the end of the test stops the server.
@@ -98,7 +103,9 @@ func (s *Server) Dial(t testing.TB) *grpc.ClientConn {
 type credentials struct{ username, password string }
 
 func (c credentials) GetRequestMetadata(context.Context, ...string) (map[string]string, error) {
-	return map[string]string{"authorization": "Basic " + base64.StdEncoding.EncodeToString([]byte(c.username+":"+c.password))}, nil
+	return map[string]string{
+		"authorization": "Basic " + base64.StdEncoding.EncodeToString([]byte(c.username+":"+c.password)),
+	}, nil
 }
 
 func (credentials) RequireTransportSecurity() bool { return false }

@@ -21,7 +21,8 @@ func TestAServerAnswersAndLeavesNothingBehind(t *testing.T) {
 		server := servertest.Start(t, "ORISUN_NATS_SERVER_NAME=tested")
 		store := orisunpb.NewEventStoreClient(server.Dial(t))
 		saved, err := store.SaveEvents(t.Context(), &orisunpb.SaveEventsRequest{
-			Boundary: "orisun_test_1", Events: []*orisunpb.EventToSave{{EventId: "1", EventType: "Opened", Data: `{"account":"a"}`}},
+			Boundary: "orisun_test_1",
+			Events:   []*orisunpb.EventToSave{{EventId: "1", EventType: "Opened", Data: `{"account":"a"}`}},
 		})
 		if err != nil || saved.GetLogPosition() == nil {
 			t.Fatalf("%v, %v", saved, err)
@@ -48,11 +49,14 @@ func TestAServerAnswersAndLeavesNothingBehind(t *testing.T) {
 
 func TestServersOfOneTestHaveDatabasesOfTheirOwn(t *testing.T) {
 	first, second := servertest.Start(t), servertest.Start(t)
-	request := &orisunpb.SaveEventsRequest{Boundary: "orisun_test_1", Events: []*orisunpb.EventToSave{{EventId: "1", EventType: "T", Data: `{}`}}}
+	request := &orisunpb.SaveEventsRequest{
+		Boundary: "orisun_test_1", Events: []*orisunpb.EventToSave{{EventId: "1", EventType: "T", Data: `{}`}},
+	}
 	if _, err := orisunpb.NewEventStoreClient(first.Dial(t)).SaveEvents(t.Context(), request); err != nil {
 		t.Fatal(err)
 	}
-	page, err := orisunpb.NewEventStoreClient(second.Dial(t)).GetEvents(t.Context(), &orisunpb.GetEventsRequest{Boundary: "orisun_test_1"})
+	page, err := orisunpb.NewEventStoreClient(second.Dial(t)).GetEvents(t.Context(),
+		&orisunpb.GetEventsRequest{Boundary: "orisun_test_1"})
 	if err != nil || len(page.GetEvents()) != 0 {
 		t.Errorf("the second server has %v, %v", page.GetEvents(), err)
 	}

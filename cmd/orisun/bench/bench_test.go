@@ -67,9 +67,11 @@ func TestEveryWorkloadRunsAgainstAnotherServerOfTheProtocol(t *testing.T) {
 }
 
 func TestConditionalSavesAreConditionalAndExpectWhatIsThere(t *testing.T) {
-	// The peer refuses any position but the exact one, and a refusal is a failure: so 0 failures mean that all were right, those after
-	// saves of other workloads too.
-	for _, workloads := range [][]string{{"append-1"}, {"append-100"}, {"append-1-unconditional", "append-100-unconditional", "append-1"}, {"hot", "append-1"}} {
+	// The peer refuses any position but the exact one, and a refusal is a failure: so 0 failures mean that all were
+	// right, those after saves of other workloads too.
+	for _, workloads := range [][]string{
+		{"append-1"}, {"append-100"}, {"append-1-unconditional", "append-100-unconditional", "append-1"}, {"hot", "append-1"},
+	} {
 		p := &peer{}
 		report, _ := runAgainst(t, p, func(c *Config) { c.Workloads, c.Clients = workloads, []int{3, 7} })
 		if err := report.Err(); err != nil {
@@ -87,7 +89,8 @@ func TestConflictsInOneContextAreCountedWithTheLongestStarvation(t *testing.T) {
 	if err := report.Err(); err != nil {
 		t.Errorf("conflicts count as failures: %v", err)
 	}
-	if winners.Workload != "hot" || refused.Workload != "hot/conflicts" || winners.Max == 0 || refused.Max == 0 || refused.Events != 0 {
+	if winners.Workload != "hot" || refused.Workload != "hot/conflicts" || winners.Max == 0 || refused.Max == 0 ||
+		refused.Events != 0 {
 		t.Errorf("winners %+v\nrefused %+v", winners, refused)
 	}
 	if winners.Starved < winners.P50 || winners.Starved > 1000*time.Since(report.Environment.At).Seconds() {
@@ -142,7 +145,9 @@ func TestFailuresAreCountedByCodeAndTheRunGoesOn(t *testing.T) {
 	if len(failed) != 1 || failed["UNAVAILABLE"] == 0 {
 		t.Errorf("failures %v, want UNAVAILABLE alone: after it the position is read again", failed)
 	}
-	if err := report.Err(); err == nil || !strings.Contains(err.Error(), "UNAVAILABLE, such as in append-1 with 4 clients: ") || !strings.Contains(err.Error(), "restarting") {
+	if err := report.Err(); err == nil ||
+		!strings.Contains(err.Error(), "UNAVAILABLE, such as in append-1 with 4 clients: ") ||
+		!strings.Contains(err.Error(), "restarting") {
 		t.Errorf("error %v", err)
 	}
 }
@@ -212,13 +217,16 @@ func TestLatencyIsThatOfTheSubscriberNotOfTheSave(t *testing.T) {
 		t.Fatal(err)
 	}
 	delivered, saved := report.Results[0], report.Results[1]
-	if delivered.Workload != "latency" || saved.Workload != "latency/saves" || delivered.Max < 200 || saved.P50 >= delivered.P50 {
+	if delivered.Workload != "latency" || saved.Workload != "latency/saves" || delivered.Max < 200 ||
+		saved.P50 >= delivered.P50 {
 		t.Errorf("rows %+v\n%+v", delivered, saved)
 	}
 }
 
 func TestTheOpenLoopKeepsItsRateAgainstAServer(t *testing.T) {
-	report, _ := runAgainst(t, &peer{}, func(c *Config) { c.Workloads, c.Rate, c.Duration = []string{"ping"}, 200, 500*time.Millisecond })
+	report, _ := runAgainst(t, &peer{}, func(c *Config) {
+		c.Workloads, c.Rate, c.Duration = []string{"ping"}, 200, 500*time.Millisecond
+	})
 	r := report.Results[0]
 	if r.Rate != 200 || r.Requests > 100 || r.Max == 0 || report.Err() != nil {
 		t.Errorf("%d requests in half a second at 200 a second: %+v", r.Requests, r)
@@ -244,7 +252,8 @@ func TestAServerWithoutIndexesIsReportedAndMeasured(t *testing.T) {
 	}
 	with := &peer{}
 	_, told = runAgainst(t, with, func(c *Config) { c.CreateIndex = true })
-	if len(with.indexes) != 1 || with.indexes[0].GetFields()[0].GetJsonKey() != ContextKey || strings.Contains(told, "cannot") {
+	if len(with.indexes) != 1 || with.indexes[0].GetFields()[0].GetJsonKey() != ContextKey ||
+		strings.Contains(told, "cannot") {
 		t.Errorf("indexes %v\n%s", with.indexes, told)
 	}
 }
@@ -277,7 +286,8 @@ func TestSeedingThatFailsIsNoRun(t *testing.T) {
 		t.Errorf("error %v, results %v", err, report.Results)
 	}
 	config.Password = "wrong"
-	if _, err := Run(t.Context(), config); status.Code(err) != codes.Unauthenticated || !strings.Contains(err.Error(), "log in as admin") {
+	if _, err := Run(t.Context(), config); status.Code(err) != codes.Unauthenticated ||
+		!strings.Contains(err.Error(), "log in as admin") {
 		t.Errorf("error %v", err)
 	}
 }
@@ -293,16 +303,21 @@ func TestAnInterruptedRunKeepsThePointsThatAreComplete(t *testing.T) {
 	}})
 	config.Workloads = []string{"ping", "append-1", "ping"}
 	report, err := Run(ctx, config)
-	if !errors.Is(err, context.Canceled) || len(report.Results) != 1 || report.Results[0].Workload != "ping" || report.Err() != nil {
+	if !errors.Is(err, context.Canceled) || len(report.Results) != 1 || report.Results[0].Workload != "ping" ||
+		report.Err() != nil {
 		t.Errorf("error %v, results %+v", err, report.Results)
 	}
 }
 
 func TestAWrongConfigNamesEveryFlag(t *testing.T) {
 	err := Config{
-		Workloads: []string{"append-7"}, Clients: []int{0, 9}, Auth: "none", Contexts: 8, WarmUp: -1, Rate: -1, SeedEvents: -1, Payload: 1,
+		Workloads: []string{"append-7"}, Clients: []int{0, 9}, Auth: "none", Contexts: 8, WarmUp: -1, Rate: -1,
+		SeedEvents: -1, Payload: 1,
 	}.Validate()
-	for _, flag := range []string{"--workload", "--clients", "--contexts", "--auth", "--boundary", "--connections", "--warm-up", "--duration", "--repeat", "--rate", "--seed-events", "--payload"} {
+	for _, flag := range []string{
+		"--workload", "--clients", "--contexts", "--auth", "--boundary", "--connections", "--warm-up", "--duration",
+		"--repeat", "--rate", "--seed-events", "--payload",
+	} {
 		if err == nil || !strings.Contains(err.Error(), flag+" ") && !strings.Contains(err.Error(), flag+":") {
 			t.Errorf("%s is not named: %v", flag, err)
 		}

@@ -56,10 +56,14 @@ func deciders(next command) func(context.Context, *Session, *measurement, int) (
 }
 
 // decide runs one command until it is stored. A conflict is no failure: it counts in a row of its own.
-func (d *decider) decide(ctx context.Context, m *measurement, criteria []*orisunpb.Criterion, events []*orisunpb.EventToSave) outcome {
+func (d *decider) decide(
+	ctx context.Context, m *measurement, criteria []*orisunpb.Criterion, events []*orisunpb.EventToSave,
+) outcome {
 	for {
 		begun := time.Now()
-		latest, err := d.store.GetLatestByCriteria(ctx, &orisunpb.GetLatestByCriteriaRequest{Boundary: d.boundary, Criteria: criteria})
+		latest, err := d.store.GetLatestByCriteria(ctx, &orisunpb.GetLatestByCriteriaRequest{
+			Boundary: d.boundary, Criteria: criteria,
+		})
 		if err != nil {
 			return outcome{err: err}
 		}

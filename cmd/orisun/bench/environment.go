@@ -106,7 +106,8 @@ func describePostgreSQL(ctx context.Context, database string) (_ *PostgreSQL, er
 	}
 	defer func() { err = errors.Join(err, conn.Close(context.WithoutCancel(ctx))) }()
 	p := &PostgreSQL{}
-	err = conn.QueryRow(ctx, `SELECT current_setting('server_version'), current_setting('fsync'), current_setting('synchronous_commit'),
+	err = conn.QueryRow(ctx,
+		`SELECT current_setting('server_version'), current_setting('fsync'), current_setting('synchronous_commit'),
 		current_setting('full_page_writes'), current_setting('wal_sync_method')`).
 		Scan(&p.Version, &p.Fsync, &p.SynchronousCommit, &p.FullPageWrites, &p.WALSyncMethod)
 	if err != nil {
@@ -160,8 +161,8 @@ type Condition struct{ Name, Text string }
 func (r Report) Conditions() []Condition {
 	postgres, fsync := "not measured: give --pg", "not measured: give --fsync-dir"
 	if p := r.Environment.PostgreSQL; p != nil {
-		postgres = fmt.Sprintf("%s, fsync %s, synchronous_commit %s, full_page_writes %s, wal_sync_method %s; a commit takes %v",
-			p.Version, p.Fsync, p.SynchronousCommit, p.FullPageWrites, p.WALSyncMethod, p.Commit)
+		postgres = fmt.Sprintf("%s, fsync %s, synchronous_commit %s, full_page_writes %s, wal_sync_method %s; a commit "+
+			"takes %v", p.Version, p.Fsync, p.SynchronousCommit, p.FullPageWrites, p.WALSyncMethod, p.Commit)
 	}
 	if f := r.Environment.Fsync; f != nil {
 		fsync = fmt.Sprintf("8 KiB take %v", *f)

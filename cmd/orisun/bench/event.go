@@ -78,7 +78,9 @@ func newEvents(n int) []*orisunpb.EventToSave {
 func nothing() *orisunpb.Position { return &orisunpb.Position{TransactionId: -1, GlobalId: -1} }
 
 func unconditional(boundary string, events []*orisunpb.EventToSave) *orisunpb.SaveEventsRequest {
-	return &orisunpb.SaveEventsRequest{Boundary: boundary, Query: &orisunpb.SaveQuery{ExpectedPosition: nothing()}, Events: events}
+	return &orisunpb.SaveEventsRequest{
+		Boundary: boundary, Query: &orisunpb.SaveQuery{ExpectedPosition: nothing()}, Events: events,
+	}
 }
 
 // about is the query for the events of one context.
@@ -87,7 +89,9 @@ func about(context string) *orisunpb.Query {
 }
 
 // conditional saves if the context has no event after its last known one, nil for none.
-func conditional(boundary, context string, last *orisunpb.Position, events []*orisunpb.EventToSave) *orisunpb.SaveEventsRequest {
+func conditional(
+	boundary, context string, last *orisunpb.Position, events []*orisunpb.EventToSave,
+) *orisunpb.SaveEventsRequest {
 	if last == nil {
 		last = nothing()
 	}

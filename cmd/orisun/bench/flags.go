@@ -10,7 +10,8 @@ import (
 // AddFlags adds the flags of the load, with their defaults.
 func (c *Config) AddFlags(flags *pflag.FlagSet, workloads []string) {
 	flags.StringSliceVar(&c.Workloads, "workload", workloads, "workloads to run")
-	flags.IntSliceVar(&c.Clients, "clients", []int{1, 16, 64, 256}, "numbers of concurrent clients to run each workload with")
+	flags.IntSliceVar(&c.Clients, "clients", []int{1, 16, 64, 256},
+		"numbers of concurrent clients to run each workload with")
 	flags.DurationVar(&c.WarmUp, "warm-up", 2*time.Second, "time before each window")
 	flags.DurationVar(&c.Duration, "duration", 6*time.Second, "length of each window")
 	flags.IntVar(&c.Repeat, "repeat", 1, "how often to run it all")

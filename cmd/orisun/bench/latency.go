@@ -44,7 +44,9 @@ func startLatency(ctx context.Context, s *Session, m *measurement, clients int) 
 		cancel()
 		return nil, err
 	}
-	sub := &subscriber{m: m, cancel: cancel, ended: make(chan struct{}), due: map[string]time.Time{}, emptied: make(chan struct{}, 1)}
+	sub := &subscriber{
+		m: m, cancel: cancel, ended: make(chan struct{}), due: map[string]time.Time{}, emptied: make(chan struct{}, 1),
+	}
 	go sub.follow(streaming, stream)
 	return &load{
 		clients: each(clients, func(i int) client {

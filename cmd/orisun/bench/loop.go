@@ -100,7 +100,9 @@ func (p loop) open(ctx context.Context, m *measurement, send client, begin time.
 			return
 		}
 		if ctx.Err() != nil {
-			m.rows[0].fail(unsent, 1, fmt.Sprintf("the server did not keep up with %v requests a second: a minute after the window some were still not sent", p.rate))
+			m.rows[0].fail(unsent, 1,
+				fmt.Sprintf("the server did not keep up with %v requests a second: a minute after the window some were still not "+
+					"sent", p.rate))
 			continue
 		}
 		o := send(ctx, due)

@@ -41,10 +41,11 @@ func near(t *testing.T, what string, got, want, tolerance float64) {
 func TestAStallShowsInTheOpenLoopAndHidesInTheClosedOne(t *testing.T) {
 	// A second of ten is lost: callers who come by the clock wait half a second on average in that tenth.
 	synctest.Test(t, func(t *testing.T) {
-		open := observed(t.Context(), loop{duration: 10 * time.Second, rate: 100}, stalls(time.Now(), time.Millisecond, 4*time.Second, 5*time.Second))
+		open := observed(t.Context(), loop{duration: 10 * time.Second, rate: 100},
+			stalls(time.Now(), time.Millisecond, 4*time.Second, 5*time.Second))
 		near(t, "p50", open.P50, 1, 0.01)
-		// 100 arrivals wait 1 s to 0 s, and the client then needs 1 ms each where 10 ms are due: nearly 111 are late. Of 1,000 the 10
-		// worst come within the first 91 ms of the stall.
+		// 100 arrivals wait 1 s to 0 s, and the client then needs 1 ms each where 10 ms are due: nearly 111 are late.
+		// Of 1,000 the 10 worst come within the first 91 ms of the stall.
 		near(t, "p99", open.P99, 910, 10)
 		near(t, "max", open.Max, 1000, 2)
 		if open.Requests != 1000 || len(open.Failures) > 0 {
@@ -52,7 +53,8 @@ func TestAStallShowsInTheOpenLoopAndHidesInTheClosedOne(t *testing.T) {
 		}
 	})
 	synctest.Test(t, func(t *testing.T) {
-		closed := observed(t.Context(), loop{duration: 10 * time.Second}, stalls(time.Now(), time.Millisecond, 4*time.Second, 5*time.Second))
+		closed := observed(t.Context(), loop{duration: 10 * time.Second},
+			stalls(time.Now(), time.Millisecond, 4*time.Second, 5*time.Second))
 		near(t, "p99 of the closed loop", closed.P99, 1, 0.01)
 	})
 }
@@ -61,7 +63,8 @@ func TestAStallAtTheEndIsWaitedFor(t *testing.T) {
 	for name, rate := range map[string]float64{"closed": 0, "open": 1000} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				got := observed(t.Context(), loop{duration: time.Second, rate: rate}, stalls(time.Now(), time.Millisecond, 900*time.Millisecond, 30*time.Second))
+				got := observed(t.Context(), loop{duration: time.Second, rate: rate},
+					stalls(time.Now(), time.Millisecond, 900*time.Millisecond, 30*time.Second))
 				near(t, "max", got.Max, 29_100, 30)
 				// What ended after the window is no throughput, however late it was waited for.
 				near(t, "requests", float64(got.Requests), 900, 2)
@@ -75,9 +78,11 @@ func TestAStallAtTheEndIsWaitedFor(t *testing.T) {
 
 func TestRequestsThatAreNeverSentAreFailures(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		got := observed(t.Context(), loop{duration: time.Second, rate: 1000}, stalls(time.Now(), time.Millisecond, 900*time.Millisecond, time.Hour))
+		got := observed(t.Context(), loop{duration: time.Second, rate: 1000},
+			stalls(time.Now(), time.Millisecond, 900*time.Millisecond, time.Hour))
 		// The one that hangs ends with the time to wait, the 99 or so behind it are not sent.
-		if hung, left := got.Failures["UNKNOWN"]+got.Failures["DEADLINE_EXCEEDED"], got.Failures[unsent]; hung != 1 || left < 98 || left > 100 {
+		if hung, left := got.Failures["UNKNOWN"]+got.Failures["DEADLINE_EXCEEDED"], got.Failures[unsent]; hung != 1 ||
+			left < 98 || left > 100 {
 			t.Errorf("failures %v, want 1 that hung and 99 %s", got.Failures, unsent)
 		}
 	})
@@ -110,17 +115,18 @@ func TestArrivalsAreSharedByTheClientsAndKeepTheirRate(t *testing.T) {
 func TestTheWarmUpCountsForNothingButFailures(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		begin := time.Now()
-		got := observed(t.Context(), loop{warmUp: 2 * time.Second, duration: time.Second}, func(ctx context.Context, _ time.Time) outcome {
-			took, err := 10*time.Millisecond, error(nil)
-			if at := time.Since(begin); at < 1990*time.Millisecond {
-				took = 100 * time.Millisecond
-				if at == time.Second {
-					err = status.Error(codes.Unavailable, "starting")
+		got := observed(t.Context(), loop{warmUp: 2 * time.Second, duration: time.Second},
+			func(ctx context.Context, _ time.Time) outcome {
+				took, err := 10*time.Millisecond, error(nil)
+				if at := time.Since(begin); at < 1990*time.Millisecond {
+					took = 100 * time.Millisecond
+					if at == time.Second {
+						err = status.Error(codes.Unavailable, "starting")
+					}
 				}
-			}
-			wait(ctx, time.Now().Add(took))
-			return outcome{events: 3, err: err}
-		})
+				wait(ctx, time.Now().Add(took))
+				return outcome{events: 3, err: err}
+			})
 		near(t, "max", got.Max, 10, 0.01)
 		near(t, "requests", float64(got.Requests), 100, 2)
 		near(t, "events", float64(got.Events), 300, 6)
@@ -154,7 +160,9 @@ func TestReadersBesideEndWithTheWindow(t *testing.T) {
 		}
 		begin := time.Now()
 		m := newMeasurement(2)
-		loop{duration: time.Second, rate: 10}.run(t.Context(), m, &load{clients: []client{tick(0)}, beside: []client{tick(1), tick(1)}})
+		loop{
+			duration: time.Second, rate: 10,
+		}.run(t.Context(), m, &load{clients: []client{tick(0)}, beside: []client{tick(1), tick(1)}})
 		if took := time.Since(begin); took > 1010*time.Millisecond {
 			t.Errorf("it took %s", took)
 		}

@@ -91,7 +91,8 @@ func (r *recorder) record(latency time.Duration) {
 
 // Failures that do not come from a server.
 const (
-	unsent      = "UNSENT"      // open loop: due in the window, and still not sent when the time to wait for answers was over
+	// open loop: due in the window, and still not sent when the time to wait for answers was over
+	unsent      = "UNSENT"
 	undelivered = "UNDELIVERED" // saved, and not received by the subscriber in that time
 	unrecorded  = "UNRECORDED"  // a latency beyond the range of the histogram
 )

@@ -40,7 +40,8 @@ type Settings struct {
 func (c Config) settings() Settings {
 	return Settings{
 		Boundary: c.Boundary, Connections: c.Connections, SeedEvents: c.SeedEvents, Contexts: c.Contexts,
-		Payload: c.Payload, Accounts: c.Accounts, Criteria: c.Criteria, Events: c.Events, Seed: c.Seed, WarmUp: c.WarmUp.Seconds(), Duration: c.Duration.Seconds(),
+		Payload: c.Payload, Accounts: c.Accounts, Criteria: c.Criteria, Events: c.Events, Seed: c.Seed,
+		WarmUp: c.WarmUp.Seconds(), Duration: c.Duration.Seconds(),
 	}
 }
 
@@ -80,7 +81,8 @@ func (r Report) Err() error {
 			counts[code] += n
 			all += n
 			if examples[code] == "" {
-				examples[code] = fmt.Sprintf("%s with %s: %s", result.Workload, count(result.Clients, "client"), result.examples[code])
+				examples[code] = fmt.Sprintf("%s with %s: %s",
+					result.Workload, count(result.Clients, "client"), result.examples[code])
 			}
 		}
 	}
@@ -113,10 +115,13 @@ func (r Report) WriteTable(out io.Writer) error {
 	for _, row := range r.Results {
 		width = max(width, len(row.Workload))
 	}
-	fmt.Fprintf(&text, "%-*s\tauth\tclients\trequests/s\tevents/s\tp50 ms\tp95 ms\tp99 ms\tmax ms\tstarved ms\tfailures\t\n", width, "workload")
+	fmt.Fprintf(&text, "%-*s\tauth\tclients\trequests/s\tevents/s\tp50 ms\tp95 ms\tp99 ms\tmax ms\tstarved "+
+		"ms\tfailures\t\n", width, "workload")
 	for _, row := range r.Results {
-		fmt.Fprintf(&text, "%-*s\t%s\t%d\t%.0f\t%.0f\t%s\t%s\t%s\t%s\t%s\t%s\t\n", width, row.Workload, dash(row.Auth), row.Clients, row.RequestsPerSecond,
-			row.EventsPerSecond, ShortTime(row.P50), ShortTime(row.P95), ShortTime(row.P99), ShortTime(row.Max), ShortTime(row.Starved),
+		fmt.Fprintf(&text, "%-*s\t%s\t%d\t%.0f\t%.0f\t%s\t%s\t%s\t%s\t%s\t%s\t\n",
+			width, row.Workload, dash(row.Auth), row.Clients, row.RequestsPerSecond,
+			row.EventsPerSecond, ShortTime(row.P50), ShortTime(row.P95), ShortTime(row.P99), ShortTime(row.Max),
+			ShortTime(row.Starved),
 			dash(failures(row.Failures)))
 	}
 	if _, err := io.WriteString(table, text.String()); err != nil {
@@ -171,7 +176,8 @@ func (r Report) WriteJSON(out io.Writer) error {
 }
 
 var columns = []string{
-	"workload", "auth", "clients", "repeat", "rate", "seconds", "requests", "events", "requests_per_second", "events_per_second",
+	"workload", "auth", "clients", "repeat", "rate", "seconds", "requests", "events", "requests_per_second",
+	"events_per_second",
 	"p50_ms", "p95_ms", "p99_ms", "max_ms", "starved_ms", "failures",
 }
 
@@ -183,7 +189,8 @@ func WriteCSV(out io.Writer, results []Result) error {
 	for _, r := range results {
 		rows = append(rows, []string{
 			r.Workload, r.Auth, strconv.Itoa(r.Clients), strconv.Itoa(r.Repeat), number(r.Rate, -1), number(r.Seconds, -1),
-			strconv.FormatInt(r.Requests, 10), strconv.FormatInt(r.Events, 10), number(r.RequestsPerSecond, 1), number(r.EventsPerSecond, 1),
+			strconv.FormatInt(r.Requests, 10), strconv.FormatInt(r.Events, 10), number(r.RequestsPerSecond, 1),
+			number(r.EventsPerSecond, 1),
 			number(r.P50, 3), number(r.P95, 3), number(r.P99, 3), number(r.Max, 3), number(r.Starved, 3), failures(r.Failures),
 		})
 	}

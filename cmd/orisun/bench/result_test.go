@@ -36,7 +36,8 @@ func golden(t *testing.T, name, got string) {
 func sample() Report {
 	row := func(workload, auth string, clients int, perSecond float64, p50, p99 float64) Result {
 		return Result{
-			Workload: workload, Auth: auth, Clients: clients, Repeat: 1, Seconds: 6, Requests: int64(6 * perSecond), Events: int64(6 * perSecond),
+			Workload: workload, Auth: auth, Clients: clients, Repeat: 1, Seconds: 6, Requests: int64(6 * perSecond),
+			Events:            int64(6 * perSecond),
 			RequestsPerSecond: perSecond, EventsPerSecond: perSecond, P50: p50, P95: p99 / 2, P99: p99, Max: 2 * p99,
 		}
 	}
@@ -48,11 +49,14 @@ func sample() Report {
 				Commit: Timing{P50: 0.4, P99: 1.25},
 			},
 		},
-		Settings: Settings{Boundary: "b", Connections: 1, SeedEvents: 100_000, Contexts: 10_000, Payload: 256, Seed: 7, WarmUp: 2, Duration: 6},
+		Settings: Settings{
+			Boundary: "b", Connections: 1, SeedEvents: 100_000, Contexts: 10_000, Payload: 256, Seed: 7, WarmUp: 2, Duration: 6,
+		},
 		Results: []Result{
 			row("pgbench", "", 1, 2000, 0, 0), row("pgbench", "", 16, 8000, 0, 0),
 			row("append-1", AuthToken, 1, 1200.25, 0.8125, 2.5), row("append-1", AuthToken, 16, 4000, 3.75, 12),
-			row("append-1", AuthToken, 256, 12_000, 20, 88.125), row("hot", AuthToken, 64, 900, 10, 20), row("hot/conflicts", AuthToken, 64, 5000, 10, 20),
+			row("append-1", AuthToken, 256, 12_000, 20, 88.125), row("hot", AuthToken, 64, 900, 10, 20),
+			row("hot/conflicts", AuthToken, 64, 5000, 10, 20),
 			row("ping", AuthToken, 256, 16_000, 15, 30), row("ping", AuthBasic, 256, 15_000, 15, 30),
 		},
 	}
@@ -81,7 +85,10 @@ func TestAReportSaysWhatIsNotMeasured(t *testing.T) {
 	if err := (Report{}).WriteTable(&out); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"PostgreSQL  not measured: give --pg", "fsync       not measured: give --fsync-dir", "server      does not report its version"} {
+	for _, want := range []string{
+		"PostgreSQL  not measured: give --pg", "fsync       not measured: give --fsync-dir",
+		"server      does not report its version",
+	} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("%q is missing in\n%s", want, out.String())
 		}

@@ -101,7 +101,9 @@ func (s *Session) learn(ctx context.Context, before *orisunpb.Position) error {
 	}
 	from := following(before)
 	for seen := 0; seen < s.config.SeedEvents; {
-		page, err := s.store(0).GetEvents(ctx, &orisunpb.GetEventsRequest{Boundary: s.config.Boundary, FromPosition: from, Count: pageSize})
+		page, err := s.store(0).GetEvents(ctx, &orisunpb.GetEventsRequest{
+			Boundary: s.config.Boundary, FromPosition: from, Count: pageSize,
+		})
 		if err != nil {
 			return err
 		}
@@ -141,7 +143,9 @@ func following(last *orisunpb.Position) *orisunpb.Position {
 }
 
 // newest is the position of the last event that matches, nil where none does.
-func newest(ctx context.Context, store orisunpb.EventStoreClient, boundary string, query *orisunpb.Query) (*orisunpb.Position, error) {
+func newest(
+	ctx context.Context, store orisunpb.EventStoreClient, boundary string, query *orisunpb.Query,
+) (*orisunpb.Position, error) {
 	page, err := store.GetEvents(ctx, &orisunpb.GetEventsRequest{
 		Boundary: boundary, Query: query, Count: 1, Direction: orisunpb.Direction_DESC,
 	})

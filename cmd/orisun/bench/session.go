@@ -103,7 +103,8 @@ func (s *Session) logIn(ctx context.Context, auth string) error {
 	}
 	tokens := header.Get(tokenHeader)
 	if len(tokens) == 0 {
-		return fmt.Errorf("%s answers without a header %s: log in with --auth %s", s.connections[0].Target(), tokenHeader, AuthBasic)
+		return fmt.Errorf("%s answers without a header %s: log in with --auth %s",
+			s.connections[0].Target(), tokenHeader, AuthBasic)
 	}
 	s.credentials.useToken(tokens[0])
 	return nil

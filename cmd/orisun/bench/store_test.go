@@ -23,8 +23,8 @@ import (
 	orisunpb "github.com/oexza/orisun/proto"
 )
 
-// peer is another server of the protocol, in memory. It knows no field that is ours alone, and takes a save only if the position that it
-// expects is exactly that of its context's last event.
+// peer is another server of the protocol, in memory. It knows no field that is ours alone, and takes a save only if the
+// position that it expects is exactly that of its context's last event.
 type peer struct {
 	orisunpb.UnimplementedEventStoreServer
 	t *testing.T
@@ -68,7 +68,8 @@ func servePeer(t *testing.T, p *peer) Config {
 	})
 	return Config{
 		Dial: func(options ...grpc.DialOption) (*grpc.ClientConn, error) {
-			return grpc.NewClient(listener.Addr().String(), append(options, grpc.WithTransportCredentials(insecure.NewCredentials()))...)
+			return grpc.NewClient(listener.Addr().String(),
+				append(options, grpc.WithTransportCredentials(insecure.NewCredentials()))...)
 		},
 		Username: "admin", Password: "changeit", Auth: AuthToken, Connections: 1, Boundary: "b",
 		Workloads: []string{"append-1"}, Clients: []int{4}, Duration: 100 * time.Millisecond, Repeat: 1,
@@ -107,7 +108,9 @@ func (p *peer) unary(ctx context.Context, request any, _ *grpc.UnaryServerInfo, 
 	return handle(ctx, request)
 }
 
-func (p *peer) stream(service any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, handle grpc.StreamHandler) error {
+func (p *peer) stream(
+	service any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, handle grpc.StreamHandler,
+) error {
 	if _, err := p.letIn(stream.Context()); err != nil {
 		return err
 	}
@@ -173,7 +176,9 @@ func (p *peer) matching(criteria []*orisunpb.Criterion) (places []int) {
 	return slices.Compact(places)
 }
 
-func (p *peer) GetLatestByCriteria(_ context.Context, in *orisunpb.GetLatestByCriteriaRequest) (*orisunpb.GetLatestByCriteriaResponse, error) {
+func (p *peer) GetLatestByCriteria(
+	_ context.Context, in *orisunpb.GetLatestByCriteriaRequest,
+) (*orisunpb.GetLatestByCriteriaResponse, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	answer := &orisunpb.GetLatestByCriteriaResponse{}
@@ -206,7 +211,9 @@ func (p *peer) SaveEvents(_ context.Context, in *orisunpb.SaveEventsRequest) (*o
 		}
 	}
 	position := func(i int) *orisunpb.Position {
-		return &orisunpb.Position{TransactionId: int64(len(p.events) - i + len(in.GetEvents())), GlobalId: int64(len(p.events))}
+		return &orisunpb.Position{
+			TransactionId: int64(len(p.events) - i + len(in.GetEvents())), GlobalId: int64(len(p.events)),
+		}
 	}
 	for i, event := range in.GetEvents() {
 		if len(event.GetData()) != 256 {
@@ -216,7 +223,9 @@ func (p *peer) SaveEvents(_ context.Context, in *orisunpb.SaveEventsRequest) (*o
 		for _, f := range fieldsOf(p.t, event.GetData()) {
 			p.contexts[f] = append(p.contexts[f], len(p.events))
 		}
-		p.events = append(p.events, &orisunpb.Event{EventId: event.GetEventId(), EventType: event.GetEventType(), Data: event.GetData(), Position: at})
+		p.events = append(p.events, &orisunpb.Event{
+			EventId: event.GetEventId(), EventType: event.GetEventType(), Data: event.GetData(), Position: at,
+		})
 	}
 	close(p.came)
 	p.came = make(chan struct{})
@@ -247,7 +256,9 @@ func (p *peer) GetEvents(_ context.Context, in *orisunpb.GetEventsRequest) (*ori
 	return &orisunpb.GetEventsResponse{Events: found[:count]}, nil
 }
 
-func (p *peer) CatchUpSubscribeToEvents(in *orisunpb.CatchUpSubscribeToEventStoreRequest, stream grpc.ServerStreamingServer[orisunpb.Event]) error {
+func (p *peer) CatchUpSubscribeToEvents(
+	in *orisunpb.CatchUpSubscribeToEventStoreRequest, stream grpc.ServerStreamingServer[orisunpb.Event],
+) error {
 	if p.deaf {
 		<-stream.Context().Done()
 		return nil

@@ -35,9 +35,18 @@ var workloads = []workload{
 	},
 	{name: "read-10", about: "the newest 10 events of a context", rows: []string{""}, reads: true, start: startRead},
 	{name: "page", about: "pages of 1,000 events, forwards", rows: []string{""}, reads: true, start: startPage},
-	{name: "append-1-unconditional", about: "saves of 1 event without a context", rows: []string{""}, start: appends(1, false)},
-	{name: "append-100", about: "saves of 100 events, each under a context", rows: []string{""}, start: appends(100, true)},
-	{name: "append-100-unconditional", about: "saves of 100 events without a context", rows: []string{""}, start: appends(100, false)},
+	{
+		name: "append-1-unconditional", about: "saves of 1 event without a context", rows: []string{""},
+		start: appends(1, false),
+	},
+	{
+		name: "append-100", about: "saves of 100 events, each under a context", rows: []string{""},
+		start: appends(100, true),
+	},
+	{
+		name: "append-100-unconditional", about: "saves of 100 events without a context", rows: []string{""},
+		start: appends(100, false),
+	},
 	{
 		name: "latency", about: "append-1 until a subscriber has it; /saves: the save",
 		rows: []string{"", "/saves"}, start: startLatency,
@@ -135,7 +144,8 @@ func startRead(_ context.Context, s *Session, _ *measurement, clients int) (*loa
 		seeded := min(len(s.contexts), s.config.SeedEvents)
 		return func(ctx context.Context, _ time.Time) outcome {
 			page, err := store.GetEvents(ctx, &orisunpb.GetEventsRequest{
-				Boundary: s.config.Boundary, Query: about(s.contexts[random.IntN(seeded)].value), Count: 10, Direction: orisunpb.Direction_DESC,
+				Boundary: s.config.Boundary, Query: about(s.contexts[random.IntN(seeded)].value), Count: 10,
+				Direction: orisunpb.Direction_DESC,
 			})
 			return read(page, err)
 		}
@@ -151,7 +161,9 @@ func startPage(_ context.Context, s *Session, _ *measurement, clients int) (*loa
 func (s *Session) pageReader(client, reader, readers, row int) client {
 	store, at := s.store(client), reader*len(s.pages)/readers
 	return func(ctx context.Context, _ time.Time) outcome {
-		page, err := store.GetEvents(ctx, &orisunpb.GetEventsRequest{Boundary: s.config.Boundary, FromPosition: s.pages[at], Count: pageSize})
+		page, err := store.GetEvents(ctx, &orisunpb.GetEventsRequest{
+			Boundary: s.config.Boundary, FromPosition: s.pages[at], Count: pageSize,
+		})
 		at = (at + 1) % len(s.pages)
 		o := read(page, err)
 		o.row = row
@@ -184,7 +196,8 @@ type appender struct {
 // appender is that of the client with a number, of so many clients. Clients do not share contexts.
 func (s *Session) appender(client, clients, events int) *appender {
 	a := &appender{
-		store: s.store(client), boundary: s.config.Boundary, author: s.author(client), events: newEvents(events), conditionally: true,
+		store: s.store(client), boundary: s.config.Boundary, author: s.author(client), events: newEvents(events),
+		conditionally: true,
 	}
 	for i := client; i < len(s.contexts); i += clients {
 		a.contexts = append(a.contexts, &s.contexts[i])

@@ -67,7 +67,8 @@ func run(ctx context.Context, environ []string, out io.Writer) (err error) {
 }
 
 func save(ctx context.Context, address string, admin config.Admin) (position *orisunpb.Position, err error) {
-	conn, err := grpc.NewClient(address, grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithPerRPCCredentials(login(admin)))
+	conn, err := grpc.NewClient(address, grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithPerRPCCredentials(login(admin)))
 	if err != nil {
 		return nil, err
 	}
@@ -83,7 +84,9 @@ func save(ctx context.Context, address string, admin config.Admin) (position *or
 type login config.Admin
 
 func (l login) GetRequestMetadata(context.Context, ...string) (map[string]string, error) {
-	return map[string]string{"authorization": "Basic " + base64.StdEncoding.EncodeToString([]byte(l.Username+":"+l.Password))}, nil
+	return map[string]string{
+		"authorization": "Basic " + base64.StdEncoding.EncodeToString([]byte(l.Username+":"+l.Password)),
+	}, nil
 }
 
 func (login) RequireTransportSecurity() bool { return false }
