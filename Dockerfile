@@ -1,7 +1,8 @@
 # docker build -t orisun:local .
 # docker build --platform linux/arm64 -t orisun:local .
 #
-# Version and commit are those of the checkout's git. A source archive has no git: add --build-arg VERSION=1.0.0 --build-arg COMMIT=…
+# Version and commit are those of the checkout's git. A source archive has no git: add --build-arg VERSION=1.0.0
+# --build-arg COMMIT=…
 FROM --platform=$BUILDPLATFORM golang:1.26-alpine AS build
 RUN apk add --no-cache bash git
 WORKDIR /src

@@ -7,16 +7,18 @@ TOOL     = $(GO) tool -modfile=tools/$(1).mod $(1)
 VCS     := $(shell git rev-parse HEAD >/dev/null 2>&1 && echo true || echo false)
 PG_BIN   = $(if $(PG),ORISUN_PG_BIN_DIR=$$(.ci/postgres $(PG)))
 TESTS   ?= ./...
-# RERUN=1 runs each failed test a second time, alone. Its first failure stays in the summary under "Failed": it is a defect
-# to mend, but does not hold up everything else. More than three failures, or one data race, are not run again.
+# RERUN=1 runs each failed test a second time, alone. Its first failure stays in the summary under "Failed": it is a
+# defect to mend, but does not hold up everything else. More than three failures, or one data race, are not run again.
 RERUN   ?= 0
-GOTESTSUM = $(GO) tool -modfile=$(CURDIR)/tools/gotestsum.mod gotestsum --format pkgname-and-test-fails --format-hide-empty-pkg \
+GOTESTSUM = $(GO) tool -modfile=$(CURDIR)/tools/gotestsum.mod gotestsum \
+            --format pkgname-and-test-fails --format-hide-empty-pkg \
 	--rerun-fails=$(RERUN) --rerun-fails-max-failures=3 --rerun-fails-abort-on-data-race --rerun-fails-run-root-test
 # Modules of their own: what they need stays out of the server's go.mod, and what the server needs out of theirs.
 MODULES  = client client/projection examples
 
 .DEFAULT_GOAL := help
-.PHONY: help run build packages test test-modules test-versions bench-compare bench-buffers torture check lint generate diff fmt
+.PHONY: help run build packages test test-modules test-versions bench-compare bench-buffers torture \
+        check lint generate diff fmt
 
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,29 +45,34 @@ test-modules: ## Run the tests of the modules beside the server's: the client an
 	@.ci/postgres $(PG) >/dev/null
 	@.ci/languages
 	@for module in $(MODULES); do \
-		echo "in $$module"; ($(if $(PG),export $(PG_BIN); )cd $$module && $(GOTESTSUM) --packages ./... -- -race -timeout 20m) || exit; \
+		echo "in $$module"; \
+		($(if $(PG),export $(PG_BIN); )cd $$module && $(GOTESTSUM) --packages ./... -- -race -timeout 20m) || exit; \
 	done
 
 # The oldest PostgreSQL that the migrations support, and the newest there is. RUN chooses some of the tests.
 VERSIONS ?= 13 18
 RUN      ?= .
 
-test-versions: ## Run the tests of migrations and services on the oldest and the newest PostgreSQL (VERSIONS="14 17" for others, RUN for some)
+test-versions: ## Test migrations and services on the oldest and the newest PostgreSQL (VERSIONS="14 17", RUN=TestX)
 	@for major in $(VERSIONS); do \
 		dir=$$(.ci/postgres $$major) || exit; \
 		echo "on $$("$$dir/postgres" --version)"; \
 		ORISUN_PG_BIN_DIR=$$dir $(GOTESTSUM) --packages './migrations ./service' -- -timeout 20m -run '$(RUN)' || exit; \
 	done
 
-bench-compare: build ## Compare with pgbench on the same PostgreSQL (takes minutes; BENCH="--dir /on/the/disk/to/measure" adds flags); writes docs/benchmarks*
+# BENCH="--dir /on/the/disk/to/measure" adds flags. It takes minutes.
+bench-compare: build ## Compare with pgbench on the same PostgreSQL; writes docs/benchmarks*
 	@.ci/postgres $(PG) >/dev/null
 	$(PG_BIN) $(GO) run -buildvcs=false ./cmd/benchcompare --docs docs $(BENCH)
 
-bench-buffers: ## Measure what questions touch at 10,000, 100,000 and 1,000,000 events (takes minutes and a GB of disk); writes docs/benchmarks.md
+# It takes minutes and a GB of disk.
+bench-buffers: ## Measure the pages that queries touch in up to 1,000,000 events; writes docs/benchmarks.md
 	@.ci/postgres $(PG) >/dev/null
-	$(PG_BIN) $(GO) test ./migrations -run '^$$' -bench Buffers -benchtime 1x -timeout 1h -args -buffers.events 10000,100000,1000000 -buffers.doc ../docs/benchmarks.md
+	$(PG_BIN) $(GO) test ./migrations -run '^$$' -bench Buffers -benchtime 1x -timeout 1h \
+		-args -buffers.events 10000,100000,1000000 -buffers.doc ../docs/benchmarks.md
 
-torture: ## Disturb three real servers under load and check all they say (TORTURE="--for 1h --parallel 2" for longer, --seed N once more)
+# TORTURE="--for 1h --parallel 2" takes longer, TORTURE="--seed N" repeats a run.
+torture: ## Disturb three real servers under load, and check all that they answer
 	@.ci/postgres $(PG) >/dev/null
 	@.ci/cc
 	$(PG_BIN) $(GO) run -buildvcs=false ./cmd/torture $(TORTURE)
@@ -86,7 +93,7 @@ lint: ## Look at Go, SQL and protocol without running them
 	$(call TOOL,buf) lint
 	$(call TOOL,buf) format --diff --exit-code
 
-generate: ## Generate db/, proto/*.pb.go, proto/comments.binpb, client/internal/wire, docs/api.md and docs/configuration.md
+generate: ## Generate db/, proto/*.pb.go, proto/comments.binpb, client/internal/wire and pages of docs/
 	rm -f db/*.go
 	$(call TOOL,sqlc) generate
 	$(call TOOL,buf) generate

@@ -35,7 +35,8 @@ build() {
   esac
   local out="${OUT:-dist}/orisun-$os-$arch$suffix"
   CGO_ENABLED=0 GOOS=$os GOARCH=$arch go build -trimpath -buildvcs=false \
-    -ldflags "-s -w -X $package.version=$version -X $package.commit=$commit -X $package.date=$date" -o "$out" ./cmd/orisun
+    -ldflags "-s -w -X $package.version=$version -X $package.commit=$commit -X $package.date=$date" \
+    -o "$out" ./cmd/orisun
   echo "$out"
 }
 
@@ -56,8 +57,9 @@ bundle() {
   cp LICENSE "$stage/$name/"
   cp packages/bundle-notice.txt "$stage/$name/NOTICE"
   # What builds extensions, and languages and libraries that Orisun does not use.
-  (cd "$stage/$name/postgresql" && rm -rf lib/*.a lib/pkgconfig lib/postgresql/pgxs lib/libossp-uuid.* lib/postgresql/uuid-ossp.so \
-    lib/postgresql/*plperl.so lib/postgresql/*plpython3.so lib/postgresql/pltcl.so pg-symlinks.json)
+  (cd "$stage/$name/postgresql" && rm -rf lib/*.a lib/pkgconfig lib/postgresql/pgxs lib/libossp-uuid.* \
+    lib/postgresql/uuid-ossp.so lib/postgresql/*plperl.so lib/postgresql/*plpython3.so \
+    lib/postgresql/pltcl.so pg-symlinks.json)
   tar --owner=0 --group=0 --numeric-owner --mode=go=rX,u+w -czf "$out/$name.tar.gz" -C "$stage" "$name"
   echo "$out/$name.tar.gz"
 }

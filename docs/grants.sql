@@ -1,4 +1,5 @@
--- The rights of the role that runs the server. psql runs this file, and may do so again at any time. There are two ways:
+-- The rights of the role that runs the server. psql runs this file, and may do so again at any time. There are two
+-- ways:
 --
 -- 1. The server migrates when it starts, and owns what it creates. The database's owner or a superuser runs, once:
 --

@@ -11,7 +11,8 @@ import (
 	"google.golang.org/protobuf/types/descriptorpb"
 )
 
-// descriptors is what `buf build` makes of the .proto files. Generated Go code has no comments in its descriptors, this has.
+// descriptors is what `buf build` makes of the .proto files. Generated Go code has no comments in its descriptors, this
+// has.
 //
 //go:embed comments.binpb
 var descriptors []byte

@@ -1,5 +1,5 @@
-// Moves money between two accounts, as examples/transfer does in Go: read the context, decide, save, and begin again when
-// the context has changed.
+// Moves money between two accounts, as examples/transfer does in Go: read the context, decide, save, and begin again
+// when the context has changed.
 //
 //   npm install
 //   node transfer.js open alice 100
@@ -68,7 +68,9 @@ async function transfer (from, to, amount) {
   let seen = nothing
   for (;;) {
     for (let more = true; more;) { // only what is new since the last attempt
-      const { events = [] } = await call('GetEvents', { boundary, query: { criteria }, after_position: seen, count: 1000 })
+      const { events = [] } = await call('GetEvents', {
+          boundary, query: { criteria }, after_position: seen, count: 1000,
+        })
       for (const event of events) {
         const data = JSON.parse(event.data)
         if (event.event_type === 'AccountOpened') {

@@ -1,5 +1,5 @@
-"""Moves money between two accounts, as examples/transfer does in Go: read the context, decide, save, and begin again when
-the context has changed.
+"""Moves money between two accounts, as examples/transfer does in Go: read the context, decide, save, and begin again
+when the context has changed.
 
     apt-get install python3-grpcio python3-grpc-tools
     python3 transfer.py open alice 100
@@ -25,7 +25,8 @@ PROTO = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "pr
 def generate():
     """Generates the messages; a program of yours does so when it is built."""
     out = tempfile.TemporaryDirectory()
-    arguments = ["protoc", "-I" + PROTO, "--python_out=" + out.name, "--grpc_python_out=" + out.name, "eventstore.proto"]
+    arguments = ["protoc", "-I" + PROTO, "--python_out=" + out.name, "--grpc_python_out=" + out.name,
+                 "eventstore.proto"]
     # grpc_tools carries the well-known types, such as Timestamp.
     import pkg_resources
 

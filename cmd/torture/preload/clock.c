@@ -1,6 +1,7 @@
-// The time of day of a process, moved by as many seconds as a file says, from one moment to the next. Loaded first into PostgreSQL, which reads the time in
-// signal handlers as well: so the file is mapped into memory, and nothing here allocates or locks. (libfaketime does, and backends abort.) Timers and the
-// monotonic clock stay the kernel's, as on a machine whose clock is set.
+// The time of day of a process, moved by as many seconds as a file says, from one moment to the next. Loaded first into
+// PostgreSQL, which reads the time in signal handlers as well: so the file is mapped into memory, and nothing here
+// allocates or locks. (libfaketime does, and backends abort.) Timers and the monotonic clock stay the kernel's, as on a
+// machine whose clock is set.
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <stdint.h>
