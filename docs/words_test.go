@@ -14,7 +14,7 @@ var avoided = []struct{ words, instead string }{
 	{`questions?`, "query, read, or what it is"},
 	{`anew`, "again, recreated"},
 	{`told|tells?|telling`, "reports, returns, says; is notified"},
-	{`whoever|nobody|Who [a-z]+`, "the actor: client, caller, reader, node"},
+	{`[Ww]hoever|[Nn]obody|[Ss]omebody|Who [a-z]+`, "the actor: client, caller, reader, node"},
 	{`kept|remember(s|ed|ing)?`, "cached, stored, held"},
 	{`by turns|turns by|gives? way|patience|rests between`, "throttle, limit, priority, timeout"},
 	{`losers?`, "retried saves, conflicting saves"},

@@ -35,7 +35,7 @@ Errors raised by these functions have SQLSTATEs of the class OR, with JSON in DE
   OR003  the context changed: an event that matches the criteria lies after the expected position
   OR004  an event_id is taken by another event
   OR005  wrong isolation level: positions are drawn under READ COMMITTED only
-  OR006  the boundary exists already with another definition, or its tables are missing, somebody else's or of another
+  OR006  the boundary exists already with another definition, or its tables are missing, another role's or of another
          shape
   OR007  malformed argument
   OR008  events exist, so a migration does not go down

@@ -80,7 +80,7 @@ $$;
 
 COMMENT ON FUNCTION orisun.get_last_position(text) IS
 $$The position of a boundary's last event, (-1,-1) when it has none: always one row. Raises OR001 for an unknown
-boundary. Whoever sees it sees all events before it as well.$$;
+boundary. A reader that sees it sees all events before it as well.$$;
 
 -- +goose Down
 DROP FUNCTION orisun.get_last_position(text);

@@ -50,7 +50,7 @@ COMMENT ON FUNCTION orisun.key_expression(text, text) IS
 $$The SQL of the text that an event has for a tag's key. p_event stands before the columns: 'e.' in a query, nothing in
 an index.$$;
 
-CREATE FUNCTION orisun.table_scan(p_events regclass, p_criteria jsonb[], p_first bigint, p_end bigint,
+CREATE FUNCTION orisun.render_table_scan(p_events regclass, p_criteria jsonb[], p_first bigint, p_end bigint,
                                   p_descending boolean, p_count integer) RETURNS text
 LANGUAGE sql IMMUTABLE
 SET search_path = pg_catalog, pg_temp
@@ -66,7 +66,7 @@ AS $$
              GROUP BY n.number) c
 $$;
 
-COMMENT ON FUNCTION orisun.table_scan(regclass, jsonb[], bigint, bigint, boolean, integer) IS
+COMMENT ON FUNCTION orisun.render_table_scan(regclass, jsonb[], bigint, bigint, boolean, integer) IS
 $$The SQL that reads, in the order of positions, the events with p_first <= global_id < p_end that match one of the
 criteria. It uses the primary key alone: its cost is that of all events up to the last match.$$;
 
@@ -77,16 +77,16 @@ RETURNS SETOF orisun.event
 LANGUAGE plpgsql STABLE
 AS $$
 BEGIN
-    RETURN QUERY EXECUTE orisun.table_scan(p_events, p_criteria, p_first, p_end, p_descending, p_count);
+    RETURN QUERY EXECUTE orisun.render_table_scan(p_events, p_criteria, p_first, p_end, p_descending, p_count);
 END
 $$;
 -- +goose StatementEnd
 
 COMMENT ON FUNCTION orisun.scan_table(regclass, jsonb[], bigint, bigint, boolean, integer) IS
-$$Runs orisun.table_scan: the only place where SQL is composed per call, for criteria that no index serves.$$;
+$$Runs orisun.render_table_scan: the only place where SQL is composed per call, for criteria that no index serves.$$;
 
 -- +goose Down
 DROP FUNCTION orisun.scan_table(regclass, jsonb[], bigint, bigint, boolean, integer);
-DROP FUNCTION orisun.table_scan(regclass, jsonb[], bigint, bigint, boolean, integer);
+DROP FUNCTION orisun.render_table_scan(regclass, jsonb[], bigint, bigint, boolean, integer);
 DROP FUNCTION orisun.key_expression(text, text);
 DROP FUNCTION orisun.read_criteria(jsonb);

@@ -568,7 +568,7 @@ $$;
 
 COMMENT ON FUNCTION orisun.list_indexes(text) IS
 $$The indexes of a boundary, by name: which there are, which are ready, how much they are used. A definition whose index
-somebody dropped by hand, or whose build failed, is not listed. Raises OR001 for an unknown boundary.
+was dropped by hand, or whose build failed, is not listed. Raises OR001 for an unknown boundary.
 
   SELECT * FROM orisun.list_indexes('orders')$$;
 

@@ -178,7 +178,7 @@ $$;
 COMMENT ON FUNCTION orisun.has_tags(text, jsonb, jsonb) IS
 $$Returns whether an event matches a criterion: for tags beyond an index's fields.$$;
 
-CREATE FUNCTION orisun.index_condition(p_index orisun.boundary_index) RETURNS text
+CREATE FUNCTION orisun.render_index_condition(p_index orisun.boundary_index) RETURNS text
 LANGUAGE sql IMMUTABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -193,10 +193,10 @@ AS $$
                WITH ORDINALITY AS c(key, operator, value, ordinal)))
 $$;
 
-COMMENT ON FUNCTION orisun.index_condition(orisun.boundary_index) IS
+COMMENT ON FUNCTION orisun.render_index_condition(orisun.boundary_index) IS
 $$The SQL of whether an index finds all events that match p_criterion.$$;
 
-CREATE FUNCTION orisun.index_scan(
+CREATE FUNCTION orisun.render_index_scan(
     p_events regclass, p_index orisun.boundary_index, p_criterion text, p_after text, p_end text, p_descending boolean,
     p_count text
 ) RETURNS text
@@ -218,7 +218,7 @@ AS $$
           WITH ORDINALITY AS f(key, type, expression, ordinal)
 $$;
 
-COMMENT ON FUNCTION orisun.index_scan(regclass, orisun.boundary_index, text, text, text, boolean, text) IS
+COMMENT ON FUNCTION orisun.render_index_scan(regclass, orisun.boundary_index, text, text, text, boolean, text) IS
 $$The SQL that finds the events that match a criterion by an index which serves it. Each field is compared twice: as the
 index keeps it, and as the text that a tag means. Tags beyond the index's fields filter what it finds. The order is that
 of the pair (transaction_id, global_id), with which these indexes end and no other one does: so the planner has one way
@@ -229,7 +229,8 @@ LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
     SELECT coalesce(E'\n    SELECT CASE'
-                    || string_agg(format(E'\n        WHEN %s THEN %L', orisun.index_condition(i.index), (i.index).name),
+                    || string_agg(format(E'\n        WHEN %s THEN %L', orisun.render_index_condition(i.index),
+                                         (i.index).name),
                                   '' ORDER BY i.rank)
                     || E'\n        ELSE '''' END\n', E' SELECT ''''::text ')
       FROM (SELECT i AS index, row_number() OVER () AS rank FROM orisun.find_indexes(p_boundary) i) i
@@ -260,8 +261,10 @@ AS $$
              WHERE c.index = %1$L;
         END IF;
     END IF;$sql$, (i.index).name,
-            orisun.index_scan(b.events, i.index, 'c.criterion', v.after_position, v.end_position, true, 'p_count'),
-            orisun.index_scan(b.events, i.index, 'c.criterion', v.after_position, v.end_position, false, 'p_count')), ''
+            orisun.render_index_scan(b.events, i.index, 'c.criterion', v.after_position, v.end_position, true,
+                                     'p_count'),
+            orisun.render_index_scan(b.events, i.index, 'c.criterion', v.after_position, v.end_position, false,
+                                     'p_count')), ''
                 ORDER BY i.rank), '')
       FROM orisun.find_boundary(p_boundary) b
      CROSS JOIN (VALUES ('(coalesce(p_after_transaction_ids[c.owner], -1), coalesce(p_after_global_ids[c.owner], -1))',
@@ -417,8 +420,8 @@ DROP FUNCTION orisun.are_covered(integer, jsonb[], text[]);
 DROP FUNCTION orisun.render_find_dependents(text);
 DROP FUNCTION orisun.render_lookup(text);
 DROP FUNCTION orisun.render_choose_index(text);
-DROP FUNCTION orisun.index_scan(regclass, orisun.boundary_index, text, text, text, boolean, text);
-DROP FUNCTION orisun.index_condition(orisun.boundary_index);
+DROP FUNCTION orisun.render_index_scan(regclass, orisun.boundary_index, text, text, text, boolean, text);
+DROP FUNCTION orisun.render_index_condition(orisun.boundary_index);
 DROP FUNCTION orisun.has_tags(text, jsonb, jsonb);
 DROP FUNCTION orisun_boundary.find_dependents(integer[], integer[], jsonb[], integer[], text[], text[], jsonb[]);
 DROP FUNCTION orisun_boundary.lookup(jsonb[], integer[], bigint[], bigint[], bigint, bigint, boolean, integer);

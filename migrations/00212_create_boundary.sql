@@ -134,7 +134,7 @@ BEGIN
                    'transaction_id SET DEFAULT currval(%L) + 1',
                    v_events, p_boundary.number, v_sequence);
     EXECUTE format('COMMENT ON TABLE %s IS %L', v_events,
-                   format('The events of boundary %s. Save with orisun.insert_events_with_consistency, ask with '
+                   format('The events of boundary %s. Save with orisun.insert_events_with_consistency, read with '
                           'orisun.get_matching_events.', p_boundary.name));
     PERFORM orisun.clone_functions(p_boundary.name);
     IF v_adopt THEN
@@ -146,7 +146,7 @@ $$;
 
 COMMENT ON FUNCTION orisun.make_boundary_tables(orisun.boundary) IS
 $$Makes the tables of a boundary that was just registered, and the schema where it is missing; or takes over the tables
-that are there, where existed_before_catalog says so: their shape and positions must be those of a boundary. Nobody
+that are there, where existed_before_catalog says so: their shape and positions must be those of a boundary. No session
 writes to them meanwhile. Raises OR006.$$;
 
 -- +goose StatementBegin

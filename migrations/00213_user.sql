@@ -82,7 +82,7 @@ DECLARE
     v_count       integer  := 0;
 BEGIN
     IF p_count IS NOT NULL THEN
-        -- Whoever looks every second neither locks nor writes where there is nothing to do.
+        -- A look every second neither locks nor writes where there is nothing to do.
         EXECUTE format('SELECT EXISTS (SELECT FROM %s c WHERE c.name = ''users'' AND NOT EXISTS (SELECT FROM %s e '
                        'WHERE e.global_id > c.global_id))',
                        v_checkpoints, v_events)

@@ -68,7 +68,7 @@ $$;
 -- +goose StatementEnd
 
 COMMENT ON FUNCTION orisun.find_missing_rights(text) IS
-$$The GRANTs that a role lacks to run the server on what somebody else migrated: on schema orisun, and on each
+$$The GRANTs that a role lacks to run the server on what another role migrated: on schema orisun, and on each
 boundary's schema, tables and functions. Events can be read and inserted, not changed. The owner of the schema runs them
 in psql (docs/grants.sql):
 

@@ -37,7 +37,7 @@
 //     second, and goes on after the stream's last message.
 //   - The owner is stopped (SIGSTOP) or cut off: another node has PostgreSQL end its session after five heartbeats that
 //     did not come. When it goes on, what it still sends does not fit the stream any more.
-//   - An acknowledgement is lost, JetStream is away, the stream is deleted or somebody else's message is in it: the
+//   - An acknowledgement is lost, JetStream is away, the stream is deleted or a foreign message is in it: the
 //     outbox takes over again, with a backoff from 10 ms to 5 s. It logs once when that begins and once when it ends.
 //   - There are too few nodes for all copies of a stream: it has one, and gets the others when they can be placed.
 //   - The stream is purged: it goes on with the next event.

@@ -69,7 +69,7 @@ func NewFeed(config FeedConfig) *Feed {
 	return &Feed{config: config, boundaries: make(map[string]*followed), counts: make(map[string]*feedCounts)}
 }
 
-// Hint says that somebody committed events to a boundary. It never waits. While the stream delivers, it changes
+// Hint says that events were committed to a boundary. It never waits. While the stream delivers, it changes
 // nothing: the event is on its way. Without the stream it spares waiting subscribers the rest of the poll interval.
 func (f *Feed) Hint(boundary string) {
 	f.mu.Lock()

@@ -42,7 +42,7 @@ type followed struct {
 	gone error
 	// streaming says that NATS brings events, as far as known.
 	streaming bool
-	// changed is closed, and replaced, when the ring's end or overdue moves while somebody waits.
+	// changed is closed, and replaced, when the ring's end or overdue moves while a subscriber waits.
 	changed chan struct{}
 	// waiting is how many wait. It grows under the lock, so a holder of the write lock misses none.
 	waiting atomic.Int64
@@ -162,7 +162,7 @@ func (b *followed) hint() {
 	}
 }
 
-// poll compares PostgreSQL's last position with the ring's end while somebody waits.
+// poll compares PostgreSQL's last position with the ring's end while a subscriber waits.
 func (b *followed) poll(ctx context.Context) {
 	ticker := time.NewTicker(b.config.PollInterval)
 	defer ticker.Stop()

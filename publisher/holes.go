@@ -9,8 +9,8 @@ import (
 
 // closeHoles lets a stream begin after the last place in its midst where events are missing, so that from its first
 // message on it is the log. A copy whose files were deleted breaks what a majority relies on, the memory of each
-// member: messages that only such copies had are skipped then, and what is published goes on behind them. Nobody
-// refuses it, as the sequence fits.
+// member: messages that only such copies had are skipped then, and what is published goes on behind them. No
+// member refuses it, as the sequence fits.
 //
 // Where messages were deleted and stand again behind, there is no hole: the message after the place names the one
 // before it.

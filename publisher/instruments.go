@@ -111,7 +111,7 @@ func (o *outbox) publishedPosition(ctx context.Context) (position, error) {
 // feedCounts are a boundary's deliveries since the start.
 type feedCounts struct{ ring, pages atomic.Int64 }
 
-// Instrument has subscribers and deliveries counted whenever somebody collects metrics.
+// Instrument has subscribers and deliveries counted whenever metrics are collected.
 func (f *Feed) Instrument(meter metric.Meter) error {
 	subscribers, subscribersErr := meter.Int64ObservableUpDownCounter("orisun.feed.subscribers",
 		metric.WithUnit("{subscriber}"), metric.WithDescription("Subscriptions of this node"))

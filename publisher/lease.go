@@ -20,7 +20,7 @@ import (
 const PublisherLease = "publisher"
 
 var (
-	// ErrHeld says that somebody else holds the lease: another node, or another part of this one.
+	// ErrHeld says that the lease is held already: by another node, or by another part of this one.
 	ErrHeld = errors.New("the lease is held elsewhere")
 	// errContended says that another session decides about the same name at this moment, so that this one does not
 	// stand by yet.

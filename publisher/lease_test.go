@@ -281,7 +281,7 @@ func TestAStatementThatIsStuckOrCancelledLosesNoLease(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	// Somebody else's transaction holds the checkpoint.
+	// Another session's transaction holds the checkpoint.
 	tx, err := pool.Begin(t.Context())
 	if err != nil {
 		t.Fatal(err)

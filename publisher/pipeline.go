@@ -71,7 +71,7 @@ type flight struct {
 	sequence uint64   // that it will have in the stream
 	count    int
 	bytes    int
-	spans    []trace.Span // of those that somebody samples
+	spans    []trace.Span // of those that are sampled
 	ack      jetstream.PubAckFuture
 }
 

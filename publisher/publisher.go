@@ -39,7 +39,7 @@ type Config struct {
 	Leases *Leases
 
 	// Database is where the registry of boundaries and events are read: one connection a boundary while it has
-	// something to publish. Nobody whose queries take long should share the pool.
+	// something to publish. What runs long queries should not share the pool.
 	Database *pgxpool.Pool
 
 	// NATS is a connection with all rights, and of its own: the acknowledgements of everything published come back on it.
@@ -69,7 +69,7 @@ type Config struct {
 	Logger *slog.Logger
 }
 
-// StreamLimits bound a boundary's stream, the oldest messages go first. Nobody depends on old messages: PostgreSQL has
+// StreamLimits bound a boundary's stream, the oldest messages go first. Nothing depends on old messages: PostgreSQL has
 // every event.
 type StreamLimits struct {
 	Replicas    int           // copies in a cluster, 1 to 5; 0 is 1

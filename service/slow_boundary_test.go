@@ -74,7 +74,7 @@ func holdPositions(t *testing.T, pool *pgxpool.Pool, boundary string) (release f
 	})
 }
 
-// waitForLocks returns when somebody waits for a position.
+// waitForLocks returns when a session waits for a position.
 func waitForLocks(t *testing.T, pool *pgxpool.Pool) {
 	t.Helper()
 	for waiting := false; !waiting; {

@@ -193,7 +193,7 @@ func lockBoundary(t *testing.T, database *pgx.ConnConfig) (release func()) {
 	}
 }
 
-// waitForLock returns when somebody waits for it.
+// waitForLock returns when a session waits for it.
 func waitForLock(t *testing.T, database *pgx.ConnConfig) {
 	t.Helper()
 	conn, err := pgx.ConnectConfig(t.Context(), database)

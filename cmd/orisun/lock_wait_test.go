@@ -67,7 +67,7 @@ func (p *psqlSession) run(t *testing.T, statement string) string {
 	return strings.TrimSpace(line)
 }
 
-// TestTheLogNamesTheSessionThatHoldsABoundary has somebody insert by hand and leave the transaction open, twice.
+// TestTheLogNamesTheSessionThatHoldsABoundary inserts by hand and leaves the transaction open, twice.
 func TestTheLogNamesTheSessionThatHoldsABoundary(t *testing.T) {
 	const message = `"msg":"saves wait: another session of PostgreSQL holds the boundary's lock`
 	config := pgtest.Clone(t)

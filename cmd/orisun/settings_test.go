@@ -342,7 +342,7 @@ func TestPoolsHoldAsManyConnectionsAsConfigured(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Whoever asks or saves waits, and holds a connection.
+	// Each read or save waits, and holds a connection.
 	if _, err := tx.Exec(t.Context(),
 		`LOCK TABLE public.orisun_test_1_orisun_es_event, test2.orisun_test_2_orisun_es_event,
 			 public.third_orisun_es_event`); err != nil {

@@ -51,7 +51,7 @@ func newSmallDisk(t *testing.T, size string) *smallDisk {
 		}
 	})
 	if !bufio.NewScanner(said).Scan() {
-		t.Fatalf("no small disk; somebody who is not root needs a kernel that lets him have a user namespace: %s",
+		t.Fatalf("no small disk; a user other than root needs a kernel that allows user namespaces: %s",
 			failure.String())
 	}
 	d.holder = holder.Process.Pid
@@ -76,7 +76,7 @@ func (d *smallDisk) fill(t *testing.T, leave int64) {
 		int64(disk.Bavail)*disk.Bsize > leave; err = errors.Join(err, syscall.Statfs(d.path(), &disk)) {
 		_, err = file.Write(make([]byte, min(int64(disk.Bavail)*disk.Bsize-leave, 1<<20)))
 		if errors.Is(err, syscall.ENOSPC) {
-			err = nil // somebody else had the last of it
+			err = nil // another write had the last of it
 		}
 	}
 	if err := errors.Join(err, file.Close()); err != nil {

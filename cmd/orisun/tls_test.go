@@ -219,7 +219,7 @@ func TestARefusedClientGetsAnErrorAndTheLogSaysWhy(t *testing.T) {
 			"certificate has expired or is not yet valid",
 		},
 		"TLS 1.1": {credentials.NewTLS(tooOld), "client offered only unsupported versions"},
-		"a client that trusts somebody else": {
+		"a client that trusts another authority": {
 			credentials.NewTLS(ours.client("careful", nil, foreign)),
 			"remote error: tls: bad certificate",
 		},

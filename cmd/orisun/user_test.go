@@ -99,7 +99,7 @@ func TestAUserFromTheCommandLineOnTwoServers(t *testing.T) {
 		t.Errorf("the new password: %v", err)
 	}
 
-	// Whoever has stolen this token subscribes with it.
+	// A thief of this token subscribes with it.
 	header = nil
 	if _, err := jane.Ping(login(t, "janedoe", "second-s3cret"), &orisunpb.PingRequest{},
 		grpc.Header(&header)); err != nil {

@@ -287,7 +287,7 @@ func TestAPIDFileWhoseProcessIsAnotherProgramsHarmsNeither(t *testing.T) {
 	stop(t, first)
 
 	// Of PostgreSQL's account, as it ignores the process ids of others by itself; in the cluster's directory, as
-	// somebody's shell.
+	// a user's shell.
 	program := first.account.command(context.Background(), "sleep", "600")
 	program.Dir = first.cluster()
 	other, err := spawn(program)

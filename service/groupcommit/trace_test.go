@@ -20,7 +20,7 @@ type tracedFlush struct {
 	err   error
 }
 
-// Whoever follows a request by its context must find each of them in the sending that it is part of, and how that
+// A reader who follows a request by its context finds each of them in the sending that it is part of, and how that
 // ended, panics included.
 func TestEveryFlushHasTheContextsOfItsCallers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -157,7 +157,7 @@ func TestAConflictInAnOwnedContextIsAFailure(t *testing.T) {
 	p := &peer{}
 	p.before = func(in *orisunpb.SaveEventsRequest) error {
 		if len(in.GetEvents()) == 1 {
-			meddle.Do(func() { // somebody else saves into every context of the run
+			meddle.Do(func() { // another client saves into every context of the run
 				p.mu.Lock()
 				defer p.mu.Unlock()
 				for context := range p.contexts {
