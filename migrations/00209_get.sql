@@ -4,23 +4,27 @@ CREATE FUNCTION orisun_boundary.first_global_id(p_transaction_id bigint, p_globa
 LANGUAGE plpgsql STABLE STRICT
 AS $$
 DECLARE
-    -- An event's transaction_id is greater than its global_id. So all events from global_id p_transaction_id on lie at or after the position, and which of
-    -- those before it do depends on the one save that ends at, or spans, that place.
+    -- An event's transaction_id is greater than its global_id. So all events from global_id p_transaction_id on lie at
+    -- or after the position, and which of those before it do depends on the one save that ends at, or spans, that
+    -- place.
     v_spanning bigint := (SELECT e.transaction_id FROM orisun_boundary.es_event e
                            WHERE e.global_id < p_transaction_id ORDER BY e.global_id DESC LIMIT 1);
 BEGIN
-    IF v_spanning IS NULL OR v_spanning < p_transaction_id OR v_spanning = p_transaction_id AND p_global_id >= p_transaction_id THEN
+    IF v_spanning IS NULL OR v_spanning < p_transaction_id
+       OR v_spanning = p_transaction_id AND p_global_id >= p_transaction_id THEN
         RETURN p_transaction_id;
     END IF;
     RETURN greatest(CASE WHEN v_spanning = p_transaction_id THEN p_global_id END, coalesce((
                SELECT e.global_id + 1 FROM orisun_boundary.es_event e
-                WHERE e.global_id < p_transaction_id AND e.transaction_id < v_spanning ORDER BY e.global_id DESC LIMIT 1), 0));
+                WHERE e.global_id < p_transaction_id AND e.transaction_id < v_spanning ORDER BY e.global_id DESC
+                LIMIT 1), 0));
 END
 $$;
 -- +goose StatementEnd
 
-COMMENT ON FUNCTION orisun_boundary.first_global_id(bigint, bigint) IS $$The smallest global_id from which on all events lie at or after a position, by pairs: the position need not be that
-of a stored event. It reads at most one save.$$;
+COMMENT ON FUNCTION orisun_boundary.first_global_id(bigint, bigint) IS
+$$The smallest global_id from which on all events lie at or after a position, by pairs: the position need not be that of
+a stored event. It reads at most one save.$$;
 
 CREATE FUNCTION orisun_boundary.read_all(
     p_after_transaction_id bigint,
@@ -34,19 +38,24 @@ LANGUAGE sql STABLE ROWS 100
 AS $$
     (SELECT e.* FROM orisun_boundary.es_event e
       WHERE NOT p_descending
-        AND e.global_id >= coalesce(orisun_boundary.first_global_id(p_after_transaction_id, least(p_after_global_id, 9223372036854775806) + 1), 0)
-        AND e.global_id < coalesce(orisun_boundary.first_global_id(p_end_transaction_id, p_end_global_id), 9223372036854775807)
+        AND e.global_id >= coalesce(orisun_boundary.first_global_id(p_after_transaction_id,
+            least(p_after_global_id, 9223372036854775806) + 1), 0)
+        AND e.global_id < coalesce(orisun_boundary.first_global_id(p_end_transaction_id, p_end_global_id),
+                                   9223372036854775807)
       ORDER BY e.global_id LIMIT p_count)
     UNION ALL
     (SELECT e.* FROM orisun_boundary.es_event e
       WHERE p_descending
-        AND e.global_id >= coalesce(orisun_boundary.first_global_id(p_after_transaction_id, least(p_after_global_id, 9223372036854775806) + 1), 0)
-        AND e.global_id < coalesce(orisun_boundary.first_global_id(p_end_transaction_id, p_end_global_id), 9223372036854775807)
+        AND e.global_id >= coalesce(orisun_boundary.first_global_id(p_after_transaction_id,
+            least(p_after_global_id, 9223372036854775806) + 1), 0)
+        AND e.global_id < coalesce(orisun_boundary.first_global_id(p_end_transaction_id, p_end_global_id),
+                                   9223372036854775807)
       ORDER BY e.global_id DESC LIMIT p_count)
 $$;
 
-COMMENT ON FUNCTION orisun_boundary.read_all(bigint, bigint, bigint, bigint, boolean, integer) IS $$read_page without criteria: a part of the primary key. The server
-calls it directly, since the caller of an SQL function gets the events while they are read.$$;
+COMMENT ON FUNCTION orisun_boundary.read_all(bigint, bigint, bigint, bigint, boolean, integer) IS
+$$read_page without criteria: a part of the primary key. The server calls it directly, since the caller of an SQL
+function gets the events while they are read.$$;
 
 -- +goose StatementBegin
 CREATE FUNCTION orisun_boundary.merge_criteria(
@@ -63,12 +72,15 @@ AS $$
 DECLARE
     v_after     orisun.event_position   := (p_after_transaction_id, p_after_global_id);
     v_end       orisun.event_position   := (p_end_transaction_id, p_end_global_id);
-    v_unserved  jsonb[]                 := ARRAY(SELECT c.criterion FROM unnest(p_criteria) AS c(criterion) WHERE orisun_boundary.choose_index(c.criterion) = '');
+    v_unserved  jsonb[]                 := ARRAY(SELECT c.criterion FROM unnest(p_criteria) AS c(criterion)
+                                                  WHERE orisun_boundary.choose_index(c.criterion) = '');
     v_found     orisun.event_position[] := '{}';
     v_criterion jsonb;
 BEGIN
     IF p_criteria = '{}' THEN
-        RETURN QUERY SELECT a.* FROM orisun_boundary.read_all(p_after_transaction_id, p_after_global_id, p_end_transaction_id, p_end_global_id, p_descending, p_count) a;
+        RETURN QUERY SELECT a.* FROM orisun_boundary.read_all(p_after_transaction_id, p_after_global_id,
+                                                              p_end_transaction_id, p_end_global_id, p_descending,
+                                                              p_count) a;
         RETURN;
     END IF;
     FOREACH v_criterion IN ARRAY p_criteria LOOP
@@ -78,11 +90,13 @@ BEGIN
               FROM (SELECT f AS position FROM unnest(v_found) f
                     UNION
                     SELECT (f.transaction_id, f.global_id)::orisun.event_position
-                      FROM orisun_boundary.lookup(ARRAY[v_criterion], ARRAY[1], ARRAY[v_after.transaction_id], ARRAY[v_after.global_id],
+                      FROM orisun_boundary.lookup(ARRAY[v_criterion], ARRAY[1], ARRAY[v_after.transaction_id],
+                                                  ARRAY[v_after.global_id],
                                                   v_end.transaction_id, v_end.global_id, p_descending, p_count) f) p
              ORDER BY CASE WHEN p_descending THEN -(p.position).global_id ELSE (p.position).global_id END
              LIMIT p_count);
-        -- Once the page is full its last position bounds the next scan, so that all criteria together read little more than the page.
+        -- Once the page is full its last position bounds the next scan, so that all criteria together read little more
+        -- than the page.
         IF cardinality(v_found) = p_count AND p_descending THEN
             v_after := v_found[p_count];
         ELSIF cardinality(v_found) = p_count THEN
@@ -96,8 +110,10 @@ BEGIN
                     UNION
                     SELECT (s.transaction_id, s.global_id)::orisun.event_position
                       FROM orisun.scan_table('orisun_boundary.es_event', v_unserved,
-                               coalesce(orisun_boundary.first_global_id(v_after.transaction_id, least(v_after.global_id, 9223372036854775806) + 1), 0),
-                               coalesce(orisun_boundary.first_global_id(v_end.transaction_id, v_end.global_id), 9223372036854775807),
+                               coalesce(orisun_boundary.first_global_id(v_after.transaction_id,
+                                   least(v_after.global_id, 9223372036854775806) + 1), 0),
+                               coalesce(orisun_boundary.first_global_id(v_end.transaction_id, v_end.global_id),
+                                        9223372036854775807),
                                p_descending, p_count) s) p
              ORDER BY CASE WHEN p_descending THEN -(p.position).global_id ELSE (p.position).global_id END
              LIMIT p_count);
@@ -105,13 +121,16 @@ BEGIN
     RETURN QUERY
     SELECT e.*
       FROM unnest(v_found) f
-     CROSS JOIN LATERAL (SELECT e.* FROM orisun_boundary.es_event e WHERE e.global_id = f.global_id ORDER BY e.global_id LIMIT 1) e;
+     CROSS JOIN LATERAL (SELECT e.* FROM orisun_boundary.es_event e WHERE e.global_id = f.global_id ORDER BY e.global_id
+                          LIMIT 1) e;
 END
 $$;
 -- +goose StatementEnd
 
-COMMENT ON FUNCTION orisun_boundary.merge_criteria(jsonb[], bigint, bigint, bigint, bigint, boolean, integer) IS $$read_page for any but one criterion that an index serves: it collects the positions of
-the first p_count events of each, one criterion after the other, and then reads those events. Criteria that no index serves share one scan of the primary key.$$;
+COMMENT ON FUNCTION orisun_boundary.merge_criteria(jsonb[], bigint, bigint, bigint, bigint, boolean, integer) IS
+$$read_page for any but one criterion that an index serves: it collects the positions of the first p_count events of
+each, one criterion after the other, and then reads those events. Criteria that no index serves share one scan of the
+primary key.$$;
 
 CREATE FUNCTION orisun_boundary.read_page(
     p_criteria             jsonb[],
@@ -135,25 +154,29 @@ AS $$
      WHERE cardinality(p_criteria) <> 1 OR orisun_boundary.choose_index(p_criteria[1]) = ''
 $$;
 
-COMMENT ON FUNCTION orisun_boundary.read_page(jsonb[], bigint, bigint, bigint, bigint, boolean, integer) IS $$One page of a boundary's events: the first p_count that match one of the criteria, in the
-order of positions or in the opposite one. By hand: orisun.get_matching_events.
+COMMENT ON FUNCTION orisun_boundary.read_page(jsonb[], bigint, bigint, bigint, bigint, boolean, integer) IS
+$$One page of a boundary's events: the first p_count that match one of the criteria, in the order of positions or in the
+opposite one. By hand: orisun.get_matching_events.
 
   p_criteria                                 as orisun.read_criteria returns them; none are every event
   p_after_transaction_id, p_after_global_id  the position after which to read; NULL for the beginning
-  p_end_transaction_id, p_end_global_id      the position before which to read; NULL for the end. Neither has to be that of a stored event
+  p_end_transaction_id, p_end_global_id      the position before which to read; NULL for the end. Neither has to be that
+                                             of a stored event
 $$;
 
-CREATE FUNCTION orisun_boundary.first_of_each(p_criteria jsonb[], p_descending boolean, p_count integer) RETURNS SETOF orisun.found_event
+CREATE FUNCTION orisun_boundary.first_of_each(p_criteria jsonb[], p_descending boolean, p_count integer)
+RETURNS SETOF orisun.found_event
 LANGUAGE sql STABLE ROWS 10
 AS $$
     SELECT f.* FROM orisun_boundary.lookup(
-        p_criteria, ARRAY(SELECT generate_series(1, cardinality(p_criteria))), NULL::bigint[], NULL::bigint[], NULL::bigint, NULL::bigint,
+        p_criteria, ARRAY(SELECT generate_series(1, cardinality(p_criteria))), NULL::bigint[], NULL::bigint[],
+        NULL::bigint, NULL::bigint,
         p_descending, p_count) f
 $$;
 
-COMMENT ON FUNCTION orisun_boundary.first_of_each(jsonb[], boolean, integer) IS $$The first p_count events of each criterion, all of one
-snapshot, with the criterion's number (from 1): the latest one by true, 1. A criterion that no event matches has no row.
-By hand: orisun.get_latest_by_criteria.$$;
+COMMENT ON FUNCTION orisun_boundary.first_of_each(jsonb[], boolean, integer) IS
+$$The first p_count events of each criterion, all of one snapshot, with the criterion's number (from 1): the latest one
+by true, 1. A criterion that no event matches has no row. By hand: orisun.get_latest_by_criteria.$$;
 
 -- +goose StatementBegin
 CREATE FUNCTION orisun.page_range(
@@ -181,7 +204,8 @@ END
 $$;
 -- +goose StatementEnd
 
-COMMENT ON FUNCTION orisun.page_range(bigint, bigint, boolean, boolean) IS $$Where a page begins, as the range of positions that read_page takes.$$;
+COMMENT ON FUNCTION orisun.page_range(bigint, bigint, boolean, boolean) IS
+$$Where a page begins, as the range of positions that read_page takes.$$;
 
 -- +goose StatementBegin
 CREATE FUNCTION orisun.get_matching_events(
@@ -201,24 +225,31 @@ AS $$
 DECLARE
     v_range record := orisun.page_range(p_transaction_id, p_global_id, p_inclusive, p_descending);
 BEGIN
-    RETURN QUERY EXECUTE format('SELECT * FROM %s($1, $2, $3, $4, $5, $6, $7)', orisun.find_boundary_function(p_boundary, 'read_page'))
+    RETURN QUERY EXECUTE format('SELECT * FROM %s($1, $2, $3, $4, $5, $6, $7)',
+                                orisun.find_boundary_function(p_boundary, 'read_page'))
         USING orisun.read_criteria(p_criteria), v_range.after_transaction_id, v_range.after_global_id,
               v_range.end_transaction_id, v_range.end_global_id, p_descending, p_count;
 END
 $$;
 -- +goose StatementEnd
 
-COMMENT ON FUNCTION orisun.get_matching_events(text, jsonb, bigint, bigint, boolean, boolean, integer) IS $$One page of a boundary's events in the order of their positions, or in the opposite one (p_descending).
+COMMENT ON FUNCTION orisun.get_matching_events(text, jsonb, bigint, bigint, boolean, boolean, integer) IS
+$$One page of a boundary's events in the order of their positions, or in the opposite one (p_descending).
 
-  p_criteria                    an event matches when one of the criteria does, a criterion when all of its tags do; [] is every event:
-                                [{"tags": [{"key": "account", "value": "alice"}, {"key": "event_type", "value": "MoneySent"}]}]
-  p_transaction_id, p_global_id where the page begins; it need not be the position of an event; NULL is the very beginning or end
+  p_criteria                    an event matches when one of the criteria does, a criterion when all of its tags do; []
+                                is every event:
+                                [{"tags": [{"key": "account", "value": "alice"},
+                                           {"key": "event_type", "value": "MoneySent"}]}]
+  p_transaction_id, p_global_id where the page begins; it need not be the position of an event; NULL is the very
+                                beginning or end
   p_inclusive                   whether that position itself belongs to the page
   p_count                       the page's length in events
 
-orisun.explain_matching_events shows how the events are found. Raises OR001 for an unknown boundary, OR007 for malformed criteria.
+orisun.explain_matching_events shows how the events are found. Raises OR001 for an unknown boundary, OR007 for malformed
+criteria.
 
-  SELECT * FROM orisun.get_matching_events('orders', '[{"tags": [{"key": "order", "value": "1"}]}]', p_descending => true, p_count => 10)$$;
+  SELECT * FROM orisun.get_matching_events('orders', '[{"tags": [{"key": "order", "value": "1"}]}]',
+         p_descending => true, p_count => 10)$$;
 
 -- +goose StatementBegin
 CREATE FUNCTION orisun.get_latest_by_criteria(p_boundary text, p_criteria jsonb) RETURNS SETOF orisun.found_event
@@ -228,14 +259,16 @@ SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off SET jit = off
 AS $$
 BEGIN
-    RETURN QUERY EXECUTE format('SELECT * FROM %s($1, true, 1)', orisun.find_boundary_function(p_boundary, 'first_of_each'))
+    RETURN QUERY EXECUTE format('SELECT * FROM %s($1, true, 1)',
+                                orisun.find_boundary_function(p_boundary, 'first_of_each'))
        USING orisun.read_criteria(p_criteria);
 END
 $$;
 -- +goose StatementEnd
 
-COMMENT ON FUNCTION orisun.get_latest_by_criteria(text, jsonb) IS $$The latest event of each criterion, all of one snapshot, with the criterion's number (from 1). A criterion that no event
-matches has no row. Raises OR001 for an unknown boundary, OR007 for malformed criteria.
+COMMENT ON FUNCTION orisun.get_latest_by_criteria(text, jsonb) IS
+$$The latest event of each criterion, all of one snapshot, with the criterion's number (from 1). A criterion that no
+event matches has no row. Raises OR001 for an unknown boundary, OR007 for malformed criteria.
 
   SELECT * FROM orisun.get_latest_by_criteria('orders', '[{"tags": [{"key": "order", "value": "1"}]}]')$$;
 
@@ -257,7 +290,8 @@ AS $$
 DECLARE
     v_events     regclass := (orisun.find_boundary(p_boundary)).events;
     v_after      text     := format('(%s, %s)', coalesce(p_after_transaction_id, -1), coalesce(p_after_global_id, -1));
-    v_end        text     := format('(%s, %s)', coalesce(p_end_transaction_id, 9223372036854775807), coalesce(p_end_global_id, 9223372036854775807));
+    v_end        text     := format('(%s, %s)', coalesce(p_end_transaction_id, 9223372036854775807),
+                                    coalesce(p_end_global_id, 9223372036854775807));
     v_first_id   bigint;
     v_end_id     bigint;
     v_indexes    text[];
@@ -271,29 +305,37 @@ DECLARE
 BEGIN
     EXECUTE format('SELECT %s($1), coalesce(%s($2, least($3, 9223372036854775806) + 1), 0), '
                    'coalesce(%2$s($4, $5), 9223372036854775807)',
-                   orisun.find_boundary_function(p_boundary, 'choose_indexes'), orisun.find_boundary_function(p_boundary, 'first_global_id'))
+                   orisun.find_boundary_function(p_boundary, 'choose_indexes'),
+                   orisun.find_boundary_function(p_boundary, 'first_global_id'))
        INTO v_indexes, v_first_id, v_end_id
       USING p_criteria, p_after_transaction_id, p_after_global_id, p_end_transaction_id, p_end_global_id;
     FOR v_criterion IN 1 .. cardinality(p_criteria) LOOP
         SELECT i.* INTO v_index FROM orisun.find_indexes(p_boundary) i WHERE i.name = v_indexes[v_criterion];
         CONTINUE WHEN NOT FOUND;
-        v_statements := v_statements || format('(%s)', orisun.index_scan(v_events, v_index, quote_literal(p_criteria[v_criterion]) || '::jsonb',
+        v_statements := v_statements || format('(%s)',
+                                               orisun.render_index_scan(v_events, v_index,
+                                                   quote_literal(p_criteria[v_criterion]) || '::jsonb',
                                                                          v_after, v_end, p_descending, p_count::text));
         v_scans := v_scans || jsonb_build_object('criteria', ARRAY[v_criterion], 'served', true);
         v_indexes[v_criterion] := NULL;
     END LOOP;
-    SELECT coalesce(array_agg(c.criterion ORDER BY c.number), '{}'), coalesce(array_agg(c.number ORDER BY c.number), '{}')
+    SELECT coalesce(array_agg(c.criterion ORDER BY c.number), '{}'),
+           coalesce(array_agg(c.number ORDER BY c.number), '{}')
       INTO v_unserved, v_numbers
       FROM unnest(p_criteria, v_indexes) WITH ORDINALITY AS c(criterion, index, number) WHERE c.index IS NOT NULL;
     IF v_unserved <> '{}' OR p_criteria = '{}' THEN
-        v_statements := v_statements || format('(%s)', orisun.table_scan(v_events, CASE p_criteria WHEN '{}' THEN ARRAY['{}'::jsonb] ELSE v_unserved END,
+        v_statements := v_statements || format('(%s)',
+                                               orisun.render_table_scan(v_events, CASE p_criteria WHEN '{}'
+                                                   THEN ARRAY['{}'::jsonb] ELSE v_unserved END,
                                                                          v_first_id, v_end_id, p_descending, p_count));
         v_scans := v_scans || jsonb_build_object('criteria', v_numbers, 'served', p_criteria = '{}');
     END IF;
 
     EXECUTE format('EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) ' || CASE cardinality(v_statements) WHEN 1 THEN '%1$s' ELSE
-                   'SELECT DISTINCT ON (e.transaction_id, e.global_id) e.* FROM (%1$s) e ORDER BY e.transaction_id %2$s, e.global_id %2$s LIMIT %3$s' END,
-                   array_to_string(v_statements, ' UNION ALL '), CASE WHEN p_descending THEN 'DESC' ELSE 'ASC' END, p_count) INTO v_json;
+                   'SELECT DISTINCT ON (e.transaction_id, e.global_id) e.* FROM (%1$s) e ORDER BY e.transaction_id '
+                   '%2$s, e.global_id %2$s LIMIT %3$s' END,
+                   array_to_string(v_statements, ' UNION ALL '), CASE WHEN p_descending THEN 'DESC' ELSE 'ASC' END,
+                   p_count) INTO v_json;
     v_plan := v_json -> 0;
     RETURN jsonb_build_object(
         'events', (v_plan #>> '{Plan,Actual Rows}')::numeric::bigint, -- PostgreSQL 18 counts fractions of rows
@@ -304,14 +346,17 @@ BEGIN
                              'index', s.node ->> 'Index Name',
                              'events', (s.node ->> 'Actual Rows')::numeric::bigint,
                              'filtered', coalesce(s.node ->> 'Rows Removed by Filter', '0')::numeric::bigint,
-                             'buffers', (s.node ->> 'Shared Hit Blocks')::bigint + (s.node ->> 'Shared Read Blocks')::bigint) ORDER BY s.ordinal)
-                    FROM jsonb_path_query(v_plan, 'strict $.** ? (exists (@."Relation Name"))') WITH ORDINALITY AS s(node, ordinal)),
+                             'buffers', (s.node ->> 'Shared Hit Blocks')::bigint
+                                 + (s.node ->> 'Shared Read Blocks')::bigint) ORDER BY s.ordinal)
+                    FROM jsonb_path_query(v_plan, 'strict $.** ? (exists (@."Relation Name"))')
+                        WITH ORDINALITY AS s(node, ordinal)),
         'plan', v_plan);
 END
 $$;
 -- +goose StatementEnd
 
-COMMENT ON FUNCTION orisun.explain_page(text, jsonb[], bigint, bigint, bigint, bigint, boolean, integer) IS $$orisun.explain_matching_events with the parameters of read_page.$$;
+COMMENT ON FUNCTION orisun.explain_page(text, jsonb[], bigint, bigint, bigint, bigint, boolean, integer) IS
+$$orisun.explain_matching_events with the parameters of read_page.$$;
 
 -- +goose StatementBegin
 CREATE FUNCTION orisun.explain_matching_events(
@@ -329,23 +374,29 @@ AS $$
 DECLARE
     v_range record := orisun.page_range(p_transaction_id, p_global_id, p_inclusive, p_descending);
 BEGIN
-    RETURN orisun.explain_page(p_boundary, orisun.read_criteria(p_criteria), v_range.after_transaction_id, v_range.after_global_id,
+    RETURN orisun.explain_page(p_boundary, orisun.read_criteria(p_criteria), v_range.after_transaction_id,
+                               v_range.after_global_id,
                                v_range.end_transaction_id, v_range.end_global_id, p_descending, p_count);
 END
 $$;
 -- +goose StatementEnd
 
-COMMENT ON FUNCTION orisun.explain_matching_events(text, jsonb, bigint, bigint, boolean, boolean, integer) IS $$Runs the scans that orisun.get_matching_events with the same arguments runs, and reports how:
+COMMENT ON FUNCTION orisun.explain_matching_events(text, jsonb, bigint, bigint, boolean, boolean, integer) IS
+$$Runs the scans that orisun.get_matching_events with the same arguments runs, and reports how:
 
-  events, buffers               how many events the page holds, and how many pages of 8 kB were touched for it, cached or not
+  events, buffers               how many events the page holds, and how many pages of 8 kB were touched for it, cached
+                                or not
   planning_ms, execution_ms     what it took
-  scans                         one for each index scan: the criteria it looks for (from 1; none for a page of all events), the index, whether that
-                                serves them, the events it found, those it read and threw away, and its buffers
+  scans                         one for each index scan: the criteria it looks for (from 1; none for a page of all
+                                events), the index, whether that serves them, the events it found, those it read and
+                                threw away, and its buffers
   plan                          all of it, as EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) has it
 
-Criteria that no index serves are looked for in the order of positions, with the primary key: that scan reads every event until the page is full.
+Criteria that no index serves are looked for in the order of positions, with the primary key: that scan reads every
+event until the page is full.
 
-  SELECT jsonb_pretty(orisun.explain_matching_events('orders', '[{"tags": [{"key": "order", "value": "1"}]}]', p_count => 10))$$;
+  SELECT jsonb_pretty(orisun.explain_matching_events('orders', '[{"tags": [{"key": "order", "value": "1"}]}]', p_count
+         => 10))$$;
 
 -- +goose Down
 DROP FUNCTION orisun.explain_matching_events(text, jsonb, bigint, bigint, boolean, boolean, integer);

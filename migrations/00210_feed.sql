@@ -30,8 +30,8 @@ DECLARE
     v_last  orisun.event_position;
     v_found bigint;
 BEGIN
-    -- The window counts from an event that exists: after rows that were removed by hand, or a rolled back INSERT by hand,
-    -- it would be empty.
+    -- The window counts from an event that exists: after rows that were removed by hand, or a rolled back INSERT by
+    -- hand, it would be empty.
     v_first := (SELECT e.global_id FROM orisun_boundary.es_event e WHERE e.global_id >= v_first ORDER BY e.global_id
                  LIMIT 1);
     IF v_first IS NULL THEN

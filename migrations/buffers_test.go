@@ -194,7 +194,8 @@ const buffersIntroduction = `
 
 How many pages of 8 kB, cached or not, a query touches, planning and everything that its functions run included; so the
 numbers are the same on every machine. The boundary has that many events over 5,000 accounts, and the oldest tenth of
-them belong to one account of its own, the long context. One index is on the account. ` + "`make bench-buffers`" + ` makes this table.
+them belong to one account of its own, the long context. One index is on the
+account. ` + "`make bench-buffers`" + ` makes this table.
 
 `
 

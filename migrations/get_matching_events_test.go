@@ -99,7 +99,9 @@ func latest(t testing.TB, tx db.DBTX, name string, criteria []criterion) []db.Or
 	if err != nil {
 		t.Fatal(err)
 	}
-	events, err := db.New().ReadFirstOfEach(t.Context(), own, db.ReadFirstOfEachParams{Criteria: boundary.Criteria(wireCriteria(criteria)), Descending: true, Count: 1})
+	events, err := db.New().ReadFirstOfEach(t.Context(), own, db.ReadFirstOfEachParams{
+		Criteria: boundary.Criteria(wireCriteria(criteria)), Descending: true, Count: 1,
+	})
 	if err != nil {
 		t.Fatalf("latest: %v", err)
 	}

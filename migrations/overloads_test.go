@@ -219,7 +219,9 @@ func callAll(t *testing.T, conn *pgx.Conn, id string) {
 		})
 		must("explain_page", len(explained), err, 1)
 		if len(criteria) > 0 {
-			found, err := queries.ReadFirstOfEach(t.Context(), own, db.ReadFirstOfEachParams{Criteria: criteria, Descending: true, Count: 1})
+			found, err := queries.ReadFirstOfEach(t.Context(), own, db.ReadFirstOfEachParams{
+				Criteria: criteria, Descending: true, Count: 1,
+			})
 			must("latest", len(found), err, 1)
 		}
 	}

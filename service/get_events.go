@@ -34,7 +34,9 @@ func (s *EventStore) GetEvents(
 	if err != nil {
 		return nil, err
 	}
-	answer, err := s.readGrouped(ctx, in.GetQuery().GetCriteria(), smallRead{boundary: in.GetBoundary(), criteria: params.Criteria, page: &params})
+	answer, err := s.readGrouped(ctx, in.GetQuery().GetCriteria(), smallRead{
+		boundary: in.GetBoundary(), criteria: params.Criteria, page: &params,
+	})
 	page := answer.page
 	if errors.Is(err, errReadAlone) {
 		page, err = s.readPage(ctx, in.GetBoundary(), params)

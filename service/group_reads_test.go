@@ -62,7 +62,9 @@ func TestReadsThatComeTogetherGetTheirOwnAnswers(t *testing.T) {
 			Query: &orisunpb.Query{Criteria: append(tagged("id", "b"), tagged("id", "c")...)}, Direction: desc, Count: 5,
 		}),
 		page("g", &orisunpb.GetEventsRequest{Query: &orisunpb.Query{Criteria: tagged("id", "large")}, Count: 1}),
-		page("h", &orisunpb.GetEventsRequest{Query: &orisunpb.Query{Criteria: tagged("id", "large")}, Direction: desc, Count: 1}),
+		page("h", &orisunpb.GetEventsRequest{
+			Query: &orisunpb.Query{Criteria: tagged("id", "large")}, Direction: desc, Count: 1,
+		}),
 		page("b", &orisunpb.GetEventsRequest{Query: &orisunpb.Query{Criteria: tagged("id", "b")}, Direction: desc, Count: 1}),
 		page("d e", &orisunpb.GetEventsRequest{AfterPosition: at(3, 2), Count: 2}),
 		page("", &orisunpb.GetEventsRequest{Query: &orisunpb.Query{Criteria: tagged("id", "?")}, Count: 1}),
