@@ -18,7 +18,6 @@ const (
 
 	maxLines   = 200 // of a page
 	maxColumns = 120 // of a line outside of tables
-
 )
 
 // notYetShort have longer lines while other work is under way there.

@@ -238,7 +238,7 @@ func TestOthersChangeNothing(t *testing.T) {
 		"$JS.API.STREAM.PURGE.ORISUN_orders",
 		"$JS.API.STREAM.MSG.DELETE.ORISUN_orders", "$JS.API.STREAM.RESTORE.other", "$JS.API.STREAM.SNAPSHOT.ORISUN_orders",
 		"$JS.API.ACCOUNT.PURGE.$G",
-		"$JS.API.SERVER.REMOVE", "$SYS.REQ.SERVER.PING", "_INBOX.somebody",
+		"$JS.API.SERVER.REMOVE", "$SYS.REQ.SERVER.PING", "_INBOX.other",
 	} {
 		if err := conn.Publish(subject, []byte("{}")); err != nil {
 			t.Fatal(err)
