@@ -219,6 +219,9 @@ func formatSeconds(seconds float64) string {
 	return time.Duration(seconds * float64(time.Second)).Round(time.Millisecond).String()
 }
 
+// answerTime is how long the answer of a call may take that ends by the server's own clock, and says how far it is.
+const answerTime = 5 * time.Second
+
 func newSubscriptionWaitCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "wait BOUNDARY NAME POSITION",
@@ -238,6 +241,7 @@ position, such as that of a save. It waits 10 s, or for --timeout: at most 1m.`,
 		request := &orisunpb.WaitForCheckpointRequest{Boundary: args[0], Subscription: args[1], Position: positions[0]}
 		if server.timeout > 0 {
 			request.Timeout = durationpb.New(server.timeout)
+			server.timeout += answerTime
 		}
 		return withSubscriptions(command, server, func(ctx context.Context, c orisunpb.SubscriptionsClient) error {
 			reached, err := c.WaitForCheckpoint(ctx, request)

@@ -87,7 +87,7 @@ func (c *consumer) run(command *cobra.Command, server *connection) (err error) {
 		case err == nil || !connected || !isTransient(err) && status.Code(err) != codes.Aborted:
 			return server.forPeople(err)
 		}
-		command.PrintErrf("orisun: %v\norisun: connecting again\n", server.forPeople(err))
+		c.say("%v\norisun: connecting again", server.forPeople(err))
 		select {
 		case <-ctx.Done():
 			return nil
@@ -155,6 +155,9 @@ func (c *consumer) consume(ctx context.Context, client orisunpb.SubscriptionsCli
 		select {
 		case <-stop:
 			stop = nil
+			if len(inHand) > 0 {
+				c.say("finishing %s in hand; a second signal ends them at once", counted(len(inHand), "event", "events"))
+			}
 		case position := <-finished:
 			delete(inHand, position)
 		case err := <-ended:
@@ -179,12 +182,21 @@ func (c *consumer) consume(ctx context.Context, client orisunpb.SubscriptionsCli
 	}
 }
 
+// say reports to the user, between what programs print.
+func (c *consumer) say(format string, args ...any) {
+	c.writing.Lock()
+	defer c.writing.Unlock()
+	if _, err := fmt.Fprintf(c.errors, "orisun: "+format+"\n", args...); err != nil {
+		return // where standard error is closed, nothing can be said
+	}
+}
+
 // process runs the program and returns the settlement.
 func (c *consumer) process(delivery *orisunpb.Delivery) *orisunpb.ConsumeRequest {
 	if err := c.handle(delivery.GetEvent()); err != nil {
 		return &orisunpb.ConsumeRequest{Request: &orisunpb.ConsumeRequest_Refuse{Refuse: &orisunpb.Refusal{
 			Partition: delivery.GetPartition(), Epoch: delivery.GetEpoch(),
-			Position: delivery.GetEvent().GetPosition(), Reason: err.Error(),
+			Position: delivery.GetEvent().GetPosition(), Reason: strings.ToValidUTF8(err.Error(), "\uFFFD"),
 		}}}
 	}
 	return &orisunpb.ConsumeRequest{Request: &orisunpb.ConsumeRequest_Acknowledge{Acknowledge: &orisunpb.Acknowledgement{
