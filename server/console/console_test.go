@@ -37,26 +37,36 @@ func browser(t *testing.T) context.Context {
 	allocated, cancelAllocated := chromedp.NewExecAllocator(limited, options...)
 	ctx, cancel := chromedp.NewContext(allocated)
 	t.Cleanup(func() {
-		if err := chromedp.Cancel(ctx); err != nil {
-			t.Logf("end Chromium: %v", err)
-		}
 		cancel()
 		cancelAllocated()
 		cancelLimit()
 	})
+	if err := chromedp.Run(ctx); err != nil { // the browser ends with the context of its first run
+		t.Fatalf("start Chromium: %v", err)
+	}
 	return ctx
 }
 
+// stepTimeout is how long a step may take on a busy machine.
+const stepTimeout = 40 * time.Second
+
+// run runs one step. A step that fails prints what the page shows.
 func run(ctx context.Context, t *testing.T, what string, actions ...chromedp.Action) {
 	t.Helper()
-	if err := chromedp.Run(ctx, actions...); err != nil {
-		t.Fatalf("%s: %v", what, err)
+	limited, cancel := context.WithTimeout(ctx, stepTimeout)
+	defer cancel()
+	err := chromedp.Run(limited, actions...)
+	if err == nil {
+		return
 	}
+	var page string
+	shown := chromedp.Run(ctx, chromedp.Evaluate(`location.href + '\n' + document.activeElement?.outerHTML.slice(0, 200) + '\n' + [...document.querySelectorAll('input')].map(i => i.value) + '\n' + document.body.innerText`, &page))
+	t.Fatalf("%s: %v; the page (%v):\n%s", what, err, shown, page)
 }
 
 // see waits until the page has an element with this text.
 func see(text string) chromedp.Action {
-	return chromedp.WaitVisible(fmt.Sprintf(`//*[not(self::script)][contains(text(), %q)]`, text))
+	return chromedp.WaitVisible(fmt.Sprintf(`//body//*[text()[contains(., %q)]]`, text))
 }
 
 func logIn(server *servertest.Server, username, password string) chromedp.Action {

@@ -12,13 +12,16 @@ export class CallError extends Error {
 let lost = () => {};
 // onSessionLost sets what happens when the server no longer accepts the session.
 export const onSessionLost = handler => { lost = handler; };
+// endSession shows the login, with a reason.
+export const endSession = reason => lost(reason);
 
 async function send(path, body, {signal, headers = {}} = {}) {
   const response = await fetch(path, {
     method: 'POST', body: JSON.stringify(body), signal, headers: {...mark, 'Content-Type': 'application/json', ...headers},
   });
   if (response.ok) return response;
-  if (response.status === 401 && !headers.Authorization) lost();
+  // A wrong current password is 401, too.
+  if (response.status === 401 && !headers.Authorization && !await session()) lost('The session has ended.');
   throw new CallError(response.status, await response.json().catch(() => ({})));
 }
 

@@ -41,9 +41,10 @@ function move(step) {
   rows[Math.min(rows.length - 1, Math.max(0, at + step))]?.focus();
 }
 
-function Login({onLogin}) {
+function Login({reason, onLogin}) {
   const submit = async ({username, password}) => onLogin(await logIn(username, password));
   return html`<main class="login"><h1><img src="/console/icon.svg" alt="" /> Orisun</h1>
+    ${reason && html`<p class="note" role="status">${reason}</p>`}
     <${Form} label="Log in" onSubmit=${submit}>
       <label>Username <input name="username" autocomplete="username" required /></label>
       <label>Password <input name="password" type="password" autocomplete="current-password" required /></label>
@@ -54,8 +55,9 @@ function App() {
   const [user, setUser] = useState(undefined);
   const [place, setPlace] = useState(read());
   const [help, setHelp] = useState(false);
+  const [reason, setReason] = useState();
   useEffect(() => {
-    onSessionLost(() => setUser(null));
+    onSessionLost(text => { setReason(text); setUser(null); });
     session().then(setUser, () => setUser(null));
     addEventListener('hashchange', () => setPlace(read()));
     addEventListener('keydown', event => {
@@ -69,11 +71,11 @@ function App() {
   const may = user && rights(user);
   useEffect(() => may?.inspect ? watch() : undefined, [user]);
   if (user === undefined) return null;
-  if (user === null) return html`<${Login} onLogin=${setUser} />`;
+  if (user === null) return html`<${Login} reason=${reason} onLogin=${setUser} />`;
   const offered = pages.filter(page => page.needs(may));
   const current = offered.find(page => page.path === place.path) || offered[0];
   document.title = `${current.title} · Orisun`;
-  const leave = async () => { await logOut(); location.hash = ''; setUser(null); };
+  const leave = async () => { await logOut(); location.hash = ''; setReason(undefined); setUser(null); };
   return html`
     <a class="skip" href="#main" onClick=${e => { e.preventDefault(); document.querySelector('main').focus(); }}>Skip to content</a>
     <header class="top"><a class="brand" href="#/"><img src="/console/icon.svg" alt="" />Orisun</a>

@@ -113,8 +113,9 @@ export function Events({may, query}) {
     go('events', {boundary}, to);
   };
   const jump = async ({to}) => {
-    const gid = /^\d+$/.test(to) ? Number(to) : await seek(boundary, new Date(to));
-    if (Number.isNaN(gid) || !/^\d+$/.test(to) && Number.isNaN(Date.parse(to))) throw new Error('Write a global id, or a time such as 2026-11-30 12:00.');
+    const number = /^\d+$/.test(to);
+    if (!number && Number.isNaN(Date.parse(to))) throw new Error('Write a global id, or a time such as 2026-11-30 12:00.');
+    const gid = number ? Number(to) : await seek(boundary, new Date(to));
     change({after: gid === 0 ? '-1.-1' : `${gid}.${gid - 1}`, before: ''});
   };
   return html`<div class="bar"><${Choose} names=${names.value ?? null} value=${boundary} onChange=${name => go('events', {boundary: name})} />

@@ -8,12 +8,16 @@ function Parked({boundary, name, may, onClose}) {
   const state = useLoad(signal => call('Subscriptions/ListParked', of, {signal}), []);
   const [error, fail] = useState();
   const run = (rpc, more) => call('Subscriptions/' + rpc, {...of, ...more}).then(state.reload, fail);
-  const parked = state.value?.events || [];
+  const parked = state.value?.events || [], own = may.index(boundary);
   return html`<${Dialog} title=${`Parked in ${name}`} onClose=${onClose}><${Loading} state=${state} /><${Problem} error=${error} />
     ${parked.length === 0 && state.value && html`<p>Nothing is parked.</p>`}
-    ${parked.length > 0 && html`<ul class="plain">${parked.map(p => html`<li key=${p.event?.eventId}>
-      <strong>${p.event?.eventType}</strong> <span class="muted">${p.event?.position?.globalId}</span><p>${p.reason}</p></li>`)}</ul>
-      ${may.index(boundary) && html`<div class="bar"><button class="primary" onClick=${() => run('ReplayParked')}>Replay all</button>
+    ${parked.length > 0 && html`<ul class="plain parked">${parked.map(p => html`<li key=${p.event?.eventId}>
+      <div class="grow"><strong>${p.event?.eventType}</strong> <span class="muted">${p.event?.position?.globalId}</span>
+        ${p.replaying && html`<span class="badge">Replaying</span>`}
+        <p>${p.reason}</p><small>${p.refusals} refusals, parked ${time(p.parkedAt)}</small></div>
+      ${own && html`<button onClick=${() => run('ReplayParked', {positions: [p.event.position]})} disabled=${p.replaying}>Replay</button>
+        <button class="danger" onClick=${() => run('SkipParked', {positions: [p.event.position]})}>Skip</button>`}</li>`)}</ul>
+      ${own && html`<div class="bar"><button class="primary" onClick=${() => run('ReplayParked')}>Replay all</button>
         <button class="danger" onClick=${() => run('SkipParked', {all: true})}>Skip all</button></div>`}`}<//>`;
 }
 

@@ -1,5 +1,5 @@
 import {html, useState} from '../vendor/htm-preact.js';
-import {boundaryNames, call} from '../api.js';
+import {boundaryNames, call, endSession} from '../api.js';
 import {Dialog, Form, Loading, Problem, useLoad} from '../ui.js';
 
 const global = ['admin', 'operations', 'user'], scoped = ['read', 'write', 'admin'];
@@ -29,9 +29,8 @@ function Edit({user, names, self, onClose, onDone}) {
 }
 
 const Password = ({user}) => html`<section class="card"><h2>Your password</h2><${Form} label="Change" onSubmit=${async ({current, next}) => {
-    await call('Admin/ChangePassword', {user_id: user.userId, current_password: current, new_password: next},
-      {headers: {}});
-    return 'Changed. All sessions have ended: log in again.';
+    await call('Admin/ChangePassword', {user_id: user.userId, current_password: current, new_password: next});
+    endSession('The password has changed, and all sessions have ended. Log in again.');
   }}><label>Current <input name="current" type="password" autocomplete="current-password" required /></label>
   <label>New <input name="next" type="password" autocomplete="new-password" minlength="6" required /></label><//></section>`;
 
