@@ -28,6 +28,11 @@ func fill(selector, text string) chromedp.Action {
 	return chromedp.SendKeys(selector, text, chromedp.ByQuery)
 }
 
+// empty clears a field.
+func empty(selector string) chromedp.Action {
+	return chromedp.Evaluate(fmt.Sprintf(`void (document.querySelector(%q).value = '')`, selector), nil)
+}
+
 // gone waits until no element has this text.
 func gone(text string) chromedp.Action {
 	return chromedp.WaitNotPresent(fmt.Sprintf(`//body//*[text()[contains(., %q)]]`, text))
@@ -108,7 +113,7 @@ func TestAnAdvisedIndexIsCreatedAndDropped(t *testing.T) {
 	run(ctx, t, "advice", logIn(server, "admin", "changeit"), visit(server, "indexes?boundary=orisun_test_1", "Criteria on"))
 	run(ctx, t, "create it", click("Create username"), holds(`/creating|username:/.test(document.querySelector('[role=status]')?.innerText)`),
 		see("Unused"), gone("Advice"))
-	run(ctx, t, "drop it", click("Drop"), fill(`dialog input`, "other\n"), see("Type username."), chromedp.SetValue(`dialog input`, "", chromedp.ByQuery),
+	run(ctx, t, "drop it", click("Drop"), fill(`dialog input`, "other\n"), see("Type username."), empty(`dialog input`),
 		fill(`dialog input`, "username\n"), chromedp.WaitNotPresent(`dialog`, chromedp.ByQuery), see("No indexes"))
 	list, err := store.ListIndexes(t.Context(), &orisunpb.ListIndexesRequest{Boundary: "orisun_test_1"})
 	if err != nil || len(list.GetIndexes()) != 0 {
@@ -211,9 +216,9 @@ func TestUsersAreCreatedRestrictedAndDeleted(t *testing.T) {
 	run(ctx, t, "what is left", logIn(server, "joe", "s3cret"), navigation("Events Playground Subscriptions Account"), visit(server, "events", "Visible"),
 		visit(server, "overview", "Visible"), visit(server, "events?boundary=orisun_test_2", "has no right to read events"))
 	run(ctx, t, "change the password", visit(server, "account", "Your password"), fill(`input[name=current]`, "wrong"), fill(`input[name=next]`, "s3cret2"),
-		click("Change"), chromedp.WaitVisible(`.problem`, chromedp.ByQuery), chromedp.SetValue(`input[name=current]`, "", chromedp.ByQuery),
+		click("Change"), chromedp.WaitVisible(`.problem`, chromedp.ByQuery), empty(`input[name=current]`),
 		fill(`input[name=current]`, "s3cret"), click("Change"), see("The password has changed"), logIn(server, "joe", "s3cret2"), logOut)
 	run(ctx, t, "delete the user", logIn(server, "admin", "changeit"), visit(server, "users", "joe"), chromedp.Click(`//td[text()="joe"]`),
-		fill(`dialog input[name=username]`, "jo\n"), see("Type joe."), chromedp.SetValue(`dialog input[name=username]`, "", chromedp.ByQuery),
+		fill(`dialog input[name=username]`, "jo\n"), see("Type joe."), empty(`dialog input[name=username]`),
 		fill(`dialog input[name=username]`, "joe\n"), chromedp.WaitNotPresent(`dialog`, chromedp.ByQuery), chromedp.WaitNotPresent(`//td[text()="joe"]`))
 }
