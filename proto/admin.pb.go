@@ -1698,6 +1698,215 @@ func (x *GetEventCountResponse) GetCount() int64 {
 	return 0
 }
 
+type ListConflictsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Required. 1 to 26 bytes.
+	Boundary string `protobuf:"bytes,1,opt,name=boundary,proto3" json:"boundary,omitempty"`
+	// How many contexts at most. 0 means 20; at most 100.
+	Count         uint32 `protobuf:"varint,2,opt,name=count,proto3" json:"count,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListConflictsRequest) Reset() {
+	*x = ListConflictsRequest{}
+	mi := &file_admin_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListConflictsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListConflictsRequest) ProtoMessage() {}
+
+func (x *ListConflictsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListConflictsRequest.ProtoReflect.Descriptor instead.
+func (*ListConflictsRequest) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *ListConflictsRequest) GetBoundary() string {
+	if x != nil {
+		return x.Boundary
+	}
+	return ""
+}
+
+func (x *ListConflictsRequest) GetCount() uint32 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+// ContextConflicts is how often a context caused a conflict.
+type ContextConflicts struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The criteria of the context.
+	Criteria []*Criterion `protobuf:"bytes,1,rep,name=criteria,proto3" json:"criteria,omitempty"`
+	// Conflicts in the last hour.
+	Count int64 `protobuf:"varint,2,opt,name=count,proto3" json:"count,omitempty"`
+	// When the last one was.
+	Last *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=last,proto3" json:"last,omitempty"`
+	// Conflicts by minute, the earliest first: 60 numbers.
+	Minutes       []int64 `protobuf:"varint,4,rep,packed,name=minutes,proto3" json:"minutes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ContextConflicts) Reset() {
+	*x = ContextConflicts{}
+	mi := &file_admin_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ContextConflicts) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ContextConflicts) ProtoMessage() {}
+
+func (x *ContextConflicts) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ContextConflicts.ProtoReflect.Descriptor instead.
+func (*ContextConflicts) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *ContextConflicts) GetCriteria() []*Criterion {
+	if x != nil {
+		return x.Criteria
+	}
+	return nil
+}
+
+func (x *ContextConflicts) GetCount() int64 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+func (x *ContextConflicts) GetLast() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Last
+	}
+	return nil
+}
+
+func (x *ContextConflicts) GetMinutes() []int64 {
+	if x != nil {
+		return x.Minutes
+	}
+	return nil
+}
+
+type ListConflictsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The contexts with most conflicts first. A node counts 1,000 contexts: those with the latest conflicts. It does not
+	// count contexts whose criteria have more than 4,096 bytes.
+	Contexts []*ContextConflicts `protobuf:"bytes,1,rep,name=contexts,proto3" json:"contexts,omitempty"`
+	// Conflicts of the boundary in the last hour, those of other contexts included.
+	Total int64 `protobuf:"varint,2,opt,name=total,proto3" json:"total,omitempty"`
+	// Conflicts of the boundary by minute, the earliest first: 60 numbers.
+	Minutes []int64 `protobuf:"varint,3,rep,packed,name=minutes,proto3" json:"minutes,omitempty"`
+	// When the node began to count, at most an hour ago.
+	Since *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=since,proto3" json:"since,omitempty"`
+	// The node that counted: its ORISUN_NATS_SERVER_NAME.
+	Node          string `protobuf:"bytes,5,opt,name=node,proto3" json:"node,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListConflictsResponse) Reset() {
+	*x = ListConflictsResponse{}
+	mi := &file_admin_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListConflictsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListConflictsResponse) ProtoMessage() {}
+
+func (x *ListConflictsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListConflictsResponse.ProtoReflect.Descriptor instead.
+func (*ListConflictsResponse) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *ListConflictsResponse) GetContexts() []*ContextConflicts {
+	if x != nil {
+		return x.Contexts
+	}
+	return nil
+}
+
+func (x *ListConflictsResponse) GetTotal() int64 {
+	if x != nil {
+		return x.Total
+	}
+	return 0
+}
+
+func (x *ListConflictsResponse) GetMinutes() []int64 {
+	if x != nil {
+		return x.Minutes
+	}
+	return nil
+}
+
+func (x *ListConflictsResponse) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+func (x *ListConflictsResponse) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
 var File_admin_proto protoreflect.FileDescriptor
 
 const file_admin_proto_rawDesc = "" +
@@ -1797,12 +2006,26 @@ const file_admin_proto_rawDesc = "" +
 	"\x14GetEventCountRequest\x12\x1a\n" +
 	"\bboundary\x18\x01 \x01(\tR\bboundary\"-\n" +
 	"\x15GetEventCountResponse\x12\x14\n" +
-	"\x05count\x18\x01 \x01(\x03R\x05count*\xbc\x01\n" +
+	"\x05count\x18\x01 \x01(\x03R\x05count\"H\n" +
+	"\x14ListConflictsRequest\x12\x1a\n" +
+	"\bboundary\x18\x01 \x01(\tR\bboundary\x12\x14\n" +
+	"\x05count\x18\x02 \x01(\rR\x05count\"\xa1\x01\n" +
+	"\x10ContextConflicts\x12-\n" +
+	"\bcriteria\x18\x01 \x03(\v2\x11.orisun.CriterionR\bcriteria\x12\x14\n" +
+	"\x05count\x18\x02 \x01(\x03R\x05count\x12.\n" +
+	"\x04last\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x04last\x12\x18\n" +
+	"\aminutes\x18\x04 \x03(\x03R\aminutes\"\xc3\x01\n" +
+	"\x15ListConflictsResponse\x124\n" +
+	"\bcontexts\x18\x01 \x03(\v2\x18.orisun.ContextConflictsR\bcontexts\x12\x14\n" +
+	"\x05total\x18\x02 \x01(\x03R\x05total\x12\x18\n" +
+	"\aminutes\x18\x03 \x03(\x03R\aminutes\x120\n" +
+	"\x05since\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12\x12\n" +
+	"\x04node\x18\x05 \x01(\tR\x04node*\xbc\x01\n" +
 	"\x17BoundaryLifecycleStatus\x12)\n" +
 	"%BOUNDARY_LIFECYCLE_STATUS_UNSPECIFIED\x10\x00\x12*\n" +
 	"&BOUNDARY_LIFECYCLE_STATUS_PROVISIONING\x10\x01\x12$\n" +
 	" BOUNDARY_LIFECYCLE_STATUS_ACTIVE\x10\x02\x12$\n" +
-	" BOUNDARY_LIFECYCLE_STATUS_FAILED\x10\x032\xab\t\n" +
+	" BOUNDARY_LIFECYCLE_STATUS_FAILED\x10\x032\xf9\t\n" +
 	"\x05Admin\x12O\n" +
 	"\x0eCreateBoundary\x12\x1d.orisun.CreateBoundaryRequest\x1a\x1e.orisun.CreateBoundaryResponse\x12O\n" +
 	"\x0eListBoundaries\x12\x1d.orisun.ListBoundariesRequest\x1a\x1e.orisun.ListBoundariesResponse\x12F\n" +
@@ -1818,7 +2041,8 @@ const file_admin_proto_rawDesc = "" +
 	"\tListUsers\x12\x18.orisun.ListUsersRequest\x1a\x19.orisun.ListUsersResponse\x12^\n" +
 	"\x13ValidateCredentials\x12\".orisun.ValidateCredentialsRequest\x1a#.orisun.ValidateCredentialsResponse\x12I\n" +
 	"\fGetUserCount\x12\x1b.orisun.GetUserCountRequest\x1a\x1c.orisun.GetUserCountResponse\x12L\n" +
-	"\rGetEventCount\x12\x1c.orisun.GetEventCountRequest\x1a\x1d.orisun.GetEventCountResponse\x12F\n" +
+	"\rGetEventCount\x12\x1c.orisun.GetEventCountRequest\x1a\x1d.orisun.GetEventCountResponse\x12L\n" +
+	"\rListConflicts\x12\x1c.orisun.ListConflictsRequest\x1a\x1d.orisun.ListConflictsResponse\x12F\n" +
 	"\vCreateIndex\x12\x1a.orisun.CreateIndexRequest\x1a\x1b.orisun.CreateIndexResponse\x12@\n" +
 	"\tDropIndex\x12\x18.orisun.DropIndexRequest\x1a\x19.orisun.DropIndexResponseBQ\n" +
 	"\x13com.orisun.protocolP\x01Z&github.com/oexza/orisun/proto;orisunpb\xaa\x02\x0fOrisun.Protocolb\x06proto3"
@@ -1836,7 +2060,7 @@ func file_admin_proto_rawDescGZIP() []byte {
 }
 
 var file_admin_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
+var file_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 33)
 var file_admin_proto_goTypes = []any{
 	(BoundaryLifecycleStatus)(0),               // 0: orisun.BoundaryLifecycleStatus
 	(*BoundaryPlacementInput)(nil),             // 1: orisun.BoundaryPlacementInput
@@ -1869,24 +2093,28 @@ var file_admin_proto_goTypes = []any{
 	(*GetUserCountResponse)(nil),               // 28: orisun.GetUserCountResponse
 	(*GetEventCountRequest)(nil),               // 29: orisun.GetEventCountRequest
 	(*GetEventCountResponse)(nil),              // 30: orisun.GetEventCountResponse
-	(*Position)(nil),                           // 31: orisun.Position
-	(*timestamppb.Timestamp)(nil),              // 32: google.protobuf.Timestamp
-	(*CreateIndexRequest)(nil),                 // 33: orisun.CreateIndexRequest
-	(*DropIndexRequest)(nil),                   // 34: orisun.DropIndexRequest
-	(*CreateIndexResponse)(nil),                // 35: orisun.CreateIndexResponse
-	(*DropIndexResponse)(nil),                  // 36: orisun.DropIndexResponse
+	(*ListConflictsRequest)(nil),               // 31: orisun.ListConflictsRequest
+	(*ContextConflicts)(nil),                   // 32: orisun.ContextConflicts
+	(*ListConflictsResponse)(nil),              // 33: orisun.ListConflictsResponse
+	(*Position)(nil),                           // 34: orisun.Position
+	(*timestamppb.Timestamp)(nil),              // 35: google.protobuf.Timestamp
+	(*Criterion)(nil),                          // 36: orisun.Criterion
+	(*CreateIndexRequest)(nil),                 // 37: orisun.CreateIndexRequest
+	(*DropIndexRequest)(nil),                   // 38: orisun.DropIndexRequest
+	(*CreateIndexResponse)(nil),                // 39: orisun.CreateIndexResponse
+	(*DropIndexResponse)(nil),                  // 40: orisun.DropIndexResponse
 }
 var file_admin_proto_depIdxs = []int32{
 	1,  // 0: orisun.BoundaryInfo.placement:type_name -> orisun.BoundaryPlacementInput
 	0,  // 1: orisun.BoundaryInfo.status:type_name -> orisun.BoundaryLifecycleStatus
-	31, // 2: orisun.BoundaryInfo.definition_position:type_name -> orisun.Position
-	31, // 3: orisun.BoundaryInfo.status_position:type_name -> orisun.Position
+	34, // 2: orisun.BoundaryInfo.definition_position:type_name -> orisun.Position
+	34, // 3: orisun.BoundaryInfo.status_position:type_name -> orisun.Position
 	1,  // 4: orisun.CreateBoundaryRequest.placement:type_name -> orisun.BoundaryPlacementInput
 	2,  // 5: orisun.CreateBoundaryResponse.boundary:type_name -> orisun.BoundaryInfo
 	2,  // 6: orisun.ListBoundariesResponse.boundaries:type_name -> orisun.BoundaryInfo
 	2,  // 7: orisun.GetBoundaryResponse.boundary:type_name -> orisun.BoundaryInfo
-	32, // 8: orisun.AdminUser.created_at:type_name -> google.protobuf.Timestamp
-	32, // 9: orisun.AdminUser.updated_at:type_name -> google.protobuf.Timestamp
+	35, // 8: orisun.AdminUser.created_at:type_name -> google.protobuf.Timestamp
+	35, // 9: orisun.AdminUser.updated_at:type_name -> google.protobuf.Timestamp
 	11, // 10: orisun.AdminUser.boundary_permissions:type_name -> orisun.BoundaryPermissionGrant
 	11, // 11: orisun.CreateUserRequest.boundary_permissions:type_name -> orisun.BoundaryPermissionGrant
 	12, // 12: orisun.CreateUserResponse.user:type_name -> orisun.AdminUser
@@ -1894,41 +2122,47 @@ var file_admin_proto_depIdxs = []int32{
 	12, // 14: orisun.SetUserBoundaryPermissionsResponse.user:type_name -> orisun.AdminUser
 	12, // 15: orisun.ListUsersResponse.users:type_name -> orisun.AdminUser
 	12, // 16: orisun.ValidateCredentialsResponse.user:type_name -> orisun.AdminUser
-	3,  // 17: orisun.Admin.CreateBoundary:input_type -> orisun.CreateBoundaryRequest
-	5,  // 18: orisun.Admin.ListBoundaries:input_type -> orisun.ListBoundariesRequest
-	7,  // 19: orisun.Admin.GetBoundary:input_type -> orisun.GetBoundaryRequest
-	9,  // 20: orisun.Admin.DeleteBoundary:input_type -> orisun.DeleteBoundaryRequest
-	13, // 21: orisun.Admin.CreateUser:input_type -> orisun.CreateUserRequest
-	15, // 22: orisun.Admin.DeleteUser:input_type -> orisun.DeleteUserRequest
-	17, // 23: orisun.Admin.ChangePassword:input_type -> orisun.ChangePasswordRequest
-	19, // 24: orisun.Admin.ChangeUserRoles:input_type -> orisun.ChangeUserRolesRequest
-	21, // 25: orisun.Admin.SetUserBoundaryPermissions:input_type -> orisun.SetUserBoundaryPermissionsRequest
-	23, // 26: orisun.Admin.ListUsers:input_type -> orisun.ListUsersRequest
-	25, // 27: orisun.Admin.ValidateCredentials:input_type -> orisun.ValidateCredentialsRequest
-	27, // 28: orisun.Admin.GetUserCount:input_type -> orisun.GetUserCountRequest
-	29, // 29: orisun.Admin.GetEventCount:input_type -> orisun.GetEventCountRequest
-	33, // 30: orisun.Admin.CreateIndex:input_type -> orisun.CreateIndexRequest
-	34, // 31: orisun.Admin.DropIndex:input_type -> orisun.DropIndexRequest
-	4,  // 32: orisun.Admin.CreateBoundary:output_type -> orisun.CreateBoundaryResponse
-	6,  // 33: orisun.Admin.ListBoundaries:output_type -> orisun.ListBoundariesResponse
-	8,  // 34: orisun.Admin.GetBoundary:output_type -> orisun.GetBoundaryResponse
-	10, // 35: orisun.Admin.DeleteBoundary:output_type -> orisun.DeleteBoundaryResponse
-	14, // 36: orisun.Admin.CreateUser:output_type -> orisun.CreateUserResponse
-	16, // 37: orisun.Admin.DeleteUser:output_type -> orisun.DeleteUserResponse
-	18, // 38: orisun.Admin.ChangePassword:output_type -> orisun.ChangePasswordResponse
-	20, // 39: orisun.Admin.ChangeUserRoles:output_type -> orisun.ChangeUserRolesResponse
-	22, // 40: orisun.Admin.SetUserBoundaryPermissions:output_type -> orisun.SetUserBoundaryPermissionsResponse
-	24, // 41: orisun.Admin.ListUsers:output_type -> orisun.ListUsersResponse
-	26, // 42: orisun.Admin.ValidateCredentials:output_type -> orisun.ValidateCredentialsResponse
-	28, // 43: orisun.Admin.GetUserCount:output_type -> orisun.GetUserCountResponse
-	30, // 44: orisun.Admin.GetEventCount:output_type -> orisun.GetEventCountResponse
-	35, // 45: orisun.Admin.CreateIndex:output_type -> orisun.CreateIndexResponse
-	36, // 46: orisun.Admin.DropIndex:output_type -> orisun.DropIndexResponse
-	32, // [32:47] is the sub-list for method output_type
-	17, // [17:32] is the sub-list for method input_type
-	17, // [17:17] is the sub-list for extension type_name
-	17, // [17:17] is the sub-list for extension extendee
-	0,  // [0:17] is the sub-list for field type_name
+	36, // 17: orisun.ContextConflicts.criteria:type_name -> orisun.Criterion
+	35, // 18: orisun.ContextConflicts.last:type_name -> google.protobuf.Timestamp
+	32, // 19: orisun.ListConflictsResponse.contexts:type_name -> orisun.ContextConflicts
+	35, // 20: orisun.ListConflictsResponse.since:type_name -> google.protobuf.Timestamp
+	3,  // 21: orisun.Admin.CreateBoundary:input_type -> orisun.CreateBoundaryRequest
+	5,  // 22: orisun.Admin.ListBoundaries:input_type -> orisun.ListBoundariesRequest
+	7,  // 23: orisun.Admin.GetBoundary:input_type -> orisun.GetBoundaryRequest
+	9,  // 24: orisun.Admin.DeleteBoundary:input_type -> orisun.DeleteBoundaryRequest
+	13, // 25: orisun.Admin.CreateUser:input_type -> orisun.CreateUserRequest
+	15, // 26: orisun.Admin.DeleteUser:input_type -> orisun.DeleteUserRequest
+	17, // 27: orisun.Admin.ChangePassword:input_type -> orisun.ChangePasswordRequest
+	19, // 28: orisun.Admin.ChangeUserRoles:input_type -> orisun.ChangeUserRolesRequest
+	21, // 29: orisun.Admin.SetUserBoundaryPermissions:input_type -> orisun.SetUserBoundaryPermissionsRequest
+	23, // 30: orisun.Admin.ListUsers:input_type -> orisun.ListUsersRequest
+	25, // 31: orisun.Admin.ValidateCredentials:input_type -> orisun.ValidateCredentialsRequest
+	27, // 32: orisun.Admin.GetUserCount:input_type -> orisun.GetUserCountRequest
+	29, // 33: orisun.Admin.GetEventCount:input_type -> orisun.GetEventCountRequest
+	31, // 34: orisun.Admin.ListConflicts:input_type -> orisun.ListConflictsRequest
+	37, // 35: orisun.Admin.CreateIndex:input_type -> orisun.CreateIndexRequest
+	38, // 36: orisun.Admin.DropIndex:input_type -> orisun.DropIndexRequest
+	4,  // 37: orisun.Admin.CreateBoundary:output_type -> orisun.CreateBoundaryResponse
+	6,  // 38: orisun.Admin.ListBoundaries:output_type -> orisun.ListBoundariesResponse
+	8,  // 39: orisun.Admin.GetBoundary:output_type -> orisun.GetBoundaryResponse
+	10, // 40: orisun.Admin.DeleteBoundary:output_type -> orisun.DeleteBoundaryResponse
+	14, // 41: orisun.Admin.CreateUser:output_type -> orisun.CreateUserResponse
+	16, // 42: orisun.Admin.DeleteUser:output_type -> orisun.DeleteUserResponse
+	18, // 43: orisun.Admin.ChangePassword:output_type -> orisun.ChangePasswordResponse
+	20, // 44: orisun.Admin.ChangeUserRoles:output_type -> orisun.ChangeUserRolesResponse
+	22, // 45: orisun.Admin.SetUserBoundaryPermissions:output_type -> orisun.SetUserBoundaryPermissionsResponse
+	24, // 46: orisun.Admin.ListUsers:output_type -> orisun.ListUsersResponse
+	26, // 47: orisun.Admin.ValidateCredentials:output_type -> orisun.ValidateCredentialsResponse
+	28, // 48: orisun.Admin.GetUserCount:output_type -> orisun.GetUserCountResponse
+	30, // 49: orisun.Admin.GetEventCount:output_type -> orisun.GetEventCountResponse
+	33, // 50: orisun.Admin.ListConflicts:output_type -> orisun.ListConflictsResponse
+	39, // 51: orisun.Admin.CreateIndex:output_type -> orisun.CreateIndexResponse
+	40, // 52: orisun.Admin.DropIndex:output_type -> orisun.DropIndexResponse
+	37, // [37:53] is the sub-list for method output_type
+	21, // [21:37] is the sub-list for method input_type
+	21, // [21:21] is the sub-list for extension type_name
+	21, // [21:21] is the sub-list for extension extendee
+	0,  // [0:21] is the sub-list for field type_name
 }
 
 func init() { file_admin_proto_init() }
@@ -1943,7 +2177,7 @@ func file_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_admin_proto_rawDesc), len(file_admin_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   30,
+			NumMessages:   33,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

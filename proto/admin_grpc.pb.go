@@ -32,6 +32,7 @@ const (
 	Admin_ValidateCredentials_FullMethodName        = "/orisun.Admin/ValidateCredentials"
 	Admin_GetUserCount_FullMethodName               = "/orisun.Admin/GetUserCount"
 	Admin_GetEventCount_FullMethodName              = "/orisun.Admin/GetEventCount"
+	Admin_ListConflicts_FullMethodName              = "/orisun.Admin/ListConflicts"
 	Admin_CreateIndex_FullMethodName                = "/orisun.Admin/CreateIndex"
 	Admin_DropIndex_FullMethodName                  = "/orisun.Admin/DropIndex"
 )
@@ -110,6 +111,11 @@ type AdminClient interface {
 	//
 	// Errors: INVALID_ARGUMENT with the path of each wrong field; NOT_FOUND for an unknown boundary.
 	GetEventCount(ctx context.Context, in *GetEventCountRequest, opts ...grpc.CallOption) (*GetEventCountResponse, error)
+	// ListConflicts lists the contexts whose saves were refused with CONTEXT_CHANGED most often in the last hour, as this
+	// node counted them. It is no part of the original protocol.
+	//
+	// Errors: INVALID_ARGUMENT with the path of each wrong field; NOT_FOUND for an unknown boundary.
+	ListConflicts(ctx context.Context, in *ListConflictsRequest, opts ...grpc.CallOption) (*ListConflictsResponse, error)
 	// CreateIndex does the same as EventStore/CreateIndex.
 	//
 	// Errors: as EventStore/CreateIndex.
@@ -258,6 +264,16 @@ func (c *adminClient) GetEventCount(ctx context.Context, in *GetEventCountReques
 	return out, nil
 }
 
+func (c *adminClient) ListConflicts(ctx context.Context, in *ListConflictsRequest, opts ...grpc.CallOption) (*ListConflictsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListConflictsResponse)
+	err := c.cc.Invoke(ctx, Admin_ListConflicts_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *adminClient) CreateIndex(ctx context.Context, in *CreateIndexRequest, opts ...grpc.CallOption) (*CreateIndexResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(CreateIndexResponse)
@@ -352,6 +368,11 @@ type AdminServer interface {
 	//
 	// Errors: INVALID_ARGUMENT with the path of each wrong field; NOT_FOUND for an unknown boundary.
 	GetEventCount(context.Context, *GetEventCountRequest) (*GetEventCountResponse, error)
+	// ListConflicts lists the contexts whose saves were refused with CONTEXT_CHANGED most often in the last hour, as this
+	// node counted them. It is no part of the original protocol.
+	//
+	// Errors: INVALID_ARGUMENT with the path of each wrong field; NOT_FOUND for an unknown boundary.
+	ListConflicts(context.Context, *ListConflictsRequest) (*ListConflictsResponse, error)
 	// CreateIndex does the same as EventStore/CreateIndex.
 	//
 	// Errors: as EventStore/CreateIndex.
@@ -408,6 +429,9 @@ func (UnimplementedAdminServer) GetUserCount(context.Context, *GetUserCountReque
 }
 func (UnimplementedAdminServer) GetEventCount(context.Context, *GetEventCountRequest) (*GetEventCountResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetEventCount not implemented")
+}
+func (UnimplementedAdminServer) ListConflicts(context.Context, *ListConflictsRequest) (*ListConflictsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListConflicts not implemented")
 }
 func (UnimplementedAdminServer) CreateIndex(context.Context, *CreateIndexRequest) (*CreateIndexResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method CreateIndex not implemented")
@@ -670,6 +694,24 @@ func _Admin_GetEventCount_Handler(srv interface{}, ctx context.Context, dec func
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Admin_ListConflicts_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListConflictsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServer).ListConflicts(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Admin_ListConflicts_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServer).ListConflicts(ctx, req.(*ListConflictsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Admin_CreateIndex_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(CreateIndexRequest)
 	if err := dec(in); err != nil {
@@ -764,6 +806,10 @@ var Admin_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "GetEventCount",
 			Handler:    _Admin_GetEventCount_Handler,
+		},
+		{
+			MethodName: "ListConflicts",
+			Handler:    _Admin_ListConflicts_Handler,
 		},
 		{
 			MethodName: "CreateIndex",

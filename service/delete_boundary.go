@@ -46,6 +46,7 @@ func (a *Admin) DeleteBoundary(
 	if err != nil {
 		return nil, toStatus(ctx, err)
 	}
+	a.store.conflicts.forget(in.GetName())
 	if config.Saved != nil {
 		config.Saved(a.boundary)
 	}

@@ -57,6 +57,7 @@ func (c *catalog) calls(t *testing.T, boundary string) map[string]error {
 		Boundary: boundary, Criteria: append(tags, tags...),
 	})
 	_, all["GetEventCount"] = c.GetEventCount(ctx, &orisunpb.GetEventCountRequest{Boundary: boundary})
+	_, all["ListConflicts"] = c.ListConflicts(ctx, &orisunpb.ListConflictsRequest{Boundary: boundary})
 	_, all["CreateIndex"] = c.store.CreateIndex(ctx, &orisunpb.CreateIndexRequest{
 		Boundary: boundary, Name: "m", Fields: []*orisunpb.IndexField{{JsonKey: "m"}},
 	})

@@ -72,8 +72,9 @@ type EventStore struct {
 
 	readGroups *groupcommit.Group[smallRead, smallResponse]
 
-	retries *retryPriority
-	advice  *adviser
+	retries   *retryPriority
+	advice    *adviser
+	conflicts *conflictCounter
 
 	reads       *ReadShare
 	largePages  *largePageLimiter
@@ -112,6 +113,7 @@ func NewEventStore(config Config) *EventStore {
 	store.advice = newAdviser(func(ctx context.Context, boundary string, keys []string) (bool, error) {
 		return store.queries.IsServed(ctx, config.Read, db.IsServedParams{Boundary: boundary, Keys: keys})
 	}, config.Log, time.Now)
+	store.conflicts = newConflictCounter(time.Now)
 	instruments, err := newInstruments(config.Telemetry)
 	options := flushOptions
 	options.Observe, options.Trace = instruments.observe, instruments.trace

@@ -36,7 +36,7 @@ func (s *EventStore) SaveEvents(ctx context.Context, in *orisunpb.SaveEventsRequ
 	if err != nil {
 		return nil, toStatus(ctx, err)
 	}
-	return writeSaveResult(in, result)
+	return s.writeSaveResult(in, result)
 }
 
 // fillEmptyDocuments replaces empty or null data and metadata by {}: some clients send these for none.
@@ -145,7 +145,7 @@ func expectedPosition(in *orisunpb.SaveEventsRequest) *orisunpb.Position {
 	return &orisunpb.Position{TransactionId: -1, GlobalId: -1}
 }
 
-func writeSaveResult(in *orisunpb.SaveEventsRequest, result db.OrisunSaveResult) (*orisunpb.WriteResult, error) {
+func (s *EventStore) writeSaveResult(in *orisunpb.SaveEventsRequest, result db.OrisunSaveResult) (*orisunpb.WriteResult, error) {
 	position := &orisunpb.Position{TransactionId: result.TransactionID, GlobalId: result.GlobalID}
 	switch result.Outcome {
 	case outcomeSaved, outcomeRepeated:
@@ -156,6 +156,7 @@ func writeSaveResult(in *orisunpb.SaveEventsRequest, result db.OrisunSaveResult)
 			LatestGlobalId:      result.GlobalID,
 		}, nil
 	case outcomeContextChanged:
+		s.conflicts.note(in.GetBoundary(), contextOf(in))
 		return nil, contextChanged(in, position, result)
 	case outcomeEventIDReused:
 		return nil, withDetails(codes.FailedPrecondition,

@@ -81,7 +81,7 @@ Exit codes: 0 done, 1 failed, 2 the configuration or the command line is wrong,
 		return serve(command, args)
 	}
 	root.AddCommand(newSaveCommand(), newGetCommand(), newLatestCommand(), newTailCommand(), newCountCommand(),
-		newExplainCommand())
+		newExplainCommand(), newConflictsCommand())
 	root.AddCommand(newIndexCommand(), newBoundaryCommand(), newUserCommand(), newSubscriptionCommand())
 	config := newConfigCommand()
 	addConfigFlags(config.Flags())

@@ -9,6 +9,8 @@ import (
 	"github.com/chromedp/cdproto/input"
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	orisunpb "github.com/oexza/orisun/proto"
@@ -67,8 +69,10 @@ func TestPagesOfEvents(t *testing.T) {
 			return cells[0] === %d && cells.at(-1) === %d && !document.querySelector('.busy') })()`, first, last))
 	}
 	jump := func(to string) chromedp.Action {
-		return chromedp.Tasks{chromedp.Evaluate(`document.querySelector('details').open = true`, nil), fill(`input[name=to]`, to), click("Go"),
-			chromedp.WaitEnabled(`details form button`, chromedp.ByQuery), holds(`document.querySelector('input[name=to]').value === ''`)}
+		return chromedp.Tasks{
+			chromedp.Evaluate(`document.querySelector('details').open = true`, nil), fill(`input[name=to]`, to), click("Go"),
+			chromedp.WaitEnabled(`details form button`, chromedp.ByQuery), holds(`document.querySelector('input[name=to]').value === ''`),
+		}
 	}
 	run(ctx, t, "the latest", logIn(server, "admin", "changeit"), visit(server, "events?boundary=orisun_test_1", "● Live"), page(119, 70))
 	run(ctx, t, "older", click("Older →"), page(69, 20), click("Older →"), page(19, 0))
@@ -208,12 +212,12 @@ func TestUsersAreCreatedRestrictedAndDeleted(t *testing.T) {
 		fill(`input[name=name]`, "Joe"), fill(`input[name=username]`, "joe"), fill(`input[name=password]`, "s3cret"), check("operations"), click("Create"),
 		see("joe can log in."), chromedp.WaitVisible(`//td[text()="joe"]`), logOut)
 	run(ctx, t, "what operations see", logIn(server, "joe", "s3cret"),
-		navigation("Overview Boundaries Events Playground Indexes Subscriptions Account"), logOut)
+		navigation("Overview Boundaries Events Playground Conflicts Indexes Subscriptions Account"), logOut)
 	run(ctx, t, "restrict the user", logIn(server, "admin", "changeit"), visit(server, "users", "joe"), chromedp.Click(`//td[text()="joe"]`),
 		chromedp.WaitVisible(`dialog[open]`, chromedp.ByQuery), chromedp.Click(`dialog input[aria-label=operations]`, chromedp.ByQuery),
 		chromedp.Click(`dialog input[aria-label=user]`, chromedp.ByQuery), chromedp.Click(`dialog input[aria-label="read:orisun_test_1"]`, chromedp.ByQuery),
 		click("Save roles"), see("The sessions of the user have ended."), chromedp.KeyEvent(kb.Escape), see("read:orisun_test_1"), logOut)
-	run(ctx, t, "what is left", logIn(server, "joe", "s3cret"), navigation("Events Playground Subscriptions Account"), visit(server, "events", "Visible"),
+	run(ctx, t, "what is left", logIn(server, "joe", "s3cret"), navigation("Events Playground Conflicts Subscriptions Account"), visit(server, "events", "Visible"),
 		visit(server, "overview", "Visible"), visit(server, "events?boundary=orisun_test_2", "has no right to read events"))
 	run(ctx, t, "change the password", visit(server, "account", "Your password"), fill(`input[name=current]`, "wrong"), fill(`input[name=next]`, "s3cret2"),
 		click("Change"), chromedp.WaitVisible(`.problem`, chromedp.ByQuery), empty(`input[name=current]`),
@@ -221,4 +225,42 @@ func TestUsersAreCreatedRestrictedAndDeleted(t *testing.T) {
 	run(ctx, t, "delete the user", logIn(server, "admin", "changeit"), visit(server, "users", "joe"), chromedp.Click(`//td[text()="joe"]`),
 		fill(`dialog input[name=username]`, "jo\n"), see("Type joe."), empty(`dialog input[name=username]`),
 		fill(`dialog input[name=username]`, "joe\n"), chromedp.WaitNotPresent(`dialog`, chromedp.ByQuery), chromedp.WaitNotPresent(`//td[text()="joe"]`))
+}
+
+// contest saves once for a seat, and conflicts count times.
+func contest(t *testing.T, server *servertest.Server, seat string, count int) {
+	t.Helper()
+	store := orisunpb.NewEventStoreClient(server.Dial(t))
+	for i := range count + 1 {
+		_, err := store.SaveEvents(t.Context(), &orisunpb.SaveEventsRequest{
+			Boundary: "orisun_test_1",
+			Query: &orisunpb.SaveQuery{Criteria: []*orisunpb.Criterion{
+				{Tags: []*orisunpb.Tag{{Key: "event_type", Value: "SeatTaken"}, {Key: "seat", Value: seat}}},
+			}},
+			Events: []*orisunpb.EventToSave{{
+				EventId: fmt.Sprint(seat, i), EventType: "SeatTaken", Data: fmt.Sprintf(`{"seat": %q}`, seat),
+			}},
+		})
+		if want := codes.AlreadyExists; i > 0 && status.Code(err) != want {
+			t.Fatalf("save %d: %v", i, err)
+		} else if i == 0 && err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestConflictsShowTheContestedContext(t *testing.T) {
+	server := servertest.Start(t)
+	ctx := browser(t)
+	run(ctx, t, "no conflicts", logIn(server, "admin", "changeit"),
+		visit(server, "conflicts?boundary=orisun_test_1", "No conflicts in the last hour"))
+	contest(t, server, "12A", 7)
+	contest(t, server, "12B", 2)
+	var first string
+	run(ctx, t, "conflicts appear", see("seat = 12B"), gone("No conflicts"),
+		chromedp.Text(`tbody tr:first-child`, &first, chromedp.ByQuery))
+	if !strings.Contains(first, "type: SeatTaken and seat = 12A") || !strings.Contains(first, "7") {
+		t.Errorf("the most contested context is %q", first)
+	}
+	run(ctx, t, "its context", chromedp.Click(`//a[contains(., "12A")]`), see("How it is found"), see("seat = 12A"))
 }

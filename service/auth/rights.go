@@ -62,6 +62,7 @@ var rights = map[string]Right{
 	"/orisun.Admin/GetBoundary":     Inspect,
 	"/orisun.Admin/GetEventCount":   Inspect,
 	"/orisun.Admin/GetUserCount":    Inspect,
+	"/orisun.Admin/ListConflicts":   Read, // contexts contain values of events
 	"/orisun.Admin/ListUsers":       Administer,
 	"/orisun.Admin/CreateUser":      Administer,
 	"/orisun.Admin/DeleteUser":      Administer,

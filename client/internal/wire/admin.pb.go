@@ -1698,6 +1698,215 @@ func (x *GetEventCountResponse) GetCount() int64 {
 	return 0
 }
 
+type ListConflictsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Required. 1 to 26 bytes.
+	Boundary string `protobuf:"bytes,1,opt,name=boundary,proto3" json:"boundary,omitempty"`
+	// How many contexts at most. 0 means 20; at most 100.
+	Count         uint32 `protobuf:"varint,2,opt,name=count,proto3" json:"count,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListConflictsRequest) Reset() {
+	*x = ListConflictsRequest{}
+	mi := &file_orisunclient_admin_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListConflictsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListConflictsRequest) ProtoMessage() {}
+
+func (x *ListConflictsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_orisunclient_admin_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListConflictsRequest.ProtoReflect.Descriptor instead.
+func (*ListConflictsRequest) Descriptor() ([]byte, []int) {
+	return file_orisunclient_admin_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *ListConflictsRequest) GetBoundary() string {
+	if x != nil {
+		return x.Boundary
+	}
+	return ""
+}
+
+func (x *ListConflictsRequest) GetCount() uint32 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+// ContextConflicts is how often a context caused a conflict.
+type ContextConflicts struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The criteria of the context.
+	Criteria []*Criterion `protobuf:"bytes,1,rep,name=criteria,proto3" json:"criteria,omitempty"`
+	// Conflicts in the last hour.
+	Count int64 `protobuf:"varint,2,opt,name=count,proto3" json:"count,omitempty"`
+	// When the last one was.
+	Last *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=last,proto3" json:"last,omitempty"`
+	// Conflicts by minute, the earliest first: 60 numbers.
+	Minutes       []int64 `protobuf:"varint,4,rep,packed,name=minutes,proto3" json:"minutes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ContextConflicts) Reset() {
+	*x = ContextConflicts{}
+	mi := &file_orisunclient_admin_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ContextConflicts) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ContextConflicts) ProtoMessage() {}
+
+func (x *ContextConflicts) ProtoReflect() protoreflect.Message {
+	mi := &file_orisunclient_admin_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ContextConflicts.ProtoReflect.Descriptor instead.
+func (*ContextConflicts) Descriptor() ([]byte, []int) {
+	return file_orisunclient_admin_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *ContextConflicts) GetCriteria() []*Criterion {
+	if x != nil {
+		return x.Criteria
+	}
+	return nil
+}
+
+func (x *ContextConflicts) GetCount() int64 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+func (x *ContextConflicts) GetLast() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Last
+	}
+	return nil
+}
+
+func (x *ContextConflicts) GetMinutes() []int64 {
+	if x != nil {
+		return x.Minutes
+	}
+	return nil
+}
+
+type ListConflictsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The contexts with most conflicts first. A node counts 1,000 contexts: those with the latest conflicts. It does not
+	// count contexts whose criteria have more than 4,096 bytes.
+	Contexts []*ContextConflicts `protobuf:"bytes,1,rep,name=contexts,proto3" json:"contexts,omitempty"`
+	// Conflicts of the boundary in the last hour, those of other contexts included.
+	Total int64 `protobuf:"varint,2,opt,name=total,proto3" json:"total,omitempty"`
+	// Conflicts of the boundary by minute, the earliest first: 60 numbers.
+	Minutes []int64 `protobuf:"varint,3,rep,packed,name=minutes,proto3" json:"minutes,omitempty"`
+	// When the node began to count, at most an hour ago.
+	Since *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=since,proto3" json:"since,omitempty"`
+	// The node that counted: its ORISUN_NATS_SERVER_NAME.
+	Node          string `protobuf:"bytes,5,opt,name=node,proto3" json:"node,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListConflictsResponse) Reset() {
+	*x = ListConflictsResponse{}
+	mi := &file_orisunclient_admin_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListConflictsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListConflictsResponse) ProtoMessage() {}
+
+func (x *ListConflictsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_orisunclient_admin_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListConflictsResponse.ProtoReflect.Descriptor instead.
+func (*ListConflictsResponse) Descriptor() ([]byte, []int) {
+	return file_orisunclient_admin_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *ListConflictsResponse) GetContexts() []*ContextConflicts {
+	if x != nil {
+		return x.Contexts
+	}
+	return nil
+}
+
+func (x *ListConflictsResponse) GetTotal() int64 {
+	if x != nil {
+		return x.Total
+	}
+	return 0
+}
+
+func (x *ListConflictsResponse) GetMinutes() []int64 {
+	if x != nil {
+		return x.Minutes
+	}
+	return nil
+}
+
+func (x *ListConflictsResponse) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+func (x *ListConflictsResponse) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
 var File_orisunclient_admin_proto protoreflect.FileDescriptor
 
 const file_orisunclient_admin_proto_rawDesc = "" +
@@ -1797,13 +2006,26 @@ const file_orisunclient_admin_proto_rawDesc = "" +
 	"\x14GetEventCountRequest\x12\x1a\n" +
 	"\bboundary\x18\x01 \x01(\tR\bboundary\"-\n" +
 	"\x15GetEventCountResponse\x12\x14\n" +
-	"\x05count\x18\x01 \x01(\x03R\x05count*\xbc\x01\n" +
+	"\x05count\x18\x01 \x01(\x03R\x05count\"H\n" +
+	"\x14ListConflictsRequest\x12\x1a\n" +
+	"\bboundary\x18\x01 \x01(\tR\bboundary\x12\x14\n" +
+	"\x05count\x18\x02 \x01(\rR\x05count\"\xa7\x01\n" +
+	"\x10ContextConflicts\x123\n" +
+	"\bcriteria\x18\x01 \x03(\v2\x17.orisunclient.CriterionR\bcriteria\x12\x14\n" +
+	"\x05count\x18\x02 \x01(\x03R\x05count\x12.\n" +
+	"\x04last\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x04last\x12\x18\n" +
+	"\aminutes\x18\x04 \x03(\x03R\aminutes\"\xc9\x01\n" +
+	"\x15ListConflictsResponse\x12:\n" +
+	"\bcontexts\x18\x01 \x03(\v2\x1e.orisunclient.ContextConflictsR\bcontexts\x12\x14\n" +
+	"\x05total\x18\x02 \x01(\x03R\x05total\x12\x18\n" +
+	"\aminutes\x18\x03 \x03(\x03R\aminutes\x120\n" +
+	"\x05since\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12\x12\n" +
+	"\x04node\x18\x05 \x01(\tR\x04node*\xbc\x01\n" +
 	"\x17BoundaryLifecycleStatus\x12)\n" +
 	"%BOUNDARY_LIFECYCLE_STATUS_UNSPECIFIED\x10\x00\x12*\n" +
 	"&BOUNDARY_LIFECYCLE_STATUS_PROVISIONING\x10\x01\x12$\n" +
 	" BOUNDARY_LIFECYCLE_STATUS_ACTIVE\x10\x02\x12$\n" +
-	" BOUNDARY_LIFECYCLE_STATUS_FAILED\x10\x032\xdf\n" +
-	"\n" +
+	" BOUNDARY_LIFECYCLE_STATUS_FAILED\x10\x032\xb9\v\n" +
 	"\x05Admin\x12[\n" +
 	"\x0eCreateBoundary\x12#.orisunclient.CreateBoundaryRequest\x1a$.orisunclient.CreateBoundaryResponse\x12[\n" +
 	"\x0eListBoundaries\x12#.orisunclient.ListBoundariesRequest\x1a$.orisunclient.ListBoundariesResponse\x12R\n" +
@@ -1819,7 +2041,8 @@ const file_orisunclient_admin_proto_rawDesc = "" +
 	"\tListUsers\x12\x1e.orisunclient.ListUsersRequest\x1a\x1f.orisunclient.ListUsersResponse\x12j\n" +
 	"\x13ValidateCredentials\x12(.orisunclient.ValidateCredentialsRequest\x1a).orisunclient.ValidateCredentialsResponse\x12U\n" +
 	"\fGetUserCount\x12!.orisunclient.GetUserCountRequest\x1a\".orisunclient.GetUserCountResponse\x12X\n" +
-	"\rGetEventCount\x12\".orisunclient.GetEventCountRequest\x1a#.orisunclient.GetEventCountResponse\x12R\n" +
+	"\rGetEventCount\x12\".orisunclient.GetEventCountRequest\x1a#.orisunclient.GetEventCountResponse\x12X\n" +
+	"\rListConflicts\x12\".orisunclient.ListConflictsRequest\x1a#.orisunclient.ListConflictsResponse\x12R\n" +
 	"\vCreateIndex\x12 .orisunclient.CreateIndexRequest\x1a!.orisunclient.CreateIndexResponse\x12L\n" +
 	"\tDropIndex\x12\x1e.orisunclient.DropIndexRequest\x1a\x1f.orisunclient.DropIndexResponseB.Z,github.com/oexza/orisun/client/internal/wireb\x06proto3"
 
@@ -1836,7 +2059,7 @@ func file_orisunclient_admin_proto_rawDescGZIP() []byte {
 }
 
 var file_orisunclient_admin_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_orisunclient_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
+var file_orisunclient_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 33)
 var file_orisunclient_admin_proto_goTypes = []any{
 	(BoundaryLifecycleStatus)(0),               // 0: orisunclient.BoundaryLifecycleStatus
 	(*BoundaryPlacementInput)(nil),             // 1: orisunclient.BoundaryPlacementInput
@@ -1869,24 +2092,28 @@ var file_orisunclient_admin_proto_goTypes = []any{
 	(*GetUserCountResponse)(nil),               // 28: orisunclient.GetUserCountResponse
 	(*GetEventCountRequest)(nil),               // 29: orisunclient.GetEventCountRequest
 	(*GetEventCountResponse)(nil),              // 30: orisunclient.GetEventCountResponse
-	(*Position)(nil),                           // 31: orisunclient.Position
-	(*timestamppb.Timestamp)(nil),              // 32: google.protobuf.Timestamp
-	(*CreateIndexRequest)(nil),                 // 33: orisunclient.CreateIndexRequest
-	(*DropIndexRequest)(nil),                   // 34: orisunclient.DropIndexRequest
-	(*CreateIndexResponse)(nil),                // 35: orisunclient.CreateIndexResponse
-	(*DropIndexResponse)(nil),                  // 36: orisunclient.DropIndexResponse
+	(*ListConflictsRequest)(nil),               // 31: orisunclient.ListConflictsRequest
+	(*ContextConflicts)(nil),                   // 32: orisunclient.ContextConflicts
+	(*ListConflictsResponse)(nil),              // 33: orisunclient.ListConflictsResponse
+	(*Position)(nil),                           // 34: orisunclient.Position
+	(*timestamppb.Timestamp)(nil),              // 35: google.protobuf.Timestamp
+	(*Criterion)(nil),                          // 36: orisunclient.Criterion
+	(*CreateIndexRequest)(nil),                 // 37: orisunclient.CreateIndexRequest
+	(*DropIndexRequest)(nil),                   // 38: orisunclient.DropIndexRequest
+	(*CreateIndexResponse)(nil),                // 39: orisunclient.CreateIndexResponse
+	(*DropIndexResponse)(nil),                  // 40: orisunclient.DropIndexResponse
 }
 var file_orisunclient_admin_proto_depIdxs = []int32{
 	1,  // 0: orisunclient.BoundaryInfo.placement:type_name -> orisunclient.BoundaryPlacementInput
 	0,  // 1: orisunclient.BoundaryInfo.status:type_name -> orisunclient.BoundaryLifecycleStatus
-	31, // 2: orisunclient.BoundaryInfo.definition_position:type_name -> orisunclient.Position
-	31, // 3: orisunclient.BoundaryInfo.status_position:type_name -> orisunclient.Position
+	34, // 2: orisunclient.BoundaryInfo.definition_position:type_name -> orisunclient.Position
+	34, // 3: orisunclient.BoundaryInfo.status_position:type_name -> orisunclient.Position
 	1,  // 4: orisunclient.CreateBoundaryRequest.placement:type_name -> orisunclient.BoundaryPlacementInput
 	2,  // 5: orisunclient.CreateBoundaryResponse.boundary:type_name -> orisunclient.BoundaryInfo
 	2,  // 6: orisunclient.ListBoundariesResponse.boundaries:type_name -> orisunclient.BoundaryInfo
 	2,  // 7: orisunclient.GetBoundaryResponse.boundary:type_name -> orisunclient.BoundaryInfo
-	32, // 8: orisunclient.AdminUser.created_at:type_name -> google.protobuf.Timestamp
-	32, // 9: orisunclient.AdminUser.updated_at:type_name -> google.protobuf.Timestamp
+	35, // 8: orisunclient.AdminUser.created_at:type_name -> google.protobuf.Timestamp
+	35, // 9: orisunclient.AdminUser.updated_at:type_name -> google.protobuf.Timestamp
 	11, // 10: orisunclient.AdminUser.boundary_permissions:type_name -> orisunclient.BoundaryPermissionGrant
 	11, // 11: orisunclient.CreateUserRequest.boundary_permissions:type_name -> orisunclient.BoundaryPermissionGrant
 	12, // 12: orisunclient.CreateUserResponse.user:type_name -> orisunclient.AdminUser
@@ -1894,41 +2121,47 @@ var file_orisunclient_admin_proto_depIdxs = []int32{
 	12, // 14: orisunclient.SetUserBoundaryPermissionsResponse.user:type_name -> orisunclient.AdminUser
 	12, // 15: orisunclient.ListUsersResponse.users:type_name -> orisunclient.AdminUser
 	12, // 16: orisunclient.ValidateCredentialsResponse.user:type_name -> orisunclient.AdminUser
-	3,  // 17: orisunclient.Admin.CreateBoundary:input_type -> orisunclient.CreateBoundaryRequest
-	5,  // 18: orisunclient.Admin.ListBoundaries:input_type -> orisunclient.ListBoundariesRequest
-	7,  // 19: orisunclient.Admin.GetBoundary:input_type -> orisunclient.GetBoundaryRequest
-	9,  // 20: orisunclient.Admin.DeleteBoundary:input_type -> orisunclient.DeleteBoundaryRequest
-	13, // 21: orisunclient.Admin.CreateUser:input_type -> orisunclient.CreateUserRequest
-	15, // 22: orisunclient.Admin.DeleteUser:input_type -> orisunclient.DeleteUserRequest
-	17, // 23: orisunclient.Admin.ChangePassword:input_type -> orisunclient.ChangePasswordRequest
-	19, // 24: orisunclient.Admin.ChangeUserRoles:input_type -> orisunclient.ChangeUserRolesRequest
-	21, // 25: orisunclient.Admin.SetUserBoundaryPermissions:input_type -> orisunclient.SetUserBoundaryPermissionsRequest
-	23, // 26: orisunclient.Admin.ListUsers:input_type -> orisunclient.ListUsersRequest
-	25, // 27: orisunclient.Admin.ValidateCredentials:input_type -> orisunclient.ValidateCredentialsRequest
-	27, // 28: orisunclient.Admin.GetUserCount:input_type -> orisunclient.GetUserCountRequest
-	29, // 29: orisunclient.Admin.GetEventCount:input_type -> orisunclient.GetEventCountRequest
-	33, // 30: orisunclient.Admin.CreateIndex:input_type -> orisunclient.CreateIndexRequest
-	34, // 31: orisunclient.Admin.DropIndex:input_type -> orisunclient.DropIndexRequest
-	4,  // 32: orisunclient.Admin.CreateBoundary:output_type -> orisunclient.CreateBoundaryResponse
-	6,  // 33: orisunclient.Admin.ListBoundaries:output_type -> orisunclient.ListBoundariesResponse
-	8,  // 34: orisunclient.Admin.GetBoundary:output_type -> orisunclient.GetBoundaryResponse
-	10, // 35: orisunclient.Admin.DeleteBoundary:output_type -> orisunclient.DeleteBoundaryResponse
-	14, // 36: orisunclient.Admin.CreateUser:output_type -> orisunclient.CreateUserResponse
-	16, // 37: orisunclient.Admin.DeleteUser:output_type -> orisunclient.DeleteUserResponse
-	18, // 38: orisunclient.Admin.ChangePassword:output_type -> orisunclient.ChangePasswordResponse
-	20, // 39: orisunclient.Admin.ChangeUserRoles:output_type -> orisunclient.ChangeUserRolesResponse
-	22, // 40: orisunclient.Admin.SetUserBoundaryPermissions:output_type -> orisunclient.SetUserBoundaryPermissionsResponse
-	24, // 41: orisunclient.Admin.ListUsers:output_type -> orisunclient.ListUsersResponse
-	26, // 42: orisunclient.Admin.ValidateCredentials:output_type -> orisunclient.ValidateCredentialsResponse
-	28, // 43: orisunclient.Admin.GetUserCount:output_type -> orisunclient.GetUserCountResponse
-	30, // 44: orisunclient.Admin.GetEventCount:output_type -> orisunclient.GetEventCountResponse
-	35, // 45: orisunclient.Admin.CreateIndex:output_type -> orisunclient.CreateIndexResponse
-	36, // 46: orisunclient.Admin.DropIndex:output_type -> orisunclient.DropIndexResponse
-	32, // [32:47] is the sub-list for method output_type
-	17, // [17:32] is the sub-list for method input_type
-	17, // [17:17] is the sub-list for extension type_name
-	17, // [17:17] is the sub-list for extension extendee
-	0,  // [0:17] is the sub-list for field type_name
+	36, // 17: orisunclient.ContextConflicts.criteria:type_name -> orisunclient.Criterion
+	35, // 18: orisunclient.ContextConflicts.last:type_name -> google.protobuf.Timestamp
+	32, // 19: orisunclient.ListConflictsResponse.contexts:type_name -> orisunclient.ContextConflicts
+	35, // 20: orisunclient.ListConflictsResponse.since:type_name -> google.protobuf.Timestamp
+	3,  // 21: orisunclient.Admin.CreateBoundary:input_type -> orisunclient.CreateBoundaryRequest
+	5,  // 22: orisunclient.Admin.ListBoundaries:input_type -> orisunclient.ListBoundariesRequest
+	7,  // 23: orisunclient.Admin.GetBoundary:input_type -> orisunclient.GetBoundaryRequest
+	9,  // 24: orisunclient.Admin.DeleteBoundary:input_type -> orisunclient.DeleteBoundaryRequest
+	13, // 25: orisunclient.Admin.CreateUser:input_type -> orisunclient.CreateUserRequest
+	15, // 26: orisunclient.Admin.DeleteUser:input_type -> orisunclient.DeleteUserRequest
+	17, // 27: orisunclient.Admin.ChangePassword:input_type -> orisunclient.ChangePasswordRequest
+	19, // 28: orisunclient.Admin.ChangeUserRoles:input_type -> orisunclient.ChangeUserRolesRequest
+	21, // 29: orisunclient.Admin.SetUserBoundaryPermissions:input_type -> orisunclient.SetUserBoundaryPermissionsRequest
+	23, // 30: orisunclient.Admin.ListUsers:input_type -> orisunclient.ListUsersRequest
+	25, // 31: orisunclient.Admin.ValidateCredentials:input_type -> orisunclient.ValidateCredentialsRequest
+	27, // 32: orisunclient.Admin.GetUserCount:input_type -> orisunclient.GetUserCountRequest
+	29, // 33: orisunclient.Admin.GetEventCount:input_type -> orisunclient.GetEventCountRequest
+	31, // 34: orisunclient.Admin.ListConflicts:input_type -> orisunclient.ListConflictsRequest
+	37, // 35: orisunclient.Admin.CreateIndex:input_type -> orisunclient.CreateIndexRequest
+	38, // 36: orisunclient.Admin.DropIndex:input_type -> orisunclient.DropIndexRequest
+	4,  // 37: orisunclient.Admin.CreateBoundary:output_type -> orisunclient.CreateBoundaryResponse
+	6,  // 38: orisunclient.Admin.ListBoundaries:output_type -> orisunclient.ListBoundariesResponse
+	8,  // 39: orisunclient.Admin.GetBoundary:output_type -> orisunclient.GetBoundaryResponse
+	10, // 40: orisunclient.Admin.DeleteBoundary:output_type -> orisunclient.DeleteBoundaryResponse
+	14, // 41: orisunclient.Admin.CreateUser:output_type -> orisunclient.CreateUserResponse
+	16, // 42: orisunclient.Admin.DeleteUser:output_type -> orisunclient.DeleteUserResponse
+	18, // 43: orisunclient.Admin.ChangePassword:output_type -> orisunclient.ChangePasswordResponse
+	20, // 44: orisunclient.Admin.ChangeUserRoles:output_type -> orisunclient.ChangeUserRolesResponse
+	22, // 45: orisunclient.Admin.SetUserBoundaryPermissions:output_type -> orisunclient.SetUserBoundaryPermissionsResponse
+	24, // 46: orisunclient.Admin.ListUsers:output_type -> orisunclient.ListUsersResponse
+	26, // 47: orisunclient.Admin.ValidateCredentials:output_type -> orisunclient.ValidateCredentialsResponse
+	28, // 48: orisunclient.Admin.GetUserCount:output_type -> orisunclient.GetUserCountResponse
+	30, // 49: orisunclient.Admin.GetEventCount:output_type -> orisunclient.GetEventCountResponse
+	33, // 50: orisunclient.Admin.ListConflicts:output_type -> orisunclient.ListConflictsResponse
+	39, // 51: orisunclient.Admin.CreateIndex:output_type -> orisunclient.CreateIndexResponse
+	40, // 52: orisunclient.Admin.DropIndex:output_type -> orisunclient.DropIndexResponse
+	37, // [37:53] is the sub-list for method output_type
+	21, // [21:37] is the sub-list for method input_type
+	21, // [21:21] is the sub-list for extension type_name
+	21, // [21:21] is the sub-list for extension extendee
+	0,  // [0:21] is the sub-list for field type_name
 }
 
 func init() { file_orisunclient_admin_proto_init() }
@@ -1943,7 +2176,7 @@ func file_orisunclient_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_orisunclient_admin_proto_rawDesc), len(file_orisunclient_admin_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   30,
+			NumMessages:   33,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -6,6 +6,7 @@ import {Overview, watch} from './pages/overview.js';
 import {Boundaries} from './pages/boundaries.js';
 import {Events} from './pages/events.js';
 import {Playground} from './pages/playground.js';
+import {Conflicts} from './pages/conflicts.js';
 import {Indexes} from './pages/indexes.js';
 import {Subscriptions} from './pages/subscriptions.js';
 import {Users} from './pages/users.js';
@@ -15,6 +16,7 @@ const pages = [
   {path: 'boundaries', title: 'Boundaries', page: Boundaries, needs: may => may.inspect},
   {path: 'events', title: 'Events', page: Events, needs: may => may.read},
   {path: 'playground', title: 'Playground', page: Playground, needs: may => may.read},
+  {path: 'conflicts', title: 'Conflicts', page: Conflicts, needs: may => may.read},
   {path: 'indexes', title: 'Indexes', page: Indexes, needs: may => may.inspect || may.named.some(may.index)},
   {path: 'subscriptions', title: 'Subscriptions', page: Subscriptions, needs: may => may.read},
   {path: 'users', title: 'Users', page: Users, needs: may => may.administer},
