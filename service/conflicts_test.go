@@ -36,10 +36,12 @@ func TestConflictsAreCountedByContextAndMinute(t *testing.T) {
 	counter.note("orders", contextOn("huge", strings.Repeat("x", maxConflictBytes+1)))
 
 	answer := list("orders")
-	if got := answer.GetContexts(); len(got) != 2 || got[0].GetCount() != 3 || got[0].GetCriteria()[0].GetTags()[0].GetValue() != "2" || got[1].GetCount() != 2 {
+	if got := answer.GetContexts(); len(got) != 2 || got[0].GetCount() != 3 ||
+		got[0].GetCriteria()[0].GetTags()[0].GetValue() != "2" || got[1].GetCount() != 2 {
 		t.Errorf("contexts %v", got)
 	}
-	if minutes := answer.GetContexts()[0].GetMinutes(); len(minutes) != 60 || minutes[59] != 2 || minutes[49] != 1 || answer.GetMinutes()[59] != 3 {
+	if minutes := answer.GetContexts()[0].GetMinutes(); len(minutes) != 60 || minutes[59] != 2 || minutes[49] != 1 ||
+		answer.GetMinutes()[59] != 3 {
 		t.Errorf("minutes %v of %v", minutes, answer.GetMinutes())
 	}
 	if answer.GetTotal() != 6 || answer.GetSince().AsTime() != now.Add(-10*time.Minute) {
@@ -47,11 +49,13 @@ func TestConflictsAreCountedByContextAndMinute(t *testing.T) {
 	}
 
 	now = now.Add(50 * time.Minute) // the first ones are an hour ago
-	if answer := list("orders"); answer.GetTotal() != 3 || len(answer.GetContexts()) != 1 || answer.GetContexts()[0].GetCount() != 2 {
+	if answer := list("orders"); answer.GetTotal() != 3 || len(answer.GetContexts()) != 1 ||
+		answer.GetContexts()[0].GetCount() != 2 {
 		t.Errorf("an hour later: %v", answer)
 	}
 	now = now.Add(48 * time.Hour)
-	if answer := list("orders"); answer.GetTotal() != 0 || len(answer.GetContexts()) != 0 || slices.Max(answer.GetMinutes()) != 0 {
+	if answer := list("orders"); answer.GetTotal() != 0 || len(answer.GetContexts()) != 0 ||
+		slices.Max(answer.GetMinutes()) != 0 {
 		t.Errorf("two days later: %v", answer)
 	}
 	counter.note("orders", contextOn("seat", "1"))
@@ -72,7 +76,8 @@ func TestAContestedContextStaysCountedAmongManyOthers(t *testing.T) {
 	answer := &orisunpb.ListConflictsResponse{}
 	counter.list("orders", 20, answer)
 	if len(answer.GetContexts()) != 20 || answer.GetContexts()[0].GetCount() != 100 || answer.GetTotal() != 10100 {
-		t.Errorf("%d conflicts, the first of %d contexts has %d", answer.GetTotal(), len(answer.GetContexts()), answer.GetContexts()[0].GetCount())
+		t.Errorf("%d conflicts, the first of %d contexts has %d", answer.GetTotal(), len(answer.GetContexts()),
+			answer.GetContexts()[0].GetCount())
 	}
 	if counter.contexts.Len() != maxConflictContexts {
 		t.Errorf("%d contexts are counted, at most %d may be", counter.contexts.Len(), maxConflictContexts)

@@ -14,7 +14,9 @@ const (
 // ListConflicts lists the contexts with the most conflicts of the last hour, as this node counted them.
 //
 // Errors: INVALID_ARGUMENT with field paths, NOT_FOUND for an unknown boundary, UNAVAILABLE.
-func (a *Admin) ListConflicts(ctx context.Context, in *orisunpb.ListConflictsRequest) (*orisunpb.ListConflictsResponse, error) {
+func (a *Admin) ListConflicts(ctx context.Context,
+	in *orisunpb.ListConflictsRequest,
+) (*orisunpb.ListConflictsResponse, error) {
 	var v violations
 	v.boundary(in.GetBoundary())
 	if in.GetCount() > maxConflicts {

@@ -62,7 +62,8 @@ func writeConflicts(out io.Writer, answer *orisunpb.ListConflictsResponse) error
 	if err := writeTable(out, text); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintf(out, "%s on node %s since %s UTC\n", counted(int(answer.GetTotal()), "conflict", "conflicts"), answer.GetNode(),
+	_, err := fmt.Fprintf(out, "%s on node %s since %s UTC\n", counted(int(answer.GetTotal()), "conflict",
+		"conflicts"), answer.GetNode(),
 		answer.GetSince().AsTime().Format(time.DateTime))
 	return err
 }

@@ -60,7 +60,8 @@ func run(ctx context.Context, t *testing.T, what string, actions ...chromedp.Act
 		return
 	}
 	var page string
-	shown := chromedp.Run(ctx, chromedp.Evaluate(`location.href + '\n' + document.activeElement?.outerHTML.slice(0, 200) + '\n' + [...document.querySelectorAll('input')].map(i => i.value) + '\n' + document.body.innerText`, &page))
+	shown := chromedp.Run(ctx, chromedp.Evaluate(`[location.href, document.activeElement?.outerHTML.slice(0, 200),
+		[...document.querySelectorAll('input')].map(i => i.value), document.body.innerText].join('\n')`, &page))
 	t.Fatalf("%s: %v; the page (%v):\n%s", what, err, shown, page)
 }
 
@@ -106,7 +107,8 @@ func TestEventsArriveAreFilteredAndShownAsText(t *testing.T) {
 	var images int
 	run(ctx, t, "a hostile event", see("Hostile"), chromedp.Click(`//td[text()="Hostile"]`),
 		chromedp.WaitVisible(`dialog[open] .json`, chromedp.ByQuery), see("onerror"), see("grpcurl"),
-		chromedp.Evaluate(`document.querySelectorAll('main img, main script, dialog img, dialog script').length`, &images), chromedp.Title(&title),
+		chromedp.Evaluate(`document.querySelectorAll('main img, main script, dialog img, dialog script').length`,
+			&images), chromedp.Title(&title),
 		chromedp.Click(`dialog button[aria-label=Close]`, chromedp.ByQuery))
 	if images != 0 || title == "owned" {
 		t.Errorf("the event's data became %d elements, the title is %q", images, title)
@@ -122,7 +124,8 @@ func TestEventsArriveAreFilteredAndShownAsText(t *testing.T) {
 		t.Errorf("the filter at %s has %d rows after a reload", address, rows)
 	}
 	run(ctx, t, "log out", chromedp.Click(`//button[text()="Log out"]`), see("Password"))
-	if status := get(t, server, http.MethodGet, "/console/session", "X-Orisun-Console", "1").status; status != http.StatusUnauthorized {
+	if status := get(t, server, http.MethodGet, "/console/session", "X-Orisun-Console",
+		"1").status; status != http.StatusUnauthorized {
 		t.Errorf("a session without a cookie: %d", status)
 	}
 }
@@ -138,9 +141,11 @@ func TestAUserWithoutRightsSeesNothing(t *testing.T) {
 	}
 	ctx := browser(t)
 	var text, users string
-	run(ctx, t, "log in", logIn(server, "joe", "s3cret"), chromedp.Navigate("http://"+server.HTTP+"/#/users"), see("write:orisun_test_2"),
+	run(ctx, t, "log in", logIn(server, "joe", "s3cret"), chromedp.Navigate("http://"+server.HTTP+"/#/users"),
+		see("write:orisun_test_2"),
 		chromedp.Text("nav", &text, chromedp.ByQuery),
-		chromedp.Evaluate(`fetch('/orisun.EventStore/GetEvents', {method: 'POST', headers: {'X-Orisun-Console': '1', 'Content-Type': 'application/json'},
+		chromedp.Evaluate(`fetch('/orisun.EventStore/GetEvents', {method: 'POST',
+			headers: {'X-Orisun-Console': '1', 'Content-Type': 'application/json'},
 			body: '{"boundary": "orisun_test_1"}'}).then(r => r.text())`, &users, awaitPromise))
 	if strings.TrimSpace(text) != "Account" || !strings.Contains(users, "permission_denied") {
 		t.Errorf("pages %q; the call by URL: %s", text, users)
@@ -150,9 +155,11 @@ func TestAUserWithoutRightsSeesNothing(t *testing.T) {
 // The cookie counts only with the console's header, from a page of the same origin.
 func TestTheCookieAloneIsNoCredential(t *testing.T) {
 	server := servertest.Start(t)
-	login := get(t, server, http.MethodPost, "/orisun.EventStore/Ping", "X-Orisun-Console", "1", "Authorization", "Basic YWRtaW46Y2hhbmdlaXQ=")
+	login := get(t, server, http.MethodPost, "/orisun.EventStore/Ping", "X-Orisun-Console", "1", "Authorization",
+		"Basic YWRtaW46Y2hhbmdlaXQ=")
 	cookies := login.cookies
-	if len(cookies) != 1 || !cookies[0].HttpOnly || cookies[0].SameSite != http.SameSiteStrictMode || login.header.Get("X-Auth-Token") != "" {
+	if len(cookies) != 1 || !cookies[0].HttpOnly || cookies[0].SameSite != http.SameSiteStrictMode ||
+		login.header.Get("X-Auth-Token") != "" {
 		t.Fatalf("login: %v with header %v", cookies, login.header)
 	}
 	cookie := cookies[0].Name + "=" + cookies[0].Value
@@ -207,7 +214,8 @@ func TestVendoredFilesAreThoseOfTheirPackages(t *testing.T) {
 func TestScreenshots(t *testing.T) {
 	server := servertest.Start(t)
 	for i := range 30 {
-		save(t, server, fmt.Sprint(i), []string{"UserRegistered", "OrderPlaced", "OrderPaid"}[i%3], fmt.Sprintf(`{"username": "user%d", "total": %d}`, i%4, i*10))
+		save(t, server, fmt.Sprint(i), []string{"UserRegistered", "OrderPlaced", "OrderPaid"}[i%3],
+			fmt.Sprintf(`{"username": "user%d", "total": %d}`, i%4, i*10))
 	}
 	ctx := browser(t)
 	run(ctx, t, "log in", logIn(server, "admin", "changeit"))
@@ -224,7 +232,8 @@ func TestScreenshots(t *testing.T) {
 		for _, scheme := range []string{"light", "dark"} {
 			for _, width := range []int64{1280, 400} {
 				var picture []byte
-				run(ctx, t, page.name, emulation.SetEmulatedMedia().WithFeatures([]*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}),
+				features := []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}
+				run(ctx, t, page.name, emulation.SetEmulatedMedia().WithFeatures(features),
 					chromedp.EmulateViewport(width, 800), chromedp.Reload(), see(page.text), chromedp.CaptureScreenshot(&picture))
 				if *screenshots == "" {
 					continue

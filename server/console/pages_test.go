@@ -23,7 +23,7 @@ func visit(server *servertest.Server, page, text string) chromedp.Action {
 }
 
 func click(text string) chromedp.Action {
-	return chromedp.Click(fmt.Sprintf(`//main//button[normalize-space()=%q] | //dialog//button[normalize-space()=%q]`, text, text))
+	return chromedp.Click(fmt.Sprintf(`(//main | //dialog)//button[normalize-space()=%q]`, text))
 }
 
 func fill(selector, text string) chromedp.Action {
@@ -47,7 +47,8 @@ func TestTheEmptyStatesCommandSavesTheFirstEvent(t *testing.T) {
 	server := servertest.Start(t)
 	ctx := browser(t)
 	var command string
-	run(ctx, t, "create a boundary", logIn(server, "admin", "changeit"), visit(server, "boundaries", "Create a boundary"),
+	run(ctx, t, "create a boundary", logIn(server, "admin", "changeit"), visit(server, "boundaries",
+		"Create a boundary"),
 		fill(`input[name=name]`, "orders"), fill(`input[name=description]`, "All orders"), click("Create"),
 		see("All orders"), chromedp.Click(`//td/a[text()="orders"]`), see("No events yet"), see("● Live"),
 		chromedp.Text(`.empty pre`, &command, chromedp.ByQuery))
@@ -65,16 +66,19 @@ func TestPagesOfEvents(t *testing.T) {
 	}
 	ctx := browser(t)
 	page := func(first, last int) chromedp.Action {
-		return holds(fmt.Sprintf(`(() => { const cells = [...document.querySelectorAll('.events td.num')].map(td => Number(td.innerText));
+		return holds(fmt.Sprintf(`(() => {
+			const cells = [...document.querySelectorAll('.events td.num')].map(td => Number(td.innerText));
 			return cells[0] === %d && cells.at(-1) === %d && !document.querySelector('.busy') })()`, first, last))
 	}
 	jump := func(to string) chromedp.Action {
 		return chromedp.Tasks{
 			chromedp.Evaluate(`document.querySelector('details').open = true`, nil), fill(`input[name=to]`, to), click("Go"),
-			chromedp.WaitEnabled(`details form button`, chromedp.ByQuery), holds(`document.querySelector('input[name=to]').value === ''`),
+			chromedp.WaitEnabled(`details form button`, chromedp.ByQuery),
+			holds(`document.querySelector('input[name=to]').value === ''`),
 		}
 	}
-	run(ctx, t, "the latest", logIn(server, "admin", "changeit"), visit(server, "events?boundary=orisun_test_1", "● Live"), page(119, 70))
+	run(ctx, t, "the latest", logIn(server, "admin", "changeit"), visit(server, "events?boundary=orisun_test_1",
+		"● Live"), page(119, 70))
 	run(ctx, t, "older", click("Older →"), page(69, 20), click("Older →"), page(19, 0))
 	run(ctx, t, "newer", click("← Newer"), page(69, 20), chromedp.NavigateBack(), page(19, 0))
 	run(ctx, t, "the end", click("Older →"), see("No event here"), click("Show the latest of all"), page(119, 70))
@@ -94,12 +98,17 @@ func TestKeysMoveAndOpen(t *testing.T) {
 	focused := func(position string) chromedp.Action {
 		return holds(fmt.Sprintf(`document.activeElement.querySelector('td')?.innerText === %q`, position))
 	}
-	run(ctx, t, "the page", logIn(server, "admin", "changeit"), visit(server, "events?boundary=orisun_test_1", "Counted"))
-	run(ctx, t, "j and k", chromedp.KeyEvent("j"), focused("2"), chromedp.KeyEvent("j"), focused("1"), chromedp.KeyEvent("k"), focused("2"))
-	run(ctx, t, "Enter and Esc", chromedp.KeyEvent(kb.Enter), chromedp.WaitVisible(`dialog[open]`, chromedp.ByQuery), see("Read it from a shell"),
+	run(ctx, t, "the page", logIn(server, "admin", "changeit"), visit(server, "events?boundary=orisun_test_1",
+		"Counted"))
+	run(ctx, t, "j and k", chromedp.KeyEvent("j"), focused("2"), chromedp.KeyEvent("j"), focused("1"),
+		chromedp.KeyEvent("k"), focused("2"))
+	run(ctx, t, "Enter and Esc", chromedp.KeyEvent(kb.Enter), chromedp.WaitVisible(`dialog[open]`,
+		chromedp.ByQuery), see("Read it from a shell"),
 		chromedp.KeyEvent(kb.Escape), chromedp.WaitNotPresent(`dialog`, chromedp.ByQuery))
-	run(ctx, t, "?", chromedp.KeyEvent("?"), see("previous row"), chromedp.KeyEvent(kb.Escape), chromedp.WaitNotPresent(`dialog`, chromedp.ByQuery))
-	slash := input.DispatchKeyEvent(input.KeyDown).WithKey("/").WithText("/") // as a keyboard: no character where it is prevented
+	run(ctx, t, "?", chromedp.KeyEvent("?"), see("previous row"), chromedp.KeyEvent(kb.Escape),
+		chromedp.WaitNotPresent(`dialog`, chromedp.ByQuery))
+	// As a keyboard does: no character where the event is prevented.
+	slash := input.DispatchKeyEvent(input.KeyDown).WithKey("/").WithText("/")
 	run(ctx, t, "/", slash, holds(`document.activeElement.id === 'search'`), chromedp.KeyEvent("type:Other"),
 		chromedp.KeyEvent(kb.Enter), see("No event here"), see("type: Other"))
 }
@@ -108,14 +117,19 @@ func TestAnAdvisedIndexIsCreatedAndDropped(t *testing.T) {
 	server := servertest.Start(t)
 	store := orisunpb.NewEventStoreClient(server.Dial(t))
 	save(t, server, "1", "UserRegistered", `{"username": "alice"}`)
-	if _, err := store.GetEvents(t.Context(), &orisunpb.GetEventsRequest{Boundary: "orisun_test_1", Query: &orisunpb.Query{Criteria: []*orisunpb.Criterion{
-		{Tags: []*orisunpb.Tag{{Key: "username", Value: "alice"}}},
-	}}}); err != nil {
+	if _, err := store.GetEvents(t.Context(), &orisunpb.GetEventsRequest{
+		Boundary: "orisun_test_1",
+		Query: &orisunpb.Query{Criteria: []*orisunpb.Criterion{
+			{Tags: []*orisunpb.Tag{{Key: "username", Value: "alice"}}},
+		}},
+	}); err != nil {
 		t.Fatal(err)
 	}
 	ctx := browser(t)
-	run(ctx, t, "advice", logIn(server, "admin", "changeit"), visit(server, "indexes?boundary=orisun_test_1", "Criteria on"))
-	run(ctx, t, "create it", click("Create username"), holds(`/creating|username:/.test(document.querySelector('[role=status]')?.innerText)`),
+	run(ctx, t, "advice", logIn(server, "admin", "changeit"), visit(server, "indexes?boundary=orisun_test_1",
+		"Criteria on"))
+	run(ctx, t, "create it", click("Create username"),
+		holds(`/creating|username:/.test(document.querySelector('[role=status]')?.innerText)`),
 		see("Unused"), gone("Advice"))
 	run(ctx, t, "drop it", click("Drop"), fill(`dialog input`, "other\n"), see("Type username."), empty(`dialog input`),
 		fill(`dialog input`, "username\n"), chromedp.WaitNotPresent(`dialog`, chromedp.ByQuery), see("No indexes"))
@@ -130,10 +144,12 @@ func park(t *testing.T, server *servertest.Server) {
 	t.Helper()
 	subscriptions := orisunpb.NewSubscriptionsClient(server.Dial(t))
 	for i := range 3 {
-		save(t, server, fmt.Sprint("mail", i), fmt.Sprintf("MailAsked%d", i), fmt.Sprintf(`{"to": "user%d@example.com"}`, i))
+		save(t, server, fmt.Sprint("mail", i), fmt.Sprintf("MailAsked%d", i),
+			fmt.Sprintf(`{"to": "user%d@example.com"}`, i))
 	}
 	if _, err := subscriptions.CreateSubscription(t.Context(), &orisunpb.CreateSubscriptionRequest{
-		Boundary: "orisun_test_1", Name: "mailer", MaxRefusals: 1, AckTimeout: durationpb.New(1e9), Start: &orisunpb.SubscriptionStart{},
+		Boundary: "orisun_test_1", Name: "mailer", MaxRefusals: 1, AckTimeout: durationpb.New(1e9),
+		Start: &orisunpb.SubscriptionStart{},
 	}); err != nil {
 		t.Fatal(err)
 	}
@@ -147,7 +163,8 @@ func park(t *testing.T, server *servertest.Server) {
 			t.Fatal(err)
 		}
 	}
-	send(&orisunpb.ConsumeRequest{Request: &orisunpb.ConsumeRequest_Start{Start: &orisunpb.ConsumeStart{Boundary: "orisun_test_1", Subscription: "mailer"}}})
+	start := &orisunpb.ConsumeStart{Boundary: "orisun_test_1", Subscription: "mailer"}
+	send(&orisunpb.ConsumeRequest{Request: &orisunpb.ConsumeRequest_Start{Start: start}})
 	for parked := 0; parked < 3; {
 		answer, err := stream.Recv()
 		if err != nil {
@@ -155,13 +172,15 @@ func park(t *testing.T, server *servertest.Server) {
 		}
 		for _, d := range answer.GetDeliveries().GetDeliveries() {
 			send(&orisunpb.ConsumeRequest{Request: &orisunpb.ConsumeRequest_Refuse{Refuse: &orisunpb.Refusal{
-				Partition: d.GetPartition(), Epoch: d.GetEpoch(), Position: d.GetEvent().GetPosition(), Reason: "the mail server says <b>no</b>",
+				Partition: d.GetPartition(), Epoch: d.GetEpoch(), Position: d.GetEvent().GetPosition(),
+				Reason: "the mail server says <b>no</b>",
 			}}})
 			parked++
 		}
 	}
 	for parked := int64(0); parked < 3; {
-		list, err := subscriptions.GetSubscription(t.Context(), &orisunpb.GetSubscriptionRequest{Boundary: "orisun_test_1", Name: "mailer"})
+		list, err := subscriptions.GetSubscription(t.Context(),
+			&orisunpb.GetSubscriptionRequest{Boundary: "orisun_test_1", Name: "mailer"})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -179,11 +198,13 @@ func TestOneParkedEventIsReplayedAndOneSkipped(t *testing.T) {
 		return chromedp.Click(fmt.Sprintf(`//dialog//li[.//strong[text()=%q]]//button[text()=%q]`, kind, label))
 	}
 	ctx := browser(t)
-	run(ctx, t, "parked events", logIn(server, "admin", "changeit"), visit(server, "subscriptions?boundary=orisun_test_1", "mailer"),
+	run(ctx, t, "parked events", logIn(server, "admin", "changeit"), visit(server,
+		"subscriptions?boundary=orisun_test_1", "mailer"),
 		chromedp.Click(`//td/button[text()="3"]`), see("the mail server says <b>no</b>"))
 	run(ctx, t, "skip one", of("MailAsked1", "Skip"), gone("MailAsked1"), see("MailAsked0"), see("MailAsked2"))
 	run(ctx, t, "replay one", of("MailAsked0", "Replay"),
-		chromedp.WaitVisible(`//dialog//li[.//strong[text()="MailAsked0"]]//*[text()="Replaying"] | //dialog[not(.//strong[text()="MailAsked0"])]`))
+		chromedp.WaitVisible(`//dialog//li[.//strong[text()="MailAsked0"]]//*[text()="Replaying"] |
+			//dialog[not(.//strong[text()="MailAsked0"])]`))
 	list, err := orisunpb.NewSubscriptionsClient(server.Dial(t)).ListParked(t.Context(), &orisunpb.ListParkedRequest{
 		Boundary: "orisun_test_1", Subscription: "mailer",
 	})
@@ -202,29 +223,41 @@ func TestUsersAreCreatedRestrictedAndDeleted(t *testing.T) {
 	save(t, server, "1", "Visible", `{}`)
 	ctx := browser(t)
 	check := func(role string) chromedp.Action {
-		return chromedp.Click(fmt.Sprintf(`//input[@aria-label=%q][not(ancestor::dialog) or ancestor::dialog[@open]]`, role))
+		return chromedp.Click(fmt.Sprintf(`//input[@aria-label=%q][not(ancestor::dialog) or ancestor::dialog[@open]]`,
+			role))
 	}
 	navigation := func(pages string) chromedp.Action {
-		return holds(fmt.Sprintf(`[...document.querySelectorAll('nav[aria-label=Pages] a')].map(a => a.innerText).join(' ') === %q`, pages))
+		return holds(fmt.Sprintf(`[...document.querySelectorAll('nav[aria-label=Pages] a')]
+			.map(a => a.innerText).join(' ') === %q`, pages))
 	}
 	logOut := chromedp.Tasks{chromedp.Click(`//header//button[text()="Log out"]`), see("Password")}
 	run(ctx, t, "create a user", logIn(server, "admin", "changeit"), visit(server, "users", "Create a user"),
-		fill(`input[name=name]`, "Joe"), fill(`input[name=username]`, "joe"), fill(`input[name=password]`, "s3cret"), check("operations"), click("Create"),
+		fill(`input[name=name]`, "Joe"), fill(`input[name=username]`, "joe"), fill(`input[name=password]`, "s3cret"),
+		check("operations"), click("Create"),
 		see("joe can log in."), chromedp.WaitVisible(`//td[text()="joe"]`), logOut)
 	run(ctx, t, "what operations see", logIn(server, "joe", "s3cret"),
 		navigation("Overview Boundaries Events Playground Conflicts Indexes Subscriptions Account"), logOut)
-	run(ctx, t, "restrict the user", logIn(server, "admin", "changeit"), visit(server, "users", "joe"), chromedp.Click(`//td[text()="joe"]`),
-		chromedp.WaitVisible(`dialog[open]`, chromedp.ByQuery), chromedp.Click(`dialog input[aria-label=operations]`, chromedp.ByQuery),
-		chromedp.Click(`dialog input[aria-label=user]`, chromedp.ByQuery), chromedp.Click(`dialog input[aria-label="read:orisun_test_1"]`, chromedp.ByQuery),
-		click("Save roles"), see("The sessions of the user have ended."), chromedp.KeyEvent(kb.Escape), see("read:orisun_test_1"), logOut)
-	run(ctx, t, "what is left", logIn(server, "joe", "s3cret"), navigation("Events Playground Conflicts Subscriptions Account"), visit(server, "events", "Visible"),
+	run(ctx, t, "restrict the user", logIn(server, "admin", "changeit"), visit(server, "users", "joe"),
+		chromedp.Click(`//td[text()="joe"]`),
+		chromedp.WaitVisible(`dialog[open]`, chromedp.ByQuery), chromedp.Click(`dialog input[aria-label=operations]`,
+			chromedp.ByQuery),
+		chromedp.Click(`dialog input[aria-label=user]`, chromedp.ByQuery),
+		chromedp.Click(`dialog input[aria-label="read:orisun_test_1"]`, chromedp.ByQuery),
+		click("Save roles"), see("The sessions of the user have ended."), chromedp.KeyEvent(kb.Escape),
+		see("read:orisun_test_1"), logOut)
+	run(ctx, t, "what is left", logIn(server, "joe", "s3cret"),
+		navigation("Events Playground Conflicts Subscriptions Account"), visit(server, "events", "Visible"),
 		visit(server, "overview", "Visible"), visit(server, "events?boundary=orisun_test_2", "has no right to read events"))
-	run(ctx, t, "change the password", visit(server, "account", "Your password"), fill(`input[name=current]`, "wrong"), fill(`input[name=next]`, "s3cret2"),
+	run(ctx, t, "change the password", visit(server, "account", "Your password"), fill(`input[name=current]`,
+		"wrong"), fill(`input[name=next]`, "s3cret2"),
 		click("Change"), chromedp.WaitVisible(`.problem`, chromedp.ByQuery), empty(`input[name=current]`),
-		fill(`input[name=current]`, "s3cret"), click("Change"), see("The password has changed"), logIn(server, "joe", "s3cret2"), logOut)
-	run(ctx, t, "delete the user", logIn(server, "admin", "changeit"), visit(server, "users", "joe"), chromedp.Click(`//td[text()="joe"]`),
+		fill(`input[name=current]`, "s3cret"), click("Change"), see("The password has changed"), logIn(server, "joe",
+			"s3cret2"), logOut)
+	run(ctx, t, "delete the user", logIn(server, "admin", "changeit"), visit(server, "users", "joe"),
+		chromedp.Click(`//td[text()="joe"]`),
 		fill(`dialog input[name=username]`, "jo\n"), see("Type joe."), empty(`dialog input[name=username]`),
-		fill(`dialog input[name=username]`, "joe\n"), chromedp.WaitNotPresent(`dialog`, chromedp.ByQuery), chromedp.WaitNotPresent(`//td[text()="joe"]`))
+		fill(`dialog input[name=username]`, "joe\n"), chromedp.WaitNotPresent(`dialog`, chromedp.ByQuery),
+		chromedp.WaitNotPresent(`//td[text()="joe"]`))
 }
 
 // contest saves once for a seat, and conflicts count times.

@@ -88,6 +88,7 @@ func logout(w http.ResponseWriter, r *http.Request) {
 // Secure only with TLS: a browser would not store it otherwise.
 func setCookie(w http.ResponseWriter, token string, age int, secure bool) {
 	http.SetCookie(w, &http.Cookie{ //nolint:gosec // Secure depends on TLS
-		Name: cookieName, Value: token, Path: sessionPath, MaxAge: age, HttpOnly: true, Secure: secure, SameSite: http.SameSiteStrictMode,
+		Name: cookieName, Value: token, Path: sessionPath, MaxAge: age, HttpOnly: true, Secure: secure,
+		SameSite: http.SameSiteStrictMode,
 	})
 }

@@ -64,6 +64,14 @@ export function Copy({text, label = 'Copy'}) {
 
 export const Command = ({text}) => html`<div class="command"><pre tabindex="0">${text}</pre><${Copy} text=${text} /></div>`;
 
+// opens are the properties of a row that a click or Enter opens. Without preventDefault, the same Enter would press the
+// first button of the dialog.
+export const opens = open => ({tabIndex: 0, onClick: open, onKeyDown: event => {
+  if (event.key !== 'Enter' || event.target !== event.currentTarget) return;
+  event.preventDefault();
+  open();
+}});
+
 export const Empty = ({title, children}) => html`<section class="empty"><h2>${title}</h2>${children}</section>`;
 
 export const Stat = ({label, value, hint}) => html`

@@ -1,6 +1,6 @@
 import {html} from '../vendor/htm-preact.js';
 import {call, metrics} from '../api.js';
-import {Form, Loading, bytes, number, time, useLoad} from '../ui.js';
+import {Form, Loading, bytes, number, opens, time, useLoad} from '../ui.js';
 import {go} from '../app.js';
 
 async function load(may, signal) {
@@ -29,8 +29,7 @@ export function Boundaries({may}) {
     ${state.value && html`<div class="scroll" tabindex="0" role="region" aria-label="Boundaries"><table><thead><tr>
       <th>Name</th><th class="num">Events</th><th class="num">Size</th><th class="num">Indexes</th><th>Last event</th><th>Description</th>
       </tr></thead><tbody>
-      ${state.value.map(b => html`<tr key=${b.name} tabindex="0" onClick=${() => open(b.name)}
-        onKeyDown=${e => e.key === 'Enter' && open(b.name)}>
+      ${state.value.map(b => html`<tr key=${b.name} ...${opens(() => open(b.name))}>
         <td><a href=${'#/events?boundary=' + encodeURIComponent(b.name)}>${b.name}</a></td>
         <td class="num">${b.count === undefined ? '–' : number(b.count)}</td><td class="num">${b.size === undefined ? '–' : bytes(b.size)}</td>
         <td class="num">${b.indexes ?? '–'}</td><td>${time(b.last?.dateCreated)}</td><td>${b.lastError || b.description}</td></tr>`)}

@@ -2,7 +2,7 @@ import {html, useEffect, useMemo, useRef, useState} from '../vendor/htm-preact.j
 import {boundaryNames, call, stream} from '../api.js';
 import {fromURL, request, toURL} from '../criteria.js';
 import {Chips} from '../chips.js';
-import {Choose, Command, Copy, Dialog, Empty, Form, Loading, Problem, pretty, shellQuote, time, useLoad} from '../ui.js';
+import {Choose, Command, Copy, Dialog, Empty, Form, Loading, Problem, opens, pretty, shellQuote, time, useLoad} from '../ui.js';
 import {go} from '../app.js';
 
 const pageSize = 50, liveRows = 200; // a page that follows holds the latest ones only
@@ -127,7 +127,7 @@ export function Events({may, query}) {
     <${Loading} state=${state} /><${Problem} error=${names.error || liveError} />
     ${events?.length > 0 && html`<div class="scroll" tabindex="0" role="region" aria-label="Events"><table class="events"><thead><tr>
       <th class="num">Position</th><th>Type</th><th>Data</th><th>Saved</th></tr></thead><tbody>
-      ${events.map(e => html`<tr key=${at(e)} tabindex="0" onClick=${() => select(e)} onKeyDown=${k => k.key === 'Enter' && select(e)}>
+      ${events.map(e => html`<tr key=${at(e)} ...${opens(() => select(e))}>
         <td class="num">${e.position.globalId}</td><td>${e.eventType}</td><td class="data"><code>${e.data.slice(0, 300)}</code></td>
         <td class="when">${time(e.dateCreated)}</td></tr>`)}</tbody></table></div>
       <nav class="bar" aria-label="Paging">

@@ -1,6 +1,6 @@
 import {html, useState} from '../vendor/htm-preact.js';
 import {boundaryNames, call, endSession} from '../api.js';
-import {Dialog, Form, Loading, Problem, useLoad} from '../ui.js';
+import {Dialog, Form, Loading, Problem, opens, useLoad} from '../ui.js';
 
 const global = ['admin', 'operations', 'user'], scoped = ['read', 'write', 'admin'];
 
@@ -50,7 +50,7 @@ function Administration({user, may}) {
   };
   return html`<${Loading} state=${state} /><div class="scroll" tabindex="0" role="region" aria-label="Users"><table><thead><tr>
       <th>Username</th><th>Name</th><th>Roles</th></tr></thead><tbody>
-      ${users.map(u => html`<tr key=${u.userId} tabindex="0" onClick=${() => show(u)} onKeyDown=${e => e.key === 'Enter' && show(u)}>
+      ${users.map(u => html`<tr key=${u.userId} ...${opens(() => show(u))}>
         <td>${u.username}</td><td>${u.name}</td><td>${u.roles.map(role => html`<span class="badge">${role}</span> `)}</td></tr>`)}
     </tbody></table></div>
     <section class="card"><h2>Create a user</h2><${Form} label="Create" onSubmit=${create}>
