@@ -1662,7 +1662,8 @@ type ConsumeResponse_Assigned struct {
 }
 
 type ConsumeResponse_Revoking struct {
-	// Partitions that the consumer is to lose: nothing more of them is delivered. What is settled in the next 2 s counts.
+	// Partitions that the consumer is to lose: nothing more of them is delivered. What is settled in the next 2 s
+	// counts.
 	Revoking *PartitionsRevoking `protobuf:"bytes,6,opt,name=revoking,proto3,oneof"`
 }
 
