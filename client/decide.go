@@ -108,6 +108,18 @@ func Decide[S any](
 	}
 }
 
+// FoldData makes a fold for [Decide] of a function that gets each event's type, and its data as a D.
+func FoldData[S, D any](fold func(state *S, eventType string, data D)) func(state *S, event Event) error {
+	return func(state *S, event Event) error {
+		var data D
+		err := event.Decode(&data)
+		if err == nil {
+			fold(state, event.Type, data)
+		}
+		return err
+	}
+}
+
 // encodeDecision gives events without an id the same one in each attempt.
 func encodeDecision(events []NewEvent, ids *[]string) ([]*wire.EventToSave, error) {
 	encoded := make([]*wire.EventToSave, len(events))

@@ -72,6 +72,23 @@ func ExampleDecide() {
 	// the balance is 30
 }
 
+func ExampleFoldData() {
+	c, bank, done := example("example_fold")
+	defer done()
+
+	type moved struct{ Amount int64 }
+	fold := client.FoldData(func(balance *int64, eventType string, data moved) {
+		if eventType != "AccountOpened" {
+			*balance += data.Amount
+		}
+	})
+	alice := client.Any(client.Where("account", "alice"))
+	nothing := func(int64) ([]client.NewEvent, error) { return nil, nil }
+	decision, err := client.Decide(context.Background(), c, bank, alice, fold, nothing)
+	fmt.Println(decision.State, err)
+	// Output: 100 <nil>
+}
+
 func ExampleClient_Save() {
 	c, bank, done := example("example_save")
 	defer done()

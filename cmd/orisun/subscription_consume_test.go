@@ -39,7 +39,9 @@ func startWorker(t *testing.T, server *servertest.Server, folder, program string
 	go func() { w.ended <- w.cmd.Wait() }()
 	t.Cleanup(func() {
 		w.signal(syscall.SIGKILL)
-		<-w.ended
+		if err := <-w.ended; err != nil {
+			t.Logf("the worker ended: %v", err)
+		}
 	})
 	return w
 }
