@@ -266,13 +266,15 @@ type OrisunSubscriptionMember struct {
 	ConnectedAt  time.Time
 }
 
-// The nodes that have consumers. A node renews its row; once alive_until has passed, another one may delete it,
-// with its consumers. changes grows whenever what its consumers hold changes.
+// The nodes that have consumers. A node renews its row. Another one that has not seen renewals change for the lease time, by its
+// own clock, marks it as expired. An expired node is removed with its consumers, and comes back with another id. changes grows whenever what its consumers hold
+// changes.
 type OrisunSubscriptionNode struct {
-	Node       pgtype.UUID
-	Name       string
-	AliveUntil time.Time
-	Changes    int64
+	Node     pgtype.UUID
+	Name     string
+	Renewals int64
+	Changes  int64
+	Expired  bool
 }
 
 // Which consumer holds a partition, and what of it is acknowledged beyond its checkpoint. epoch grows with each
@@ -287,7 +289,11 @@ type OrisunSubscriptionPartition struct {
 	// The global_ids of acknowledged events after the checkpoint.
 	Acknowledged []int64
 	// The global_id of the first event that is delivered and not acknowledged.
-	Oldest *int64
+	Oldest     *int64
+	SavedEpoch int64
+	// The holder's number of the last write of the checkpoint, in saved_epoch: a write that was held back on its way, and
+	// comes after a later one, is refused.
+	Saved int64
 }
 
 // The secrets with which the servers sign the tokens of those who logged in. All nodes take tokens under any of them,

@@ -119,19 +119,30 @@ func (q *Queries) DeleteSubscription(ctx context.Context, db DBTX, arg DeleteSub
 }
 
 const ExpireSubscriptionNodes = `-- name: ExpireSubscriptionNodes :exec
-SELECT orisun.expire_subscription_nodes()
+SELECT orisun.expire_subscription_nodes(p_nodes => ($1::text[])::uuid[], p_renewals => $2::bigint[])
 `
 
-func (q *Queries) ExpireSubscriptionNodes(ctx context.Context, db DBTX) error {
-	_, err := db.Exec(ctx, ExpireSubscriptionNodes)
+type ExpireSubscriptionNodesParams struct {
+	Nodes    []string
+	Renewals []int64
+}
+
+func (q *Queries) ExpireSubscriptionNodes(ctx context.Context, db DBTX, arg ExpireSubscriptionNodesParams) error {
+	_, err := db.Exec(ctx, ExpireSubscriptionNodes, arg.Nodes, arg.Renewals)
 	return err
 }
 
 const HeldPartitions = `-- name: HeldPartitions :many
 SELECT h.member::text AS member, h.subscription_generation::text AS generation, h.partition::integer AS partition, h.epoch::bigint AS epoch,
        h.moving::boolean AS moving, h.replaying::boolean AS replaying
-  FROM orisun.held_partitions(p_node => ($1::text)::uuid) h
+  FROM orisun.held_partitions(p_node => ($1::text)::uuid, p_boundary => $2::text, p_subscription => $3::text) h
 `
+
+type HeldPartitionsParams struct {
+	Node         string
+	Boundary     string
+	Subscription string
+}
 
 type HeldPartitionsRow struct {
 	Member     string
@@ -142,8 +153,8 @@ type HeldPartitionsRow struct {
 	Replaying  bool
 }
 
-func (q *Queries) HeldPartitions(ctx context.Context, db DBTX, node string) ([]HeldPartitionsRow, error) {
-	rows, err := db.Query(ctx, HeldPartitions, node)
+func (q *Queries) HeldPartitions(ctx context.Context, db DBTX, arg HeldPartitionsParams) ([]HeldPartitionsRow, error) {
+	rows, err := db.Query(ctx, HeldPartitions, arg.Node, arg.Boundary, arg.Subscription)
 	if err != nil {
 		return nil, err
 	}
@@ -558,7 +569,7 @@ func (q *Queries) ReadCheckpoints(ctx context.Context, db DBTX, arg ReadCheckpoi
 
 const ReleasePartitions = `-- name: ReleasePartitions :exec
 SELECT orisun.release_partitions(p_boundary => $1::text, p_subscription => $2::text, p_member => ($3::text)::uuid,
-                                 p_partitions => $4::integer[])
+                                 p_partitions => $4::integer[], p_epochs => $5::bigint[])
 `
 
 type ReleasePartitionsParams struct {
@@ -566,6 +577,7 @@ type ReleasePartitionsParams struct {
 	Subscription string
 	Member       string
 	Partitions   []int32
+	Epochs       []int64
 }
 
 func (q *Queries) ReleasePartitions(ctx context.Context, db DBTX, arg ReleasePartitionsParams) error {
@@ -574,31 +586,49 @@ func (q *Queries) ReleasePartitions(ctx context.Context, db DBTX, arg ReleasePar
 		arg.Subscription,
 		arg.Member,
 		arg.Partitions,
+		arg.Epochs,
 	)
 	return err
 }
 
+const RemoveSubscriptionNodes = `-- name: RemoveSubscriptionNodes :exec
+SELECT orisun.remove_subscription_nodes()
+`
+
+func (q *Queries) RemoveSubscriptionNodes(ctx context.Context, db DBTX) error {
+	_, err := db.Exec(ctx, RemoveSubscriptionNodes)
+	return err
+}
+
 const RenewSubscriptionNode = `-- name: RenewSubscriptionNode :one
-SELECT n.known::boolean AS known, n.changes::bigint AS changes, n.others_expired::boolean AS others_expired
-  FROM orisun.renew_subscription_node(p_node => ($1::text)::uuid, p_name => $2::text, p_lease_ms => $3::bigint) n
+SELECT n.node::text AS node, n.changes::bigint AS changes, n.others::text[] AS others, n.renewals::bigint[] AS renewals, n.expired::boolean AS expired
+  FROM orisun.renew_subscription_node(p_node => ($1::text)::uuid, p_next_node => ($2::text)::uuid, p_name => $3::text) n
 `
 
 type RenewSubscriptionNodeParams struct {
-	Node    string
-	Name    string
-	LeaseMs int64
+	Node     string
+	NextNode string
+	Name     string
 }
 
 type RenewSubscriptionNodeRow struct {
-	Known         bool
-	Changes       int64
-	OthersExpired bool
+	Node     string
+	Changes  int64
+	Others   []string
+	Renewals []int64
+	Expired  bool
 }
 
 func (q *Queries) RenewSubscriptionNode(ctx context.Context, db DBTX, arg RenewSubscriptionNodeParams) (RenewSubscriptionNodeRow, error) {
-	row := db.QueryRow(ctx, RenewSubscriptionNode, arg.Node, arg.Name, arg.LeaseMs)
+	row := db.QueryRow(ctx, RenewSubscriptionNode, arg.Node, arg.NextNode, arg.Name)
 	var i RenewSubscriptionNodeRow
-	err := row.Scan(&i.Known, &i.Changes, &i.OthersExpired)
+	err := row.Scan(
+		&i.Node,
+		&i.Changes,
+		&i.Others,
+		&i.Renewals,
+		&i.Expired,
+	)
 	return i, err
 }
 
@@ -661,7 +691,8 @@ SELECT c.subscription::text AS subscription, c.partition::integer AS partition
     p_transaction_ids => $5::bigint[],
     p_global_ids      => $6::bigint[],
     p_acknowledged    => $7::text[],
-    p_oldest          => $8::bigint[]
+    p_oldest          => $8::bigint[],
+    p_number          => $9::bigint
 ) c
 `
 
@@ -674,6 +705,7 @@ type SaveCheckpointsParams struct {
 	GlobalIds      []int64
 	Acknowledged   []string
 	Oldest         []int64
+	Number         int64
 }
 
 type SaveCheckpointsRow struct {
@@ -691,6 +723,7 @@ func (q *Queries) SaveCheckpoints(ctx context.Context, db DBTX, arg SaveCheckpoi
 		arg.GlobalIds,
 		arg.Acknowledged,
 		arg.Oldest,
+		arg.Number,
 	)
 	if err != nil {
 		return nil, err

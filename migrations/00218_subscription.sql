@@ -19,14 +19,16 @@ COMMENT ON COLUMN orisun.subscription.criteria IS $$As the API has them: [{"tags
 COMMENT ON COLUMN orisun.subscription.generation IS $$It changes with a reset, which ends all consumers.$$;
 
 CREATE TABLE orisun.subscription_node (
-    node        uuid        NOT NULL PRIMARY KEY,
-    name        text        NOT NULL,
-    alive_until timestamptz NOT NULL,
-    changes     bigint      NOT NULL DEFAULT 0
+    node     uuid    NOT NULL PRIMARY KEY,
+    name     text    NOT NULL,
+    renewals bigint  NOT NULL DEFAULT 0,
+    changes  bigint  NOT NULL DEFAULT 0,
+    expired  boolean NOT NULL DEFAULT false
 );
 
-COMMENT ON TABLE orisun.subscription_node IS $$The nodes that have consumers. A node renews its row; once alive_until has passed, another one may delete it,
-with its consumers. changes grows whenever what its consumers hold changes.$$;
+COMMENT ON TABLE orisun.subscription_node IS $$The nodes that have consumers. A node renews its row. Another one that has not seen renewals change for the lease time, by its
+own clock, marks it as expired. An expired node is removed with its consumers, and comes back with another id. changes grows whenever what its consumers hold
+changes.$$;
 
 CREATE TABLE orisun.subscription_member (
     member       uuid        NOT NULL PRIMARY KEY,
@@ -54,6 +56,8 @@ CREATE TABLE orisun.subscription_partition (
     next_member  uuid,
     acknowledged bigint[] NOT NULL DEFAULT '{}',
     oldest       bigint,
+    saved_epoch  bigint   NOT NULL DEFAULT 0,
+    saved        bigint   NOT NULL DEFAULT 0,
     PRIMARY KEY (boundary, subscription, partition),
     FOREIGN KEY (boundary, subscription) REFERENCES orisun.subscription (boundary, name) ON DELETE CASCADE
 ) WITH (fillfactor = 50);
@@ -63,6 +67,8 @@ CREATE INDEX subscription_partition_member_idx ON orisun.subscription_partition 
 COMMENT ON TABLE orisun.subscription_partition IS $$Which consumer holds a partition, and what of it is acknowledged beyond its checkpoint. epoch grows with each
 change of the holder: a write with an older one is refused. next_member waits until the holder has released it.$$;
 COMMENT ON COLUMN orisun.subscription_partition.acknowledged IS $$The global_ids of acknowledged events after the checkpoint.$$;
+COMMENT ON COLUMN orisun.subscription_partition.saved IS $$The holder's number of the last write of the checkpoint, in saved_epoch: a write that was held back on its way, and
+comes after a later one, is refused.$$;
 COMMENT ON COLUMN orisun.subscription_partition.oldest IS $$The global_id of the first event that is delivered and not acknowledged.$$;
 
 CREATE TABLE orisun.parked_event (
@@ -392,52 +398,68 @@ COMMENT ON FUNCTION orisun.assign_partitions(text, text) IS $$Divides the partit
 be notified. A partition without a holder, or whose holder is gone, gets one at once, in a new epoch. One whose holder lives moves when that has released it.$$;
 
 -- +goose StatementBegin
-CREATE FUNCTION orisun.renew_subscription_node(p_node uuid, p_name text, p_lease_ms bigint) RETURNS TABLE (known boolean, changes bigint, others_expired boolean)
+CREATE FUNCTION orisun.renew_subscription_node(p_node uuid, p_next_node uuid, p_name text)
+RETURNS TABLE (node uuid, changes bigint, others uuid[], renewals bigint[], expired boolean)
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    UPDATE orisun.subscription_node n SET alive_until = clock_timestamp() + p_lease_ms * interval '1 ms' WHERE n.node = p_node
-    RETURNING true, n.changes INTO renew_subscription_node.known, renew_subscription_node.changes;
+    UPDATE orisun.subscription_node n SET renewals = n.renewals + 1 WHERE n.node = p_node AND NOT n.expired
+    RETURNING n.node, n.changes INTO renew_subscription_node.node, renew_subscription_node.changes;
     IF NOT FOUND THEN
-        INSERT INTO orisun.subscription_node (node, name, alive_until) VALUES (p_node, p_name, clock_timestamp() + p_lease_ms * interval '1 ms');
-        known := false;
+        INSERT INTO orisun.subscription_node (node, name) VALUES (p_next_node, p_name);
+        node := p_next_node;
         changes := 0;
     END IF;
-    others_expired := EXISTS (SELECT FROM orisun.subscription_node n WHERE n.alive_until < clock_timestamp() AND n.node <> p_node);
+    SELECT coalesce(array_agg(n.node ORDER BY n.node), '{}'), coalesce(array_agg(n.renewals ORDER BY n.node), '{}'), coalesce(bool_or(n.expired), false)
+      INTO others, renew_subscription_node.renewals, renew_subscription_node.expired
+      FROM orisun.subscription_node n WHERE n.node <> renew_subscription_node.node;
     RETURN NEXT;
 END
 $$;
 -- +goose StatementEnd
 
-COMMENT ON FUNCTION orisun.renew_subscription_node(uuid, text, bigint) IS $$Renews the lease of a node, by PostgreSQL's clock. known: its consumers are as they were; not known: it has to let them join again.$$;
+COMMENT ON FUNCTION orisun.renew_subscription_node(uuid, uuid, text) IS $$Renews the lease of a node, and returns the other nodes with their numbers of renewals. A node that is unknown or expired becomes
+p_next_node, and lets its consumers join again. expired: some node is to be removed.$$;
+
+CREATE FUNCTION orisun.expire_subscription_nodes(p_nodes uuid[], p_renewals bigint[]) RETURNS void
+LANGUAGE sql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    UPDATE orisun.subscription_node n SET expired = true
+     WHERE n.node IN (SELECT g.node FROM unnest(p_nodes, p_renewals) AS g(node, renewals) WHERE g.node = n.node AND g.renewals = n.renewals)
+$$;
+
+COMMENT ON FUNCTION orisun.expire_subscription_nodes(uuid[], bigint[]) IS $$Marks nodes that have not renewed their leases: their numbers of renewals are still these. It is a transaction of its own, since the
+removal locks subscriptions before nodes.$$;
 
 -- +goose StatementBegin
-CREATE FUNCTION orisun.expire_subscription_nodes() RETURNS void
+CREATE FUNCTION orisun.remove_subscription_nodes() RETURNS void
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     v_group record;
     v_nodes uuid[] := '{}';
-    v_dead  uuid[];
 BEGIN
-    v_dead := ARRAY(SELECT n.node FROM orisun.subscription_node n WHERE n.alive_until < clock_timestamp() ORDER BY n.node);
-    FOR v_group IN SELECT DISTINCT m.boundary, m.subscription FROM orisun.subscription_member m WHERE m.node = ANY (v_dead) ORDER BY 1, 2 LOOP
+    FOR v_group IN
+        SELECT DISTINCT m.boundary, m.subscription
+          FROM orisun.subscription_member m JOIN orisun.subscription_node n ON n.node = m.node WHERE n.expired ORDER BY 1, 2
+    LOOP
         PERFORM FROM orisun.subscription s WHERE s.boundary = v_group.boundary AND s.name = v_group.subscription FOR NO KEY UPDATE;
-        -- A node may have renewed its lease since.
         DELETE FROM orisun.subscription_member m
          WHERE m.boundary = v_group.boundary AND m.subscription = v_group.subscription
-           AND m.node IN (SELECT n.node FROM orisun.subscription_node n WHERE n.node = ANY (v_dead) AND n.alive_until < clock_timestamp());
+           AND m.node IN (SELECT n.node FROM orisun.subscription_node n WHERE n.expired);
         v_nodes := v_nodes || orisun.assign_partitions(v_group.boundary, v_group.subscription);
     END LOOP;
-    DELETE FROM orisun.subscription_node n WHERE n.node = ANY (v_dead) AND n.alive_until < clock_timestamp();
-    PERFORM orisun.notify_nodes(v_nodes || v_dead);
+    DELETE FROM orisun.subscription_node n
+     WHERE n.expired AND NOT EXISTS (SELECT FROM orisun.subscription_member m WHERE m.node = n.node);
+    PERFORM orisun.notify_nodes(v_nodes);
 END
 $$;
 -- +goose StatementEnd
 
-COMMENT ON FUNCTION orisun.expire_subscription_nodes() IS $$Removes the nodes whose lease has ended, and gives the partitions of their consumers to others.$$;
+COMMENT ON FUNCTION orisun.remove_subscription_nodes() IS $$Removes the expired nodes, and gives the partitions of their consumers to others.$$;
 
 -- +goose StatementBegin
 CREATE FUNCTION orisun.join_subscription(p_boundary text, p_subscription text, p_member uuid, p_node uuid, p_name text, p_address text, p_username text)
@@ -451,6 +473,8 @@ BEGIN
     INSERT INTO orisun.subscription_member (member, boundary, subscription, node, name, address, username)
     VALUES (p_member, p_boundary, p_subscription, p_node, p_name, p_address, p_username)
     ON CONFLICT (member) DO UPDATE SET node = excluded.node;
+    -- A consumer that joins again, after its node's lease has ended, holds its partitions in a new epoch.
+    UPDATE orisun.subscription_partition p SET epoch = p.epoch + 1, oldest = NULL WHERE p.member = p_member;
     PERFORM orisun.notify_nodes(orisun.assign_partitions(p_boundary, p_subscription) || p_node);
     RETURN v_subscription;
 END
@@ -475,7 +499,7 @@ $$;
 COMMENT ON FUNCTION orisun.leave_subscription(text, text, uuid) IS $$A consumer leaves its group. The others get its partitions.$$;
 
 -- +goose StatementBegin
-CREATE FUNCTION orisun.release_partitions(p_boundary text, p_subscription text, p_member uuid, p_partitions integer[]) RETURNS void
+CREATE FUNCTION orisun.release_partitions(p_boundary text, p_subscription text, p_member uuid, p_partitions integer[], p_epochs bigint[]) RETURNS void
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -485,7 +509,8 @@ BEGIN
     PERFORM FROM orisun.subscription s WHERE s.boundary = p_boundary AND s.name = p_subscription FOR NO KEY UPDATE;
     WITH released AS (
         UPDATE orisun.subscription_partition p SET epoch = p.epoch + 1, member = p.next_member, next_member = NULL, oldest = NULL
-         WHERE p.boundary = p_boundary AND p.subscription = p_subscription AND p.member = p_member AND p.partition = ANY (p_partitions)
+          FROM unnest(p_partitions, p_epochs) AS g(partition, epoch)
+         WHERE p.boundary = p_boundary AND p.subscription = p_subscription AND p.member = p_member AND p.partition = g.partition AND p.epoch = g.epoch
         RETURNING p.member
     )
     SELECT array_agg(DISTINCT m.node) INTO v_nodes
@@ -495,9 +520,9 @@ END
 $$;
 -- +goose StatementEnd
 
-COMMENT ON FUNCTION orisun.release_partitions(text, text, uuid, integer[]) IS $$A consumer gives up partitions that are to move: those that wait for them get them, in a new epoch.$$;
+COMMENT ON FUNCTION orisun.release_partitions(text, text, uuid, integer[], bigint[]) IS $$A consumer gives up partitions that are to move: those that wait for them get them, in a new epoch.$$;
 
-CREATE FUNCTION orisun.held_partitions(p_node uuid)
+CREATE FUNCTION orisun.held_partitions(p_node uuid, p_boundary text, p_subscription text)
 RETURNS TABLE (member uuid, subscription_generation uuid, partition integer, epoch bigint, moving boolean, replaying boolean)
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp
@@ -508,10 +533,10 @@ AS $$
       FROM orisun.subscription_member m
       JOIN orisun.subscription s ON s.boundary = m.boundary AND s.name = m.subscription
       LEFT JOIN orisun.subscription_partition p ON p.boundary = m.boundary AND p.subscription = m.subscription AND p.member = m.member
-     WHERE m.node = p_node
+     WHERE m.node = p_node AND (p_subscription = '' OR (m.boundary = p_boundary AND m.subscription = p_subscription))
 $$;
 
-COMMENT ON FUNCTION orisun.held_partitions(uuid) IS $$What the consumers of a node hold; a consumer that holds nothing has a row with partition -1. One that is missing was removed, with
+COMMENT ON FUNCTION orisun.held_partitions(uuid, text, text) IS $$What the consumers of a node hold, of all subscriptions or of one; a consumer that holds nothing has a row with partition -1. One that is missing was removed, with
 its subscription or by a reset. moving: to be released; replaying: parked events wait to be delivered again.$$;
 
 -- +goose StatementBegin
@@ -540,7 +565,8 @@ ones are parked behind them.$$;
 
 -- +goose StatementBegin
 CREATE FUNCTION orisun.save_checkpoints(p_boundary text, p_subscriptions text[], p_partitions integer[], p_epochs bigint[],
-                                        p_transaction_ids bigint[], p_global_ids bigint[], p_acknowledged text[], p_oldest bigint[])
+                                        p_transaction_ids bigint[], p_global_ids bigint[], p_acknowledged text[], p_oldest bigint[],
+                                        p_number bigint)
 RETURNS TABLE (subscription text, partition integer)
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
@@ -551,9 +577,11 @@ BEGIN
             SELECT * FROM unnest($2, $3, $4, $5, $6, $7, $8)
                        AS g(subscription, partition, epoch, transaction_id, global_id, acknowledged, oldest)
         ), fenced AS (
-            UPDATE orisun.subscription_partition p SET acknowledged = g.acknowledged::bigint[], oldest = nullif(g.oldest, -1)
+            UPDATE orisun.subscription_partition p
+               SET acknowledged = g.acknowledged::bigint[], oldest = nullif(g.oldest, -1), saved_epoch = g.epoch, saved = $9
               FROM given g
              WHERE p.boundary = $1 AND p.subscription = g.subscription AND p.partition = g.partition AND p.epoch = g.epoch
+               AND (p.saved_epoch, p.saved) < (g.epoch, $9)
             RETURNING g.subscription, g.partition, g.transaction_id, g.global_id
         ), saved AS (
             INSERT INTO %s AS c (name, transaction_id, global_id, date_updated)
@@ -562,13 +590,13 @@ BEGIN
         )
         SELECT f.subscription, f.partition FROM fenced f
         $sql$, orisun.find_boundary_table(p_boundary, '_projector_checkpoint'))
-      USING p_boundary, p_subscriptions, p_partitions, p_epochs, p_transaction_ids, p_global_ids, p_acknowledged, p_oldest;
+      USING p_boundary, p_subscriptions, p_partitions, p_epochs, p_transaction_ids, p_global_ids, p_acknowledged, p_oldest, p_number;
 END
 $$;
 -- +goose StatementEnd
 
-COMMENT ON FUNCTION orisun.save_checkpoints(text, text[], integer[], bigint[], bigint[], bigint[], text[], bigint[]) IS $$Stores checkpoints of partitions and what is acknowledged beyond
-them, and returns the partitions that were stored: one with an old epoch is not. p_acknowledged are arrays as text; p_oldest -1 is none.$$;
+COMMENT ON FUNCTION orisun.save_checkpoints(text, text[], integer[], bigint[], bigint[], bigint[], text[], bigint[], bigint) IS $$Stores checkpoints of partitions and what is acknowledged beyond
+them, and returns the partitions that were stored: one with an old epoch, or a higher p_number, is not. p_acknowledged are arrays as text; p_oldest -1 is none.$$;
 
 -- +goose StatementBegin
 CREATE FUNCTION orisun.subscription_checkpoints(p_boundary text, p_subscriptions text[]) RETURNS TABLE (subscription text, transaction_id bigint, global_id bigint)
@@ -774,14 +802,15 @@ DROP FUNCTION orisun.count_parked(text, text);
 DROP FUNCTION orisun.list_subscription_members(text, text);
 DROP FUNCTION orisun.list_subscription_partitions(text, text);
 DROP FUNCTION orisun.subscription_checkpoints(text, text[]);
-DROP FUNCTION orisun.save_checkpoints(text, text[], integer[], bigint[], bigint[], bigint[], text[], bigint[]);
+DROP FUNCTION orisun.save_checkpoints(text, text[], integer[], bigint[], bigint[], bigint[], text[], bigint[], bigint);
 DROP FUNCTION orisun.read_checkpoints(text, text, integer[]);
-DROP FUNCTION orisun.held_partitions(uuid);
-DROP FUNCTION orisun.release_partitions(text, text, uuid, integer[]);
+DROP FUNCTION orisun.held_partitions(uuid, text, text);
+DROP FUNCTION orisun.release_partitions(text, text, uuid, integer[], bigint[]);
 DROP FUNCTION orisun.leave_subscription(text, text, uuid);
 DROP FUNCTION orisun.join_subscription(text, text, uuid, uuid, text, text, text);
-DROP FUNCTION orisun.expire_subscription_nodes();
-DROP FUNCTION orisun.renew_subscription_node(uuid, text, bigint);
+DROP FUNCTION orisun.remove_subscription_nodes();
+DROP FUNCTION orisun.expire_subscription_nodes(uuid[], bigint[]);
+DROP FUNCTION orisun.renew_subscription_node(uuid, uuid, text);
 DROP FUNCTION orisun.assign_partitions(text, text);
 DROP FUNCTION orisun.notify_nodes(uuid[]);
 DROP FUNCTION orisun.reset_subscription(text, text, bigint, bigint, text, text);

@@ -49,11 +49,14 @@ SELECT orisun.reset_subscription(
 );
 
 -- name: RenewSubscriptionNode :one
-SELECT n.known::boolean AS known, n.changes::bigint AS changes, n.others_expired::boolean AS others_expired
-  FROM orisun.renew_subscription_node(p_node => (@node::text)::uuid, p_name => @name::text, p_lease_ms => @lease_ms::bigint) n;
+SELECT n.node::text AS node, n.changes::bigint AS changes, n.others::text[] AS others, n.renewals::bigint[] AS renewals, n.expired::boolean AS expired
+  FROM orisun.renew_subscription_node(p_node => (@node::text)::uuid, p_next_node => (@next_node::text)::uuid, p_name => @name::text) n;
 
 -- name: ExpireSubscriptionNodes :exec
-SELECT orisun.expire_subscription_nodes();
+SELECT orisun.expire_subscription_nodes(p_nodes => (@nodes::text[])::uuid[], p_renewals => @renewals::bigint[]);
+
+-- name: RemoveSubscriptionNodes :exec
+SELECT orisun.remove_subscription_nodes();
 
 -- name: JoinSubscription :one
 SELECT * FROM orisun.join_subscription(
@@ -71,12 +74,12 @@ SELECT orisun.leave_subscription(p_boundary => @boundary::text, p_subscription =
 
 -- name: ReleasePartitions :exec
 SELECT orisun.release_partitions(p_boundary => @boundary::text, p_subscription => @subscription::text, p_member => (@member::text)::uuid,
-                                 p_partitions => @partitions::integer[]);
+                                 p_partitions => @partitions::integer[], p_epochs => @epochs::bigint[]);
 
 -- name: HeldPartitions :many
 SELECT h.member::text AS member, h.subscription_generation::text AS generation, h.partition::integer AS partition, h.epoch::bigint AS epoch,
        h.moving::boolean AS moving, h.replaying::boolean AS replaying
-  FROM orisun.held_partitions(p_node => (@node::text)::uuid) h;
+  FROM orisun.held_partitions(p_node => (@node::text)::uuid, p_boundary => @boundary::text, p_subscription => @subscription::text) h;
 
 -- name: ReadCheckpoints :many
 SELECT c.partition::integer AS partition, c.transaction_id::bigint AS transaction_id, c.global_id::bigint AS global_id,
@@ -93,7 +96,8 @@ SELECT c.subscription::text AS subscription, c.partition::integer AS partition
     p_transaction_ids => @transaction_ids::bigint[],
     p_global_ids      => @global_ids::bigint[],
     p_acknowledged    => @acknowledged::text[],
-    p_oldest          => @oldest::bigint[]
+    p_oldest          => @oldest::bigint[],
+    p_number          => @number::bigint
 ) c;
 
 -- name: SubscriptionCheckpoints :many

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -35,8 +36,10 @@ type node struct {
 	natsPort int
 	env      []string
 
-	conn  *grpc.ClientConn
-	store orisunpb.EventStoreClient
+	conn          *grpc.ClientConn
+	store         orisunpb.EventStoreClient
+	subscriptions orisunpb.SubscriptionsClient
+	continued     atomic.Int64 // when it last went on after SIGSTOP, in Unix nanoseconds
 
 	faults sync.Mutex // one fault at a time
 	cmd    *exec.Cmd
@@ -58,7 +61,7 @@ func (n *node) dial() error {
 	if err != nil {
 		return err
 	}
-	n.conn, n.store = conn, orisunpb.NewEventStoreClient(conn)
+	n.conn, n.store, n.subscriptions = conn, orisunpb.NewEventStoreClient(conn), orisunpb.NewSubscriptionsClient(conn)
 	return nil
 }
 
@@ -105,8 +108,14 @@ func (n *node) signal(signal syscall.Signal) error {
 	if n.cmd == nil {
 		return nil
 	}
+	if signal == syscall.SIGCONT {
+		n.continued.Store(time.Now().UnixNano())
+	}
 	return n.cmd.Process.Signal(signal)
 }
+
+// stoppedAt is when the process last went on after SIGSTOP.
+func (n *node) stoppedAt() time.Time { return time.Unix(0, n.continued.Load()) }
 
 // end ends the process by a signal and waits for it. SIGTERM must end it well.
 func (n *node) end(signal syscall.Signal) error {

@@ -18,8 +18,8 @@ func line(r *result, dir string) string {
 	for _, n := range r.faults {
 		injected += n
 	}
-	text := fmt.Sprintf("seed %d: %s, %d faults, %d saves, %d conflicts, %d reads, %d of unknown outcome, %d deliveries, no save answered for %s: ",
-		r.seed, r.took.Round(100*time.Millisecond), injected, r.saves, r.conflicts, r.reads, r.unknown, r.deliveries, r.pause.Round(10*time.Millisecond))
+	text := fmt.Sprintf("seed %d: %s, %d faults, %d saves, %d conflicts, %d reads, %d of unknown outcome, %d deliveries, %d to the group (%d again, %d late, %d epochs), no save answered for %s: ",
+		r.seed, r.took.Round(100*time.Millisecond), injected, r.saves, r.conflicts, r.reads, r.unknown, r.deliveries, r.consumed, r.again, r.stale, r.epochs, r.pause.Round(10*time.Millisecond))
 	if len(r.anomalies) == 0 {
 		return text + "no anomaly"
 	}
@@ -43,6 +43,11 @@ func total(results []*result) (all result) {
 		all.deliveries += r.deliveries
 		all.streams += r.streams
 		all.looks += r.looks
+		all.consumed += r.consumed
+		all.again += r.again
+		all.stale += r.stale
+		all.epochs += r.epochs
+		all.joined += r.joined
 		all.undecided += r.undecided
 		all.anomalies = append(all.anomalies, r.anomalies...)
 		for name, n := range r.faults {
@@ -54,7 +59,8 @@ func total(results []*result) (all result) {
 
 func summary(results []*result) string {
 	all := total(results)
-	return fmt.Sprintf("%d seeds: %d events, %d reads, %d deliveries, %d anomalies\n", len(results), all.events, all.reads, all.deliveries, len(all.anomalies))
+	return fmt.Sprintf("%d seeds: %d events, %d reads, %d deliveries, %d to the group (%d again, %d late, %d epochs, %d streams), %d anomalies\n",
+		len(results), all.events, all.reads, all.deliveries, all.consumed, all.again, all.stale, all.epochs, all.joined, len(all.anomalies))
 }
 
 // report is the section of docs/reliability.md for a long run.
@@ -86,6 +92,11 @@ func report(results []*result, o options, args []string) string {
 		{"events delivered to subscribers", all.deliveries},
 		{"subscriptions opened for that", all.streams},
 		{"looks at the checkpoint", all.looks},
+		{"events delivered to the group's consumers", all.consumed},
+		{"of these again, after a timeout, a refusal, or as no acknowledgement was stored", all.again},
+		{"of these late, after the next consumer of the partition had got some", all.stale},
+		{"epochs of partitions in which something was delivered", all.epochs},
+		{"streams that consumers opened", all.joined},
 	} {
 		say("| %s | %d |", row.what, row.count)
 	}

@@ -39,6 +39,11 @@ type result struct {
 	deliveries int           // to subscribers
 	streams    int           // that subscribers opened
 	looks      int           // reads of the checkpoint
+	consumed   int           // deliveries to the consumers of the group
+	again      int           // those of them that were not the first of their event
+	stale      int           // those of them that came after one of a later epoch
+	epochs     int           // in which partitions delivered something
+	joined     int           // streams of the group
 	undecided  int           // histories
 	pause      time.Duration // the longest without an answer to a save, on any node
 	anomalies  []string
@@ -77,6 +82,9 @@ func prepare(ctx context.Context, c *cluster, mutation *mutation) error {
 		if err != nil {
 			return fmt.Errorf("create index %s: %w", field, err)
 		}
+	}
+	if err := createGroup(ctx, c); err != nil {
+		return err
 	}
 	if mutation != nil {
 		if err := mutation.apply(ctx, c); err != nil {
@@ -127,6 +135,11 @@ func (r *result) torture(ctx context.Context, c *cluster, f *faults, config roun
 	for i, s := range subscribers {
 		followers.Go(func() { s.run(following, c, seeded(r.seed, uint64(100+i))) })
 	}
+	g := newGroup(c)
+	for i := range consumers {
+		followers.Go(func() { g.run(following, seeded(r.seed, uint64(200+i))) })
+	}
+	watcher.Go(func() { g.watch(following) })
 	watcher.Go(func() {
 		var wrong []string
 		r.looks, wrong = watchCheckpoint(following, c)
@@ -164,12 +177,16 @@ func (r *result) torture(ctx context.Context, c *cluster, f *faults, config roun
 		r.anomalies = append(r.anomalies, s.check(ctx, log)...)
 		r.deliveries += s.count()
 	}
+	g.settle(ctx, log)
 	endFollowing()
 	followers.Wait()
 	watcher.Wait()
 	for _, s := range subscribers {
 		r.streams += s.streams
 	}
+	r.anomalies = append(r.anomalies, g.check(log)...)
+	r.consumed, r.again, r.epochs = g.counts()
+	r.stale, r.joined = g.stale, g.streams
 	r.anomalies = append(r.anomalies, l.said()...)
 	r.anomalies = append(r.anomalies, checkLog(log)...)
 	return errors.Join(r.judge(l.operations, log, config.dir), r.compare(ctx, c, log))

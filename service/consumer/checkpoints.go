@@ -92,7 +92,8 @@ func (n *Node) save(ctx context.Context, members []*Member, all bool) (failed er
 func (n *Node) saveEntries(ctx context.Context, boundary string, entries []entry) error {
 	ctx, cancel := context.WithTimeout(ctx, renewTimeout)
 	defer cancel()
-	params := db.SaveCheckpointsParams{Boundary: boundary}
+	n.saves++
+	params := db.SaveCheckpointsParams{Boundary: boundary, Number: n.saves}
 	for _, e := range entries {
 		params.Subscriptions = append(params.Subscriptions, e.m.def.Name)
 		params.Partitions = append(params.Partitions, e.p.id)
@@ -117,7 +118,7 @@ func (n *Node) saveEntries(ctx context.Context, boundary string, entries []entry
 	for _, e := range entries {
 		if !stored[key{e.m.def.Name, e.p.id}] {
 			e.m.fenced(e.p)
-			n.refreshNow()
+			n.refreshNow(e.m.group())
 		}
 	}
 	return nil
@@ -141,14 +142,14 @@ func (m *Member) entries(now time.Time, all bool) (due []entry) {
 		due = append(due, entry{m, p, at, oldest, arrayText(p.beyond())})
 		p.changed, p.hurry, p.saved, p.savedAt, p.savedOldest = false, false, at, now, oldest
 	}
-	if again || m.releasing() {
+	if again || m.stopping() {
 		m.node.markDirty(m)
 	}
 	return due
 }
 
-// releasing returns whether the consumer has partitions to release. The caller holds the lock.
-func (m *Member) releasing() bool {
+// stopping returns whether the consumer has partitions to release. The caller holds the lock.
+func (m *Member) stopping() bool {
 	for _, p := range m.partitions {
 		if p.stopped {
 			return true
@@ -185,37 +186,47 @@ func (m *Member) fenced(p *partition) {
 
 // release gives up partitions that are to move, once nothing of them is in the client's hands, or their grace is over.
 func (n *Node) release(ctx context.Context, m *Member) {
+	params := db.ReleasePartitionsParams{Boundary: m.def.Boundary, Subscription: m.def.Name, Member: m.ID}
 	m.mu.Lock()
 	var done []*partition
-	var ids []int32
 	for _, p := range m.partitions {
 		if p.stopped && !p.changed && (len(p.out) == 0 || time.Now().After(p.releaseBy)) {
-			done, ids = append(done, p), append(ids, p.id)
+			done = append(done, p)
 			m.drop(p) // what is settled from now on has no effect
+			m.releasing[p.id], m.released[p.id] = p.epoch, p.epoch
 		}
 	}
 	m.revoked(done)
+	for id, epoch := range m.releasing {
+		params.Partitions, params.Epochs = append(params.Partitions, id), append(params.Epochs, epoch)
+	}
 	m.mu.Unlock()
-	if len(done) == 0 {
+	if len(params.Partitions) == 0 {
 		return
 	}
-	err := n.queries.ReleasePartitions(ctx, n.config.Pool, db.ReleasePartitionsParams{Boundary: m.def.Boundary, Subscription: m.def.Name, Member: m.ID, Partitions: ids})
-	if err != nil && ctx.Err() == nil {
-		n.config.Log.WarnContext(ctx, "cannot release partitions; trying again", "boundary", m.def.Boundary, "subscription", m.def.Name, "error", err)
+	err := n.queries.ReleasePartitions(ctx, n.config.Pool, params)
+	if err != nil {
+		if ctx.Err() == nil {
+			n.config.Log.WarnContext(ctx, "cannot release partitions; trying again",
+				"boundary", m.def.Boundary, "subscription", m.def.Name, "error", err)
+		}
+		n.markDirty(m)
+		return
 	}
-	n.refreshNow() // after a failure the partitions are held again, and released again
+	m.mu.Lock()
+	clear(m.releasing)
+	m.mu.Unlock()
+	n.refreshNow(m.group())
 }
 
 // Hurry has the checkpoints of a subscription's consumers on this node saved at the next tick.
 func (n *Node) Hurry(boundary, subscription string) {
-	for _, m := range n.all() {
-		if m.def.Boundary == boundary && m.def.Name == subscription {
-			m.mu.Lock()
-			for _, p := range m.partitions {
-				p.hurry = true
-			}
-			n.markDirty(m)
-			m.mu.Unlock()
+	for _, m := range n.all(group{boundary, subscription}) {
+		m.mu.Lock()
+		for _, p := range m.partitions {
+			p.hurry = true
 		}
+		n.markDirty(m)
+		m.mu.Unlock()
 	}
 }

@@ -56,6 +56,8 @@ type Member struct {
 
 	mu         sync.Mutex
 	partitions map[int32]*partition
+	releasing  map[int32]int64             // epochs of partitions that were given up, and PostgreSQL does not know yet
+	released   map[int32]int64             // the last such epoch of each partition: it does not begin again
 	frames     []*orisunpb.ConsumeResponse // to send before any deliveries
 	buffered   int
 	bytes      int
@@ -70,6 +72,8 @@ type Member struct {
 
 // Boundary is that of the consumer's subscription.
 func (m *Member) Boundary() string { return m.def.Boundary }
+
+func (m *Member) group() group { return group{m.def.Boundary, m.def.Name} }
 
 func (m *Member) wakeUp() { signal(m.wake) }
 
@@ -334,6 +338,7 @@ func (m *Member) Settle(acknowledge []*orisunpb.Acknowledgement, refuse []*orisu
 		}
 		stale = stale || p == nil
 		if it != nil {
+			it.sent = 0
 			p.take(it, now.Add(d.GetDelay().AsDuration()))
 		}
 	}
@@ -461,6 +466,7 @@ func (m *Member) assign(ctx context.Context, held []holding) error {
 		epochs[h.partition] = h.epoch
 		p := m.partitions[h.partition]
 		switch {
+		case h.epoch <= m.released[h.partition] && h.epoch > 0: // the read was before the release
 		case p == nil || p.epoch != h.epoch:
 			added = append(added, h.partition) // one that is moving already is released after the next look
 		case h.moving && !p.stopped:
@@ -536,6 +542,18 @@ func (m *Member) stopReading() {
 		end()
 	}
 	m.reader.Wait()
+}
+
+// lose drops all partitions, since the lease has ended.
+func (m *Member) lose() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var lost []*partition
+	for _, p := range m.partitions {
+		lost = append(lost, p)
+		m.drop(p)
+	}
+	m.revoked(lost)
 }
 
 // drop forgets a partition. The caller holds the lock.

@@ -1,11 +1,11 @@
 // Package consumer divides the partitions of durable subscriptions among the consumers of all nodes, delivers their
 // events and stores what is acknowledged.
 //
-// Leases are rows in PostgreSQL, and PostgreSQL's clock is the only one. A Node renews one row for all of its consumers.
-// When it cannot, it stops delivering before its lease ends by its own monotonic clock, which began before the request
-// was sent. Only after the end of the lease may another node take its partitions. Each change of a holder raises the
-// partition's epoch, and a write with an older epoch is refused: so a node that was stopped, and does not know that its
-// lease has ended, stores nothing.
+// Leases are rows in PostgreSQL, and need no clock that nodes share. A Node renews one row for all of its consumers, by
+// counting up. It stops delivering when the lease time has passed on its own monotonic clock since it sent the last
+// renewal that succeeded. Another node takes its partitions when it has seen the same count for the lease time, on its
+// own clock: that is later. Each change of a holder raises the partition's epoch, and a write with an older epoch is
+// refused: so a node that was stopped, and does not know that its lease has ended, stores nothing.
 //
 //	node.go        the lease, and what the consumers of this node hold
 //	member.go      one consumer: its reader, its window, its responses
@@ -63,32 +63,49 @@ type Config struct {
 // Node has the consumers of this server. Its methods are safe for concurrent use.
 type Node struct {
 	config  Config
-	id      string
 	queries *db.Queries
 
+	id         atomic.Pointer[string] // another one after each end of the lease
 	aliveUntil atomic.Pointer[time.Time]
 	renewal    sync.Mutex
-	changes    int64 // guarded by renewal
+	changes    int64               // guarded by renewal
+	others     map[string]renewals // guarded by renewal
 	refresh    chan struct{}
 	dirty      sync.Map // *Member → nothing, those with something to save
 	waits      waits
 
-	mu      sync.Mutex
-	members map[string]*Member
-	leaving map[string]*Member // which PostgreSQL does not know yet
-	stop    context.CancelFunc // nil while nothing runs
-	running sync.WaitGroup
+	starting sync.Mutex
+	mu       sync.Mutex
+	members  map[string]*Member
+	leaving  map[string]*Member // which PostgreSQL does not know yet
+	changed  map[group]bool     // whose consumers are to be compared at the next refresh
+	stop     context.CancelFunc // nil while nothing runs
+	running  sync.WaitGroup
 
 	saving  sync.Mutex // one write of checkpoints at a time
+	saves   int64      // number of the last write; guarded by saving
 	failing bool       // it was logged; guarded by saving
+}
+
+// group is the consumers of a subscription; the zero group is all of them.
+type group struct{ boundary, subscription string }
+
+// renewals is how often another node has renewed its lease, and when this node first saw that.
+type renewals struct {
+	count int64
+	since time.Time
 }
 
 // NewNode returns a node without consumers. It does nothing before the first one joins.
 func NewNode(config Config) *Node {
-	return &Node{
-		config: config, id: uuid.NewString(), queries: db.New(), refresh: make(chan struct{}, 1),
-		members: make(map[string]*Member), leaving: make(map[string]*Member), waits: waits{open: make(map[string]*polled)},
+	n := &Node{
+		config: config, queries: db.New(), refresh: make(chan struct{}, 1),
+		members: make(map[string]*Member), leaving: make(map[string]*Member), changed: make(map[group]bool),
+		waits: waits{open: make(map[string]*polled)},
 	}
+	unknown := uuid.NewString()
+	n.id.Store(&unknown)
+	return n
 }
 
 // Close ends what the node does in the background. Its consumers have left before.
@@ -105,26 +122,25 @@ func (n *Node) Close() {
 
 // start begins to renew the lease, and returns when it holds.
 func (n *Node) start(ctx context.Context) error {
+	n.starting.Lock()
+	defer n.starting.Unlock()
 	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.stop != nil {
+	started := n.stop != nil
+	n.mu.Unlock()
+	if started {
 		return nil
 	}
 	if err := n.renew(ctx); err != nil {
 		return err
 	}
 	running, stop := context.WithCancel(context.Background())
+	n.mu.Lock()
 	n.stop = stop
+	n.mu.Unlock()
 	n.running.Go(func() { n.renewing(running) })
 	n.running.Go(func() { n.refreshing(running) })
 	n.running.Go(func() { n.savingCheckpoints(running) })
 	return nil
-}
-
-// alive returns whether the lease holds.
-func (n *Node) alive(now time.Time) bool {
-	until := n.aliveUntil.Load()
-	return until != nil && now.Before(*until)
 }
 
 // renew renews the lease. Where PostgreSQL had removed the node with its consumers, they join again.
@@ -134,25 +150,64 @@ func (n *Node) renew(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, renewTimeout)
 	defer cancel()
 	until := time.Now().Add(leaseTime) // before the request is sent
-	row, err := n.queries.RenewSubscriptionNode(ctx, n.config.Pool, db.RenewSubscriptionNodeParams{Node: n.id, Name: n.config.Name, LeaseMs: leaseTime.Milliseconds()})
+	row, err := n.queries.RenewSubscriptionNode(ctx, n.config.Pool, db.RenewSubscriptionNodeParams{
+		Node: *n.id.Load(), NextNode: uuid.NewString(), Name: n.config.Name,
+	})
 	if err != nil {
 		return err
 	}
-	n.aliveUntil.Store(&until)
-	if !row.Known || row.Changes != n.changes {
-		n.changes = row.Changes
-		n.refreshNow()
-	}
-	if row.OthersExpired {
-		if err := n.queries.ExpireSubscriptionNodes(ctx, n.config.Pool); err != nil {
-			n.config.Log.WarnContext(ctx, "cannot remove nodes whose lease has ended; trying again", "error", err)
+	if row.Node != *n.id.Load() { // others may hold what its consumers held
+		for _, m := range n.all(group{}) {
+			m.lose()
 		}
-		n.refreshNow()
+	}
+	if row.Node != *n.id.Load() || row.Changes != n.changes {
+		n.id.Store(&row.Node)
+		n.changes = row.Changes
+		n.refreshNow(group{})
+	}
+	n.aliveUntil.Store(&until)
+	if err := n.expire(ctx, row); err != nil {
+		n.config.Log.WarnContext(ctx, "cannot remove nodes whose lease has ended; trying again", "error", err)
 	}
 	return nil
 }
 
-func (n *Node) refreshNow() { signal(n.refresh) }
+// expire removes other nodes that have not renewed their leases for the lease time. The caller holds renewal.
+func (n *Node) expire(ctx context.Context, row db.RenewSubscriptionNodeRow) error {
+	now := time.Now()
+	others := make(map[string]renewals, len(row.Others))
+	var dead db.ExpireSubscriptionNodesParams
+	for i, other := range row.Others {
+		seen, known := n.others[other]
+		switch {
+		case !known || seen.count != row.Renewals[i]:
+			seen = renewals{row.Renewals[i], now}
+		case now.Sub(seen.since) >= leaseTime:
+			dead.Nodes, dead.Renewals = append(dead.Nodes, other), append(dead.Renewals, seen.count)
+		}
+		others[other] = seen
+	}
+	n.others = others
+	if len(dead.Nodes) > 0 {
+		if err := n.queries.ExpireSubscriptionNodes(ctx, n.config.Pool, dead); err != nil {
+			return err
+		}
+	}
+	if len(dead.Nodes) == 0 && !row.Expired {
+		return nil
+	}
+	defer n.refreshNow(group{})
+	return n.queries.RemoveSubscriptionNodes(ctx, n.config.Pool)
+}
+
+// refreshNow has the consumers of a group compared with what they hold.
+func (n *Node) refreshNow(in group) {
+	n.mu.Lock()
+	n.changed[in] = true
+	n.mu.Unlock()
+	signal(n.refresh)
+}
 
 // signal wakes the receiver of a channel with room for one; a signal that waits already is enough.
 func signal(to chan struct{}) {
@@ -192,10 +247,19 @@ func (n *Node) refreshing(ctx context.Context) {
 			return
 		case <-n.refresh:
 		}
-		if err := n.assign(ctx); err != nil && ctx.Err() == nil {
-			n.config.Log.WarnContext(ctx, "cannot read what this node's consumers hold; trying again", "error", err)
-			pause(ctx, renewInterval)
-			n.refreshNow()
+		n.mu.Lock()
+		changed := n.changed
+		n.changed = make(map[group]bool)
+		n.mu.Unlock()
+		if changed[group{}] {
+			changed = map[group]bool{{}: true}
+		}
+		for in := range changed {
+			if err := n.assign(ctx, in); err != nil && ctx.Err() == nil {
+				n.config.Log.WarnContext(ctx, "cannot read what this node's consumers hold; trying again", "error", err)
+				pause(ctx, renewInterval)
+				n.refreshNow(in)
+			}
 		}
 	}
 }
@@ -209,10 +273,12 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-// assign reads what the consumers hold, and lets each compare.
-func (n *Node) assign(ctx context.Context) error {
-	members := n.all() // before the read, so that it has a row of each
-	rows, err := n.queries.HeldPartitions(ctx, n.config.Pool, n.id)
+// assign reads what the consumers of a group hold, and lets each compare.
+func (n *Node) assign(ctx context.Context, in group) error {
+	members := n.all(in) // before the read, so that it has a row of each
+	rows, err := n.queries.HeldPartitions(ctx, n.config.Pool, db.HeldPartitionsParams{
+		Node: *n.id.Load(), Boundary: in.boundary, Subscription: in.subscription,
+	})
 	if err != nil {
 		return err
 	}
@@ -251,24 +317,26 @@ func (n *Node) rejoin(ctx context.Context, m *Member) error {
 	if err := n.renew(ctx); err != nil {
 		return err
 	}
-	n.refreshNow()
+	defer n.refreshNow(m.group())
 	return n.join(ctx, m)
 }
 
 func (n *Node) join(ctx context.Context, m *Member) error {
 	_, err := n.queries.JoinSubscription(ctx, n.config.Pool, db.JoinSubscriptionParams{
-		Boundary: m.def.Boundary, Subscription: m.def.Name, Member: m.ID, Node: n.id,
+		Boundary: m.def.Boundary, Subscription: m.def.Name, Member: m.ID, Node: *n.id.Load(),
 		Name: m.Client.Name, Address: m.Client.Address, Username: m.Client.Username,
 	})
 	return err
 }
 
-func (n *Node) all() []*Member {
+// all returns the consumers of a group.
+func (n *Node) all(in group) (all []*Member) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	all := make([]*Member, 0, len(n.members))
 	for _, m := range n.members {
-		all = append(all, m)
+		if in == (group{}) || in == m.group() {
+			all = append(all, m)
+		}
 	}
 	return all
 }
@@ -280,7 +348,7 @@ func (n *Node) Join(ctx context.Context, def Definition, client Client) (*Member
 	}
 	m := &Member{
 		ID: uuid.NewString(), Client: client, node: n, def: def, wake: make(chan struct{}, 1), room: make(chan struct{}, 1),
-		partitions: make(map[int32]*partition), looked: Position{-1, -1},
+		partitions: make(map[int32]*partition), releasing: make(map[int32]int64), released: make(map[int32]int64), looked: Position{-1, -1},
 	}
 	if err := n.join(ctx, m); err != nil {
 		const foreignKey = "23503" // the lease had ended
@@ -298,7 +366,7 @@ func (n *Node) Join(ctx context.Context, def Definition, client Client) (*Member
 	n.mu.Lock()
 	n.members[m.ID] = m
 	n.mu.Unlock()
-	n.refreshNow()
+	n.refreshNow(m.group())
 	return m, nil
 }
 
@@ -334,7 +402,7 @@ func (n *Node) leave(ctx context.Context, m *Member) {
 	delete(n.leaving, m.ID)
 	n.mu.Unlock()
 	n.dirty.Delete(m)
-	n.refreshNow()
+	n.refreshNow(m.group())
 }
 
 func (n *Node) readCheckpoints(ctx context.Context, m *Member, partitions []int32) ([]db.ReadCheckpointsRow, error) {

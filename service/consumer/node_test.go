@@ -100,6 +100,13 @@ func TestTheConsumersOfANodeThatDiedAreReplaced(t *testing.T) {
 	if err := dead.save(t.Context(), []*Member{held}, true); err != nil {
 		t.Fatal(err)
 	}
+	dead.saves = 0 // as if the write had come after a later one
+	if _, err := held.Settle([]*orisunpb.Acknowledgement{{Partition: 0, Epoch: all[0].GetEpoch(), Positions: []*orisunpb.Position{all[0].GetEvent().GetPosition()}}}, nil, nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := dead.save(t.Context(), []*Member{held}, true); err != nil {
+		t.Fatal(err)
+	}
 	dead.Close() // it renews and saves no more
 
 	rest := delivered(t, second, 2)

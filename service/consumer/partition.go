@@ -55,6 +55,7 @@ type item struct {
 	acknowledged bool
 
 	deliveries uint32
+	sent       int64 // number of the first delivery since the client's last refusal or delay; 0 for none
 	refusals   int
 	reason     string    // of the last refusal
 	out        bool      // it is delivered, refused or delayed, and not settled
@@ -92,6 +93,7 @@ type partition struct {
 	savedAt     time.Time
 	hurry       bool // save the checkpoint at once
 	lastOut     int64
+	sent        int64 // deliveries so far
 	savedOldest int64
 }
 
@@ -173,6 +175,9 @@ func (p *partition) next(now time.Time, ackTimeout time.Duration) *item {
 		}
 		it.out, it.due = true, now.Add(ackTimeout)
 		it.deliveries++
+		if p.sent++; it.sent == 0 {
+			it.sent = p.sent
+		}
 		p.out[it.at.GlobalID] = it
 		if !it.replayed {
 			p.lastOut = max(p.lastOut, it.at.GlobalID)
@@ -211,17 +216,32 @@ func (p *partition) find(id int64) (*item, error) {
 	return it, nil
 }
 
-// through returns the events that a cumulative acknowledgement covers.
+// through returns the events that a cumulative acknowledgement covers: those up to the position that were delivered
+// before it, and neither refused nor delayed since. An earlier event of the partition may be delivered later, when the
+// one of its key before it is settled: the client may not have it yet.
 func (p *partition) through(id int64) (covered []*item, err error) {
-	if id > p.lastOut {
+	if id <= p.head.GlobalID {
+		return nil, nil
+	}
+	last := p.delivered(id)
+	if last == nil {
 		return nil, ErrNotDelivered
 	}
-	for _, it := range p.items {
-		if it.at.GlobalID <= id && it.deliveries > 0 {
+	for _, it := range p.order {
+		if it.at.GlobalID <= id && !it.done && it.sent > 0 && it.sent <= last.sent {
 			covered = append(covered, it)
 		}
 	}
 	return covered, nil
+}
+
+// delivered returns an event after the checkpoint that this consumer was given, whether it is done or not.
+func (p *partition) delivered(id int64) *item {
+	i, found := slices.BinarySearchFunc(p.order, id, func(it *item, id int64) int { return cmp.Compare(it.at.GlobalID, id) })
+	if !found || p.order[i].deliveries == 0 {
+		return nil
+	}
+	return p.order[i]
 }
 
 // settle records that an event is processed or parked.
@@ -261,6 +281,7 @@ func (p *partition) settle(it *item) {
 // refuse returns whether the event is to be parked.
 func (p *partition) refuse(it *item, reason string, now time.Time, most int) {
 	it.refusals++
+	it.sent = 0
 	it.reason = reason
 	if it.refusals >= most {
 		p.toPark(it, now.Add(lastBackoff))

@@ -21,6 +21,7 @@ func TestTheCheckpointIsNeverAheadOfWhatIsAcknowledged(t *testing.T) {
 		var looked Position
 		looked.GlobalID = -1
 		keys, settled := map[int64]string{}, map[int64]bool{}
+		got, deliveries := map[int64]int{}, 0 // when the client got each event first, since it refused it
 		next := int64(0)
 		add := func(id int64) {
 			p.add(&orisunpb.Event{Position: &orisunpb.Position{GlobalId: id, TransactionId: id + 1}}, keys[id])
@@ -45,6 +46,9 @@ func TestTheCheckpointIsNeverAheadOfWhatIsAcknowledged(t *testing.T) {
 				if it == nil {
 					return
 				}
+				if deliveries++; got[it.at.GlobalID] == 0 {
+					got[it.at.GlobalID] = deliveries
+				}
 				for id := range it.at.GlobalID {
 					if keyed && keys[id] == it.key && !settled[id] {
 						t.Fatalf("event %d is delivered before %d of its key is settled", it.at.GlobalID, id)
@@ -60,10 +64,13 @@ func TestTheCheckpointIsNeverAheadOfWhatIsAcknowledged(t *testing.T) {
 			"acknowledge through": func(t *rapid.T) {
 				id := rapid.Int64Range(-1, next).Draw(t, "through")
 				covered, err := p.through(id)
-				if errors.Is(err, ErrNotDelivered) != (id > p.lastOut) {
-					t.Fatalf("through %d: %v, and %d was delivered", id, err, p.lastOut)
+				if errors.Is(err, ErrNotDelivered) != (id > p.head.GlobalID && p.delivered(id) == nil) {
+					t.Fatalf("through %d: %v, and the checkpoint is %d", id, err, p.head.GlobalID)
 				}
 				for _, it := range covered {
+					if at := got[it.at.GlobalID]; it.at.GlobalID > id || at == 0 || at > got[id] {
+						t.Fatalf("through %d covers %d, which the client has not got before it", id, it.at.GlobalID)
+					}
 					settled[it.at.GlobalID] = true
 					p.settle(it)
 				}
@@ -71,6 +78,7 @@ func TestTheCheckpointIsNeverAheadOfWhatIsAcknowledged(t *testing.T) {
 			"refuse": func(*rapid.T) {
 				if it := anyOut(); it != nil {
 					p.refuse(it, "", now, 1000)
+					got[it.at.GlobalID] = 0
 				}
 			},
 			"time passes": func(*rapid.T) {
@@ -81,6 +89,7 @@ func TestTheCheckpointIsNeverAheadOfWhatIsAcknowledged(t *testing.T) {
 				at := p.checkpoint(looked)
 				p = newPartition(0, p.epoch+1, keyed, false, at, p.beyond(), nil)
 				looked = at
+				clear(got)
 				for id := at.GlobalID + 1; id < next; id++ {
 					add(id)
 				}
@@ -107,5 +116,28 @@ func TestThePartitionOfAKeyIsFixed(t *testing.T) {
 		if got := PartitionOf(key, 16); got != want {
 			t.Errorf("the partition of %q is %d, want %d", key, got, want)
 		}
+	}
+}
+
+// A cumulative acknowledgement covers nothing that the client may not have, or has refused.
+func TestACumulativeAcknowledgementCoversWhatWasDeliveredBefore(t *testing.T) {
+	now := time.Unix(0, 0)
+	p := newPartition(0, 1, true, false, Position{-1, -1}, nil, nil)
+	for id, key := range []string{"a", "a", "b", "c"} {
+		p.add(&orisunpb.Event{Position: &orisunpb.Position{GlobalId: int64(id)}}, key)
+	}
+	for p.next(now, time.Minute) != nil { // 0, 2 and 3
+	}
+	p.settle(p.items[0])
+	if it := p.next(now, time.Minute); it == nil || it.at.GlobalID != 1 {
+		t.Fatalf("once event 0 is settled, %v is delivered", it)
+	}
+	p.refuse(p.items[2], "", now, 10)
+	covered, err := p.through(3)
+	if err != nil || len(covered) != 1 || covered[0].at.GlobalID != 3 {
+		t.Errorf("through 3 covers %v, %v: event 1 was delivered after it, and 2 is refused", covered, err)
+	}
+	if _, err := p.through(4); !errors.Is(err, ErrNotDelivered) {
+		t.Errorf("through an event that was not delivered: %v", err)
 	}
 }

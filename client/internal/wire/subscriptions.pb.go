@@ -1303,7 +1303,8 @@ type Acknowledgement struct {
 	Partition uint32 `protobuf:"varint,1,opt,name=partition,proto3" json:"partition,omitempty"`
 	// The delivery's.
 	Epoch int64 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
-	// Cumulative: all events of the partition that were delivered up to this position.
+	// Cumulative: the event at this position, and the earlier ones of the partition that were delivered before it and
+	// neither refused nor delayed since.
 	Through *Position `protobuf:"bytes,3,opt,name=through,proto3" json:"through,omitempty"`
 	// One by one, also beyond events that are not acknowledged.
 	Positions     []*Position `protobuf:"bytes,4,rep,name=positions,proto3" json:"positions,omitempty"`
