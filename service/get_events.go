@@ -80,18 +80,12 @@ func (s *EventStore) readPageOnce(ctx context.Context, name string, params db.Re
 	if err != nil {
 		return nil, err
 	}
-	query, cancel := context.WithCancel(ctx) // cancel ends the query
-	defer cancel()
 	text, arguments := pageQuery(params)
-	rows, err := own.Query(query, text, arguments...)
+	rows, err := own.Query(ctx, text, arguments...)
 	if err != nil {
 		return nil, err
 	}
-	page, err := encodePage(ctx, rows, s.config.MaxPageBytes)
-	if err != nil {
-		cancel() // the rest is not read
-	}
-	return page, err
+	return encodePage(ctx, rows, s.config.MaxPageBytes)
 }
 
 // pageQuery returns a page's query and arguments. Without criteria it is one that streams.
@@ -103,7 +97,7 @@ func pageQuery(p db.ReadPageParams) (query string, arguments []any) {
 	return db.ReadPage, append([]any{p.Criteria}, arguments...)
 }
 
-// encodePage encodes rows, and closes them. It stops reading at limit bytes: all events of the page together may be
+// encodePage encodes rows, and closes them. It fails beyond limit bytes: all events of the page together may be
 // larger than the memory.
 func encodePage(ctx context.Context, rows pgx.Rows, limit int) (page []byte, err error) {
 	defer rows.Close()

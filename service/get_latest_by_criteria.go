@@ -49,20 +49,15 @@ func (s *EventStore) GetLatestByCriteria(
 // readLatest reads the latest event of each criterion. Its error is a gRPC status.
 func (s *EventStore) readLatest(ctx context.Context, name string, criteria []string) ([]*orisunpb.Event, error) {
 	return reading(ctx, s, name, func(tx db.DBTX) ([]*orisunpb.Event, error) {
-		query, cancel := context.WithCancel(ctx)
-		defer cancel()
-		own, err := s.boundaries.On(query, tx, name)
+		own, err := s.boundaries.On(ctx, tx, name)
 		if err != nil {
 			return nil, err
 		}
-		rows, err := own.Query(query, db.ReadFirstOfEach, criteria, true, 1)
+		rows, err := own.Query(ctx, db.ReadFirstOfEach, criteria, true, 1)
 		if err != nil {
 			return nil, s.boundaries.Check(name, err)
 		}
 		latest, err := scanLatest(ctx, rows, len(criteria), s.config.MaxPageBytes)
-		if err != nil {
-			cancel() // the rest is not read
-		}
 		return latest, s.boundaries.Check(name, err)
 	})
 }
