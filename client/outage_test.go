@@ -44,7 +44,8 @@ func startTwo(t *testing.T) (nodes [2]*testserver.Server, database *testserver.P
 		}
 	})
 	env := []string{
-		"ORISUN_PG_HOST=127.0.0.1", "ORISUN_PG_PORT=" + strconv.Itoa(port), "ORISUN_PG_USER=postgres", "ORISUN_PG_NAME=postgres",
+		"ORISUN_PG_HOST=127.0.0.1", "ORISUN_PG_PORT=" + strconv.Itoa(port), "ORISUN_PG_USER=postgres",
+		"ORISUN_PG_NAME=postgres",
 	}
 	for i := range nodes {
 		if nodes[i], err = start(append(env, "ORISUN_NATS_SERVER_NAME=node"+strconv.Itoa(i))...); err != nil {
@@ -59,8 +60,8 @@ func startTwo(t *testing.T) (nodes [2]*testserver.Server, database *testserver.P
 	return nodes, database
 }
 
-// One of two nodes is killed and PostgreSQL crashes and starts again while 16 clients decide and 4 follow: no client sees
-// an error within its deadline, the balances add up, and each follower sees each event once.
+// One of two nodes is killed and PostgreSQL crashes and starts again while 16 clients decide and 4 follow: no client
+// sees an error within its deadline, the balances add up, and each follower sees each event once.
 func TestANodesDeathAndARestartOfPostgreSQLArePauses(t *testing.T) {
 	nodes, database := startTwo(t)
 	c := dial(t, nodes[0].URL+","+nodes[1].Address)
@@ -243,7 +244,9 @@ func TestConsumersGoOnOnTheOtherNode(t *testing.T) {
 func BenchmarkDecide(b *testing.B) {
 	c := dial(b, shared.URL)
 	boundary := newBoundary(b, c)
-	if _, err := c.CreateIndex(b.Context(), boundary, client.Index{Name: "a", Fields: []client.IndexField{{Key: "account"}}}); err != nil {
+	if _, err := c.CreateIndex(b.Context(), boundary, client.Index{
+		Name: "a", Fields: []client.IndexField{{Key: "account"}},
+	}); err != nil {
 		b.Fatal(err)
 	}
 	var n int

@@ -35,13 +35,16 @@ func rawCalls(tb testing.TB, boundary string) func(account string) time.Duration
 		query := &wire.Query{Criteria: []*wire.Criterion{{Tags: []*wire.Tag{{Key: "account", Value: account}}}}}
 		none := &wire.Position{TransactionId: -1, GlobalId: -1}
 		err := conn.Invoke(ctx, "/orisun.EventStore/GetEvents",
-			&wire.GetEventsRequest{Boundary: boundary, Query: query, AfterPosition: none, Count: 1000}, &wire.GetEventsResponse{})
+			&wire.GetEventsRequest{Boundary: boundary, Query: query, AfterPosition: none, Count: 1000},
+			&wire.GetEventsResponse{})
 		if err != nil {
 			tb.Fatal(err)
 		}
 		err = conn.Invoke(ctx, "/orisun.EventStore/SaveEvents", &wire.SaveEventsRequest{
 			Boundary: boundary, Query: &wire.SaveQuery{ExpectedPosition: none, SubsetQuery: query},
-			Events: []*wire.EventToSave{{EventId: "raw" + account, EventType: "Opened", Data: `{"account":"` + account + `","amount":1}`}},
+			Events: []*wire.EventToSave{
+				{EventId: "raw" + account, EventType: "Opened", Data: `{"account":"` + account + `","amount":1}`},
+			},
 		}, &wire.WriteResult{})
 		if err != nil {
 			tb.Fatal(err)

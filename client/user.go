@@ -89,8 +89,8 @@ func (c *Client) UserCount(ctx context.Context) (int64, error) {
 	return out.GetCount(), err
 }
 
-// ValidateCredentials returns whose credentials these are; valid is false where they are wrong. A caller without role admin can
-// validate the own ones only.
+// ValidateCredentials returns whose credentials these are; valid is false where they are wrong. A caller without role
+// admin can validate the own ones only.
 func (c *Client) ValidateCredentials(
 	ctx context.Context,
 	username, password string,

@@ -36,13 +36,15 @@ func readBody(r *http.Request, kind string, call *inflight.Call, limit int) ([]b
 		encoding = r.Header.Get("Connect-Content-Encoding")
 	}
 	if length := int(endian.BigEndian.Uint32(body[1:])); length != len(body)-transport.MessageHeadSize {
-		return nil, status.Errorf(codes.InvalidArgument, "the body is not one message: its head says %d bytes, %d follow", length, len(body)-transport.MessageHeadSize)
+		return nil, status.Errorf(codes.InvalidArgument, "the body is not one message: its head says %d bytes, %d follow",
+			length, len(body)-transport.MessageHeadSize)
 	}
 	message, err := decompressed(encoding, bytes.NewReader(body[transport.MessageHeadSize:]), call, limit)
 	if err != nil {
 		return nil, err
 	}
-	return append(endian.BigEndian.AppendUint32([]byte{body[0] &^ transport.CompressedFlag}, uint32(len(message))), message...), nil
+	return append(endian.BigEndian.AppendUint32([]byte{body[0] &^ transport.CompressedFlag}, uint32(len(message))),
+		message...), nil
 }
 
 func decompressed(encoding string, body io.Reader, call *inflight.Call, limit int) ([]byte, error) {
@@ -56,7 +58,8 @@ func decompressed(encoding string, body io.Reader, call *inflight.Call, limit in
 		}
 		return transport.ReadLimited(from, call, limit)
 	default:
-		return nil, status.Errorf(codes.InvalidArgument, "the body is compressed by %q; send it by gzip, or as it is", encoding)
+		return nil, status.Errorf(codes.InvalidArgument,
+			"the body is compressed by %q; send it by gzip, or as it is", encoding)
 	}
 }
 
@@ -85,7 +88,9 @@ func writeStatus(w http.ResponseWriter, err error) {
 		Details []detail `json:"details,omitempty"`
 	}{connectCode(s.Code()), s.Message(), nil}
 	for _, any := range s.Proto().GetDetails() {
-		answer.Details = append(answer.Details, detail{string(any.MessageName()), base64.RawStdEncoding.EncodeToString(any.GetValue())})
+		answer.Details = append(answer.Details, detail{
+			string(any.MessageName()), base64.RawStdEncoding.EncodeToString(any.GetValue()),
+		})
 	}
 	answerJSON(w, httpStatus(answer.Code), answer)
 }

@@ -62,7 +62,10 @@ type httpTimeouts struct{ read, write time.Duration }
 
 // NewCalls answers the calls of the services that server has, once door has let them in.
 func NewCalls(server *grpc.Server, door *transport.Door, config *config.Config) (*Calls, error) {
-	c := &Calls{methods: make(map[string]httpMethod), door: door, timeouts: httpTimeouts{config.Admin.ReadTimeout, config.Admin.WriteTimeout}}
+	c := &Calls{
+		methods: make(map[string]httpMethod), door: door,
+		timeouts: httpTimeouts{config.Admin.ReadTimeout, config.Admin.WriteTimeout},
+	}
 	var services []*vanguard.Service
 	for name, service := range server.GetServiceInfo() {
 		services = append(services, vanguard.NewService(name, onBegin(server)))
@@ -95,7 +98,8 @@ func NewCalls(server *grpc.Server, door *transport.Door, config *config.Config) 
 
 // isProtocol reports whether a content type is that of gRPC, gRPC-Web or Connect.
 func isProtocol(kind string) bool {
-	return strings.HasPrefix(kind, "application/grpc") || strings.HasPrefix(kind, "application/connect+") || kind == "application/proto"
+	return strings.HasPrefix(kind, "application/grpc") || strings.HasPrefix(kind, "application/connect+") ||
+		kind == "application/proto"
 }
 
 func (c *Calls) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -105,12 +109,15 @@ func (c *Calls) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	byGet := r.Method == http.MethodGet && method.streams && !method.sends
 	switch {
 	case !known:
-		writeError(w, http.StatusNotFound, "unimplemented", "there is no "+strings.ToValidUTF8(r.URL.Path, "?")+"; /openapi.json says what there is")
+		writeError(w, http.StatusNotFound, "unimplemented",
+			"there is no "+strings.ToValidUTF8(r.URL.Path, "?")+"; /openapi.json says what there is")
 	case r.Method != http.MethodPost && !byGet:
 		w.Header().Set("Allow", http.MethodPost)
-		writeError(w, http.StatusMethodNotAllowed, "invalid_argument", "an RPC is called with POST; one that streams with GET, too, for server-sent events")
+		writeError(w, http.StatusMethodNotAllowed, "invalid_argument",
+			"an RPC is called with POST; one that streams with GET, too, for server-sent events")
 	case byGet && isCrossOrigin(r):
-		writeError(w, http.StatusForbidden, "permission_denied", "cross-origin: a page of another site must not open a stream")
+		writeError(w, http.StatusForbidden, "permission_denied",
+			"cross-origin: a page of another site must not open a stream")
 	case method.sends && !isProtocol(kind):
 		writeError(w, http.StatusUnsupportedMediaType, "invalid_argument",
 			r.URL.Path+" streams requests, which takes gRPC. ReadSubscription and Settle do by JSON what Consume does")
@@ -199,7 +206,9 @@ func replaceBody(r *http.Request, body []byte) {
 }
 
 // receive reads the body. The error is a gRPC status.
-func (c *Calls) receive(w http.ResponseWriter, r *http.Request, kind string, method httpMethod, call *inflight.Call) ([]byte, error) {
+func (c *Calls) receive(
+	w http.ResponseWriter, r *http.Request, kind string, method httpMethod, call *inflight.Call,
+) ([]byte, error) {
 	connection := http.NewResponseController(w)
 	now := time.Now()
 	if err := connection.SetReadDeadline(now.Add(c.timeouts.read)); err != nil {
@@ -207,7 +216,8 @@ func (c *Calls) receive(w http.ResponseWriter, r *http.Request, kind string, met
 	}
 	limit := c.door.Limit(r.URL.Path)
 	if r.ContentLength > int64(limit) {
-		return nil, status.Errorf(codes.ResourceExhausted, "the request has %d bytes, at most %d are taken", r.ContentLength, limit)
+		return nil, status.Errorf(codes.ResourceExhausted, "the request has %d bytes, at most %d are taken",
+			r.ContentLength, limit)
 	}
 	body, err := readBody(r, kind, call, limit)
 	if err == nil {
@@ -237,7 +247,8 @@ func (c *Calls) unlimited(w http.ResponseWriter) {
 func (c *Calls) transcoderFor(parameters url.Values, others ...string) (http.Handler, error) {
 	for name := range parameters {
 		if name != "data" && !slices.Contains(others, name) {
-			return nil, status.Errorf(codes.InvalidArgument, "there is no query parameter %q; there are %s", name, strings.Join(append(others, "data"), ", "))
+			return nil, status.Errorf(codes.InvalidArgument, "there is no query parameter %q; there are %s",
+				name, strings.Join(append(others, "data"), ", "))
 		}
 	}
 	objects, err := answersObjects(parameters["data"])

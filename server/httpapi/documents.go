@@ -45,7 +45,8 @@ func (c jsonCodec) Unmarshal(data []byte, into proto.Message) error {
 		err = c.JSONCodec.Unmarshal(data, into)
 	}
 	if err != nil {
-		return rpc.NewError(rpc.CodeInvalidArgument, fmt.Errorf("the request is not the JSON of a %s: %w", into.ProtoReflect().Descriptor().Name(), err))
+		return rpc.NewError(rpc.CodeInvalidArgument,
+			fmt.Errorf("the request is not the JSON of a %s: %w", into.ProtoReflect().Descriptor().Name(), err))
 	}
 	return nil
 }
@@ -80,8 +81,8 @@ func toObject(value jsontext.Value) (jsontext.Value, error) {
 	return jsontext.AppendUnquote(nil, value)
 }
 
-// isDocument reports which fields rewriteDocuments rewrites, by path: those of an event alone, of an event in a list, of
-// the event of a result or of a parked event in a list, or of a delivery. Tags do not match.
+// isDocument reports which fields rewriteDocuments rewrites, by path: those of an event alone, of an event in a list,
+// of the event of a result or of a parked event in a list, or of a delivery. Tags do not match.
 func isDocument(path jsontext.Pointer) bool {
 	names := slices.Collect(path.Tokens())
 	last := len(names) - 1
@@ -109,7 +110,8 @@ func rewriteDocuments(document []byte, rewrite func(jsontext.Value) (jsontext.Va
 	for {
 		// A name and its value have the same path. A value follows when the count of the object's names and values is
 		// odd.
-		if kind, count := in.StackIndex(in.StackDepth()); kind == jsontext.KindBeginObject && count%2 == 1 && isDocument(in.StackPointer()) {
+		if kind, count := in.StackIndex(in.StackDepth()); kind == jsontext.KindBeginObject && count%2 == 1 &&
+			isDocument(in.StackPointer()) {
 			value, err := in.ReadValue()
 			if err == nil {
 				value, err = rewrite(value)
@@ -143,5 +145,7 @@ func answersObjects(values []string) (bool, error) {
 	case slices.Equal(values, []string{"object"}):
 		return true, nil
 	}
-	return false, status.Errorf(codes.InvalidArgument, "the query parameter data is %q: it must be object (data and metadata are JSON objects in the answer) or text", strings.Join(values, ", "))
+	return false, status.Errorf(codes.InvalidArgument,
+		"the query parameter data is %q: it must be object (data and metadata are JSON objects in the answer) or text",
+		strings.Join(values, ", "))
 }

@@ -41,11 +41,13 @@ func resume(r *http.Request, request []byte) ([]byte, error) {
 	transaction, err := strconv.ParseInt(transactionID, 10, 64)
 	global, err2 := strconv.ParseInt(globalID, 10, 64)
 	if !found || err != nil || err2 != nil {
-		return nil, status.Errorf(codes.InvalidArgument, "the header %s is %q: it must be the id of an event, such as 42/41", lastEventID, id)
+		return nil, status.Errorf(codes.InvalidArgument, "the header %s is %q: it must be the id of an event, such as 42/41",
+			lastEventID, id)
 	}
 	var subscribe orisunpb.CatchUpSubscribeToEventStoreRequest
 	if err := protojson.Unmarshal(request, &subscribe); err != nil {
-		return nil, status.Errorf(codes.InvalidArgument, "the request is not the JSON of a CatchUpSubscribeToEventStoreRequest: %v", err)
+		return nil, status.Errorf(codes.InvalidArgument,
+			"the request is not the JSON of a CatchUpSubscribeToEventStoreRequest: %v", err)
 	}
 	subscribe.AfterPosition = &orisunpb.Position{TransactionId: transaction, GlobalId: global}
 	return protojson.Marshal(&subscribe)

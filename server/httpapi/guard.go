@@ -32,7 +32,8 @@ func guard(next http.Handler, listens net.Addr, config *config.Config) http.Hand
 		}
 		if name := hostName(r.Host); onlyLoopback && !isAddress(name) && !slices.Contains(allowed, strings.ToLower(name)) {
 			writeError(w, http.StatusForbidden, "permission_denied",
-				"the host "+strings.ToValidUTF8(name, "?")+" is not allowed: use an address or localhost, or add it to ORISUN_ADMIN_ALLOWED_HOSTS")
+				"the host "+strings.ToValidUTF8(name, "?")+" is not allowed: "+
+					"use an address or localhost, or add it to ORISUN_ADMIN_ALLOWED_HOSTS")
 			return
 		}
 		next.ServeHTTP(w, r)

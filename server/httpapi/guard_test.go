@@ -35,8 +35,10 @@ func TestAForeignHostIsRefusedOnLoopbackOnly(t *testing.T) {
 		answered := httptest.NewRecorder()
 		request := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/healthz", nil)
 		request.Host = c.host
-		guard(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) }), c.listens, config).ServeHTTP(answered, request)
-		if answered.Code != c.status || c.status == http.StatusForbidden && !strings.Contains(answered.Body.String(), "ORISUN_ADMIN_ALLOWED_HOSTS") {
+		guard(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) }), c.listens,
+			config).ServeHTTP(answered, request)
+		if answered.Code != c.status ||
+			c.status == http.StatusForbidden && !strings.Contains(answered.Body.String(), "ORISUN_ADMIN_ALLOWED_HOSTS") {
 			t.Errorf("host %q at %v: %d %s", c.host, c.listens, answered.Code, answered.Body)
 		}
 	}

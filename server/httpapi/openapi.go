@@ -54,8 +54,8 @@ var openAPI = sync.OnceValues(func() (object, error) {
 		"openapi": "3.1.0",
 		"info": object{
 			"title": "Orisun", "version": version.Read().Version,
-			"description": "Every RPC of Orisun as JSON over HTTP. Numbers of 64 bits are strings in answers, and strings or numbers in requests. " +
-				"The header x-auth-token of an answer replaces the password in later calls.",
+			"description": "Every RPC of Orisun as JSON over HTTP. Numbers of 64 bits are strings in answers, and strings or " +
+				"numbers in requests. The header x-auth-token of an answer replaces the password in later calls.",
 			"license": object{"name": "MIT", "identifier": "MIT"},
 		},
 		"servers":  []object{{"url": "/", "description": "This server"}},
@@ -64,7 +64,9 @@ var openAPI = sync.OnceValues(func() (object, error) {
 		"paths":    d.paths,
 		"components": object{"schemas": d.schemas, "securitySchemes": object{
 			"password": object{"type": "http", "scheme": "basic", "description": "Username and password"},
-			"token":    object{"type": "apiKey", "in": "header", "name": "x-auth-token", "description": "The token of an earlier answer"},
+			"token": object{
+				"type": "apiKey", "in": "header", "name": "x-auth-token", "description": "The token of an earlier answer",
+			},
 		}},
 	}, nil
 })
@@ -213,7 +215,8 @@ func (d *document) scalar(field protoreflect.FieldDescriptor) object {
 		return object{"type": "boolean"}
 	case protoreflect.FloatKind, protoreflect.DoubleKind:
 		return object{"type": "number"}
-	case protoreflect.Int64Kind, protoreflect.Sint64Kind, protoreflect.Sfixed64Kind, protoreflect.Uint64Kind, protoreflect.Fixed64Kind:
+	case protoreflect.Int64Kind, protoreflect.Sint64Kind, protoreflect.Sfixed64Kind, protoreflect.Uint64Kind,
+		protoreflect.Fixed64Kind:
 		return object{"type": []string{"string", "integer"}, "format": field.Kind().String()}
 	case protoreflect.BytesKind:
 		return object{"type": "string", "contentEncoding": "base64"}

@@ -48,7 +48,9 @@ func TestTheOpenAPIDocumentDescribesEveryCall(t *testing.T) {
 		t.Fatal(err)
 	}
 	ids := map[string]bool{}
-	for _, service := range services([]protoreflect.FileDescriptor{orisunpb.File_eventstore_proto, orisunpb.File_admin_proto, orisunpb.File_subscriptions_proto}) {
+	for _, service := range services([]protoreflect.FileDescriptor{
+		orisunpb.File_eventstore_proto, orisunpb.File_admin_proto, orisunpb.File_subscriptions_proto,
+	}) {
 		for i := range service.Methods().Len() {
 			method := service.Methods().Get(i)
 			path := fmt.Sprintf("/%s/%s", service.FullName(), method.Name())
@@ -59,8 +61,10 @@ func TestTheOpenAPIDocumentDescribesEveryCall(t *testing.T) {
 				}
 				continue
 			}
-			if !found || operation.Summary == "" || operation.Description == "" || operation.OperationID == "" || ids[operation.OperationID] {
-				t.Errorf("%s is described by %+v: a summary, a description and an operationId of its own are needed", path, operation)
+			if !found || operation.Summary == "" || operation.Description == "" || operation.OperationID == "" ||
+				ids[operation.OperationID] {
+				t.Errorf("%s is described by %+v: a summary, a description and an operationId of its own are needed",
+					path, operation)
 			}
 			ids[operation.OperationID] = true
 		}

@@ -211,8 +211,8 @@ func (r *Readiness) consoleCaller(request *http.Request) (console.Caller, bool) 
 	return console.Caller{UserID: caller.UserID, Username: caller.Username, Roles: caller.Roles}, err == nil
 }
 
-// current joins the latest results of the required checks with the other checks. Those run again where their results are
-// older than readinessAge. One request runs them, and concurrent requests wait for it.
+// current joins the latest results of the required checks with the other checks. Those run again where their results
+// are older than readinessAge. One request runs them, and concurrent requests wait for it.
 func (r *Readiness) current(ctx context.Context) ReadinessAnswer {
 	answer := r.other(ctx)
 	vital, phase := r.vital.Load(), *r.phase.Load()

@@ -32,7 +32,8 @@ func TestACheckThatDoesNotAnswerDelaysNoOtherResult(t *testing.T) {
 		r.look(t.Context(), transport.NewHealth())
 		r.enter("")
 		answer := r.current(t.Context())
-		if warnings := strings.Join(answer.Warnings, "; "); !answer.Ready || answer.Checks["silent"].OK || !answer.Checks["good"].OK || !strings.Contains(warnings, "has the default password") {
+		if warnings := strings.Join(answer.Warnings, "; "); !answer.Ready || answer.Checks["silent"].OK ||
+			!answer.Checks["good"].OK || !strings.Contains(warnings, "has the default password") {
 			t.Errorf("%+v", answer)
 		}
 	})
@@ -77,7 +78,8 @@ func TestAStopOfPostgreSQLAndItsReturnAreNoticedWithinTwoSeconds(t *testing.T) {
 				<-time.After(limit)
 				synctest.Wait()
 				if health.serving == stopped || r.current(t.Context()).Ready == stopped {
-					t.Fatalf("offset %s: silent %t, health %t, ready %t", offset, stopped, health.serving, r.current(t.Context()).Ready)
+					t.Fatalf("offset %s: silent %t, health %t, ready %t",
+						offset, stopped, health.serving, r.current(t.Context()).Ready)
 				}
 				if took := health.changed.Sub(began); took >= limit {
 					t.Errorf("offset %s: noticed after %s", offset, took)

@@ -71,14 +71,20 @@ func (c *openCall) cut() error {
 }
 
 // Start serves a listener, which it closes at its end. Its status of the server is "starting" at first.
-func Start(ctx context.Context, listener net.Listener, config *config.Config, metrics prometheus.Gatherer, log *slog.Logger) (*Server, error) {
-	a := &Server{Readiness: newReadiness(), certificateRequired: config.GRPC.TLSClientAuthRequired, Served: make(chan error, 1), refusals: transport.NewRefusals(log), log: log, open: make(map[*openCall]struct{})}
+func Start(
+	ctx context.Context, listener net.Listener, config *config.Config, metrics prometheus.Gatherer, log *slog.Logger,
+) (*Server, error) {
+	a := &Server{
+		Readiness: newReadiness(), certificateRequired: config.GRPC.TLSClientAuthRequired, Served: make(chan error, 1),
+		refusals: transport.NewRefusals(log), log: log, open: make(map[*openCall]struct{}),
+	}
 	routes := http.NewServeMux()
 	routes.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		answerJSON(w, http.StatusOK, map[string]string{"status": "ok"})
 	})
 	routes.HandleFunc("GET /readyz", a.Readiness.serve)
-	routes.Handle("GET /metrics", promhttp.HandlerFor(metrics, promhttp.HandlerOpts{ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn)}))
+	routes.Handle("GET /metrics",
+		promhttp.HandlerFor(metrics, promhttp.HandlerOpts{ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn)}))
 	routes.HandleFunc("GET /openapi.json", serveOpenAPI)
 	routes.HandleFunc("/", a.call)
 	var handler http.Handler = routes
@@ -130,9 +136,12 @@ func (a *Server) call(w http.ResponseWriter, r *http.Request) {
 	calls := a.calls.Load()
 	ctx, end := context.WithCancel(r.Context())
 	defer end()
-	leave, entered := a.enter(&openCall{streams: calls != nil && calls.methods[r.URL.Path].streams, end: end, connection: http.NewResponseController(w)})
+	leave, entered := a.enter(&openCall{
+		streams: calls != nil && calls.methods[r.URL.Path].streams, end: end, connection: http.NewResponseController(w),
+	})
 	if !entered {
-		writeError(w, http.StatusServiceUnavailable, "unavailable", "the server is shutting down; try again, with another node if there is one")
+		writeError(w, http.StatusServiceUnavailable, "unavailable",
+			"the server is shutting down; try again, with another node if there is one")
 		return
 	}
 	defer leave()
@@ -140,8 +149,10 @@ func (a *Server) call(w http.ResponseWriter, r *http.Request) {
 	case calls == nil:
 		writeError(w, http.StatusServiceUnavailable, "unavailable", "the server is starting; /readyz shows how far it is")
 	case r.TLS != nil && a.certificateRequired && len(r.TLS.VerifiedChains) == 0:
-		a.refusals.Tell("call by HTTP refused", "peer", r.RemoteAddr, "reason", "the client has no certificate; ORISUN_GRPC_TLS_CLIENT_AUTH_REQUIRED asks for one")
-		writeError(w, http.StatusUnauthorized, "unauthenticated", "a client certificate is required (ORISUN_GRPC_TLS_CLIENT_AUTH_REQUIRED)")
+		a.refusals.Tell("call by HTTP refused", "peer", r.RemoteAddr, "reason",
+			"the client has no certificate; ORISUN_GRPC_TLS_CLIENT_AUTH_REQUIRED asks for one")
+		writeError(w, http.StatusUnauthorized, "unauthenticated",
+			"a client certificate is required (ORISUN_GRPC_TLS_CLIENT_AUTH_REQUIRED)")
 	default:
 		calls.ServeHTTP(w, r.WithContext(ctx))
 	}

@@ -12,7 +12,10 @@ import (
 func TestServerSentEventsCarryACommentEachFifteenSeconds(t *testing.T) {
 	const comment = ": still here\n\n"
 	synctest.Test(t, func(t *testing.T) {
-		for kind, want := range map[string]string{serverSentType: "id: 3/2\ndata: {\"position\":{\"transactionId\":\"3\",\"globalId\":\"2\"}}\n\n" + comment + comment, ndjsonType: `{"position":{"transactionId":"3","globalId":"2"}}` + "\n"} {
+		for kind, want := range map[string]string{
+			serverSentType: "id: 3/2\ndata: {\"position\":{\"transactionId\":\"3\",\"globalId\":\"2\"}}\n\n" + comment + comment,
+			ndjsonType:     `{"position":{"transactionId":"3","globalId":"2"}}` + "\n",
+		} {
 			to := httptest.NewRecorder()
 			out := &lines{to: to, flush: http.NewResponseController(to), header: make(http.Header), kind: kind}
 			out.start()
