@@ -145,7 +145,9 @@ func expectedPosition(in *orisunpb.SaveEventsRequest) *orisunpb.Position {
 	return &orisunpb.Position{TransactionId: -1, GlobalId: -1}
 }
 
-func (s *EventStore) writeSaveResult(in *orisunpb.SaveEventsRequest, result db.OrisunSaveResult) (*orisunpb.WriteResult, error) {
+func (s *EventStore) writeSaveResult(
+	in *orisunpb.SaveEventsRequest, result db.OrisunSaveResult,
+) (*orisunpb.WriteResult, error) {
 	position := &orisunpb.Position{TransactionId: result.TransactionID, GlobalId: result.GlobalID}
 	switch result.Outcome {
 	case outcomeSaved, outcomeRepeated:

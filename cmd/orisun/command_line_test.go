@@ -207,10 +207,12 @@ func TestEveryCommandPrintsTheSameJSON(t *testing.T) {
 	if code, _, errOut := runOrisun(t, server, "", conflict...); code != exitContextChanged {
 		t.Errorf("a save with a changed context has exit code %d: %s", code, errOut)
 	}
-	if out := run("conflicts", "orders"); !strings.Contains(out, "user_id=1") || !strings.Contains(out, "\n1 conflict on node ") {
+	if out := run("conflicts", "orders"); !strings.Contains(out, "user_id=1") ||
+		!strings.Contains(out, "\n1 conflict on node ") {
 		t.Errorf("orisun conflicts prints %s", out)
 	}
-	if out := run("conflicts", "orders", "--json"); !strings.Contains(out, `"count":1`) || !strings.Contains(out, `"value":"1"`) {
+	if out := run("conflicts", "orders", "--json"); !strings.Contains(out, `"count":1`) ||
+		!strings.Contains(out, `"value":"1"`) {
 		t.Errorf("orisun conflicts --json prints %s", out)
 	}
 }
