@@ -41,10 +41,6 @@ var mutations = map[string]mutation{
 		about: "the publisher expects nothing of the stream's end",
 		tags:  "unfenced",
 	},
-	"lease": {
-		about: "a node delivers to its consumers although its lease has ended",
-		tags:  "unleased",
-	},
 }
 
 func mutationNames() string { return strings.Join(slices.Sorted(maps.Keys(mutations)), ", ") }

@@ -9,12 +9,9 @@ import (
 // short is a round that CI has time for.
 func short(t *testing.T, m *mutation) *result {
 	t.Helper()
-	return round(t, roundConfig{binary: binary, lasts: 6 * time.Second, kinds: catalogue, mutation: m})
-}
-
-func round(t *testing.T, config roundConfig) *result {
-	t.Helper()
-	config.dir, config.pgBinDir = t.TempDir(), pgBinDir()
+	config := roundConfig{
+		binary: binary, dir: t.TempDir(), pgBinDir: pgBinDir(), lasts: 6 * time.Second, kinds: catalogue, mutation: m,
+	}
 	found, err := run(t.Context(), config, 20_260_101)
 	if err != nil {
 		t.Fatal(err)
@@ -41,20 +38,5 @@ func TestTortureNoticesAMissingLock(t *testing.T) {
 	m := mutations["lock"]
 	if found := strings.Join(short(t, &m).anomalies, "\n"); !strings.Contains(found, "not linearizable") {
 		t.Errorf("without the lock the checks say %q", found)
-	}
-}
-
-// TestTortureNoticesAnIgnoredLease has nodes deliver to consumers after their lease has ended. They are cut off from PostgreSQL for longer than it lasts.
-func TestTortureNoticesAnIgnoredLease(t *testing.T) {
-	t.Parallel()
-	m := mutations["lease"]
-	unleased, err := build(t.Context(), t.TempDir(), m.tags)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cut := fault{"cut a node from PostgreSQL", 9 * time.Second, 12 * time.Second, true, cutPostgres}
-	found := round(t, roundConfig{binary: unleased, lasts: 15 * time.Second, kinds: []fault{cut}, mutation: &m})
-	if said := strings.Join(found.anomalies, "\n"); !strings.Contains(said, "after another consumer has got events") {
-		t.Errorf("without leases the checks say %q", said)
 	}
 }

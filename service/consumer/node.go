@@ -143,6 +143,12 @@ func (n *Node) start(ctx context.Context) error {
 	return nil
 }
 
+// alive returns whether the lease holds.
+func (n *Node) alive(now time.Time) bool {
+	until := n.aliveUntil.Load()
+	return until != nil && now.Before(*until)
+}
+
 // renew renews the lease. Where PostgreSQL had removed the node with its consumers, they join again.
 func (n *Node) renew(ctx context.Context) error {
 	n.renewal.Lock()
