@@ -157,7 +157,11 @@ func (r *running) startHTTP(ctx context.Context) error {
 		return fmt.Errorf("ORISUN_ADMIN_PORT: %w", err)
 	}
 	r.adminAddress = listener.Addr()
-	r.admin, err = httpapi.Start(ctx, listener, r.config, r.telemetry.Registry, r.log)
+	_, port, err := net.SplitHostPort(r.address.String())
+	if err != nil {
+		return errors.Join(err, listener.Close())
+	}
+	r.admin, err = httpapi.Start(ctx, listener, port, r.config, r.telemetry.Registry, r.log)
 	return err
 }
 

@@ -31,7 +31,8 @@ type Caller struct {
 
 // Handler serves the pages at / and /console/, the caller at GET /console/session, and the logout at DELETE.
 // identify returns the caller of a request; false without valid credentials.
-func Handler(identify func(*http.Request) (Caller, bool)) (http.Handler, error) {
+// grpcPort is for the commands that pages offer to copy.
+func Handler(identify func(*http.Request) (Caller, bool), grpcPort string) (http.Handler, error) {
 	assets, err := fs.Sub(embedded, "assets")
 	if err != nil {
 		return nil, err
@@ -42,7 +43,9 @@ func Handler(identify func(*http.Request) (Caller, bool)) (http.Handler, error) 
 	}
 	files := http.FileServerFS(assets)
 	routes := http.NewServeMux()
-	routes.HandleFunc("GET /console/session", func(w http.ResponseWriter, r *http.Request) { session(w, r, identify) })
+	routes.HandleFunc("GET /console/session", func(w http.ResponseWriter, r *http.Request) {
+		session(w, r, identify, grpcPort)
+	})
 	routes.HandleFunc("DELETE /console/session", logout)
 	routes.Handle("GET /console/", http.StripPrefix("/console", files))
 	routes.Handle("GET /{$}", files)
@@ -70,7 +73,7 @@ func versionOf(assets fs.FS) (string, error) {
 	return `"` + hex.EncodeToString(sum.Sum(nil)[:16]) + `"`, err
 }
 
-func session(w http.ResponseWriter, r *http.Request, identify func(*http.Request) (Caller, bool)) {
+func session(w http.ResponseWriter, r *http.Request, identify func(*http.Request) (Caller, bool), grpcPort string) {
 	caller, ok := identify(r)
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("Content-Type", "application/json")
@@ -78,7 +81,10 @@ func session(w http.ResponseWriter, r *http.Request, identify func(*http.Request
 		w.WriteHeader(http.StatusUnauthorized)
 		return
 	}
-	if err := json.NewEncoder(w).Encode(caller); err != nil {
+	if err := json.NewEncoder(w).Encode(struct {
+		Caller
+		GRPCPort string `json:"grpcPort"`
+	}{caller, grpcPort}); err != nil {
 		return // the client disconnected
 	}
 }

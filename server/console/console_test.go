@@ -2,6 +2,7 @@ package console_test
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"flag"
@@ -33,10 +34,13 @@ func browser(t *testing.T) context.Context {
 	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.NoSandbox, chromedp.DisableGPU,
 		chromedp.Flag("disable-background-networking", true), chromedp.UserDataDir(t.TempDir()),
 		chromedp.WSURLReadTimeout(time.Minute))
-	limited, cancelLimit := context.WithTimeout(t.Context(), 3*time.Minute)
+	limited, cancelLimit := context.WithTimeout(context.WithoutCancel(t.Context()), 3*time.Minute)
 	allocated, cancelAllocated := chromedp.NewExecAllocator(limited, options...)
 	ctx, cancel := chromedp.NewContext(allocated)
 	t.Cleanup(func() {
+		if err := chromedp.Cancel(ctx); err != nil { // it waits for the end of Chromium
+			t.Logf("end Chromium: %v", err)
+		}
 		cancel()
 		cancelAllocated()
 		cancelLimit()
@@ -67,7 +71,15 @@ func run(ctx context.Context, t *testing.T, what string, actions ...chromedp.Act
 
 // see waits until the page has an element with this text.
 func see(text string) chromedp.Action {
-	return chromedp.WaitVisible(fmt.Sprintf(`//body//*[text()[contains(., %q)]]`, text))
+	return chromedp.WaitVisible(`//body//*[text()[contains(., ` + literal(text) + `)]]`)
+}
+
+// literal is a text of XPath, which has no escapes.
+func literal(text string) string {
+	if strings.Contains(text, `"`) {
+		return "'" + text + "'"
+	}
+	return `"` + text + `"`
 }
 
 func logIn(server *servertest.Server, username, password string) chromedp.Action {
@@ -210,31 +222,81 @@ func TestVendoredFilesAreThoseOfTheirPackages(t *testing.T) {
 	}
 }
 
-// TestScreenshots writes pictures with -screenshots ../../docs/console, and looks at each page's title without.
-func TestScreenshots(t *testing.T) {
-	server := servertest.Start(t)
+// fillForPictures saves what the pages show, and goes on to save until the test ends.
+func fillForPictures(t *testing.T, server *servertest.Server) {
+	t.Helper()
+	park(t, server)
 	for i := range 30 {
 		save(t, server, fmt.Sprint(i), []string{"UserRegistered", "OrderPlaced", "OrderPaid"}[i%3],
 			fmt.Sprintf(`{"username": "user%d", "total": %d}`, i%4, i*10))
 	}
+	contest(t, server, "12A", 7)
+	contest(t, server, "14C", 3)
+	store := orisunpb.NewEventStoreClient(server.Dial(t))
+	for _, e := range []struct{ id, kind, metadata string }{
+		{"order", "SeatReserved", `{}`}, {"payment", "SeatPaid", `{"causation_id": "order"}`},
+	} {
+		_, err := store.SaveEvents(t.Context(), &orisunpb.SaveEventsRequest{
+			Boundary: "orisun_test_1", Events: []*orisunpb.EventToSave{
+				{
+					EventId: e.id, EventType: e.kind, Metadata: e.metadata,
+					Data: `{"seat": "12A", "customer": "alice", "cents": 4200}`,
+				},
+				{EventId: e.id + "-mail", EventType: "MailQueued", Metadata: fmt.Sprintf(`{"causation_id": %q}`, e.id)},
+			},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	ended := make(chan struct{})
+	ctx, end := context.WithCancel(t.Context())
+	go func() {
+		defer close(ended)
+		for ctx.Err() == nil {
+			_, err := store.SaveEvents(ctx, &orisunpb.SaveEventsRequest{
+				Boundary: "orisun_test_2", Events: []*orisunpb.EventToSave{{EventId: rand.Text(), EventType: "Measured"}},
+			})
+			if err != nil && ctx.Err() == nil {
+				t.Errorf("save for the charts: %v", err)
+				return
+			}
+		}
+	}()
+	t.Cleanup(func() { end(); <-ended })
+}
+
+// TestScreenshots writes pictures with -screenshots ../../docs/console, and looks at each page's title without.
+func TestScreenshots(t *testing.T) {
+	server := servertest.Start(t)
+	fillForPictures(t, server)
 	ctx := browser(t)
 	run(ctx, t, "log in", logIn(server, "admin", "changeit"))
-	for _, page := range []struct{ name, query, text string }{
-		{"overview", "", "Health"},
-		{"boundaries", "", "orisun_test_2"},
-		{"events", "?boundary=orisun_test_1", "OrderPaid"},
-		{"playground", "?boundary=orisun_test_1&c=username%3Duser1", "How it is found"},
-		{"indexes", "?boundary=orisun_test_1", "Create an index"},
-		{"subscriptions", "?boundary=orisun_test_1", "No durable subscriptions"},
-		{"users", "", "Create a user"},
+	nothing := chromedp.Tasks{}
+	for _, page := range []struct {
+		name, path, text string
+		open             chromedp.Action
+	}{
+		{"boundaries", "boundaries", "orisun_test_2", nothing},
+		{"events", "events?boundary=orisun_test_1", "OrderPaid", nothing},
+		{"event", "events?boundary=orisun_test_1", "OrderPaid", chromedp.Tasks{
+			chromedp.Click(`(//td[text()="SeatPaid"])[1]`), chromedp.WaitVisible(`.graph svg`, chromedp.ByQuery),
+		}},
+		{"playground", "playground?boundary=orisun_test_1&c=username%3Duser1", "How it is found", nothing},
+		{"conflicts", "conflicts?boundary=orisun_test_1", "seat = 14C", nothing},
+		{"indexes", "indexes?boundary=orisun_test_1", "Create an index", nothing},
+		{"subscriptions", "subscriptions?boundary=orisun_test_1", "mailer", nothing},
+		{"users", "users", "Create a user", nothing},
+		{"overview", "overview", "Health", nothing},
 	} {
-		run(ctx, t, page.name, chromedp.Navigate("http://"+server.HTTP+"/#/"+page.name+page.query), see(page.text))
+		run(ctx, t, page.name, visit(server, page.path, page.text))
 		for _, scheme := range []string{"light", "dark"} {
 			for _, width := range []int64{1280, 400} {
 				var picture []byte
 				features := []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}
 				run(ctx, t, page.name, emulation.SetEmulatedMedia().WithFeatures(features),
-					chromedp.EmulateViewport(width, 800), chromedp.Reload(), see(page.text), chromedp.CaptureScreenshot(&picture))
+					chromedp.EmulateViewport(width, 800), chromedp.Reload(), see(page.text), page.open,
+					chromedp.CaptureScreenshot(&picture))
 				if *screenshots == "" {
 					continue
 				}

@@ -37,7 +37,7 @@ func empty(selector string) chromedp.Action {
 
 // gone waits until no element has this text.
 func gone(text string) chromedp.Action {
-	return chromedp.WaitNotPresent(fmt.Sprintf(`//body//*[text()[contains(., %q)]]`, text))
+	return chromedp.WaitNotPresent(`//body//*[text()[contains(., ` + literal(text) + `)]]`)
 }
 
 // holds waits until an expression of the page is true.
@@ -296,4 +296,65 @@ func TestConflictsShowTheContestedContext(t *testing.T) {
 		t.Errorf("the most contested context is %q", first)
 	}
 	run(ctx, t, "its context", chromedp.Click(`//a[contains(., "12A")]`), see("How it is found"), see("seat = 12A"))
+}
+
+func TestTheGraphLeadsFromAnEventToItsEffect(t *testing.T) {
+	server := servertest.Start(t)
+	store := orisunpb.NewEventStoreClient(server.Dial(t))
+	for _, events := range [][]*orisunpb.EventToSave{
+		{{EventId: "order", EventType: "OrderPlaced", Metadata: `{"correlation_id": "c1"}`}, {
+			EventId:   "seat",
+			EventType: "SeatTaken",
+		}},
+		{{EventId: "stranger", EventType: "Stranger"}},
+		{{EventId: "paid", EventType: "OrderPaid", Metadata: `{"correlation_id": "c1", "causation_id": "order"}`}},
+		{{EventId: "sent", EventType: "OrderSent", Metadata: `{"causation_id": "paid"}`, Data: `{"parcel": 7}`}},
+	} {
+		if _, err := store.SaveEvents(t.Context(), &orisunpb.SaveEventsRequest{
+			Boundary: "orisun_test_1",
+			Events:   events,
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctx := browser(t)
+	var nodes, command string
+	run(ctx, t, "the graph of the cause", logIn(server, "admin", "changeit"),
+		visit(server, "events?boundary=orisun_test_1", "OrderSent"), chromedp.Click(`//td[text()="OrderPlaced"]`),
+		chromedp.WaitVisible(`.graph svg`, chromedp.ByQuery),
+		chromedp.Evaluate(`[...document.querySelectorAll('.graph g text:first-of-type')]
+			.map(e => e.textContent).join(' ')`, &nodes),
+		chromedp.Evaluate(`[...document.querySelectorAll('dialog .command pre')].map(e => e.textContent).join(' ')`,
+			&command))
+	if nodes != "OrderPlaced SeatTaken OrderPaid OrderSent" {
+		t.Errorf("the graph has %s", nodes)
+	}
+	if !strings.Contains(command, "http://"+server.HTTP+"/") || strings.Count(command, server.Address) != 2 {
+		t.Errorf("the commands call another address than %s and %s: %s", server.HTTP, server.Address, command)
+	}
+	run(ctx, t, "to the effect", chromedp.Click(`g[aria-label="OrderSent at 4"]`, chromedp.ByQuery), see(`"parcel": 7`),
+		chromedp.WaitVisible(`g.own[aria-label="OrderSent at 4"]`, chromedp.ByQuery))
+}
+
+func TestThePlaygroundHasCodeInEachLanguage(t *testing.T) {
+	server := servertest.Start(t)
+	save(t, server, "1", "UserRegistered", `{"username": "alice"}`)
+	ctx := browser(t)
+	run(ctx, t, "Go", logIn(server, "admin", "changeit"),
+		visit(server, "playground?boundary=orisun_test_1&c=username%3Dalice", "How it is found"),
+		see(`client.Any(client.Where("username", "alice"))`), see("{TransactionID: 1, GlobalID: 0}"), see(server.Address))
+	run(ctx, t, "Node", click("Node"), see("await fetch("), see(server.HTTP))
+	var python string
+	run(ctx, t, "Python", click("Python"), see("urllib.request"), chromedp.Text(`.command pre`, &python,
+		chromedp.ByQuery))
+	python = strings.NewReplacer("USERNAME", "admin", "PASSWORD", "changeit", "CHOOSE-ONE", "2").Replace(python)
+	if out, err := exec.CommandContext(t.Context(), "python3", "-c", python).CombinedOutput(); err != nil {
+		t.Fatalf("%s\n%s: %v", python, out, err)
+	}
+	_, err := orisunpb.NewEventStoreClient(server.Dial(t)).SaveEvents(t.Context(), &orisunpb.SaveEventsRequest{
+		Boundary: "orisun_test_1", Events: []*orisunpb.EventToSave{{EventId: "2", EventType: "Other"}},
+	})
+	if status.Code(err) != codes.FailedPrecondition { // EVENT_ID_REUSED: the program's event is stored
+		t.Errorf("a save with the id of the program's event: %v", err)
+	}
 }

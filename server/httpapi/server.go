@@ -70,9 +70,11 @@ func (c *openCall) cut() error {
 	return errors.Join(c.connection.SetReadDeadline(now), c.connection.SetWriteDeadline(now))
 }
 
-// Start serves a listener, which it closes at its end. Its status of the server is "starting" at first.
+// Start serves a listener, which it closes at its end. Its status of the server is "starting" at first. The console
+// shows grpcPort in commands.
 func Start(
-	ctx context.Context, listener net.Listener, config *config.Config, metrics prometheus.Gatherer, log *slog.Logger,
+	ctx context.Context, listener net.Listener, grpcPort string, config *config.Config,
+	metrics prometheus.Gatherer, log *slog.Logger,
 ) (*Server, error) {
 	a := &Server{
 		Readiness: newReadiness(), certificateRequired: config.GRPC.TLSClientAuthRequired, Served: make(chan error, 1),
@@ -89,7 +91,7 @@ func Start(
 	routes.HandleFunc("/", a.call)
 	var handler http.Handler = routes
 	if config.Admin.ConsoleEnabled {
-		pages, err := console.Handler(a.Readiness.consoleCaller)
+		pages, err := console.Handler(a.Readiness.consoleCaller, grpcPort)
 		if err != nil {
 			return nil, errors.Join(err, listener.Close())
 		}

@@ -1,3 +1,5 @@
+import {setGRPCPort} from './addresses.js';
+
 // The store's HTTP API. The session is an HttpOnly cookie, which counts only together with the header below.
 const mark = {'X-Orisun-Console': '1'};
 
@@ -57,7 +59,10 @@ export async function logIn(username, password) {
 // session is the user of the cookie, or null.
 export async function session() {
   const response = await fetch('/console/session', {headers: mark});
-  return response.ok ? response.json() : null;
+  if (!response.ok) return null;
+  const user = await response.json();
+  setGRPCPort(user.grpcPort);
+  return user;
 }
 
 export const logOut = () => fetch('/console/session', {method: 'DELETE', headers: mark});

@@ -72,6 +72,9 @@ function App() {
   }, []);
   const may = user && rights(user);
   useEffect(() => may?.inspect ? watch() : undefined, [user]);
+  useEffect(() => { // on narrow screens
+    document.querySelector('nav [aria-current]')?.scrollIntoView({inline: 'center', block: 'nearest'});
+  }, [user, place.path]);
   if (user === undefined) return null;
   if (user === null) return html`<${Login} reason=${reason} onLogin=${setUser} />`;
   const offered = pages.filter(page => page.needs(may));

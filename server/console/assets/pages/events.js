@@ -3,6 +3,8 @@ import {boundaryNames, call, stream} from '../api.js';
 import {fromURL, request, toURL} from '../criteria.js';
 import {Chips} from '../chips.js';
 import {Choose, Command, Copy, Dialog, Empty, Form, Loading, Problem, opens, pretty, shellQuote, time, useLoad} from '../ui.js';
+import {grpc, tls} from '../addresses.js';
+import {Graph, related} from '../graph.js';
 import {go} from '../app.js';
 
 const pageSize = 50, liveRows = 200; // a page that follows holds the latest ones only
@@ -65,27 +67,30 @@ function calls(boundary, event) {
   const before = Number(event.position.globalId);
   return {
     curl: `curl -u USERNAME -H 'Content-Type: application/json' ${location.origin}/orisun.EventStore/GetEvents -d ${shellQuote(body)}`,
-    grpcurl: `grpcurl -plaintext -H "Authorization: Basic $(printf 'USERNAME:PASSWORD' | base64)" -d ${shellQuote(body)} ` +
-      `${location.hostname}:5005 orisun.EventStore/GetEvents`,
-    orisun: `orisun get ${boundary} --after ${before === 0 ? 'start' : `${before}/${before - 1}`} --count 1`,
+    grpcurl: `grpcurl ${tls ? '' : '-plaintext '}-H "Authorization: Basic $(printf 'USERNAME:PASSWORD' | base64)" -d ${shellQuote(body)} ` +
+      `${grpc()} orisun.EventStore/GetEvents`,
+    orisun: `orisun get ${boundary} --after ${before === 0 ? 'start' : `${before}/${before - 1}`} --count 1 --server ${grpc()}${tls ? ' --tls' : ''} --user USERNAME --ask-password`,
   };
 }
 
-function Detail({boundary, event, onClose}) {
-  const siblings = useLoad(async signal => {
-    const {transactionId} = event.position;
-    const {events} = await call('EventStore/GetEvents', {boundary, count: pageSize, direction: 'DESC',
-      from_position: {transaction_id: transactionId, global_id: Number(transactionId) - 1}}, {signal});
-    return events.filter(e => e.position.transactionId === transactionId).reverse();
-  }, [at(event)]);
+// neighbours are the events around one: the store finds no event by its id or metadata.
+const around = 300;
+async function neighbours(boundary, event, signal) {
+  const read = more => call('EventStore/GetEvents', {boundary, count: around, from_position: event.position, ...more}, {signal});
+  const [before, after] = await Promise.all([read({direction: 'DESC'}), read({direction: 'ASC'})]);
+  return related([...before.events.slice(1), ...after.events], event);
+}
+
+function Detail({boundary, event, onSelect, onClose}) {
+  const graph = useLoad(signal => neighbours(boundary, event, signal), [at(event)]);
   return html`<${Dialog} title=${event.eventType} onClose=${onClose}>
     <dl class="facts"><dt>Position</dt><dd>${event.position.transactionId}/${event.position.globalId}</dd>
       <dt>Event id</dt><dd>${event.eventId}</dd><dt>Saved</dt><dd>${time(event.dateCreated)}</dd></dl>
     <h3>Data <${Copy} text=${event.data} /></h3><pre class="json" tabindex="0">${pretty(event.data)}</pre>
     <h3>Metadata</h3><pre class="json" tabindex="0">${pretty(event.metadata)}</pre>
-    ${siblings.value?.length > 1 && html`<h3>Events of the same save</h3><ol>${siblings.value.map(e => html`
-      <li key=${e.eventId}>${e.eventType} <span class="muted">${e.position.globalId}</span></li>`)}</ol>`}
-    <${Loading} state=${siblings} />
+    ${graph.value?.length > 1 && html`<h3>Same save, causes and effects</h3>
+      <${Graph} nodes=${graph.value} center=${event} onSelect=${onSelect} />`}
+    <${Loading} state=${graph} />
     <h3>Read it from a shell</h3>${Object.values(calls(boundary, event)).map(text => html`<${Command} text=${text} />`)}
   <//>`;
 }
@@ -138,5 +143,5 @@ export function Events({may, query}) {
       ? html`<${Empty} title="No event here"><p>No event matches on this page.</p>
           <button onClick=${() => go('events', {boundary})}>Show the latest of all</button><//>`
       : html`<${Empty} title="No events yet"><p>Save the first one. It appears here by itself.</p><${Command} text=${firstSave(boundary)} /><//>`)}
-    ${selected && html`<${Detail} boundary=${boundary} event=${selected} onClose=${() => select(null)} />`}`;
+    ${selected && html`<${Detail} boundary=${boundary} event=${selected} onSelect=${select} onClose=${() => select(null)} />`}`;
 }

@@ -21,7 +21,8 @@ export function Indexes({may, query}) {
     catch (error) { build({error}); }
     finally { clearInterval(progress); }
   };
-  const own = may.index(boundary), {indexes = [], usage = [], advice = []} = state.value || {};
+  const own = may.index(boundary), {indexes = [], usage = []} = state.value || {};
+  const advice = (state.value?.advice || []).filter(a => Number(a.count) > 0); // none: the last index of it was dropped
   return html`<div key="choose" class="bar"><${Choose} names=${names.value ?? null} value=${boundary} onChange=${name => go('indexes', {boundary: name})} /></div>
     <${Loading} state=${state} /><${Problem} error=${building.error} />
     ${building.name && html`<p class="busy" role="status">${building.name}: ${building.text}</p>`}

@@ -3,8 +3,14 @@ import {metrics, readiness} from '../api.js';
 import {Problem, Stat, number, rate} from '../ui.js';
 
 const period = 2000, points = 15 * 60 * 1000 / period; // 15 minutes
-const history = {at: [], saves: [], conflicts: [], reads: [], deliveries: [], flush: []};
+let history = {at: [], saves: [], conflicts: [], reads: [], deliveries: [], flush: []};
 let latest = {}, before = null, listeners = new Set();
+
+// restore continues the charts of this tab after a reload.
+function restore() {
+  const stored = JSON.parse(sessionStorage.getItem('overview') || 'null');
+  if (stored?.before && Date.now() / 1000 - stored.before.at < 60) ({history, before} = stored);
+}
 
 const total = (series, name, where = () => true) =>
   series.filter(s => s.name === name && where(s.labels)).reduce((sum, s) => sum + s.value, 0);
@@ -36,12 +42,14 @@ async function look() {
       if (history.at.length > points) for (const column of Object.values(history)) column.shift();
     }
     before = next;
+    sessionStorage.setItem('overview', JSON.stringify({history, before}));
   } catch (error) { latest = {...latest, error}; }
   listeners.forEach(listener => listener(latest));
 }
 
 // watch collects the last 15 minutes while a user is logged in.
 export function watch() {
+  restore();
   look();
   const timer = setInterval(look, period);
   return () => clearInterval(timer);
