@@ -238,7 +238,8 @@ type OrisunStore struct {
 }
 
 // The durable subscriptions. What each one has acknowledged is in {boundary}_projector_checkpoint, a row named
-// subscription/NAME/PARTITION for each partition, and in orisun.subscription_partition. A change of the holders of its partitions locks its row first.
+// subscription/NAME/PARTITION for each partition, and in orisun.subscription_partition. A change of the holders of its
+// partitions locks its row first.
 type OrisunSubscription struct {
 	Boundary string
 	Name     string
@@ -266,9 +267,9 @@ type OrisunSubscriptionMember struct {
 	ConnectedAt  time.Time
 }
 
-// The nodes that have consumers. A node renews its row. Another one that has not seen renewals change for the lease time, by its
-// own clock, marks it as expired. An expired node is removed with its consumers, and comes back with another id. changes grows whenever what its consumers hold
-// changes.
+// The nodes that have consumers. A node renews its row. Another one that has not seen renewals change for the lease
+// time, by its own clock, marks it as expired. An expired node is removed with its consumers, and comes back with another
+// id. changes grows whenever what its consumers hold changes.
 type OrisunSubscriptionNode struct {
 	Node     pgtype.UUID
 	Name     string
@@ -277,8 +278,8 @@ type OrisunSubscriptionNode struct {
 	Expired  bool
 }
 
-// Which consumer holds a partition, and what of it is acknowledged beyond its checkpoint. epoch grows with each
-// change of the holder: a write with an older one is refused. next_member waits until the holder has released it.
+// Which consumer holds a partition, and what of it is acknowledged beyond its checkpoint. epoch grows with each change
+// of the holder: a write with an older one is refused. next_member waits until the holder has released it.
 type OrisunSubscriptionPartition struct {
 	Boundary     string
 	Subscription string

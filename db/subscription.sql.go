@@ -11,7 +11,8 @@ import (
 )
 
 const CountParked = `-- name: CountParked :many
-SELECT p.subscription::text AS subscription, p.parked::bigint AS parked FROM orisun.count_parked(p_boundary => $1::text, p_name => $2::text) p
+SELECT p.subscription::text AS subscription, p.parked::bigint AS parked
+  FROM orisun.count_parked(p_boundary => $1::text, p_name => $2::text) p
 `
 
 type CountParkedParams struct {
@@ -98,7 +99,8 @@ func (q *Queries) CreateSubscription(ctx context.Context, db DBTX, arg CreateSub
 }
 
 const DeleteSubscription = `-- name: DeleteSubscription :exec
-SELECT orisun.delete_subscription(p_boundary => $1::text, p_name => $2::text, p_admin_boundary => $3::text, p_actor => $4::text)
+SELECT orisun.delete_subscription(p_boundary => $1::text, p_name => $2::text,
+                                  p_admin_boundary => $3::text, p_actor => $4::text)
 `
 
 type DeleteSubscriptionParams struct {
@@ -133,9 +135,11 @@ func (q *Queries) ExpireSubscriptionNodes(ctx context.Context, db DBTX, arg Expi
 }
 
 const HeldPartitions = `-- name: HeldPartitions :many
-SELECT h.member::text AS member, h.subscription_generation::text AS generation, h.partition::integer AS partition, h.epoch::bigint AS epoch,
+SELECT h.member::text AS member, h.subscription_generation::text AS generation, h.partition::integer AS partition,
+       h.epoch::bigint AS epoch,
        h.moving::boolean AS moving, h.replaying::boolean AS replaying
-  FROM orisun.held_partitions(p_node => ($1::text)::uuid, p_boundary => $2::text, p_subscription => $3::text) h
+  FROM orisun.held_partitions(p_node => ($1::text)::uuid, p_boundary => $2::text,
+                              p_subscription => $3::text) h
 `
 
 type HeldPartitionsParams struct {
@@ -229,7 +233,8 @@ func (q *Queries) JoinSubscription(ctx context.Context, db DBTX, arg JoinSubscri
 }
 
 const LeaveSubscription = `-- name: LeaveSubscription :exec
-SELECT orisun.leave_subscription(p_boundary => $1::text, p_subscription => $2::text, p_member => ($3::text)::uuid)
+SELECT orisun.leave_subscription(p_boundary => $1::text, p_subscription => $2::text,
+                                 p_member => ($3::text)::uuid)
 `
 
 type LeaveSubscriptionParams struct {
@@ -244,10 +249,14 @@ func (q *Queries) LeaveSubscription(ctx context.Context, db DBTX, arg LeaveSubsc
 }
 
 const ListParked = `-- name: ListParked :many
-SELECT p.global_id::bigint AS global_id, p.transaction_id::bigint AS transaction_id, p.date_created::timestamptz AS date_created, p.event_id::text AS event_id,
-       p.event_type::text AS event_type, p.data::jsonb AS data, p.metadata::jsonb AS metadata, p.partition::integer AS partition, p.key::text AS key,
-       p.reason::text AS reason, p.refusals::integer AS refusals, p.parked_at::timestamptz AS parked_at, p.replaying::boolean AS replaying
-  FROM orisun.list_parked(p_boundary => $1::text, p_subscription => $2::text, p_partition => $3::integer,
+SELECT p.global_id::bigint AS global_id, p.transaction_id::bigint AS transaction_id,
+       p.date_created::timestamptz AS date_created, p.event_id::text AS event_id,
+       p.event_type::text AS event_type, p.data::jsonb AS data, p.metadata::jsonb AS metadata,
+       p.partition::integer AS partition, p.key::text AS key,
+       p.reason::text AS reason, p.refusals::integer AS refusals, p.parked_at::timestamptz AS parked_at,
+       p.replaying::boolean AS replaying
+  FROM orisun.list_parked(p_boundary => $1::text, p_subscription => $2::text,
+                          p_partition => $3::integer,
                           p_replaying => $4::boolean, p_after => $5::bigint, p_count => $6::integer) p
 `
 
@@ -318,7 +327,8 @@ func (q *Queries) ListParked(ctx context.Context, db DBTX, arg ListParkedParams)
 }
 
 const ListSubscriptionMembers = `-- name: ListSubscriptionMembers :many
-SELECT m.subscription::text AS subscription, m.member::text AS member, m.name::text AS name, m.node::text AS node, m.address::text AS address,
+SELECT m.subscription::text AS subscription, m.member::text AS member, m.name::text AS name, m.node::text AS node,
+       m.address::text AS address,
        m.username::text AS username, m.connected_at::timestamptz AS connected_at
   FROM orisun.list_subscription_members(p_boundary => $1::text, p_name => $2::text) m
 `
@@ -367,9 +377,11 @@ func (q *Queries) ListSubscriptionMembers(ctx context.Context, db DBTX, arg List
 }
 
 const ListSubscriptionPartitions = `-- name: ListSubscriptionPartitions :many
-SELECT p.subscription::text AS subscription, p.partition::integer AS partition, p.epoch::bigint AS epoch, p.member::text AS member,
+SELECT p.subscription::text AS subscription, p.partition::integer AS partition, p.epoch::bigint AS epoch,
+       p.member::text AS member,
        p.transaction_id::bigint AS transaction_id, p.global_id::bigint AS global_id, p.lag_events::bigint AS lag_events,
-       p.lag_seconds::double precision AS lag_seconds, p.oldest_transaction_id::bigint AS oldest_transaction_id, p.oldest_global_id::bigint AS oldest_global_id
+       p.lag_seconds::double precision AS lag_seconds, p.oldest_transaction_id::bigint AS oldest_transaction_id,
+       p.oldest_global_id::bigint AS oldest_global_id
   FROM orisun.list_subscription_partitions(p_boundary => $1::text, p_name => $2::text) p
 `
 
@@ -524,7 +536,8 @@ func (q *Queries) PositionAt(ctx context.Context, db DBTX, arg PositionAtParams)
 const ReadCheckpoints = `-- name: ReadCheckpoints :many
 SELECT c.partition::integer AS partition, c.transaction_id::bigint AS transaction_id, c.global_id::bigint AS global_id,
        c.acknowledged::bigint[] AS acknowledged, c.parked_keys::text[] AS parked_keys
-  FROM orisun.read_checkpoints(p_boundary => $1::text, p_subscription => $2::text, p_partitions => $3::integer[]) c
+  FROM orisun.read_checkpoints(p_boundary => $1::text, p_subscription => $2::text,
+                               p_partitions => $3::integer[]) c
 `
 
 type ReadCheckpointsParams struct {
@@ -568,7 +581,8 @@ func (q *Queries) ReadCheckpoints(ctx context.Context, db DBTX, arg ReadCheckpoi
 }
 
 const ReleasePartitions = `-- name: ReleasePartitions :exec
-SELECT orisun.release_partitions(p_boundary => $1::text, p_subscription => $2::text, p_member => ($3::text)::uuid,
+SELECT orisun.release_partitions(p_boundary => $1::text, p_subscription => $2::text,
+                                 p_member => ($3::text)::uuid,
                                  p_partitions => $4::integer[], p_epochs => $5::bigint[])
 `
 
@@ -601,8 +615,10 @@ func (q *Queries) RemoveSubscriptionNodes(ctx context.Context, db DBTX) error {
 }
 
 const RenewSubscriptionNode = `-- name: RenewSubscriptionNode :one
-SELECT n.node::text AS node, n.changes::bigint AS changes, n.others::text[] AS others, n.renewals::bigint[] AS renewals, n.expired::boolean AS expired
-  FROM orisun.renew_subscription_node(p_node => ($1::text)::uuid, p_next_node => ($2::text)::uuid, p_name => $3::text) n
+SELECT n.node::text AS node, n.changes::bigint AS changes, n.others::text[] AS others, n.renewals::bigint[] AS renewals,
+       n.expired::boolean AS expired
+  FROM orisun.renew_subscription_node(p_node => ($1::text)::uuid, p_next_node => ($2::text)::uuid,
+                                      p_name => $3::text) n
 `
 
 type RenewSubscriptionNodeParams struct {
@@ -633,7 +649,8 @@ func (q *Queries) RenewSubscriptionNode(ctx context.Context, db DBTX, arg RenewS
 }
 
 const ReplayParked = `-- name: ReplayParked :one
-SELECT orisun.replay_parked(p_boundary => $1::text, p_subscription => $2::text, p_global_ids => $3::bigint[])::bigint AS events
+SELECT orisun.replay_parked(p_boundary => $1::text, p_subscription => $2::text,
+                            p_global_ids => $3::bigint[])::bigint AS events
 `
 
 type ReplayParkedParams struct {
@@ -778,7 +795,8 @@ func (q *Queries) SettleParked(ctx context.Context, db DBTX, arg SettleParkedPar
 }
 
 const SkipParked = `-- name: SkipParked :one
-SELECT orisun.skip_parked(p_boundary => $1::text, p_subscription => $2::text, p_global_ids => $3::bigint[])::bigint AS events
+SELECT orisun.skip_parked(p_boundary => $1::text, p_subscription => $2::text,
+                          p_global_ids => $3::bigint[])::bigint AS events
 `
 
 type SkipParkedParams struct {
@@ -795,7 +813,8 @@ func (q *Queries) SkipParked(ctx context.Context, db DBTX, arg SkipParkedParams)
 }
 
 const SubscriptionCheckpoints = `-- name: SubscriptionCheckpoints :many
-SELECT c.subscription::text AS subscription, c.transaction_id::bigint AS transaction_id, c.global_id::bigint AS global_id
+SELECT c.subscription::text AS subscription, c.transaction_id::bigint AS transaction_id,
+       c.global_id::bigint AS global_id
   FROM orisun.subscription_checkpoints(p_boundary => $1::text, p_subscriptions => $2::text[]) c
 `
 

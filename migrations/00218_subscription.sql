@@ -13,9 +13,12 @@ CREATE TABLE orisun.subscription (
     PRIMARY KEY (boundary, name)
 );
 
-COMMENT ON TABLE orisun.subscription IS $$The durable subscriptions. What each one has acknowledged is in {boundary}_projector_checkpoint, a row named
-subscription/NAME/PARTITION for each partition, and in orisun.subscription_partition. A change of the holders of its partitions locks its row first.$$;
-COMMENT ON COLUMN orisun.subscription.criteria IS $$As the API has them: [{"tags": [{"key": "account", "value": "alice"}]}].$$;
+COMMENT ON TABLE orisun.subscription IS
+$$The durable subscriptions. What each one has acknowledged is in {boundary}_projector_checkpoint, a row named
+subscription/NAME/PARTITION for each partition, and in orisun.subscription_partition. A change of the holders of its
+partitions locks its row first.$$;
+COMMENT ON COLUMN orisun.subscription.criteria IS
+$$As the API has them: [{"tags": [{"key": "account", "value": "alice"}]}].$$;
 COMMENT ON COLUMN orisun.subscription.generation IS $$It changes with a reset, which ends all consumers.$$;
 
 CREATE TABLE orisun.subscription_node (
@@ -26,9 +29,10 @@ CREATE TABLE orisun.subscription_node (
     expired  boolean NOT NULL DEFAULT false
 );
 
-COMMENT ON TABLE orisun.subscription_node IS $$The nodes that have consumers. A node renews its row. Another one that has not seen renewals change for the lease time, by its
-own clock, marks it as expired. An expired node is removed with its consumers, and comes back with another id. changes grows whenever what its consumers hold
-changes.$$;
+COMMENT ON TABLE orisun.subscription_node IS
+$$The nodes that have consumers. A node renews its row. Another one that has not seen renewals change for the lease
+time, by its own clock, marks it as expired. An expired node is removed with its consumers, and comes back with another
+id. changes grows whenever what its consumers hold changes.$$;
 
 CREATE TABLE orisun.subscription_member (
     member       uuid        NOT NULL PRIMARY KEY,
@@ -64,12 +68,16 @@ CREATE TABLE orisun.subscription_partition (
 
 CREATE INDEX subscription_partition_member_idx ON orisun.subscription_partition (member);
 
-COMMENT ON TABLE orisun.subscription_partition IS $$Which consumer holds a partition, and what of it is acknowledged beyond its checkpoint. epoch grows with each
-change of the holder: a write with an older one is refused. next_member waits until the holder has released it.$$;
-COMMENT ON COLUMN orisun.subscription_partition.acknowledged IS $$The global_ids of acknowledged events after the checkpoint.$$;
-COMMENT ON COLUMN orisun.subscription_partition.saved IS $$The holder's number of the last write of the checkpoint, in saved_epoch: a write that was held back on its way, and
+COMMENT ON TABLE orisun.subscription_partition IS
+$$Which consumer holds a partition, and what of it is acknowledged beyond its checkpoint. epoch grows with each change
+of the holder: a write with an older one is refused. next_member waits until the holder has released it.$$;
+COMMENT ON COLUMN orisun.subscription_partition.acknowledged IS
+$$The global_ids of acknowledged events after the checkpoint.$$;
+COMMENT ON COLUMN orisun.subscription_partition.saved IS
+$$The holder's number of the last write of the checkpoint, in saved_epoch: a write that was held back on its way, and
 comes after a later one, is refused.$$;
-COMMENT ON COLUMN orisun.subscription_partition.oldest IS $$The global_id of the first event that is delivered and not acknowledged.$$;
+COMMENT ON COLUMN orisun.subscription_partition.oldest IS
+$$The global_id of the first event that is delivered and not acknowledged.$$;
 
 CREATE TABLE orisun.parked_event (
     boundary     text        NOT NULL,
@@ -85,13 +93,15 @@ CREATE TABLE orisun.parked_event (
     FOREIGN KEY (boundary, subscription) REFERENCES orisun.subscription (boundary, name) ON DELETE CASCADE
 );
 
-COMMENT ON TABLE orisun.parked_event IS $$Events that a subscription passed by. The event itself stays in its boundary's table.$$;
+COMMENT ON TABLE orisun.parked_event IS
+$$Events that a subscription passed by. The event itself stays in its boundary's table.$$;
 
 CREATE FUNCTION orisun.checkpoint_name(p_subscription text, p_partition integer) RETURNS text
 LANGUAGE sql IMMUTABLE
 AS $$ SELECT 'subscription/' || p_subscription || '/' || p_partition $$;
 
-COMMENT ON FUNCTION orisun.checkpoint_name(text, integer) IS $$The name of a partition's row in {boundary}_projector_checkpoint.$$;
+COMMENT ON FUNCTION orisun.checkpoint_name(text, integer) IS
+$$The name of a partition's row in {boundary}_projector_checkpoint.$$;
 
 -- +goose StatementBegin
 CREATE FUNCTION orisun.position_at(p_boundary text, p_time timestamptz) RETURNS SETOF orisun.event_position
@@ -105,9 +115,11 @@ DECLARE
     v_middle record;
 BEGIN
     -- The first event at p_time or later is after v_low - 1 and not after v_high.
-    EXECUTE format('SELECT coalesce(min(e.global_id), 0), coalesce(max(e.global_id), -1) + 1 FROM %s e', v_events) INTO v_low, v_high;
+    EXECUTE format('SELECT coalesce(min(e.global_id), 0), coalesce(max(e.global_id), -1) + 1 FROM %s e', v_events)
+        INTO v_low, v_high;
     WHILE v_low < v_high LOOP
-        EXECUTE format('SELECT e.global_id, e.date_created FROM %s e WHERE e.global_id >= $1 ORDER BY e.global_id LIMIT 1', v_events)
+        EXECUTE format('SELECT e.global_id, e.date_created FROM %s e WHERE e.global_id >= $1 ORDER BY e.global_id '
+                       'LIMIT 1', v_events)
            INTO v_middle USING v_low + (v_high - v_low) / 2;
         IF v_middle.global_id IS NULL OR v_middle.global_id >= v_high OR v_middle.date_created >= p_time THEN
             v_high := v_low + (v_high - v_low) / 2;
@@ -115,7 +127,8 @@ BEGIN
             v_low := v_middle.global_id + 1;
         END IF;
     END LOOP;
-    RETURN QUERY EXECUTE format('SELECT e.transaction_id, e.global_id FROM %s e WHERE e.global_id < $1 ORDER BY e.global_id DESC LIMIT 1', v_events) USING v_low;
+    RETURN QUERY EXECUTE format('SELECT e.transaction_id, e.global_id FROM %s e WHERE e.global_id < $1 '
+                                'ORDER BY e.global_id DESC LIMIT 1', v_events) USING v_low;
     IF NOT FOUND THEN
         RETURN QUERY SELECT -1::bigint, -1::bigint;
     END IF;
@@ -123,9 +136,10 @@ END
 $$;
 -- +goose StatementEnd
 
-COMMENT ON FUNCTION orisun.position_at(text, timestamptz) IS $$The position of the last event before a time, (-1,-1) if there is none: what lies after it was saved at that time or
-later. It is a binary search over the primary key: positions are in the order of commits, and times nearly so, since an event gets its time
-within the save. Raises OR001 for an unknown boundary.
+COMMENT ON FUNCTION orisun.position_at(text, timestamptz) IS
+$$The position of the last event before a time, (-1,-1) if there is none: what lies after it was saved at that time or
+later. It is a binary search over the primary key: positions are in the order of commits, and times nearly so, since an
+event gets its time within the save. Raises OR001 for an unknown boundary.
 
   SELECT * FROM orisun.position_at('orders', now() - interval '1 day')$$;
 
@@ -150,7 +164,8 @@ END
 $$;
 -- +goose StatementEnd
 
-COMMENT ON FUNCTION orisun.find_subscription(text, text) IS $$One subscription. Raises OR040 if there is none of this name, OR001 for an unknown boundary.$$;
+COMMENT ON FUNCTION orisun.find_subscription(text, text) IS
+$$One subscription. Raises OR040 if there is none of this name, OR001 for an unknown boundary.$$;
 
 -- +goose StatementBegin
 CREATE FUNCTION orisun.list_subscriptions(p_boundary text, p_name text) RETURNS SETOF orisun.subscription
@@ -168,10 +183,12 @@ END
 $$;
 -- +goose StatementEnd
 
-COMMENT ON FUNCTION orisun.list_subscriptions(text, text) IS $$The subscriptions of a boundary by name, or the one of a name. Raises OR001, and OR040 for an unknown name.$$;
+COMMENT ON FUNCTION orisun.list_subscriptions(text, text) IS
+$$The subscriptions of a boundary by name, or the one of a name. Raises OR001, and OR040 for an unknown name.$$;
 
 -- +goose StatementBegin
-CREATE FUNCTION orisun.move_checkpoints(p_subscription orisun.subscription, p_transaction_id bigint, p_global_id bigint) RETURNS void
+CREATE FUNCTION orisun.move_checkpoints(p_subscription orisun.subscription, p_transaction_id bigint, p_global_id bigint)
+RETURNS void
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -179,34 +196,41 @@ BEGIN
     EXECUTE format($sql$
         INSERT INTO %s AS c (name, transaction_id, global_id, date_updated)
         SELECT orisun.checkpoint_name($1, n), $3, $4, clock_timestamp() FROM generate_series(0, $2 - 1) n
-        ON CONFLICT (name) DO UPDATE SET transaction_id = excluded.transaction_id, global_id = excluded.global_id, date_updated = excluded.date_updated
+        ON CONFLICT (name) DO UPDATE SET transaction_id = excluded.transaction_id, global_id = excluded.global_id,
+            date_updated = excluded.date_updated
         $sql$, orisun.find_boundary_table(p_subscription.boundary, '_projector_checkpoint'))
       USING p_subscription.name, p_subscription.partitions, p_transaction_id, p_global_id;
 END
 $$;
 -- +goose StatementEnd
 
-COMMENT ON FUNCTION orisun.move_checkpoints(orisun.subscription, bigint, bigint) IS $$Moves all checkpoints of a subscription to a position.$$;
+COMMENT ON FUNCTION orisun.move_checkpoints(orisun.subscription, bigint, bigint) IS
+$$Moves all checkpoints of a subscription to a position.$$;
 
 -- +goose StatementBegin
-CREATE FUNCTION orisun.log_subscription(p_subscription orisun.subscription, p_type text, p_data jsonb, p_admin_boundary text, p_actor text) RETURNS void
+CREATE FUNCTION orisun.log_subscription(p_subscription orisun.subscription, p_type text, p_data jsonb,
+                                        p_admin_boundary text, p_actor text) RETURNS void
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     PERFORM orisun.insert_events_with_consistency(p_admin_boundary, '{}', jsonb_build_array(jsonb_build_object(
         'event_id', gen_random_uuid(), 'event_type', p_type, 'metadata', jsonb_build_object('actor', p_actor),
-        'data', jsonb_build_object('boundary', p_subscription.boundary, 'subscription', p_subscription.name) || p_data)));
+        'data', jsonb_build_object('boundary', p_subscription.boundary, 'subscription', p_subscription.name)
+            || p_data)));
 END
 $$;
 -- +goose StatementEnd
 
-COMMENT ON FUNCTION orisun.log_subscription(orisun.subscription, text, jsonb, text, text) IS $$Saves an event about a subscription in the admin boundary, with the actor.$$;
+COMMENT ON FUNCTION orisun.log_subscription(orisun.subscription, text, jsonb, text, text) IS
+$$Saves an event about a subscription in the admin boundary, with the actor.$$;
 
 -- +goose StatementBegin
 CREATE FUNCTION orisun.create_subscription(
-    p_boundary text, p_name text, p_criteria jsonb, p_partition_key text, p_partitions integer, p_ack_timeout_ms bigint, p_max_refusals integer,
-    p_park_following boolean, p_transaction_id bigint, p_global_id bigint, p_limit integer, p_admin_boundary text, p_actor text
+    p_boundary text, p_name text, p_criteria jsonb, p_partition_key text, p_partitions integer, p_ack_timeout_ms bigint,
+    p_max_refusals integer,
+    p_park_following boolean, p_transaction_id bigint, p_global_id bigint, p_limit integer, p_admin_boundary text,
+    p_actor text
 ) RETURNS void
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
@@ -218,7 +242,8 @@ BEGIN
     PERFORM FROM orisun.boundary b WHERE b.name = p_boundary FOR NO KEY UPDATE;
     SELECT s.* INTO v_subscription FROM orisun.subscription s WHERE s.boundary = p_boundary AND s.name = p_name;
     IF FOUND THEN
-        IF (v_subscription.criteria, v_subscription.partition_key, v_subscription.partitions, v_subscription.ack_timeout_ms,
+        IF (v_subscription.criteria, v_subscription.partition_key, v_subscription.partitions,
+            v_subscription.ack_timeout_ms,
             v_subscription.max_refusals, v_subscription.park_following)
            = (p_criteria, p_partition_key, p_partitions, p_ack_timeout_ms, p_max_refusals, p_park_following) THEN
             RETURN;
@@ -229,51 +254,63 @@ BEGIN
                   HINT = 'A subscription does not change: delete it, or choose another name.';
     END IF;
     IF (SELECT count(*) FROM orisun.subscription s WHERE s.boundary = p_boundary) >= p_limit THEN
-        RAISE EXCEPTION 'boundary "%" has % subscriptions, no more are created (ORISUN_MAX_SUBSCRIPTIONS)', p_boundary, p_limit
+        RAISE EXCEPTION 'boundary "%" has % subscriptions, no more are created (ORISUN_MAX_SUBSCRIPTIONS)', p_boundary,
+            p_limit
             USING ERRCODE = 'OR042',
                   DETAIL = jsonb_build_object('boundary', p_boundary, 'limit', p_limit)::text,
                   HINT = 'Delete those that are not used, or raise the limit.';
     END IF;
-    INSERT INTO orisun.subscription (boundary, name, criteria, partition_key, partitions, ack_timeout_ms, max_refusals, park_following)
-    VALUES (p_boundary, p_name, p_criteria, p_partition_key, p_partitions, p_ack_timeout_ms, p_max_refusals, p_park_following)
+    INSERT INTO orisun.subscription (boundary, name, criteria, partition_key, partitions, ack_timeout_ms, max_refusals,
+                                     park_following)
+    VALUES (p_boundary, p_name, p_criteria, p_partition_key, p_partitions, p_ack_timeout_ms, p_max_refusals,
+            p_park_following)
     RETURNING * INTO v_subscription;
     INSERT INTO orisun.subscription_partition (boundary, subscription, partition)
     SELECT p_boundary, p_name, n FROM generate_series(0, p_partitions - 1) n;
     PERFORM orisun.move_checkpoints(v_subscription, p_transaction_id, p_global_id);
     PERFORM orisun.log_subscription(v_subscription, 'SubscriptionCreated', jsonb_build_object(
-        'criteria', p_criteria, 'partition_key', p_partition_key, 'partitions', p_partitions, 'after_global_id', p_global_id), p_admin_boundary, p_actor);
+        'criteria', p_criteria, 'partition_key', p_partition_key, 'partitions', p_partitions, 'after_global_id',
+        p_global_id), p_admin_boundary, p_actor);
 END
 $$;
 -- +goose StatementEnd
 
-COMMENT ON FUNCTION orisun.create_subscription(text, text, jsonb, text, integer, bigint, integer, boolean, bigint, bigint, integer, text, text) IS $$Creates a subscription that
-begins after a position, and saves SubscriptionCreated with the actor in the admin boundary. The same definition again changes nothing.
-Raises OR001 for an unknown boundary, OR041 for a name with another definition, OR042 beyond p_limit subscriptions of the boundary.$$;
+COMMENT ON FUNCTION orisun.create_subscription(text, text, jsonb, text, integer, bigint, integer, boolean, bigint,
+    bigint, integer, text, text) IS
+$$Creates a subscription that begins after a position, and saves SubscriptionCreated with the actor in the admin
+boundary. The same definition again changes nothing. Raises OR001 for an unknown boundary, OR041 for a name with another
+definition, OR042 beyond p_limit subscriptions of the boundary.$$;
 
 -- +goose StatementBegin
-CREATE FUNCTION orisun.delete_subscription(p_boundary text, p_name text, p_admin_boundary text, p_actor text) RETURNS void
+CREATE FUNCTION orisun.delete_subscription(p_boundary text, p_name text, p_admin_boundary text, p_actor text)
+RETURNS void
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     v_subscription orisun.subscription := orisun.lock_subscription(p_boundary, p_name);
 BEGIN
-    PERFORM orisun.notify_nodes(ARRAY(SELECT m.node FROM orisun.subscription_member m WHERE m.boundary = p_boundary AND m.subscription = p_name));
+    PERFORM orisun.notify_nodes(ARRAY(SELECT m.node FROM orisun.subscription_member m WHERE m.boundary = p_boundary
+                                         AND m.subscription = p_name));
     DELETE FROM orisun.subscription s WHERE s.boundary = p_boundary AND s.name = p_name;
-    EXECUTE format('DELETE FROM %s c WHERE c.name IN (SELECT orisun.checkpoint_name($1, n) FROM generate_series(0, $2 - 1) n)',
-                   orisun.find_boundary_table(p_boundary, '_projector_checkpoint')) USING p_name, v_subscription.partitions;
+    EXECUTE format('DELETE FROM %s c WHERE c.name IN (SELECT orisun.checkpoint_name($1, n) FROM '
+                   'generate_series(0, $2 - 1) n)',
+                   orisun.find_boundary_table(p_boundary, '_projector_checkpoint')) USING p_name,
+                   v_subscription.partitions;
     PERFORM orisun.log_subscription(v_subscription, 'SubscriptionDeleted', '{}', p_admin_boundary, p_actor);
 END
 $$;
 -- +goose StatementEnd
 
-COMMENT ON FUNCTION orisun.delete_subscription(text, text, text, text) IS $$Deletes a subscription with its checkpoints and parked events, and saves SubscriptionDeleted with the
-actor in the admin boundary. Its consumers end within a second. Raises OR040 for an unknown subscription.
+COMMENT ON FUNCTION orisun.delete_subscription(text, text, text, text) IS
+$$Deletes a subscription with its checkpoints and parked events, and saves SubscriptionDeleted with the actor in the
+admin boundary. Its consumers end within a second. Raises OR040 for an unknown subscription.
 
   SELECT orisun.delete_subscription('orders', 'mails', 'orisun_admin', current_user)$$;
 
 -- +goose StatementBegin
-CREATE FUNCTION orisun.reset_subscription(p_boundary text, p_name text, p_transaction_id bigint, p_global_id bigint, p_admin_boundary text, p_actor text)
+CREATE FUNCTION orisun.reset_subscription(p_boundary text, p_name text, p_transaction_id bigint, p_global_id bigint,
+                                          p_admin_boundary text, p_actor text)
 RETURNS void
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
@@ -285,18 +322,22 @@ BEGIN
     UPDATE orisun.subscription_partition p
        SET epoch = p.epoch + 1, member = NULL, next_member = NULL, acknowledged = '{}', oldest = NULL
      WHERE p.boundary = p_boundary AND p.subscription = p_name;
-    PERFORM orisun.notify_nodes(ARRAY(SELECT m.node FROM orisun.subscription_member m WHERE m.boundary = p_boundary AND m.subscription = p_name));
+    PERFORM orisun.notify_nodes(ARRAY(SELECT m.node FROM orisun.subscription_member m WHERE m.boundary = p_boundary
+                                         AND m.subscription = p_name));
     DELETE FROM orisun.subscription_member m WHERE m.boundary = p_boundary AND m.subscription = p_name;
-    DELETE FROM orisun.parked_event e WHERE e.boundary = p_boundary AND e.subscription = p_name AND e.global_id > p_global_id;
+    DELETE FROM orisun.parked_event e WHERE e.boundary = p_boundary AND e.subscription = p_name
+       AND e.global_id > p_global_id;
     PERFORM orisun.move_checkpoints(v_subscription, p_transaction_id, p_global_id);
-    PERFORM orisun.log_subscription(v_subscription, 'SubscriptionReset', jsonb_build_object('after_global_id', p_global_id), p_admin_boundary, p_actor);
+    PERFORM orisun.log_subscription(v_subscription, 'SubscriptionReset',
+                                    jsonb_build_object('after_global_id', p_global_id), p_admin_boundary, p_actor);
 END
 $$;
 -- +goose StatementEnd
 
-COMMENT ON FUNCTION orisun.reset_subscription(text, text, bigint, bigint, text, text) IS $$Moves a subscription to a position, and saves SubscriptionReset with the actor in the admin boundary. Its
-consumers end within a second, and what they acknowledge after this is refused. Events parked after the position are no longer parked. Raises OR040 for an
-unknown subscription.
+COMMENT ON FUNCTION orisun.reset_subscription(text, text, bigint, bigint, text, text) IS
+$$Moves a subscription to a position, and saves SubscriptionReset with the actor in the admin boundary. Its consumers
+end within a second, and what they acknowledge after this is refused. Events parked after the position are no longer
+parked. Raises OR040 for an unknown subscription.
 
   SELECT orisun.reset_subscription('orders', 'mails', -1, -1, 'orisun_admin', current_user)$$;
 
@@ -312,7 +353,8 @@ END
 $$;
 -- +goose StatementEnd
 
-COMMENT ON FUNCTION orisun.lock_subscription(text, text) IS $$Locks a subscription until the transaction ends: its partitions do not change hands meanwhile. Raises OR040.$$;
+COMMENT ON FUNCTION orisun.lock_subscription(text, text) IS
+$$Locks a subscription until the transaction ends: its partitions do not change hands meanwhile. Raises OR040.$$;
 
 -- +goose StatementBegin
 CREATE FUNCTION orisun.notify_nodes(p_nodes uuid[]) RETURNS void
@@ -327,7 +369,8 @@ END
 $$;
 -- +goose StatementEnd
 
-COMMENT ON FUNCTION orisun.notify_nodes(uuid[]) IS $$Lets nodes read again what their consumers hold, within a second. It is the last thing that a transaction locks.$$;
+COMMENT ON FUNCTION orisun.notify_nodes(uuid[]) IS
+$$Lets nodes read again what their consumers hold, within a second. It is the last thing that a transaction locks.$$;
 
 -- +goose StatementBegin
 CREATE FUNCTION orisun.assign_partitions(p_boundary text, p_subscription text) RETURNS uuid[]
@@ -338,7 +381,8 @@ DECLARE
     v_nodes uuid[];
 BEGIN
     WITH alive AS (
-        SELECT m.member, m.node, m.connected_at FROM orisun.subscription_member m WHERE m.boundary = p_boundary AND m.subscription = p_subscription
+        SELECT m.member, m.node, m.connected_at FROM orisun.subscription_member m
+         WHERE m.boundary = p_boundary AND m.subscription = p_subscription
     ), held AS (
         -- A partition belongs to the consumer that it moves to, or that has it.
         SELECT p.partition, p.member, p.next_member, p.epoch, a.member AS owner, h.node AS holder_node
@@ -350,12 +394,14 @@ BEGIN
     ), shares AS (
         -- The consumers that have most get one more, where partitions do not divide evenly: the fewest move.
         SELECT a.member, a.node,
-               s.partitions / s.members + CASE WHEN row_number() OVER (ORDER BY a.holds DESC, a.connected_at, a.member) <= s.partitions % s.members THEN 1 ELSE 0 END AS share
+               s.partitions / s.members + CASE WHEN row_number() OVER (ORDER BY a.holds DESC, a.connected_at,
+                   a.member) <= s.partitions % s.members THEN 1 ELSE 0 END AS share
           FROM (SELECT a.*, (SELECT count(*) FROM held h WHERE h.owner = a.member) AS holds FROM alive a) a
          CROSS JOIN (SELECT (SELECT count(*) FROM held) AS partitions, (SELECT count(*) FROM alive) AS members) s
     ), staying AS (
         SELECT h.partition, h.owner
-          FROM (SELECT h.partition, h.owner, row_number() OVER (PARTITION BY h.owner ORDER BY (h.member = h.owner) DESC, h.partition) AS number
+          FROM (SELECT h.partition, h.owner, row_number() OVER (PARTITION BY h.owner
+              ORDER BY (h.member = h.owner) DESC, h.partition) AS number
                   FROM held h WHERE h.owner IS NOT NULL) h
           JOIN shares s ON s.member = h.owner
          WHERE h.number <= s.share
@@ -378,7 +424,8 @@ BEGIN
           LEFT JOIN placed d ON d.partition = h.partition
     ), changed AS (
         UPDATE orisun.subscription_partition p
-           SET epoch = p.epoch + CASE WHEN p.member IS DISTINCT FROM w.member THEN 1 ELSE 0 END, member = w.member, next_member = w.next_member,
+           SET epoch = p.epoch + CASE WHEN p.member IS DISTINCT FROM w.member THEN 1 ELSE 0 END, member = w.member,
+               next_member = w.next_member,
                oldest = CASE WHEN p.member IS DISTINCT FROM w.member THEN NULL ELSE p.oldest END
           FROM wanted w
          WHERE p.boundary = p_boundary AND p.subscription = p_subscription AND p.partition = w.partition
@@ -394,8 +441,10 @@ END
 $$;
 -- +goose StatementEnd
 
-COMMENT ON FUNCTION orisun.assign_partitions(text, text) IS $$Divides the partitions of a locked subscription evenly among its consumers, with few moves, and returns the nodes that are to
-be notified. A partition without a holder, or whose holder is gone, gets one at once, in a new epoch. One whose holder lives moves when that has released it.$$;
+COMMENT ON FUNCTION orisun.assign_partitions(text, text) IS
+$$Divides the partitions of a locked subscription evenly among its consumers, with few moves, and returns the nodes that
+are to be notified. A partition without a holder, or whose holder is gone, gets one at once, in a new epoch. One whose
+holder lives moves when that has released it.$$;
 
 -- +goose StatementBegin
 CREATE FUNCTION orisun.renew_subscription_node(p_node uuid, p_next_node uuid, p_name text)
@@ -411,7 +460,8 @@ BEGIN
         node := p_next_node;
         changes := 0;
     END IF;
-    SELECT coalesce(array_agg(n.node ORDER BY n.node), '{}'), coalesce(array_agg(n.renewals ORDER BY n.node), '{}'), coalesce(bool_or(n.expired), false)
+    SELECT coalesce(array_agg(n.node ORDER BY n.node), '{}'), coalesce(array_agg(n.renewals ORDER BY n.node), '{}'),
+           coalesce(bool_or(n.expired), false)
       INTO others, renew_subscription_node.renewals, renew_subscription_node.expired
       FROM orisun.subscription_node n WHERE n.node <> renew_subscription_node.node;
     RETURN NEXT;
@@ -419,19 +469,22 @@ END
 $$;
 -- +goose StatementEnd
 
-COMMENT ON FUNCTION orisun.renew_subscription_node(uuid, uuid, text) IS $$Renews the lease of a node, and returns the other nodes with their numbers of renewals. A node that is unknown or expired becomes
-p_next_node, and lets its consumers join again. expired: some node is to be removed.$$;
+COMMENT ON FUNCTION orisun.renew_subscription_node(uuid, uuid, text) IS
+$$Renews the lease of a node, and returns the other nodes with their numbers of renewals. A node that is unknown or
+expired becomes p_next_node, and lets its consumers join again. expired: some node is to be removed.$$;
 
 CREATE FUNCTION orisun.expire_subscription_nodes(p_nodes uuid[], p_renewals bigint[]) RETURNS void
 LANGUAGE sql VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $$
     UPDATE orisun.subscription_node n SET expired = true
-     WHERE n.node IN (SELECT g.node FROM unnest(p_nodes, p_renewals) AS g(node, renewals) WHERE g.node = n.node AND g.renewals = n.renewals)
+     WHERE n.node IN (SELECT g.node FROM unnest(p_nodes, p_renewals) AS g(node, renewals) WHERE g.node = n.node
+                         AND g.renewals = n.renewals)
 $$;
 
-COMMENT ON FUNCTION orisun.expire_subscription_nodes(uuid[], bigint[]) IS $$Marks nodes that have not renewed their leases: their numbers of renewals are still these. It is a transaction of its own, since the
-removal locks subscriptions before nodes.$$;
+COMMENT ON FUNCTION orisun.expire_subscription_nodes(uuid[], bigint[]) IS
+$$Marks nodes that have not renewed their leases: their numbers of renewals are still these. It is a transaction of its
+own, since the removal locks subscriptions before nodes.$$;
 
 -- +goose StatementBegin
 CREATE FUNCTION orisun.remove_subscription_nodes() RETURNS void
@@ -444,9 +497,11 @@ DECLARE
 BEGIN
     FOR v_group IN
         SELECT DISTINCT m.boundary, m.subscription
-          FROM orisun.subscription_member m JOIN orisun.subscription_node n ON n.node = m.node WHERE n.expired ORDER BY 1, 2
+          FROM orisun.subscription_member m JOIN orisun.subscription_node n ON n.node = m.node
+         WHERE n.expired ORDER BY 1, 2
     LOOP
-        PERFORM FROM orisun.subscription s WHERE s.boundary = v_group.boundary AND s.name = v_group.subscription FOR NO KEY UPDATE;
+        PERFORM FROM orisun.subscription s WHERE s.boundary = v_group.boundary
+            AND s.name = v_group.subscription FOR NO KEY UPDATE;
         DELETE FROM orisun.subscription_member m
          WHERE m.boundary = v_group.boundary AND m.subscription = v_group.subscription
            AND m.node IN (SELECT n.node FROM orisun.subscription_node n WHERE n.expired);
@@ -459,10 +514,12 @@ END
 $$;
 -- +goose StatementEnd
 
-COMMENT ON FUNCTION orisun.remove_subscription_nodes() IS $$Removes the expired nodes, and gives the partitions of their consumers to others.$$;
+COMMENT ON FUNCTION orisun.remove_subscription_nodes() IS
+$$Removes the expired nodes, and gives the partitions of their consumers to others.$$;
 
 -- +goose StatementBegin
-CREATE FUNCTION orisun.join_subscription(p_boundary text, p_subscription text, p_member uuid, p_node uuid, p_name text, p_address text, p_username text)
+CREATE FUNCTION orisun.join_subscription(p_boundary text, p_subscription text, p_member uuid, p_node uuid, p_name text,
+                                         p_address text, p_username text)
 RETURNS orisun.subscription
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
@@ -481,7 +538,8 @@ END
 $$;
 -- +goose StatementEnd
 
-COMMENT ON FUNCTION orisun.join_subscription(text, text, uuid, uuid, text, text, text) IS $$A consumer joins its group. Raises OR040 for an unknown subscription.$$;
+COMMENT ON FUNCTION orisun.join_subscription(text, text, uuid, uuid, text, text, text) IS
+$$A consumer joins its group. Raises OR040 for an unknown subscription.$$;
 
 -- +goose StatementBegin
 CREATE FUNCTION orisun.leave_subscription(p_boundary text, p_subscription text, p_member uuid) RETURNS void
@@ -496,10 +554,12 @@ END
 $$;
 -- +goose StatementEnd
 
-COMMENT ON FUNCTION orisun.leave_subscription(text, text, uuid) IS $$A consumer leaves its group. The others get its partitions.$$;
+COMMENT ON FUNCTION orisun.leave_subscription(text, text, uuid) IS
+$$A consumer leaves its group. The others get its partitions.$$;
 
 -- +goose StatementBegin
-CREATE FUNCTION orisun.release_partitions(p_boundary text, p_subscription text, p_member uuid, p_partitions integer[], p_epochs bigint[]) RETURNS void
+CREATE FUNCTION orisun.release_partitions(p_boundary text, p_subscription text, p_member uuid, p_partitions integer[],
+                                          p_epochs bigint[]) RETURNS void
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -508,9 +568,11 @@ DECLARE
 BEGIN
     PERFORM FROM orisun.subscription s WHERE s.boundary = p_boundary AND s.name = p_subscription FOR NO KEY UPDATE;
     WITH released AS (
-        UPDATE orisun.subscription_partition p SET epoch = p.epoch + 1, member = p.next_member, next_member = NULL, oldest = NULL
+        UPDATE orisun.subscription_partition p SET epoch = p.epoch + 1, member = p.next_member, next_member = NULL,
+            oldest = NULL
           FROM unnest(p_partitions, p_epochs) AS g(partition, epoch)
-         WHERE p.boundary = p_boundary AND p.subscription = p_subscription AND p.member = p_member AND p.partition = g.partition AND p.epoch = g.epoch
+         WHERE p.boundary = p_boundary AND p.subscription = p_subscription AND p.member = p_member
+           AND p.partition = g.partition AND p.epoch = g.epoch
         RETURNING p.member
     )
     SELECT array_agg(DISTINCT m.node) INTO v_nodes
@@ -520,24 +582,30 @@ END
 $$;
 -- +goose StatementEnd
 
-COMMENT ON FUNCTION orisun.release_partitions(text, text, uuid, integer[], bigint[]) IS $$A consumer gives up partitions that are to move: those that wait for them get them, in a new epoch.$$;
+COMMENT ON FUNCTION orisun.release_partitions(text, text, uuid, integer[], bigint[]) IS
+$$A consumer gives up partitions that are to move: those that wait for them get them, in a new epoch.$$;
 
 CREATE FUNCTION orisun.held_partitions(p_node uuid, p_boundary text, p_subscription text)
-RETURNS TABLE (member uuid, subscription_generation uuid, partition integer, epoch bigint, moving boolean, replaying boolean)
+RETURNS TABLE (member uuid, subscription_generation uuid, partition integer, epoch bigint, moving boolean,
+               replaying boolean)
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
     SELECT m.member, s.generation, coalesce(p.partition, -1), coalesce(p.epoch, 0), p.next_member IS NOT NULL,
            EXISTS (SELECT FROM orisun.parked_event e
-                    WHERE e.boundary = m.boundary AND e.subscription = m.subscription AND e.partition = p.partition AND e.replaying)
+                    WHERE e.boundary = m.boundary AND e.subscription = m.subscription AND e.partition = p.partition
+                      AND e.replaying)
       FROM orisun.subscription_member m
       JOIN orisun.subscription s ON s.boundary = m.boundary AND s.name = m.subscription
-      LEFT JOIN orisun.subscription_partition p ON p.boundary = m.boundary AND p.subscription = m.subscription AND p.member = m.member
+      LEFT JOIN orisun.subscription_partition p ON p.boundary = m.boundary AND p.subscription = m.subscription
+        AND p.member = m.member
      WHERE m.node = p_node AND (p_subscription = '' OR (m.boundary = p_boundary AND m.subscription = p_subscription))
 $$;
 
-COMMENT ON FUNCTION orisun.held_partitions(uuid, text, text) IS $$What the consumers of a node hold, of all subscriptions or of one; a consumer that holds nothing has a row with partition -1. One that is missing was removed, with
-its subscription or by a reset. moving: to be released; replaying: parked events wait to be delivered again.$$;
+COMMENT ON FUNCTION orisun.held_partitions(uuid, text, text) IS
+$$What the consumers of a node hold, of all subscriptions or of one; a consumer that holds nothing has a row with
+partition -1. One that is missing was removed, with its subscription or by a reset. moving: to be released; replaying:
+parked events wait to be delivered again.$$;
 
 -- +goose StatementBegin
 CREATE FUNCTION orisun.read_checkpoints(p_boundary text, p_subscription text, p_partitions integer[])
@@ -560,12 +628,15 @@ END
 $$;
 -- +goose StatementEnd
 
-COMMENT ON FUNCTION orisun.read_checkpoints(text, text, integer[]) IS $$Where consumers of partitions begin: the checkpoint, what is acknowledged beyond it, and the keys with parked events where later
-ones are parked behind them.$$;
+COMMENT ON FUNCTION orisun.read_checkpoints(text, text, integer[]) IS
+$$Where consumers of partitions begin: the checkpoint, what is acknowledged beyond it, and the keys with parked events
+where later ones are parked behind them.$$;
 
 -- +goose StatementBegin
-CREATE FUNCTION orisun.save_checkpoints(p_boundary text, p_subscriptions text[], p_partitions integer[], p_epochs bigint[],
-                                        p_transaction_ids bigint[], p_global_ids bigint[], p_acknowledged text[], p_oldest bigint[],
+CREATE FUNCTION orisun.save_checkpoints(p_boundary text, p_subscriptions text[], p_partitions integer[],
+                                        p_epochs bigint[],
+                                        p_transaction_ids bigint[], p_global_ids bigint[], p_acknowledged text[],
+                                        p_oldest bigint[],
                                         p_number bigint)
 RETURNS TABLE (subscription text, partition integer)
 LANGUAGE plpgsql VOLATILE
@@ -578,28 +649,36 @@ BEGIN
                        AS g(subscription, partition, epoch, transaction_id, global_id, acknowledged, oldest)
         ), fenced AS (
             UPDATE orisun.subscription_partition p
-               SET acknowledged = g.acknowledged::bigint[], oldest = nullif(g.oldest, -1), saved_epoch = g.epoch, saved = $9
+               SET acknowledged = g.acknowledged::bigint[], oldest = nullif(g.oldest, -1), saved_epoch = g.epoch,
+                   saved = $9
               FROM given g
-             WHERE p.boundary = $1 AND p.subscription = g.subscription AND p.partition = g.partition AND p.epoch = g.epoch
+             WHERE p.boundary = $1 AND p.subscription = g.subscription AND p.partition = g.partition
+               AND p.epoch = g.epoch
                AND (p.saved_epoch, p.saved) < (g.epoch, $9)
             RETURNING g.subscription, g.partition, g.transaction_id, g.global_id
         ), saved AS (
             INSERT INTO %s AS c (name, transaction_id, global_id, date_updated)
-            SELECT orisun.checkpoint_name(f.subscription, f.partition), f.transaction_id, f.global_id, clock_timestamp() FROM fenced f
-            ON CONFLICT (name) DO UPDATE SET transaction_id = excluded.transaction_id, global_id = excluded.global_id, date_updated = excluded.date_updated
+            SELECT orisun.checkpoint_name(f.subscription, f.partition), f.transaction_id, f.global_id, clock_timestamp()
+              FROM fenced f
+            ON CONFLICT (name) DO UPDATE SET transaction_id = excluded.transaction_id, global_id = excluded.global_id,
+                date_updated = excluded.date_updated
         )
         SELECT f.subscription, f.partition FROM fenced f
         $sql$, orisun.find_boundary_table(p_boundary, '_projector_checkpoint'))
-      USING p_boundary, p_subscriptions, p_partitions, p_epochs, p_transaction_ids, p_global_ids, p_acknowledged, p_oldest, p_number;
+      USING p_boundary, p_subscriptions, p_partitions, p_epochs, p_transaction_ids, p_global_ids, p_acknowledged,
+            p_oldest, p_number;
 END
 $$;
 -- +goose StatementEnd
 
-COMMENT ON FUNCTION orisun.save_checkpoints(text, text[], integer[], bigint[], bigint[], bigint[], text[], bigint[], bigint) IS $$Stores checkpoints of partitions and what is acknowledged beyond
-them, and returns the partitions that were stored: one with an old epoch, or a higher p_number, is not. p_acknowledged are arrays as text; p_oldest -1 is none.$$;
+COMMENT ON FUNCTION orisun.save_checkpoints(text, text[], integer[], bigint[], bigint[], bigint[], text[],
+    bigint[], bigint) IS
+$$Stores checkpoints of partitions and what is acknowledged beyond them, and returns the partitions that were stored:
+one with an old epoch, or a higher p_number, is not. p_acknowledged are arrays as text; p_oldest -1 is none.$$;
 
 -- +goose StatementBegin
-CREATE FUNCTION orisun.subscription_checkpoints(p_boundary text, p_subscriptions text[]) RETURNS TABLE (subscription text, transaction_id bigint, global_id bigint)
+CREATE FUNCTION orisun.subscription_checkpoints(p_boundary text, p_subscriptions text[])
+RETURNS TABLE (subscription text, transaction_id bigint, global_id bigint)
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -616,11 +695,13 @@ END
 $$;
 -- +goose StatementEnd
 
-COMMENT ON FUNCTION orisun.subscription_checkpoints(text, text[]) IS $$The lowest checkpoint of each subscription. Unknown ones are missing.$$;
+COMMENT ON FUNCTION orisun.subscription_checkpoints(text, text[]) IS
+$$The lowest checkpoint of each subscription. Unknown ones are missing.$$;
 
 -- +goose StatementBegin
 CREATE FUNCTION orisun.list_subscription_partitions(p_boundary text, p_name text)
-RETURNS TABLE (subscription text, partition integer, epoch bigint, member text, transaction_id bigint, global_id bigint, lag_events bigint,
+RETURNS TABLE (subscription text, partition integer, epoch bigint, member text, transaction_id bigint, global_id bigint,
+               lag_events bigint,
                lag_seconds double precision, oldest_transaction_id bigint, oldest_global_id bigint)
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
@@ -628,33 +709,39 @@ AS $$
 BEGIN
     RETURN QUERY EXECUTE format($sql$
         WITH at AS (
-            SELECT p.subscription, p.partition, p.epoch, p.member, p.oldest, coalesce(c.transaction_id, -1) AS transaction_id, coalesce(c.global_id, -1) AS global_id
+            SELECT p.subscription, p.partition, p.epoch, p.member, p.oldest,
+                   coalesce(c.transaction_id, -1) AS transaction_id, coalesce(c.global_id, -1) AS global_id
               FROM orisun.subscription_partition p
               LEFT JOIN %1$s c ON c.name = orisun.checkpoint_name(p.subscription, p.partition)
              WHERE p.boundary = $1 AND ($2 = '' OR p.subscription = $2)
         ), behind AS (
             SELECT d.global_id, extract(epoch FROM clock_timestamp() - e.date_created)::double precision AS seconds
               FROM (SELECT DISTINCT a.global_id FROM at a) d
-             CROSS JOIN LATERAL (SELECT e.date_created FROM %2$s e WHERE e.global_id > d.global_id ORDER BY e.global_id LIMIT 1) e
+             CROSS JOIN LATERAL (SELECT e.date_created FROM %2$s e WHERE e.global_id > d.global_id ORDER BY e.global_id
+                                  LIMIT 1) e
         )
         SELECT a.subscription, a.partition, a.epoch, coalesce(a.member::text, ''), a.transaction_id, a.global_id,
-               greatest(l.global_id - a.global_id, 0), coalesce(greatest(b.seconds, 0), 0), coalesce(o.transaction_id, -1), coalesce(o.global_id, -1)
+               greatest(l.global_id - a.global_id, 0), coalesce(greatest(b.seconds, 0), 0),
+               coalesce(o.transaction_id, -1), coalesce(o.global_id, -1)
           FROM at a
          CROSS JOIN orisun.get_last_position($1) l
           LEFT JOIN behind b ON b.global_id = a.global_id
           LEFT JOIN %2$s o ON o.global_id = a.oldest
          ORDER BY a.subscription, a.partition
-        $sql$, orisun.find_boundary_table(p_boundary, '_projector_checkpoint'), (orisun.find_boundary(p_boundary)).events)
+        $sql$, orisun.find_boundary_table(p_boundary, '_projector_checkpoint'),
+        (orisun.find_boundary(p_boundary)).events)
       USING p_boundary, p_name;
 END
 $$;
 -- +goose StatementEnd
 
-COMMENT ON FUNCTION orisun.list_subscription_partitions(text, text) IS $$The partitions of a boundary's subscriptions, or of one, with their lag: the events after the checkpoint, whether
-they match or not, and the age of the first one.$$;
+COMMENT ON FUNCTION orisun.list_subscription_partitions(text, text) IS
+$$The partitions of a boundary's subscriptions, or of one, with their lag: the events after the checkpoint, whether they
+match or not, and the age of the first one.$$;
 
 CREATE FUNCTION orisun.list_subscription_members(p_boundary text, p_name text)
-RETURNS TABLE (subscription text, member text, name text, node text, address text, username text, connected_at timestamptz)
+RETURNS TABLE (subscription text, member text, name text, node text, address text, username text,
+               connected_at timestamptz)
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -665,19 +752,23 @@ AS $$
      ORDER BY m.subscription, m.connected_at, m.member
 $$;
 
-COMMENT ON FUNCTION orisun.list_subscription_members(text, text) IS $$The consumers of a boundary's subscriptions, or of one.$$;
+COMMENT ON FUNCTION orisun.list_subscription_members(text, text) IS
+$$The consumers of a boundary's subscriptions, or of one.$$;
 
 CREATE FUNCTION orisun.count_parked(p_boundary text, p_name text) RETURNS TABLE (subscription text, parked bigint)
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT e.subscription, count(*) FROM orisun.parked_event e WHERE e.boundary = p_boundary AND (p_name = '' OR e.subscription = p_name) GROUP BY e.subscription
+    SELECT e.subscription, count(*) FROM orisun.parked_event e
+     WHERE e.boundary = p_boundary AND (p_name = '' OR e.subscription = p_name) GROUP BY e.subscription
 $$;
 
-COMMENT ON FUNCTION orisun.count_parked(text, text) IS $$How many events the subscriptions of a boundary have parked; those without are missing.$$;
+COMMENT ON FUNCTION orisun.count_parked(text, text) IS
+$$How many events the subscriptions of a boundary have parked; those without are missing.$$;
 
 -- +goose StatementBegin
-CREATE FUNCTION orisun.park_event(p_boundary text, p_subscription text, p_partition integer, p_epoch bigint, p_global_id bigint, p_key text, p_reason text,
+CREATE FUNCTION orisun.park_event(p_boundary text, p_subscription text, p_partition integer, p_epoch bigint,
+                                  p_global_id bigint, p_key text, p_reason text,
                                   p_refusals integer, p_limit integer)
 RETURNS text
 LANGUAGE plpgsql VOLATILE
@@ -685,50 +776,61 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     PERFORM FROM orisun.subscription_partition p
-      WHERE p.boundary = p_boundary AND p.subscription = p_subscription AND p.partition = p_partition AND p.epoch = p_epoch FOR UPDATE;
+      WHERE p.boundary = p_boundary AND p.subscription = p_subscription AND p.partition = p_partition
+        AND p.epoch = p_epoch FOR UPDATE;
     IF NOT FOUND THEN
         RETURN 'fenced';
-    ELSIF (SELECT count(*) FROM (SELECT FROM orisun.parked_event e WHERE e.boundary = p_boundary AND e.subscription = p_subscription LIMIT p_limit) e) >= p_limit
-          AND NOT EXISTS (SELECT FROM orisun.parked_event e WHERE e.boundary = p_boundary AND e.subscription = p_subscription AND e.global_id = p_global_id) THEN
+    ELSIF (SELECT count(*) FROM (SELECT FROM orisun.parked_event e WHERE e.boundary = p_boundary
+                                    AND e.subscription = p_subscription LIMIT p_limit) e) >= p_limit
+          AND NOT EXISTS (SELECT FROM orisun.parked_event e WHERE e.boundary = p_boundary
+                             AND e.subscription = p_subscription AND e.global_id = p_global_id) THEN
         RETURN 'full';
     END IF;
     INSERT INTO orisun.parked_event (boundary, subscription, global_id, partition, key, reason, refusals)
     VALUES (p_boundary, p_subscription, p_global_id, p_partition, p_key, p_reason, p_refusals)
-    ON CONFLICT (boundary, subscription, global_id) DO UPDATE SET reason = excluded.reason, refusals = excluded.refusals, parked_at = excluded.parked_at,
+    ON CONFLICT (boundary, subscription, global_id) DO UPDATE
+        SET reason = excluded.reason, refusals = excluded.refusals, parked_at = excluded.parked_at,
                                                                   replaying = false;
     RETURN 'parked';
 END
 $$;
 -- +goose StatementEnd
 
-COMMENT ON FUNCTION orisun.park_event(text, text, integer, bigint, bigint, text, text, integer, integer) IS $$Parks an event: 'parked', or 'fenced' for an old epoch, or 'full' if
-p_limit events are parked already.$$;
+COMMENT ON FUNCTION orisun.park_event(text, text, integer, bigint, bigint, text, text, integer, integer) IS
+$$Parks an event: 'parked', or 'fenced' for an old epoch, or 'full' if p_limit events are parked already.$$;
 
 -- +goose StatementBegin
-CREATE FUNCTION orisun.settle_parked(p_boundary text, p_subscription text, p_partition integer, p_epoch bigint, p_global_id bigint, p_key text)
+CREATE FUNCTION orisun.settle_parked(p_boundary text, p_subscription text, p_partition integer, p_epoch bigint,
+                                     p_global_id bigint, p_key text)
 RETURNS text
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     PERFORM FROM orisun.subscription_partition p
-      WHERE p.boundary = p_boundary AND p.subscription = p_subscription AND p.partition = p_partition AND p.epoch = p_epoch FOR UPDATE;
+      WHERE p.boundary = p_boundary AND p.subscription = p_subscription AND p.partition = p_partition
+        AND p.epoch = p_epoch FOR UPDATE;
     IF NOT FOUND THEN
         RETURN 'fenced';
     END IF;
-    DELETE FROM orisun.parked_event e WHERE e.boundary = p_boundary AND e.subscription = p_subscription AND e.global_id = p_global_id;
-    RETURN CASE WHEN EXISTS (SELECT FROM orisun.parked_event e WHERE e.boundary = p_boundary AND e.subscription = p_subscription
+    DELETE FROM orisun.parked_event e WHERE e.boundary = p_boundary AND e.subscription = p_subscription
+       AND e.global_id = p_global_id;
+    RETURN CASE WHEN EXISTS (SELECT FROM orisun.parked_event e WHERE e.boundary = p_boundary
+                                AND e.subscription = p_subscription
                                 AND e.partition = p_partition AND e.key = p_key) THEN 'more' ELSE 'none' END;
 END
 $$;
 -- +goose StatementEnd
 
-COMMENT ON FUNCTION orisun.settle_parked(text, text, integer, bigint, bigint, text) IS $$Removes a parked event that was replayed and acknowledged, and returns whether its key has 'more' or 'none'; 'fenced' for
-an old epoch.$$;
+COMMENT ON FUNCTION orisun.settle_parked(text, text, integer, bigint, bigint, text) IS
+$$Removes a parked event that was replayed and acknowledged, and returns whether its key has 'more' or 'none'; 'fenced'
+for an old epoch.$$;
 
 -- +goose StatementBegin
-CREATE FUNCTION orisun.list_parked(p_boundary text, p_subscription text, p_partition integer, p_replaying boolean, p_after bigint, p_count integer)
-RETURNS TABLE (global_id bigint, transaction_id bigint, date_created timestamptz, event_id text, event_type text, data jsonb, metadata jsonb,
+CREATE FUNCTION orisun.list_parked(p_boundary text, p_subscription text, p_partition integer, p_replaying boolean,
+                                   p_after bigint, p_count integer)
+RETURNS TABLE (global_id bigint, transaction_id bigint, date_created timestamptz, event_id text, event_type text,
+               data jsonb, metadata jsonb,
                partition integer, key text, reason text, refusals integer, parked_at timestamptz, replaying boolean)
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
@@ -740,7 +842,8 @@ BEGIN
                k.partition, k.key, k.reason, k.refusals, k.parked_at, k.replaying
           FROM orisun.parked_event k
           JOIN %s e ON e.global_id = k.global_id
-         WHERE k.boundary = $1 AND k.subscription = $2 AND k.global_id > $5 AND ($3 < 0 OR k.partition = $3) AND (k.replaying OR NOT $4)
+         WHERE k.boundary = $1 AND k.subscription = $2 AND k.global_id > $5 AND ($3 < 0 OR k.partition = $3)
+           AND (k.replaying OR NOT $4)
          ORDER BY k.global_id LIMIT $6
         $sql$, (orisun.find_boundary(p_boundary)).events)
       USING p_boundary, p_subscription, p_partition, p_replaying, p_after, p_count;
@@ -748,8 +851,9 @@ END
 $$;
 -- +goose StatementEnd
 
-COMMENT ON FUNCTION orisun.list_parked(text, text, integer, boolean, bigint, integer) IS $$The parked events of a subscription after a position, in order: of one partition, or of all with -1; with p_replaying only those
-that are to be delivered again. Raises OR040 for an unknown subscription.$$;
+COMMENT ON FUNCTION orisun.list_parked(text, text, integer, boolean, bigint, integer) IS
+$$The parked events of a subscription after a position, in order: of one partition, or of all with -1; with p_replaying
+only those that are to be delivered again. Raises OR040 for an unknown subscription.$$;
 
 -- +goose StatementBegin
 CREATE FUNCTION orisun.replay_parked(p_boundary text, p_subscription text, p_global_ids bigint[]) RETURNS bigint
@@ -764,13 +868,15 @@ BEGIN
      WHERE e.boundary = p_boundary AND e.subscription = p_subscription AND NOT e.replaying
        AND (cardinality(p_global_ids) = 0 OR e.global_id = ANY (p_global_ids));
     GET DIAGNOSTICS v_count = ROW_COUNT;
-    PERFORM orisun.notify_nodes(ARRAY(SELECT m.node FROM orisun.subscription_member m WHERE m.boundary = p_boundary AND m.subscription = p_subscription));
+    PERFORM orisun.notify_nodes(ARRAY(SELECT m.node FROM orisun.subscription_member m WHERE m.boundary = p_boundary
+                                         AND m.subscription = p_subscription));
     RETURN v_count;
 END
 $$;
 -- +goose StatementEnd
 
-COMMENT ON FUNCTION orisun.replay_parked(text, text, bigint[]) IS $$Marks parked events to be delivered again, all of them for an empty array, and returns how many. Raises OR040.$$;
+COMMENT ON FUNCTION orisun.replay_parked(text, text, bigint[]) IS
+$$Marks parked events to be delivered again, all of them for an empty array, and returns how many. Raises OR040.$$;
 
 -- +goose StatementBegin
 CREATE FUNCTION orisun.skip_parked(p_boundary text, p_subscription text, p_global_ids bigint[]) RETURNS bigint
@@ -782,15 +888,18 @@ DECLARE
 BEGIN
     PERFORM orisun.lock_subscription(p_boundary, p_subscription);
     DELETE FROM orisun.parked_event e
-     WHERE e.boundary = p_boundary AND e.subscription = p_subscription AND (cardinality(p_global_ids) = 0 OR e.global_id = ANY (p_global_ids));
+     WHERE e.boundary = p_boundary AND e.subscription = p_subscription
+       AND (cardinality(p_global_ids) = 0 OR e.global_id = ANY (p_global_ids));
     GET DIAGNOSTICS v_count = ROW_COUNT;
-    PERFORM orisun.notify_nodes(ARRAY(SELECT m.node FROM orisun.subscription_member m WHERE m.boundary = p_boundary AND m.subscription = p_subscription));
+    PERFORM orisun.notify_nodes(ARRAY(SELECT m.node FROM orisun.subscription_member m WHERE m.boundary = p_boundary
+                                         AND m.subscription = p_subscription));
     RETURN v_count;
 END
 $$;
 -- +goose StatementEnd
 
-COMMENT ON FUNCTION orisun.skip_parked(text, text, bigint[]) IS $$Removes parked events, all of them for an empty array, and returns how many. Raises OR040.$$;
+COMMENT ON FUNCTION orisun.skip_parked(text, text, bigint[]) IS
+$$Removes parked events, all of them for an empty array, and returns how many. Raises OR040.$$;
 
 -- +goose Down
 DROP FUNCTION orisun.skip_parked(text, text, bigint[]);
@@ -815,7 +924,8 @@ DROP FUNCTION orisun.assign_partitions(text, text);
 DROP FUNCTION orisun.notify_nodes(uuid[]);
 DROP FUNCTION orisun.reset_subscription(text, text, bigint, bigint, text, text);
 DROP FUNCTION orisun.delete_subscription(text, text, text, text);
-DROP FUNCTION orisun.create_subscription(text, text, jsonb, text, integer, bigint, integer, boolean, bigint, bigint, integer, text, text);
+DROP FUNCTION orisun.create_subscription(text, text, jsonb, text, integer, bigint, integer, boolean, bigint, bigint,
+                                         integer, text, text);
 DROP FUNCTION orisun.log_subscription(orisun.subscription, text, jsonb, text, text);
 DROP FUNCTION orisun.move_checkpoints(orisun.subscription, bigint, bigint);
 DROP FUNCTION orisun.list_subscriptions(text, text);

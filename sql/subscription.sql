@@ -22,21 +22,26 @@ SELECT orisun.create_subscription(
 SELECT * FROM orisun.list_subscriptions(p_boundary => @boundary::text, p_name => @name::text);
 
 -- name: ListSubscriptionPartitions :many
-SELECT p.subscription::text AS subscription, p.partition::integer AS partition, p.epoch::bigint AS epoch, p.member::text AS member,
+SELECT p.subscription::text AS subscription, p.partition::integer AS partition, p.epoch::bigint AS epoch,
+       p.member::text AS member,
        p.transaction_id::bigint AS transaction_id, p.global_id::bigint AS global_id, p.lag_events::bigint AS lag_events,
-       p.lag_seconds::double precision AS lag_seconds, p.oldest_transaction_id::bigint AS oldest_transaction_id, p.oldest_global_id::bigint AS oldest_global_id
+       p.lag_seconds::double precision AS lag_seconds, p.oldest_transaction_id::bigint AS oldest_transaction_id,
+       p.oldest_global_id::bigint AS oldest_global_id
   FROM orisun.list_subscription_partitions(p_boundary => @boundary::text, p_name => @name::text) p;
 
 -- name: ListSubscriptionMembers :many
-SELECT m.subscription::text AS subscription, m.member::text AS member, m.name::text AS name, m.node::text AS node, m.address::text AS address,
+SELECT m.subscription::text AS subscription, m.member::text AS member, m.name::text AS name, m.node::text AS node,
+       m.address::text AS address,
        m.username::text AS username, m.connected_at::timestamptz AS connected_at
   FROM orisun.list_subscription_members(p_boundary => @boundary::text, p_name => @name::text) m;
 
 -- name: CountParked :many
-SELECT p.subscription::text AS subscription, p.parked::bigint AS parked FROM orisun.count_parked(p_boundary => @boundary::text, p_name => @name::text) p;
+SELECT p.subscription::text AS subscription, p.parked::bigint AS parked
+  FROM orisun.count_parked(p_boundary => @boundary::text, p_name => @name::text) p;
 
 -- name: DeleteSubscription :exec
-SELECT orisun.delete_subscription(p_boundary => @boundary::text, p_name => @name::text, p_admin_boundary => @admin_boundary::text, p_actor => @actor::text);
+SELECT orisun.delete_subscription(p_boundary => @boundary::text, p_name => @name::text,
+                                  p_admin_boundary => @admin_boundary::text, p_actor => @actor::text);
 
 -- name: ResetSubscription :exec
 SELECT orisun.reset_subscription(
@@ -49,8 +54,10 @@ SELECT orisun.reset_subscription(
 );
 
 -- name: RenewSubscriptionNode :one
-SELECT n.node::text AS node, n.changes::bigint AS changes, n.others::text[] AS others, n.renewals::bigint[] AS renewals, n.expired::boolean AS expired
-  FROM orisun.renew_subscription_node(p_node => (@node::text)::uuid, p_next_node => (@next_node::text)::uuid, p_name => @name::text) n;
+SELECT n.node::text AS node, n.changes::bigint AS changes, n.others::text[] AS others, n.renewals::bigint[] AS renewals,
+       n.expired::boolean AS expired
+  FROM orisun.renew_subscription_node(p_node => (@node::text)::uuid, p_next_node => (@next_node::text)::uuid,
+                                      p_name => @name::text) n;
 
 -- name: ExpireSubscriptionNodes :exec
 SELECT orisun.expire_subscription_nodes(p_nodes => (@nodes::text[])::uuid[], p_renewals => @renewals::bigint[]);
@@ -70,21 +77,26 @@ SELECT * FROM orisun.join_subscription(
 );
 
 -- name: LeaveSubscription :exec
-SELECT orisun.leave_subscription(p_boundary => @boundary::text, p_subscription => @subscription::text, p_member => (@member::text)::uuid);
+SELECT orisun.leave_subscription(p_boundary => @boundary::text, p_subscription => @subscription::text,
+                                 p_member => (@member::text)::uuid);
 
 -- name: ReleasePartitions :exec
-SELECT orisun.release_partitions(p_boundary => @boundary::text, p_subscription => @subscription::text, p_member => (@member::text)::uuid,
+SELECT orisun.release_partitions(p_boundary => @boundary::text, p_subscription => @subscription::text,
+                                 p_member => (@member::text)::uuid,
                                  p_partitions => @partitions::integer[], p_epochs => @epochs::bigint[]);
 
 -- name: HeldPartitions :many
-SELECT h.member::text AS member, h.subscription_generation::text AS generation, h.partition::integer AS partition, h.epoch::bigint AS epoch,
+SELECT h.member::text AS member, h.subscription_generation::text AS generation, h.partition::integer AS partition,
+       h.epoch::bigint AS epoch,
        h.moving::boolean AS moving, h.replaying::boolean AS replaying
-  FROM orisun.held_partitions(p_node => (@node::text)::uuid, p_boundary => @boundary::text, p_subscription => @subscription::text) h;
+  FROM orisun.held_partitions(p_node => (@node::text)::uuid, p_boundary => @boundary::text,
+                              p_subscription => @subscription::text) h;
 
 -- name: ReadCheckpoints :many
 SELECT c.partition::integer AS partition, c.transaction_id::bigint AS transaction_id, c.global_id::bigint AS global_id,
        c.acknowledged::bigint[] AS acknowledged, c.parked_keys::text[] AS parked_keys
-  FROM orisun.read_checkpoints(p_boundary => @boundary::text, p_subscription => @subscription::text, p_partitions => @partitions::integer[]) c;
+  FROM orisun.read_checkpoints(p_boundary => @boundary::text, p_subscription => @subscription::text,
+                               p_partitions => @partitions::integer[]) c;
 
 -- name: SaveCheckpoints :many
 SELECT c.subscription::text AS subscription, c.partition::integer AS partition
@@ -101,7 +113,8 @@ SELECT c.subscription::text AS subscription, c.partition::integer AS partition
 ) c;
 
 -- name: SubscriptionCheckpoints :many
-SELECT c.subscription::text AS subscription, c.transaction_id::bigint AS transaction_id, c.global_id::bigint AS global_id
+SELECT c.subscription::text AS subscription, c.transaction_id::bigint AS transaction_id,
+       c.global_id::bigint AS global_id
   FROM orisun.subscription_checkpoints(p_boundary => @boundary::text, p_subscriptions => @subscriptions::text[]) c;
 
 -- name: ParkEvent :one
@@ -128,14 +141,20 @@ SELECT orisun.settle_parked(
 )::text AS outcome;
 
 -- name: ListParked :many
-SELECT p.global_id::bigint AS global_id, p.transaction_id::bigint AS transaction_id, p.date_created::timestamptz AS date_created, p.event_id::text AS event_id,
-       p.event_type::text AS event_type, p.data::jsonb AS data, p.metadata::jsonb AS metadata, p.partition::integer AS partition, p.key::text AS key,
-       p.reason::text AS reason, p.refusals::integer AS refusals, p.parked_at::timestamptz AS parked_at, p.replaying::boolean AS replaying
-  FROM orisun.list_parked(p_boundary => @boundary::text, p_subscription => @subscription::text, p_partition => @partition::integer,
+SELECT p.global_id::bigint AS global_id, p.transaction_id::bigint AS transaction_id,
+       p.date_created::timestamptz AS date_created, p.event_id::text AS event_id,
+       p.event_type::text AS event_type, p.data::jsonb AS data, p.metadata::jsonb AS metadata,
+       p.partition::integer AS partition, p.key::text AS key,
+       p.reason::text AS reason, p.refusals::integer AS refusals, p.parked_at::timestamptz AS parked_at,
+       p.replaying::boolean AS replaying
+  FROM orisun.list_parked(p_boundary => @boundary::text, p_subscription => @subscription::text,
+                          p_partition => @partition::integer,
                           p_replaying => @replaying::boolean, p_after => @after::bigint, p_count => @count::integer) p;
 
 -- name: ReplayParked :one
-SELECT orisun.replay_parked(p_boundary => @boundary::text, p_subscription => @subscription::text, p_global_ids => @global_ids::bigint[])::bigint AS events;
+SELECT orisun.replay_parked(p_boundary => @boundary::text, p_subscription => @subscription::text,
+                            p_global_ids => @global_ids::bigint[])::bigint AS events;
 
 -- name: SkipParked :one
-SELECT orisun.skip_parked(p_boundary => @boundary::text, p_subscription => @subscription::text, p_global_ids => @global_ids::bigint[])::bigint AS events;
+SELECT orisun.skip_parked(p_boundary => @boundary::text, p_subscription => @subscription::text,
+                          p_global_ids => @global_ids::bigint[])::bigint AS events;
