@@ -131,6 +131,7 @@ func (m *Member) entries(now time.Time, all bool) (due []entry) {
 	again := false
 	for _, p := range m.partitions {
 		at, oldest := p.checkpoint(m.looked), p.oldest()
+		p.head = at // an event that comes next does not set it back
 		moved := at.GlobalID != p.saved.GlobalID || oldest != p.savedOldest
 		if !p.changed && !moved {
 			continue
