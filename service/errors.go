@@ -103,6 +103,8 @@ func toStatus(ctx context.Context, err error) error {
 	switch {
 	case err == nil:
 		return nil
+	case ctx.Err() != nil && errors.As(context.Cause(ctx), &known): // such as errDraining
+		return context.Cause(ctx)
 	case ctx.Err() != nil:
 		return &statusError{status: status.FromContextError(context.Cause(ctx)), cause: err} // why the wait ended
 	case errors.As(err, &known):

@@ -1,6 +1,7 @@
 package service
 
 import (
+	"context"
 	"testing"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -25,5 +26,13 @@ func TestAFullDiskIsReportedToTheCaller(t *testing.T) {
 	}
 	if !IsTransient(full) {
 		t.Error("a save is not retried")
+	}
+}
+
+func TestACallThatADrainEndsIsUnavailable(t *testing.T) {
+	ctx, end := context.WithCancelCause(t.Context())
+	end(errDraining)
+	if err := toStatus(ctx, ctx.Err()); status.Code(err) != codes.Unavailable {
+		t.Errorf("the status of a call that a drain ended is %v", err)
 	}
 }

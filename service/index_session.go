@@ -98,7 +98,7 @@ func (s *EventStore) changeIndexes(
 	if begun || !isRefused(err) {
 		s.cleanAfter(ctx, boundary)
 	}
-	return endedBuild(running, err)
+	return toStatus(running, err)
 }
 
 // enterBuilds waits until this node changes no other index of the boundary, and fewer than maxBuilds in all.
@@ -110,16 +110,7 @@ func (s *EventStore) enterBuilds(running context.Context, boundary string) (leav
 			"%d changes of indexes wait already in boundary %q: a node makes one at a time of a boundary, and %d in all; try "+
 				"again when they are done", full.waiting, boundary, maxBuilds), err)
 	}
-	return leave, endedBuild(running, err)
-}
-
-// endedBuild is the status of a change's error; if the server drains, the status says so.
-func endedBuild(running context.Context, err error) error {
-	var draining *statusError
-	if err != nil && errors.As(context.Cause(running), &draining) {
-		return draining
-	}
-	return toStatus(running, err)
+	return leave, toStatus(running, err)
 }
 
 // isRefused returns whether PostgreSQL refused a change before it began.
