@@ -32,7 +32,7 @@ export function Boundaries({may}) {
       ${state.value.map(b => html`<tr key=${b.name} ...${opens(() => open(b.name))}>
         <td><a href=${'#/events?boundary=' + encodeURIComponent(b.name)}>${b.name}</a></td>
         <td class="num">${b.count === undefined ? '–' : number(b.count)}</td><td class="num">${b.size === undefined ? '–' : bytes(b.size)}</td>
-        <td class="num">${b.indexes ?? '–'}</td><td>${time(b.last?.dateCreated)}</td><td>${b.lastError || b.description}</td></tr>`)}
+        <td class="num">${b.indexes ?? '–'}</td><td class="when">${time(b.last?.dateCreated)}</td><td>${b.lastError || b.description}</td></tr>`)}
     </tbody></table></div>`}
     ${may.administer && html`<section class="card"><h2>Create a boundary</h2><${Form} label="Create" onSubmit=${create}>
       <label>Name <input name="name" required maxlength="26" /></label>
