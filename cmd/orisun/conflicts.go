@@ -18,9 +18,9 @@ func newConflictsCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "conflicts BOUNDARY",
 		Short: "Show which contexts refused most saves in the last hour",
-		Long: `Show which contexts refused most saves in the last hour (CONTEXT_CHANGED), as the
-node that answers has counted them. A node counts the 1,000 contexts with the
-latest conflicts; the last line sums up all of them.
+		Long: `Show which contexts refused most saves in the last hour (CONTEXT_CHANGED), as
+the node that answers has counted them. A node counts the 1,000 contexts with
+the latest conflicts; the last line sums up all of them.
 
 LAST MINUTE counts the current minute and the one before it. The command needs
 the right to read events: contexts contain values of events.`,
