@@ -2,12 +2,14 @@ package service
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
 	orisunpb "github.com/oexza/orisun/proto"
+	"github.com/oexza/orisun/service/consumer"
 )
 
 // WaitForCheckpoint returns when a subscription has acknowledged everything up to a position. Errors: INVALID_ARGUMENT,
@@ -27,26 +29,20 @@ func (s *Subscriptions) WaitForCheckpoint(
 	if _, err := s.definition(ctx, in.GetBoundary(), in.GetSubscription()); err != nil {
 		return nil, err
 	}
-	waiting, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
+	waiting, end := context.WithCancelCause(ctx)
+	defer end(nil)
 	if serving := s.store.config.Serving; serving != nil {
-		var end context.CancelCauseFunc
-		waiting, end = context.WithCancelCause(waiting)
-		defer end(nil)
 		defer context.AfterFunc(serving, func() { end(errDraining) })()
 	}
-	at, err := s.config.Consumers.Wait(waiting, in.GetBoundary(), in.GetSubscription(), in.GetPosition().GetGlobalId())
-	if err == nil {
+	at, err := s.config.Consumers.Wait(waiting, in.GetBoundary(), in.GetSubscription(), in.GetPosition().GetGlobalId(), timeout)
+	switch {
+	case err == nil:
 		return &orisunpb.WaitForCheckpointResponse{Checkpoint: at}, nil
-	}
-	if cause := context.Cause(waiting); cause != nil && status.Code(cause) == codes.Unavailable {
-		return nil, cause
-	}
-	if waiting.Err() != nil && ctx.Err() == nil {
+	case errors.Is(err, consumer.ErrNotReached):
 		return nil, status.Error(codes.DeadlineExceeded,
 			fmt.Sprintf("the subscription is at {%d,%d} after %s, before the position {%d,%d}",
 				at.GetTransactionId(), at.GetGlobalId(), timeout, in.GetPosition().GetTransactionId(),
 				in.GetPosition().GetGlobalId()))
 	}
-	return nil, toStatus(ctx, err)
+	return nil, toStatus(waiting, err)
 }

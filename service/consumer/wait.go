@@ -2,6 +2,7 @@ package consumer
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -27,12 +28,20 @@ type polled struct {
 	stop    context.CancelFunc
 }
 
-// Wait returns when the lowest checkpoint of a subscription is at a position or after it, or with the error of ctx or of
-// PostgreSQL. It also returns how far the subscription is.
-func (n *Node) Wait(ctx context.Context, boundary, subscription string, until int64) (*orisunpb.Position, error) {
+// ErrNotReached ends a wait whose time is over.
+var ErrNotReached = errors.New("the subscription did not reach the position in time")
+
+// Wait returns when the lowest checkpoint of a subscription is at a position or after it, or with ErrNotReached, or the
+// error of ctx or of PostgreSQL. With a position it says how far the subscription is: it has read the checkpoint at least
+// once, however short the timeout is.
+func (n *Node) Wait(
+	ctx context.Context, boundary, subscription string, until int64, timeout time.Duration,
+) (*orisunpb.Position, error) {
 	p := n.waitFor(boundary, subscription)
 	defer n.waited(boundary, subscription, p)
-	for {
+	over := time.NewTimer(timeout)
+	defer over.Stop()
+	for isOver := false; ; {
 		n.Hurry(boundary, subscription)
 		n.waits.mu.Lock()
 		at, known := p.at[subscription]
@@ -43,11 +52,15 @@ func (n *Node) Wait(ctx context.Context, boundary, subscription string, until in
 			return nil, failed
 		case known && at.GlobalID >= until:
 			return at.proto(), nil
+		case known && isOver:
+			return at.proto(), ErrNotReached
 		}
 		select {
 		case <-changed:
+		case <-over.C:
+			isOver = true
 		case <-ctx.Done():
-			return at.proto(), ctx.Err()
+			return nil, ctx.Err()
 		}
 	}
 }
