@@ -326,6 +326,30 @@ func (q *Queries) ListParked(ctx context.Context, db DBTX, arg ListParkedParams)
 	return items, nil
 }
 
+const ListSubscribedBoundaries = `-- name: ListSubscribedBoundaries :many
+SELECT orisun.list_subscribed_boundaries()::text AS boundary
+`
+
+func (q *Queries) ListSubscribedBoundaries(ctx context.Context, db DBTX) ([]string, error) {
+	rows, err := db.Query(ctx, ListSubscribedBoundaries)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []string
+	for rows.Next() {
+		var boundary string
+		if err := rows.Scan(&boundary); err != nil {
+			return nil, err
+		}
+		items = append(items, boundary)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const ListSubscriptionMembers = `-- name: ListSubscriptionMembers :many
 SELECT m.subscription::text AS subscription, m.member::text AS member, m.name::text AS name, m.node::text AS node,
        m.address::text AS address,
@@ -463,6 +487,52 @@ func (q *Queries) ListSubscriptions(ctx context.Context, db DBTX, arg ListSubscr
 			&i.ParkFollowing,
 			&i.CreatedAt,
 			&i.Generation,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const MeasureSubscriptionLag = `-- name: MeasureSubscriptionLag :many
+SELECT p.subscription::text AS subscription, max(p.lag_events)::bigint AS events,
+       max(p.lag_seconds)::double precision AS seconds, (count(*) OVER ())::bigint AS subscriptions
+  FROM orisun.list_subscription_partitions(p_boundary => $1::text, p_name => '') p
+ GROUP BY p.subscription
+ ORDER BY seconds DESC, events DESC, subscription
+ LIMIT $2
+`
+
+type MeasureSubscriptionLagParams struct {
+	Boundary string
+	Count    int32
+}
+
+type MeasureSubscriptionLagRow struct {
+	Subscription  string
+	Events        int64
+	Seconds       float64
+	Subscriptions int64
+}
+
+func (q *Queries) MeasureSubscriptionLag(ctx context.Context, db DBTX, arg MeasureSubscriptionLagParams) ([]MeasureSubscriptionLagRow, error) {
+	rows, err := db.Query(ctx, MeasureSubscriptionLag, arg.Boundary, arg.Count)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []MeasureSubscriptionLagRow
+	for rows.Next() {
+		var i MeasureSubscriptionLagRow
+		if err := rows.Scan(
+			&i.Subscription,
+			&i.Events,
+			&i.Seconds,
+			&i.Subscriptions,
 		); err != nil {
 			return nil, err
 		}

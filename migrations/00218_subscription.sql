@@ -739,6 +739,18 @@ COMMENT ON FUNCTION orisun.list_subscription_partitions(text, text) IS
 $$The partitions of a boundary's subscriptions, or of one, with their lag: the events after the checkpoint, whether they
 match or not, and the age of the first one.$$;
 
+CREATE FUNCTION orisun.list_subscribed_boundaries() RETURNS SETOF text
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT b.name FROM orisun.boundary b
+     WHERE b.status = 'ACTIVE' AND EXISTS (SELECT FROM orisun.subscription s WHERE s.boundary = b.name)
+     ORDER BY b.name
+$$;
+
+COMMENT ON FUNCTION orisun.list_subscribed_boundaries() IS
+$$The boundaries that have durable subscriptions.$$;
+
 CREATE FUNCTION orisun.list_subscription_members(p_boundary text, p_name text)
 RETURNS TABLE (subscription text, member text, name text, node text, address text, username text,
                connected_at timestamptz)
@@ -909,6 +921,7 @@ DROP FUNCTION orisun.settle_parked(text, text, integer, bigint, bigint, text);
 DROP FUNCTION orisun.park_event(text, text, integer, bigint, bigint, text, text, integer, integer);
 DROP FUNCTION orisun.count_parked(text, text);
 DROP FUNCTION orisun.list_subscription_members(text, text);
+DROP FUNCTION orisun.list_subscribed_boundaries();
 DROP FUNCTION orisun.list_subscription_partitions(text, text);
 DROP FUNCTION orisun.subscription_checkpoints(text, text[]);
 DROP FUNCTION orisun.save_checkpoints(text, text[], integer[], bigint[], bigint[], bigint[], text[], bigint[], bigint);

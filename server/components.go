@@ -80,6 +80,7 @@ type running struct {
 	store            *service.EventStore
 	subscriptions    *service.Subscriptions
 	consumers        *consumer.Node
+	lag              *service.SubscriptionLag
 	servers          *transport.Servers
 	healthy          *transport.Health
 	endSubscriptions context.CancelFunc
@@ -88,8 +89,8 @@ type running struct {
 // components are listed in the order in which they start. They stop in the opposite one.
 func (r *running) components() []component {
 	var stopPprof func() error
-	var endWatch context.CancelFunc
-	var watch sync.WaitGroup
+	var endWatch, endLag context.CancelFunc
+	var watch, measuring sync.WaitGroup
 	return []component{
 		{"gRPC listener", r.listen, func(context.Context) error { return closeListener(r.listener) }},
 		{"telemetry", func(ctx context.Context) (err error) {
@@ -118,6 +119,17 @@ func (r *running) components() []component {
 			r.endSubscriptions()
 			r.consumers.Close()
 			return r.store.Close(ctx)
+		}},
+		{"lag of subscriptions", func(ctx context.Context) error {
+			r.lag = service.NewSubscriptionLag(r.outbox, r.config.Subscription.LagWarning)
+			var running context.Context
+			running, endLag = context.WithCancel(ctx) //nolint:gosec // the stop below calls it
+			measuring.Go(func() { r.lag.Run(running) })
+			return nil
+		}, func(context.Context) error {
+			endLag()
+			measuring.Wait()
+			return nil
 		}},
 		{"users", func(ctx context.Context) error {
 			return r.step("look for an admin", func() error {
@@ -294,9 +306,11 @@ func (r *running) startCalls(context.Context) error {
 	r.admin.Answer(calls)
 	readiness := r.admin.Readiness
 	readiness.RestOn(r.callers.auth, readinessChecks(r.config, r.probe, r.streams, r.store.Shortage),
-		warnOfLoss(r.probe), warnOfMissingRights(r.probe), warnOfOpenSchemas(r.probe), r.callers.warnOfDefaultPassword)
+		warnOfLoss(r.probe), warnOfMissingRights(r.probe), warnOfOpenSchemas(r.probe), r.callers.warnOfDefaultPassword,
+		r.lag.Warn)
 	postgreSQLAnswers := func() bool { return readiness.Answers("postgresql") }
-	if err := r.telemetry.WatchNode(postgreSQLAnswers, r.streams.nats.Stored); err != nil {
+	if err := errors.Join(r.telemetry.WatchNode(postgreSQLAnswers, r.streams.nats.Stored),
+		r.lag.Instrument(r.telemetry.Meter())); err != nil {
 		return fmt.Errorf("metrics of the node: %w", err)
 	}
 	return nil

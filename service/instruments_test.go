@@ -191,6 +191,10 @@ func collect(t *testing.T, reader sdkmetric.Reader) map[string]float64 {
 				for _, point := range data.DataPoints {
 					put(m.Name, point.Attributes, float64(point.Value))
 				}
+			case metricdata.Gauge[float64]:
+				for _, point := range data.DataPoints {
+					put(m.Name, point.Attributes, point.Value)
+				}
 			case metricdata.Histogram[int64]:
 				for _, point := range data.DataPoints {
 					put(m.Name, point.Attributes, float64(point.Sum))

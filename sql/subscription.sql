@@ -29,6 +29,17 @@ SELECT p.subscription::text AS subscription, p.partition::integer AS partition, 
        p.oldest_global_id::bigint AS oldest_global_id
   FROM orisun.list_subscription_partitions(p_boundary => @boundary::text, p_name => @name::text) p;
 
+-- name: ListSubscribedBoundaries :many
+SELECT orisun.list_subscribed_boundaries()::text AS boundary;
+
+-- name: MeasureSubscriptionLag :many
+SELECT p.subscription::text AS subscription, max(p.lag_events)::bigint AS events,
+       max(p.lag_seconds)::double precision AS seconds, (count(*) OVER ())::bigint AS subscriptions
+  FROM orisun.list_subscription_partitions(p_boundary => @boundary::text, p_name => '') p
+ GROUP BY p.subscription
+ ORDER BY seconds DESC, events DESC, subscription
+ LIMIT @count;
+
 -- name: ListSubscriptionMembers :many
 SELECT m.subscription::text AS subscription, m.member::text AS member, m.name::text AS name, m.node::text AS node,
        m.address::text AS address,

@@ -42,6 +42,8 @@ type Config struct {
 	Auth      Auth
 	Shutdown  Shutdown
 
+	Subscription Subscription
+
 	// Boundaries are never empty, have distinct names, and each has its schema. When only ORISUN_PG_SCHEMAS is given,
 	// they are the boundaries that it names.
 	Boundaries Boundaries `env:"ORISUN_BOUNDARIES" default:"[{\"name\":\"orisun_test_1\",\"description\":\"boundary1\"},{\"name\":\"orisun_test_2\",\"description\":\"boundary2\"},{\"name\":\"orisun_admin\",\"description\":\"admin boundary\"}]" desc:"JSON array of boundary definitions; when only ORISUN_PG_SCHEMAS is given, the boundaries it names"`
@@ -193,6 +195,11 @@ type Auth struct {
 // Shutdown is how long the server drains before it cuts what is left.
 type Shutdown struct {
 	Timeout time.Duration `env:"ORISUN_SHUTDOWN_TIMEOUT" default:"30s" min:"0s" max:"24h" desc:"Time for calls in flight to finish when the server ends"`
+}
+
+// Subscription is when /readyz warns of durable subscriptions.
+type Subscription struct {
+	LagWarning time.Duration `env:"ORISUN_SUBSCRIPTION_LAG_WARNING" default:"5m" min:"0s" max:"8760h" desc:"/readyz warns of a durable subscription while the first event that it has not acknowledged is older; 0 is no warning"`
 }
 
 // Boundary is one domain of events. Schema is where its tables are; it comes from ORISUN_PG_SCHEMAS.

@@ -431,6 +431,12 @@ var variables = []struct {
 		func(c *Config) any { return c.Shutdown.Timeout },
 	},
 	{
+		"ORISUN_SUBSCRIPTION_LAG_WARNING", 5 * time.Minute, "0s", time.Duration(0),
+		[]string{"-1s", "300", "8761h"},
+		nil,
+		func(c *Config) any { return c.Subscription.LagWarning },
+	},
+	{
 		"ORISUN_BOUNDARIES",
 		`[{"name":"orisun_test_1","description":"boundary1"},{"name":"orisun_test_2","description":"boundary2"},` +
 			`{"name":"orisun_admin","description":"admin boundary"}]`,
