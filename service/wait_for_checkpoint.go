@@ -34,15 +34,15 @@ func (s *Subscriptions) WaitForCheckpoint(
 	if serving := s.store.config.Serving; serving != nil {
 		defer context.AfterFunc(serving, func() { end(errDraining) })()
 	}
-	at, err := s.config.Consumers.Wait(waiting, in.GetBoundary(), in.GetSubscription(), in.GetPosition().GetGlobalId(), timeout)
+	until := in.GetPosition().GetGlobalId()
+	at, err := s.config.Consumers.Wait(waiting, in.GetBoundary(), in.GetSubscription(), until, timeout)
 	switch {
 	case err == nil:
 		return &orisunpb.WaitForCheckpointResponse{Checkpoint: at}, nil
 	case errors.Is(err, consumer.ErrNotReached):
 		return nil, status.Error(codes.DeadlineExceeded,
 			fmt.Sprintf("the subscription is at {%d,%d} after %s, before the position {%d,%d}",
-				at.GetTransactionId(), at.GetGlobalId(), timeout, in.GetPosition().GetTransactionId(),
-				in.GetPosition().GetGlobalId()))
+				at.GetTransactionId(), at.GetGlobalId(), timeout, in.GetPosition().GetTransactionId(), until))
 	}
 	return nil, toStatus(waiting, err)
 }
