@@ -337,6 +337,8 @@ func TestARefusedEventComesAgainAndIsParked(t *testing.T) {
 		}
 		c.acknowledge(t, replayed...)
 	}
+	for len(d.parked(t)) > 0 { // until the last acknowledgement is stored: before, a later event is parked
+	}
 	d.save(t, "bad")
 	if next := c.events(t, 1); ids(next)[0] != 4 || next[0].GetReplayed() {
 		t.Errorf("once nothing of its key is parked, an event is delivered: %v", next)
@@ -434,6 +436,20 @@ func (c *consuming) end() error {
 	}
 }
 
+func connectTo(t *testing.T, server *servertest.Server) *pgx.Conn {
+	t.Helper()
+	conn, err := pgx.ConnectConfig(t.Context(), server.Database)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := conn.Close(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	return conn
+}
+
 // A consumer whose partition was given to another one, and does not know, stores nothing.
 func TestAnAcknowledgementOfAnOldEpochIsRefused(t *testing.T) {
 	server := servertest.Start(t)
@@ -442,15 +458,7 @@ func TestAnAcknowledgementOfAnOldEpochIsRefused(t *testing.T) {
 	d.create(t, &orisunpb.CreateSubscriptionRequest{Name: "mails"})
 	c := d.consume(t, "mails", 100)
 	held := c.events(t, 2)
-	db, err := pgx.ConnectConfig(t.Context(), server.Database)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := db.Close(context.Background()); err != nil {
-			t.Error(err)
-		}
-	}()
+	db := connectTo(t, server)
 	if _, err := db.Exec(t.Context(), "UPDATE orisun.subscription_partition SET epoch = epoch + 1"); err != nil {
 		t.Fatal(err)
 	}
@@ -474,15 +482,7 @@ func TestANodeWhoseLeaseEndedLetsItsConsumersJoinAgain(t *testing.T) {
 	d.create(t, &orisunpb.CreateSubscriptionRequest{Name: "mails"})
 	c := d.consume(t, "mails", 100)
 	c.until(t, func(in *orisunpb.ConsumeResponse) bool { return in.GetAssigned() != nil })
-	db, err := pgx.ConnectConfig(t.Context(), server.Database)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := db.Close(context.Background()); err != nil {
-			t.Error(err)
-		}
-	}()
+	db := connectTo(t, server)
 	if _, err := db.Exec(t.Context(), "DELETE FROM orisun.subscription_node"); err != nil {
 		t.Fatal(err)
 	}
@@ -500,4 +500,90 @@ func TestACheckpointMovesWhereNothingMatches(t *testing.T) {
 	}})
 	d.consume(t, "mails", 100)
 	d.wait(t, "mails", d.save(t, "a", "b", "c"))
+}
+
+// closed ends the client's side, and returns how the stream ends and whether the partition was revoked before.
+func (c *consuming) closed(t *testing.T) (revoked bool, err error) {
+	t.Helper()
+	if err := c.CloseSend(); err != nil {
+		t.Fatal(err)
+	}
+	for {
+		in, err := c.Recv()
+		if err != nil {
+			return revoked, err
+		}
+		revoked = revoked || in.GetRevoked() != nil
+	}
+}
+
+// A stream ends with OK only when its last acknowledgements are stored.
+func TestAStreamWhoseLastAcknowledgementsAreNotStoredEndsUnavailable(t *testing.T) {
+	server := servertest.Start(t)
+	d := dialDurable(server.Dial(t))
+	last := d.save(t, "a", "b")
+	d.create(t, &orisunpb.CreateSubscriptionRequest{Name: "mails"})
+	c := d.consume(t, "mails", 100)
+	held := c.events(t, 2)
+	lock, err := connectTo(t, server).Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := lock.Exec(t.Context(), "LOCK TABLE orisun.subscription_partition IN EXCLUSIVE MODE"); err != nil {
+		t.Fatal(err)
+	}
+	c.acknowledge(t, held...)
+	_, err = c.closed(t)
+	wantCode(t, err, codes.Unavailable, "may not be stored")
+	if err := lock.Rollback(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	d.wait(t, "mails", last) // it is stored in the background
+	if _, err := d.consume(t, "mails", 100).closed(t); !errors.Is(err, io.EOF) {
+		t.Errorf("a stream with nothing to store ends with %v", err)
+	}
+}
+
+// The client of a stream that ends with OK knows which partitions were revoked: all else that it settled is stored.
+func TestAStreamWhoseAcknowledgementsWereRefusedEndsUnavailable(t *testing.T) {
+	server := servertest.Start(t)
+	d := dialDurable(server.Dial(t))
+	d.save(t, "a")
+	d.create(t, &orisunpb.CreateSubscriptionRequest{Name: "mails"})
+	c := d.consume(t, "mails", 100)
+	held := c.events(t, 1)
+	if _, err := connectTo(t, server).Exec(t.Context(),
+		"UPDATE orisun.subscription_partition SET epoch = epoch + 1"); err != nil {
+		t.Fatal(err)
+	}
+	c.acknowledge(t, held...)
+	if revoked, err := c.closed(t); status.Code(err) != codes.Unavailable && !revoked {
+		t.Errorf("the stream ends with %v, and its partition was not revoked before", err)
+	}
+	if again := d.consume(t, "mails", 100).events(t, 1); ids(again)[0] != 0 {
+		t.Errorf("the next stream gets %v", again)
+	}
+}
+
+func TestTheEndOfAStreamStoresTheAcknowledgementsOfReplayedEvents(t *testing.T) {
+	d := dialDurable(servertest.Start(t).Dial(t))
+	d.create(t, &orisunpb.CreateSubscriptionRequest{Name: "mails", MaxRefusals: 1})
+	last := d.save(t, "a", "b", "c", "d", "e", "f", "g", "h")
+	c := d.consume(t, "mails", 100)
+	for _, delivery := range c.events(t, 8) {
+		c.refuse(t, delivery, "not now")
+	}
+	d.wait(t, "mails", last)
+	if _, err := d.ReplayParked(t.Context(), &orisunpb.ReplayParkedRequest{
+		Boundary: durableBoundary, Subscription: "mails",
+	}); err != nil {
+		t.Fatal(err)
+	}
+	c.acknowledge(t, c.events(t, 8)...)
+	if _, err := c.closed(t); !errors.Is(err, io.EOF) {
+		t.Errorf("the stream ends with %v", err)
+	}
+	if parked := d.parked(t); len(parked) > 0 {
+		t.Errorf("acknowledged, and still parked: %v", parked)
+	}
 }

@@ -27,7 +27,8 @@ import (
 var errHalfClosed = errors.New("the client sends no more settlements")
 
 // Consume makes the stream a consumer of a subscription. The first request is start; the others settle events. When the
-// client closes its side, what it has settled is stored, and the stream ends without an error.
+// client closes its side, what it has settled is stored, and the stream ends without an error; with UNAVAILABLE if it
+// may not be stored.
 //
 // Errors: INVALID_ARGUMENT for a request that breaks a rule; NOT_FOUND; ABORTED (SUBSCRIPTION_RESET);
 // RESOURCE_EXHAUSTED beyond ORISUN_GRPC_MAX_SUBSCRIBER_NAMES consumers of the user; UNAVAILABLE.
@@ -120,7 +121,7 @@ func settle(m *consumer.Member, in *orisunpb.SettleRequest) (stale bool, err err
 func (s *Subscriptions) consume(
 	start *orisunpb.ConsumeStart, stream grpc.ServerStreamingServer[orisunpb.ConsumeResponse],
 	receive func(*consumer.Member) error,
-) error {
+) (err error) {
 	var v violations
 	v.named(start.GetBoundary(), "subscription", start.GetSubscription())
 	window := v.bounded("window", start.GetWindow(), defaultWindow, maxWindow)
@@ -158,7 +159,12 @@ func (s *Subscriptions) consume(
 	if err != nil {
 		return toStatus(ctx, err)
 	}
-	defer s.config.Consumers.Leave(member)
+	defer func() {
+		if unstored := s.config.Consumers.Leave(member); err == nil && unstored != nil {
+			err = retryLater(codes.Unavailable, "the last acknowledgements may not be stored: their events are delivered again",
+				unstored)
+		}
+	}()
 	if receive != nil {
 		go func() { end(receive(member)) }()
 	}

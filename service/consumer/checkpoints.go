@@ -62,6 +62,7 @@ type entry struct {
 	at           Position
 	oldest       int64
 	acknowledged string
+	changed      bool // something was acknowledged since the last save
 }
 
 // save stores the checkpoints of consumers that are due, or all of them: one statement for each boundary.
@@ -117,7 +118,7 @@ func (n *Node) saveEntries(ctx context.Context, boundary string, entries []entry
 	}
 	for _, e := range entries {
 		if !stored[key{e.m.def.Name, e.p.id}] {
-			e.m.fenced(e.p)
+			e.m.fenced(e.p, e.changed)
 			n.refreshNow(e.m.group())
 		}
 	}
@@ -140,7 +141,7 @@ func (m *Member) entries(now time.Time, all bool) (due []entry) {
 			again = true
 			continue
 		}
-		due = append(due, entry{m, p, at, oldest, arrayText(p.beyond())})
+		due = append(due, entry{m, p, at, oldest, arrayText(p.beyond()), p.changed})
 		p.changed, p.hurry, p.saved, p.savedAt, p.savedOldest = false, false, at, now, oldest
 	}
 	if again || m.stopping() {
@@ -171,17 +172,25 @@ func arrayText(ids []int64) string {
 func (m *Member) unsaved(p *partition) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if m.partitions[p.id] != p {
+		m.missed()
+		return
+	}
 	p.changed = true
 	m.node.markDirty(m)
 }
 
-// fenced drops a partition that PostgreSQL has given to another consumer.
-func (m *Member) fenced(p *partition) {
+// fenced drops a partition that PostgreSQL has given to another consumer. changed: acknowledgements were refused.
+func (m *Member) fenced(p *partition, changed bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.partitions[p.id] == p {
+	switch {
+	case m.partitions[p.id] == p:
+		p.changed = p.changed || changed
 		m.drop(p)
 		m.revoked([]*partition{p})
+	case changed:
+		m.missed()
 	}
 }
 

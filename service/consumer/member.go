@@ -65,6 +65,9 @@ type Member struct {
 	caughtUp   bool
 	moved      bool // looked, since the last progress
 	ended      error
+	// lost: acknowledgements of a partition that was revoked are not stored, and the client does not know yet that it
+	// was.
+	lost bool
 
 	endReader context.CancelFunc
 	reader    sync.WaitGroup
@@ -171,7 +174,9 @@ func (m *Member) Run(ctx context.Context, send func(*orisunpb.ConsumeResponse) e
 			return m.ended
 		}
 		frames := m.frames
-		m.frames = nil
+		if m.frames = nil; len(frames) > 0 {
+			m.lost = false // the client gets to know it
+		}
 		if now.Sub(scanned) >= scanInterval {
 			scanned = now
 			for _, p := range m.partitions {
@@ -204,7 +209,9 @@ func (m *Member) Run(ctx context.Context, send func(*orisunpb.ConsumeResponse) e
 				return err
 			}
 		}
-		m.park(ctx)
+		if m.park(ctx) == nil {
+			m.replay(ctx)
+		}
 		if deliveries != nil {
 			if ctx.Err() != nil {
 				return context.Cause(ctx)
@@ -300,6 +307,7 @@ func (m *Member) Settle(acknowledge []*orisunpb.Acknowledgement, refuse []*orisu
 		p := m.held(a.GetPartition(), a.GetEpoch())
 		if p == nil {
 			stale = true
+			m.missed()
 			continue
 		}
 		var covered []*item
@@ -388,9 +396,9 @@ func (m *Member) held(id uint32, epoch int64) *partition {
 	return nil
 }
 
-// park stores what is to be parked, removes replayed events that are acknowledged, and reads those that are to be
-// replayed. What fails is tried again at the next look.
-func (m *Member) park(ctx context.Context) {
+// park stores what is to be parked, and removes replayed events that are acknowledged. What fails is tried again at the
+// next look.
+func (m *Member) park(ctx context.Context) error {
 	m.mu.Lock()
 	type work struct {
 		p      *partition
@@ -398,20 +406,21 @@ func (m *Member) park(ctx context.Context) {
 		stored item // as it is now
 	}
 	var todo []work
-	var replays []*partition
 	for _, p := range m.partitions {
 		for _, it := range p.parking {
 			todo = append(todo, work{p, it, *it})
-		}
-		if p.replayMore && len(p.replays) == 0 && !p.stopped {
-			replays = append(replays, p)
 		}
 	}
 	m.mu.Unlock()
 	for _, w := range todo {
 		outcome, err := m.node.storeParked(ctx, m, w.p, w.stored)
 		if err != nil {
-			return
+			return err
+		}
+		if outcome == parkedFenced {
+			m.fenced(w.p, false)
+			m.node.refreshNow(m.group())
+			continue
 		}
 		m.mu.Lock()
 		w.p.parking = slices.DeleteFunc(w.p.parking, func(other *item) bool { return other == w.it })
@@ -419,7 +428,6 @@ func (m *Member) park(ctx context.Context) {
 		case parkedFull:
 			w.it.refusals = 0
 			w.p.take(w.it, time.Now().Add(lastBackoff))
-		case parkedFenced: // the partition is about to be dropped
 		default:
 			if outcome == parkedNone {
 				delete(w.p.parkedKeys, w.it.originalKey())
@@ -434,6 +442,19 @@ func (m *Member) park(ctx context.Context) {
 		}
 		m.mu.Unlock()
 	}
+	return nil
+}
+
+// replay reads parked events that are to be delivered again. What fails is tried again at the next look.
+func (m *Member) replay(ctx context.Context) {
+	m.mu.Lock()
+	var replays []*partition
+	for _, p := range m.partitions {
+		if p.replayMore && len(p.replays) == 0 && !p.stopped {
+			replays = append(replays, p)
+		}
+	}
+	m.mu.Unlock()
 	for _, p := range replays {
 		events, err := m.node.readReplays(ctx, m, p)
 		if err != nil {
@@ -561,9 +582,26 @@ func (m *Member) drop(p *partition) {
 	for _, it := range p.items {
 		m.forget(it)
 	}
+	m.lost = m.lost || p.unstored()
 	p.stopped = true
 	delete(m.partitions, p.id)
 	signal(m.room)
+}
+
+// missed records that an acknowledgement has no effect, unless the client knows that its partition was revoked. The
+// caller holds the lock.
+func (m *Member) missed() { m.lost = m.lost || len(m.frames) > 0 }
+
+// unstored returns whether acknowledgements are not stored, and the client does not know.
+func (m *Member) unstored() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, p := range m.partitions {
+		if p.unstored() {
+			return true
+		}
+	}
+	return m.lost
 }
 
 // revoked reports partitions that were dropped. The caller holds the lock.

@@ -383,32 +383,47 @@ func (n *Node) Find(id string) *Member {
 	return n.members[id]
 }
 
+// ErrUnstored is the error of a consumer that has left before its last acknowledgements were stored.
+var ErrUnstored = errors.New("the last acknowledgements may not be stored")
+
 // Leave stores what was acknowledged, and gives the consumer's partitions to others. If PostgreSQL does not answer, it
-// goes on in the background.
-func (n *Node) Leave(m *Member) {
+// goes on in the background, and returns ErrUnstored where something was acknowledged.
+func (n *Node) Leave(m *Member) error {
 	n.mu.Lock()
 	delete(n.members, m.ID)
-	n.leaving[m.ID] = m
 	n.mu.Unlock()
 	m.stopReading()
 	ctx, cancel := context.WithTimeout(context.Background(), renewTimeout)
 	defer cancel()
-	n.leave(ctx, m)
+	left := n.leave(ctx, m)
+	unstored := m.unstored()
+	if !left {
+		n.mu.Lock()
+		n.leaving[m.ID] = m
+		n.mu.Unlock()
+	}
+	if unstored {
+		return ErrUnstored
+	}
+	return nil
 }
 
-func (n *Node) leave(ctx context.Context, m *Member) {
-	if err := n.save(ctx, []*Member{m}, true); err != nil {
-		return
+// leave returns whether PostgreSQL has all of a consumer that leaves.
+func (n *Node) leave(ctx context.Context, m *Member) bool {
+	if m.park(ctx) != nil || n.save(ctx, []*Member{m}, true) != nil {
+		return false
 	}
-	err := n.queries.LeaveSubscription(ctx, n.config.Pool, db.LeaveSubscriptionParams{Boundary: m.def.Boundary, Subscription: m.def.Name, Member: m.ID})
-	if err != nil {
-		return
+	if err := n.queries.LeaveSubscription(ctx, n.config.Pool, db.LeaveSubscriptionParams{
+		Boundary: m.def.Boundary, Subscription: m.def.Name, Member: m.ID,
+	}); err != nil {
+		return false
 	}
 	n.mu.Lock()
 	delete(n.leaving, m.ID)
 	n.mu.Unlock()
 	n.dirty.Delete(m)
 	n.refreshNow(m.group())
+	return true
 }
 
 func (n *Node) readCheckpoints(ctx context.Context, m *Member, partitions []int32) ([]db.ReadCheckpointsRow, error) {

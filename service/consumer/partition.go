@@ -355,6 +355,11 @@ func (p *partition) beyond() []int64 {
 	return ids
 }
 
+// unstored returns whether acknowledgements are not stored yet.
+func (p *partition) unstored() bool {
+	return p.changed || slices.ContainsFunc(p.parking, func(it *item) bool { return it.acknowledged })
+}
+
 // oldest is the first event that is delivered and not settled; -1 if there is none.
 func (p *partition) oldest() int64 {
 	for _, it := range p.order {
