@@ -2389,7 +2389,7 @@ type ParkedEvent struct {
 	Partition uint32 `protobuf:"varint,2,opt,name=partition,proto3" json:"partition,omitempty"`
 	// The value of its partition key.
 	Key string `protobuf:"bytes,3,opt,name=key,proto3" json:"key,omitempty"`
-	// The reason of the last refusal; of an event parked behind another one, that event's position.
+	// The reason of the last refusal; empty for an event that was parked behind another one of its key.
 	Reason string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
 	// How often it was refused; 0 if it is parked behind another event of its key.
 	Refusals uint32 `protobuf:"varint,5,opt,name=refusals,proto3" json:"refusals,omitempty"`
