@@ -204,7 +204,7 @@ type ParkedEvent struct {
 	Partition int
 	// Key is the value of the partition key.
 	Key string
-	// Reason is that of the last refusal or, of an event parked behind another one, that event's position.
+	// Reason is that of the last refusal; empty for an event that was parked behind another one of its key.
 	Reason string
 	// Refusals is how often it was refused; 0 if it is parked behind another event of its key.
 	Refusals int
