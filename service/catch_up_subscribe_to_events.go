@@ -84,11 +84,8 @@ func (s *EventStore) CatchUpSubscribeToEvents(
 	if err := inflight.FromContext(stream.Context()).Grow(criteriaBytes(in.GetQuery().GetCriteria())); err != nil {
 		return err
 	}
-	ctx, end := context.WithCancelCause(stream.Context())
+	ctx, end := s.untilDraining(stream.Context(), errDraining)
 	defer end(nil)
-	if s.config.Serving != nil {
-		defer context.AfterFunc(s.config.Serving, func() { end(errDraining) })()
-	}
 	err := s.subscribe(ctx, end, in, stream)
 	var ours *statusError
 	switch _, isStatus := status.FromError(err); {

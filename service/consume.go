@@ -129,11 +129,8 @@ func (s *Subscriptions) consume(
 	if err := v.err(); err != nil {
 		return err
 	}
-	ctx, end := context.WithCancelCause(stream.Context())
+	ctx, end := s.store.untilDraining(stream.Context(), errDraining)
 	defer end(nil)
-	if serving := s.store.config.Serving; serving != nil {
-		defer context.AfterFunc(serving, func() { end(errDraining) })()
-	}
 	user := subscriberUser(ctx, start.GetBoundary())
 	leave, err := s.store.names.enter(user)
 	if err != nil {

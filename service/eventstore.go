@@ -133,3 +133,17 @@ func (s *EventStore) Shortage() error { return s.shortage.err() }
 func (s *EventStore) Close(ctx context.Context) error {
 	return errors.Join(s.saves.Close(ctx), s.readGroups.Close(ctx))
 }
+
+// untilDraining returns a context that also ends, with this cause, when the server begins to drain. Call end when it is
+// no longer used.
+func (s *EventStore) untilDraining(ctx context.Context, cause error) (context.Context, context.CancelCauseFunc) {
+	draining, cancel := context.WithCancelCause(ctx)
+	if s.config.Serving == nil {
+		return draining, cancel
+	}
+	stop := context.AfterFunc(s.config.Serving, func() { cancel(cause) })
+	return draining, func(cause error) {
+		stop()
+		cancel(cause)
+	}
+}

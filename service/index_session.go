@@ -67,11 +67,8 @@ func (s *EventStore) warnUnclean(boundary string, err error) {
 func (s *EventStore) changeIndexes(
 	ctx context.Context, boundary string, change func(context.Context, db.DBTX) ([]string, error),
 ) error {
-	running, end := context.WithCancelCause(ctx)
+	running, end := s.untilDraining(ctx, errIndexDraining)
 	defer end(nil)
-	if s.config.Serving != nil {
-		defer context.AfterFunc(s.config.Serving, func() { end(errIndexDraining) })()
-	}
 	leave, err := s.enterBuilds(running, boundary)
 	if err != nil {
 		return err

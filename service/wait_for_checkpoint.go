@@ -29,11 +29,8 @@ func (s *Subscriptions) WaitForCheckpoint(
 	if _, err := s.definition(ctx, in.GetBoundary(), in.GetSubscription()); err != nil {
 		return nil, err
 	}
-	waiting, end := context.WithCancelCause(ctx)
+	waiting, end := s.store.untilDraining(ctx, errDraining)
 	defer end(nil)
-	if serving := s.store.config.Serving; serving != nil {
-		defer context.AfterFunc(serving, func() { end(errDraining) })()
-	}
 	until := in.GetPosition().GetGlobalId()
 	at, err := s.config.Consumers.Wait(waiting, in.GetBoundary(), in.GetSubscription(), until, timeout)
 	switch {
