@@ -74,6 +74,16 @@ type OrisunBoundaryIndex struct {
 	CreatedAt time.Time
 }
 
+// The sessions of the console that their users ended by logging out. Tokens of such a session are void. A row is deleted
+// after expires_at, when all of these tokens have expired.
+type OrisunEndedSession struct {
+	Number    int64
+	Boundary  string
+	UserID    string
+	Session   int64
+	ExpiresAt time.Time
+}
+
 // The shape of every {schema}.{boundary}_orisun_es_event, and of what the reading functions return. It holds no rows.
 //
 // A position is the pair (transaction_id, global_id). global_id counts the boundary's events from 0 without
@@ -172,8 +182,8 @@ type OrisunListedIndex struct {
 	CountedSince       time.Time
 }
 
-// The shape of what orisun.find_login returns: a user and the hash of its password, ” where it has none. It holds no
-// rows.
+// The shape of what orisun.find_login returns: a user, the hash of its password, ” where it has none, and its ended
+// sessions. It holds no rows.
 type OrisunLogin struct {
 	UserID       string
 	Username     string
@@ -183,6 +193,7 @@ type OrisunLogin struct {
 	CreatedAt    time.Time
 	UpdatedAt    time.Time
 	PasswordHash string
+	Ended        []int64
 }
 
 // Events that a subscription passed by. The event itself stays in its boundary's table.

@@ -205,8 +205,37 @@ func (q *Queries) DeleteUser(ctx context.Context, db DBTX, arg DeleteUserParams)
 	return err
 }
 
+const EndSession = `-- name: EndSession :exec
+SELECT orisun.end_session(
+    p_boundary   => $1::text,
+    p_user_id    => $2::text,
+    p_session    => $3::bigint,
+    p_expires_in => make_interval(secs => $4::float8),
+    p_limit      => $5::integer
+)
+`
+
+type EndSessionParams struct {
+	Boundary         string
+	UserID           string
+	Session          int64
+	ExpiresInSeconds float64
+	SessionLimit     int32
+}
+
+func (q *Queries) EndSession(ctx context.Context, db DBTX, arg EndSessionParams) error {
+	_, err := db.Exec(ctx, EndSession,
+		arg.Boundary,
+		arg.UserID,
+		arg.Session,
+		arg.ExpiresInSeconds,
+		arg.SessionLimit,
+	)
+	return err
+}
+
 const FindLogin = `-- name: FindLogin :one
-SELECT user_id, username, name, roles, epoch, created_at, updated_at, password_hash FROM orisun.find_login(p_boundary => $1::text, p_user_id => $2::text,
+SELECT user_id, username, name, roles, epoch, created_at, updated_at, password_hash, ended FROM orisun.find_login(p_boundary => $1::text, p_user_id => $2::text,
                                 p_username => $3::text)
 `
 
@@ -228,6 +257,7 @@ func (q *Queries) FindLogin(ctx context.Context, db DBTX, arg FindLoginParams) (
 		&i.CreatedAt,
 		&i.UpdatedAt,
 		&i.PasswordHash,
+		&i.Ended,
 	)
 	return i, err
 }

@@ -45,6 +45,7 @@ Errors raised by these functions have SQLSTATEs of the class OR, with JSON in DE
   OR012  the boundary cannot be deleted
   OR020  unknown user
   OR021  the username is taken
+  OR022  the user has ended too many sessions
   OR030  the name of a lease belongs to another user
   OR040  unknown subscription
   OR041  a subscription of that name exists already with another definition

@@ -36,6 +36,20 @@ COMMENT ON TABLE orisun.user_credential IS
 $$The hashes of passwords (bcrypt). They stand beside the events, not in them, since events are read, subscribed to and
 published; each is written in the transaction that saves the event of its change, and goes with its user.$$;
 
+CREATE TABLE orisun.ended_session (
+    number     bigint      NOT NULL GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    boundary   text        NOT NULL,
+    user_id    text        NOT NULL,
+    session    bigint      NOT NULL,
+    expires_at timestamptz NOT NULL
+);
+
+CREATE INDEX ended_session_user_idx ON orisun.ended_session (boundary, user_id);
+
+COMMENT ON TABLE orisun.ended_session IS
+$$The sessions of the console that their users ended by logging out. Tokens of such a session are void. A row is deleted
+after expires_at, when all of these tokens have expired.$$;
+
 CREATE TABLE orisun.login (
     user_id       text        NOT NULL,
     username      text        NOT NULL,
@@ -44,12 +58,13 @@ CREATE TABLE orisun.login (
     epoch         bigint      NOT NULL,
     created_at    timestamptz NOT NULL,
     updated_at    timestamptz NOT NULL,
-    password_hash text        NOT NULL
+    password_hash text        NOT NULL,
+    ended         bigint[]    NOT NULL
 );
 
 COMMENT ON TABLE orisun.login IS
-$$The shape of what orisun.find_login returns: a user and the hash of its password, '' where it has none. It holds no
-rows.$$;
+$$The shape of what orisun.find_login returns: a user, the hash of its password, '' where it has none, and its ended
+sessions. It holds no rows.$$;
 
 -- +goose StatementBegin
 CREATE FUNCTION orisun.read_roles(p_data jsonb) RETURNS text[]
@@ -380,7 +395,8 @@ CREATE FUNCTION orisun.find_login(p_boundary text, p_user_id text, p_username te
 LANGUAGE sql STABLE ROWS 1
 SET search_path = pg_catalog, pg_temp
 AS $$
-SELECT u.user_id, u.username, u.name, u.roles, u.epoch, u.created_at, u.updated_at, coalesce(c.password_hash, '')
+SELECT u.user_id, u.username, u.name, u.roles, u.epoch, u.created_at, u.updated_at, coalesce(c.password_hash, ''),
+       ARRAY(SELECT s.session FROM orisun.ended_session s WHERE s.boundary = u.boundary AND s.user_id = u.user_id)
   FROM orisun.user_account u
   LEFT JOIN orisun.user_credential c ON c.boundary = u.boundary AND c.user_id = u.user_id
  WHERE u.boundary = p_boundary AND NOT u.deleted AND (u.user_id = p_user_id OR u.username = p_username)
@@ -390,7 +406,39 @@ $$;
 -- +goose StatementEnd
 
 COMMENT ON FUNCTION orisun.find_login(text, text, text) IS
-$$The user with an id or with a username (the other one is NULL), and the hash of its password: one row, or none.$$;
+$$The user with an id or with a username (the other one is NULL), the hash of its password and its ended sessions: one
+row, or none.$$;
+
+-- +goose StatementBegin
+CREATE FUNCTION orisun.end_session(p_boundary text, p_user_id text, p_session bigint, p_expires_in interval,
+                                   p_limit integer) RETURNS void
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    -- Numbers are committed in their order, so that the highest one changes with each commit (orisun.get_auth_state).
+    LOCK TABLE orisun.ended_session IN SHARE ROW EXCLUSIVE MODE;
+    DELETE FROM orisun.ended_session s WHERE s.expires_at < clock_timestamp();
+    IF EXISTS (SELECT FROM orisun.ended_session s
+                WHERE s.boundary = p_boundary AND s.user_id = p_user_id AND s.session = p_session) THEN
+        RETURN;
+    END IF;
+    IF (SELECT count(*) FROM orisun.ended_session s
+         WHERE s.boundary = p_boundary AND s.user_id = p_user_id) >= p_limit THEN
+        RAISE EXCEPTION 'user % has ended % sessions lately, at most % are stored', quote_literal(p_user_id), p_limit,
+            p_limit
+            USING ERRCODE = 'OR022',
+                  HINT = 'The session ends when its token expires. A change of the password ends it at once.';
+    END IF;
+    INSERT INTO orisun.ended_session (boundary, user_id, session, expires_at)
+    VALUES (p_boundary, p_user_id, p_session, clock_timestamp() + p_expires_in);
+END
+$$;
+-- +goose StatementEnd
+
+COMMENT ON FUNCTION orisun.end_session(text, text, bigint, interval, integer) IS
+$$Voids the tokens of a session of the console. p_expires_in is the time after which all of them have expired. Raises
+OR022 when p_limit ended sessions of the user are stored.$$;
 
 -- +goose StatementBegin
 CREATE FUNCTION orisun.list_users(p_boundary text) RETURNS SETOF orisun.user_account
@@ -415,6 +463,7 @@ $$;
 COMMENT ON FUNCTION orisun.count_users(text) IS $$How many users of an admin boundary are not deleted.$$;
 
 -- +goose Down
+DROP FUNCTION orisun.end_session(text, text, bigint, interval, integer);
 DROP FUNCTION orisun.count_users(text);
 DROP FUNCTION orisun.list_users(text);
 DROP FUNCTION orisun.find_login(text, text, text);
@@ -429,5 +478,6 @@ DROP FUNCTION orisun.save_user_event(text, jsonb, text, jsonb, jsonb);
 DROP FUNCTION orisun.project_users(text, integer);
 DROP FUNCTION orisun.read_roles(jsonb);
 DROP TABLE orisun.login;
+DROP TABLE orisun.ended_session;
 DROP TABLE orisun.user_credential;
 DROP TABLE orisun.user_account;

@@ -68,7 +68,8 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     RETURN QUERY EXECUTE format($sql$
-        SELECT coalesce((SELECT c.global_id FROM %s c WHERE c.name = 'users'), -1),
+        SELECT coalesce((SELECT c.global_id FROM %s c WHERE c.name = 'users'), -1)
+               + coalesce((SELECT max(s.number) FROM orisun.ended_session s), 0),
                coalesce((SELECT max(k.number) FROM orisun.token_key k), 0)
         $sql$, orisun.find_boundary_table(p_boundary, '_projector_checkpoint'));
 END
@@ -77,8 +78,8 @@ $$;
 
 COMMENT ON FUNCTION orisun.get_auth_state(text) IS
 $$What a server reads to know whether its cached users and keys are old: version is up to which event users are
-projected, so it moves in the transaction that changes a user; token_key is the number of the latest key. Raises OR001
-for an unknown boundary.$$;
+projected plus the number of the latest ended session, so it grows in the transaction that changes a user or ends a
+session; token_key is the number of the latest key. Raises OR001 for an unknown boundary.$$;
 
 -- +goose Down
 DROP FUNCTION orisun.get_auth_state(text);

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5"
@@ -35,6 +36,17 @@ func (d *Directory) State(ctx context.Context) (db.OrisunAuthState, error) {
 func (d *Directory) Keys(ctx context.Context) ([]db.OrisunTokenKey, error) {
 	keys, err := d.queries.GetTokenKeys(ctx, d.pool)
 	return keys, toStatus(ctx, err)
+}
+
+// maxEndedSessions is how many ended sessions of a user are stored at most.
+const maxEndedSessions = 1000
+
+// EndSession stores that a session of a user has ended. The error is RESOURCE_EXHAUSTED beyond maxEndedSessions.
+func (d *Directory) EndSession(ctx context.Context, userID string, session int64, expiresIn time.Duration) error {
+	return toStatus(ctx, d.queries.EndSession(ctx, d.pool, db.EndSessionParams{
+		Boundary: d.boundary, UserID: userID, Session: session, ExpiresInSeconds: expiresIn.Seconds(),
+		SessionLimit: maxEndedSessions,
+	}))
 }
 
 // Login returns the user with this id or, if that is empty, with this username; nil if there is none. PostgreSQL is not

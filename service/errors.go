@@ -52,6 +52,7 @@ var sqlStates = []sqlState{
 	{"OR012", codes.FailedPrecondition, true}, // the boundary cannot be deleted
 	{"OR020", codes.NotFound, true},           // unknown user
 	{"OR021", codes.AlreadyExists, true},      // the username is taken
+	{"OR022", codes.ResourceExhausted, true},  // the user has ended too many sessions
 	{"42501", codes.FailedPrecondition, true}, // the server's role lacks a right, which the text names
 	{"OR030", codes.PermissionDenied, true},   // a subscriber_name belongs to another user
 	{"OR040", codes.NotFound, true},           // unknown subscription

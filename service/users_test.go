@@ -36,6 +36,7 @@ var firstAdmin = auth.Credentials{Username: "admin", Password: "changeit"}
 // guarded is a server with users, by gRPC: several on one database are nodes that know nothing of each other.
 type guarded struct {
 	t       testing.TB
+	callers *auth.Authenticator
 	admin   *service.Admin
 	address string
 	conn    *grpc.ClientConn
@@ -60,7 +61,7 @@ func guard(t testing.TB, pool *pgxpool.Pool) *guarded {
 		Write: pool, Read: pool, MaxPageBytes: maxPageBytes, MaxMessageBytes: maxEventBytes,
 		MessageSize: func(_, _, _ string, data, metadata int) int { return data + metadata },
 	})
-	node := &guarded{t: t, admin: service.NewAdmin(store, adminBoundary, callers)}
+	node := &guarded{t: t, callers: callers, admin: service.NewAdmin(store, adminBoundary, callers)}
 	if _, err := node.admin.BootstrapAdmin(t.Context(), firstAdmin); err != nil {
 		t.Fatal(err)
 	}
@@ -193,6 +194,62 @@ func TestAChangeOnOneNodeIsInForceOnTheOtherAtTheNextCall(t *testing.T) {
 				t.Errorf("round %d: the password after the deletion, %s: %v", round, name, code)
 			}
 		}
+	}
+}
+
+func TestALogoutIsInForceOnTheOtherNodeAtTheNextCall(t *testing.T) {
+	pool := userDatabase(t)
+	here, there := guard(t, pool), guard(t, pool)
+	for round := range 3 {
+		token, begun := here.callers.BeginSession(here.logIn(firstAdmin))
+		if !begun || here.ping(with(t, token)) != codes.OK || there.ping(with(t, token)) != codes.OK {
+			t.Fatalf("round %d: the session is refused", round)
+		}
+		if err := here.callers.EndSession(t.Context(), token, &net.TCPAddr{}); err != nil {
+			t.Fatal(err)
+		}
+		for name, node := range map[string]*guarded{"here": here, "there": there} {
+			if code := node.ping(with(t, token)); code != codes.Unauthenticated {
+				t.Errorf("round %d: the token after its logout, %s: %v", round, name, code)
+			}
+		}
+	}
+}
+
+// An ended session is stored until its tokens have expired, and no user can fill the table.
+func TestEndedSessionsAreDeletedInTimeAndBoundedPerUser(t *testing.T) {
+	pool := userDatabase(t)
+	node := guard(t, pool)
+	end := func(session int64, expiresIn time.Duration) error {
+		return service.NewDirectory(pool, adminBoundary).EndSession(t.Context(), "joe", session, expiresIn)
+	}
+	for session := range int64(1000) {
+		if err := end(session+1, time.Hour); err != nil {
+			t.Fatalf("session %d: %v", session, err)
+		}
+	}
+	if err := end(1000, time.Hour); err != nil {
+		t.Errorf("end a session a second time: %v", err)
+	}
+	if err := end(1001, time.Hour); status.Code(err) != codes.ResourceExhausted ||
+		!strings.Contains(err.Error(), "at most 1000") {
+		t.Errorf("one session more: %v", err)
+	}
+	if _, err := pool.Exec(t.Context(),
+		`UPDATE orisun.ended_session SET expires_at = now() WHERE session < 3`); err != nil {
+		t.Fatal(err)
+	}
+	if err := end(1001, time.Hour); err != nil {
+		t.Errorf("one more after two have expired: %v", err)
+	}
+	var stored, expired int
+	if err := pool.QueryRow(t.Context(), `SELECT count(*), count(*) FILTER (WHERE session < 3) FROM orisun.ended_session`).
+		Scan(&stored, &expired); err != nil || stored != 999 || expired != 0 {
+		t.Errorf("%d stored, %d of them expired, %v", stored, expired, err)
+	}
+	token, _ := node.callers.BeginSession(node.logIn(firstAdmin))
+	if err := node.callers.EndSession(t.Context(), token, &net.TCPAddr{}); err != nil {
+		t.Errorf("another user's logout: %v", err)
 	}
 }
 

@@ -51,6 +51,15 @@ SELECT orisun.count_users(p_boundary => @boundary::text)::bigint AS count;
 SELECT * FROM orisun.find_login(p_boundary => @boundary::text, p_user_id => sqlc.narg('user_id')::text,
                                 p_username => sqlc.narg('username')::text);
 
+-- name: EndSession :exec
+SELECT orisun.end_session(
+    p_boundary   => @boundary::text,
+    p_user_id    => @user_id::text,
+    p_session    => @session::bigint,
+    p_expires_in => make_interval(secs => @expires_in_seconds::float8),
+    p_limit      => @session_limit::integer
+);
+
 -- name: ProjectUsers :one
 SELECT orisun.project_users(p_boundary => @boundary::text,
                             p_count => sqlc.narg('count')::integer)::integer AS projected;

@@ -1,9 +1,9 @@
 // Package console serves the web console: pages that use the store's HTTP API, and a cookie as credentials for it.
 //
 // The pages are plain ES modules in assets, one for each page, without a build step. A login is a call with a password
-// and the header X-Orisun-Console. Session moves the token of its answer into an HttpOnly cookie, and puts the cookie's
-// token into later calls that have the header. A page of another site cannot send that header: browsers allow custom
-// headers for the same origin only.
+// and the header X-Orisun-Console. WithCookie makes a session of the token of its answer, moves it into an HttpOnly
+// cookie, and puts the cookie's token into later calls that have the header. A page of another site cannot send that
+// header: browsers allow custom headers for the same origin only. A logout ends the session on the server.
 package console
 
 import (
@@ -29,10 +29,19 @@ type Caller struct {
 	Roles    []string `json:"roles"`
 }
 
+// Sessions are the logins of the console.
+type Sessions interface {
+	// Identify returns the caller of a request; false without valid credentials.
+	Identify(r *http.Request) (Caller, bool)
+	// Begin returns a token like this one that has a session; false if the token is invalid.
+	Begin(token string) (string, bool)
+	// End answers the request with which a caller logs out. It ends the session of the request's token.
+	End(w http.ResponseWriter, r *http.Request)
+}
+
 // Handler serves the pages at / and /console/, the caller at GET /console/session, and the logout at DELETE.
-// identify returns the caller of a request; false without valid credentials.
 // grpcPort is for the commands that pages offer to copy.
-func Handler(identify func(*http.Request) (Caller, bool), grpcPort string) (http.Handler, error) {
+func Handler(sessions Sessions, grpcPort string) (http.Handler, error) {
 	assets, err := fs.Sub(embedded, "assets")
 	if err != nil {
 		return nil, err
@@ -44,9 +53,11 @@ func Handler(identify func(*http.Request) (Caller, bool), grpcPort string) (http
 	files := http.FileServerFS(assets)
 	routes := http.NewServeMux()
 	routes.HandleFunc("GET /console/session", func(w http.ResponseWriter, r *http.Request) {
-		session(w, r, identify, grpcPort)
+		session(w, r, sessions, grpcPort)
 	})
-	routes.HandleFunc("DELETE /console/session", logout)
+	routes.HandleFunc("DELETE /console/session", func(w http.ResponseWriter, r *http.Request) {
+		logOut(w, r, sessions)
+	})
 	routes.Handle("GET /console/", http.StripPrefix("/console", files))
 	routes.Handle("GET /{$}", files)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -73,8 +84,8 @@ func versionOf(assets fs.FS) (string, error) {
 	return `"` + hex.EncodeToString(sum.Sum(nil)[:16]) + `"`, err
 }
 
-func session(w http.ResponseWriter, r *http.Request, identify func(*http.Request) (Caller, bool), grpcPort string) {
-	caller, ok := identify(r)
+func session(w http.ResponseWriter, r *http.Request, sessions Sessions, grpcPort string) {
+	caller, ok := sessions.Identify(r)
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("Content-Type", "application/json")
 	if !ok {

@@ -199,6 +199,42 @@ func TestTheCookieAloneIsNoCredential(t *testing.T) {
 	}
 }
 
+// A token that was copied from the cookie is void after the logout, on another node of the store, too.
+func TestALogoutEndsTheSessionOnEveryNode(t *testing.T) {
+	server := servertest.Start(t)
+	other := servertest.Start(t, "ORISUN_PG_NAME="+server.Database.Database)
+	login := func() string {
+		t.Helper()
+		answer := get(t, server, http.MethodPost, "/orisun.EventStore/Ping", "X-Orisun-Console", "1", "Authorization",
+			"Basic YWRtaW46Y2hhbmdlaXQ=")
+		if len(answer.cookies) != 1 {
+			t.Fatalf("the login answers %d with the cookies %v", answer.status, answer.cookies)
+		}
+		return answer.cookies[0].Value
+	}
+	stays, copied := login(), login()
+	check := func(when, token string, want int) {
+		t.Helper()
+		for _, node := range []*servertest.Server{server, other} {
+			for _, header := range [][]string{
+				{"X-Auth-Token", token}, {"X-Orisun-Console", "1", "Cookie", "orisun_session=" + token},
+			} {
+				if status := get(t, node, http.MethodPost, "/orisun.EventStore/Ping", header...).status; status != want {
+					t.Errorf("%s: %s answers %d to %s", when, node.HTTP, status, header[0])
+				}
+			}
+		}
+	}
+	check("before the logout", copied, http.StatusOK)
+	logout := get(t, server, http.MethodDelete, "/console/session", "X-Orisun-Console", "1",
+		"Cookie", "orisun_session="+copied)
+	if logout.status != http.StatusNoContent || len(logout.cookies) != 1 || logout.cookies[0].MaxAge >= 0 {
+		t.Errorf("the logout answers %d with the cookies %v", logout.status, logout.cookies)
+	}
+	check("after the logout", copied, http.StatusUnauthorized)
+	check("another session", stays, http.StatusOK)
+}
+
 func TestTheConsoleCanBeDisabled(t *testing.T) {
 	server := servertest.Start(t, "ORISUN_CONSOLE_ENABLED=false")
 	for _, path := range []string{"/", "/console/app.js", "/console/session"} {

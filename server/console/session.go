@@ -14,9 +14,9 @@ const (
 	markedByPage = "1"
 )
 
-// Session accepts the console's cookie as credentials, for calls that carry the header X-Orisun-Console and come from
-// a page of the same origin. Other requests pass unchanged.
-func Session(next http.Handler) http.Handler {
+// WithCookie accepts the console's cookie as credentials, for calls that carry the header X-Orisun-Console and come
+// from a page of the same origin. Other requests pass unchanged.
+func WithCookie(next http.Handler, sessions Sessions) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if site := r.Header.Get(fetchSite); r.Header.Get(markHeader) != markedByPage || site != "" && site != sameOrigin {
 			next.ServeHTTP(w, r)
@@ -26,7 +26,7 @@ func Session(next http.Handler) http.Handler {
 		if err == nil && r.Header.Get(basicHeader) == "" && r.Header.Get(tokenHeader) == "" {
 			r.Header.Set(tokenHeader, cookie.Value)
 		}
-		moving := &answer{ResponseWriter: w, secure: r.TLS != nil}
+		moving := &answer{ResponseWriter: w, sessions: sessions, secure: r.TLS != nil}
 		next.ServeHTTP(moving, r)
 		moving.start() // of an answer without a body
 	})
@@ -35,8 +35,9 @@ func Session(next http.Handler) http.Handler {
 // answer moves the token of an answer into the cookie, so that no script of the page ever sees it.
 type answer struct {
 	http.ResponseWriter
-	secure  bool
-	started bool
+	sessions Sessions
+	secure   bool
+	started  bool
 }
 
 func (a *answer) start() {
@@ -48,7 +49,9 @@ func (a *answer) start() {
 	header.Del(prompt)
 	if token := header.Get(tokenHeader); token != "" {
 		header.Del(tokenHeader)
-		setCookie(a.ResponseWriter, token, 0, a.secure)
+		if token, ok := a.sessions.Begin(token); ok {
+			setCookie(a.ResponseWriter, token, 0, a.secure)
+		}
 	}
 }
 
@@ -75,13 +78,14 @@ func (a *answer) Flush() {
 // Unwrap is for http.ResponseController.
 func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
 
-func logout(w http.ResponseWriter, r *http.Request) {
+// logOut removes the cookie and ends its session.
+func logOut(w http.ResponseWriter, r *http.Request, sessions Sessions) {
 	if r.Header.Get(markHeader) != markedByPage {
 		http.Error(w, "the header "+markHeader+" is missing", http.StatusForbidden)
 		return
 	}
 	setCookie(w, "", -1, r.TLS != nil)
-	w.WriteHeader(http.StatusNoContent)
+	sessions.End(w, r)
 }
 
 // setCookie sets a cookie that ends with the browser. Its token ends after ORISUN_AUTH_SESSION_TTL without a call.

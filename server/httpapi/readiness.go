@@ -15,7 +15,6 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
-	"github.com/oexza/orisun/server/console"
 	"github.com/oexza/orisun/service/auth"
 )
 
@@ -195,20 +194,6 @@ func (r *Readiness) authenticate(request *http.Request) error {
 		}
 		return errNotChecked
 	}
-}
-
-// consoleCaller returns the caller of a request of the console; false without valid credentials.
-func (r *Readiness) consoleCaller(request *http.Request) (console.Caller, bool) {
-	authenticator := r.auth.Load()
-	from, err := netip.ParseAddrPort(request.RemoteAddr)
-	if authenticator == nil || err != nil {
-		return console.Caller{}, false
-	}
-	ctx, cancel := context.WithTimeout(request.Context(), readinessLimit)
-	defer cancel()
-	token, authorization := request.Header.Get("X-Auth-Token"), request.Header.Get("Authorization")
-	caller, err := authenticator.Authenticate(ctx, token, authorization, net.TCPAddrFromAddrPort(from))
-	return console.Caller{UserID: caller.UserID, Username: caller.Username, Roles: caller.Roles}, err == nil
 }
 
 // current joins the latest results of the required checks with the other checks. Those run again where their results

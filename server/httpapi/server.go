@@ -91,13 +91,14 @@ func Start(
 	routes.HandleFunc("/", a.call)
 	var handler http.Handler = routes
 	if config.Admin.ConsoleEnabled {
-		pages, err := console.Handler(a.Readiness.consoleCaller, grpcPort)
+		sessions := consoleSessions{&a.Readiness.auth}
+		pages, err := console.Handler(sessions, grpcPort)
 		if err != nil {
 			return nil, errors.Join(err, listener.Close())
 		}
 		routes.Handle("GET /{$}", pages)
 		routes.Handle("/console/", pages)
-		handler = console.Session(routes)
+		handler = console.WithCookie(routes, sessions)
 	}
 	a.server = &http.Server{
 		Handler:           guard(http.NewCrossOriginProtection().Handler(handler), listener.Addr(), config),

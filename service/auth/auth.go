@@ -14,6 +14,11 @@
 // A caller without valid credentials gets UNAUTHENTICATED with the same text in all cases: it does not reveal whether
 // the username or the password was wrong. The health and reflection services need no credentials.
 //
+// # Sessions
+//
+// A token of the console names a session (session.go). Logging out ends the session: all of its tokens, copied and
+// renewed ones too, are void on every node. Other tokens end by their expiry or with a change of their user.
+//
 // # Authorization
 //
 // rights.go has a row for every RPC, and roles.go lists the rights of each role. A caller without the right gets
@@ -56,8 +61,9 @@ type Identity struct {
 	Username string
 	Roles    []string // as ParseRoles writes them; shared between calls: read only
 
-	epoch  int64
-	grants grants
+	epoch   int64
+	session int64 // 0 is no session
+	grants  grants
 }
 
 // Administers returns whether the caller may administer a boundary: it has role admin, or admin:BOUNDARY.
@@ -93,6 +99,8 @@ type Directory interface {
 	Keys(ctx context.Context) ([]db.OrisunTokenKey, error)
 	// Login returns the user with this id or, if that is empty, with this username; nil if there is none.
 	Login(ctx context.Context, userID, username string) (*db.OrisunLogin, error)
+	// EndSession stores that a session of a user has ended, for the time after which its tokens have expired.
+	EndSession(ctx context.Context, userID string, session int64, expiresIn time.Duration) error
 }
 
 // errUnauthenticated is the only answer to missing and to wrong credentials.
@@ -180,11 +188,11 @@ func (a *Authenticator) authenticate(
 		switch {
 		case err != nil:
 			return Identity{}, "", err
-		case user == nil || user.login.Epoch != claimed.epoch: // deleted, or from before a change
+		case user == nil || !user.accepts(claimed.epoch, claimed.session): // deleted, from before a change, or ended
 		case ring.fresh(claimed, now):
-			return user.identity, token, nil
+			return user.in(claimed.session), token, nil
 		default:
-			return user.identity, ring.issue(user, now), nil
+			return user.in(claimed.session), ring.renew(claimed, user, now), nil
 		}
 	}
 	if authorization == "" && a.certificates != CertificateOff {
@@ -302,7 +310,7 @@ func (a *Authenticator) IsCurrent(ctx context.Context, caller Identity) error {
 	if err != nil {
 		return err
 	}
-	if user == nil || user.login.Epoch != caller.epoch {
+	if user == nil || !user.accepts(caller.epoch, caller.session) {
 		return errUnauthenticated
 	}
 	return nil

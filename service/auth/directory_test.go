@@ -5,6 +5,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"golang.org/x/crypto/bcrypt"
 
@@ -86,6 +87,17 @@ func (d *directory) queries() (state, users int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.stateReads, d.looked
+}
+
+func (d *directory) EndSession(_ context.Context, userID string, session int64, _ time.Duration) error {
+	d.change(func() {
+		for i, user := range d.users {
+			if user.UserID == userID {
+				d.users[i].Ended = append(slices.Clone(user.Ended), session)
+			}
+		}
+	})
+	return nil
 }
 
 func (d *directory) State(context.Context) (db.OrisunAuthState, error) {

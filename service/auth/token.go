@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"bytes"
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
@@ -24,18 +25,22 @@ const (
 	// claimsSize is the size of the key's number, the expiry in nanoseconds since 1970 and the user's epoch, all
 	// big-endian.
 	claimsSize = 4 + 8 + 8
+	// sessionSize is the size of a session's number, big-endian.
+	sessionSize = 8
 	// maxToken bounds what is decoded. A user's id is 36 bytes, so that a token has 118 characters.
 	maxToken = 512
 )
 
 // claims are the content of a token: base64url(key, expiry, epoch, user's id, HMAC-SHA256 of all that). A token is
 // valid if it has not expired, its key exists, and its user exists and has the same epoch. The epoch changes with the
-// password and the roles.
+// password and the roles. A token of a session of the console has a NUL and the session's number after the user's id.
+// It is valid until the session ends.
 type claims struct {
-	key    int32
-	expiry time.Time
-	epoch  int64
-	userID string
+	key     int32
+	expiry  time.Time
+	epoch   int64
+	userID  string
+	session int64 // 0 is no session
 }
 
 // keys caches the keyring, which is stored in the database.
@@ -130,14 +135,18 @@ func (r *keyring) issue(to *user, now time.Time) string {
 		return last.token
 	}
 	expiry := now.Add(r.ttl)
-	token := make([]byte, 0, claimsSize+len(to.login.UserID)+sha256.Size)
-	token = binary.BigEndian.AppendUint32(token, uint32(s.number))
-	token = binary.BigEndian.AppendUint64(token, uint64(expiry.UnixNano()))
-	token = binary.BigEndian.AppendUint64(token, uint64(to.login.Epoch))
-	token = append(token, to.login.UserID...)
-	next := &issued{tokenEncoding.EncodeToString(s.sign(token, token)), s, expiry}
+	next := &issued{s.token(claims{expiry: expiry, epoch: to.login.Epoch, userID: to.login.UserID}), s, expiry}
 	to.issued.Store(next)
 	return next.token
+}
+
+// renew returns a token like the claimed one, which is valid for ttl.
+func (r *keyring) renew(claimed claims, to *user, now time.Time) string {
+	if claimed.session == 0 {
+		return r.issue(to, now)
+	}
+	claimed.expiry = now.Add(r.ttl)
+	return r.current(now).token(claimed)
 }
 
 // open returns a token's claims; false if it was not issued by this server or has expired.
@@ -154,7 +163,11 @@ func (r *keyring) open(token string, now time.Time) (claims, bool) {
 		key:    int32(binary.BigEndian.Uint32(signed)),
 		expiry: time.Unix(0, int64(binary.BigEndian.Uint64(signed[4:]))),
 		epoch:  int64(binary.BigEndian.Uint64(signed[12:])),
-		userID: string(signed[claimsSize:]),
+	}
+	userID, session, _ := bytes.Cut(signed[claimsSize:], []byte{0})
+	claimed.userID = string(userID)
+	if len(session) == sessionSize {
+		claimed.session = int64(binary.BigEndian.Uint64(session))
 	}
 	s := r.signer(claimed.key)
 	if s == nil {
@@ -177,6 +190,19 @@ type signer struct {
 	*secret
 	number int32
 	since  time.Time // when this node read the key first
+}
+
+// token encodes and signs claims.
+func (s *signer) token(c claims) string {
+	token := make([]byte, 0, claimsSize+len(c.userID)+1+sessionSize+sha256.Size)
+	token = binary.BigEndian.AppendUint32(token, uint32(s.number))
+	token = binary.BigEndian.AppendUint64(token, uint64(c.expiry.UnixNano()))
+	token = binary.BigEndian.AppendUint64(token, uint64(c.epoch))
+	token = append(token, c.userID...)
+	if c.session != 0 {
+		token = binary.BigEndian.AppendUint64(append(token, 0), uint64(c.session))
+	}
+	return tokenEncoding.EncodeToString(s.sign(token, token))
 }
 
 // secret is a key of HMAC-SHA256.

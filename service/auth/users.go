@@ -3,6 +3,7 @@ package auth
 import (
 	"context"
 	"crypto/hmac"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -29,6 +30,18 @@ type user struct {
 func (u *user) hasShown(given mac) bool {
 	shown := u.shown.Load()
 	return shown != nil && hmac.Equal(shown[:], given[:])
+}
+
+// accepts returns whether a token of this epoch and session is valid.
+func (u *user) accepts(epoch, session int64) bool {
+	return u.login.Epoch == epoch && (session == 0 || !slices.Contains(u.login.Ended, session))
+}
+
+// in returns the user's identity in a session.
+func (u *user) in(session int64) Identity {
+	identity := u.identity
+	identity.session = session
+	return identity
 }
 
 // users caches users that called lately, so that their calls need no query. Users that do not exist are never cached.

@@ -53,7 +53,9 @@ export async function logIn(username, password) {
   const bytes = new TextEncoder().encode(`${username}:${password}`);
   const Authorization = 'Basic ' + btoa(String.fromCharCode(...bytes));
   await send('/orisun.EventStore/Ping', {}, {headers: {Authorization}});
-  return session();
+  const user = await session();
+  if (!user) throw new Error('The server began no session. Try again.');
+  return user;
 }
 
 // session is the user of the cookie, or null.
@@ -65,7 +67,13 @@ export async function session() {
   return user;
 }
 
-export const logOut = () => fetch('/console/session', {method: 'DELETE', headers: mark});
+// logOut ends the session, and returns what went wrong.
+export async function logOut() {
+  const response = await fetch('/console/session', {method: 'DELETE', headers: mark});
+  if (response.ok) return undefined;
+  const {message} = await response.json().catch(() => ({}));
+  return `This browser has no session now, but the server still accepts it: ${message || response.status}`;
+}
 
 export const readiness = async signal => (await fetch('/readyz', {headers: mark, signal})).json();
 

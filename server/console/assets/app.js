@@ -80,7 +80,7 @@ function App() {
   const offered = pages.filter(page => page.needs(may));
   const current = offered.find(page => page.path === place.path) || offered[0];
   document.title = `${current.title} · Orisun`;
-  const leave = async () => { await logOut(); location.hash = ''; setReason(undefined); setUser(null); };
+  const leave = async () => { setReason(await logOut()); location.hash = ''; setUser(null); };
   return html`
     <a class="skip" href="#main" onClick=${e => { e.preventDefault(); document.querySelector('main').focus(); }}>Skip to content</a>
     <header class="top"><a class="brand" href="#/"><img src="/console/icon.svg" alt="" />Orisun</a>
