@@ -73,7 +73,8 @@ function Chart({title, series}) {
     return () => { resize.disconnect(); plot.current.destroy(); };
   }, []);
   useEffect(() => plot.current?.setData(data()));
-  return html`<section class="card"><h2>${title}</h2><div class="chart" ref=${place} role="img" aria-label=${title}></div></section>`;
+  return html`<section class="card"><h2>${title}</h2>
+    <div class="chart" ref=${place} role="img" aria-label=${title}></div></section>`;
 }
 
 export function Overview() {
@@ -81,7 +82,8 @@ export function Overview() {
   useEffect(() => { listeners.add(set); return () => listeners.delete(set); }, []);
   const last = name => history[name].at(-1) ?? 0;
   if (!series) return html`<p class="busy" role="status">Loading …</p><${Problem} error=${error} />`;
-  const leads = series.filter(s => s.name === 'orisun_outbox_leads' && s.value === 1).map(s => s.labels.orisun_boundary);
+  const leads = series.filter(s => s.name === 'orisun_outbox_leads' && s.value === 1)
+    .map(s => s.labels.orisun_boundary);
   const lag = total(series, 'orisun_outbox_lag_events');
   return html`<${Problem} error=${error} />
     <div class="stats">
@@ -89,18 +91,22 @@ export function Overview() {
       <${Stat} label="Conflicts / s" value=${rate(last('conflicts'))} />
       <${Stat} label="Reads / s" value=${rate(last('reads'))} />
       <${Stat} label="Deliveries / s" value=${rate(last('deliveries'))} />
-      <${Stat} label="Flush" value=${rate(last('flush')) + ' ms'} hint=${number(total(series, 'orisun_queue_depth')) + ' saves wait'} />
+      <${Stat} label="Flush" value=${rate(last('flush')) + ' ms'}
+        hint=${number(total(series, 'orisun_queue_depth')) + ' saves wait'} />
       <${Stat} label="Outbox lag" value=${number(lag)} hint="events" />
       <${Stat} label="Subscribers" value=${number(total(series, 'orisun_feed_subscribers'))} hint="on this node" />
     </div>
     <div class="charts">
-      <${Chart} title="Per second" series=${[{from: 'saves', label: 'Saves', color: '--accent'}, {from: 'conflicts', label: 'Conflicts', color: '--bad'}]} />
+      <${Chart} title="Per second" series=${[{from: 'saves', label: 'Saves', color: '--accent'},
+        {from: 'conflicts', label: 'Conflicts', color: '--bad'}]} />
       <${Chart} title="Read and delivered per second"
-        series=${[{from: 'reads', label: 'Reads', color: '--blue'}, {from: 'deliveries', label: 'Deliveries', color: '--good'}]} />
+        series=${[{from: 'reads', label: 'Reads', color: '--blue'},
+          {from: 'deliveries', label: 'Deliveries', color: '--good'}]} />
     </div>
     <section class="card"><h2>Health</h2><ul class="health">
       ${Object.entries(ready.checks || {}).map(([name, check]) => html`<li key=${name}>
-        <span class=${check.ok ? 'badge good' : 'badge bad'}>${check.ok ? 'OK' : 'Fails'}</span> ${name} ${check.reason}</li>`)}
+        <span class=${check.ok ? 'badge good' : 'badge bad'}>${check.ok ? 'OK' : 'Fails'}</span>
+        ${' '}${name} ${check.reason}</li>`)}
     </ul>${ready.warnings?.map(text => html`<p class="warning">${text}</p>`)}
     <p class="muted">This node publishes: ${leads.join(', ') || 'nothing'}</p></section>`;
 }
