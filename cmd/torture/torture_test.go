@@ -40,3 +40,12 @@ func TestTortureNoticesAMissingLock(t *testing.T) {
 		t.Errorf("without the lock the checks say %q", found)
 	}
 }
+
+// TestTortureNoticesAnIgnoredLease gives partitions to their next consumers although earlier ones hold them.
+func TestTortureNoticesAnIgnoredLease(t *testing.T) {
+	t.Parallel()
+	m := mutations["lease"]
+	if found := strings.Join(short(t, &m).anomalies, "\n"); !strings.Contains(found, "two consumers in epoch") {
+		t.Errorf("without the lease the checks say %q", found)
+	}
+}
