@@ -19,13 +19,21 @@ import (
 	orisunpb "github.com/oexza/orisun/proto"
 )
 
-// The durable subscription of a round, and the clients that share it.
-const (
-	subscription = "group"
-	partitions   = 16
-	consumers    = 6
-	ackTimeout   = 2 * time.Second
-)
+const ackTimeout = 2 * time.Second
+
+// subscription is a durable one, which some clients share.
+type subscription struct {
+	name       string
+	key        string // the field that is the partition key; empty for none
+	partitions uint32
+	clients    int
+}
+
+// subscriptions are those of each round: one whose partitions are divided, and one with an active consumer and standbys.
+var subscriptions = []subscription{
+	{name: "keyed", key: "a", partitions: 16, clients: 6},
+	{name: "single", partitions: 1, clients: 3},
+}
 
 // A late delivery of an old epoch is an overlap if its client was waiting for it, and another consumer has had the
 // partition for a while. A shorter one may have been under way, and a stopped node may have had it in its memory.
@@ -47,6 +55,7 @@ type consumed struct {
 type holding struct {
 	consumer string
 	counts   map[int64]uint32 // delivery counts by event
+	last     int64            // the highest event
 }
 
 type partitionEpoch struct {
@@ -65,8 +74,11 @@ type stored struct {
 
 // group is the clients of a subscription. What they see is checked against the log and PostgreSQL's tables at the end.
 type group struct {
-	c    *cluster
-	calm atomic.Bool // the clients behave well
+	subscription
+
+	c      *cluster
+	strict bool        // the window of all clients is 1
+	calm   atomic.Bool // the clients behave well
 
 	mu        sync.Mutex
 	step      int
@@ -81,27 +93,39 @@ type group struct {
 	anomalies []string
 }
 
-func newGroup(c *cluster) *group {
+func newGroup(c *cluster, s subscription, strict bool) *group {
 	return &group{
-		c: c, events: map[int64]*consumed{}, holdings: map[partitionEpoch]*holding{}, newest: map[uint32]partitionEpoch{},
+		subscription: s, c: c, strict: strict,
+		events: map[int64]*consumed{}, holdings: map[partitionEpoch]*holding{}, newest: map[uint32]partitionEpoch{},
 		since: map[uint32]time.Time{},
 	}
 }
 
-func createGroup(ctx context.Context, c *cluster) error {
-	_, err := c.nodes[0].subscriptions.CreateSubscription(ctx, &orisunpb.CreateSubscriptionRequest{
-		Boundary: boundary, Name: subscription, PartitionKey: "a", Partitions: partitions,
-		AckTimeout: durationpb.New(ackTimeout), MaxRefusals: 1000,
-	})
-	if err != nil {
-		return fmt.Errorf("create the subscription: %w", err)
+// newGroups are those of a round. Without a partition key the order is strict with a window of 1, in half of the rounds.
+func newGroups(c *cluster, rng *rand.Rand) (all []*group) {
+	strict := rng.IntN(2) == 0
+	for _, s := range subscriptions {
+		all = append(all, newGroup(c, s, s.key == "" && strict))
+	}
+	return all
+}
+
+func createSubscriptions(ctx context.Context, c *cluster) error {
+	for _, s := range subscriptions {
+		_, err := c.nodes[0].subscriptions.CreateSubscription(ctx, &orisunpb.CreateSubscriptionRequest{
+			Boundary: boundary, Name: s.name, PartitionKey: s.key, Partitions: s.partitions,
+			AckTimeout: durationpb.New(ackTimeout), MaxRefusals: 1000,
+		})
+		if err != nil {
+			return fmt.Errorf("create the subscription %s: %w", s.name, err)
+		}
 	}
 	return nil
 }
 
 // say records an anomaly. The caller holds the lock.
 func (g *group) say(format string, args ...any) {
-	g.anomalies = append(g.anomalies, "group: "+fmt.Sprintf(format, args...))
+	g.anomalies = append(g.anomalies, "subscription "+g.name+": "+fmt.Sprintf(format, args...))
 }
 
 func (g *group) event(id int64) *consumed {
@@ -147,8 +171,12 @@ func (g *group) consume(ctx context.Context, n *node, rng *rand.Rand) error {
 		return err
 	}
 	c := &client{g: g, n: n, rng: rng, stream: stream}
+	window := uint32(1)
+	if !g.strict {
+		window += rng.Uint32N(50)
+	}
 	err = stream.Send(&orisunpb.ConsumeRequest{Request: &orisunpb.ConsumeRequest_Start{Start: &orisunpb.ConsumeStart{
-		Boundary: boundary, Subscription: subscription, Window: uint32(1 + rng.IntN(50)),
+		Boundary: boundary, Subscription: g.name, Window: window,
 	}}})
 	if err != nil && !errors.Is(err, io.EOF) { // of which Recv has the reason
 		return err
@@ -258,7 +286,7 @@ func (g *group) delivered(c *client, d *orisunpb.Delivery, waited bool) {
 	e.epochs = append(e.epochs, d.GetEpoch())
 	held := g.holdings[in]
 	if held == nil {
-		held = &holding{consumer: c.id, counts: map[int64]uint32{}}
+		held = &holding{consumer: c.id, counts: map[int64]uint32{}, last: -1}
 		g.holdings[in] = held
 	}
 	if held.consumer != c.id {
@@ -267,7 +295,10 @@ func (g *group) delivered(c *client, d *orisunpb.Delivery, waited bool) {
 	if before := held.counts[id]; d.GetDeliveryCount() <= before {
 		g.say("event %d comes in epoch %d with the count %d after %d", id, in.epoch, d.GetDeliveryCount(), before)
 	}
-	held.counts[id] = d.GetDeliveryCount()
+	if g.key == "" && id < held.last && held.counts[id] == 0 {
+		g.say("event %d comes in epoch %d for the first time after %d", id, in.epoch, held.last)
+	}
+	held.counts[id], held.last = d.GetDeliveryCount(), max(held.last, id)
 	switch newest := g.newest[in.partition]; {
 	case in.epoch > newest.epoch:
 		g.newest[in.partition], g.since[in.partition] = in, time.Now()
@@ -292,8 +323,10 @@ func (g *group) watch(ctx context.Context) {
 
 // look reads the partitions, without the server's code.
 func (g *group) look(ctx context.Context) error {
-	rows, err := g.c.admin.Query(ctx, `SELECT p.partition, p.epoch, c.global_id, p.acknowledged FROM orisun.subscription_partition p
-		JOIN public.`+boundary+`_projector_checkpoint c ON c.name = 'subscription/`+subscription+`/' || p.partition ORDER BY c.global_id`)
+	rows, err := g.c.admin.Query(ctx, `SELECT p.partition, p.epoch, c.global_id, p.acknowledged
+		FROM orisun.subscription_partition p
+		JOIN public.`+boundary+`_projector_checkpoint c ON c.name = 'subscription/' || p.subscription || '/' || p.partition
+		WHERE p.subscription = $1 ORDER BY c.global_id`, g.name)
 	if err != nil {
 		return err
 	}
@@ -309,8 +342,8 @@ func (g *group) look(ctx context.Context) error {
 	if err := rows.Err(); err != nil {
 		return err
 	}
-	if len(all) != partitions {
-		return fmt.Errorf("the subscription has %d partitions, want %d", len(all), partitions)
+	if len(all) != int(g.partitions) {
+		return fmt.Errorf("the subscription has %d partitions, want %d", len(all), g.partitions)
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -345,19 +378,19 @@ func (g *group) settle(ctx context.Context, log []*orisunpb.Event) {
 	}
 }
 
-// partitionOf is the partition of a key as documented. It is independent of the server's code.
-func partitionOf(key string) uint32 {
-	sum := sha256.Sum256([]byte(key))
-	return uint32(endian.BigEndian.Uint64(sum[:8]) % partitions)
-}
-
 // keyOf is the value of the partition key.
-func keyOf(event *orisunpb.Event) string {
+func (s subscription) keyOf(event *orisunpb.Event) string {
 	var data eventData
-	if err := json.Unmarshal([]byte(event.GetData()), &data); err != nil {
+	if err := json.Unmarshal([]byte(event.GetData()), &data); s.key == "" || err != nil {
 		return ""
 	}
 	return data.A
+}
+
+// partitionOf is the partition of an event as documented. It is independent of the server's code.
+func (s subscription) partitionOf(event *orisunpb.Event) uint32 {
+	sum := sha256.Sum256([]byte(s.keyOf(event)))
+	return uint32(endian.BigEndian.Uint64(sum[:8]) % uint64(s.partitions))
 }
 
 // check compares everything that the clients and PostgreSQL showed with the log.
@@ -369,16 +402,18 @@ func (g *group) check(log []*orisunpb.Event) []string {
 	return g.anomalies
 }
 
-// checkOrder: every event is processed, and delivered after those of its key before it.
+// checkOrder: every event is processed, and delivered after those of its key before it. Without a key, the window
+// decides how many are delivered together.
 func (g *group) checkOrder(log []*orisunpb.Event) {
 	last := map[string]int64{}
 	for i, event := range log {
-		id, key := int64(i), keyOf(event)
+		id, key := int64(i), g.keyOf(event)
 		e := g.event(id)
 		if e.acknowledged == 0 {
 			g.say("event %d of %q is not processed; it was delivered %d times", id, key, e.deliveries)
 		}
-		if before, found := last[key]; found && e.delivered < g.event(before).acknowledged {
+		before, found := last[key]
+		if found && (g.key != "" || g.strict) && e.delivered < g.event(before).acknowledged {
 			g.say("event %d of %q is delivered before %d is processed", id, key, before)
 		}
 		last[key] = id
@@ -390,7 +425,7 @@ func (g *group) checkOrder(log []*orisunpb.Event) {
 func (g *group) checkStored(log []*orisunpb.Event) {
 	byPartition := map[uint32][]int64{}
 	for i, event := range log {
-		p := partitionOf(keyOf(event))
+		p := g.partitionOf(event)
 		byPartition[p] = append(byPartition[p], int64(i))
 	}
 	seen, at, epoch := map[int64]bool{}, map[uint32]int64{}, map[uint32]int64{}
@@ -425,13 +460,15 @@ func (g *group) checkStored(log []*orisunpb.Event) {
 	}
 }
 
-// counts are for the report.
-func (g *group) counts() (deliveries, again, epochs int) {
+// count adds what happened to the result.
+func (g *group) count(r *result) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for _, e := range g.events {
-		deliveries += e.deliveries
-		again += max(e.deliveries-1, 0)
+		r.consumed += e.deliveries
+		r.again += max(e.deliveries-1, 0)
 	}
-	return deliveries, again, len(g.holdings)
+	r.epochs += len(g.holdings)
+	r.stale += g.stale
+	r.joined += g.streams
 }

@@ -18,7 +18,7 @@ func line(r *result, dir string) string {
 	for _, n := range r.faults {
 		injected += n
 	}
-	text := fmt.Sprintf("seed %d: %s, %d faults, %d saves, %d conflicts, %d reads, %d of unknown outcome, %d deliveries, %d to the group (%d again, %d late, %d epochs), no save answered for %s: ",
+	text := fmt.Sprintf("seed %d: %s, %d faults, %d saves, %d conflicts, %d reads, %d of unknown outcome, %d deliveries, %d to consumers (%d again, %d late, %d epochs), no save answered for %s: ",
 		r.seed, r.took.Round(100*time.Millisecond), injected, r.saves, r.conflicts, r.reads, r.unknown, r.deliveries, r.consumed, r.again, r.stale, r.epochs, r.pause.Round(10*time.Millisecond))
 	if len(r.anomalies) == 0 {
 		return text + "no anomaly"
@@ -59,7 +59,7 @@ func total(results []*result) (all result) {
 
 func summary(results []*result) string {
 	all := total(results)
-	return fmt.Sprintf("%d seeds: %d events, %d reads, %d deliveries, %d to the group (%d again, %d late, %d epochs, %d streams), %d anomalies\n",
+	return fmt.Sprintf("%d seeds: %d events, %d reads, %d deliveries, %d to consumers (%d again, %d late, %d epochs, %d streams), %d anomalies\n",
 		len(results), all.events, all.reads, all.deliveries, all.consumed, all.again, all.stale, all.epochs, all.joined, len(all.anomalies))
 }
 
@@ -92,7 +92,7 @@ func report(results []*result, o options, args []string) string {
 		{"events delivered to subscribers", all.deliveries},
 		{"subscriptions opened for that", all.streams},
 		{"looks at the checkpoint", all.looks},
-		{"events delivered to the group's consumers", all.consumed},
+		{"events delivered to consumers of durable subscriptions", all.consumed},
 		{"of these again, after a timeout, a refusal, or as no acknowledgement was stored", all.again},
 		{"of these late, after the next consumer of the partition had got some", all.stale},
 		{"epochs of partitions in which something was delivered", all.epochs},

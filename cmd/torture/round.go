@@ -39,11 +39,11 @@ type result struct {
 	deliveries int           // to subscribers
 	streams    int           // that subscribers opened
 	looks      int           // reads of the checkpoint
-	consumed   int           // deliveries to the consumers of the group
+	consumed   int           // deliveries to the consumers of durable subscriptions
 	again      int           // those of them that were not the first of their event
 	stale      int           // those of them that came after one of a later epoch
 	epochs     int           // in which partitions delivered something
-	joined     int           // streams of the group
+	joined     int           // streams of consumers
 	undecided  int           // histories
 	pause      time.Duration // the longest without an answer to a save, on any node
 	anomalies  []string
@@ -83,7 +83,7 @@ func prepare(ctx context.Context, c *cluster, mutation *mutation) error {
 			return fmt.Errorf("create index %s: %w", field, err)
 		}
 	}
-	if err := createGroup(ctx, c); err != nil {
+	if err := createSubscriptions(ctx, c); err != nil {
 		return err
 	}
 	if mutation != nil {
@@ -135,11 +135,13 @@ func (r *result) torture(ctx context.Context, c *cluster, f *faults, config roun
 	for i, s := range subscribers {
 		followers.Go(func() { s.run(following, c, seeded(r.seed, uint64(100+i))) })
 	}
-	g := newGroup(c)
-	for i := range consumers {
-		followers.Go(func() { g.run(following, seeded(r.seed, uint64(200+i))) })
+	groups := newGroups(c, seeded(r.seed, 2))
+	for i, g := range groups {
+		for j := range g.clients {
+			followers.Go(func() { g.run(following, seeded(r.seed, uint64(200+100*i+j))) })
+		}
+		watcher.Go(func() { g.watch(following) })
 	}
-	watcher.Go(func() { g.watch(following) })
 	watcher.Go(func() {
 		var wrong []string
 		r.looks, wrong = watchCheckpoint(following, c)
@@ -177,16 +179,19 @@ func (r *result) torture(ctx context.Context, c *cluster, f *faults, config roun
 		r.anomalies = append(r.anomalies, s.check(ctx, log)...)
 		r.deliveries += s.count()
 	}
-	g.settle(ctx, log)
+	for _, g := range groups {
+		g.settle(ctx, log)
+	}
 	endFollowing()
 	followers.Wait()
 	watcher.Wait()
 	for _, s := range subscribers {
 		r.streams += s.streams
 	}
-	r.anomalies = append(r.anomalies, g.check(log)...)
-	r.consumed, r.again, r.epochs = g.counts()
-	r.stale, r.joined = g.stale, g.streams
+	for _, g := range groups {
+		r.anomalies = append(r.anomalies, g.check(log)...)
+		g.count(r)
+	}
 	r.anomalies = append(r.anomalies, l.said()...)
 	r.anomalies = append(r.anomalies, checkLog(log)...)
 	return errors.Join(r.judge(l.operations, log, config.dir), r.compare(ctx, c, log))
