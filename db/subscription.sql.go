@@ -135,8 +135,8 @@ func (q *Queries) ExpireSubscriptionNodes(ctx context.Context, db DBTX, arg Expi
 }
 
 const HeldPartitions = `-- name: HeldPartitions :many
-SELECT h.member::text AS member, h.subscription_generation::text AS generation, h.partition::integer AS partition,
-       h.epoch::bigint AS epoch,
+SELECT h.boundary::text AS boundary, h.subscription::text AS subscription, h.member::text AS member,
+       h.subscription_generation::text AS generation, h.partition::integer AS partition, h.epoch::bigint AS epoch,
        h.moving::boolean AS moving, h.replaying::boolean AS replaying
   FROM orisun.held_partitions(p_node => ($1::text)::uuid, p_boundary => $2::text,
                               p_subscription => $3::text) h
@@ -149,12 +149,14 @@ type HeldPartitionsParams struct {
 }
 
 type HeldPartitionsRow struct {
-	Member     string
-	Generation string
-	Partition  int32
-	Epoch      int64
-	Moving     bool
-	Replaying  bool
+	Boundary     string
+	Subscription string
+	Member       string
+	Generation   string
+	Partition    int32
+	Epoch        int64
+	Moving       bool
+	Replaying    bool
 }
 
 func (q *Queries) HeldPartitions(ctx context.Context, db DBTX, arg HeldPartitionsParams) ([]HeldPartitionsRow, error) {
@@ -167,6 +169,8 @@ func (q *Queries) HeldPartitions(ctx context.Context, db DBTX, arg HeldPartition
 	for rows.Next() {
 		var i HeldPartitionsRow
 		if err := rows.Scan(
+			&i.Boundary,
+			&i.Subscription,
 			&i.Member,
 			&i.Generation,
 			&i.Partition,

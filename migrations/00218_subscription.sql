@@ -586,12 +586,13 @@ COMMENT ON FUNCTION orisun.release_partitions(text, text, uuid, integer[], bigin
 $$A consumer gives up partitions that are to move: those that wait for them get them, in a new epoch.$$;
 
 CREATE FUNCTION orisun.held_partitions(p_node uuid, p_boundary text, p_subscription text)
-RETURNS TABLE (member uuid, subscription_generation uuid, partition integer, epoch bigint, moving boolean,
-               replaying boolean)
+RETURNS TABLE (boundary text, subscription text, member uuid, subscription_generation uuid, partition integer,
+               epoch bigint, moving boolean, replaying boolean)
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT m.member, s.generation, coalesce(p.partition, -1), coalesce(p.epoch, 0), p.next_member IS NOT NULL,
+    SELECT m.boundary, m.subscription, m.member, s.generation, coalesce(p.partition, -1), coalesce(p.epoch, 0),
+           p.next_member IS NOT NULL,
            EXISTS (SELECT FROM orisun.parked_event e
                     WHERE e.boundary = m.boundary AND e.subscription = m.subscription AND e.partition = p.partition
                       AND e.replaying)

@@ -97,8 +97,8 @@ SELECT orisun.release_partitions(p_boundary => @boundary::text, p_subscription =
                                  p_partitions => @partitions::integer[], p_epochs => @epochs::bigint[]);
 
 -- name: HeldPartitions :many
-SELECT h.member::text AS member, h.subscription_generation::text AS generation, h.partition::integer AS partition,
-       h.epoch::bigint AS epoch,
+SELECT h.boundary::text AS boundary, h.subscription::text AS subscription, h.member::text AS member,
+       h.subscription_generation::text AS generation, h.partition::integer AS partition, h.epoch::bigint AS epoch,
        h.moving::boolean AS moving, h.replaying::boolean AS replaying
   FROM orisun.held_partitions(p_node => (@node::text)::uuid, p_boundary => @boundary::text,
                               p_subscription => @subscription::text) h;

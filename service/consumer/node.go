@@ -78,6 +78,7 @@ type Node struct {
 	mu       sync.Mutex
 	members  map[string]*Member
 	leaving  map[string]*Member // which PostgreSQL does not know yet
+	joined   map[string]bool    // consumers that may be in PostgreSQL: from before they join until they have left
 	changed  map[group]bool     // whose consumers are to be compared at the next refresh
 	stop     context.CancelFunc // nil while nothing runs
 	running  sync.WaitGroup
@@ -100,8 +101,9 @@ type renewals struct {
 func NewNode(config Config) *Node {
 	n := &Node{
 		config: config, queries: db.New(), refresh: make(chan struct{}, 1),
-		members: make(map[string]*Member), leaving: make(map[string]*Member), changed: make(map[group]bool),
-		waits: waits{open: make(map[string]*polled)},
+		members: make(map[string]*Member), leaving: make(map[string]*Member), joined: make(map[string]bool),
+		changed: make(map[group]bool),
+		waits:   waits{open: make(map[string]*polled)},
 	}
 	unknown := uuid.NewString()
 	n.id.Store(&unknown)
@@ -288,6 +290,7 @@ func (n *Node) assign(ctx context.Context, in group) error {
 	if err != nil {
 		return err
 	}
+	failed := n.removeStrays(ctx, rows)
 	held, generations := make(map[string][]holding), make(map[string]string)
 	for _, row := range rows {
 		generations[row.Member] = row.Generation
@@ -295,13 +298,31 @@ func (n *Node) assign(ctx context.Context, in group) error {
 			held[row.Member] = append(held[row.Member], holding{row.Partition, row.Epoch, row.Moving, row.Replaying})
 		}
 	}
-	var failed error
 	for _, m := range members {
 		if generations[m.ID] == m.def.Generation {
 			failed = errors.Join(failed, m.assign(ctx, held[m.ID]))
 			continue
 		}
 		failed = errors.Join(failed, m.assign(ctx, nil), n.rejoin(ctx, m))
+	}
+	return failed
+}
+
+// removeStrays removes consumers whose request to join reached PostgreSQL after they had left, or had given up.
+func (n *Node) removeStrays(ctx context.Context, rows []db.HeldPartitionsRow) (failed error) {
+	strays := make(map[string]group)
+	n.mu.Lock()
+	for _, row := range rows {
+		if !n.joined[row.Member] {
+			strays[row.Member] = group{row.Boundary, row.Subscription}
+		}
+	}
+	n.mu.Unlock()
+	for member, in := range strays {
+		failed = errors.Join(failed, n.queries.LeaveSubscription(ctx, n.config.Pool, db.LeaveSubscriptionParams{
+			Boundary: in.boundary, Subscription: in.subscription, Member: member,
+		}))
+		n.refreshNow(in)
 	}
 	return failed
 }
@@ -356,24 +377,34 @@ func (n *Node) Join(ctx context.Context, def Definition, client Client) (*Member
 		ID: uuid.NewString(), Client: client, node: n, def: def, wake: make(chan struct{}, 1), room: make(chan struct{}, 1),
 		partitions: make(map[int32]*partition), releasing: make(map[int32]int64), released: make(map[int32]int64), looked: Position{-1, -1},
 	}
-	if err := n.join(ctx, m); err != nil {
-		const foreignKey = "23503" // the lease had ended
-		var refused *pgconn.PgError
-		if !errors.As(err, &refused) || refused.Code != foreignKey {
-			return nil, err
-		}
-		if err := n.renew(ctx); err != nil {
-			return nil, err
-		}
-		if err := n.join(ctx, m); err != nil {
-			return nil, err
-		}
+	n.mu.Lock()
+	n.joined[m.ID] = true
+	n.mu.Unlock()
+	if err := n.firstJoin(ctx, m); err != nil {
+		n.mu.Lock()
+		delete(n.joined, m.ID)
+		n.mu.Unlock()
+		return nil, err
 	}
 	n.mu.Lock()
 	n.members[m.ID] = m
 	n.mu.Unlock()
 	n.refreshNow(m.group())
 	return m, nil
+}
+
+// firstJoin renews the lease first if it has ended.
+func (n *Node) firstJoin(ctx context.Context, m *Member) error {
+	err := n.join(ctx, m)
+	const foreignKey = "23503" // the lease had ended
+	var refused *pgconn.PgError
+	if !errors.As(err, &refused) || refused.Code != foreignKey {
+		return err
+	}
+	if err := n.renew(ctx); err != nil {
+		return err
+	}
+	return n.join(ctx, m)
 }
 
 // Find returns the consumer of an id, nil if this node has none.
@@ -420,6 +451,7 @@ func (n *Node) leave(ctx context.Context, m *Member) bool {
 	}
 	n.mu.Lock()
 	delete(n.leaving, m.ID)
+	delete(n.joined, m.ID)
 	n.mu.Unlock()
 	n.dirty.Delete(m)
 	n.refreshNow(m.group())

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/oexza/orisun/db"
@@ -71,9 +72,9 @@ func delivered(t *testing.T, responses chan *orisunpb.ConsumeResponse, count int
 	return all
 }
 
-// TestTheConsumersOfANodeThatDiedAreReplaced ends all that a node does, as kill -9 does. Its standby on another node gets what is not
-// acknowledged, in a new epoch, and what the dead one sends afterwards is refused.
-func TestTheConsumersOfANodeThatDiedAreReplaced(t *testing.T) {
+// subscribed is a database with a subscription of one partition.
+func subscribed(t *testing.T) *pgxpool.Pool {
+	t.Helper()
 	pool, err := pgxpool.NewWithConfig(t.Context(), poolConfig(t))
 	if err != nil {
 		t.Fatal(err)
@@ -91,6 +92,13 @@ func TestTheConsumersOfANodeThatDiedAreReplaced(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
+	return pool
+}
+
+// TestTheConsumersOfANodeThatDiedAreReplaced ends all that a node does, as kill -9 does. Its standby on another node gets what is not
+// acknowledged, in a new epoch, and what the dead one sends afterwards is refused.
+func TestTheConsumersOfANodeThatDiedAreReplaced(t *testing.T) {
+	pool, queries := subscribed(t), db.New()
 	dead, held, first := joined(t, pool, "first")
 	all := delivered(t, first, 3)
 	_, _, second := joined(t, pool, "second")
@@ -126,6 +134,24 @@ func TestTheConsumersOfANodeThatDiedAreReplaced(t *testing.T) {
 	if err != nil || len(rows) != 1 || rows[0].GlobalID != -1 {
 		t.Errorf("the checkpoint after the dead node's write is %v, %v", rows, err)
 	}
+}
+
+// TestAConsumerThatJoinedTooLateIsRemoved has a consumer in PostgreSQL whose stream has ended, since its request to join
+// arrived after that: the others get its partition.
+func TestAConsumerThatJoinedTooLateIsRemoved(t *testing.T) {
+	pool := subscribed(t)
+	n, left, first := joined(t, pool, "first")
+	delivered(t, first, 3)
+	if _, err := db.New().JoinSubscription(t.Context(), pool, db.JoinSubscriptionParams{
+		Boundary: "orders", Subscription: "mails", Member: uuid.NewString(), Node: *n.id.Load(),
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.Leave(left); err != nil {
+		t.Fatal(err)
+	}
+	_, _, second := joined(t, pool, "second")
+	delivered(t, second, 3)
 }
 
 func poolConfig(t *testing.T) *pgxpool.Config {
