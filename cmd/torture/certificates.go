@@ -27,7 +27,8 @@ func newAuthority(name string) (*authority, error) {
 		return nil, err
 	}
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, IsCA: true, BasicConstraintsValid: true,
+		KeyUsage:  x509.KeyUsageCertSign,
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(48 * time.Hour),
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
@@ -50,14 +51,17 @@ func (a *authority) certify(dir string) error {
 		return err
 	}
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: "node"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-		NotBefore: a.certificate.NotBefore, NotAfter: a.certificate.NotAfter,
+		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: "node"},
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		NotBefore:   a.certificate.NotBefore, NotAfter: a.certificate.NotAfter,
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, a.certificate, &key.PublicKey, a.key)
 	if err != nil {
 		return err
 	}
-	for name, block := range map[string]*pem.Block{"node.key": {Type: "EC PRIVATE KEY", Bytes: private}, "node.crt": {Type: "CERTIFICATE", Bytes: der}} {
+	for name, block := range map[string]*pem.Block{
+		"node.key": {Type: "EC PRIVATE KEY", Bytes: private}, "node.crt": {Type: "CERTIFICATE", Bytes: der},
+	} {
 		path := filepath.Join(dir, name)
 		if err := os.WriteFile(path+".new", pem.EncodeToMemory(block), 0o600); err != nil {
 			return err

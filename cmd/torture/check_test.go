@@ -19,15 +19,21 @@ import (
 
 // at is an operation of group 0 that took from call to call+1.
 func at(call int, q request, a response) *operation {
-	return &operation{client: call, id: fmt.Sprint("s", call), sent: q, received: a, known: true, called: time.Duration(call), ended: time.Duration(call + 1)}
+	return &operation{
+		client: call, id: fmt.Sprint("s", call), sent: q, received: a, known: true, called: time.Duration(call),
+		ended: time.Duration(call + 1),
+	}
 }
 
 func saved(call int, context keys, expected, position int64) *operation {
-	return at(call, request{context: context, save: true, expected: expected, events: []keys{context}}, response{position: position})
+	return at(call, request{context: context, save: true, expected: expected, events: []keys{context}},
+		response{position: position})
 }
 
 func refused(call int, context keys, expected, actual int64) *operation {
-	return at(call, request{context: context, save: true, expected: expected, events: []keys{context}}, response{position: actual, conflict: true})
+	return at(call, request{context: context, save: true, expected: expected, events: []keys{context}}, response{
+		position: actual, conflict: true,
+	})
 }
 
 func read(call int, context keys, position int64) *operation {
@@ -43,17 +49,23 @@ func TestTheModelAcceptsRightHistoriesAndRejectsWrongOnes(t *testing.T) {
 		history []*operation
 		right   bool
 	}{
-		"one after another":               {[]*operation{read(0, 1, -1), saved(2, 1, -1, 0), read(4, 1, 0), saved(6, 1, 0, 1), refused(8, 1, 0, 1)}, true},
-		"contexts that do not meet":       {[]*operation{saved(0, 1, -1, 0), saved(2, 2, -1, 1), read(4, 3, 1), read(6, 4, -1)}, true},
-		"a read under way may see both":   {[]*operation{slow(read(0, 1, -1), 9), saved(2, 1, -1, 0)}, true},
-		"a save without a waiting caller": {[]*operation{slow(saved(0, 1, -1, 1), 1<<40), saved(2, 2, -1, 0), read(4, 1, -1), read(6, 1, 1)}, true},
-		"a decision on the past":          {[]*operation{saved(0, 1, -1, 0), saved(2, 1, -1, 1)}, false},
-		"both of two that exclude":        {[]*operation{slow(saved(0, 3, -1, 0), 9), slow(saved(1, 3, -1, 1), 9)}, false},
-		"a read that misses":              {[]*operation{saved(0, 1, -1, 0), read(2, 1, -1)}, false},
-		"a read that goes back":           {[]*operation{slow(saved(0, 1, -1, 0), 9), read(2, 1, 0), read(4, 1, -1)}, false},
-		"refused without a reason":        {[]*operation{saved(0, 1, -1, 0), refused(2, 1, 0, 0)}, false},
-		"refused with a wrong reason":     {[]*operation{saved(0, 1, -1, 0), saved(2, 1, 0, 1), refused(4, 1, 0, 0)}, false},
-		"positions that go back":          {[]*operation{saved(0, 1, -1, 5), saved(2, 2, -1, 4)}, false},
+		"one after another": {[]*operation{
+			read(0, 1, -1), saved(2, 1, -1, 0), read(4, 1, 0), saved(6, 1, 0, 1), refused(8, 1, 0, 1),
+		}, true},
+		"contexts that do not meet": {[]*operation{
+			saved(0, 1, -1, 0), saved(2, 2, -1, 1), read(4, 3, 1), read(6, 4, -1),
+		}, true},
+		"a read under way may see both": {[]*operation{slow(read(0, 1, -1), 9), saved(2, 1, -1, 0)}, true},
+		"a save without a waiting caller": {[]*operation{
+			slow(saved(0, 1, -1, 1), 1<<40), saved(2, 2, -1, 0), read(4, 1, -1), read(6, 1, 1),
+		}, true},
+		"a decision on the past":      {[]*operation{saved(0, 1, -1, 0), saved(2, 1, -1, 1)}, false},
+		"both of two that exclude":    {[]*operation{slow(saved(0, 3, -1, 0), 9), slow(saved(1, 3, -1, 1), 9)}, false},
+		"a read that misses":          {[]*operation{saved(0, 1, -1, 0), read(2, 1, -1)}, false},
+		"a read that goes back":       {[]*operation{slow(saved(0, 1, -1, 0), 9), read(2, 1, 0), read(4, 1, -1)}, false},
+		"refused without a reason":    {[]*operation{saved(0, 1, -1, 0), refused(2, 1, 0, 0)}, false},
+		"refused with a wrong reason": {[]*operation{saved(0, 1, -1, 0), saved(2, 1, 0, 1), refused(4, 1, 0, 0)}, false},
+		"positions that go back":      {[]*operation{saved(0, 1, -1, 5), saved(2, 2, -1, 4)}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			wrong, undecided, err := checkLinearizable(c.history, t.TempDir())
@@ -67,7 +79,10 @@ func TestTheModelAcceptsRightHistoriesAndRejectsWrongOnes(t *testing.T) {
 // logOf is a log of saves with one event each, of group 0.
 func logOf(ids ...string) (log []*orisunpb.Event) {
 	for i, id := range ids {
-		log = append(log, &orisunpb.Event{EventId: id + ".0", Data: documentOf(0, 1), Position: &orisunpb.Position{TransactionId: int64(i + 1), GlobalId: int64(i)}})
+		log = append(log, &orisunpb.Event{
+			EventId: id + ".0", Data: documentOf(0, 1),
+			Position: &orisunpb.Position{TransactionId: int64(i + 1), GlobalId: int64(i)},
+		})
 	}
 	return log
 }
@@ -80,7 +95,8 @@ func TestWhatTheLogCannotBe(t *testing.T) {
 		log  []*orisunpb.Event
 		says string
 	}{
-		"sound": {logOf("a", "b"), ""}, "doubled": {logOf("a", "b", "a"), "stands at 0 and at 2"}, "a gap": {gap, "has position"}, "half a save": {half, "does not have its end"},
+		"sound": {logOf("a", "b"), ""}, "doubled": {logOf("a", "b", "a"), "stands at 0 and at 2"},
+		"a gap": {gap, "has position"}, "half a save": {half, "does not have its end"},
 	} {
 		if said := strings.Join(checkLog(c.log), "\n"); !strings.Contains(said, c.says) || (c.says == "") != (said == "") {
 			t.Errorf("%s: %q", name, said)
@@ -88,7 +104,8 @@ func TestWhatTheLogCannotBe(t *testing.T) {
 	}
 }
 
-// TestAStreamThatIsNotTheLog: what lacks may still come, or the stream may yet begin behind it. What is there once too often stays.
+// TestAStreamThatIsNotTheLog: what lacks may still come, or the stream may yet begin behind it. What is there once too
+// often stays.
 func TestAStreamThatIsNotTheLog(t *testing.T) {
 	log := logOf("a", "b", "c")
 	for _, event := range log {
@@ -113,7 +130,8 @@ func TestAStreamThatIsNotTheLog(t *testing.T) {
 		}
 		err := compareStream(messages, log)
 		var wrong wrongStreamError
-		if (err == nil) != (c.says == "") || err != nil && (!strings.Contains(err.Error(), c.says) || errors.As(err, &wrong) == c.waits) {
+		if (err == nil) != (c.says == "") ||
+			err != nil && (!strings.Contains(err.Error(), c.says) || errors.As(err, &wrong) == c.waits) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -134,9 +152,13 @@ func TestAnswersThatTheLogContradicts(t *testing.T) {
 		"moved":     {[]*operation{saved(2, 1, -1, 0)}, "is not there"},
 		"misread":   {[]*operation{seen(1, []string{"s0.0"}, 0)}, "as 1 events, the log has 2"},
 		"elsewhere": {[]*operation{seen(1, []string{"s0.0", "s2.0"}, 0, 5)}, "is not there any more"},
-		"late":      {[]*operation{saved(2, 1, -1, 1), saved(0, 1, -1, 0), {id: "s9", sent: request{save: true}, received: response{position: 0}, known: true, called: 9, ended: 10}}, "after 1 was acknowledged"},
+		"late": {[]*operation{
+			saved(2, 1, -1, 1), saved(0, 1, -1, 0),
+			{id: "s9", sent: request{save: true}, received: response{position: 0}, known: true, called: 9, ended: 10},
+		}, "after 1 was acknowledged"},
 	} {
-		if said := strings.Join(checkAnswers(c.operations, logOf("s0", "s2")), "\n"); !strings.Contains(said, c.says) || (c.says == "") != (said == "") {
+		if said := strings.Join(checkAnswers(c.operations, logOf("s0", "s2")), "\n"); !strings.Contains(said, c.says) ||
+			(c.says == "") != (said == "") {
 			t.Errorf("%s: %q", name, said)
 		}
 	}
@@ -149,11 +171,14 @@ func TestASubscriberThatGotSomethingElse(t *testing.T) {
 		received []string
 		says     string
 	}{
-		"all": {[]string{"a.0", "b.0"}, ""}, "not all": {[]string{"a.0"}, "first one missing"}, "one twice": {[]string{"a.0", "a.0", "b.0"}, "want b.0"},
-		"one too many": {[]string{"a.0", "b.0", "b.0"}, "beyond the log's end"}, "another order": {[]string{"b.0", "a.0"}, "want a.0"},
+		"all": {[]string{"a.0", "b.0"}, ""}, "not all": {[]string{"a.0"}, "first one missing"},
+		"one twice":     {[]string{"a.0", "a.0", "b.0"}, "want b.0"},
+		"one too many":  {[]string{"a.0", "b.0", "b.0"}, "beyond the log's end"},
+		"another order": {[]string{"b.0", "a.0"}, "want a.0"},
 	} {
 		s := &subscriber{received: c.received}
-		if said := strings.Join(s.check(ended, logOf("a", "b")), "\n"); !strings.Contains(said, c.says) || (c.says == "") != (said == "") {
+		if said := strings.Join(s.check(ended, logOf("a", "b")), "\n"); !strings.Contains(said, c.says) ||
+			(c.says == "") != (said == "") {
 			t.Errorf("%s: %q", name, said)
 		}
 	}
@@ -164,7 +189,8 @@ func TestUnknownOutcomesAreSettledByTheLog(t *testing.T) {
 	stored, lost := saved(0, 1, -1, 0), saved(2, 2, -1, 7)
 	stored.known, lost.known = false, false
 	completed, unknown := complete([]*operation{stored, lost, read(4, 1, -1)}, logOf("s0"))
-	if unknown != 2 || len(completed) != 2 || completed[0] != stored || stored.received.position != 0 || stored.ended < 1<<40 {
+	if unknown != 2 || len(completed) != 2 || completed[0] != stored || stored.received.position != 0 ||
+		stored.ended < 1<<40 {
 		t.Errorf("%d unknown, %d completed, %+v", unknown, len(completed), stored)
 	}
 }
@@ -173,7 +199,10 @@ func TestAReportTakesItsSectionOfAPage(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "page.md")
 	for _, step := range []struct{ page, report, want string }{
 		{"", "new\n", "new\n"},
-		{"# Page\n\nkept\n\n## Latest long run\n\nold\n\n## More\n\nkept\n", "new\n", "# Page\n\nkept\n\n## Latest long run\n\nnew\n\n## More\n\nkept\n"},
+		{
+			"# Page\n\nkept\n\n## Latest long run\n\nold\n\n## More\n\nkept\n", "new\n",
+			"# Page\n\nkept\n\n## Latest long run\n\nnew\n\n## More\n\nkept\n",
+		},
 		{"before\n## Latest long run\nold\n", "new\n", "before\n## Latest long run\n\nnew\n"},
 	} {
 		if step.page != "" {

@@ -14,7 +14,9 @@ func watchCheckpoint(ctx context.Context, c *cluster) (looks int, anomalies []st
 	for ; ctx.Err() == nil; rest(ctx, 20*time.Millisecond) {
 		var at int64
 		var started time.Time
-		err := c.admin.QueryRow(ctx, `SELECT coalesce(max(global_id), -1), pg_postmaster_start_time() FROM public.`+boundary+`_orisun_last_published_event_position`).
+		err := c.admin.QueryRow(ctx,
+			`SELECT coalesce(max(global_id), -1), pg_postmaster_start_time()
+			   FROM public.`+boundary+`_orisun_last_published_event_position`).
 			Scan(&at, &started)
 		if err != nil {
 			continue // PostgreSQL is away

@@ -35,7 +35,8 @@ func (c *clock) set(offset time.Duration) (err error) {
 	if err != nil {
 		return err
 	}
-	_, err = file.Write(endian.NativeEndian.AppendUint64(nil, uint64(offset/time.Second))) // two's complement, as C reads it
+	// two's complement, as C reads it
+	_, err = file.Write(endian.NativeEndian.AppendUint64(nil, uint64(offset/time.Second)))
 	return errors.Join(err, file.Close())
 }
 

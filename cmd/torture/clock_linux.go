@@ -15,11 +15,13 @@ var preload string
 
 // buildPreload compiles the library that PostgreSQL loads first.
 func buildPreload(ctx context.Context, path string) error {
-	cc := cmp.Or(os.Getenv("CC"), "cc")                                                            //nolint:forbidigo // as every build does
-	compile := exec.CommandContext(ctx, cc, "-O2", "-shared", "-fPIC", "-x", "c", "-o", path, "-") //nolint:gosec // the user's own compiler
+	cc := cmp.Or(os.Getenv("CC"), "cc") //nolint:forbidigo // as every build does
+	args := []string{"-O2", "-shared", "-fPIC", "-x", "c", "-o", path, "-"}
+	compile := exec.CommandContext(ctx, cc, args...) //nolint:gosec // the user's own compiler
 	compile.Stdin = strings.NewReader(preload)
 	if output, err := compile.CombinedOutput(); err != nil {
-		return fmt.Errorf("compile preload/clock.c, without which PostgreSQL's clock cannot jump (.ci/cc installs a compiler): %w\n%s", err, output)
+		return fmt.Errorf("compile preload/clock.c, without which PostgreSQL's clock cannot jump (.ci/cc installs a "+
+			"compiler): %w\n%s", err, output)
 	}
 	return os.Chmod(path, 0o755) //nolint:gosec // PostgreSQL's account loads it
 }

@@ -82,7 +82,8 @@ func startCluster(ctx context.Context, config clusterConfig) (_ *cluster, err er
 	if err != nil {
 		return nil, err
 	}
-	grpcPorts, natsPorts, routePorts, closed := ports[:nodes], ports[nodes:2*nodes], ports[2*nodes:3*nodes], ports[3*nodes:]
+	grpcPorts, natsPorts, routePorts, closed := ports[:nodes], ports[nodes:2*nodes], ports[2*nodes:3*nodes],
+		ports[3*nodes:]
 	for i := range nodes {
 		toPostgres, err := newProxy(ctx, "127.0.0.1:"+strconv.Itoa(c.pgPort))
 		if err != nil {
@@ -101,7 +102,10 @@ func startCluster(ctx context.Context, config clusterConfig) (_ *cluster, err er
 		c.routes = append(c.routes, row)
 	}
 	for i := range nodes {
-		n := &node{name: "node-" + strconv.Itoa(i+1), binary: config.binary, dir: fmt.Sprintf("%s/node-%d", config.dir, i+1), grpcPort: grpcPorts[i], natsPort: natsPorts[i]}
+		n := &node{
+			name: "node-" + strconv.Itoa(i+1), binary: config.binary, dir: fmt.Sprintf("%s/node-%d", config.dir, i+1),
+			grpcPort: grpcPorts[i], natsPort: natsPorts[i],
+		}
 		if err := os.MkdirAll(n.storeDir(), 0o700); err != nil {
 			return nil, err
 		}
@@ -166,7 +170,8 @@ func (c *cluster) serve(ctx context.Context) error {
 
 func (c *cluster) startPostgres(ctx context.Context, binDir string) (err error) {
 	c.pg, err = postgres.Start(ctx, postgres.Config{
-		DataDir: c.dir + "/pg", BinDir: binDir, Port: c.pgPort, User: "postgres", Password: password, Database: database, Durable: true,
+		DataDir: c.dir + "/pg", BinDir: binDir, Port: c.pgPort, User: "postgres", Password: password, Database: database,
+		Durable:  true,
 		Settings: map[string]string{"max_connections": "200", "shared_buffers": "32MB"},
 		Env:      c.clock.environment(),
 		Logger:   slog.New(slog.DiscardHandler),
@@ -180,7 +185,8 @@ func (c *cluster) startPostgres(ctx context.Context, binDir string) (err error) 
 
 // promote makes the role a superuser, as operators that run PostgreSQL for several nodes may do.
 func (c *cluster) promote(ctx context.Context) error {
-	conn, err := pgx.Connect(ctx, fmt.Sprintf("host=%s port=%d user=%s dbname=%s sslmode=disable", c.pg.Host(), c.pgPort, c.pg.Superuser(), database))
+	conn, err := pgx.Connect(ctx,
+		fmt.Sprintf("host=%s port=%d user=%s dbname=%s sslmode=disable", c.pg.Host(), c.pgPort, c.pg.Superuser(), database))
 	if err != nil {
 		return err
 	}
@@ -202,7 +208,8 @@ func (c *cluster) crashPostgres(ctx context.Context) error {
 }
 
 func (c *cluster) connectAdmin(ctx context.Context) (err error) {
-	config, err := pgxpool.ParseConfig(fmt.Sprintf("host=127.0.0.1 port=%d user=postgres password=%s dbname=%s application_name=torture", c.pgPort, password, database))
+	config, err := pgxpool.ParseConfig(fmt.Sprintf("host=127.0.0.1 port=%d user=postgres password=%s dbname=%s "+
+		"application_name=torture", c.pgPort, password, database))
 	if err != nil {
 		return err
 	}

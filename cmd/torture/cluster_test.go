@@ -45,7 +45,8 @@ type arrival struct {
 // follow subscribes to a node, and returns what comes.
 func follow(t *testing.T, n *node) <-chan arrival {
 	t.Helper()
-	stream, err := n.store.CatchUpSubscribeToEvents(t.Context(), &orisunpb.CatchUpSubscribeToEventStoreRequest{Boundary: boundary})
+	stream, err := n.store.CatchUpSubscribeToEvents(t.Context(),
+		&orisunpb.CatchUpSubscribeToEventStoreRequest{Boundary: boundary})
 	if err == nil {
 		_, err = stream.Header()
 	}
@@ -83,7 +84,8 @@ func receive(t *testing.T, ids <-chan arrival, want string) time.Duration {
 // streamInfo is what a node's NATS says of the boundary's stream, or nil.
 func streamInfo(t *testing.T, n *node) *jetstream.StreamInfo {
 	t.Helper()
-	conn, err := nats.Connect("nats://127.0.0.1:"+strconv.Itoa(n.natsPort), nats.UserInfo("admin", "changeit"), nats.RootCAs(n.tlsDir()+"/ca.crt"))
+	conn, err := nats.Connect("nats://127.0.0.1:"+strconv.Itoa(n.natsPort), nats.UserInfo("admin", "changeit"),
+		nats.RootCAs(n.tlsDir()+"/ca.crt"))
 	if err != nil {
 		return nil
 	}
@@ -101,7 +103,8 @@ func streamInfo(t *testing.T, n *node) *jetstream.StreamInfo {
 	return stream.CachedInfo()
 }
 
-// TestNodesStartedOneAfterAnotherServeFromTheFirstOn goes from one node without quorum to three with a replicated stream.
+// TestNodesStartedOneAfterAnotherServeFromTheFirstOn goes from one node without quorum to three with a replicated
+// stream.
 func TestNodesStartedOneAfterAnotherServeFromTheFirstOn(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
@@ -142,8 +145,10 @@ func TestNodesStartedOneAfterAnotherServeFromTheFirstOn(t *testing.T) {
 	// What docs/cluster.md has for psql.
 	var held int
 	err := c.admin.QueryRow(t.Context(), `
-		SELECT count(*) FROM pg_locks l JOIN pg_stat_activity a USING (pid) JOIN orisun.boundary b ON b.number = l.objid::bigint
-		 WHERE l.locktype = 'advisory' AND l.classid = orisun.lease_class()::oid AND l.objsubid = 2 AND b.name = $1`, boundary).Scan(&held)
+		SELECT count(*) FROM pg_locks l JOIN pg_stat_activity a USING (pid)
+		  JOIN orisun.boundary b ON b.number = l.objid::bigint
+		 WHERE l.locktype = 'advisory' AND l.classid = orisun.lease_class()::oid AND l.objsubid = 2
+		   AND b.name = $1`, boundary).Scan(&held)
 	if err != nil || held != 1 {
 		t.Errorf("PostgreSQL says that %d sessions hold the lease, %v", held, err)
 	}
@@ -190,8 +195,9 @@ func wantStreamEqualsLog(t *testing.T, c *cluster) {
 	}
 }
 
-// TestAStoppedNodeLosesItsLeasesAndPublishesNothingStale stops the owner for 30 seconds: its kernel answers PostgreSQL's keep-alives all the time. PostgreSQL's
-// clock is set back by hours right after, where it can be, so that no timeout of PostgreSQL comes in time to end what is silent.
+// TestAStoppedNodeLosesItsLeasesAndPublishesNothingStale stops the owner for 30 seconds: its kernel answers
+// PostgreSQL's keep-alives all the time. PostgreSQL's clock is set back by hours right after, where it can be, so that
+// no timeout of PostgreSQL comes in time to end what is silent.
 func TestAStoppedNodeLosesItsLeasesAndPublishesNothingStale(t *testing.T) {
 	t.Parallel()
 	c := serving(t)
@@ -222,7 +228,9 @@ func TestAStoppedNodeLosesItsLeasesAndPublishesNothingStale(t *testing.T) {
 		}
 	}
 	continued := time.After(30 * time.Second)
-	took := within(t, 10*time.Second, "a new owner", func() bool { return logs(t, others[0], acquired) || logs(t, others[1], acquired) })
+	took := within(t, 10*time.Second, "a new owner", func() bool {
+		return logs(t, others[0], acquired) || logs(t, others[1], acquired)
+	})
 	t.Logf("a new owner after %s", took)
 	next, silence := 100, time.Duration(0)
 	for last := since; next > 0; {
@@ -245,7 +253,9 @@ func TestAStoppedNodeLosesItsLeasesAndPublishesNothingStale(t *testing.T) {
 	if err := stopped.signal(syscall.SIGCONT); err != nil {
 		t.Fatal(err)
 	}
-	within(t, 10*time.Second, "noticed", func() bool { return logs(t, stopped, "the connection that holds this node's locks broke") })
+	within(t, 10*time.Second, "noticed", func() bool {
+		return logs(t, stopped, "the connection that holds this node's locks broke")
+	})
 	within(t, 20*time.Second, "standing by", func() bool {
 		return logs(t, stopped, "Failed to acquire lock for boundary: "+boundary)
 	})
@@ -259,11 +269,14 @@ func TestAStoppedNodeLosesItsLeasesAndPublishesNothingStale(t *testing.T) {
 
 func unconditional(id string) *orisunpb.SaveEventsRequest {
 	return &orisunpb.SaveEventsRequest{
-		Boundary: boundary, Events: []*orisunpb.EventToSave{{EventId: id, EventType: "Written", Data: fmt.Sprintf(`{"id": %q}`, id)}},
+		Boundary: boundary, Events: []*orisunpb.EventToSave{
+			{EventId: id, EventType: "Written", Data: fmt.Sprintf(`{"id": %q}`, id)},
+		},
 	}
 }
 
-// TestADrainingNodeSaysSoAndBalancedClientsGoOn ends each node in turn by SIGTERM, under a client that balances over all three.
+// TestADrainingNodeSaysSoAndBalancedClientsGoOn ends each node in turn by SIGTERM, under a client that balances over
+// all three.
 func TestADrainingNodeSaysSoAndBalancedClientsGoOn(t *testing.T) {
 	t.Parallel()
 	c := serving(t)
@@ -273,8 +286,11 @@ func TestADrainingNodeSaysSoAndBalancedClientsGoOn(t *testing.T) {
 		addresses = append(addresses, resolver.Address{Addr: "127.0.0.1:" + strconv.Itoa(n.grpcPort)})
 	}
 	nodes.InitialState(resolver.State{Addresses: addresses})
-	conn, err := grpc.NewClient("nodes:///", grpc.WithResolvers(nodes), grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithPerRPCCredentials(basic{}),
-		grpc.WithDefaultServiceConfig(`{"loadBalancingConfig": [{"round_robin": {}}], "healthCheckConfig": {"serviceName": ""}}`))
+	conn, err := grpc.NewClient("nodes:///", grpc.WithResolvers(nodes),
+		grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithPerRPCCredentials(basic{}),
+		grpc.WithDefaultServiceConfig(`{
+			"loadBalancingConfig": [{"round_robin": {}}], "healthCheckConfig": {"serviceName": ""}
+		}`))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -319,7 +335,9 @@ func TestADrainingNodeSaysSoAndBalancedClientsGoOn(t *testing.T) {
 			t.Fatal(err)
 		}
 		// As in any rolling restart, the next one waits until clients have found this one again.
-		within(t, wait, "served by "+n.name+" again", func() bool { return answeredBy("after "+n.name) == n.name || t.Failed() })
+		within(t, wait, "served by "+n.name+" again", func() bool {
+			return answeredBy("after "+n.name) == n.name || t.Failed()
+		})
 	}
 	wantStreamEqualsLog(t, c)
 }

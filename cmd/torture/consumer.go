@@ -29,7 +29,8 @@ type subscription struct {
 	clients    int
 }
 
-// subscriptions are those of each round: one whose partitions are divided, and one with an active consumer and standbys.
+// subscriptions are those of each round: one whose partitions are divided, and one with an active consumer and
+// standbys.
 var subscriptions = []subscription{
 	{name: "keyed", key: "a", partitions: 16, clients: 6},
 	{name: "single", partitions: 1, clients: 3},
@@ -101,7 +102,8 @@ func newGroup(c *cluster, s subscription, strict bool) *group {
 	}
 }
 
-// newGroups are those of a round. Without a partition key the order is strict with a window of 1, in half of the rounds.
+// newGroups are those of a round. Without a partition key the order is strict with a window of 1, in half of the
+// rounds.
 func newGroups(c *cluster, rng *rand.Rand) (all []*group) {
 	strict := rng.IntN(2) == 0
 	for _, s := range subscriptions {
@@ -244,9 +246,10 @@ func (c *client) process(ctx context.Context, d *orisunpb.Delivery) error {
 		}
 	}
 	c.g.acknowledges(d.GetEvent().GetPosition().GetGlobalId())
-	return c.send(&orisunpb.ConsumeRequest{Request: &orisunpb.ConsumeRequest_Acknowledge{Acknowledge: &orisunpb.Acknowledgement{
+	acknowledge := &orisunpb.Acknowledgement{
 		Partition: d.GetPartition(), Epoch: d.GetEpoch(), Positions: []*orisunpb.Position{d.GetEvent().GetPosition()},
-	}}})
+	}
+	return c.send(&orisunpb.ConsumeRequest{Request: &orisunpb.ConsumeRequest_Acknowledge{Acknowledge: acknowledge}})
 }
 
 func (c *client) send(in *orisunpb.ConsumeRequest) error {
@@ -371,7 +374,8 @@ func (g *group) settle(ctx context.Context, log []*orisunpb.Event) {
 		if ctx.Err() != nil {
 			g.mu.Lock()
 			defer g.mu.Unlock()
-			g.say("%s after everything was healed its lowest checkpoint is %d, and the log ends at %d", catchUpLimit, lowest, len(log)-1)
+			g.say("%s after everything was healed its lowest checkpoint is %d, and the log ends at %d", catchUpLimit, lowest,
+				len(log)-1)
 			return
 		}
 		rest(ctx, 50*time.Millisecond)
@@ -436,7 +440,8 @@ func (g *group) checkStored(log []*orisunpb.Event) {
 		seen[id] = true
 		e := g.event(id)
 		if e.acknowledged == 0 || e.acknowledged > s.step {
-			g.say("the checkpoint of partition %d in epoch %d is ahead of what is acknowledged: %d is not", s.partition, s.epoch, id)
+			g.say("the checkpoint of partition %d in epoch %d is ahead of what is acknowledged: %d is not", s.partition,
+				s.epoch, id)
 		}
 		if slices.Max(append(e.epochs, 0)) > s.epoch {
 			g.say("event %d was stored as acknowledged in epoch %d, and comes again in the epochs %v", id, s.epoch, e.epochs)

@@ -26,7 +26,8 @@ func (d *disks) add(dir string) error {
 	if d == nil {
 		return nil
 	}
-	if output, err := exec.CommandContext(context.Background(), "mount", "-t", "tmpfs", "-o", "size="+diskSize+",mode=0700", "tmpfs", dir).CombinedOutput(); err != nil {
+	if output, err := exec.CommandContext(context.Background(), "mount", "-t", "tmpfs", "-o",
+		"size="+diskSize+",mode=0700", "tmpfs", dir).CombinedOutput(); err != nil {
 		return fmt.Errorf("mount a small disk: %w: %s", err, strings.TrimSpace(string(output)))
 	}
 	d.mounted = append(d.mounted, dir)
@@ -38,7 +39,8 @@ func (d *disks) remove() (err error) {
 		return nil
 	}
 	for _, dir := range d.mounted {
-		if output, failed := exec.CommandContext(context.Background(), "umount", "--lazy", dir).CombinedOutput(); failed != nil {
+		if output, failed := exec.CommandContext(context.Background(), "umount", "--lazy", dir).
+			CombinedOutput(); failed != nil {
 			err = errors.Join(err, fmt.Errorf("umount: %w: %s", failed, strings.TrimSpace(string(output))))
 		}
 	}

@@ -60,9 +60,11 @@ func newStandby(t *testing.T, c *cluster) *standby {
 			}
 		}
 	}
-	s.run(t, "pg_basebackup", "-D", s.dir+"/data", "-h", "127.0.0.1", "-p", strconv.Itoa(c.pgPort), "-U", "postgres", "-R", "-X", "stream", "-c", "fast")
+	s.run(t, "pg_basebackup", "-D", s.dir+"/data", "-h", "127.0.0.1", "-p", strconv.Itoa(c.pgPort), "-U", "postgres", "-R",
+		"-X", "stream", "-c", "fast")
 	s.run(t, "pg_ctl", "-D", s.dir+"/data", "-l", s.dir+"/log", "-w", "-o",
-		fmt.Sprintf("-c listen_addresses=127.0.0.1 -c port=%d -c unix_socket_directories=%s -c max_connections=200 -c cluster_name=standby", s.port, s.dir), "start")
+		fmt.Sprintf("-c listen_addresses=127.0.0.1 -c port=%d -c unix_socket_directories=%s -c max_connections=200 -c "+
+			"cluster_name=standby", s.port, s.dir), "start")
 	t.Cleanup(func() { s.run(t, "pg_ctl", "-D", s.dir+"/data", "-m", "immediate", "-w", "stop") })
 	for _, statement := range []string{"ALTER SYSTEM SET synchronous_standby_names = '*'", "SELECT pg_reload_conf()"} {
 		if _, err := c.admin.Exec(t.Context(), statement); err != nil {
@@ -109,7 +111,8 @@ func TestAStartWaitsForPostgreSQL(t *testing.T) {
 	}
 }
 
-// TestAPromotedStandbyIsAPause kills the primary for good, under load, and promotes its standby; the nodes know both by ORISUN_PG_HOST.
+// TestAPromotedStandbyIsAPause kills the primary for good, under load, and promotes its standby; the nodes know both by
+// ORISUN_PG_HOST.
 func TestAPromotedStandbyIsAPause(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
@@ -117,7 +120,8 @@ func TestAPromotedStandbyIsAPause(t *testing.T) {
 	// Two hosts and one port, as ORISUN_PG_PORT is for all of them.
 	for i, n := range c.nodes {
 		front := c.toPostgres[i]
-		other, err := newProxyAt(t.Context(), fmt.Sprintf("127.0.0.2:%d", front.port()), fmt.Sprintf("127.0.0.1:%d", replica.port))
+		other, err := newProxyAt(t.Context(), fmt.Sprintf("127.0.0.2:%d", front.port()),
+			fmt.Sprintf("127.0.0.1:%d", replica.port))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -161,7 +165,8 @@ func TestAPromotedStandbyIsAPause(t *testing.T) {
 	if err := syscall.Kill(c.pg.PID(), syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	direct, err := pgxpool.New(t.Context(), fmt.Sprintf("host=127.0.0.1 port=%d user=postgres password=%s dbname=%s", replica.port, password, database))
+	direct, err := pgxpool.New(t.Context(),
+		fmt.Sprintf("host=127.0.0.1 port=%d user=postgres password=%s dbname=%s", replica.port, password, database))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -172,7 +177,9 @@ func TestAPromotedStandbyIsAPause(t *testing.T) {
 		t.Fatalf("the standby is in recovery: %t, %v", inRecovery, err)
 	}
 	// A new primary waits for no standby that it does not have.
-	for _, statement := range []string{"SELECT pg_promote()", "ALTER SYSTEM SET synchronous_standby_names = ''", "SELECT pg_reload_conf()"} {
+	for _, statement := range []string{
+		"SELECT pg_promote()", "ALTER SYSTEM SET synchronous_standby_names = ''", "SELECT pg_reload_conf()",
+	} {
 		if _, err := direct.Exec(t.Context(), statement); err != nil {
 			t.Fatal(err)
 		}

@@ -106,7 +106,8 @@ func (f *faults) one(ctx context.Context, kind fault, victim int, lasting time.D
 // leftOut lists the faults that are not possible here, with the reasons.
 func leftOut() (omitted []string) {
 	if runtime.GOOS != "linux" {
-		omitted = append(omitted, "PostgreSQL's clock does not jump: only Linux lets every program be loaded with another library first")
+		omitted = append(omitted,
+			"PostgreSQL's clock does not jump: only Linux lets every program be loaded with another library first")
 	}
 	if os.Geteuid() != 0 {
 		omitted = append(omitted, "no disk is filled: only root can mount small ones")
@@ -193,12 +194,15 @@ func crashPostgres(ctx context.Context, f *faults, _ int) (func(context.Context)
 }
 
 func terminateConnections(ctx context.Context, f *faults, _ int) (func(context.Context) error, error) {
-	_, err := f.c.admin.Exec(ctx, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE 'orisun%'`)
+	_, err := f.c.admin.Exec(ctx,
+		`SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database()
+			AND application_name LIKE 'orisun%'`)
 	return nothing, err
 }
 
 func terminateLeases(ctx context.Context, f *faults, _ int) (func(context.Context) error, error) {
-	_, err := f.c.admin.Exec(ctx, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'orisun leases'`)
+	_, err := f.c.admin.Exec(ctx,
+		`SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'orisun leases'`)
 	return nothing, err
 }
 
@@ -247,6 +251,7 @@ func insertLate(ctx context.Context, f *faults, _ int) (func(context.Context) er
 	if err != nil {
 		return nil, err
 	}
-	_, err = tx.Exec(ctx, `INSERT INTO public.`+boundary+`_orisun_es_event (event_id, event_type, data) VALUES ('psql-' || gen_random_uuid(), 'ByHand', '{}')`)
+	_, err = tx.Exec(ctx, `INSERT INTO public.`+boundary+`_orisun_es_event (event_id, event_type, data)
+		VALUES ('psql-' || gen_random_uuid(), 'ByHand', '{}')`)
 	return tx.Commit, err
 }

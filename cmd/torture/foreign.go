@@ -28,7 +28,9 @@ func (c *cluster) makeForeign(ctx context.Context, binary string, routePorts []i
 	if err != nil {
 		return err
 	}
-	f := &foreign{node: &node{name: "foreign", binary: binary, dir: c.dir + "/foreign", grpcPort: ports[0], natsPort: ports[1]}}
+	f := &foreign{
+		node: &node{name: "foreign", binary: binary, dir: c.dir + "/foreign", grpcPort: ports[0], natsPort: ports[1]},
+	}
 	c.foreign = f
 	if err := os.MkdirAll(f.storeDir(), 0o700); err != nil {
 		return err
@@ -106,7 +108,9 @@ func (f *foreign) disturb(ctx context.Context) {
 	for ; ctx.Err() == nil; rest(ctx, 50*time.Millisecond) {
 		f.saves++
 		_, err := f.store.SaveEvents(ctx, &orisunpb.SaveEventsRequest{
-			Boundary: boundary, Events: []*orisunpb.EventToSave{{EventId: fmt.Sprint("foreign-", f.saves), EventType: "Foreign", Data: documentOf(0, 1)}},
+			Boundary: boundary, Events: []*orisunpb.EventToSave{
+				{EventId: fmt.Sprint("foreign-", f.saves), EventType: "Foreign", Data: documentOf(0, 1)},
+			},
 		})
 		if err != nil && ctx.Err() == nil {
 			rest(ctx, time.Second) // PostgreSQL is away

@@ -11,7 +11,9 @@ func TestANodeOfAnotherStoreChangesNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	within(t, startLimit, "the foreign node finds the cluster", func() bool { return logs(t, c.foreign.node, "the NATS cluster serves another store") })
+	within(t, startLimit, "the foreign node finds the cluster", func() bool {
+		return logs(t, c.foreign.node, "the NATS cluster serves another store")
+	})
 	if err := refused(t.Context()); err != nil {
 		t.Error(err)
 	}
@@ -56,6 +58,7 @@ func TestANodeWithAnUntrustedCertificateServesOnAndComesBack(t *testing.T) {
 	wantStreamEqualsLog(t, c)
 	within(t, startLimit, "every node has a copy", func() bool {
 		info := streamInfo(t, c.nodes[2])
-		return info != nil && len(info.Cluster.Replicas) == 2 && info.Cluster.Replicas[0].Current && info.Cluster.Replicas[1].Current
+		return info != nil && len(info.Cluster.Replicas) == 2 && info.Cluster.Replicas[0].Current &&
+			info.Cluster.Replicas[1].Current
 	})
 }

@@ -161,7 +161,8 @@ func checkLinearizable(operations []*operation, dir string) (anomalies []string,
 			if err := file.Close(); err != nil {
 				return anomalies, undecided, err
 			}
-			anomalies = append(anomalies, fmt.Sprintf("history: group %d is not linearizable (%d operations): open %s", group, len(history), path))
+			anomalies = append(anomalies,
+				fmt.Sprintf("history: group %d is not linearizable (%d operations): open %s", group, len(history), path))
 		case porcupine.Ok:
 		}
 	}
@@ -192,7 +193,8 @@ func checkAnswers(operations []*operation, log []*orisunpb.Event) (anomalies []s
 				}
 			}
 			if strings.Join(want, " ") != strings.Join(o.seen, " ") {
-				say("context %d/%03b was read up to %d as %d events, the log has %d, or others", o.sent.group, o.sent.context, o.received.position, len(o.seen), len(want))
+				say("context %d/%03b was read up to %d as %d events, the log has %d, or others", o.sent.group, o.sent.context,
+					o.received.position, len(o.seen), len(want))
 			}
 			for i, id := range o.seen {
 				if at := o.seenPositions[i]; at >= int64(len(log)) || log[at].GetEventId() != id {
@@ -222,7 +224,8 @@ func checkTime(operations []*operation) (anomalies []string) {
 			last = max(last, ends[next].received.position)
 		}
 		if o.received.position <= last {
-			anomalies = append(anomalies, fmt.Sprintf("answers: save %s got position %d after %d was acknowledged", o.id, o.received.position, last))
+			anomalies = append(anomalies,
+				fmt.Sprintf("answers: save %s got position %d after %d was acknowledged", o.id, o.received.position, last))
 		}
 	}
 	return anomalies

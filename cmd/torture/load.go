@@ -117,13 +117,17 @@ func (l *load) read(client int, q request, rng *rand.Rand) (seen *orisunpb.Posit
 	switch rng.IntN(4) {
 	case 0:
 		var page *orisunpb.GetEventsResponse
-		page, err = n.store.GetEvents(ctx, &orisunpb.GetEventsRequest{Boundary: boundary, Count: 1, Direction: orisunpb.Direction_DESC, Query: &orisunpb.Query{Criteria: criteria}})
+		page, err = n.store.GetEvents(ctx, &orisunpb.GetEventsRequest{
+			Boundary: boundary, Count: 1, Direction: orisunpb.Direction_DESC, Query: &orisunpb.Query{Criteria: criteria},
+		})
 		if len(page.GetEvents()) > 0 {
 			seen = page.GetEvents()[0].GetPosition()
 		}
 	case 1:
 		var page *orisunpb.GetEventsResponse
-		page, err = n.store.GetEvents(ctx, &orisunpb.GetEventsRequest{Boundary: boundary, Count: 10_000, Query: &orisunpb.Query{Criteria: criteria}})
+		page, err = n.store.GetEvents(ctx, &orisunpb.GetEventsRequest{
+			Boundary: boundary, Count: 10_000, Query: &orisunpb.Query{Criteria: criteria},
+		})
 		o.seen = []string{}
 		for _, event := range page.GetEvents() {
 			seen = event.GetPosition()
@@ -131,7 +135,9 @@ func (l *load) read(client int, q request, rng *rand.Rand) (seen *orisunpb.Posit
 		}
 	default:
 		var latest *orisunpb.GetLatestByCriteriaResponse
-		latest, err = n.store.GetLatestByCriteria(ctx, &orisunpb.GetLatestByCriteriaRequest{Boundary: boundary, Criteria: criteria})
+		latest, err = n.store.GetLatestByCriteria(ctx, &orisunpb.GetLatestByCriteriaRequest{
+			Boundary: boundary, Criteria: criteria,
+		})
 		if err == nil {
 			seen = latest.GetContextPosition()
 		}
@@ -156,7 +162,9 @@ func (l *load) save(client int, id string, q request, expected *orisunpb.Positio
 		Query:    &orisunpb.SaveQuery{ExpectedPosition: expected, Criteria: criteriaOf(q.group, q.context)},
 	}
 	for i, event := range q.events {
-		request.Events = append(request.Events, &orisunpb.EventToSave{EventId: eventID(id, i), EventType: "Tortured", Data: documentOf(q.group, event)})
+		request.Events = append(request.Events, &orisunpb.EventToSave{
+			EventId: eventID(id, i), EventType: "Tortured", Data: documentOf(q.group, event),
+		})
 	}
 	o := &operation{client: client, id: id, sent: q, called: l.since()}
 	for o.attempts = 1; o.attempts <= attempts && !o.known; o.attempts++ {

@@ -22,14 +22,17 @@ const catchUpLimit = 60 * time.Second
 
 // readLog reads the boundary's table, without the server's code.
 func readLog(ctx context.Context, c *cluster) ([]*orisunpb.Event, error) {
-	rows, err := c.admin.Query(ctx, `SELECT event_id, event_type, data::text, metadata::text, transaction_id, global_id, date_created FROM public.`+boundary+`_orisun_es_event ORDER BY global_id`)
+	rows, err := c.admin.Query(ctx,
+		`SELECT event_id, event_type, data::text, metadata::text, transaction_id, global_id, date_created
+		   FROM public.`+boundary+`_orisun_es_event ORDER BY global_id`)
 	if err != nil {
 		return nil, err
 	}
 	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (*orisunpb.Event, error) {
 		event := &orisunpb.Event{Position: &orisunpb.Position{}}
 		var created time.Time
-		err := row.Scan(&event.EventId, &event.EventType, &event.Data, &event.Metadata, &event.Position.TransactionId, &event.Position.GlobalId, &created)
+		err := row.Scan(&event.EventId, &event.EventType, &event.Data, &event.Metadata, &event.Position.TransactionId,
+			&event.Position.GlobalId, &created)
 		event.DateCreated = timestamppb.New(created)
 		return event, err
 	})
@@ -50,7 +53,8 @@ func checkLog(log []*orisunpb.Event) (anomalies []string) {
 		seen[event.GetEventId()] = int64(i)
 		last := at.GetTransactionId() - 1
 		if last < int64(i) || last >= int64(len(log)) || log[last].GetPosition().GetTransactionId() != at.GetTransactionId() {
-			anomalies = append(anomalies, fmt.Sprintf("log: event %d is of a save that ends at %d, where the log does not have its end", i, last))
+			anomalies = append(anomalies,
+				fmt.Sprintf("log: event %d is of a save that ends at %d, where the log does not have its end", i, last))
 		}
 	}
 	return anomalies
@@ -133,7 +137,8 @@ func compareStream(messages []*nats.Msg, log []*orisunpb.Event) error {
 
 // readStream reads the boundary's stream in the same way as any NATS client.
 func readStream(ctx context.Context, n *node) (messages []*nats.Msg, err error) {
-	conn, err := nats.Connect("nats://127.0.0.1:"+strconv.Itoa(n.natsPort), nats.UserInfo("admin", "changeit"), nats.RootCAs(n.tlsDir()+"/ca.crt"))
+	conn, err := nats.Connect("nats://127.0.0.1:"+strconv.Itoa(n.natsPort), nats.UserInfo("admin", "changeit"),
+		nats.RootCAs(n.tlsDir()+"/ca.crt"))
 	if err != nil {
 		return nil, err
 	}

@@ -24,9 +24,9 @@ func loseStores(t *testing.T, nodes []*node) {
 	}
 }
 
-// TestStoresLostOnAMajorityAreRecreated deletes the JetStream stores of two nodes of three while they are down: what the third one knows of the
-// streams is a minority's opinion. JetStream may leave that node out, and then the guide's way (docs/cluster.md) brings it back: subscribers do not
-// wait for it.
+// TestStoresLostOnAMajorityAreRecreated deletes the JetStream stores of two nodes of three while they are down: what
+// the third one knows of the streams is a minority's opinion. JetStream may leave that node out, and then the guide's
+// way (docs/cluster.md) brings it back: subscribers do not wait for it.
 func TestStoresLostOnAMajorityAreRecreated(t *testing.T) {
 	t.Parallel()
 	c := serving(t)
@@ -54,16 +54,17 @@ func TestStoresLostOnAMajorityAreRecreated(t *testing.T) {
 	})
 	if leftOut {
 		n := c.nodes[0]
-		if err := errors.Join(n.end(syscall.SIGTERM), os.RemoveAll(n.storeDir()), n.start(), n.awaitServing(t.Context())); err != nil {
+		if err := errors.Join(n.end(syscall.SIGTERM), os.RemoveAll(n.storeDir()), n.start(),
+			n.awaitServing(t.Context())); err != nil {
 			t.Fatal(err)
 		}
 	}
 	wantStreamEqualsLog(t, c)
 }
 
-// TestAStreamThatOnlyItsOwnerKnowsIsRecreated cuts the owner off, under load, while the other nodes lose their stores and start JetStream again. Back among
-// them, the owner's own JetStream may describe a stream that no other node knows and that stores nothing. A publisher that believes it had no stream for a
-// minute and more in two of five runs.
+// TestAStreamThatOnlyItsOwnerKnowsIsRecreated cuts the owner off, under load, while the other nodes lose their stores
+// and start JetStream again. Back among them, the owner's own JetStream may describe a stream that no other node knows
+// and that stores nothing. A publisher that believes it had no stream for a minute and more in two of five runs.
 func TestAStreamThatOnlyItsOwnerKnowsIsRecreated(t *testing.T) {
 	t.Parallel()
 	c := serving(t)

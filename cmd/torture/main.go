@@ -59,7 +59,8 @@ func command(args []string) int {
 	flags.IntVar(&o.parallel, "parallel", 1, "how many seeds run at a time")
 	flags.StringVar(&o.mutate, "mutate", "", "take a safeguard away, which must be found: one of "+mutationNames())
 	flags.StringVar(&o.only, "faults", "", "only faults whose names contain one of these words, with commas between them")
-	flags.StringVar(&o.report, "report", "", "write a report in Markdown to this file; of one that has a section \""+reportSection+"\" it is replaced")
+	flags.StringVar(&o.report, "report", "",
+		"write a report in Markdown to this file; of one that has a section \""+reportSection+"\" it is replaced")
 	flags.StringVar(&o.dir, "dir", os.TempDir(), "where databases, stores and logs go; what fails stays there")
 	flags.BoolVar(&o.keep, "keep", false, "leave everything in --dir")
 	if err := flags.Parse(args); err != nil {
@@ -98,7 +99,8 @@ func torture(ctx context.Context, o options) (results []*result, err error) {
 	if err := os.Chmod(dir, 0o755); err != nil { //nolint:gosec // its content has closed permissions of its own
 		return nil, err
 	}
-	config := roundConfig{dir: dir, pgBinDir: os.Getenv("ORISUN_PG_BIN_DIR"), lasts: o.lasts, kinds: choices(o.only)} //nolint:forbidigo // this command has no other configuration
+	binDir := os.Getenv("ORISUN_PG_BIN_DIR") //nolint:forbidigo // this command has no other configuration
+	config := roundConfig{dir: dir, pgBinDir: binDir, lasts: o.lasts, kinds: choices(o.only)}
 	if len(config.kinds) == 0 {
 		return nil, fmt.Errorf("--faults %q: no fault is called so", o.only)
 	}

@@ -43,7 +43,9 @@ func TestADeadNodeIsOneLineInTheOthersLogsAndNamedByReadyz(t *testing.T) {
 		})
 	}
 	for _, n := range survivors {
-		within(t, wait, "forty attempts of "+n.name, func() bool { return len(routeAttempts.FindAllString(logged(t, n)[before[n]:], 40)) == 40 })
+		within(t, wait, "forty attempts of "+n.name, func() bool {
+			return len(routeAttempts.FindAllString(logged(t, n)[before[n]:], 40)) == 40
+		})
 		reports, of := 0, warnings(logged(t, n)[before[n]:])
 		for _, line := range of {
 			if strings.Contains(line, "a node of the cluster is missing") && strings.Contains(line, dead.name) {
@@ -62,7 +64,8 @@ func TestADeadNodeIsOneLineInTheOthersLogsAndNamedByReadyz(t *testing.T) {
 	}
 	for _, n := range survivors {
 		within(t, wait, "back for "+n.name, func() bool {
-			return readyz(t, n).Checks["cluster"].OK && strings.Count(logged(t, n)[before[n]:], "a node of the cluster is connected again") == 1
+			return readyz(t, n).Checks["cluster"].OK &&
+				strings.Count(logged(t, n)[before[n]:], "a node of the cluster is connected again") == 1
 		})
 	}
 }

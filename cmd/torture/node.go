@@ -55,7 +55,9 @@ func (n *node) dial() error {
 		grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithPerRPCCredentials(basic{}),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: 2 * time.Second}),
 		grpc.WithConnectParams(grpc.ConnectParams{
-			Backoff:           backoff.Config{BaseDelay: 50 * time.Millisecond, Multiplier: 1.6, MaxDelay: 500 * time.Millisecond},
+			Backoff: backoff.Config{
+				BaseDelay: 50 * time.Millisecond, Multiplier: 1.6, MaxDelay: 500 * time.Millisecond,
+			},
 			MinConnectTimeout: 2 * time.Second,
 		}))
 	if err != nil {
@@ -154,7 +156,8 @@ func (n *node) endBy(signal syscall.Signal) error {
 		}
 		return nil
 	case <-time.After(endLimit):
-		return errors.Join(fmt.Errorf("%s does not end by %v; see %s/log", n.name, signal, n.dir), n.cmd.Process.Kill(), <-n.exited)
+		return errors.Join(fmt.Errorf("%s does not end by %v; see %s/log", n.name, signal, n.dir), n.cmd.Process.Kill(),
+			<-n.exited)
 	}
 }
 

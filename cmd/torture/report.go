@@ -18,13 +18,16 @@ func line(r *result, dir string) string {
 	for _, n := range r.faults {
 		injected += n
 	}
-	text := fmt.Sprintf("seed %d: %s, %d faults, %d saves, %d conflicts, %d reads, %d of unknown outcome, %d deliveries, %d to consumers (%d again, %d late, %d epochs), no save answered for %s: ",
-		r.seed, r.took.Round(100*time.Millisecond), injected, r.saves, r.conflicts, r.reads, r.unknown, r.deliveries, r.consumed, r.again, r.stale, r.epochs, r.pause.Round(10*time.Millisecond))
+	text := fmt.Sprintf("seed %d: %s, %d faults, %d saves, %d conflicts, %d reads, %d of unknown outcome, %d "+
+		"deliveries, %d to consumers (%d again, %d late, %d epochs), no save answered for %s: ",
+		r.seed, r.took.Round(100*time.Millisecond), injected, r.saves, r.conflicts, r.reads, r.unknown, r.deliveries,
+		r.consumed, r.again, r.stale, r.epochs, r.pause.Round(10*time.Millisecond))
 	if len(r.anomalies) == 0 {
 		return text + "no anomaly"
 	}
 	const shown = 12
-	text += fmt.Sprintf("%d ANOMALIES\n  %s", len(r.anomalies), strings.Join(r.anomalies[:min(len(r.anomalies), shown)], "\n  "))
+	text += fmt.Sprintf("%d ANOMALIES\n  %s",
+		len(r.anomalies), strings.Join(r.anomalies[:min(len(r.anomalies), shown)], "\n  "))
 	return text + fmt.Sprintf("\n  logs and histories: %s\n  once more: make torture TORTURE='--seed %d'", dir, r.seed)
 }
 
@@ -59,8 +62,10 @@ func total(results []*result) (all result) {
 
 func summary(results []*result) string {
 	all := total(results)
-	return fmt.Sprintf("%d seeds: %d events, %d reads, %d deliveries, %d to consumers (%d again, %d late, %d epochs, %d streams), %d anomalies\n",
-		len(results), all.events, all.reads, all.deliveries, all.consumed, all.again, all.stale, all.epochs, all.joined, len(all.anomalies))
+	return fmt.Sprintf("%d seeds: %d events, %d reads, %d deliveries, %d to consumers (%d again, %d late, %d epochs, %d "+
+		"streams), %d anomalies\n",
+		len(results), all.events, all.reads, all.deliveries, all.consumed, all.again, all.stale, all.epochs, all.joined,
+		len(all.anomalies))
 }
 
 // report is the section of docs/reliability.md for a long run.
@@ -72,8 +77,8 @@ func report(results []*result, o options, args []string) string {
 	for i, r := range results {
 		seeds[i] = fmt.Sprint(r.seed)
 	}
-	say("`go run ./cmd/torture %s`, %s, %d CPUs, %s/%s, %s.", strings.Join(args, " "), time.Now().UTC().Format(time.DateOnly),
-		runtime.NumCPU(), runtime.GOOS, runtime.GOARCH, runtime.Version())
+	say("`go run ./cmd/torture %s`, %s, %d CPUs, %s/%s, %s.", strings.Join(args, " "),
+		time.Now().UTC().Format(time.DateOnly), runtime.NumCPU(), runtime.GOOS, runtime.GOARCH, runtime.Version())
 	say("%d seeds, each of %s under faults, %d at a time.\n", len(results), o.lasts, max(o.parallel, 1))
 	say("| what | how many |\n|---|---|")
 	for _, row := range []struct {
@@ -106,7 +111,8 @@ func report(results []*result, o options, args []string) string {
 	}
 	slices.Sort(pauses)
 	if len(pauses) > 0 {
-		say("\nThe longest time of a seed without an answered save: median %s, longest %s.", pauses[len(pauses)/2], pauses[len(pauses)-1])
+		say("\nThe longest time of a seed without an answered save: median %s, longest %s.", pauses[len(pauses)/2],
+			pauses[len(pauses)-1])
 	}
 	say("\n| fault | injected |\n|---|---|")
 	for _, name := range slices.Sorted(maps.Keys(all.faults)) {

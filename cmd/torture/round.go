@@ -55,7 +55,9 @@ func run(ctx context.Context, config roundConfig, seed uint64) (_ *result, err e
 	begun := time.Now()
 	small := smallDisks()
 	defer func() { err = errors.Join(err, small.remove()) }()
-	c, err := startCluster(ctx, clusterConfig{dir: config.dir, binary: config.binary, pgBinDir: config.pgBinDir, prepareStore: small.add})
+	c, err := startCluster(ctx, clusterConfig{
+		dir: config.dir, binary: config.binary, pgBinDir: config.pgBinDir, prepareStore: small.add,
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -78,7 +80,9 @@ func prepare(ctx context.Context, c *cluster, mutation *mutation) error {
 		return err
 	}
 	for _, field := range []string{"a", "b"} {
-		_, err := c.nodes[0].store.CreateIndex(ctx, &orisunpb.CreateIndexRequest{Boundary: boundary, Name: field, Fields: []*orisunpb.IndexField{{JsonKey: field}}})
+		_, err := c.nodes[0].store.CreateIndex(ctx, &orisunpb.CreateIndexRequest{
+			Boundary: boundary, Name: field, Fields: []*orisunpb.IndexField{{JsonKey: field}},
+		})
 		if err != nil {
 			return fmt.Errorf("create index %s: %w", field, err)
 		}
@@ -115,7 +119,9 @@ func barrier(ctx context.Context, c *cluster, name string) error {
 	for _, n := range c.nodes {
 		ctx, cancel := context.WithTimeout(ctx, startLimit)
 		_, err := n.store.SaveEvents(ctx, &orisunpb.SaveEventsRequest{
-			Boundary: boundary, Events: []*orisunpb.EventToSave{{EventId: name + "-" + n.name, EventType: "Barrier", Data: "{}"}},
+			Boundary: boundary, Events: []*orisunpb.EventToSave{
+				{EventId: name + "-" + n.name, EventType: "Barrier", Data: "{}"},
+			},
 		})
 		cancel()
 		if err != nil {
@@ -242,7 +248,9 @@ func (r *result) compare(ctx context.Context, c *cluster, log []*orisunpb.Event)
 		var got []*orisunpb.Event
 		after := &orisunpb.Position{TransactionId: -1, GlobalId: -1}
 		for {
-			page, err := n.store.GetEvents(ctx, &orisunpb.GetEventsRequest{Boundary: boundary, AfterPosition: after, Count: 2000})
+			page, err := n.store.GetEvents(ctx, &orisunpb.GetEventsRequest{
+				Boundary: boundary, AfterPosition: after, Count: 2000,
+			})
 			if err != nil {
 				return fmt.Errorf("read all on %s: %w", n.name, err)
 			}
@@ -267,7 +275,8 @@ func (r *result) compare(ctx context.Context, c *cluster, log []*orisunpb.Event)
 func (r *result) same(what string, got, want []*orisunpb.Event) {
 	for i := range max(len(got), len(want)) {
 		if i >= len(got) || i >= len(want) || !proto.Equal(got[i], want[i]) {
-			r.anomalies = append(r.anomalies, fmt.Sprintf("%s has %d events, the log %d; they differ from %d on", what, len(got), len(want), i))
+			r.anomalies = append(r.anomalies,
+				fmt.Sprintf("%s has %d events, the log %d; they differ from %d on", what, len(got), len(want), i))
 			return
 		}
 	}

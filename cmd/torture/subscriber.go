@@ -40,7 +40,9 @@ func (s *subscriber) run(ctx context.Context, c *cluster, rng *rand.Rand) {
 }
 
 func (s *subscriber) follow(ctx context.Context, n *node) error {
-	request := &orisunpb.CatchUpSubscribeToEventStoreRequest{Boundary: boundary, AfterPosition: s.last, SubscriberName: s.name}
+	request := &orisunpb.CatchUpSubscribeToEventStoreRequest{
+		Boundary: boundary, AfterPosition: s.last, SubscriberName: s.name,
+	}
 	if s.context != 0 {
 		request.Query = &orisunpb.Query{Criteria: criteriaOf(s.group, s.context)}
 	}
@@ -90,7 +92,9 @@ func (s *subscriber) check(ctx context.Context, log []*orisunpb.Event) []string 
 	for i := range max(len(want), len(s.received)) {
 		switch {
 		case i >= len(s.received):
-			return append(s.anomalies, fmt.Sprintf("subscriber %s: %d events after %s, want %d; %s is the first one missing", s, len(s.received), catchUpLimit, len(want), want[i]))
+			return append(s.anomalies,
+				fmt.Sprintf("subscriber %s: %d events after %s, want %d; %s is the first one missing",
+					s, len(s.received), catchUpLimit, len(want), want[i]))
 		case i >= len(want):
 			return append(s.anomalies, fmt.Sprintf("subscriber %s: got %s beyond the log's end", s, s.received[i]))
 		case want[i] != s.received[i]:

@@ -27,12 +27,14 @@ func TestAShortTortureFindsNothing(t *testing.T) {
 	for _, anomaly := range found.anomalies {
 		t.Error(anomaly)
 	}
-	if found.saves == 0 || found.conflicts == 0 || found.reads == 0 || found.deliveries == 0 || found.consumed == 0 || found.undecided > 0 || len(found.faults) == 0 {
+	if found.saves == 0 || found.conflicts == 0 || found.reads == 0 || found.deliveries == 0 || found.consumed == 0 ||
+		found.undecided > 0 || len(found.faults) == 0 {
 		t.Errorf("it shows little: %+v", found)
 	}
 }
 
-// TestTortureNoticesAMissingLock takes away what keeps two nodes from deciding on the same context: the search for an order must fail.
+// TestTortureNoticesAMissingLock takes away what keeps two nodes from deciding on the same context: the search for an
+// order must fail.
 func TestTortureNoticesAMissingLock(t *testing.T) {
 	t.Parallel()
 	m := mutations["lock"]
