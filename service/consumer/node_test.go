@@ -35,11 +35,18 @@ func (threeEvents) FollowLooking(ctx context.Context, _ string, after *orisunpb.
 
 func joined(t *testing.T, pool *pgxpool.Pool, name string) (*Node, *Member, chan *orisunpb.ConsumeResponse) {
 	t.Helper()
+	return joinedTo(t, pool, threeEvents{}, name)
+}
+
+func joinedTo(t *testing.T, pool *pgxpool.Pool, feed Feed, name string) (
+	*Node, *Member, chan *orisunpb.ConsumeResponse,
+) {
+	t.Helper()
 	rows, err := db.New().ListSubscriptions(t.Context(), pool, db.ListSubscriptionsParams{Boundary: "orders", Name: "mails"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	n := NewNode(Config{Pool: pool, Feed: threeEvents{}, Name: name, MaxResponseBytes: 1 << 20, Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
+	n := NewNode(Config{Pool: pool, Feed: feed, Name: name, MaxResponseBytes: 1 << 20, Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
 	t.Cleanup(n.Close)
 	m, err := n.Join(t.Context(), Definition{
 		Boundary: "orders", Name: "mails", Generation: rows[0].Generation.String(), Partitions: 1, AckTimeout: time.Minute, MaxRefusals: 5,
