@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"reflect"
 	"time"
 
 	"github.com/oexza/orisun/client/internal/wire"
@@ -49,7 +50,7 @@ type Decision[S any] struct {
 // context, folds them into a state, calls decide, and saves the events that decide returns if no event of the context
 // came meanwhile. If one came, it reads and folds only what is new and decides again, with the same event ids.
 //
-// The state begins as the zero value of S, and fold changes it. decide must not change it, and may be called several
+// The state begins as the zero value of S, or as an empty map, and fold changes it. decide must not change it, and may be called several
 // times: it has no other effect than what it returns. Its error, like that of fold, ends Decide and is returned as it
 // is. Without events nothing is saved.
 //
@@ -67,7 +68,7 @@ func Decide[S any](
 	}
 	ctx, cancel := c.bounded(ctx)
 	defer cancel()
-	var decision Decision[S]
+	decision := Decision[S]{State: initial[S]()}
 	var ids []string
 	for {
 		for event, err := range c.Get(ctx, boundary, context, After(decision.Position), PageSize(o.page)) {
@@ -100,12 +101,20 @@ func Decide[S any](
 			return decision, fmt.Errorf("%w: %d attempts: %w", ErrTooManyConflicts, decision.Attempts, err)
 		case conflict.Actual.GlobalID < 0 && !decision.Position.IsStart():
 			// The event seen last is no longer stored: the boundary was restored from a backup, or created again.
-			decision = Decision[S]{Attempts: decision.Attempts}
+			decision = Decision[S]{State: initial[S](), Attempts: decision.Attempts}
 		}
 		if err := pause(ctx, jittered(decision.Attempts-1, firstConflictPause, maxConflictPause)); err != nil {
 			return decision, errors.Join(err, conflict)
 		}
 	}
+}
+
+// initial is the zero value of S, but an empty map where S is a map, so that a fold can write to it.
+func initial[S any]() (state S) {
+	if t := reflect.TypeFor[S](); t.Kind() == reflect.Map {
+		reflect.ValueOf(&state).Elem().Set(reflect.MakeMap(t))
+	}
+	return state
 }
 
 // FoldData makes a fold for [Decide] of a function that gets each event's type, and its data as a D.

@@ -61,6 +61,12 @@ func TestDecide(t *testing.T) {
 	if err != nil || decision.Events != nil || decision.Position != saved.Position {
 		t.Errorf("%+v, %v", decision, err)
 	}
+	type balances map[string]int64
+	add := client.FoldData(func(b *balances, _ string, a amount) { (*b)[a.Account] += a.Amount })
+	none := func(balances) ([]client.NewEvent, error) { return nil, nil }
+	if maps, err := client.Decide(t.Context(), c, boundary, alice, add, none); err != nil || maps.State["alice"] != 70 {
+		t.Errorf("%+v, %v", maps, err)
+	}
 	broken := errors.New("broken")
 	fail := func(*int64, client.Event) error { return broken }
 	if _, err = client.Decide(t.Context(), c, boundary, alice, fail, nothing); !errors.Is(err, broken) {

@@ -54,17 +54,19 @@ func TestTheTransferInThreeLanguages(t *testing.T) {
 		want    string // "" is success without output
 		fails   bool
 	}{
-		{inGo, "open alice 100", "", false},
-		{inGo, "open alice 0", "the context changed", true},
-		{inGo, "open bob 0", "", false},
+		{inGo, "open alice 100", "alice has 100", false},
+		{inGo, "open alice 0", `account "alice" is open already`, true},
+		{inGo, "open bob 0", "bob has 0", false},
 		{inNode, "open erin 0", "", false},
 		{inPython, "open carol 5", "", false},
-		{inGo, "alice bob 30", "alice has 70, bob has 30", false},
+		{inGo, "alice bob 30", "bob has 30", false},
 		{inNode, "transfer bob carol 20", "bob has 10, carol has 25", false},
 		{inPython, "transfer carol alice 25", "carol has 0, alice has 95", false},
 		{inGo, "bob alice 11", "the balance does not suffice: bob has 10", true},
 		{inGo, "bob dave 1", `there is no account "dave"`, true},
 		{inGo, "bob bob 1", "must differ", true},
+		{inGo, "bob alice -1", "be positive", true},
+		{inGo, "bob alice many", "invalid syntax", true},
 		{inNode, "transfer bob alice 11", "the balance does not suffice: bob has 10", true},
 		{inPython, "transfer bob alice 11", "the balance does not suffice: bob has 10", true},
 		{inNode, "transfer bob dave 1", "there is no account dave", true},

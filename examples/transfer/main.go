@@ -16,66 +16,53 @@ import (
 	"github.com/oexza/orisun/client"
 )
 
-// about is the context of an account: all events that name it. A transfer is one event about two accounts.
-func about(name string) client.Criteria {
-	return client.Any(client.Where("account", name), client.Where("from", name), client.Where("to", name))
-}
-
-type balances map[string]int64
-
 // event has the fields of AccountOpened (Account, Balance) and of MoneyTransferred (From, To, Amount), in cents.
 type event struct {
 	Account, From, To string
 	Balance, Amount   int64
 }
 
-var fold = client.FoldData(func(b *balances, eventType string, e event) {
-	if *b == nil {
-		*b = balances{}
-	}
-	if eventType == "AccountOpened" {
-		(*b)[e.Account] += e.Balance
-	} else {
-		(*b)[e.From] -= e.Amount
-		(*b)[e.To] += e.Amount
-	}
-})
-
 func main() {
 	url := flag.String("url", "grpc://admin:changeit@localhost:5005", "the server")
 	boundary := flag.String("boundary", "orisun_test_1", "where the events are")
 	flag.Parse()
-	c, err := client.Dial(*url)
+	from, to := flag.Arg(0), flag.Arg(1)
 	amount, amountErr := strconv.ParseInt(flag.Arg(2), 10, 64)
-	if err = errors.Join(err, amountErr); err == nil {
-		err = run(context.Background(), c, *boundary, flag.Arg(0), flag.Arg(1), amount)
-	}
-	if err != nil {
+	c, err := client.Dial(*url)
+	if err = errors.Join(err, amountErr); err != nil {
 		log.Fatal("transfer: ", err)
 	}
-}
-
-func run(ctx context.Context, c *client.Client, boundary, from, to string, amount int64) error {
-	if from == "open" { // if no event names the account
-		opened := client.NewEvent{Type: "AccountOpened", Data: map[string]any{"account": to, "balance": amount}}
-		_, err := c.Save(ctx, boundary, client.IfUnchanged(about(to), client.Position{}), opened)
-		return err
+	var about client.Criteria // every event that names one of the accounts: a transfer names two
+	for _, name := range []string{from, to} {
+		about = append(about, client.Where("account", name), client.Where("from", name), client.Where("to", name))
 	}
-	both := append(about(from), about(to)...)
-	decision, err := client.Decide(ctx, c, boundary, both, fold, func(b balances) ([]client.NewEvent, error) {
-		switch _, known := b[to]; {
-		case from == to || amount <= 0:
-			return nil, errors.New("the accounts must differ, and the amount be positive")
+	fold := client.FoldData(func(balances *map[string]int64, eventType string, e event) {
+		if eventType == "AccountOpened" {
+			(*balances)[e.Account] += e.Balance
+		} else {
+			(*balances)[e.From] -= e.Amount
+			(*balances)[e.To] += e.Amount
+		}
+	})
+	decide := func(balances map[string]int64) ([]client.NewEvent, error) {
+		switch _, known := balances[to]; {
+		case from == "open" && known:
+			return nil, fmt.Errorf("account %q is open already", to)
+		case from == "open":
+			return []client.NewEvent{{Type: "AccountOpened", Data: map[string]any{"account": to, "balance": amount}}}, nil
 		case !known:
 			return nil, fmt.Errorf("there is no account %q", to)
-		case b[from] < amount:
-			return nil, fmt.Errorf("the balance does not suffice: %s has %d", from, b[from])
+		case from == to || amount <= 0:
+			return nil, errors.New("the accounts must differ, and the amount be positive")
+		case balances[from] < amount:
+			return nil, fmt.Errorf("the balance does not suffice: %s has %d", from, balances[from])
 		}
 		transferred := map[string]any{"from": from, "to": to, "amount": amount}
 		return []client.NewEvent{{Type: "MoneyTransferred", Data: transferred}}, nil
-	})
-	if err == nil {
-		fmt.Printf("%s has %d, %s has %d\n", from, decision.State[from]-amount, to, decision.State[to]+amount)
 	}
-	return err
+	decision, err := client.Decide(context.Background(), c, *boundary, about, fold, decide)
+	if err != nil {
+		log.Fatal("transfer: ", err)
+	}
+	fmt.Printf("%s has %d\n", to, decision.State[to]+amount)
 }
