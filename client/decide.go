@@ -50,9 +50,9 @@ type Decision[S any] struct {
 // context, folds them into a state, calls decide, and saves the events that decide returns if no event of the context
 // came meanwhile. If one came, it reads and folds only what is new and decides again, with the same event ids.
 //
-// The state begins as the zero value of S, or as an empty map, and fold changes it. decide must not change it, and may be called several
-// times: it has no other effect than what it returns. Its error, like that of fold, ends Decide and is returned as it
-// is. Without events nothing is saved.
+// The state begins as the zero value of S, or as an empty map, and fold changes it. decide must not change it, and may
+// be called several times: it has no other effect than what it returns. Its error, like that of fold, ends Decide and
+// is returned as it is. Without events nothing is saved.
 //
 // Further errors: those of [Client.Get] and [Client.Save], and [ErrTooManyConflicts] with the last *[ConflictError].
 func Decide[S any](
