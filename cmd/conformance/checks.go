@@ -14,6 +14,7 @@ var sections = []section{
 	{"reading", reading},
 	{"latest", latestChecks},
 	{"subscriptions", subscriptions},
+	{"durable", durable},
 	{"indexes", indexes},
 	{"invalid", invalid},
 	{"limits", limits},

@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/stats"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
@@ -21,6 +23,7 @@ type kit struct {
 	address  string
 	store    orisunpb.EventStoreClient
 	admin    orisunpb.AdminClient
+	durable  orisunpb.SubscriptionsClient
 	boundary string
 }
 
@@ -29,12 +32,84 @@ type check struct {
 	run  func(t *trial)
 }
 
-// trial is one run of a check. What differs from the rules is an error; a check goes on after one.
+// trial is one run of a check. What differs from the rules is an error; a check goes on after one, unless it must not.
 type trial struct {
 	*kit
-	ctx    context.Context
-	errors []string
+	ctx      context.Context
+	arrivals chan arrival
+	errors   []string
+
+	mu      sync.Mutex
+	missing []string // methods that the server answers with UNIMPLEMENTED
 }
+
+// stopped ends a check.
+type stopped struct{}
+
+// must ends the check after an error.
+func (t *trial) must(what string, err error) {
+	if err != nil {
+		t.errorf("%s: %v", what, err)
+		panic(stopped{})
+	}
+}
+
+// put runs a check.
+func (k *kit) put(ctx context.Context, section string, c check) result {
+	t := &trial{kit: k, arrivals: make(chan arrival)}
+	ctx, cancel := context.WithCancel(context.WithValue(ctx, trialKey{}, t))
+	defer cancel()
+	t.ctx = ctx
+	func() {
+		defer func() {
+			if r := recover(); r != nil && r != (stopped{}) {
+				panic(r)
+			}
+		}()
+		c.run(t)
+	}()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	switch {
+	case len(t.missing) > 0:
+		slices.Sort(t.missing)
+		return result{section, c.name, notSupported, slices.Compact(t.missing)}
+	case len(t.errors) > 0:
+		return result{section, c.name, failed, t.errors}
+	}
+	return result{section, c.name, passed, nil}
+}
+
+// unimplemented notes for each check the methods that the server does not have.
+type unimplemented struct{}
+
+type (
+	trialKey  struct{}
+	methodKey struct{}
+)
+
+// TagRPC keeps the method's name for HandleRPC.
+func (unimplemented) TagRPC(ctx context.Context, info *stats.RPCTagInfo) context.Context {
+	return context.WithValue(ctx, methodKey{}, info.FullMethodName)
+}
+
+// HandleRPC sees how calls and streams end.
+func (unimplemented) HandleRPC(ctx context.Context, event stats.RPCStats) {
+	end, ended := event.(*stats.End)
+	t, checked := ctx.Value(trialKey{}).(*trial)
+	if !ended || !checked || status.Code(end.Error) != codes.Unimplemented {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.missing = append(t.missing, ctx.Value(methodKey{}).(string))
+}
+
+// TagConn and HandleConn are not needed.
+func (unimplemented) TagConn(ctx context.Context, _ *stats.ConnTagInfo) context.Context { return ctx }
+
+// HandleConn does nothing.
+func (unimplemented) HandleConn(context.Context, stats.ConnStats) {}
 
 func (t *trial) errorf(format string, args ...any) {
 	t.errors = append(t.errors, fmt.Sprintf(format, args...))
