@@ -2,11 +2,13 @@ package client_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"io"
 	"net"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -29,6 +31,8 @@ type saving func(*wire.SaveEventsRequest) (*wire.WriteResult, error)
 
 // fault is what a proxy does to the answers of a server. Nil functions change nothing.
 type fault struct {
+	// finds is the section whose checks find it.
+	finds  string
 	save   func(in *wire.SaveEventsRequest, again saving, out *wire.WriteResult, err error) error
 	ask    func(in *wire.GetEventsRequest)
 	page   func(out *wire.GetEventsResponse)
@@ -37,32 +41,42 @@ type fault struct {
 	deliver func(n int) int
 	header  func(header metadata.MD)
 	failed  func(err error) error
+	// without is the beginning of the methods that are UNIMPLEMENTED.
+	without string
+
+	define     func(in *wire.CreateSubscriptionRequest)
+	settle     func(in *wire.ConsumeRequest) (lost bool)
+	consume    func(out *wire.ConsumeResponse)
+	checkpoint func(in *wire.WaitForCheckpointRequest, out *wire.WaitForCheckpointResponse, err error) error
+	parked     func(out *wire.ListParkedResponse)
 }
 
-// Ten deliberate faults, each of which a server could have.
+// Deliberate faults, each of which a server could have.
 var faults = map[string]fault{
-	"a page lacks its last event": {page: func(out *wire.GetEventsResponse) {
+	"a page lacks its last event": {finds: "reading", page: func(out *wire.GetEventsResponse) {
 		if n := len(out.GetEvents()); n > 1 {
 			out.Events = out.Events[:n-1]
 		}
 	}},
-	"a page is in the wrong order": {page: func(out *wire.GetEventsResponse) { slices.Reverse(out.Events) }},
-	"after_position is included": {ask: func(in *wire.GetEventsRequest) {
+	"a page is in the wrong order": {
+		finds: "reading", page: func(out *wire.GetEventsResponse) { slices.Reverse(out.Events) },
+	},
+	"after_position is included": {finds: "reading", ask: func(in *wire.GetEventsRequest) {
 		if in.AfterPosition != nil && in.FromPosition == nil {
 			in.FromPosition, in.AfterPosition = in.AfterPosition, nil
 		}
 	}},
-	"only the first criterion counts": {ask: func(in *wire.GetEventsRequest) {
+	"only the first criterion counts": {finds: "reading", ask: func(in *wire.GetEventsRequest) {
 		if len(in.GetQuery().GetCriteria()) > 1 {
 			in.Query.Criteria = in.Query.Criteria[:1]
 		}
 	}},
-	"the latest position is stale": {latest: func(out *wire.GetLatestByCriteriaResponse) {
+	"the latest position is stale": {finds: "latest", latest: func(out *wire.GetLatestByCriteriaResponse) {
 		if p := out.GetContextPosition(); p.GetGlobalId() > 0 {
 			out.ContextPosition = &wire.Position{TransactionId: p.GetTransactionId() - 1, GlobalId: p.GetGlobalId() - 1}
 		}
 	}},
-	"a conflict is lost": {save: func(
+	"a conflict is lost": {finds: "conditions", save: func(
 		in *wire.SaveEventsRequest, again saving, out *wire.WriteResult, err error,
 	) error {
 		if status.Code(err) != codes.AlreadyExists {
@@ -73,7 +87,7 @@ var faults = map[string]fault{
 		proto.Merge(out, result)
 		return err
 	}},
-	"a save returns a position too far": {save: func(
+	"a save returns a position too far": {finds: "saving", save: func(
 		_ *wire.SaveEventsRequest, _ saving, out *wire.WriteResult, err error,
 	) error {
 		if err == nil {
@@ -81,23 +95,90 @@ var faults = map[string]fault{
 		}
 		return err
 	}},
-	"a stream doubles an event": {deliver: func(n int) int {
+	"a stream doubles an event": {finds: "subscriptions", deliver: func(n int) int {
 		if n == 1 {
 			return 2
 		}
 		return 1
 	}},
-	"a stream drops an event": {deliver: func(n int) int {
+	"a stream drops an event": {finds: "subscriptions", deliver: func(n int) int {
 		if n == 3 {
 			return 0
 		}
 		return 1
 	}},
 	"errors have no details": {
+		finds:  "conditions",
 		failed: func(err error) error { return status.Error(status.Code(err), status.Convert(err).Message()) },
 	},
-	"answers have no token": {header: func(header metadata.MD) { delete(header, "x-auth-token") }},
+	"answers have no token": {finds: "access", header: func(header metadata.MD) { delete(header, "x-auth-token") }},
 }
+
+// durableFaults are those of durable subscriptions, by the check that finds each.
+var durableFaults = map[string]fault{
+	// A delivery comes twice.
+	"what is stored, then what comes, in order, each once": {consume: func(out *wire.ConsumeResponse) {
+		if d := out.GetDeliveries(); len(d.GetDeliveries()) > 0 {
+			d.Deliveries = append(d.Deliveries[:1:1], d.Deliveries...)
+		}
+	}},
+	// Acknowledgements are lost.
+	"what is acknowledged does not come again, the rest does": {
+		settle: func(in *wire.ConsumeRequest) bool { return in.GetAcknowledge() != nil },
+	},
+	// An acknowledgement covers what was delivered before.
+	"events are acknowledged one by one, too": {settle: func(in *wire.ConsumeRequest) bool {
+		if a := in.GetAcknowledge(); len(a.GetPositions()) > 0 {
+			a.Through, a.Positions = a.Positions[0], nil
+		}
+		return false
+	}},
+	// The window is that of the server.
+	"no more than the window is delivered": {settle: func(in *wire.ConsumeRequest) bool {
+		if start := in.GetStart(); start != nil {
+			start.Window = 0
+		}
+		return false
+	}},
+	// The start is always the beginning.
+	"after a position": {define: func(in *wire.CreateSubscriptionRequest) { in.Start = nil }},
+	// The time is that of the server.
+	"an event that is not settled comes again after ack_timeout": {
+		define: func(in *wire.CreateSubscriptionRequest) { in.AckTimeout = nil },
+	},
+	// Deliveries are not counted.
+	"a delayed event comes again, and that is no refusal": {consume: func(out *wire.ConsumeResponse) {
+		for _, d := range out.GetDeliveries().GetDeliveries() {
+			d.DeliveryCount = 1
+		}
+	}},
+	// A refused event counts as processed.
+	"a refused event comes again, and is parked after max_refusals": {settle: func(in *wire.ConsumeRequest) bool {
+		if r := in.GetRefuse(); r != nil {
+			in.Request = &wire.ConsumeRequest_Acknowledge{Acknowledge: &wire.Acknowledgement{
+				Partition: r.GetPartition(), Epoch: r.GetEpoch(), Positions: []*wire.Position{r.GetPosition()},
+			}}
+		}
+		return false
+	}},
+	// The limit of refusals is that of the server.
+	"a parked event is replayed": {define: func(in *wire.CreateSubscriptionRequest) { in.MaxRefusals = 0 }},
+	// Parked events are not listed.
+	"with park_following later events": {parked: func(out *wire.ListParkedResponse) { out.Events = nil }},
+	// The order of a key is not kept.
+	"of a key the next event comes when the earlier one is settled": {define: withoutKey},
+	// One consumer gets everything.
+	"two consumers share the keys": {define: withoutKey},
+	// WaitForCheckpoint does not wait.
+	"WaitForCheckpoint waits for the acknowledgement": {checkpoint: func(
+		in *wire.WaitForCheckpointRequest, out *wire.WaitForCheckpointResponse, _ error,
+	) error {
+		out.Checkpoint = in.GetPosition()
+		return nil
+	}},
+}
+
+func withoutKey(in *wire.CreateSubscriptionRequest) { in.PartitionKey, in.Partitions = "", 0 }
 
 // The kit finds no fault in the server, and each deliberate one of a proxy before it.
 func TestTheConformanceKit(t *testing.T) {
@@ -107,9 +188,17 @@ func TestTheConformanceKit(t *testing.T) {
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	run := func(address string) (checks, failed int, report string) {
+	type report struct {
+		Checks, Passed, Failed int
+		NotSupported           int `json:"not_supported"`
+		Results                []struct {
+			Section, Name, Verdict string
+			Details                []string
+		}
+	}
+	run := func(t *testing.T, address string, flags ...string) (got report, failures string) {
 		t.Helper()
-		command := exec.CommandContext(t.Context(), kit, "-server", address, "-json", "-timeout", "20s")
+		command := exec.CommandContext(t.Context(), kit, append([]string{"-server", address, "-json"}, flags...)...)
 		var out bytes.Buffer
 		command.Stdout, command.Stderr = &out, &out
 		err := command.Run()
@@ -117,40 +206,58 @@ func TestTheConformanceKit(t *testing.T) {
 		if err != nil && !errors.As(err, &exit) {
 			t.Fatal(err)
 		}
-		var answer struct {
-			Checks, Failed int
-			Results        []struct {
-				Section, Name string
-				Passed        bool
-				Errors        []string
-			}
-		}
-		if err := json.Unmarshal(out.Bytes(), &answer); err != nil {
+		if err := json.Unmarshal(out.Bytes(), &got); err != nil {
 			t.Fatalf("%v\n%s", err, out.String())
 		}
-		if answer.Failed != command.ProcessState.ExitCode() {
-			t.Errorf("%d checks failed, the exit code is %d", answer.Failed, command.ProcessState.ExitCode())
+		if got.Failed != command.ProcessState.ExitCode() || got.Passed+got.Failed+got.NotSupported != got.Checks {
+			t.Errorf("the exit code is %d: %+v", command.ProcessState.ExitCode(), got)
 		}
-		for _, r := range answer.Results {
-			if !r.Passed {
-				report += r.Section + ": " + r.Name + ": " + strings.Join(r.Errors, "; ") + "\n"
+		for _, r := range got.Results {
+			if r.Verdict == "failed" {
+				failures += r.Section + ": " + r.Name + ": " + strings.Join(r.Details, "; ") + "\n"
 			}
 		}
-		return answer.Checks, answer.Failed, report
+		return got, failures
 	}
-	if checks, failed, report := run(shared.Address); failed != 0 || checks < 100 {
-		t.Errorf("%d of %d checks fail on the server:\n%s", failed, checks, report)
+	if got, failures := run(t, shared.Address); got.Failed+got.NotSupported != 0 || got.Checks < 150 {
+		t.Errorf("%d of %d checks fail on the server:\n%s", got.Failed, got.Checks, failures)
 	}
-	if _, failed, report := run(startProxy(t, fault{})); failed != 0 {
-		t.Errorf("the proxy has faults of its own:\n%s", report)
+	if _, failures := run(t, startProxy(t, fault{})); failures != "" {
+		t.Errorf("the proxy has faults of its own:\n%s", failures)
 	}
 	for name, fault := range faults {
-		if _, failed, report := run(startProxy(t, fault)); failed == 0 {
-			t.Errorf("%s: the kit does not find that", name)
-		} else {
-			t.Logf("%s: %d checks fail, the first: %.200s", name, failed, report)
-		}
+		t.Run(name, func(t *testing.T) {
+			got, failures := run(t, startProxy(t, fault), "-timeout", "5s", "-only", fault.finds+" ")
+			if got.Failed == 0 {
+				t.Error("the kit does not find that")
+			}
+			t.Logf("%d checks fail, the first: %.200s", got.Failed, failures)
+		})
 	}
+	for check, fault := range durableFaults {
+		t.Run(check, func(t *testing.T) {
+			got, failures := run(t, startProxy(t, fault), "-timeout", "5s", "-only", "durable "+check)
+			if got.Checks != 1 || got.Failed != 1 {
+				t.Errorf("it does not find its fault: %+v", got)
+			}
+			t.Logf("%.200s", failures)
+		})
+	}
+	t.Run("a server without durable subscriptions", func(t *testing.T) {
+		got, failures := run(t, startProxy(t, fault{without: "/orisun.Subscriptions/"}), "-only", "subscription")
+		if got.Failed != 0 || got.NotSupported == 0 || got.Passed == 0 {
+			t.Errorf("%+v\n%s", got, failures)
+		}
+		for _, r := range got.Results {
+			want, method := "passed", ""
+			if r.Section == "durable" {
+				want, method = "not supported", "/orisun.Subscriptions/"
+			}
+			if r.Verdict != want || !strings.HasPrefix(strings.Join(r.Details, " "), method) {
+				t.Errorf("%+v", r)
+			}
+		}
+	})
 }
 
 // proxy passes calls on to the shared server.
@@ -191,6 +298,12 @@ func (p *proxy) messages(method string) (in, out proto.Message) {
 		return &wire.GetEventsRequest{}, &wire.GetEventsResponse{}
 	case strings.HasSuffix(method, "/GetLatestByCriteria"):
 		return &wire.GetLatestByCriteriaRequest{}, &wire.GetLatestByCriteriaResponse{}
+	case strings.HasSuffix(method, "/CreateSubscription"):
+		return &wire.CreateSubscriptionRequest{}, &emptypb.Empty{}
+	case strings.HasSuffix(method, "/WaitForCheckpoint"):
+		return &wire.WaitForCheckpointRequest{}, &wire.WaitForCheckpointResponse{}
+	case strings.HasSuffix(method, "/ListParked"):
+		return &emptypb.Empty{}, &wire.ListParkedResponse{}
 	default:
 		return &emptypb.Empty{}, &emptypb.Empty{}
 	}
@@ -206,11 +319,17 @@ func (p *proxy) handle(_ any, stream grpc.ServerStream) error {
 		}
 	}
 	ctx := metadata.NewOutgoingContext(stream.Context(), incoming)
+	if p.without != "" && strings.HasPrefix(method, p.without) {
+		return status.Error(codes.Unimplemented, "unknown service")
+	}
+	if strings.HasSuffix(method, "/Consume") {
+		return p.fail(p.consumer(ctx, stream))
+	}
 	in, out := p.messages(method)
 	if err := stream.RecvMsg(in); err != nil {
 		return err
 	}
-	if strings.HasSuffix(method, "/CatchUpSubscribeToEvents") || strings.HasSuffix(method, "/Watch") {
+	if slices.Contains([]string{"CatchUpSubscribeToEvents", "ReadSubscription", "Watch"}, path.Base(method)) {
 		up, err := p.conn.NewStream(ctx, &grpc.StreamDesc{ServerStreams: true}, method)
 		if err == nil {
 			err = errors.Join(up.SendMsg(in), up.CloseSend())
@@ -222,6 +341,9 @@ func (p *proxy) handle(_ any, stream grpc.ServerStream) error {
 	}
 	if get, ok := in.(*wire.GetEventsRequest); ok && p.ask != nil {
 		p.ask(get)
+	}
+	if create, ok := in.(*wire.CreateSubscriptionRequest); ok && p.define != nil {
+		p.define(create)
 	}
 	var header metadata.MD
 	err := p.conn.Invoke(ctx, method, in, out, grpc.Header(&header))
@@ -241,6 +363,14 @@ func (p *proxy) handle(_ any, stream grpc.ServerStream) error {
 	case *wire.GetLatestByCriteriaResponse:
 		if p.latest != nil {
 			p.latest(out)
+		}
+	case *wire.WaitForCheckpointResponse:
+		if p.checkpoint != nil {
+			err = p.checkpoint(in.(*wire.WaitForCheckpointRequest), out, err)
+		}
+	case *wire.ListParkedResponse:
+		if p.parked != nil {
+			p.parked(out)
 		}
 	}
 	if p.header != nil {
@@ -279,6 +409,44 @@ func (p *proxy) stream(from grpc.ClientStream, to grpc.ServerStream) error {
 			if err := to.SendMsg(&event); err != nil {
 				return err
 			}
+		}
+	}
+}
+
+// consumer passes a stream of Consume on in both directions.
+func (p *proxy) consumer(ctx context.Context, stream grpc.ServerStream) error {
+	up, err := p.conn.NewStream(
+		ctx, &grpc.StreamDesc{ServerStreams: true, ClientStreams: true}, "/orisun.Subscriptions/Consume")
+	if err != nil {
+		return err
+	}
+	go func() {
+		for {
+			var in wire.ConsumeRequest
+			if err := stream.RecvMsg(&in); err != nil { // otherwise than by EOF, ctx ends, too
+				_ = up.CloseSend() // never fails
+				return
+			}
+			if p.settle != nil && p.settle(&in) {
+				continue
+			}
+			if up.SendMsg(&in) != nil { // RecvMsg says why
+				return
+			}
+		}
+	}()
+	for {
+		var out wire.ConsumeResponse
+		if err := up.RecvMsg(&out); errors.Is(err, io.EOF) {
+			return nil
+		} else if err != nil {
+			return err
+		}
+		if p.consume != nil {
+			p.consume(&out)
+		}
+		if err := stream.SendMsg(&out); err != nil {
+			return err
 		}
 	}
 }

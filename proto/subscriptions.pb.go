@@ -2056,7 +2056,7 @@ func (x *PartitionAssignment) GetCheckpoint() *Position {
 // PartitionsAssigned says that the consumer now holds partitions.
 type PartitionsAssigned struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Those that were added. None at the beginning: the consumer is a standby.
+	// Those that were added. A consumer that gets none is a standby.
 	Partitions    []*PartitionAssignment `protobuf:"bytes,1,rep,name=partitions,proto3" json:"partitions,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -20,10 +20,9 @@ type consumer struct {
 	closeSend func() error
 	cancel    context.CancelFunc
 
-	pending  []*orisunpb.Delivery
-	held     map[uint32]bool // partitions
-	assigned bool            // a response said which partitions, or that there are none
-	end      error           // of the stream
+	pending []*orisunpb.Delivery
+	held    map[uint32]bool // partitions
+	end     error           // of the stream
 }
 
 // arrival is what a consumer's stream receives.
@@ -85,7 +84,6 @@ func (a arrival) handle() {
 	case *orisunpb.ConsumeResponse_Deliveries:
 		c.pending = append(c.pending, r.Deliveries.GetDeliveries()...)
 	case *orisunpb.ConsumeResponse_Assigned:
-		c.assigned = true
 		for _, p := range r.Assigned.GetPartitions() {
 			c.held[p.GetPartition()] = true
 		}

@@ -32,7 +32,7 @@ type check struct {
 	run  func(t *trial)
 }
 
-// trial is one run of a check. What differs from the rules is an error; a check goes on after one, unless it must not.
+// trial is one run of a check. What differs from the rules is an error; a check goes on after one, except in must.
 type trial struct {
 	*kit
 	ctx      context.Context
