@@ -412,7 +412,7 @@ func groups() []check {
 				want[key] = append(want[key], e.GetEventId())
 			}
 			holder := map[string]*consumer{}
-			for count := 0; count < keys*each; count++ {
+			for range keys * each {
 				t.until(func() bool { return len(one.pending)+len(two.pending) > 0 })
 				c := one
 				if len(one.pending) == 0 {

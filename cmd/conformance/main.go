@@ -16,6 +16,7 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -124,16 +125,18 @@ func report(out io.Writer, results []result, asJSON bool) (failures int, err err
 			"not_supported": count[notSupported], "results": results,
 		})
 	}
-	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	var text strings.Builder
 	for _, r := range results {
-		fmt.Fprintf(table, "%s\t%s\t%s\n", r.Verdict, r.Section, r.Name)
+		fmt.Fprintf(&text, "%s\t%s\t%s\n", r.Verdict, r.Section, r.Name)
 		for _, detail := range r.Details {
-			fmt.Fprintf(table, "\t\t  %s\n", strings.ReplaceAll(detail, "\n", " "))
+			fmt.Fprintf(&text, "\t\t  %s\n", strings.ReplaceAll(detail, "\n", " "))
 		}
 	}
-	fmt.Fprintf(table, "%d checks: %d passed, %d failed, %d not supported\n",
+	fmt.Fprintf(&text, "%d checks: %d passed, %d failed, %d not supported\n",
 		len(results), count[passed], count[failed], count[notSupported])
-	return count[failed], table.Flush()
+	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	_, err = io.WriteString(table, text.String())
+	return count[failed], errors.Join(err, table.Flush())
 }
 
 // basic is username:password, sent with every call.
