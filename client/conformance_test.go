@@ -165,7 +165,7 @@ var durableFaults = map[string]fault{
 	"a parked event is replayed": {define: func(in *wire.CreateSubscriptionRequest) { in.MaxRefusals = 0 }},
 	// Parked events are not listed.
 	"with park_following later events": {parked: func(out *wire.ListParkedResponse) { out.Events = nil }},
-	// The order of a key is not kept.
+	// A key has no order.
 	"of a key the next event comes when the earlier one is settled": {define: withoutKey},
 	// One consumer gets everything.
 	"two consumers share the keys": {define: withoutKey},
