@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -516,20 +517,25 @@ func TestEveryVariableIsInTheTable(t *testing.T) {
 	if diff := cmp.Diff(declared, tested); diff != "" {
 		t.Error(diff)
 	}
+	for name := range descriptions {
+		if !slices.Contains(declared, name) {
+			t.Errorf("%s is described and no setting", name)
+		}
+	}
 }
 
-func TestTheNamedDefaultsAreThoseOfTheTags(t *testing.T) {
-	tags := map[string]string{}
+func TestTheNamedDefaultsAreThoseOfTheSettings(t *testing.T) {
+	defaults := map[string]string{}
 	for _, f := range fieldsOf(&Config{}) {
-		tags[f.Variable] = f.defaultText
+		defaults[f.Variable] = f.defaultText
 	}
 	for variable, named := range map[string]string{
 		"ORISUN_GRPC_PORT": DefaultGRPCPort, "ORISUN_ADMIN_USERNAME": DefaultAdminUsername,
 		"ORISUN_ADMIN_PASSWORD": DefaultAdminPassword,
 		"ORISUN_PG_PASSWORD":    DefaultDatabasePassword, "ORISUN_NATS_CLUSTER_PASSWORD": defaultClusterPassword,
 	} {
-		if tags[variable] != named {
-			t.Errorf("the default of %s is %q, the constant says %q", variable, tags[variable], named)
+		if defaults[variable] != named {
+			t.Errorf("the default of %s is %q, the constant says %q", variable, defaults[variable], named)
 		}
 	}
 }

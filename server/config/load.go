@@ -59,7 +59,7 @@ func (e *InvalidError) Error() string {
 	return "invalid configuration:\n  " + strings.Join(e.problems, "\n  ")
 }
 
-// field is one setting as its tags describe it, with the place of its value in a Config.
+// field is one setting as its tags and descriptions describe it, with the place of its value in a Config.
 type field struct {
 	Variable, Key, Flag string
 	defaultText         string
@@ -83,8 +83,8 @@ func appendFields(fields []field, section reflect.Value) []field {
 				Variable:    name,
 				Key:         strings.Replace(lower, "_", ".", 1),
 				Flag:        strings.ReplaceAll(lower, "_", "-"),
-				defaultText: described.Tag.Get("default"),
-				description: described.Tag.Get("desc"),
+				defaultText: descriptions[name].defaultText,
+				description: descriptions[name].description,
 				tag:         described.Tag,
 				target:      section.Field(i),
 			})

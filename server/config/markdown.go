@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// WriteMarkdown writes docs/configuration.md from the tags of Config alone.
+// WriteMarkdown writes docs/configuration.md from the tags of Config and descriptions alone.
 func WriteMarkdown(out io.Writer) error {
 	var page strings.Builder
 	page.WriteString(`# Configuration
