@@ -196,18 +196,20 @@ SELECT boundary, name, criteria, partition_key, partitions, ack_timeout_ms, max_
     p_node         => ($4::text)::uuid,
     p_name         => $5::text,
     p_address      => $6::text,
-    p_username     => $7::text
+    p_username     => $7::text,
+    p_limit        => $8::integer
 )
 `
 
 type JoinSubscriptionParams struct {
-	Boundary     string
-	Subscription string
-	Member       string
-	Node         string
-	Name         string
-	Address      string
-	Username     string
+	Boundary      string
+	Subscription  string
+	Member        string
+	Node          string
+	Name          string
+	Address       string
+	Username      string
+	ConsumerLimit int32
 }
 
 func (q *Queries) JoinSubscription(ctx context.Context, db DBTX, arg JoinSubscriptionParams) (OrisunSubscription, error) {
@@ -219,6 +221,7 @@ func (q *Queries) JoinSubscription(ctx context.Context, db DBTX, arg JoinSubscri
 		arg.Name,
 		arg.Address,
 		arg.Username,
+		arg.ConsumerLimit,
 	)
 	var i OrisunSubscription
 	err := row.Scan(

@@ -49,7 +49,9 @@ Errors raised by these functions have SQLSTATEs of the class OR, with JSON in DE
   OR030  the name of a lease belongs to another user
   OR040  unknown subscription
   OR041  a subscription of that name exists already with another definition
-  OR042  the boundary has as many subscriptions as the limit$$;
+  OR042  the boundary has as many subscriptions as the limit
+  OR043  the subscription has as many consumers as the limit
+  OR044  an event is not parked$$;
 
 -- +goose Down
 DROP SCHEMA orisun;

@@ -519,7 +519,7 @@ $$Removes the expired nodes, and gives the partitions of their consumers to othe
 
 -- +goose StatementBegin
 CREATE FUNCTION orisun.join_subscription(p_boundary text, p_subscription text, p_member uuid, p_node uuid, p_name text,
-                                         p_address text, p_username text)
+                                         p_address text, p_username text, p_limit integer)
 RETURNS orisun.subscription
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
@@ -527,6 +527,15 @@ AS $$
 DECLARE
     v_subscription orisun.subscription := orisun.lock_subscription(p_boundary, p_subscription);
 BEGIN
+    IF (SELECT count(*) FROM orisun.subscription_member m WHERE m.boundary = p_boundary
+           AND m.subscription = p_subscription AND m.member <> p_member) >= p_limit THEN
+        RAISE EXCEPTION 'subscription "%" of boundary "%" has % consumers, no more are taken (ORISUN_MAX_CONSUMERS)',
+            p_subscription, p_boundary, p_limit
+            USING ERRCODE = 'OR043',
+                  DETAIL = jsonb_build_object('boundary', p_boundary, 'subscription', p_subscription,
+                                              'limit', p_limit)::text,
+                  HINT = 'End some, or raise the limit. Those beyond the number of partitions are standbys.';
+    END IF;
     INSERT INTO orisun.subscription_member (member, boundary, subscription, node, name, address, username)
     VALUES (p_member, p_boundary, p_subscription, p_node, p_name, p_address, p_username)
     ON CONFLICT (member) DO UPDATE SET node = excluded.node;
@@ -538,8 +547,8 @@ END
 $$;
 -- +goose StatementEnd
 
-COMMENT ON FUNCTION orisun.join_subscription(text, text, uuid, uuid, text, text, text) IS
-$$A consumer joins its group. Raises OR040 for an unknown subscription.$$;
+COMMENT ON FUNCTION orisun.join_subscription(text, text, uuid, uuid, text, text, text, integer) IS
+$$A consumer joins its group. Raises OR040 for an unknown subscription, OR043 if it has p_limit other consumers.$$;
 
 -- +goose StatementBegin
 CREATE FUNCTION orisun.leave_subscription(p_boundary text, p_subscription text, p_member uuid) RETURNS void
@@ -793,6 +802,10 @@ BEGIN
         AND p.epoch = p_epoch FOR UPDATE;
     IF NOT FOUND THEN
         RETURN 'fenced';
+    ELSIF p_refusals = 0
+          AND NOT EXISTS (SELECT FROM orisun.parked_event e WHERE e.boundary = p_boundary
+                             AND e.subscription = p_subscription AND e.partition = p_partition AND e.key = p_key) THEN
+        RETURN 'none';
     ELSIF (SELECT count(*) FROM (SELECT FROM orisun.parked_event e WHERE e.boundary = p_boundary
                                     AND e.subscription = p_subscription LIMIT p_limit) e) >= p_limit
           AND NOT EXISTS (SELECT FROM orisun.parked_event e WHERE e.boundary = p_boundary
@@ -810,7 +823,8 @@ $$;
 -- +goose StatementEnd
 
 COMMENT ON FUNCTION orisun.park_event(text, text, integer, bigint, bigint, text, text, integer, integer) IS
-$$Parks an event: 'parked', or 'fenced' for an old epoch, or 'full' if p_limit events are parked already.$$;
+$$Parks an event: 'parked', or 'fenced' for an old epoch, or 'full' if p_limit events are parked already. One without
+refusals is to be parked behind others of its key: 'none' if no such event is parked any more.$$;
 
 -- +goose StatementBegin
 CREATE FUNCTION orisun.settle_parked(p_boundary text, p_subscription text, p_partition integer, p_epoch bigint,
@@ -869,6 +883,34 @@ $$The parked events of a subscription after a position, in order: of one partiti
 only those that are to be delivered again. Raises OR040 for an unknown subscription.$$;
 
 -- +goose StatementBegin
+CREATE FUNCTION orisun.require_parked(p_boundary text, p_subscription text, p_global_ids bigint[]) RETURNS void
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    v_unknown bigint[];
+BEGIN
+    SELECT array_agg(g.global_id ORDER BY g.global_id) INTO v_unknown
+      FROM unnest(p_global_ids) AS g(global_id)
+     WHERE NOT EXISTS (SELECT FROM orisun.parked_event e WHERE e.boundary = p_boundary
+                          AND e.subscription = p_subscription AND e.global_id = g.global_id);
+    IF v_unknown IS NOT NULL THEN
+        RAISE EXCEPTION 'subscription "%" of boundary "%" has no parked events at % of the positions: global_id %',
+            p_subscription, p_boundary, cardinality(v_unknown), array_to_string(v_unknown[1:16], ', ')
+            USING ERRCODE = 'OR044',
+                  DETAIL = jsonb_build_object('boundary', p_boundary, 'subscription', p_subscription,
+                                              'global_ids', v_unknown)::text,
+                  HINT = 'orisun.list_parked lists those that there are. An acknowledged or skipped one is no longer '
+                         'parked.';
+    END IF;
+END
+$$;
+-- +goose StatementEnd
+
+COMMENT ON FUNCTION orisun.require_parked(text, text, bigint[]) IS
+$$Raises OR044, with the first 16 of them, if events are not parked.$$;
+
+-- +goose StatementBegin
 CREATE FUNCTION orisun.replay_parked(p_boundary text, p_subscription text, p_global_ids bigint[]) RETURNS bigint
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
@@ -877,6 +919,7 @@ DECLARE
     v_count bigint;
 BEGIN
     PERFORM orisun.lock_subscription(p_boundary, p_subscription);
+    PERFORM orisun.require_parked(p_boundary, p_subscription, p_global_ids);
     UPDATE orisun.parked_event e SET replaying = true
      WHERE e.boundary = p_boundary AND e.subscription = p_subscription AND NOT e.replaying
        AND (cardinality(p_global_ids) = 0 OR e.global_id = ANY (p_global_ids));
@@ -889,7 +932,8 @@ $$;
 -- +goose StatementEnd
 
 COMMENT ON FUNCTION orisun.replay_parked(text, text, bigint[]) IS
-$$Marks parked events to be delivered again, all of them for an empty array, and returns how many. Raises OR040.$$;
+$$Marks parked events to be delivered again, all of them for an empty array, and returns how many. Raises OR040, and
+OR044 if one of them is not parked.$$;
 
 -- +goose StatementBegin
 CREATE FUNCTION orisun.skip_parked(p_boundary text, p_subscription text, p_global_ids bigint[]) RETURNS bigint
@@ -900,6 +944,7 @@ DECLARE
     v_count bigint;
 BEGIN
     PERFORM orisun.lock_subscription(p_boundary, p_subscription);
+    PERFORM orisun.require_parked(p_boundary, p_subscription, p_global_ids);
     DELETE FROM orisun.parked_event e
      WHERE e.boundary = p_boundary AND e.subscription = p_subscription
        AND (cardinality(p_global_ids) = 0 OR e.global_id = ANY (p_global_ids));
@@ -912,11 +957,13 @@ $$;
 -- +goose StatementEnd
 
 COMMENT ON FUNCTION orisun.skip_parked(text, text, bigint[]) IS
-$$Removes parked events, all of them for an empty array, and returns how many. Raises OR040.$$;
+$$Removes parked events, all of them for an empty array, and returns how many. Raises OR040, and OR044 if one of them
+is not parked.$$;
 
 -- +goose Down
 DROP FUNCTION orisun.skip_parked(text, text, bigint[]);
 DROP FUNCTION orisun.replay_parked(text, text, bigint[]);
+DROP FUNCTION orisun.require_parked(text, text, bigint[]);
 DROP FUNCTION orisun.list_parked(text, text, integer, boolean, bigint, integer);
 DROP FUNCTION orisun.settle_parked(text, text, integer, bigint, bigint, text);
 DROP FUNCTION orisun.park_event(text, text, integer, bigint, bigint, text, text, integer, integer);
@@ -930,7 +977,7 @@ DROP FUNCTION orisun.read_checkpoints(text, text, integer[]);
 DROP FUNCTION orisun.held_partitions(uuid, text, text);
 DROP FUNCTION orisun.release_partitions(text, text, uuid, integer[], bigint[]);
 DROP FUNCTION orisun.leave_subscription(text, text, uuid);
-DROP FUNCTION orisun.join_subscription(text, text, uuid, uuid, text, text, text);
+DROP FUNCTION orisun.join_subscription(text, text, uuid, uuid, text, text, text, integer);
 DROP FUNCTION orisun.remove_subscription_nodes();
 DROP FUNCTION orisun.expire_subscription_nodes(uuid[], bigint[]);
 DROP FUNCTION orisun.renew_subscription_node(uuid, uuid, text);

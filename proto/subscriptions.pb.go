@@ -1380,7 +1380,7 @@ type Refusal struct {
 	Epoch int64 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	// Required. The event's.
 	Position *Position `protobuf:"bytes,3,opt,name=position,proto3" json:"position,omitempty"`
-	// Why, for people, at most 1,024 bytes; longer ones are cut.
+	// Why, for people, at most 1,024 bytes; a longer one is cut, and ends with an ellipsis.
 	Reason        string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

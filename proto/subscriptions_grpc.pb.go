@@ -77,8 +77,8 @@ type SubscriptionsClient interface {
 	//
 	// Errors: INVALID_ARGUMENT for a request that breaks a rule; NOT_FOUND for an unknown boundary or subscription, also
 	// when it is deleted; ABORTED (SUBSCRIPTION_RESET) when it was reset: consume again; RESOURCE_EXHAUSTED beyond
-	// ORISUN_GRPC_MAX_SUBSCRIBER_NAMES open consumers of the user on the node, or for an event larger than
-	// ORISUN_GRPC_MAX_SEND_MESSAGE_SIZE; UNAVAILABLE when the server drains or PostgreSQL does not answer: consume again.
+	// ORISUN_GRPC_MAX_SUBSCRIBER_NAMES open consumers of the user on the node, beyond ORISUN_MAX_CONSUMERS consumers of
+	// the subscription on all nodes, or for an event larger than ORISUN_GRPC_MAX_SEND_MESSAGE_SIZE; UNAVAILABLE when the server drains or PostgreSQL does not answer: consume again.
 	Consume(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[ConsumeRequest, ConsumeResponse], error)
 	// ReadSubscription is Consume for clients that cannot stream requests, such as HTTP/1.1: it delivers events, and the
 	// client settles them by Settle with the consumer_id of the first response.
@@ -96,11 +96,13 @@ type SubscriptionsClient interface {
 	ListParked(ctx context.Context, in *ListParkedRequest, opts ...grpc.CallOption) (*ListParkedResponse, error)
 	// ReplayParked delivers parked events again, in order. They are no longer parked once they are acknowledged.
 	//
-	// Errors: INVALID_ARGUMENT with the path of each wrong field; NOT_FOUND for an unknown boundary or subscription.
+	// Errors: INVALID_ARGUMENT with the path of each wrong field; NOT_FOUND for an unknown boundary or subscription, or
+	// if one of the events is not parked: none of them is delivered then.
 	ReplayParked(ctx context.Context, in *ReplayParkedRequest, opts ...grpc.CallOption) (*ReplayParkedResponse, error)
 	// SkipParked removes parked events: they are never delivered again.
 	//
-	// Errors: INVALID_ARGUMENT with the path of each wrong field; NOT_FOUND for an unknown boundary or subscription.
+	// Errors: INVALID_ARGUMENT with the path of each wrong field; NOT_FOUND for an unknown boundary or subscription, or
+	// if one of the events is not parked: none of them is removed then.
 	SkipParked(ctx context.Context, in *SkipParkedRequest, opts ...grpc.CallOption) (*SkipParkedResponse, error)
 	// WaitForCheckpoint returns when a subscription has acknowledged (or parked) every event up to a position: a client
 	// that saved an event reads its own write from the projection. It is exact, because positions are in the order of
@@ -295,8 +297,8 @@ type SubscriptionsServer interface {
 	//
 	// Errors: INVALID_ARGUMENT for a request that breaks a rule; NOT_FOUND for an unknown boundary or subscription, also
 	// when it is deleted; ABORTED (SUBSCRIPTION_RESET) when it was reset: consume again; RESOURCE_EXHAUSTED beyond
-	// ORISUN_GRPC_MAX_SUBSCRIBER_NAMES open consumers of the user on the node, or for an event larger than
-	// ORISUN_GRPC_MAX_SEND_MESSAGE_SIZE; UNAVAILABLE when the server drains or PostgreSQL does not answer: consume again.
+	// ORISUN_GRPC_MAX_SUBSCRIBER_NAMES open consumers of the user on the node, beyond ORISUN_MAX_CONSUMERS consumers of
+	// the subscription on all nodes, or for an event larger than ORISUN_GRPC_MAX_SEND_MESSAGE_SIZE; UNAVAILABLE when the server drains or PostgreSQL does not answer: consume again.
 	Consume(grpc.BidiStreamingServer[ConsumeRequest, ConsumeResponse]) error
 	// ReadSubscription is Consume for clients that cannot stream requests, such as HTTP/1.1: it delivers events, and the
 	// client settles them by Settle with the consumer_id of the first response.
@@ -314,11 +316,13 @@ type SubscriptionsServer interface {
 	ListParked(context.Context, *ListParkedRequest) (*ListParkedResponse, error)
 	// ReplayParked delivers parked events again, in order. They are no longer parked once they are acknowledged.
 	//
-	// Errors: INVALID_ARGUMENT with the path of each wrong field; NOT_FOUND for an unknown boundary or subscription.
+	// Errors: INVALID_ARGUMENT with the path of each wrong field; NOT_FOUND for an unknown boundary or subscription, or
+	// if one of the events is not parked: none of them is delivered then.
 	ReplayParked(context.Context, *ReplayParkedRequest) (*ReplayParkedResponse, error)
 	// SkipParked removes parked events: they are never delivered again.
 	//
-	// Errors: INVALID_ARGUMENT with the path of each wrong field; NOT_FOUND for an unknown boundary or subscription.
+	// Errors: INVALID_ARGUMENT with the path of each wrong field; NOT_FOUND for an unknown boundary or subscription, or
+	// if one of the events is not parked: none of them is removed then.
 	SkipParked(context.Context, *SkipParkedRequest) (*SkipParkedResponse, error)
 	// WaitForCheckpoint returns when a subscription has acknowledged (or parked) every event up to a position: a client
 	// that saved an event reads its own write from the projection. It is exact, because positions are in the order of

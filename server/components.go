@@ -273,7 +273,8 @@ func (r *running) startStore(ctx context.Context) error {
 	})
 	r.consumers = consumer.NewNode(consumer.Config{
 		Pool: r.outbox, Feed: r.streams.feed, FieldOf: publisher.Field, Name: r.config.NATS.ServerName,
-		MaxResponseBytes: r.config.GRPC.MaxSendMessageSize, Log: r.log,
+		MaxResponseBytes: r.config.GRPC.MaxSendMessageSize, MaxConsumers: r.config.GRPC.MaxConsumers,
+		MaxParked: r.config.GRPC.MaxParkedEvents, Log: r.log,
 	})
 	r.subscriptions = service.NewSubscriptions(r.store, service.SubscriptionsConfig{
 		AdminBoundary: r.config.Admin.Boundary, Limit: r.config.GRPC.MaxSubscriptions, Consumers: r.consumers,

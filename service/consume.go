@@ -31,7 +31,8 @@ var errHalfClosed = errors.New("the client sends no more settlements")
 // may not be stored.
 //
 // Errors: INVALID_ARGUMENT for a request that breaks a rule; NOT_FOUND; ABORTED (SUBSCRIPTION_RESET);
-// RESOURCE_EXHAUSTED beyond ORISUN_GRPC_MAX_SUBSCRIBER_NAMES consumers of the user; UNAVAILABLE.
+// RESOURCE_EXHAUSTED beyond ORISUN_GRPC_MAX_SUBSCRIBER_NAMES consumers of the user, or ORISUN_MAX_CONSUMERS of the
+// subscription; UNAVAILABLE.
 func (s *Subscriptions) Consume(
 	stream grpc.BidiStreamingServer[orisunpb.ConsumeRequest, orisunpb.ConsumeResponse],
 ) error {
@@ -87,14 +88,16 @@ func settle(m *consumer.Member, in *orisunpb.SettleRequest) (stale bool, err err
 		v.add("request", "is none of acknowledge, refuse and delay: start is the first request only")
 		return false, v.err()
 	}
+	for i, a := range in.GetAcknowledge() {
+		if a.GetThrough() == nil && len(a.GetPositions()) == 0 {
+			v.add(fmt.Sprintf("acknowledge[%d]", i), "needs through or positions")
+		}
+	}
 	for i, r := range in.GetRefuse() {
 		if r.GetPosition() == nil {
 			v.add(fmt.Sprintf("refuse[%d].position", i), "is required")
 		}
-		if len(r.GetReason()) > maxReasonBytes {
-			r.Reason = strings.ToValidUTF8(r.GetReason()[:maxReasonBytes], "")
-		}
-		r.Reason = strings.ReplaceAll(r.GetReason(), "\x00", "") // which PostgreSQL cannot store
+		r.Reason = storedReason(r.GetReason())
 	}
 	for i, d := range in.GetDelay() {
 		if d.GetPosition() == nil {
@@ -103,17 +106,26 @@ func settle(m *consumer.Member, in *orisunpb.SettleRequest) (stale bool, err err
 		if d.GetDelay() == nil {
 			v.add(fmt.Sprintf("delay[%d].delay", i), "is required")
 		}
-		v.duration(fmt.Sprintf("delay[%d].delay", i), d.GetDelay(), 0, 0, time.Hour)
+		v.duration(fmt.Sprintf("delay[%d].delay", i), d.GetDelay(), 0, 0, maxDelay)
 	}
 	if err := v.err(); err != nil {
 		return false, err
 	}
 	stale, err = m.Settle(in.GetAcknowledge(), in.GetRefuse(), in.GetDelay())
 	if errors.Is(err, consumer.ErrNotDelivered) {
-		err = status.Error(codes.InvalidArgument,
-			"position: the consumer was not given this event, or not up to this position")
+		err = status.Error(codes.InvalidArgument, "position: "+err.Error())
 	}
 	return stale, err
+}
+
+// storedReason is the reason of a refusal as PostgreSQL can store it. A long one ends with an ellipsis.
+func storedReason(given string) string {
+	const ellipsis = "…"
+	reason := strings.ReplaceAll(given, "\x00", "") // which PostgreSQL cannot store
+	if len(reason) <= maxReasonBytes {
+		return reason
+	}
+	return strings.ToValidUTF8(reason[:maxReasonBytes-len(ellipsis)], "") + ellipsis
 }
 
 // consume runs a consumer until its stream, the server or the subscription ends. receive returns at the end of the

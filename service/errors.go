@@ -58,6 +58,8 @@ var sqlStates = []sqlState{
 	{"OR040", codes.NotFound, true},           // unknown subscription
 	{"OR041", codes.AlreadyExists, true},      // the subscription has another definition
 	{"OR042", codes.ResourceExhausted, true},  // the boundary has too many subscriptions
+	{"OR043", codes.ResourceExhausted, true},  // the subscription has too many consumers
+	{"OR044", codes.NotFound, true},           // an event is not parked
 	{"2BP01", codes.FailedPrecondition, true}, // other objects depend on the boundary's tables
 	{"22", codes.InvalidArgument, true},       // data exception: JSON, numbers, encodings
 	{"23", codes.InvalidArgument, false},      // a constraint of the event table

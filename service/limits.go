@@ -40,7 +40,8 @@ const (
 	maxOvertaken = 5   // attempts at a change that others overtake
 )
 
-// The limits of durable subscriptions. ORISUN_MAX_SUBSCRIPTIONS bounds their number.
+// The limits of durable subscriptions. ORISUN_MAX_SUBSCRIPTIONS, ORISUN_MAX_CONSUMERS and ORISUN_MAX_PARKED_EVENTS bound
+// numbers.
 const (
 	maxSubscriptionBytes = 200  // name; it is part of the name of a checkpoint, which is a key in PostgreSQL
 	maxPartitions        = 256  // of a subscription
@@ -54,7 +55,8 @@ const (
 	defaultWindow        = 100
 	maxParkedPage        = 1000 // events of a page of parked ones, and positions in a request about them
 	defaultParkedPage    = 100
-	maxReasonBytes       = 1024 // of a refusal; longer ones are cut
+	maxDelay             = time.Hour
+	maxReasonBytes       = 1024 // of a refusal; longer ones are cut, and end with an ellipsis
 	maxCheckpointWait    = time.Minute
 	defaultWait          = 10 * time.Second // for a checkpoint
 )

@@ -2,6 +2,7 @@ package service
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/oexza/orisun/db"
 	orisunpb "github.com/oexza/orisun/proto"
@@ -30,6 +31,9 @@ func (v *violations) positions(positions []*orisunpb.Position) []int64 {
 	}
 	ids := make([]int64, len(positions))
 	for i, at := range positions {
+		if at == nil {
+			v.add(fmt.Sprintf("positions[%d]", i), "is required")
+		}
 		ids[i] = at.GetGlobalId()
 	}
 	return ids

@@ -84,7 +84,8 @@ SELECT * FROM orisun.join_subscription(
     p_node         => (@node::text)::uuid,
     p_name         => @name::text,
     p_address      => @address::text,
-    p_username     => @username::text
+    p_username     => @username::text,
+    p_limit        => @consumer_limit::integer
 );
 
 -- name: LeaveSubscription :exec

@@ -110,6 +110,8 @@ type GRPC struct {
 	MaxBytesInFlight      int           `env:"ORISUN_GRPC_MAX_BYTES_IN_FLIGHT" min:"1048576" max:"1099511627776"`
 	MaxSubscriberNames    int           `env:"ORISUN_GRPC_MAX_SUBSCRIBER_NAMES" min:"1" max:"100000"`
 	MaxSubscriptions      int           `env:"ORISUN_MAX_SUBSCRIPTIONS" min:"1" max:"100000"`
+	MaxConsumers          int           `env:"ORISUN_MAX_CONSUMERS" min:"1" max:"100000"`
+	MaxParkedEvents       int           `env:"ORISUN_MAX_PARKED_EVENTS" min:"1" max:"1000000"`
 	MaxReceiveMessageSize int           `env:"ORISUN_GRPC_MAX_RECEIVE_MESSAGE_SIZE" min:"1024" max:"2147483647"`
 	MaxSendMessageSize    int           `env:"ORISUN_GRPC_MAX_SEND_MESSAGE_SIZE" min:"1024" max:"2147483647"`
 	TLSEnabled            bool          `env:"ORISUN_GRPC_TLS_ENABLED"`

@@ -249,6 +249,18 @@ var variables = []struct {
 		func(c *Config) any { return c.GRPC.MaxSubscriptions },
 	},
 	{
+		"ORISUN_MAX_CONSUMERS", 1000, "50", 50,
+		[]string{"0", "100001"},
+		nil,
+		func(c *Config) any { return c.GRPC.MaxConsumers },
+	},
+	{
+		"ORISUN_MAX_PARKED_EVENTS", 10000, "50", 50,
+		[]string{"0", "1000001"},
+		nil,
+		func(c *Config) any { return c.GRPC.MaxParkedEvents },
+	},
+	{
 		"ORISUN_GRPC_MAX_RECEIVE_MESSAGE_SIZE", 67108864, "1048576", 1048576,
 		[]string{"64MB", "3000000000"},
 		nil,

@@ -94,7 +94,13 @@ var descriptions = map[string]struct{ defaultText, description string }{
 		"Subscriptions with a subscriber_name, and consumers of durable subscriptions, that one user may have " +
 			"open on this node, those that stand by included",
 	},
-	"ORISUN_MAX_SUBSCRIPTIONS":             {"1000", "Durable subscriptions that a boundary may have"},
+	"ORISUN_MAX_SUBSCRIPTIONS": {"1000", "Durable subscriptions that a boundary may have"},
+	"ORISUN_MAX_CONSUMERS": {
+		"1000", "Consumers that a durable subscription may have on all nodes, standbys included",
+	},
+	"ORISUN_MAX_PARKED_EVENTS": {
+		"10000", "Events that a durable subscription may have parked; further ones are delivered again every 30 s",
+	},
 	"ORISUN_GRPC_MAX_RECEIVE_MESSAGE_SIZE": {"67108864", "Max receive message size in bytes; the default is 64MB"},
 	"ORISUN_GRPC_MAX_SEND_MESSAGE_SIZE":    {"67108864", "Max send message size in bytes; the default is 64MB"},
 	"ORISUN_GRPC_TLS_ENABLED":              {"false", "Enable TLS for gRPC"},

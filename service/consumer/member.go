@@ -399,50 +399,63 @@ func (m *Member) held(id uint32, epoch int64) *partition {
 // park stores what is to be parked, and removes replayed events that are acknowledged. What fails is tried again at the
 // next look.
 func (m *Member) park(ctx context.Context) error {
-	m.mu.Lock()
 	type work struct {
 		p      *partition
 		it     *item
 		stored item // as it is now
 	}
 	var todo []work
+	m.mu.Lock()
 	for _, p := range m.partitions {
 		for _, it := range p.parking {
-			todo = append(todo, work{p, it, *it})
+			if time.Now().After(it.parkAfter) {
+				todo = append(todo, work{p, it, *it})
+			}
 		}
 	}
 	m.mu.Unlock()
 	for _, w := range todo {
 		outcome, err := m.node.storeParked(ctx, m, w.p, w.stored)
-		if err != nil {
+		switch {
+		case err != nil:
 			return err
-		}
-		if outcome == parkedFenced {
+		case outcome == parkedFenced:
 			m.fenced(w.p, false)
 			m.node.refreshNow(m.group())
 			continue
 		}
 		m.mu.Lock()
-		w.p.parking = slices.DeleteFunc(w.p.parking, func(other *item) bool { return other == w.it })
-		switch outcome {
-		case parkedFull:
-			w.it.refusals = 0
-			w.p.take(w.it, time.Now().Add(lastBackoff))
-		default:
-			if outcome == parkedNone {
-				delete(w.p.parkedKeys, w.it.originalKey())
-			}
-			if !w.it.replayed {
-				m.forget(w.it)
-				w.p.parked(w.it)
-			} else {
-				w.p.settle(w.it)
-			}
-			m.settled()
-		}
+		m.parkedAs(w.p, w.it, outcome)
 		m.mu.Unlock()
+		if outcome == parkedFull {
+			return nil // nor is there room for others
+		}
 	}
 	return nil
+}
+
+// parkedAs applies the outcome of an event's parking. The caller holds the lock.
+func (m *Member) parkedAs(p *partition, it *item, outcome string) {
+	if outcome == parkedFull {
+		p.cannotPark(time.Now().Add(lastBackoff))
+		return
+	}
+	p.notParking(it)
+	if outcome == parkedNone {
+		p.nothingParked(it.originalKey())
+	}
+	switch {
+	case it.replayed:
+		p.settle(it)
+	case outcome == parkedNone: // it is not behind a parked event any more
+		p.enqueue(it)
+		m.wakeUp()
+		return
+	default:
+		m.forget(it)
+		p.parked(it)
+	}
+	m.settled()
 }
 
 // replay reads parked events that are to be delivered again. What fails is tried again at the next look.

@@ -36,8 +36,6 @@ const (
 	renewInterval = time.Second
 	renewTimeout  = 2 * time.Second
 	replayPage    = 100
-	// MaxParked is how many events a subscription parks. Further ones are delivered again instead.
-	MaxParked = 10_000
 )
 
 // Feed is where events come from.
@@ -57,7 +55,11 @@ type Config struct {
 	// Name is the node's, for people.
 	Name             string
 	MaxResponseBytes int
-	Log              *slog.Logger
+	// MaxConsumers is how many consumers a subscription may have on all nodes.
+	MaxConsumers int
+	// MaxParked is how many events a subscription parks. Further ones are delivered again instead.
+	MaxParked int
+	Log       *slog.Logger
 }
 
 // Node has the consumers of this server. Its methods are safe for concurrent use.
@@ -345,13 +347,19 @@ func (n *Node) rejoin(ctx context.Context, m *Member) error {
 		return err
 	}
 	defer n.refreshNow(m.group())
-	return n.join(ctx, m)
+	err = n.join(ctx, m)
+	if errors.As(err, &refused) && refused.Code == "OR043" { // others have joined since
+		m.end(err)
+		return nil
+	}
+	return err
 }
 
 func (n *Node) join(ctx context.Context, m *Member) error {
 	_, err := n.queries.JoinSubscription(ctx, n.config.Pool, db.JoinSubscriptionParams{
 		Boundary: m.def.Boundary, Subscription: m.def.Name, Member: m.ID, Node: *n.id.Load(),
 		Name: m.Client.Name, Address: m.Client.Address, Username: m.Client.Username,
+		ConsumerLimit: int32(n.config.MaxConsumers),
 	})
 	return err
 }
@@ -478,14 +486,16 @@ func (n *Node) storeParked(ctx context.Context, m *Member, p *partition, it item
 	} else {
 		outcome, err = n.queries.ParkEvent(ctx, n.config.Pool, db.ParkEventParams{
 			Boundary: m.def.Boundary, Subscription: m.def.Name, Partition: p.id, Epoch: p.epoch, GlobalID: it.at.GlobalID, Key: it.originalKey(),
-			Reason: it.reason, Refusals: int32(it.refusals), ParkedLimit: MaxParked,
+			Reason: it.reason, Refusals: int32(it.refusals), ParkedLimit: int32(n.config.MaxParked),
 		})
 	}
 	if err != nil && ctx.Err() == nil {
 		n.config.Log.WarnContext(ctx, "cannot park an event; trying again", "boundary", m.def.Boundary, "subscription", m.def.Name, "error", err)
 	}
 	if outcome == parkedFull {
-		n.config.Log.WarnContext(ctx, "a subscription has too many parked events: replay or skip them", "boundary", m.def.Boundary, "subscription", m.def.Name, "limit", MaxParked)
+		n.config.Log.WarnContext(ctx, "a subscription has as many parked events as it may: replay or skip some",
+			"boundary", m.def.Boundary, "subscription", m.def.Name, "limit", n.config.MaxParked,
+			"variable", "ORISUN_MAX_PARKED_EVENTS")
 	}
 	return outcome, err
 }

@@ -46,7 +46,10 @@ func joinedTo(t *testing.T, pool *pgxpool.Pool, feed Feed, name string) (
 	if err != nil {
 		t.Fatal(err)
 	}
-	n := NewNode(Config{Pool: pool, Feed: feed, Name: name, MaxResponseBytes: 1 << 20, Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
+	n := NewNode(Config{
+		Pool: pool, Feed: feed, Name: name, MaxResponseBytes: 1 << 20, MaxConsumers: 2, MaxParked: 10,
+		Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
+	})
 	t.Cleanup(n.Close)
 	m, err := n.Join(t.Context(), Definition{
 		Boundary: "orders", Name: "mails", Generation: rows[0].Generation.String(), Partitions: 1, AckTimeout: time.Minute, MaxRefusals: 5,
@@ -150,7 +153,8 @@ func TestAConsumerThatJoinedTooLateIsRemoved(t *testing.T) {
 	n, left, first := joined(t, pool, "first")
 	delivered(t, first, 3)
 	if _, err := db.New().JoinSubscription(t.Context(), pool, db.JoinSubscriptionParams{
-		Boundary: "orders", Subscription: "mails", Member: uuid.NewString(), Node: *n.id.Load(),
+		ConsumerLimit: 2,
+		Boundary:      "orders", Subscription: "mails", Member: uuid.NewString(), Node: *n.id.Load(),
 	}); err != nil {
 		t.Fatal(err)
 	}

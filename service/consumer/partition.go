@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -39,6 +40,8 @@ func PartitionOf(key string, partitions int) int32 {
 // ErrNotDelivered is the error of a settlement that names an event which the consumer was not given.
 var ErrNotDelivered = errors.New("the consumer was not given this event")
 
+func notDelivered(id int64) error { return fmt.Errorf("%w: global_id %d", ErrNotDelivered, id) }
+
 const (
 	firstBackoff = time.Second
 	lastBackoff  = 30 * time.Second
@@ -60,6 +63,7 @@ type item struct {
 	reason     string    // of the last refusal
 	out        bool      // it is delivered, refused or delayed, and not settled
 	due        time.Time // when it is delivered again, while it is out
+	parkAfter  time.Time // there was no room for more parked events
 }
 
 // partition is what a consumer knows of a partition that it holds. It has no locks and does no I/O.
@@ -211,7 +215,7 @@ func (p *partition) find(id int64) (*item, error) {
 	case it == nil && id <= p.lastOut:
 		return nil, nil
 	case it == nil || it.deliveries == 0:
-		return nil, ErrNotDelivered
+		return nil, notDelivered(id)
 	}
 	return it, nil
 }
@@ -225,7 +229,7 @@ func (p *partition) through(id int64) (covered []*item, err error) {
 	}
 	last := p.delivered(id)
 	if last == nil {
-		return nil, ErrNotDelivered
+		return nil, notDelivered(id)
 	}
 	for _, it := range p.order {
 		if it.at.GlobalID <= id && !it.done && it.sent > 0 && it.sent <= last.sent {
@@ -252,6 +256,7 @@ func (p *partition) settle(it *item) {
 	id := it.at.GlobalID
 	it.done, it.out, it.event = true, false, nil
 	delete(p.out, id)
+	p.notParking(it)
 	if it.replayed {
 		delete(p.replays, id)
 	} else {
@@ -312,6 +317,36 @@ func (p *partition) parked(it *item) {
 		p.parkedKeys[it.originalKey()] = true
 	}
 	p.settle(it)
+}
+
+// cannotPark keeps events from being parked until a time: there is no room. Those that were delivered are delivered again
+// then. Those behind parked events are not: they keep the order of their key.
+func (p *partition) cannotPark(until time.Time) {
+	p.parking = slices.DeleteFunc(p.parking, func(it *item) bool {
+		if it.acknowledged {
+			return false
+		}
+		if it.deliveries == 0 {
+			it.parkAfter = until
+			return false
+		}
+		p.take(it, until)
+		return true
+	})
+}
+
+func (p *partition) notParking(it *item) {
+	p.parking = slices.DeleteFunc(p.parking, func(other *item) bool { return other == it })
+}
+
+// nothingParked records that no event of a key is parked any more: those behind need not be.
+func (p *partition) nothingParked(key string) {
+	delete(p.parkedKeys, key)
+	for _, it := range p.parking {
+		if it.originalKey() == key {
+			it.parkAfter = time.Time{}
+		}
+	}
 }
 
 // advance moves head over events that are done.

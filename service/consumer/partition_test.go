@@ -141,3 +141,33 @@ func TestACumulativeAcknowledgementCoversWhatWasDeliveredBefore(t *testing.T) {
 		t.Errorf("through an event that was not delivered: %v", err)
 	}
 }
+
+// Where there is no room to park, a refused event is delivered again later, and those behind parked ones wait.
+func TestWithoutRoomToParkTheOrderOfAKeyHolds(t *testing.T) {
+	now := time.Unix(0, 0)
+	p := newPartition(0, 1, true, true, Position{-1, -1}, nil, []string{"parked"})
+	for id, key := range []string{"parked", "other"} {
+		p.add(&orisunpb.Event{Position: &orisunpb.Position{GlobalId: int64(id)}}, key)
+	}
+	refused := p.next(now, time.Minute)
+	if refused == nil || refused.at.GlobalID != 1 {
+		t.Fatalf("delivered: %v", refused)
+	}
+	p.refuse(refused, "bad", now, 1)
+	p.cannotPark(now.Add(lastBackoff))
+	p.expire(now.Add(lastBackoff))
+	if again := p.next(now, time.Minute); again != refused || p.next(now, time.Minute) != nil {
+		t.Errorf("delivered again: %v", again)
+	}
+	if len(p.parking) != 1 || p.parking[0].at.GlobalID != 0 || p.parking[0].parkAfter != now.Add(lastBackoff) {
+		t.Errorf("behind a parked event: %v", p.parking)
+	}
+	p.nothingParked("parked")
+	if !p.parking[0].parkAfter.IsZero() {
+		t.Errorf("once nothing is parked it waits until %s", p.parking[0].parkAfter)
+	}
+	p.settle(refused)
+	if at := p.checkpoint(Position{9, 9}); at.GlobalID != -1 {
+		t.Errorf("the checkpoint is %v, and event 0 is not settled", at)
+	}
+}
