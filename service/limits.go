@@ -40,8 +40,8 @@ const (
 	maxOvertaken = 5   // attempts at a change that others overtake
 )
 
-// The limits of durable subscriptions. ORISUN_MAX_SUBSCRIPTIONS, ORISUN_MAX_CONSUMERS and ORISUN_MAX_PARKED_EVENTS bound
-// numbers.
+// The limits of durable subscriptions. Their number, that of their consumers and that of their parked events are
+// settings: ORISUN_MAX_SUBSCRIPTIONS, ORISUN_MAX_CONSUMERS and ORISUN_MAX_PARKED_EVENTS.
 const (
 	maxSubscriptionBytes = 200  // name; it is part of the name of a checkpoint, which is a key in PostgreSQL
 	maxPartitions        = 256  // of a subscription
