@@ -1907,6 +1907,695 @@ func (x *ListConflictsResponse) GetNode() string {
 	return ""
 }
 
+type ListNodesRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListNodesRequest) Reset() {
+	*x = ListNodesRequest{}
+	mi := &file_admin_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListNodesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListNodesRequest) ProtoMessage() {}
+
+func (x *ListNodesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListNodesRequest.ProtoReflect.Descriptor instead.
+func (*ListNodesRequest) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{33}
+}
+
+type ListNodesResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The nodes that answered, by name.
+	Nodes []*NodeStatus `protobuf:"bytes,1,rep,name=nodes,proto3" json:"nodes,omitempty"`
+	// The names of the nodes that did not answer in time, among those that the answering node has met since its start.
+	Unanswered []string `protobuf:"bytes,2,rep,name=unanswered,proto3" json:"unanswered,omitempty"`
+	// The node that answered this call: its ORISUN_NATS_SERVER_NAME.
+	Node          string `protobuf:"bytes,3,opt,name=node,proto3" json:"node,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListNodesResponse) Reset() {
+	*x = ListNodesResponse{}
+	mi := &file_admin_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListNodesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListNodesResponse) ProtoMessage() {}
+
+func (x *ListNodesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListNodesResponse.ProtoReflect.Descriptor instead.
+func (*ListNodesResponse) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{34}
+}
+
+func (x *ListNodesResponse) GetNodes() []*NodeStatus {
+	if x != nil {
+		return x.Nodes
+	}
+	return nil
+}
+
+func (x *ListNodesResponse) GetUnanswered() []string {
+	if x != nil {
+		return x.Unanswered
+	}
+	return nil
+}
+
+func (x *ListNodesResponse) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+// NodeStatus is what a node reports of itself. Its counters begin at its start.
+type NodeStatus struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its ORISUN_NATS_SERVER_NAME.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Its release.
+	Version string `protobuf:"bytes,2,opt,name=version,proto3" json:"version,omitempty"`
+	// When it started.
+	StartedAt *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=started_at,json=startedAt,proto3" json:"started_at,omitempty"`
+	// When it measured the numbers below. They are older than the answer where PostgreSQL is slow; absent, they are
+	// missing.
+	MeasuredAt *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=measured_at,json=measuredAt,proto3" json:"measured_at,omitempty"`
+	// Whether it answers calls.
+	Ready bool `protobuf:"varint,5,opt,name=ready,proto3" json:"ready,omitempty"`
+	// The checks of /readyz, by name.
+	Checks []*NodeCheck `protobuf:"bytes,6,rep,name=checks,proto3" json:"checks,omitempty"`
+	// The warnings of /readyz.
+	Warnings []string `protobuf:"bytes,7,rep,name=warnings,proto3" json:"warnings,omitempty"`
+	// Calls of GetEvents and GetLatestByCriteria.
+	Reads int64 `protobuf:"varint,8,opt,name=reads,proto3" json:"reads,omitempty"`
+	// Flushes of saves.
+	Flushes int64 `protobuf:"varint,9,opt,name=flushes,proto3" json:"flushes,omitempty"`
+	// How long all flushes took together, in seconds.
+	FlushSeconds float64 `protobuf:"fixed64,10,opt,name=flush_seconds,json=flushSeconds,proto3" json:"flush_seconds,omitempty"`
+	// The boundaries, by name: 1,000 at most.
+	Boundaries []*NodeBoundary `protobuf:"bytes,11,rep,name=boundaries,proto3" json:"boundaries,omitempty"`
+	// How many more boundaries the node has.
+	OmittedBoundaries int64 `protobuf:"varint,12,opt,name=omitted_boundaries,json=omittedBoundaries,proto3" json:"omitted_boundaries,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
+}
+
+func (x *NodeStatus) Reset() {
+	*x = NodeStatus{}
+	mi := &file_admin_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NodeStatus) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NodeStatus) ProtoMessage() {}
+
+func (x *NodeStatus) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NodeStatus.ProtoReflect.Descriptor instead.
+func (*NodeStatus) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{35}
+}
+
+func (x *NodeStatus) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *NodeStatus) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
+}
+
+func (x *NodeStatus) GetStartedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.StartedAt
+	}
+	return nil
+}
+
+func (x *NodeStatus) GetMeasuredAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.MeasuredAt
+	}
+	return nil
+}
+
+func (x *NodeStatus) GetReady() bool {
+	if x != nil {
+		return x.Ready
+	}
+	return false
+}
+
+func (x *NodeStatus) GetChecks() []*NodeCheck {
+	if x != nil {
+		return x.Checks
+	}
+	return nil
+}
+
+func (x *NodeStatus) GetWarnings() []string {
+	if x != nil {
+		return x.Warnings
+	}
+	return nil
+}
+
+func (x *NodeStatus) GetReads() int64 {
+	if x != nil {
+		return x.Reads
+	}
+	return 0
+}
+
+func (x *NodeStatus) GetFlushes() int64 {
+	if x != nil {
+		return x.Flushes
+	}
+	return 0
+}
+
+func (x *NodeStatus) GetFlushSeconds() float64 {
+	if x != nil {
+		return x.FlushSeconds
+	}
+	return 0
+}
+
+func (x *NodeStatus) GetBoundaries() []*NodeBoundary {
+	if x != nil {
+		return x.Boundaries
+	}
+	return nil
+}
+
+func (x *NodeStatus) GetOmittedBoundaries() int64 {
+	if x != nil {
+		return x.OmittedBoundaries
+	}
+	return 0
+}
+
+// NodeCheck is a check of /readyz.
+type NodeCheck struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its name, such as postgresql or jetstream.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Whether it succeeded.
+	Ok bool `protobuf:"varint,2,opt,name=ok,proto3" json:"ok,omitempty"`
+	// Whether the node answers no calls while it fails.
+	Required bool `protobuf:"varint,3,opt,name=required,proto3" json:"required,omitempty"`
+	// Why it failed.
+	Reason        string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NodeCheck) Reset() {
+	*x = NodeCheck{}
+	mi := &file_admin_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NodeCheck) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NodeCheck) ProtoMessage() {}
+
+func (x *NodeCheck) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NodeCheck.ProtoReflect.Descriptor instead.
+func (*NodeCheck) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{36}
+}
+
+func (x *NodeCheck) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *NodeCheck) GetOk() bool {
+	if x != nil {
+		return x.Ok
+	}
+	return false
+}
+
+func (x *NodeCheck) GetRequired() bool {
+	if x != nil {
+		return x.Required
+	}
+	return false
+}
+
+func (x *NodeCheck) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// NodeBoundary is what a node reports of a boundary. Its counters begin at the start of the node.
+type NodeBoundary struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The boundary.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Whether this node publishes its events.
+	Publishes bool `protobuf:"varint,2,opt,name=publishes,proto3" json:"publishes,omitempty"`
+	// Saves through this node that were stored.
+	Saves int64 `protobuf:"varint,3,opt,name=saves,proto3" json:"saves,omitempty"`
+	// Saves through this node that were refused with CONTEXT_CHANGED.
+	Conflicts int64 `protobuf:"varint,4,opt,name=conflicts,proto3" json:"conflicts,omitempty"`
+	// Events delivered to this node's subscribers.
+	Deliveries int64 `protobuf:"varint,5,opt,name=deliveries,proto3" json:"deliveries,omitempty"`
+	// This node's subscribers.
+	Subscribers int64 `protobuf:"varint,6,opt,name=subscribers,proto3" json:"subscribers,omitempty"`
+	// Saves that wait behind this node's flush in flight.
+	Queued int64 `protobuf:"varint,7,opt,name=queued,proto3" json:"queued,omitempty"`
+	// Events of the boundary. This and the following numbers are absent while PostgreSQL does not answer.
+	Events *int64 `protobuf:"varint,8,opt,name=events,proto3,oneof" json:"events,omitempty"`
+	// What its event table takes on PostgreSQL's disk with its indexes, in bytes.
+	Bytes *int64 `protobuf:"varint,9,opt,name=bytes,proto3,oneof" json:"bytes,omitempty"`
+	// Events that wait to be published, on any node.
+	OutboxEvents *int64 `protobuf:"varint,10,opt,name=outbox_events,json=outboxEvents,proto3,oneof" json:"outbox_events,omitempty"`
+	// How long the oldest of them has waited, in seconds.
+	OutboxSeconds *float64 `protobuf:"fixed64,11,opt,name=outbox_seconds,json=outboxSeconds,proto3,oneof" json:"outbox_seconds,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NodeBoundary) Reset() {
+	*x = NodeBoundary{}
+	mi := &file_admin_proto_msgTypes[37]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NodeBoundary) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NodeBoundary) ProtoMessage() {}
+
+func (x *NodeBoundary) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[37]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NodeBoundary.ProtoReflect.Descriptor instead.
+func (*NodeBoundary) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{37}
+}
+
+func (x *NodeBoundary) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *NodeBoundary) GetPublishes() bool {
+	if x != nil {
+		return x.Publishes
+	}
+	return false
+}
+
+func (x *NodeBoundary) GetSaves() int64 {
+	if x != nil {
+		return x.Saves
+	}
+	return 0
+}
+
+func (x *NodeBoundary) GetConflicts() int64 {
+	if x != nil {
+		return x.Conflicts
+	}
+	return 0
+}
+
+func (x *NodeBoundary) GetDeliveries() int64 {
+	if x != nil {
+		return x.Deliveries
+	}
+	return 0
+}
+
+func (x *NodeBoundary) GetSubscribers() int64 {
+	if x != nil {
+		return x.Subscribers
+	}
+	return 0
+}
+
+func (x *NodeBoundary) GetQueued() int64 {
+	if x != nil {
+		return x.Queued
+	}
+	return 0
+}
+
+func (x *NodeBoundary) GetEvents() int64 {
+	if x != nil && x.Events != nil {
+		return *x.Events
+	}
+	return 0
+}
+
+func (x *NodeBoundary) GetBytes() int64 {
+	if x != nil && x.Bytes != nil {
+		return *x.Bytes
+	}
+	return 0
+}
+
+func (x *NodeBoundary) GetOutboxEvents() int64 {
+	if x != nil && x.OutboxEvents != nil {
+		return *x.OutboxEvents
+	}
+	return 0
+}
+
+func (x *NodeBoundary) GetOutboxSeconds() float64 {
+	if x != nil && x.OutboxSeconds != nil {
+		return *x.OutboxSeconds
+	}
+	return 0
+}
+
+type ListSubscribersRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Required. 1 to 26 bytes.
+	Boundary string `protobuf:"bytes,1,opt,name=boundary,proto3" json:"boundary,omitempty"`
+	// How many subscribers at most. 0 means 100; at most 500.
+	Count         uint32 `protobuf:"varint,2,opt,name=count,proto3" json:"count,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListSubscribersRequest) Reset() {
+	*x = ListSubscribersRequest{}
+	mi := &file_admin_proto_msgTypes[38]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListSubscribersRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListSubscribersRequest) ProtoMessage() {}
+
+func (x *ListSubscribersRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[38]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListSubscribersRequest.ProtoReflect.Descriptor instead.
+func (*ListSubscribersRequest) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{38}
+}
+
+func (x *ListSubscribersRequest) GetBoundary() string {
+	if x != nil {
+		return x.Boundary
+	}
+	return ""
+}
+
+func (x *ListSubscribersRequest) GetCount() uint32 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+type ListSubscribersResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Those furthest behind first.
+	Subscribers []*LiveSubscriber `protobuf:"bytes,1,rep,name=subscribers,proto3" json:"subscribers,omitempty"`
+	// How many there are on the nodes that answered.
+	Total int64 `protobuf:"varint,2,opt,name=total,proto3" json:"total,omitempty"`
+	// The names of the nodes that did not answer in time, among those that the answering node has met since its start.
+	Unanswered    []string `protobuf:"bytes,3,rep,name=unanswered,proto3" json:"unanswered,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListSubscribersResponse) Reset() {
+	*x = ListSubscribersResponse{}
+	mi := &file_admin_proto_msgTypes[39]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListSubscribersResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListSubscribersResponse) ProtoMessage() {}
+
+func (x *ListSubscribersResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[39]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListSubscribersResponse.ProtoReflect.Descriptor instead.
+func (*ListSubscribersResponse) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{39}
+}
+
+func (x *ListSubscribersResponse) GetSubscribers() []*LiveSubscriber {
+	if x != nil {
+		return x.Subscribers
+	}
+	return nil
+}
+
+func (x *ListSubscribersResponse) GetTotal() int64 {
+	if x != nil {
+		return x.Total
+	}
+	return 0
+}
+
+func (x *ListSubscribersResponse) GetUnanswered() []string {
+	if x != nil {
+		return x.Unanswered
+	}
+	return nil
+}
+
+// LiveSubscriber is an open stream of CatchUpSubscribeToEvents.
+type LiveSubscriber struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The node that has the stream: its ORISUN_NATS_SERVER_NAME.
+	Node string `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	// Its subscriber_name; empty if it has none.
+	SubscriberName string `protobuf:"bytes,2,opt,name=subscriber_name,json=subscriberName,proto3" json:"subscriber_name,omitempty"`
+	// The user.
+	Username string `protobuf:"bytes,3,opt,name=username,proto3" json:"username,omitempty"`
+	// The client's address.
+	Address string `protobuf:"bytes,4,opt,name=address,proto3" json:"address,omitempty"`
+	// When the stream began.
+	ConnectedAt *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=connected_at,json=connectedAt,proto3" json:"connected_at,omitempty"`
+	// Whether it waits for another stream that holds its subscriber_name.
+	Standby bool `protobuf:"varint,6,opt,name=standby,proto3" json:"standby,omitempty"`
+	// Whether it has criteria, so that it gets some of the events.
+	Filtered bool `protobuf:"varint,7,opt,name=filtered,proto3" json:"filtered,omitempty"`
+	// The global_id up to which it got each event that it wants; -1 if it begins at the first event.
+	GlobalId int64 `protobuf:"varint,8,opt,name=global_id,json=globalId,proto3" json:"global_id,omitempty"`
+	// Events of the boundary after that, whether it wants them or not.
+	Behind        int64 `protobuf:"varint,9,opt,name=behind,proto3" json:"behind,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LiveSubscriber) Reset() {
+	*x = LiveSubscriber{}
+	mi := &file_admin_proto_msgTypes[40]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LiveSubscriber) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LiveSubscriber) ProtoMessage() {}
+
+func (x *LiveSubscriber) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[40]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LiveSubscriber.ProtoReflect.Descriptor instead.
+func (*LiveSubscriber) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{40}
+}
+
+func (x *LiveSubscriber) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *LiveSubscriber) GetSubscriberName() string {
+	if x != nil {
+		return x.SubscriberName
+	}
+	return ""
+}
+
+func (x *LiveSubscriber) GetUsername() string {
+	if x != nil {
+		return x.Username
+	}
+	return ""
+}
+
+func (x *LiveSubscriber) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *LiveSubscriber) GetConnectedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ConnectedAt
+	}
+	return nil
+}
+
+func (x *LiveSubscriber) GetStandby() bool {
+	if x != nil {
+		return x.Standby
+	}
+	return false
+}
+
+func (x *LiveSubscriber) GetFiltered() bool {
+	if x != nil {
+		return x.Filtered
+	}
+	return false
+}
+
+func (x *LiveSubscriber) GetGlobalId() int64 {
+	if x != nil {
+		return x.GlobalId
+	}
+	return 0
+}
+
+func (x *LiveSubscriber) GetBehind() int64 {
+	if x != nil {
+		return x.Behind
+	}
+	return 0
+}
+
 var File_admin_proto protoreflect.FileDescriptor
 
 const file_admin_proto_rawDesc = "" +
@@ -2020,12 +2709,81 @@ const file_admin_proto_rawDesc = "" +
 	"\x05total\x18\x02 \x01(\x03R\x05total\x12\x18\n" +
 	"\aminutes\x18\x03 \x03(\x03R\aminutes\x120\n" +
 	"\x05since\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12\x12\n" +
-	"\x04node\x18\x05 \x01(\tR\x04node*\xbc\x01\n" +
+	"\x04node\x18\x05 \x01(\tR\x04node\"\x12\n" +
+	"\x10ListNodesRequest\"q\n" +
+	"\x11ListNodesResponse\x12(\n" +
+	"\x05nodes\x18\x01 \x03(\v2\x12.orisun.NodeStatusR\x05nodes\x12\x1e\n" +
+	"\n" +
+	"unanswered\x18\x02 \x03(\tR\n" +
+	"unanswered\x12\x12\n" +
+	"\x04node\x18\x03 \x01(\tR\x04node\"\xc9\x03\n" +
+	"\n" +
+	"NodeStatus\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
+	"\aversion\x18\x02 \x01(\tR\aversion\x129\n" +
+	"\n" +
+	"started_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\tstartedAt\x12;\n" +
+	"\vmeasured_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"measuredAt\x12\x14\n" +
+	"\x05ready\x18\x05 \x01(\bR\x05ready\x12)\n" +
+	"\x06checks\x18\x06 \x03(\v2\x11.orisun.NodeCheckR\x06checks\x12\x1a\n" +
+	"\bwarnings\x18\a \x03(\tR\bwarnings\x12\x14\n" +
+	"\x05reads\x18\b \x01(\x03R\x05reads\x12\x18\n" +
+	"\aflushes\x18\t \x01(\x03R\aflushes\x12#\n" +
+	"\rflush_seconds\x18\n" +
+	" \x01(\x01R\fflushSeconds\x124\n" +
+	"\n" +
+	"boundaries\x18\v \x03(\v2\x14.orisun.NodeBoundaryR\n" +
+	"boundaries\x12-\n" +
+	"\x12omitted_boundaries\x18\f \x01(\x03R\x11omittedBoundaries\"c\n" +
+	"\tNodeCheck\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x0e\n" +
+	"\x02ok\x18\x02 \x01(\bR\x02ok\x12\x1a\n" +
+	"\brequired\x18\x03 \x01(\bR\brequired\x12\x16\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\"\x96\x03\n" +
+	"\fNodeBoundary\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1c\n" +
+	"\tpublishes\x18\x02 \x01(\bR\tpublishes\x12\x14\n" +
+	"\x05saves\x18\x03 \x01(\x03R\x05saves\x12\x1c\n" +
+	"\tconflicts\x18\x04 \x01(\x03R\tconflicts\x12\x1e\n" +
+	"\n" +
+	"deliveries\x18\x05 \x01(\x03R\n" +
+	"deliveries\x12 \n" +
+	"\vsubscribers\x18\x06 \x01(\x03R\vsubscribers\x12\x16\n" +
+	"\x06queued\x18\a \x01(\x03R\x06queued\x12\x1b\n" +
+	"\x06events\x18\b \x01(\x03H\x00R\x06events\x88\x01\x01\x12\x19\n" +
+	"\x05bytes\x18\t \x01(\x03H\x01R\x05bytes\x88\x01\x01\x12(\n" +
+	"\routbox_events\x18\n" +
+	" \x01(\x03H\x02R\foutboxEvents\x88\x01\x01\x12*\n" +
+	"\x0eoutbox_seconds\x18\v \x01(\x01H\x03R\routboxSeconds\x88\x01\x01B\t\n" +
+	"\a_eventsB\b\n" +
+	"\x06_bytesB\x10\n" +
+	"\x0e_outbox_eventsB\x11\n" +
+	"\x0f_outbox_seconds\"J\n" +
+	"\x16ListSubscribersRequest\x12\x1a\n" +
+	"\bboundary\x18\x01 \x01(\tR\bboundary\x12\x14\n" +
+	"\x05count\x18\x02 \x01(\rR\x05count\"\x89\x01\n" +
+	"\x17ListSubscribersResponse\x128\n" +
+	"\vsubscribers\x18\x01 \x03(\v2\x16.orisun.LiveSubscriberR\vsubscribers\x12\x14\n" +
+	"\x05total\x18\x02 \x01(\x03R\x05total\x12\x1e\n" +
+	"\n" +
+	"unanswered\x18\x03 \x03(\tR\n" +
+	"unanswered\"\xad\x02\n" +
+	"\x0eLiveSubscriber\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\x12'\n" +
+	"\x0fsubscriber_name\x18\x02 \x01(\tR\x0esubscriberName\x12\x1a\n" +
+	"\busername\x18\x03 \x01(\tR\busername\x12\x18\n" +
+	"\aaddress\x18\x04 \x01(\tR\aaddress\x12=\n" +
+	"\fconnected_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\vconnectedAt\x12\x18\n" +
+	"\astandby\x18\x06 \x01(\bR\astandby\x12\x1a\n" +
+	"\bfiltered\x18\a \x01(\bR\bfiltered\x12\x1b\n" +
+	"\tglobal_id\x18\b \x01(\x03R\bglobalId\x12\x16\n" +
+	"\x06behind\x18\t \x01(\x03R\x06behind*\xbc\x01\n" +
 	"\x17BoundaryLifecycleStatus\x12)\n" +
 	"%BOUNDARY_LIFECYCLE_STATUS_UNSPECIFIED\x10\x00\x12*\n" +
 	"&BOUNDARY_LIFECYCLE_STATUS_PROVISIONING\x10\x01\x12$\n" +
 	" BOUNDARY_LIFECYCLE_STATUS_ACTIVE\x10\x02\x12$\n" +
-	" BOUNDARY_LIFECYCLE_STATUS_FAILED\x10\x032\xf9\t\n" +
+	" BOUNDARY_LIFECYCLE_STATUS_FAILED\x10\x032\x8f\v\n" +
 	"\x05Admin\x12O\n" +
 	"\x0eCreateBoundary\x12\x1d.orisun.CreateBoundaryRequest\x1a\x1e.orisun.CreateBoundaryResponse\x12O\n" +
 	"\x0eListBoundaries\x12\x1d.orisun.ListBoundariesRequest\x1a\x1e.orisun.ListBoundariesResponse\x12F\n" +
@@ -2042,7 +2800,9 @@ const file_admin_proto_rawDesc = "" +
 	"\x13ValidateCredentials\x12\".orisun.ValidateCredentialsRequest\x1a#.orisun.ValidateCredentialsResponse\x12I\n" +
 	"\fGetUserCount\x12\x1b.orisun.GetUserCountRequest\x1a\x1c.orisun.GetUserCountResponse\x12L\n" +
 	"\rGetEventCount\x12\x1c.orisun.GetEventCountRequest\x1a\x1d.orisun.GetEventCountResponse\x12L\n" +
-	"\rListConflicts\x12\x1c.orisun.ListConflictsRequest\x1a\x1d.orisun.ListConflictsResponse\x12F\n" +
+	"\rListConflicts\x12\x1c.orisun.ListConflictsRequest\x1a\x1d.orisun.ListConflictsResponse\x12@\n" +
+	"\tListNodes\x12\x18.orisun.ListNodesRequest\x1a\x19.orisun.ListNodesResponse\x12R\n" +
+	"\x0fListSubscribers\x12\x1e.orisun.ListSubscribersRequest\x1a\x1f.orisun.ListSubscribersResponse\x12F\n" +
 	"\vCreateIndex\x12\x1a.orisun.CreateIndexRequest\x1a\x1b.orisun.CreateIndexResponse\x12@\n" +
 	"\tDropIndex\x12\x18.orisun.DropIndexRequest\x1a\x19.orisun.DropIndexResponseBQ\n" +
 	"\x13com.orisun.protocolP\x01Z&github.com/oexza/orisun/proto;orisunpb\xaa\x02\x0fOrisun.Protocolb\x06proto3"
@@ -2060,7 +2820,7 @@ func file_admin_proto_rawDescGZIP() []byte {
 }
 
 var file_admin_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 33)
+var file_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 41)
 var file_admin_proto_goTypes = []any{
 	(BoundaryLifecycleStatus)(0),               // 0: orisun.BoundaryLifecycleStatus
 	(*BoundaryPlacementInput)(nil),             // 1: orisun.BoundaryPlacementInput
@@ -2096,25 +2856,33 @@ var file_admin_proto_goTypes = []any{
 	(*ListConflictsRequest)(nil),               // 31: orisun.ListConflictsRequest
 	(*ContextConflicts)(nil),                   // 32: orisun.ContextConflicts
 	(*ListConflictsResponse)(nil),              // 33: orisun.ListConflictsResponse
-	(*Position)(nil),                           // 34: orisun.Position
-	(*timestamppb.Timestamp)(nil),              // 35: google.protobuf.Timestamp
-	(*Criterion)(nil),                          // 36: orisun.Criterion
-	(*CreateIndexRequest)(nil),                 // 37: orisun.CreateIndexRequest
-	(*DropIndexRequest)(nil),                   // 38: orisun.DropIndexRequest
-	(*CreateIndexResponse)(nil),                // 39: orisun.CreateIndexResponse
-	(*DropIndexResponse)(nil),                  // 40: orisun.DropIndexResponse
+	(*ListNodesRequest)(nil),                   // 34: orisun.ListNodesRequest
+	(*ListNodesResponse)(nil),                  // 35: orisun.ListNodesResponse
+	(*NodeStatus)(nil),                         // 36: orisun.NodeStatus
+	(*NodeCheck)(nil),                          // 37: orisun.NodeCheck
+	(*NodeBoundary)(nil),                       // 38: orisun.NodeBoundary
+	(*ListSubscribersRequest)(nil),             // 39: orisun.ListSubscribersRequest
+	(*ListSubscribersResponse)(nil),            // 40: orisun.ListSubscribersResponse
+	(*LiveSubscriber)(nil),                     // 41: orisun.LiveSubscriber
+	(*Position)(nil),                           // 42: orisun.Position
+	(*timestamppb.Timestamp)(nil),              // 43: google.protobuf.Timestamp
+	(*Criterion)(nil),                          // 44: orisun.Criterion
+	(*CreateIndexRequest)(nil),                 // 45: orisun.CreateIndexRequest
+	(*DropIndexRequest)(nil),                   // 46: orisun.DropIndexRequest
+	(*CreateIndexResponse)(nil),                // 47: orisun.CreateIndexResponse
+	(*DropIndexResponse)(nil),                  // 48: orisun.DropIndexResponse
 }
 var file_admin_proto_depIdxs = []int32{
 	1,  // 0: orisun.BoundaryInfo.placement:type_name -> orisun.BoundaryPlacementInput
 	0,  // 1: orisun.BoundaryInfo.status:type_name -> orisun.BoundaryLifecycleStatus
-	34, // 2: orisun.BoundaryInfo.definition_position:type_name -> orisun.Position
-	34, // 3: orisun.BoundaryInfo.status_position:type_name -> orisun.Position
+	42, // 2: orisun.BoundaryInfo.definition_position:type_name -> orisun.Position
+	42, // 3: orisun.BoundaryInfo.status_position:type_name -> orisun.Position
 	1,  // 4: orisun.CreateBoundaryRequest.placement:type_name -> orisun.BoundaryPlacementInput
 	2,  // 5: orisun.CreateBoundaryResponse.boundary:type_name -> orisun.BoundaryInfo
 	2,  // 6: orisun.ListBoundariesResponse.boundaries:type_name -> orisun.BoundaryInfo
 	2,  // 7: orisun.GetBoundaryResponse.boundary:type_name -> orisun.BoundaryInfo
-	35, // 8: orisun.AdminUser.created_at:type_name -> google.protobuf.Timestamp
-	35, // 9: orisun.AdminUser.updated_at:type_name -> google.protobuf.Timestamp
+	43, // 8: orisun.AdminUser.created_at:type_name -> google.protobuf.Timestamp
+	43, // 9: orisun.AdminUser.updated_at:type_name -> google.protobuf.Timestamp
 	11, // 10: orisun.AdminUser.boundary_permissions:type_name -> orisun.BoundaryPermissionGrant
 	11, // 11: orisun.CreateUserRequest.boundary_permissions:type_name -> orisun.BoundaryPermissionGrant
 	12, // 12: orisun.CreateUserResponse.user:type_name -> orisun.AdminUser
@@ -2122,47 +2890,58 @@ var file_admin_proto_depIdxs = []int32{
 	12, // 14: orisun.SetUserBoundaryPermissionsResponse.user:type_name -> orisun.AdminUser
 	12, // 15: orisun.ListUsersResponse.users:type_name -> orisun.AdminUser
 	12, // 16: orisun.ValidateCredentialsResponse.user:type_name -> orisun.AdminUser
-	36, // 17: orisun.ContextConflicts.criteria:type_name -> orisun.Criterion
-	35, // 18: orisun.ContextConflicts.last:type_name -> google.protobuf.Timestamp
+	44, // 17: orisun.ContextConflicts.criteria:type_name -> orisun.Criterion
+	43, // 18: orisun.ContextConflicts.last:type_name -> google.protobuf.Timestamp
 	32, // 19: orisun.ListConflictsResponse.contexts:type_name -> orisun.ContextConflicts
-	35, // 20: orisun.ListConflictsResponse.since:type_name -> google.protobuf.Timestamp
-	3,  // 21: orisun.Admin.CreateBoundary:input_type -> orisun.CreateBoundaryRequest
-	5,  // 22: orisun.Admin.ListBoundaries:input_type -> orisun.ListBoundariesRequest
-	7,  // 23: orisun.Admin.GetBoundary:input_type -> orisun.GetBoundaryRequest
-	9,  // 24: orisun.Admin.DeleteBoundary:input_type -> orisun.DeleteBoundaryRequest
-	13, // 25: orisun.Admin.CreateUser:input_type -> orisun.CreateUserRequest
-	15, // 26: orisun.Admin.DeleteUser:input_type -> orisun.DeleteUserRequest
-	17, // 27: orisun.Admin.ChangePassword:input_type -> orisun.ChangePasswordRequest
-	19, // 28: orisun.Admin.ChangeUserRoles:input_type -> orisun.ChangeUserRolesRequest
-	21, // 29: orisun.Admin.SetUserBoundaryPermissions:input_type -> orisun.SetUserBoundaryPermissionsRequest
-	23, // 30: orisun.Admin.ListUsers:input_type -> orisun.ListUsersRequest
-	25, // 31: orisun.Admin.ValidateCredentials:input_type -> orisun.ValidateCredentialsRequest
-	27, // 32: orisun.Admin.GetUserCount:input_type -> orisun.GetUserCountRequest
-	29, // 33: orisun.Admin.GetEventCount:input_type -> orisun.GetEventCountRequest
-	31, // 34: orisun.Admin.ListConflicts:input_type -> orisun.ListConflictsRequest
-	37, // 35: orisun.Admin.CreateIndex:input_type -> orisun.CreateIndexRequest
-	38, // 36: orisun.Admin.DropIndex:input_type -> orisun.DropIndexRequest
-	4,  // 37: orisun.Admin.CreateBoundary:output_type -> orisun.CreateBoundaryResponse
-	6,  // 38: orisun.Admin.ListBoundaries:output_type -> orisun.ListBoundariesResponse
-	8,  // 39: orisun.Admin.GetBoundary:output_type -> orisun.GetBoundaryResponse
-	10, // 40: orisun.Admin.DeleteBoundary:output_type -> orisun.DeleteBoundaryResponse
-	14, // 41: orisun.Admin.CreateUser:output_type -> orisun.CreateUserResponse
-	16, // 42: orisun.Admin.DeleteUser:output_type -> orisun.DeleteUserResponse
-	18, // 43: orisun.Admin.ChangePassword:output_type -> orisun.ChangePasswordResponse
-	20, // 44: orisun.Admin.ChangeUserRoles:output_type -> orisun.ChangeUserRolesResponse
-	22, // 45: orisun.Admin.SetUserBoundaryPermissions:output_type -> orisun.SetUserBoundaryPermissionsResponse
-	24, // 46: orisun.Admin.ListUsers:output_type -> orisun.ListUsersResponse
-	26, // 47: orisun.Admin.ValidateCredentials:output_type -> orisun.ValidateCredentialsResponse
-	28, // 48: orisun.Admin.GetUserCount:output_type -> orisun.GetUserCountResponse
-	30, // 49: orisun.Admin.GetEventCount:output_type -> orisun.GetEventCountResponse
-	33, // 50: orisun.Admin.ListConflicts:output_type -> orisun.ListConflictsResponse
-	39, // 51: orisun.Admin.CreateIndex:output_type -> orisun.CreateIndexResponse
-	40, // 52: orisun.Admin.DropIndex:output_type -> orisun.DropIndexResponse
-	37, // [37:53] is the sub-list for method output_type
-	21, // [21:37] is the sub-list for method input_type
-	21, // [21:21] is the sub-list for extension type_name
-	21, // [21:21] is the sub-list for extension extendee
-	0,  // [0:21] is the sub-list for field type_name
+	43, // 20: orisun.ListConflictsResponse.since:type_name -> google.protobuf.Timestamp
+	36, // 21: orisun.ListNodesResponse.nodes:type_name -> orisun.NodeStatus
+	43, // 22: orisun.NodeStatus.started_at:type_name -> google.protobuf.Timestamp
+	43, // 23: orisun.NodeStatus.measured_at:type_name -> google.protobuf.Timestamp
+	37, // 24: orisun.NodeStatus.checks:type_name -> orisun.NodeCheck
+	38, // 25: orisun.NodeStatus.boundaries:type_name -> orisun.NodeBoundary
+	41, // 26: orisun.ListSubscribersResponse.subscribers:type_name -> orisun.LiveSubscriber
+	43, // 27: orisun.LiveSubscriber.connected_at:type_name -> google.protobuf.Timestamp
+	3,  // 28: orisun.Admin.CreateBoundary:input_type -> orisun.CreateBoundaryRequest
+	5,  // 29: orisun.Admin.ListBoundaries:input_type -> orisun.ListBoundariesRequest
+	7,  // 30: orisun.Admin.GetBoundary:input_type -> orisun.GetBoundaryRequest
+	9,  // 31: orisun.Admin.DeleteBoundary:input_type -> orisun.DeleteBoundaryRequest
+	13, // 32: orisun.Admin.CreateUser:input_type -> orisun.CreateUserRequest
+	15, // 33: orisun.Admin.DeleteUser:input_type -> orisun.DeleteUserRequest
+	17, // 34: orisun.Admin.ChangePassword:input_type -> orisun.ChangePasswordRequest
+	19, // 35: orisun.Admin.ChangeUserRoles:input_type -> orisun.ChangeUserRolesRequest
+	21, // 36: orisun.Admin.SetUserBoundaryPermissions:input_type -> orisun.SetUserBoundaryPermissionsRequest
+	23, // 37: orisun.Admin.ListUsers:input_type -> orisun.ListUsersRequest
+	25, // 38: orisun.Admin.ValidateCredentials:input_type -> orisun.ValidateCredentialsRequest
+	27, // 39: orisun.Admin.GetUserCount:input_type -> orisun.GetUserCountRequest
+	29, // 40: orisun.Admin.GetEventCount:input_type -> orisun.GetEventCountRequest
+	31, // 41: orisun.Admin.ListConflicts:input_type -> orisun.ListConflictsRequest
+	34, // 42: orisun.Admin.ListNodes:input_type -> orisun.ListNodesRequest
+	39, // 43: orisun.Admin.ListSubscribers:input_type -> orisun.ListSubscribersRequest
+	45, // 44: orisun.Admin.CreateIndex:input_type -> orisun.CreateIndexRequest
+	46, // 45: orisun.Admin.DropIndex:input_type -> orisun.DropIndexRequest
+	4,  // 46: orisun.Admin.CreateBoundary:output_type -> orisun.CreateBoundaryResponse
+	6,  // 47: orisun.Admin.ListBoundaries:output_type -> orisun.ListBoundariesResponse
+	8,  // 48: orisun.Admin.GetBoundary:output_type -> orisun.GetBoundaryResponse
+	10, // 49: orisun.Admin.DeleteBoundary:output_type -> orisun.DeleteBoundaryResponse
+	14, // 50: orisun.Admin.CreateUser:output_type -> orisun.CreateUserResponse
+	16, // 51: orisun.Admin.DeleteUser:output_type -> orisun.DeleteUserResponse
+	18, // 52: orisun.Admin.ChangePassword:output_type -> orisun.ChangePasswordResponse
+	20, // 53: orisun.Admin.ChangeUserRoles:output_type -> orisun.ChangeUserRolesResponse
+	22, // 54: orisun.Admin.SetUserBoundaryPermissions:output_type -> orisun.SetUserBoundaryPermissionsResponse
+	24, // 55: orisun.Admin.ListUsers:output_type -> orisun.ListUsersResponse
+	26, // 56: orisun.Admin.ValidateCredentials:output_type -> orisun.ValidateCredentialsResponse
+	28, // 57: orisun.Admin.GetUserCount:output_type -> orisun.GetUserCountResponse
+	30, // 58: orisun.Admin.GetEventCount:output_type -> orisun.GetEventCountResponse
+	33, // 59: orisun.Admin.ListConflicts:output_type -> orisun.ListConflictsResponse
+	35, // 60: orisun.Admin.ListNodes:output_type -> orisun.ListNodesResponse
+	40, // 61: orisun.Admin.ListSubscribers:output_type -> orisun.ListSubscribersResponse
+	47, // 62: orisun.Admin.CreateIndex:output_type -> orisun.CreateIndexResponse
+	48, // 63: orisun.Admin.DropIndex:output_type -> orisun.DropIndexResponse
+	46, // [46:64] is the sub-list for method output_type
+	28, // [28:46] is the sub-list for method input_type
+	28, // [28:28] is the sub-list for extension type_name
+	28, // [28:28] is the sub-list for extension extendee
+	0,  // [0:28] is the sub-list for field type_name
 }
 
 func init() { file_admin_proto_init() }
@@ -2171,13 +2950,14 @@ func file_admin_proto_init() {
 		return
 	}
 	file_eventstore_proto_init()
+	file_admin_proto_msgTypes[37].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_admin_proto_rawDesc), len(file_admin_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   33,
+			NumMessages:   41,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

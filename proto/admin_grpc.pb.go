@@ -33,6 +33,8 @@ const (
 	Admin_GetUserCount_FullMethodName               = "/orisun.Admin/GetUserCount"
 	Admin_GetEventCount_FullMethodName              = "/orisun.Admin/GetEventCount"
 	Admin_ListConflicts_FullMethodName              = "/orisun.Admin/ListConflicts"
+	Admin_ListNodes_FullMethodName                  = "/orisun.Admin/ListNodes"
+	Admin_ListSubscribers_FullMethodName            = "/orisun.Admin/ListSubscribers"
 	Admin_CreateIndex_FullMethodName                = "/orisun.Admin/CreateIndex"
 	Admin_DropIndex_FullMethodName                  = "/orisun.Admin/DropIndex"
 )
@@ -116,6 +118,19 @@ type AdminClient interface {
 	//
 	// Errors: INVALID_ARGUMENT with the path of each wrong field; NOT_FOUND for an unknown boundary.
 	ListConflicts(ctx context.Context, in *ListConflictsRequest, opts ...grpc.CallOption) (*ListConflictsResponse, error)
+	// ListNodes returns what each node of the cluster reports of itself: its checks, its counters, and the boundaries
+	// that it publishes. It waits two seconds at most, and names the nodes that did not answer. Counters begin at the
+	// start of a node: a rate is the difference of two answers divided by that of measured_at. It is no part of the
+	// original protocol.
+	//
+	// Errors: those of every call.
+	ListNodes(ctx context.Context, in *ListNodesRequest, opts ...grpc.CallOption) (*ListNodesResponse, error)
+	// ListSubscribers lists the open streams of CatchUpSubscribeToEvents in a boundary on all nodes, those furthest
+	// behind first. It waits two seconds at most, and names the nodes that did not answer. It is no part of the original
+	// protocol.
+	//
+	// Errors: INVALID_ARGUMENT with the path of each wrong field; NOT_FOUND for an unknown boundary.
+	ListSubscribers(ctx context.Context, in *ListSubscribersRequest, opts ...grpc.CallOption) (*ListSubscribersResponse, error)
 	// CreateIndex does the same as EventStore/CreateIndex.
 	//
 	// Errors: as EventStore/CreateIndex.
@@ -274,6 +289,26 @@ func (c *adminClient) ListConflicts(ctx context.Context, in *ListConflictsReques
 	return out, nil
 }
 
+func (c *adminClient) ListNodes(ctx context.Context, in *ListNodesRequest, opts ...grpc.CallOption) (*ListNodesResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListNodesResponse)
+	err := c.cc.Invoke(ctx, Admin_ListNodes_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *adminClient) ListSubscribers(ctx context.Context, in *ListSubscribersRequest, opts ...grpc.CallOption) (*ListSubscribersResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListSubscribersResponse)
+	err := c.cc.Invoke(ctx, Admin_ListSubscribers_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *adminClient) CreateIndex(ctx context.Context, in *CreateIndexRequest, opts ...grpc.CallOption) (*CreateIndexResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(CreateIndexResponse)
@@ -373,6 +408,19 @@ type AdminServer interface {
 	//
 	// Errors: INVALID_ARGUMENT with the path of each wrong field; NOT_FOUND for an unknown boundary.
 	ListConflicts(context.Context, *ListConflictsRequest) (*ListConflictsResponse, error)
+	// ListNodes returns what each node of the cluster reports of itself: its checks, its counters, and the boundaries
+	// that it publishes. It waits two seconds at most, and names the nodes that did not answer. Counters begin at the
+	// start of a node: a rate is the difference of two answers divided by that of measured_at. It is no part of the
+	// original protocol.
+	//
+	// Errors: those of every call.
+	ListNodes(context.Context, *ListNodesRequest) (*ListNodesResponse, error)
+	// ListSubscribers lists the open streams of CatchUpSubscribeToEvents in a boundary on all nodes, those furthest
+	// behind first. It waits two seconds at most, and names the nodes that did not answer. It is no part of the original
+	// protocol.
+	//
+	// Errors: INVALID_ARGUMENT with the path of each wrong field; NOT_FOUND for an unknown boundary.
+	ListSubscribers(context.Context, *ListSubscribersRequest) (*ListSubscribersResponse, error)
 	// CreateIndex does the same as EventStore/CreateIndex.
 	//
 	// Errors: as EventStore/CreateIndex.
@@ -432,6 +480,12 @@ func (UnimplementedAdminServer) GetEventCount(context.Context, *GetEventCountReq
 }
 func (UnimplementedAdminServer) ListConflicts(context.Context, *ListConflictsRequest) (*ListConflictsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListConflicts not implemented")
+}
+func (UnimplementedAdminServer) ListNodes(context.Context, *ListNodesRequest) (*ListNodesResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListNodes not implemented")
+}
+func (UnimplementedAdminServer) ListSubscribers(context.Context, *ListSubscribersRequest) (*ListSubscribersResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListSubscribers not implemented")
 }
 func (UnimplementedAdminServer) CreateIndex(context.Context, *CreateIndexRequest) (*CreateIndexResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method CreateIndex not implemented")
@@ -712,6 +766,42 @@ func _Admin_ListConflicts_Handler(srv interface{}, ctx context.Context, dec func
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Admin_ListNodes_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListNodesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServer).ListNodes(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Admin_ListNodes_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServer).ListNodes(ctx, req.(*ListNodesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Admin_ListSubscribers_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListSubscribersRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServer).ListSubscribers(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Admin_ListSubscribers_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServer).ListSubscribers(ctx, req.(*ListSubscribersRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Admin_CreateIndex_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(CreateIndexRequest)
 	if err := dec(in); err != nil {
@@ -810,6 +900,14 @@ var Admin_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ListConflicts",
 			Handler:    _Admin_ListConflicts_Handler,
+		},
+		{
+			MethodName: "ListNodes",
+			Handler:    _Admin_ListNodes_Handler,
+		},
+		{
+			MethodName: "ListSubscribers",
+			Handler:    _Admin_ListSubscribers_Handler,
 		},
 		{
 			MethodName: "CreateIndex",

@@ -5,6 +5,7 @@ import (
 	"context"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -97,11 +98,22 @@ func (f *Feed) Committed(boundary string, at *orisunpb.Position) {
 //
 // Follow ends with the cause of ctx, with deliver's error, or with PostgreSQL's when that does not answer (or does not
 // know the boundary: OR001). It never ends without an error. A subscriber goes on after the last event it got.
+//
+// Follow stores in looked, unless that is nil, up to which global_id events were delivered or do not match.
 func (f *Feed) Follow(
 	ctx context.Context, boundary string, after *orisunpb.Position, criteria []*orisunpb.Criterion,
-	deliver func(*orisunpb.Event) error,
+	deliver func(*orisunpb.Event) error, looked *atomic.Int64,
 ) error {
-	return f.FollowLooking(ctx, boundary, after, criteria, deliver, nil)
+	if looked == nil {
+		return f.follow(ctx, boundary, after, criteria, deliver, nil)
+	}
+	return f.follow(ctx, boundary, after, criteria, func(event *orisunpb.Event) error {
+		err := deliver(event)
+		if err == nil {
+			looked.Store(event.GetPosition().GetGlobalId())
+		}
+		return err
+	}, func(at position, _ bool) { looked.Store(at.globalID) })
 }
 
 // FollowLooking is Follow that also reports how far it looked: every event up to there that matches was delivered.
@@ -110,6 +122,15 @@ func (f *Feed) FollowLooking(
 	ctx context.Context, boundary string, after *orisunpb.Position, criteria []*orisunpb.Criterion,
 	deliver func(*orisunpb.Event) error, looked func(at *orisunpb.Position, caughtUp bool),
 ) error {
+	return f.follow(ctx, boundary, after, criteria, deliver, func(at position, caughtUp bool) {
+		looked(&orisunpb.Position{TransactionId: at.transactionID, GlobalId: at.globalID}, caughtUp)
+	})
+}
+
+func (f *Feed) follow(
+	ctx context.Context, boundary string, after *orisunpb.Position, criteria []*orisunpb.Criterion,
+	deliver func(*orisunpb.Event) error, report func(at position, caughtUp bool),
+) error {
 	wanted := newFilter(criteria)
 	s := subscriber{
 		boundary: f.join(boundary),
@@ -117,11 +138,7 @@ func (f *Feed) FollowLooking(
 		wanted:   wanted,
 		cursor:   positionOf(after),
 		deliver:  deliver,
-	}
-	if looked != nil {
-		s.report = func(at position, caughtUp bool) {
-			looked(&orisunpb.Position{TransactionId: at.transactionID, GlobalId: at.globalID}, caughtUp)
-		}
+		report:   report,
 	}
 	defer f.leave(s.boundary)
 	for ctx.Err() == nil {

@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -145,6 +146,8 @@ type following struct {
 	done chan struct{}
 	err  error // once done
 
+	looked atomic.Int64
+
 	mu      sync.Mutex
 	events  []*orisunpb.Event
 	changed chan struct{}
@@ -168,7 +171,7 @@ func follow(
 				<-hold
 			}
 			return nil
-		})
+		}, &s.looked)
 	}()
 	t.Cleanup(func() { s.stop() })
 	return s
@@ -271,6 +274,11 @@ func TestSubscribersGetWhatIsStoredAndThenWhatComes(t *testing.T) {
 	odd.wants(matching(s.saved, true))
 	now.wants(s.saved[1000:])
 	middle.wants(s.saved[500:])
+	for _, f := range []*following{all, odd, now} {
+		for f.looked.Load() != s.last().GetGlobalId() { // odd's last event does not match
+			runtime.Gosched()
+		}
+	}
 }
 
 func TestPositionsOfNoEventCompareAsPairs(t *testing.T) {
@@ -518,10 +526,10 @@ func TestFollowEndsWithWhyItEnds(t *testing.T) {
 
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cancel(enough)
-	if err := f.Follow(ctx, feedBoundary, fromFirst, nil, nil); !errors.Is(err, enough) {
+	if err := f.Follow(ctx, feedBoundary, fromFirst, nil, nil, nil); !errors.Is(err, enough) {
 		t.Errorf("a cancelled context: %v", err)
 	}
-	err := f.Follow(t.Context(), feedBoundary, fromFirst, nil, func(*orisunpb.Event) error { return enough })
+	err := f.Follow(t.Context(), feedBoundary, fromFirst, nil, func(*orisunpb.Event) error { return enough }, nil)
 	if !errors.Is(err, enough) {
 		t.Errorf("deliver's error: %v", err)
 	}
@@ -534,11 +542,11 @@ func TestFollowEndsWithWhyItEnds(t *testing.T) {
 			t.Error("an event was delivered after the end")
 		}
 		return nil
-	})
+	}, nil)
 	if !errors.Is(err, enough) {
 		t.Errorf("a context that ends under way: %v", err)
 	}
-	err = f.Follow(t.Context(), "unknown", fromFirst, nil, nil)
+	err = f.Follow(t.Context(), "unknown", fromFirst, nil, nil, nil)
 	if state := sqlState(err); state != "OR001" {
 		t.Errorf("an unknown boundary: %v", err)
 	}
@@ -558,7 +566,7 @@ func TestSubscribersOfALogThatIsGoneAreEnded(t *testing.T) {
 			end <- f.Follow(t.Context(), feedBoundary, fromFirst, nil, func(*orisunpb.Event) error {
 				got <- struct{}{}
 				return nil
-			})
+			}, nil)
 		}()
 		for range 3 {
 			<-got

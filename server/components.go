@@ -80,6 +80,7 @@ type running struct {
 	store            *service.EventStore
 	subscriptions    *service.Subscriptions
 	consumers        *consumer.Node
+	nodes            *nodes
 	lag              *service.SubscriptionLag
 	servers          *transport.Servers
 	healthy          *transport.Health
@@ -120,6 +121,9 @@ func (r *running) components() []component {
 			r.consumers.Close()
 			return r.store.Close(ctx)
 		}},
+		{"answers to other nodes", func(context.Context) error {
+			return r.nodes.answer(r.store.OwnSubscribers)
+		}, func(context.Context) error { return r.nodes.stop() }},
 		{"lag of subscriptions", func(ctx context.Context) error {
 			r.lag = service.NewSubscriptionLag(r.outbox, r.config.Subscription.LagWarning)
 			var running context.Context
@@ -242,6 +246,11 @@ func (r *running) startStore(ctx context.Context) error {
 	var serving context.Context
 	serving, r.endSubscriptions = context.WithCancel(context.Background())
 	build := version.Read()
+	r.nodes = &nodes{
+		name: r.config.NATS.ServerName, version: build.Version, storeID: r.storeID, conn: r.streams.nodes(),
+		peers: r.streams.nats.Peers, metrics: r.telemetry.Registry, readiness: r.admin.Readiness, log: r.log,
+		started: time.Now(),
+	}
 	r.store = service.NewEventStore(service.Config{
 		Write: r.write, Read: r.read, ReadShare: r.share,
 		MessageSize:       messageSize(r.storeID),
@@ -255,6 +264,7 @@ func (r *running) startStore(ctx context.Context) error {
 		Feed:              r.streams.feed,
 		AcquireSubscriber: acquireSubscriber(r.streams.leases), MaxSubscriberNames: r.config.GRPC.MaxSubscriberNames,
 		Serving:   serving,
+		Cluster:   r.nodes,
 		Telemetry: r.telemetry.OfStore(r.streams.publisher.Traced),
 		Log:       r.log,
 		Info: &orisunpb.GetServerInfoResponse{

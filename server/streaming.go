@@ -49,7 +49,7 @@ func (s *Server) startStreaming(
 			err = errors.Join(err, started.disconnect())
 		}
 	}()
-	for _, name := range []string{"publisher", "feed"} {
+	for _, name := range []string{"publisher", "feed", "nodes"} {
 		conn, err := started.nats.Connect(name)
 		if err != nil {
 			return nil, fmt.Errorf("connect the %s to NATS: %w", name, err)
@@ -88,6 +88,9 @@ func (s *Server) startStreaming(
 	started.run()
 	return &started, nil
 }
+
+// nodes is the connection for requests to other nodes.
+func (s *streaming) nodes() *nats.Conn { return s.conns[2] }
 
 // run continues beyond the end of the server's context: draining ends it, in its order.
 func (s *streaming) run() {

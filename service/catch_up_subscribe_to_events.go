@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
@@ -24,10 +25,11 @@ const maxSubscriberBytes = 256
 type Feed interface {
 	// Follow delivers the events of a boundary that lie after a position and match the criteria: first the stored
 	// events, then new ones, in order, each once. It waits for deliver, which must not change the event. It always ends
-	// with an error: deliver's, the cause of ctx, or PostgreSQL's.
+	// with an error: deliver's, the cause of ctx, or PostgreSQL's. It stores in looked up to which global_id events were
+	// delivered or do not match.
 	Follow(
 		ctx context.Context, boundary string, after *orisunpb.Position, criteria []*orisunpb.Criterion,
-		deliver func(*orisunpb.Event) error,
+		deliver func(*orisunpb.Event) error, looked *atomic.Int64,
 	) error
 }
 
@@ -132,12 +134,16 @@ func (s *EventStore) subscribe(ctx context.Context, end context.CancelCauseFunc,
 	if after == nil {
 		after = &orisunpb.Position{TransactionId: last.TransactionID, GlobalId: last.GlobalID}
 	}
+	live, leave := s.live.enter(ctx, s.config.Info.GetNodeId(), after, in)
+	defer leave()
 	if name := in.GetSubscriberName(); name != "" {
+		live.standby.Store(true)
 		held, leave, err := s.takeName(ctx, end, in.GetBoundary(), name, user, stream)
 		defer leave()
 		if err != nil {
 			return err
 		}
+		live.standby.Store(false)
 		defer context.AfterFunc(held, func() { end(errNameLost) })()
 	} else if err := sendHeader(stream, metadata.MD{}); err != nil {
 		return err
@@ -151,7 +157,7 @@ func (s *EventStore) subscribe(ctx context.Context, end context.CancelCauseFunc,
 						at.GetTransactionId(), at.GetGlobalId()))
 			}
 			return stream.Send(event)
-		})
+		}, &live.looked)
 }
 
 // takeName sends the header and returns when the subscription has its name, or with the reason why it does not get it.

@@ -51,6 +51,8 @@ type Config struct {
 	AcquireSubscriber AcquireSubscriber
 	// MaxSubscriberNames is how many subscriptions with a name a user may have open. 0: unlimited.
 	MaxSubscriberNames int
+	// Cluster reads from the other nodes. nil: ListNodes is UNIMPLEMENTED, and ListSubscribers has this node's.
+	Cluster Cluster
 	// Serving ends when the server begins to drain, and subscriptions end with it. nil: they do not end.
 	Serving context.Context
 	// Info is the answer of GetServerInfo.
@@ -82,6 +84,7 @@ type EventStore struct {
 	builds      *slots // changes of indexes
 	checkBudget time.Duration
 	names       subscriberNames
+	live        liveSubscribers
 
 	boundaries boundary.Boundaries
 	shortage   shortage

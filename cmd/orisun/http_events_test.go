@@ -251,6 +251,7 @@ func TestAnEmptyBodyIsAnEmptyRequest(t *testing.T) {
 		"/orisun.Subscriptions/SkipParked":         {400, "subscription: is required"},
 		"/orisun.Subscriptions/WaitForCheckpoint":  {400, "position: is required"},
 		"/orisun.Admin/ListConflicts":              {400, "boundary: is required"},
+		"/orisun.Admin/ListSubscribers":            {400, "boundary: is required"},
 	} {
 		for _, header := range [][]string{
 			nil, {"Content-Type", "application/json"}, {"Content-Type", "application/json", "Connect-Protocol-Version", "1"},

@@ -285,21 +285,30 @@ func fillForPictures(t *testing.T, server *servertest.Server) {
 			t.Fatal(err)
 		}
 	}
+	keepSaving(t, server, "orisun_test_2")
+}
+
+// keepSaving saves until stop is called, or the test ends.
+func keepSaving(t *testing.T, server *servertest.Server, boundary string) (stop func()) {
+	t.Helper()
+	store := orisunpb.NewEventStoreClient(server.Dial(t))
 	ended := make(chan struct{})
 	ctx, end := context.WithCancel(t.Context())
 	go func() {
 		defer close(ended)
 		for ctx.Err() == nil {
 			_, err := store.SaveEvents(ctx, &orisunpb.SaveEventsRequest{
-				Boundary: "orisun_test_2", Events: []*orisunpb.EventToSave{{EventId: rand.Text(), EventType: "Measured"}},
+				Boundary: boundary, Events: []*orisunpb.EventToSave{{EventId: rand.Text(), EventType: "Measured"}},
 			})
 			if err != nil && ctx.Err() == nil {
-				t.Errorf("save for the charts: %v", err)
+				t.Errorf("save without end: %v", err)
 				return
 			}
 		}
 	}()
-	t.Cleanup(func() { end(); <-ended })
+	stop = func() { end(); <-ended }
+	t.Cleanup(stop)
+	return stop
 }
 
 // TestScreenshots writes pictures with -screenshots ../../docs/console, and looks at each page's title without.
@@ -323,7 +332,7 @@ func TestScreenshots(t *testing.T) {
 		{"indexes", "indexes?boundary=orisun_test_1", "Create an index", nothing},
 		{"subscriptions", "subscriptions?boundary=orisun_test_1", "mailer", nothing},
 		{"users", "users", "Create a user", nothing},
-		{"overview", "overview", "Health", nothing},
+		{"overview", "overview", "postgresql", nothing},
 	} {
 		run(ctx, t, page.name, visit(server, page.path, page.text))
 		for _, scheme := range []string{"light", "dark"} {

@@ -143,7 +143,7 @@ func (r *Readiness) serve(w http.ResponseWriter, request *http.Request) {
 	var hidden error
 	var looking sync.WaitGroup // both are slow while PostgreSQL is away
 	looking.Go(func() { hidden = r.authenticate(request) })
-	answer := r.current(request.Context())
+	answer := r.Current(request.Context())
 	looking.Wait()
 	status := http.StatusOK
 	if !answer.Ready {
@@ -196,9 +196,9 @@ func (r *Readiness) authenticate(request *http.Request) error {
 	}
 }
 
-// current joins the latest results of the required checks with the other checks. Those run again where their results
+// Current joins the latest results of the required checks with the other checks. Those run again where their results
 // are older than readinessAge. One request runs them, and concurrent requests wait for it.
-func (r *Readiness) current(ctx context.Context) ReadinessAnswer {
+func (r *Readiness) Current(ctx context.Context) ReadinessAnswer {
 	answer := r.other(ctx)
 	vital, phase := r.vital.Load(), *r.phase.Load()
 	answer.Checks = maps.Clone(answer.Checks)

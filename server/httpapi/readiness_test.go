@@ -31,7 +31,7 @@ func TestACheckThatDoesNotAnswerDelaysNoOtherResult(t *testing.T) {
 		}}
 		r.look(t.Context(), transport.NewHealth())
 		r.enter("")
-		answer := r.current(t.Context())
+		answer := r.Current(t.Context())
 		if warnings := strings.Join(answer.Warnings, "; "); !answer.Ready || answer.Checks["silent"].OK ||
 			!answer.Checks["good"].OK || !strings.Contains(warnings, "has the default password") {
 			t.Errorf("%+v", answer)
@@ -77,9 +77,9 @@ func TestAStopOfPostgreSQLAndItsReturnAreNoticedWithinTwoSeconds(t *testing.T) {
 				began := time.Now()
 				<-time.After(limit)
 				synctest.Wait()
-				if health.serving == stopped || r.current(t.Context()).Ready == stopped {
+				if health.serving == stopped || r.Current(t.Context()).Ready == stopped {
 					t.Fatalf("offset %s: silent %t, health %t, ready %t",
-						offset, stopped, health.serving, r.current(t.Context()).Ready)
+						offset, stopped, health.serving, r.Current(t.Context()).Ready)
 				}
 				if took := health.changed.Sub(began); took >= limit {
 					t.Errorf("offset %s: noticed after %s", offset, took)

@@ -39,6 +39,15 @@ func (s *Server) Missing() error {
 	return s.peers.err()
 }
 
+// Peers are the names of the other nodes that this one has met since its start: those that are connected to it, and
+// those that are away.
+func (s *Server) Peers() (connected, away []string) {
+	if s.peers == nil {
+		return nil, nil
+	}
+	return s.peers.names()
+}
+
 // Stored is how many bytes and messages this server's streams have on disk.
 func (s *Server) Stored() (bytes, messages uint64, err error) {
 	info, err := s.nats.Jsz(nil)

@@ -197,6 +197,20 @@ func (p *peers) describe(missing map[string]time.Time, now time.Time) string {
 	return strings.Join(all, ", ")
 }
 
+// names are the nodes that this one has met since its start: those with a route to it, and the others.
+func (p *peers) names() (connected, away []string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, name := range slices.Sorted(maps.Keys(p.away)) {
+		if p.away[name].IsZero() {
+			connected = append(connected, name)
+		} else {
+			away = append(away, name)
+		}
+	}
+	return connected, away
+}
+
 // err names the missing nodes. nil means none.
 func (p *peers) err() error {
 	p.mu.Lock()

@@ -41,7 +41,12 @@ type Server struct {
 // end well.
 func Start(t testing.TB, variables ...string) *Server {
 	t.Helper()
-	database := pgtest.Clone(t)
+	return StartOn(t, pgtest.Clone(t), variables...)
+}
+
+// StartOn is Start on a database of pgtest. Several servers on one database are the nodes of a cluster.
+func StartOn(t testing.TB, database *pgx.ConnConfig, variables ...string) *Server {
+	t.Helper()
 	settings, warnings, err := config.Load(nil, append([]string{
 		"ORISUN_PG_HOST=" + database.Host, "ORISUN_PG_PORT=" + strconv.Itoa(int(database.Port)),
 		"ORISUN_PG_USER=" + database.User,

@@ -63,6 +63,8 @@ var rights = map[string]Right{
 	"/orisun.Admin/GetEventCount":   Inspect,
 	"/orisun.Admin/GetUserCount":    Inspect,
 	"/orisun.Admin/ListConflicts":   Read, // contexts contain values of events
+	"/orisun.Admin/ListNodes":       Inspect,
+	"/orisun.Admin/ListSubscribers": Read, // as Subscriptions/ListSubscriptions with its consumers
 	"/orisun.Admin/ListUsers":       Administer,
 	"/orisun.Admin/CreateUser":      Administer,
 	"/orisun.Admin/DeleteUser":      Administer,

@@ -1907,6 +1907,695 @@ func (x *ListConflictsResponse) GetNode() string {
 	return ""
 }
 
+type ListNodesRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListNodesRequest) Reset() {
+	*x = ListNodesRequest{}
+	mi := &file_orisunclient_admin_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListNodesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListNodesRequest) ProtoMessage() {}
+
+func (x *ListNodesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_orisunclient_admin_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListNodesRequest.ProtoReflect.Descriptor instead.
+func (*ListNodesRequest) Descriptor() ([]byte, []int) {
+	return file_orisunclient_admin_proto_rawDescGZIP(), []int{33}
+}
+
+type ListNodesResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The nodes that answered, by name.
+	Nodes []*NodeStatus `protobuf:"bytes,1,rep,name=nodes,proto3" json:"nodes,omitempty"`
+	// The names of the nodes that did not answer in time, among those that the answering node has met since its start.
+	Unanswered []string `protobuf:"bytes,2,rep,name=unanswered,proto3" json:"unanswered,omitempty"`
+	// The node that answered this call: its ORISUN_NATS_SERVER_NAME.
+	Node          string `protobuf:"bytes,3,opt,name=node,proto3" json:"node,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListNodesResponse) Reset() {
+	*x = ListNodesResponse{}
+	mi := &file_orisunclient_admin_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListNodesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListNodesResponse) ProtoMessage() {}
+
+func (x *ListNodesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_orisunclient_admin_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListNodesResponse.ProtoReflect.Descriptor instead.
+func (*ListNodesResponse) Descriptor() ([]byte, []int) {
+	return file_orisunclient_admin_proto_rawDescGZIP(), []int{34}
+}
+
+func (x *ListNodesResponse) GetNodes() []*NodeStatus {
+	if x != nil {
+		return x.Nodes
+	}
+	return nil
+}
+
+func (x *ListNodesResponse) GetUnanswered() []string {
+	if x != nil {
+		return x.Unanswered
+	}
+	return nil
+}
+
+func (x *ListNodesResponse) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+// NodeStatus is what a node reports of itself. Its counters begin at its start.
+type NodeStatus struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its ORISUN_NATS_SERVER_NAME.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Its release.
+	Version string `protobuf:"bytes,2,opt,name=version,proto3" json:"version,omitempty"`
+	// When it started.
+	StartedAt *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=started_at,json=startedAt,proto3" json:"started_at,omitempty"`
+	// When it measured the numbers below. They are older than the answer where PostgreSQL is slow; absent, they are
+	// missing.
+	MeasuredAt *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=measured_at,json=measuredAt,proto3" json:"measured_at,omitempty"`
+	// Whether it answers calls.
+	Ready bool `protobuf:"varint,5,opt,name=ready,proto3" json:"ready,omitempty"`
+	// The checks of /readyz, by name.
+	Checks []*NodeCheck `protobuf:"bytes,6,rep,name=checks,proto3" json:"checks,omitempty"`
+	// The warnings of /readyz.
+	Warnings []string `protobuf:"bytes,7,rep,name=warnings,proto3" json:"warnings,omitempty"`
+	// Calls of GetEvents and GetLatestByCriteria.
+	Reads int64 `protobuf:"varint,8,opt,name=reads,proto3" json:"reads,omitempty"`
+	// Flushes of saves.
+	Flushes int64 `protobuf:"varint,9,opt,name=flushes,proto3" json:"flushes,omitempty"`
+	// How long all flushes took together, in seconds.
+	FlushSeconds float64 `protobuf:"fixed64,10,opt,name=flush_seconds,json=flushSeconds,proto3" json:"flush_seconds,omitempty"`
+	// The boundaries, by name: 1,000 at most.
+	Boundaries []*NodeBoundary `protobuf:"bytes,11,rep,name=boundaries,proto3" json:"boundaries,omitempty"`
+	// How many more boundaries the node has.
+	OmittedBoundaries int64 `protobuf:"varint,12,opt,name=omitted_boundaries,json=omittedBoundaries,proto3" json:"omitted_boundaries,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
+}
+
+func (x *NodeStatus) Reset() {
+	*x = NodeStatus{}
+	mi := &file_orisunclient_admin_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NodeStatus) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NodeStatus) ProtoMessage() {}
+
+func (x *NodeStatus) ProtoReflect() protoreflect.Message {
+	mi := &file_orisunclient_admin_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NodeStatus.ProtoReflect.Descriptor instead.
+func (*NodeStatus) Descriptor() ([]byte, []int) {
+	return file_orisunclient_admin_proto_rawDescGZIP(), []int{35}
+}
+
+func (x *NodeStatus) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *NodeStatus) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
+}
+
+func (x *NodeStatus) GetStartedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.StartedAt
+	}
+	return nil
+}
+
+func (x *NodeStatus) GetMeasuredAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.MeasuredAt
+	}
+	return nil
+}
+
+func (x *NodeStatus) GetReady() bool {
+	if x != nil {
+		return x.Ready
+	}
+	return false
+}
+
+func (x *NodeStatus) GetChecks() []*NodeCheck {
+	if x != nil {
+		return x.Checks
+	}
+	return nil
+}
+
+func (x *NodeStatus) GetWarnings() []string {
+	if x != nil {
+		return x.Warnings
+	}
+	return nil
+}
+
+func (x *NodeStatus) GetReads() int64 {
+	if x != nil {
+		return x.Reads
+	}
+	return 0
+}
+
+func (x *NodeStatus) GetFlushes() int64 {
+	if x != nil {
+		return x.Flushes
+	}
+	return 0
+}
+
+func (x *NodeStatus) GetFlushSeconds() float64 {
+	if x != nil {
+		return x.FlushSeconds
+	}
+	return 0
+}
+
+func (x *NodeStatus) GetBoundaries() []*NodeBoundary {
+	if x != nil {
+		return x.Boundaries
+	}
+	return nil
+}
+
+func (x *NodeStatus) GetOmittedBoundaries() int64 {
+	if x != nil {
+		return x.OmittedBoundaries
+	}
+	return 0
+}
+
+// NodeCheck is a check of /readyz.
+type NodeCheck struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its name, such as postgresql or jetstream.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Whether it succeeded.
+	Ok bool `protobuf:"varint,2,opt,name=ok,proto3" json:"ok,omitempty"`
+	// Whether the node answers no calls while it fails.
+	Required bool `protobuf:"varint,3,opt,name=required,proto3" json:"required,omitempty"`
+	// Why it failed.
+	Reason        string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NodeCheck) Reset() {
+	*x = NodeCheck{}
+	mi := &file_orisunclient_admin_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NodeCheck) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NodeCheck) ProtoMessage() {}
+
+func (x *NodeCheck) ProtoReflect() protoreflect.Message {
+	mi := &file_orisunclient_admin_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NodeCheck.ProtoReflect.Descriptor instead.
+func (*NodeCheck) Descriptor() ([]byte, []int) {
+	return file_orisunclient_admin_proto_rawDescGZIP(), []int{36}
+}
+
+func (x *NodeCheck) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *NodeCheck) GetOk() bool {
+	if x != nil {
+		return x.Ok
+	}
+	return false
+}
+
+func (x *NodeCheck) GetRequired() bool {
+	if x != nil {
+		return x.Required
+	}
+	return false
+}
+
+func (x *NodeCheck) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// NodeBoundary is what a node reports of a boundary. Its counters begin at the start of the node.
+type NodeBoundary struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The boundary.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Whether this node publishes its events.
+	Publishes bool `protobuf:"varint,2,opt,name=publishes,proto3" json:"publishes,omitempty"`
+	// Saves through this node that were stored.
+	Saves int64 `protobuf:"varint,3,opt,name=saves,proto3" json:"saves,omitempty"`
+	// Saves through this node that were refused with CONTEXT_CHANGED.
+	Conflicts int64 `protobuf:"varint,4,opt,name=conflicts,proto3" json:"conflicts,omitempty"`
+	// Events delivered to this node's subscribers.
+	Deliveries int64 `protobuf:"varint,5,opt,name=deliveries,proto3" json:"deliveries,omitempty"`
+	// This node's subscribers.
+	Subscribers int64 `protobuf:"varint,6,opt,name=subscribers,proto3" json:"subscribers,omitempty"`
+	// Saves that wait behind this node's flush in flight.
+	Queued int64 `protobuf:"varint,7,opt,name=queued,proto3" json:"queued,omitempty"`
+	// Events of the boundary. This and the following numbers are absent while PostgreSQL does not answer.
+	Events *int64 `protobuf:"varint,8,opt,name=events,proto3,oneof" json:"events,omitempty"`
+	// What its event table takes on PostgreSQL's disk with its indexes, in bytes.
+	Bytes *int64 `protobuf:"varint,9,opt,name=bytes,proto3,oneof" json:"bytes,omitempty"`
+	// Events that wait to be published, on any node.
+	OutboxEvents *int64 `protobuf:"varint,10,opt,name=outbox_events,json=outboxEvents,proto3,oneof" json:"outbox_events,omitempty"`
+	// How long the oldest of them has waited, in seconds.
+	OutboxSeconds *float64 `protobuf:"fixed64,11,opt,name=outbox_seconds,json=outboxSeconds,proto3,oneof" json:"outbox_seconds,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NodeBoundary) Reset() {
+	*x = NodeBoundary{}
+	mi := &file_orisunclient_admin_proto_msgTypes[37]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NodeBoundary) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NodeBoundary) ProtoMessage() {}
+
+func (x *NodeBoundary) ProtoReflect() protoreflect.Message {
+	mi := &file_orisunclient_admin_proto_msgTypes[37]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NodeBoundary.ProtoReflect.Descriptor instead.
+func (*NodeBoundary) Descriptor() ([]byte, []int) {
+	return file_orisunclient_admin_proto_rawDescGZIP(), []int{37}
+}
+
+func (x *NodeBoundary) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *NodeBoundary) GetPublishes() bool {
+	if x != nil {
+		return x.Publishes
+	}
+	return false
+}
+
+func (x *NodeBoundary) GetSaves() int64 {
+	if x != nil {
+		return x.Saves
+	}
+	return 0
+}
+
+func (x *NodeBoundary) GetConflicts() int64 {
+	if x != nil {
+		return x.Conflicts
+	}
+	return 0
+}
+
+func (x *NodeBoundary) GetDeliveries() int64 {
+	if x != nil {
+		return x.Deliveries
+	}
+	return 0
+}
+
+func (x *NodeBoundary) GetSubscribers() int64 {
+	if x != nil {
+		return x.Subscribers
+	}
+	return 0
+}
+
+func (x *NodeBoundary) GetQueued() int64 {
+	if x != nil {
+		return x.Queued
+	}
+	return 0
+}
+
+func (x *NodeBoundary) GetEvents() int64 {
+	if x != nil && x.Events != nil {
+		return *x.Events
+	}
+	return 0
+}
+
+func (x *NodeBoundary) GetBytes() int64 {
+	if x != nil && x.Bytes != nil {
+		return *x.Bytes
+	}
+	return 0
+}
+
+func (x *NodeBoundary) GetOutboxEvents() int64 {
+	if x != nil && x.OutboxEvents != nil {
+		return *x.OutboxEvents
+	}
+	return 0
+}
+
+func (x *NodeBoundary) GetOutboxSeconds() float64 {
+	if x != nil && x.OutboxSeconds != nil {
+		return *x.OutboxSeconds
+	}
+	return 0
+}
+
+type ListSubscribersRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Required. 1 to 26 bytes.
+	Boundary string `protobuf:"bytes,1,opt,name=boundary,proto3" json:"boundary,omitempty"`
+	// How many subscribers at most. 0 means 100; at most 500.
+	Count         uint32 `protobuf:"varint,2,opt,name=count,proto3" json:"count,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListSubscribersRequest) Reset() {
+	*x = ListSubscribersRequest{}
+	mi := &file_orisunclient_admin_proto_msgTypes[38]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListSubscribersRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListSubscribersRequest) ProtoMessage() {}
+
+func (x *ListSubscribersRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_orisunclient_admin_proto_msgTypes[38]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListSubscribersRequest.ProtoReflect.Descriptor instead.
+func (*ListSubscribersRequest) Descriptor() ([]byte, []int) {
+	return file_orisunclient_admin_proto_rawDescGZIP(), []int{38}
+}
+
+func (x *ListSubscribersRequest) GetBoundary() string {
+	if x != nil {
+		return x.Boundary
+	}
+	return ""
+}
+
+func (x *ListSubscribersRequest) GetCount() uint32 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+type ListSubscribersResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Those furthest behind first.
+	Subscribers []*LiveSubscriber `protobuf:"bytes,1,rep,name=subscribers,proto3" json:"subscribers,omitempty"`
+	// How many there are on the nodes that answered.
+	Total int64 `protobuf:"varint,2,opt,name=total,proto3" json:"total,omitempty"`
+	// The names of the nodes that did not answer in time, among those that the answering node has met since its start.
+	Unanswered    []string `protobuf:"bytes,3,rep,name=unanswered,proto3" json:"unanswered,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListSubscribersResponse) Reset() {
+	*x = ListSubscribersResponse{}
+	mi := &file_orisunclient_admin_proto_msgTypes[39]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListSubscribersResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListSubscribersResponse) ProtoMessage() {}
+
+func (x *ListSubscribersResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_orisunclient_admin_proto_msgTypes[39]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListSubscribersResponse.ProtoReflect.Descriptor instead.
+func (*ListSubscribersResponse) Descriptor() ([]byte, []int) {
+	return file_orisunclient_admin_proto_rawDescGZIP(), []int{39}
+}
+
+func (x *ListSubscribersResponse) GetSubscribers() []*LiveSubscriber {
+	if x != nil {
+		return x.Subscribers
+	}
+	return nil
+}
+
+func (x *ListSubscribersResponse) GetTotal() int64 {
+	if x != nil {
+		return x.Total
+	}
+	return 0
+}
+
+func (x *ListSubscribersResponse) GetUnanswered() []string {
+	if x != nil {
+		return x.Unanswered
+	}
+	return nil
+}
+
+// LiveSubscriber is an open stream of CatchUpSubscribeToEvents.
+type LiveSubscriber struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The node that has the stream: its ORISUN_NATS_SERVER_NAME.
+	Node string `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	// Its subscriber_name; empty if it has none.
+	SubscriberName string `protobuf:"bytes,2,opt,name=subscriber_name,json=subscriberName,proto3" json:"subscriber_name,omitempty"`
+	// The user.
+	Username string `protobuf:"bytes,3,opt,name=username,proto3" json:"username,omitempty"`
+	// The client's address.
+	Address string `protobuf:"bytes,4,opt,name=address,proto3" json:"address,omitempty"`
+	// When the stream began.
+	ConnectedAt *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=connected_at,json=connectedAt,proto3" json:"connected_at,omitempty"`
+	// Whether it waits for another stream that holds its subscriber_name.
+	Standby bool `protobuf:"varint,6,opt,name=standby,proto3" json:"standby,omitempty"`
+	// Whether it has criteria, so that it gets some of the events.
+	Filtered bool `protobuf:"varint,7,opt,name=filtered,proto3" json:"filtered,omitempty"`
+	// The global_id up to which it got each event that it wants; -1 if it begins at the first event.
+	GlobalId int64 `protobuf:"varint,8,opt,name=global_id,json=globalId,proto3" json:"global_id,omitempty"`
+	// Events of the boundary after that, whether it wants them or not.
+	Behind        int64 `protobuf:"varint,9,opt,name=behind,proto3" json:"behind,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LiveSubscriber) Reset() {
+	*x = LiveSubscriber{}
+	mi := &file_orisunclient_admin_proto_msgTypes[40]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LiveSubscriber) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LiveSubscriber) ProtoMessage() {}
+
+func (x *LiveSubscriber) ProtoReflect() protoreflect.Message {
+	mi := &file_orisunclient_admin_proto_msgTypes[40]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LiveSubscriber.ProtoReflect.Descriptor instead.
+func (*LiveSubscriber) Descriptor() ([]byte, []int) {
+	return file_orisunclient_admin_proto_rawDescGZIP(), []int{40}
+}
+
+func (x *LiveSubscriber) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *LiveSubscriber) GetSubscriberName() string {
+	if x != nil {
+		return x.SubscriberName
+	}
+	return ""
+}
+
+func (x *LiveSubscriber) GetUsername() string {
+	if x != nil {
+		return x.Username
+	}
+	return ""
+}
+
+func (x *LiveSubscriber) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *LiveSubscriber) GetConnectedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ConnectedAt
+	}
+	return nil
+}
+
+func (x *LiveSubscriber) GetStandby() bool {
+	if x != nil {
+		return x.Standby
+	}
+	return false
+}
+
+func (x *LiveSubscriber) GetFiltered() bool {
+	if x != nil {
+		return x.Filtered
+	}
+	return false
+}
+
+func (x *LiveSubscriber) GetGlobalId() int64 {
+	if x != nil {
+		return x.GlobalId
+	}
+	return 0
+}
+
+func (x *LiveSubscriber) GetBehind() int64 {
+	if x != nil {
+		return x.Behind
+	}
+	return 0
+}
+
 var File_orisunclient_admin_proto protoreflect.FileDescriptor
 
 const file_orisunclient_admin_proto_rawDesc = "" +
@@ -2020,12 +2709,81 @@ const file_orisunclient_admin_proto_rawDesc = "" +
 	"\x05total\x18\x02 \x01(\x03R\x05total\x12\x18\n" +
 	"\aminutes\x18\x03 \x03(\x03R\aminutes\x120\n" +
 	"\x05since\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12\x12\n" +
-	"\x04node\x18\x05 \x01(\tR\x04node*\xbc\x01\n" +
+	"\x04node\x18\x05 \x01(\tR\x04node\"\x12\n" +
+	"\x10ListNodesRequest\"w\n" +
+	"\x11ListNodesResponse\x12.\n" +
+	"\x05nodes\x18\x01 \x03(\v2\x18.orisunclient.NodeStatusR\x05nodes\x12\x1e\n" +
+	"\n" +
+	"unanswered\x18\x02 \x03(\tR\n" +
+	"unanswered\x12\x12\n" +
+	"\x04node\x18\x03 \x01(\tR\x04node\"\xd5\x03\n" +
+	"\n" +
+	"NodeStatus\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
+	"\aversion\x18\x02 \x01(\tR\aversion\x129\n" +
+	"\n" +
+	"started_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\tstartedAt\x12;\n" +
+	"\vmeasured_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"measuredAt\x12\x14\n" +
+	"\x05ready\x18\x05 \x01(\bR\x05ready\x12/\n" +
+	"\x06checks\x18\x06 \x03(\v2\x17.orisunclient.NodeCheckR\x06checks\x12\x1a\n" +
+	"\bwarnings\x18\a \x03(\tR\bwarnings\x12\x14\n" +
+	"\x05reads\x18\b \x01(\x03R\x05reads\x12\x18\n" +
+	"\aflushes\x18\t \x01(\x03R\aflushes\x12#\n" +
+	"\rflush_seconds\x18\n" +
+	" \x01(\x01R\fflushSeconds\x12:\n" +
+	"\n" +
+	"boundaries\x18\v \x03(\v2\x1a.orisunclient.NodeBoundaryR\n" +
+	"boundaries\x12-\n" +
+	"\x12omitted_boundaries\x18\f \x01(\x03R\x11omittedBoundaries\"c\n" +
+	"\tNodeCheck\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x0e\n" +
+	"\x02ok\x18\x02 \x01(\bR\x02ok\x12\x1a\n" +
+	"\brequired\x18\x03 \x01(\bR\brequired\x12\x16\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\"\x96\x03\n" +
+	"\fNodeBoundary\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1c\n" +
+	"\tpublishes\x18\x02 \x01(\bR\tpublishes\x12\x14\n" +
+	"\x05saves\x18\x03 \x01(\x03R\x05saves\x12\x1c\n" +
+	"\tconflicts\x18\x04 \x01(\x03R\tconflicts\x12\x1e\n" +
+	"\n" +
+	"deliveries\x18\x05 \x01(\x03R\n" +
+	"deliveries\x12 \n" +
+	"\vsubscribers\x18\x06 \x01(\x03R\vsubscribers\x12\x16\n" +
+	"\x06queued\x18\a \x01(\x03R\x06queued\x12\x1b\n" +
+	"\x06events\x18\b \x01(\x03H\x00R\x06events\x88\x01\x01\x12\x19\n" +
+	"\x05bytes\x18\t \x01(\x03H\x01R\x05bytes\x88\x01\x01\x12(\n" +
+	"\routbox_events\x18\n" +
+	" \x01(\x03H\x02R\foutboxEvents\x88\x01\x01\x12*\n" +
+	"\x0eoutbox_seconds\x18\v \x01(\x01H\x03R\routboxSeconds\x88\x01\x01B\t\n" +
+	"\a_eventsB\b\n" +
+	"\x06_bytesB\x10\n" +
+	"\x0e_outbox_eventsB\x11\n" +
+	"\x0f_outbox_seconds\"J\n" +
+	"\x16ListSubscribersRequest\x12\x1a\n" +
+	"\bboundary\x18\x01 \x01(\tR\bboundary\x12\x14\n" +
+	"\x05count\x18\x02 \x01(\rR\x05count\"\x8f\x01\n" +
+	"\x17ListSubscribersResponse\x12>\n" +
+	"\vsubscribers\x18\x01 \x03(\v2\x1c.orisunclient.LiveSubscriberR\vsubscribers\x12\x14\n" +
+	"\x05total\x18\x02 \x01(\x03R\x05total\x12\x1e\n" +
+	"\n" +
+	"unanswered\x18\x03 \x03(\tR\n" +
+	"unanswered\"\xad\x02\n" +
+	"\x0eLiveSubscriber\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\x12'\n" +
+	"\x0fsubscriber_name\x18\x02 \x01(\tR\x0esubscriberName\x12\x1a\n" +
+	"\busername\x18\x03 \x01(\tR\busername\x12\x18\n" +
+	"\aaddress\x18\x04 \x01(\tR\aaddress\x12=\n" +
+	"\fconnected_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\vconnectedAt\x12\x18\n" +
+	"\astandby\x18\x06 \x01(\bR\astandby\x12\x1a\n" +
+	"\bfiltered\x18\a \x01(\bR\bfiltered\x12\x1b\n" +
+	"\tglobal_id\x18\b \x01(\x03R\bglobalId\x12\x16\n" +
+	"\x06behind\x18\t \x01(\x03R\x06behind*\xbc\x01\n" +
 	"\x17BoundaryLifecycleStatus\x12)\n" +
 	"%BOUNDARY_LIFECYCLE_STATUS_UNSPECIFIED\x10\x00\x12*\n" +
 	"&BOUNDARY_LIFECYCLE_STATUS_PROVISIONING\x10\x01\x12$\n" +
 	" BOUNDARY_LIFECYCLE_STATUS_ACTIVE\x10\x02\x12$\n" +
-	" BOUNDARY_LIFECYCLE_STATUS_FAILED\x10\x032\xb9\v\n" +
+	" BOUNDARY_LIFECYCLE_STATUS_FAILED\x10\x032\xe7\f\n" +
 	"\x05Admin\x12[\n" +
 	"\x0eCreateBoundary\x12#.orisunclient.CreateBoundaryRequest\x1a$.orisunclient.CreateBoundaryResponse\x12[\n" +
 	"\x0eListBoundaries\x12#.orisunclient.ListBoundariesRequest\x1a$.orisunclient.ListBoundariesResponse\x12R\n" +
@@ -2042,7 +2800,9 @@ const file_orisunclient_admin_proto_rawDesc = "" +
 	"\x13ValidateCredentials\x12(.orisunclient.ValidateCredentialsRequest\x1a).orisunclient.ValidateCredentialsResponse\x12U\n" +
 	"\fGetUserCount\x12!.orisunclient.GetUserCountRequest\x1a\".orisunclient.GetUserCountResponse\x12X\n" +
 	"\rGetEventCount\x12\".orisunclient.GetEventCountRequest\x1a#.orisunclient.GetEventCountResponse\x12X\n" +
-	"\rListConflicts\x12\".orisunclient.ListConflictsRequest\x1a#.orisunclient.ListConflictsResponse\x12R\n" +
+	"\rListConflicts\x12\".orisunclient.ListConflictsRequest\x1a#.orisunclient.ListConflictsResponse\x12L\n" +
+	"\tListNodes\x12\x1e.orisunclient.ListNodesRequest\x1a\x1f.orisunclient.ListNodesResponse\x12^\n" +
+	"\x0fListSubscribers\x12$.orisunclient.ListSubscribersRequest\x1a%.orisunclient.ListSubscribersResponse\x12R\n" +
 	"\vCreateIndex\x12 .orisunclient.CreateIndexRequest\x1a!.orisunclient.CreateIndexResponse\x12L\n" +
 	"\tDropIndex\x12\x1e.orisunclient.DropIndexRequest\x1a\x1f.orisunclient.DropIndexResponseB.Z,github.com/oexza/orisun/client/internal/wireb\x06proto3"
 
@@ -2059,7 +2819,7 @@ func file_orisunclient_admin_proto_rawDescGZIP() []byte {
 }
 
 var file_orisunclient_admin_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_orisunclient_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 33)
+var file_orisunclient_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 41)
 var file_orisunclient_admin_proto_goTypes = []any{
 	(BoundaryLifecycleStatus)(0),               // 0: orisunclient.BoundaryLifecycleStatus
 	(*BoundaryPlacementInput)(nil),             // 1: orisunclient.BoundaryPlacementInput
@@ -2095,25 +2855,33 @@ var file_orisunclient_admin_proto_goTypes = []any{
 	(*ListConflictsRequest)(nil),               // 31: orisunclient.ListConflictsRequest
 	(*ContextConflicts)(nil),                   // 32: orisunclient.ContextConflicts
 	(*ListConflictsResponse)(nil),              // 33: orisunclient.ListConflictsResponse
-	(*Position)(nil),                           // 34: orisunclient.Position
-	(*timestamppb.Timestamp)(nil),              // 35: google.protobuf.Timestamp
-	(*Criterion)(nil),                          // 36: orisunclient.Criterion
-	(*CreateIndexRequest)(nil),                 // 37: orisunclient.CreateIndexRequest
-	(*DropIndexRequest)(nil),                   // 38: orisunclient.DropIndexRequest
-	(*CreateIndexResponse)(nil),                // 39: orisunclient.CreateIndexResponse
-	(*DropIndexResponse)(nil),                  // 40: orisunclient.DropIndexResponse
+	(*ListNodesRequest)(nil),                   // 34: orisunclient.ListNodesRequest
+	(*ListNodesResponse)(nil),                  // 35: orisunclient.ListNodesResponse
+	(*NodeStatus)(nil),                         // 36: orisunclient.NodeStatus
+	(*NodeCheck)(nil),                          // 37: orisunclient.NodeCheck
+	(*NodeBoundary)(nil),                       // 38: orisunclient.NodeBoundary
+	(*ListSubscribersRequest)(nil),             // 39: orisunclient.ListSubscribersRequest
+	(*ListSubscribersResponse)(nil),            // 40: orisunclient.ListSubscribersResponse
+	(*LiveSubscriber)(nil),                     // 41: orisunclient.LiveSubscriber
+	(*Position)(nil),                           // 42: orisunclient.Position
+	(*timestamppb.Timestamp)(nil),              // 43: google.protobuf.Timestamp
+	(*Criterion)(nil),                          // 44: orisunclient.Criterion
+	(*CreateIndexRequest)(nil),                 // 45: orisunclient.CreateIndexRequest
+	(*DropIndexRequest)(nil),                   // 46: orisunclient.DropIndexRequest
+	(*CreateIndexResponse)(nil),                // 47: orisunclient.CreateIndexResponse
+	(*DropIndexResponse)(nil),                  // 48: orisunclient.DropIndexResponse
 }
 var file_orisunclient_admin_proto_depIdxs = []int32{
 	1,  // 0: orisunclient.BoundaryInfo.placement:type_name -> orisunclient.BoundaryPlacementInput
 	0,  // 1: orisunclient.BoundaryInfo.status:type_name -> orisunclient.BoundaryLifecycleStatus
-	34, // 2: orisunclient.BoundaryInfo.definition_position:type_name -> orisunclient.Position
-	34, // 3: orisunclient.BoundaryInfo.status_position:type_name -> orisunclient.Position
+	42, // 2: orisunclient.BoundaryInfo.definition_position:type_name -> orisunclient.Position
+	42, // 3: orisunclient.BoundaryInfo.status_position:type_name -> orisunclient.Position
 	1,  // 4: orisunclient.CreateBoundaryRequest.placement:type_name -> orisunclient.BoundaryPlacementInput
 	2,  // 5: orisunclient.CreateBoundaryResponse.boundary:type_name -> orisunclient.BoundaryInfo
 	2,  // 6: orisunclient.ListBoundariesResponse.boundaries:type_name -> orisunclient.BoundaryInfo
 	2,  // 7: orisunclient.GetBoundaryResponse.boundary:type_name -> orisunclient.BoundaryInfo
-	35, // 8: orisunclient.AdminUser.created_at:type_name -> google.protobuf.Timestamp
-	35, // 9: orisunclient.AdminUser.updated_at:type_name -> google.protobuf.Timestamp
+	43, // 8: orisunclient.AdminUser.created_at:type_name -> google.protobuf.Timestamp
+	43, // 9: orisunclient.AdminUser.updated_at:type_name -> google.protobuf.Timestamp
 	11, // 10: orisunclient.AdminUser.boundary_permissions:type_name -> orisunclient.BoundaryPermissionGrant
 	11, // 11: orisunclient.CreateUserRequest.boundary_permissions:type_name -> orisunclient.BoundaryPermissionGrant
 	12, // 12: orisunclient.CreateUserResponse.user:type_name -> orisunclient.AdminUser
@@ -2121,47 +2889,58 @@ var file_orisunclient_admin_proto_depIdxs = []int32{
 	12, // 14: orisunclient.SetUserBoundaryPermissionsResponse.user:type_name -> orisunclient.AdminUser
 	12, // 15: orisunclient.ListUsersResponse.users:type_name -> orisunclient.AdminUser
 	12, // 16: orisunclient.ValidateCredentialsResponse.user:type_name -> orisunclient.AdminUser
-	36, // 17: orisunclient.ContextConflicts.criteria:type_name -> orisunclient.Criterion
-	35, // 18: orisunclient.ContextConflicts.last:type_name -> google.protobuf.Timestamp
+	44, // 17: orisunclient.ContextConflicts.criteria:type_name -> orisunclient.Criterion
+	43, // 18: orisunclient.ContextConflicts.last:type_name -> google.protobuf.Timestamp
 	32, // 19: orisunclient.ListConflictsResponse.contexts:type_name -> orisunclient.ContextConflicts
-	35, // 20: orisunclient.ListConflictsResponse.since:type_name -> google.protobuf.Timestamp
-	3,  // 21: orisunclient.Admin.CreateBoundary:input_type -> orisunclient.CreateBoundaryRequest
-	5,  // 22: orisunclient.Admin.ListBoundaries:input_type -> orisunclient.ListBoundariesRequest
-	7,  // 23: orisunclient.Admin.GetBoundary:input_type -> orisunclient.GetBoundaryRequest
-	9,  // 24: orisunclient.Admin.DeleteBoundary:input_type -> orisunclient.DeleteBoundaryRequest
-	13, // 25: orisunclient.Admin.CreateUser:input_type -> orisunclient.CreateUserRequest
-	15, // 26: orisunclient.Admin.DeleteUser:input_type -> orisunclient.DeleteUserRequest
-	17, // 27: orisunclient.Admin.ChangePassword:input_type -> orisunclient.ChangePasswordRequest
-	19, // 28: orisunclient.Admin.ChangeUserRoles:input_type -> orisunclient.ChangeUserRolesRequest
-	21, // 29: orisunclient.Admin.SetUserBoundaryPermissions:input_type -> orisunclient.SetUserBoundaryPermissionsRequest
-	23, // 30: orisunclient.Admin.ListUsers:input_type -> orisunclient.ListUsersRequest
-	25, // 31: orisunclient.Admin.ValidateCredentials:input_type -> orisunclient.ValidateCredentialsRequest
-	27, // 32: orisunclient.Admin.GetUserCount:input_type -> orisunclient.GetUserCountRequest
-	29, // 33: orisunclient.Admin.GetEventCount:input_type -> orisunclient.GetEventCountRequest
-	31, // 34: orisunclient.Admin.ListConflicts:input_type -> orisunclient.ListConflictsRequest
-	37, // 35: orisunclient.Admin.CreateIndex:input_type -> orisunclient.CreateIndexRequest
-	38, // 36: orisunclient.Admin.DropIndex:input_type -> orisunclient.DropIndexRequest
-	4,  // 37: orisunclient.Admin.CreateBoundary:output_type -> orisunclient.CreateBoundaryResponse
-	6,  // 38: orisunclient.Admin.ListBoundaries:output_type -> orisunclient.ListBoundariesResponse
-	8,  // 39: orisunclient.Admin.GetBoundary:output_type -> orisunclient.GetBoundaryResponse
-	10, // 40: orisunclient.Admin.DeleteBoundary:output_type -> orisunclient.DeleteBoundaryResponse
-	14, // 41: orisunclient.Admin.CreateUser:output_type -> orisunclient.CreateUserResponse
-	16, // 42: orisunclient.Admin.DeleteUser:output_type -> orisunclient.DeleteUserResponse
-	18, // 43: orisunclient.Admin.ChangePassword:output_type -> orisunclient.ChangePasswordResponse
-	20, // 44: orisunclient.Admin.ChangeUserRoles:output_type -> orisunclient.ChangeUserRolesResponse
-	22, // 45: orisunclient.Admin.SetUserBoundaryPermissions:output_type -> orisunclient.SetUserBoundaryPermissionsResponse
-	24, // 46: orisunclient.Admin.ListUsers:output_type -> orisunclient.ListUsersResponse
-	26, // 47: orisunclient.Admin.ValidateCredentials:output_type -> orisunclient.ValidateCredentialsResponse
-	28, // 48: orisunclient.Admin.GetUserCount:output_type -> orisunclient.GetUserCountResponse
-	30, // 49: orisunclient.Admin.GetEventCount:output_type -> orisunclient.GetEventCountResponse
-	33, // 50: orisunclient.Admin.ListConflicts:output_type -> orisunclient.ListConflictsResponse
-	39, // 51: orisunclient.Admin.CreateIndex:output_type -> orisunclient.CreateIndexResponse
-	40, // 52: orisunclient.Admin.DropIndex:output_type -> orisunclient.DropIndexResponse
-	37, // [37:53] is the sub-list for method output_type
-	21, // [21:37] is the sub-list for method input_type
-	21, // [21:21] is the sub-list for extension type_name
-	21, // [21:21] is the sub-list for extension extendee
-	0,  // [0:21] is the sub-list for field type_name
+	43, // 20: orisunclient.ListConflictsResponse.since:type_name -> google.protobuf.Timestamp
+	36, // 21: orisunclient.ListNodesResponse.nodes:type_name -> orisunclient.NodeStatus
+	43, // 22: orisunclient.NodeStatus.started_at:type_name -> google.protobuf.Timestamp
+	43, // 23: orisunclient.NodeStatus.measured_at:type_name -> google.protobuf.Timestamp
+	37, // 24: orisunclient.NodeStatus.checks:type_name -> orisunclient.NodeCheck
+	38, // 25: orisunclient.NodeStatus.boundaries:type_name -> orisunclient.NodeBoundary
+	41, // 26: orisunclient.ListSubscribersResponse.subscribers:type_name -> orisunclient.LiveSubscriber
+	43, // 27: orisunclient.LiveSubscriber.connected_at:type_name -> google.protobuf.Timestamp
+	3,  // 28: orisunclient.Admin.CreateBoundary:input_type -> orisunclient.CreateBoundaryRequest
+	5,  // 29: orisunclient.Admin.ListBoundaries:input_type -> orisunclient.ListBoundariesRequest
+	7,  // 30: orisunclient.Admin.GetBoundary:input_type -> orisunclient.GetBoundaryRequest
+	9,  // 31: orisunclient.Admin.DeleteBoundary:input_type -> orisunclient.DeleteBoundaryRequest
+	13, // 32: orisunclient.Admin.CreateUser:input_type -> orisunclient.CreateUserRequest
+	15, // 33: orisunclient.Admin.DeleteUser:input_type -> orisunclient.DeleteUserRequest
+	17, // 34: orisunclient.Admin.ChangePassword:input_type -> orisunclient.ChangePasswordRequest
+	19, // 35: orisunclient.Admin.ChangeUserRoles:input_type -> orisunclient.ChangeUserRolesRequest
+	21, // 36: orisunclient.Admin.SetUserBoundaryPermissions:input_type -> orisunclient.SetUserBoundaryPermissionsRequest
+	23, // 37: orisunclient.Admin.ListUsers:input_type -> orisunclient.ListUsersRequest
+	25, // 38: orisunclient.Admin.ValidateCredentials:input_type -> orisunclient.ValidateCredentialsRequest
+	27, // 39: orisunclient.Admin.GetUserCount:input_type -> orisunclient.GetUserCountRequest
+	29, // 40: orisunclient.Admin.GetEventCount:input_type -> orisunclient.GetEventCountRequest
+	31, // 41: orisunclient.Admin.ListConflicts:input_type -> orisunclient.ListConflictsRequest
+	34, // 42: orisunclient.Admin.ListNodes:input_type -> orisunclient.ListNodesRequest
+	39, // 43: orisunclient.Admin.ListSubscribers:input_type -> orisunclient.ListSubscribersRequest
+	45, // 44: orisunclient.Admin.CreateIndex:input_type -> orisunclient.CreateIndexRequest
+	46, // 45: orisunclient.Admin.DropIndex:input_type -> orisunclient.DropIndexRequest
+	4,  // 46: orisunclient.Admin.CreateBoundary:output_type -> orisunclient.CreateBoundaryResponse
+	6,  // 47: orisunclient.Admin.ListBoundaries:output_type -> orisunclient.ListBoundariesResponse
+	8,  // 48: orisunclient.Admin.GetBoundary:output_type -> orisunclient.GetBoundaryResponse
+	10, // 49: orisunclient.Admin.DeleteBoundary:output_type -> orisunclient.DeleteBoundaryResponse
+	14, // 50: orisunclient.Admin.CreateUser:output_type -> orisunclient.CreateUserResponse
+	16, // 51: orisunclient.Admin.DeleteUser:output_type -> orisunclient.DeleteUserResponse
+	18, // 52: orisunclient.Admin.ChangePassword:output_type -> orisunclient.ChangePasswordResponse
+	20, // 53: orisunclient.Admin.ChangeUserRoles:output_type -> orisunclient.ChangeUserRolesResponse
+	22, // 54: orisunclient.Admin.SetUserBoundaryPermissions:output_type -> orisunclient.SetUserBoundaryPermissionsResponse
+	24, // 55: orisunclient.Admin.ListUsers:output_type -> orisunclient.ListUsersResponse
+	26, // 56: orisunclient.Admin.ValidateCredentials:output_type -> orisunclient.ValidateCredentialsResponse
+	28, // 57: orisunclient.Admin.GetUserCount:output_type -> orisunclient.GetUserCountResponse
+	30, // 58: orisunclient.Admin.GetEventCount:output_type -> orisunclient.GetEventCountResponse
+	33, // 59: orisunclient.Admin.ListConflicts:output_type -> orisunclient.ListConflictsResponse
+	35, // 60: orisunclient.Admin.ListNodes:output_type -> orisunclient.ListNodesResponse
+	40, // 61: orisunclient.Admin.ListSubscribers:output_type -> orisunclient.ListSubscribersResponse
+	47, // 62: orisunclient.Admin.CreateIndex:output_type -> orisunclient.CreateIndexResponse
+	48, // 63: orisunclient.Admin.DropIndex:output_type -> orisunclient.DropIndexResponse
+	46, // [46:64] is the sub-list for method output_type
+	28, // [28:46] is the sub-list for method input_type
+	28, // [28:28] is the sub-list for extension type_name
+	28, // [28:28] is the sub-list for extension extendee
+	0,  // [0:28] is the sub-list for field type_name
 }
 
 func init() { file_orisunclient_admin_proto_init() }
@@ -2170,13 +2949,14 @@ func file_orisunclient_admin_proto_init() {
 		return
 	}
 	file_orisunclient_eventstore_proto_init()
+	file_orisunclient_admin_proto_msgTypes[37].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_orisunclient_admin_proto_rawDesc), len(file_orisunclient_admin_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   33,
+			NumMessages:   41,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -75,22 +75,6 @@ export async function logOut() {
   return `This browser has no session now, but the server still accepts it: ${message || response.status}`;
 }
 
-export const readiness = async signal => (await fetch('/readyz', {headers: mark, signal})).json();
-
-// metrics are the store's series: [{name, labels, value}].
-export async function metrics(signal) {
-  const text = await (await fetch('/metrics', {signal})).text();
-  const series = [];
-  for (const line of text.split('\n')) {
-    const found = /^(orisun_\w+|rpc_\w+)(?:\{(.*)\})? (\S+)$/.exec(line);
-    if (!found || found[1].endsWith('_bucket')) continue;
-    const labels = {};
-    for (const [, key, value] of (found[2] || '').matchAll(/(\w+)="((?:\\.|[^"\\])*)"/g)) labels[key] = value;
-    series.push({name: found[1], labels, value: Number(found[3])});
-  }
-  return series;
-}
-
 // rights says what a page offers to a user. The server decides by itself what it answers.
 export function rights(user) {
   const has = role => user.roles.includes(role);

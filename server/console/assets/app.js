@@ -2,7 +2,8 @@
 import {html, render, useEffect, useState} from './vendor/htm-preact.js';
 import {logIn, logOut, onSessionLost, rights, session} from './api.js';
 import {Dialog, Form} from './ui.js';
-import {Overview, watch} from './pages/overview.js';
+import {watch} from './nodes.js';
+import {Overview} from './pages/overview.js';
 import {Boundaries} from './pages/boundaries.js';
 import {Events} from './pages/events.js';
 import {Playground} from './pages/playground.js';

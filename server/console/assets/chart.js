@@ -1,0 +1,25 @@
+import {html, useEffect, useRef} from './vendor/htm-preact.js';
+
+const height = 180;
+
+// Chart draws lines over time. data has the times, then the numbers of each of the series.
+export function Chart({title, series, data}) {
+  const place = useRef(null), plot = useRef(null);
+  useEffect(() => {
+    const css = getComputedStyle(document.documentElement), color = name => css.getPropertyValue(name).trim();
+    const axis = {stroke: color('--muted'), grid: {stroke: color('--line'), width: 1}, ticks: {show: false}};
+    const width = () => place.current.clientWidth;
+    plot.current = new uPlot({
+      width: width(), height, cursor: {y: false}, legend: {live: false},
+      scales: {y: {range: (_, low, high) => [0, Math.max(1, high * 1.1)]}},
+      axes: [axis, {...axis, size: 56}],
+      series: [{}, ...series.map(s =>
+        ({label: s.label, stroke: color(s.color), width: 2, points: {show: false}}))],
+    }, data, place.current);
+    const resize = new ResizeObserver(() => plot.current.setSize({width: width(), height}));
+    resize.observe(place.current);
+    return () => { resize.disconnect(); plot.current.destroy(); };
+  }, []);
+  useEffect(() => plot.current?.setData(data));
+  return html`<div class="chart" ref=${place} role="img" aria-label=${title}></div>`;
+}

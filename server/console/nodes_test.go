@@ -1,0 +1,106 @@
+package console_test
+
+import (
+	"fmt"
+	"net"
+	"strconv"
+	"testing"
+
+	"github.com/chromedp/chromedp"
+
+	"github.com/oexza/orisun/migrations/pgtest"
+	"github.com/oexza/orisun/server/servertest"
+)
+
+// startCluster starts the nodes north and south of one store.
+func startCluster(t *testing.T) (north, south *servertest.Server) {
+	t.Helper()
+	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	port := strconv.Itoa(listener.Addr().(*net.TCPAddr).Port)
+	if err := listener.Close(); err != nil {
+		t.Fatal(err)
+	}
+	database := pgtest.Clone(t)
+	node := func(name, port, other string) *servertest.Server {
+		return servertest.StartOn(t, database, "ORISUN_NATS_SERVER_NAME="+name, "ORISUN_NATS_CLUSTER_ENABLED=true",
+			"ORISUN_NATS_CLUSTER_PASSWORD=secret", "ORISUN_NATS_CLUSTER_HOST=127.0.0.1", "ORISUN_NATS_CLUSTER_PORT="+port,
+			"ORISUN_NATS_CLUSTER_ROUTES=nats://127.0.0.1:"+other)
+	}
+	return node("north", port, port), node("south", "0", port)
+}
+
+// narrow fails the test if the page is wider than a screen of 400 pixels.
+func narrow(t *testing.T) chromedp.Action {
+	t.Helper()
+	return chromedp.Tasks{
+		chromedp.EmulateViewport(400, 800),
+		holds(`document.documentElement.scrollWidth <= 400 && innerWidth === 400`),
+	}
+}
+
+func TestTheOverviewShowsEachNode(t *testing.T) {
+	north, south := startCluster(t)
+	ctx := browser(t)
+	card := func(name, text string) chromedp.Action {
+		return holds(fmt.Sprintf(`document.querySelector('section[aria-label="Node %s"]')?.innerText.includes(%q)`,
+			name, text))
+	}
+	fact := func(name, label, value string) chromedp.Action {
+		return holds(fmt.Sprintf(`[...document.querySelectorAll('section[aria-label="Node %s"] .numbers div')]
+			.some(e => e.innerText.split('\n')[0] === %q && new RegExp(%q).test(e.innerText.split('\n').at(-1)))`,
+			name, label, value))
+	}
+	run(ctx, t, "both nodes", logIn(north, "admin", "changeit"), visit(north, "overview", "Nodes"),
+		card("north", "This node"), card("north", "Ready"), card("south", "Ready"), card("south", "postgresql"),
+		holds(`[...document.querySelectorAll('section.node')].map(e => e.innerText).join().match(/orisun_test_1/g).length === 1`))
+	stop := keepSaving(t, south, "orisun_test_1")
+	run(ctx, t, "saves through the other one", fact("south", "Saves / s", `^0\.[1-9]|^[1-9]`),
+		fact("north", "Saves / s", `^0\.0`), narrow(t))
+	stop()
+	south.Stop()
+	run(ctx, t, "a node that is away", see("Node south does not answer."), card("north", "Ready"),
+		holds(`!document.querySelector('section[aria-label="Node south"]')`))
+}
+
+func TestBoundariesShowTheirRateAndTheLastEvent(t *testing.T) {
+	server := servertest.Start(t)
+	ctx := browser(t)
+	cell := func(column int, pattern string) chromedp.Action {
+		return holds(fmt.Sprintf(`new RegExp(%q).test([...document.querySelectorAll('tbody tr')]
+			.find(e => e.innerText.startsWith('orisun_test_1'))?.children[%d].innerText)`, pattern, column))
+	}
+	run(ctx, t, "without events", logIn(server, "admin", "changeit"), visit(server, "boundaries", "orisun_test_1"),
+		cell(1, "^0$"), cell(2, `^0\.0$`), cell(5, "^–$"), cell(6, "."))
+	stop := keepSaving(t, server, "orisun_test_1")
+	run(ctx, t, "with events", cell(1, "^[1-9]"), cell(2, `^0\.[1-9]|^[1-9]`),
+		cell(5, `^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d$`))
+	stop()
+	run(ctx, t, "at rest", cell(2, `^0\.0$`))
+}
+
+// Counters that a restart resets are no negative rates, and those of a node that is back begin again.
+func TestRatesAreThoseOfTwoMeasurements(t *testing.T) {
+	server := servertest.Start(t)
+	ctx := browser(t)
+	run(ctx, t, "the page", logIn(server, "admin", "changeit"))
+	var rates []float64
+	run(ctx, t, "polls of a fake server", chromedp.Evaluate(`(async () => {
+		const at = s => new Date(1700000000000 + s * 1000).toISOString();
+		const node = (seconds, saves) => ({nodes: [{name: 'a', measuredAt: at(seconds), reads: '0', flushes: '0',
+			flushSeconds: 0, warnings: [], checks: [], boundaries: [{name: 'b', saves, conflicts: '0', deliveries: '0',
+			events: '1', bytes: '1', outboxEvents: '0', queued: '0', publishes: true}]}], unanswered: [], node: 'a'});
+		const answers = [node(0, '100'), node(2, '120'), node(2, '120'), node(4, '5'), node(6, '9')];
+		const real = fetch, seen = [];
+		window.fetch = async (path, options) => path.endsWith('ListNodes')
+			? new Response(JSON.stringify(answers.shift() || node(6, '9'))) : real(path, options);
+		const {look, current} = await import('/console/nodes.js?test');
+		for (let i = 0; i < 5; i++) { await look(); seen.push(current().nodes[0].rates.saves ?? -1); }
+		window.fetch = real;
+		return seen })()`, &rates, awaitPromise))
+	if want := []float64{-1, 10, 10, 0, 2}; fmt.Sprint(rates) != fmt.Sprint(want) {
+		t.Errorf("%v, want %v", rates, want)
+	}
+}

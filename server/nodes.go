@@ -1,0 +1,349 @@
+package server
+
+import (
+	"context"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	orisunpb "github.com/oexza/orisun/proto"
+	"github.com/oexza/orisun/server/httpapi"
+)
+
+const (
+	// nodesPrefix, the store and what is requested make the subject on which nodes request each other's state.
+	nodesPrefix = "orisun.nodes."
+	statusKind  = "status"
+	// subscribersKind carries a ListSubscribersRequest.
+	subscribersKind = "subscribers"
+	// nodeHeader names the node that sent a message.
+	nodeHeader = "orisun-node"
+
+	// nodeHeaderBytes is more than the header of an answer takes.
+	nodeHeaderBytes = 1024
+
+	// nodesTimeout is how long a call waits for the other nodes. nodeTimeout is how long a node measures itself before it
+	// answers with older numbers. It is shorter, as a message takes time, too.
+	nodesTimeout = 2 * time.Second
+	nodeTimeout  = time.Second
+	// measureAge is how long measured numbers are returned again, so that many readers cost PostgreSQL nothing.
+	measureAge = time.Second
+	// maxNodeRequests is how many requests of other nodes are answered at once. More are not answered.
+	maxNodeRequests = 16
+	// maxNodeBoundaries bounds the answer of a node.
+	maxNodeBoundaries = 1000
+)
+
+// nodes is a service.Cluster: each node answers requests of the others by NATS with its own state.
+type nodes struct {
+	name, version string
+	storeID       string
+	conn          *nats.Conn
+	peers         func() (connected, away []string) // the other nodes that this one has met
+	metrics       prometheus.Gatherer
+	readiness     *httpapi.Readiness
+	log           *slog.Logger
+	started       time.Time
+
+	subscription *nats.Subscription
+	answering    chan struct{} // has room for each request that is answered
+	running      sync.WaitGroup
+
+	mu        sync.Mutex
+	numbers   *orisunpb.NodeStatus // the latest; nil before
+	measuring chan struct{}        // closed when the measurement in progress ends; nil without one
+}
+
+// answer begins to answer the other nodes. subscribers are those of this node.
+func (n *nodes) answer(
+	subscribers func(*orisunpb.ListSubscribersRequest) *orisunpb.ListSubscribersResponse,
+) (err error) {
+	n.answering = make(chan struct{}, maxNodeRequests)
+	n.subscription, err = n.conn.Subscribe(n.subject("*"), func(request *nats.Msg) {
+		if request.Header.Get(nodeHeader) == n.name {
+			return // this node's own
+		}
+		select {
+		case n.answering <- struct{}{}:
+		default:
+			return // the caller reports that this node did not answer
+		}
+		n.running.Go(func() {
+			defer func() { <-n.answering }()
+			n.respond(request, subscribers)
+		})
+	})
+	return err
+}
+
+func (n *nodes) respond(
+	request *nats.Msg, subscribers func(*orisunpb.ListSubscribersRequest) *orisunpb.ListSubscribersResponse,
+) {
+	var answer proto.Message
+	room := int(n.conn.MaxPayload()) - nodeHeaderBytes
+	switch strings.TrimPrefix(request.Subject, n.subject("")) {
+	case statusKind:
+		own := n.status(context.Background())
+		for proto.Size(own) > room && len(own.Boundaries) > 0 {
+			half := len(own.Boundaries) / 2
+			own.OmittedBoundaries += int64(len(own.Boundaries) - half)
+			own.Boundaries = own.Boundaries[:half]
+		}
+		answer = own
+	case subscribersKind:
+		var in orisunpb.ListSubscribersRequest
+		if err := proto.Unmarshal(request.Data, &in); err != nil {
+			n.log.Warn("a request of another node cannot be read", "node", request.Header.Get(nodeHeader), "error", err)
+			return
+		}
+		own := subscribers(&in)
+		for proto.Size(own) > room && len(own.Subscribers) > 0 {
+			own.Subscribers = own.Subscribers[:len(own.Subscribers)/2]
+		}
+		answer = own
+	default:
+		return // of a later release
+	}
+	body, err := proto.Marshal(answer)
+	if err == nil {
+		err = request.RespondMsg(&nats.Msg{Header: nats.Header{nodeHeader: {n.name}}, Data: body})
+	}
+	if err != nil {
+		n.log.Warn("another node gets no answer", "node", request.Header.Get(nodeHeader), "error", err)
+	}
+}
+
+func (n *nodes) subject(kind string) string { return nodesPrefix + n.storeID + "." + kind }
+
+// stop ends the answers.
+func (n *nodes) stop() error {
+	err := n.subscription.Unsubscribe()
+	n.running.Wait()
+	return err
+}
+
+// Nodes implements service.Cluster.
+func (n *nodes) Nodes(ctx context.Context) *orisunpb.ListNodesResponse {
+	all := &orisunpb.ListNodesResponse{Node: n.name}
+	var own *orisunpb.NodeStatus
+	var measuring sync.WaitGroup
+	measuring.Go(func() { own = n.status(ctx) })
+	all.Unanswered = n.ask(ctx, statusKind, &orisunpb.ListNodesRequest{}, func(answer []byte) error {
+		node := &orisunpb.NodeStatus{}
+		all.Nodes = append(all.Nodes, node)
+		return proto.Unmarshal(answer, node)
+	})
+	measuring.Wait()
+	all.Nodes = append(all.Nodes, own)
+	slices.SortFunc(all.Nodes, func(a, b *orisunpb.NodeStatus) int { return strings.Compare(a.GetName(), b.GetName()) })
+	return all
+}
+
+// OtherSubscribers implements service.Cluster.
+func (n *nodes) OtherSubscribers(ctx context.Context, in *orisunpb.ListSubscribersRequest) (
+	others []*orisunpb.ListSubscribersResponse, unanswered []string,
+) {
+	unanswered = n.ask(ctx, subscribersKind, in, func(answer []byte) error {
+		other := &orisunpb.ListSubscribersResponse{}
+		others = append(others, other)
+		return proto.Unmarshal(answer, other)
+	})
+	return others, unanswered
+}
+
+// ask sends a request to the other nodes, and passes on each answer. It returns the nodes that are away, and those that
+// did not answer in time.
+func (n *nodes) ask(
+	ctx context.Context, kind string, in proto.Message, take func([]byte) error,
+) (unanswered []string) {
+	waiting, away := n.peers()
+	if len(waiting) == 0 {
+		return away
+	}
+	ctx, cancel := context.WithTimeout(ctx, nodesTimeout)
+	defer cancel()
+	request, err := proto.Marshal(in)
+	if err == nil {
+		err = n.receive(ctx, kind, request, func(node string, answer []byte) (complete bool, err error) {
+			at := slices.Index(waiting, node)
+			if at < 0 {
+				return false, nil
+			}
+			waiting = slices.Delete(waiting, at, at+1)
+			return len(waiting) == 0, take(answer)
+		})
+	}
+	if err != nil {
+		n.log.Debug("nodes did not answer", "nodes", waiting, "error", err)
+	}
+	unanswered = slices.Concat(waiting, away)
+	slices.Sort(unanswered)
+	return unanswered
+}
+
+func (n *nodes) receive(
+	ctx context.Context, kind string, request []byte, take func(node string, answer []byte) (complete bool, err error),
+) (err error) {
+	inbox := n.conn.NewRespInbox()
+	answers, err := n.conn.SubscribeSync(inbox)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if ended := answers.Unsubscribe(); err == nil {
+			err = ended
+		}
+	}()
+	err = n.conn.PublishMsg(&nats.Msg{
+		Subject: n.subject(kind), Reply: inbox, Header: nats.Header{nodeHeader: {n.name}}, Data: request,
+	})
+	for complete := false; err == nil && !complete; {
+		var answer *nats.Msg
+		if answer, err = answers.NextMsgWithContext(ctx); err == nil {
+			complete, err = take(answer.Header.Get(nodeHeader), answer.Data)
+		}
+	}
+	return err
+}
+
+// status is what this node reports of itself.
+func (n *nodes) status(ctx context.Context) *orisunpb.NodeStatus {
+	ctx, cancel := context.WithTimeout(ctx, nodeTimeout)
+	defer cancel()
+	var ready httpapi.ReadinessAnswer
+	var looking sync.WaitGroup
+	looking.Go(func() { ready = n.readiness.Current(ctx) })
+	node := &orisunpb.NodeStatus{}
+	if measured := n.measured(ctx); measured != nil {
+		node = proto.CloneOf(measured)
+	}
+	looking.Wait()
+	node.Name, node.Version, node.StartedAt = n.name, n.version, timestamppb.New(n.started)
+	node.Ready, node.Warnings = ready.Ready, ready.Warnings
+	for name, check := range ready.Checks {
+		node.Checks = append(node.Checks, &orisunpb.NodeCheck{
+			Name: name, Ok: check.OK, Required: check.Required, Reason: check.Reason,
+		})
+	}
+	slices.SortFunc(node.Checks, func(a, b *orisunpb.NodeCheck) int { return strings.Compare(a.GetName(), b.GetName()) })
+	return node
+}
+
+// measured returns this node's numbers, older ones where ctx ends before the measurement, and nil where there are none.
+func (n *nodes) measured(ctx context.Context) *orisunpb.NodeStatus {
+	n.mu.Lock()
+	if n.numbers != nil && time.Since(n.numbers.GetMeasuredAt().AsTime()) < measureAge {
+		defer n.mu.Unlock()
+		return n.numbers
+	}
+	if n.measuring == nil {
+		done := make(chan struct{})
+		n.measuring = done
+		n.running.Go(func() {
+			defer close(done)
+			numbers := numbersOf(n.gather())
+			n.mu.Lock()
+			defer n.mu.Unlock()
+			n.numbers, n.measuring = numbers, nil
+		})
+	}
+	done := n.measuring
+	n.mu.Unlock()
+	select {
+	case <-done:
+	case <-ctx.Done():
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.numbers
+}
+
+func (n *nodes) gather() []*dto.MetricFamily {
+	families, err := n.metrics.Gather()
+	if err != nil {
+		n.log.Debug("some metrics are missing", "error", err)
+	}
+	return families // those that could be measured
+}
+
+// numbersOf reads a node's numbers from its metrics.
+func numbersOf(families []*dto.MetricFamily) *orisunpb.NodeStatus {
+	node := &orisunpb.NodeStatus{MeasuredAt: timestamppb.New(time.Now())}
+	boundaries := map[string]*orisunpb.NodeBoundary{}
+	for _, family := range families {
+		for _, metric := range family.GetMetric() {
+			labels := map[string]string{}
+			for _, pair := range metric.GetLabel() {
+				labels[pair.GetName()] = pair.GetValue()
+			}
+			name := labels["orisun_boundary"]
+			if name != "" && boundaries[name] == nil {
+				boundaries[name] = &orisunpb.NodeBoundary{Name: name}
+				node.Boundaries = append(node.Boundaries, boundaries[name])
+			}
+			addMetric(node, boundaries[name], family.GetName(), labels, metric)
+		}
+	}
+	slices.SortFunc(node.Boundaries, func(a, b *orisunpb.NodeBoundary) int {
+		return strings.Compare(a.GetName(), b.GetName())
+	})
+	if beyond := len(node.Boundaries) - maxNodeBoundaries; beyond > 0 {
+		node.Boundaries, node.OmittedBoundaries = node.Boundaries[:maxNodeBoundaries], int64(beyond)
+	}
+	return node
+}
+
+// addMetric adds a metric to the numbers of a node, and of the boundary that it is about; nil without one.
+func addMetric(
+	node *orisunpb.NodeStatus, boundary *orisunpb.NodeBoundary, name string, labels map[string]string, m *dto.Metric,
+) {
+	value := m.GetCounter().GetValue() + m.GetGauge().GetValue()
+	switch name {
+	case "rpc_server_call_duration_seconds":
+		method := labels["rpc_method"]
+		if strings.HasSuffix(method, "/GetEvents") || strings.HasSuffix(method, "/GetLatestByCriteria") {
+			node.Reads += int64(m.GetHistogram().GetSampleCount())
+		}
+		return
+	case "orisun_flush_duration_seconds":
+		node.Flushes += int64(m.GetHistogram().GetSampleCount())
+		node.FlushSeconds += m.GetHistogram().GetSampleSum()
+		return
+	}
+	if boundary == nil {
+		return
+	}
+	switch name {
+	case "orisun_saves_total":
+		switch labels["orisun_outcome"] {
+		case "saved":
+			boundary.Saves += int64(value)
+		case "context_changed":
+			boundary.Conflicts += int64(value)
+		}
+	case "orisun_outbox_leads":
+		boundary.Publishes = value == 1
+	case "orisun_outbox_lag_events":
+		boundary.OutboxEvents = proto.Int64(int64(value))
+	case "orisun_outbox_lag_duration_seconds":
+		boundary.OutboxSeconds = proto.Float64(value)
+	case "orisun_boundary_events":
+		boundary.Events = proto.Int64(int64(value))
+	case "orisun_boundary_size_bytes":
+		boundary.Bytes = proto.Int64(int64(value))
+	case "orisun_queue_depth":
+		boundary.Queued = int64(value)
+	case "orisun_feed_subscribers":
+		boundary.Subscribers = int64(value)
+	case "orisun_feed_deliveries_total":
+		boundary.Deliveries += int64(value)
+	}
+}

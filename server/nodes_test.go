@@ -1,0 +1,209 @@
+package server_test
+
+import (
+	"fmt"
+	"net"
+	"slices"
+	"strconv"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/oexza/orisun/migrations/pgtest"
+	orisunpb "github.com/oexza/orisun/proto"
+	"github.com/oexza/orisun/server/eventtest"
+	"github.com/oexza/orisun/server/servertest"
+)
+
+const clusterTimeout = 90 * time.Second
+
+// await calls look until it is true.
+func await(t *testing.T, what string, look func() bool) {
+	t.Helper()
+	tick, timeout := time.NewTicker(20*time.Millisecond), time.After(clusterTimeout)
+	defer tick.Stop()
+	for !look() {
+		select {
+		case <-tick.C:
+		case <-timeout:
+			t.Fatalf("%s: not within %s", what, clusterTimeout)
+		}
+	}
+}
+
+func freePort(t *testing.T) string {
+	t.Helper()
+	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := listener.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return strconv.Itoa(listener.Addr().(*net.TCPAddr).Port)
+}
+
+// startCluster starts nodes of one store, called a, b, c …
+func startCluster(t *testing.T, count int) (nodes []*servertest.Server) {
+	t.Helper()
+	database, first := pgtest.Clone(t), freePort(t)
+	for i := range count {
+		port := first
+		if i > 0 {
+			port = freePort(t)
+		}
+		nodes = append(nodes, servertest.StartOn(t, database, "ORISUN_NATS_SERVER_NAME="+string(rune('a'+i)),
+			"ORISUN_NATS_CLUSTER_ENABLED=true", "ORISUN_NATS_CLUSTER_PASSWORD=secret",
+			"ORISUN_NATS_CLUSTER_HOST=127.0.0.1", "ORISUN_NATS_CLUSTER_PORT="+port,
+			"ORISUN_NATS_CLUSTER_ROUTES=nats://127.0.0.1:"+first))
+	}
+	return nodes
+}
+
+func listNodes(t *testing.T, admin orisunpb.AdminClient) *orisunpb.ListNodesResponse {
+	t.Helper()
+	all, err := admin.ListNodes(t.Context(), &orisunpb.ListNodesRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+func boundaryOf(node *orisunpb.NodeStatus, name string) *orisunpb.NodeBoundary {
+	for _, boundary := range node.GetBoundaries() {
+		if boundary.GetName() == name {
+			return boundary
+		}
+	}
+	return nil
+}
+
+func TestEachNodeReportsItselfToTheOthers(t *testing.T) {
+	servers := startCluster(t, 3)
+	admin := orisunpb.NewAdminClient(servers[0].Dial(t))
+	for i, server := range servers { // i+1 saves through each
+		store := orisunpb.NewEventStoreClient(server.Dial(t))
+		for n := range i + 1 {
+			if _, err := store.SaveEvents(t.Context(), &orisunpb.SaveEventsRequest{
+				Boundary: "orisun_test_1",
+				Events:   []*orisunpb.EventToSave{{EventId: fmt.Sprint(i, n), EventType: "Saved"}},
+			}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	var all *orisunpb.ListNodesResponse
+	await(t, "three nodes report their saves, and one publishes each boundary", func() bool {
+		all = listNodes(t, admin)
+		publishers := map[string]int{}
+		for i, node := range all.GetNodes() {
+			for _, boundary := range node.GetBoundaries() {
+				if boundary.GetPublishes() {
+					publishers[boundary.GetName()]++
+				}
+			}
+			one := boundaryOf(node, "orisun_test_1")
+			if one.GetSaves() != int64(i+1) || one.GetEvents() != 6 || one.GetOutboxEvents() != 0 ||
+				!node.GetReady() || node.GetFlushes() == 0 {
+				return false
+			}
+		}
+		return len(all.GetNodes()) == 3 && len(all.GetUnanswered()) == 0 && publishers["orisun_test_1"] == 1 &&
+			publishers["orisun_test_2"] == 1
+	})
+	for i, node := range all.GetNodes() {
+		if want := string(rune('a' + i)); node.GetName() != want || node.GetVersion() == "" ||
+			node.GetStartedAt().AsTime().After(node.GetMeasuredAt().AsTime()) {
+			t.Errorf("node %d is %v, want %s", i, node, want)
+		}
+		var checks []string
+		for _, check := range node.GetChecks() {
+			checks = append(checks, check.GetName())
+			if check.GetName() == "postgresql" && !check.GetOk() {
+				t.Errorf("node %s: %v", node.GetName(), check)
+			}
+		}
+		if want := []string{"cluster", "jetstream", "migrations", "postgresql", "saves"}; !slices.Equal(checks, want) {
+			t.Errorf("node %s has the checks %q, want %q", node.GetName(), checks, want)
+		}
+	}
+	if all.GetNode() != "a" {
+		t.Errorf("node %q answered, want a", all.GetNode())
+	}
+
+	servers[2].Stop()
+	await(t, "the stopped node is named", func() bool {
+		all = listNodes(t, admin)
+		return slices.Equal(all.GetUnanswered(), []string{"c"}) && len(all.GetNodes()) == 2
+	})
+}
+
+func TestSubscribersOfAllNodesAreListed(t *testing.T) {
+	servers := startCluster(t, 2)
+	admin := orisunpb.NewAdminClient(servers[0].Dial(t))
+	store := orisunpb.NewEventStoreClient(servers[0].Dial(t))
+	subscribe := func(server *servertest.Server, request *orisunpb.CatchUpSubscribeToEventStoreRequest) {
+		t.Helper()
+		request.Boundary, request.AfterPosition = "orisun_test_1", eventtest.Beginning
+		stream, err := orisunpb.NewEventStoreClient(server.Dial(t)).CatchUpSubscribeToEvents(t.Context(), request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := stream.Header(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	subscribe(servers[0], &orisunpb.CatchUpSubscribeToEventStoreRequest{SubscriberName: "mailer"})
+	subscribe(servers[1], &orisunpb.CatchUpSubscribeToEventStoreRequest{SubscriberName: "mailer"}) // a standby
+	subscribe(servers[1], &orisunpb.CatchUpSubscribeToEventStoreRequest{Query: &orisunpb.Query{
+		Criteria: []*orisunpb.Criterion{{Tags: []*orisunpb.Tag{{Key: "event_type", Value: "Other"}}}},
+	}})
+	for n := range 5 {
+		if _, err := store.SaveEvents(t.Context(), &orisunpb.SaveEventsRequest{
+			Boundary: "orisun_test_1", Events: []*orisunpb.EventToSave{{EventId: fmt.Sprint(n), EventType: "Saved"}},
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	list := func(boundary string, count uint32) (*orisunpb.ListSubscribersResponse, error) {
+		return admin.ListSubscribers(t.Context(), &orisunpb.ListSubscribersRequest{Boundary: boundary, Count: count})
+	}
+	var all *orisunpb.ListSubscribersResponse
+	await(t, "the active ones have looked at all events", func() bool {
+		var err error
+		if all, err = list("orisun_test_1", 0); err != nil {
+			t.Fatal(err)
+		}
+		return all.GetTotal() == 3 && all.GetSubscribers()[1].GetBehind() == 0
+	})
+	standby := all.GetSubscribers()[0]
+	if !standby.GetStandby() || standby.GetBehind() != 5 || standby.GetGlobalId() != -1 || standby.GetNode() != "b" {
+		t.Errorf("the standby is %v", standby)
+	}
+	for _, s := range all.GetSubscribers() {
+		if s.GetUsername() != "admin" || s.GetAddress() == "" || s.GetConnectedAt().AsTime().IsZero() ||
+			s.GetFiltered() != (s.GetSubscriberName() == "") {
+			t.Errorf("%v", s)
+		}
+	}
+	if one, err := list("orisun_test_1", 1); err != nil || len(one.GetSubscribers()) != 1 || one.GetTotal() != 3 ||
+		!one.GetSubscribers()[0].GetStandby() {
+		t.Errorf("one: %v, %v", one, err)
+	}
+	if other, err := list("orisun_test_2", 0); err != nil || other.GetTotal() != 0 {
+		t.Errorf("another boundary: %v, %v", other, err)
+	}
+	for _, wrong := range []struct {
+		boundary string
+		count    uint32
+		want     codes.Code
+	}{
+		{"", 0, codes.InvalidArgument}, {"orisun_test_1", 501, codes.InvalidArgument}, {"unknown", 0, codes.NotFound},
+	} {
+		if _, err := list(wrong.boundary, wrong.count); status.Code(err) != wrong.want {
+			t.Errorf("%+v: %v", wrong, err)
+		}
+	}
+}

@@ -1,0 +1,54 @@
+package service
+
+import (
+	"context"
+
+	orisunpb "github.com/oexza/orisun/proto"
+)
+
+const (
+	defaultSubscribers = 100
+	maxSubscribers     = 500
+)
+
+// ListSubscribers lists the open subscriptions of a boundary on all nodes.
+//
+// Errors: INVALID_ARGUMENT with field paths, NOT_FOUND for an unknown boundary, UNAVAILABLE.
+func (a *Admin) ListSubscribers(ctx context.Context,
+	in *orisunpb.ListSubscribersRequest,
+) (*orisunpb.ListSubscribersResponse, error) {
+	var v violations
+	v.boundary(in.GetBoundary())
+	count := v.bounded("count", in.GetCount(), defaultSubscribers, maxSubscribers)
+	if err := v.err(); err != nil {
+		return nil, err
+	}
+	own := a.store.OwnSubscribers(in)
+	if a.store.config.Cluster != nil {
+		others, unanswered := a.store.config.Cluster.OtherSubscribers(ctx, in)
+		for _, other := range others {
+			own.Subscribers = append(own.Subscribers, other.GetSubscribers()...)
+			own.Total += other.GetTotal()
+		}
+		own.Unanswered = unanswered
+		furthestBehind(own, count)
+	}
+	last, err := a.store.lastPosition(ctx, in.GetBoundary()) // of a boundary that does not exist
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range own.GetSubscribers() {
+		s.Behind = max(last.GlobalID-s.GetGlobalId(), 0)
+	}
+	return own, nil
+}
+
+// OwnSubscribers lists the open subscriptions of a boundary on this node. How far they are behind is left to the node
+// that answers the call.
+func (s *EventStore) OwnSubscribers(in *orisunpb.ListSubscribersRequest) *orisunpb.ListSubscribersResponse {
+	count := int(min(in.GetCount(), maxSubscribers))
+	if count == 0 {
+		count = defaultSubscribers
+	}
+	return s.live.list(in.GetBoundary(), count)
+}
