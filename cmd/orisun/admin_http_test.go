@@ -176,7 +176,7 @@ func TestProbesSeeADrainAndCallsByHTTPFinish(t *testing.T) {
 }
 
 func TestAStreamIsLinesForCurlAndEventsForABrowser(t *testing.T) {
-	server := launch(t, environment(t.TempDir()))
+	server := launchWith(t)
 	const subscribe = "/orisun.EventStore/CatchUpSubscribeToEvents"
 	url := "http://" + server.http
 	for i := range 2 {
@@ -234,7 +234,7 @@ func TestAStreamIsLinesForCurlAndEventsForABrowser(t *testing.T) {
 }
 
 func TestRequestsThatAreNoCallsGetErrorsOfTheirOwn(t *testing.T) {
-	server := launch(t, environment(t.TempDir()))
+	server := launchWith(t)
 	url := "http://" + server.http
 	for _, c := range []struct {
 		method, path, body, kind string
@@ -260,7 +260,7 @@ func TestRequestsThatAreNoCallsGetErrorsOfTheirOwn(t *testing.T) {
 }
 
 func TestPrometheusGetsTheMetricsOfWhatHappens(t *testing.T) {
-	server := launch(t, environment(t.TempDir()))
+	server := launchWith(t)
 	store := connect(t, server.address)
 	for i := range 3 {
 		saveTraced(t.Context(), t, store, fmt.Sprint(i))

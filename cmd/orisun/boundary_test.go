@@ -133,7 +133,7 @@ func wantPublished(t *testing.T, nodes []natsjs.JetStream, events uint64) {
 }
 
 func TestWrongBoundaryCommandsSayWhatTheyNeed(t *testing.T) {
-	server := launch(t, environment(t.TempDir()))
+	server := launchWith(t)
 	for args, want := range map[string]string{
 		"create":                                "needs BOUNDARY, such as: orisun boundary create orders --schema sales",
 		"create orders":                         "--schema is missing",
@@ -155,7 +155,7 @@ func TestWrongBoundaryCommandsSayWhatTheyNeed(t *testing.T) {
 }
 
 func TestABoundaryIsDeletedWithItsStreamAndSubscriptions(t *testing.T) {
-	server := launch(t, environment(t.TempDir()))
+	server := launchWith(t)
 	remove := func(args ...string) (string, error) {
 		t.Helper()
 		var out output

@@ -83,7 +83,7 @@ func TestTheHelpOfEveryCommandFitsATerminal(t *testing.T) {
 }
 
 func TestSaveTakesItsDataFromWhereverTheyAre(t *testing.T) {
-	server := launch(t, environment(t.TempDir()))
+	server := launchWith(t)
 	file := filepath.Join(t.TempDir(), "data.json")
 	if err := os.WriteFile(file, []byte("{\"from\": \"a file\"}\n"), 0o600); err != nil {
 		t.Fatal(err)
@@ -218,7 +218,7 @@ func TestEveryCommandPrintsTheSameJSON(t *testing.T) {
 }
 
 func TestGetAllPrintsEveryPage(t *testing.T) {
-	server := launch(t, environment(t.TempDir()))
+	server := launchWith(t)
 	eventtest.Save(t, connect(t, server.address), "w", 0, 2*allCount+1)
 	for args, want := range map[string]int{
 		"--all": 2*allCount + 2, "--all --json": 2*allCount + 1, "--all --desc --where odd=true --json": allCount,
@@ -244,7 +244,7 @@ func TestAServerThatDoesNotAnswerIsGivenUpAfterTheTimeout(t *testing.T) {
 }
 
 func TestShellsAreOfferedBoundariesIndexesAndUsers(t *testing.T) {
-	server := launch(t, environment(t.TempDir()))
+	server := launchWith(t)
 	if code, _, errOut := runOrisun(t, server, "", "index", "create", "orisun_test_1", "by_user", "--field",
 		"user_id"); code != 0 {
 		t.Fatal(errOut)

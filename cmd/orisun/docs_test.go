@@ -53,7 +53,7 @@ func TestEveryReasonIsInTheErrorsGuide(t *testing.T) {
 
 func TestEveryMetricOfOursIsInTheOperationsGuide(t *testing.T) {
 	guide := readDoc(t, "docs/operations.md")
-	server := launch(t, environment(t.TempDir()))
+	server := launchWith(t)
 	saveTraced(t.Context(), t, connect(t, server.address), "a")
 	subscribeNamed(t.Context(), t, server, nil)
 	var names map[string]bool

@@ -60,7 +60,7 @@ func TestTheCallsOfAConnectionBeyondItsLimitWaitAndHoldUpNoOther(t *testing.T) {
 }
 
 func TestAnAddressHasSoManyCallsWithoutCredentials(t *testing.T) {
-	server := launch(t, environment(t.TempDir(), outside(pgtest.Clone(t))...))
+	server := launchWith(t)
 	conn := dial(t, server.address)
 	health := healthpb.NewHealthClient(conn)
 	for range transport.MaxOpenCalls {
@@ -81,7 +81,7 @@ func TestAnAddressHasSoManyCallsWithoutCredentials(t *testing.T) {
 }
 
 func TestRequestsMayComeInGzipAndHeadersAreShort(t *testing.T) {
-	server := launch(t, environment(t.TempDir(), outside(pgtest.Clone(t))...))
+	server := launchWith(t)
 	store := connect(t, server.address)
 	data := `{"pad": "` + strings.Repeat("x", 100_000) + `"}`
 	_, err := store.SaveEvents(t.Context(), &orisunpb.SaveEventsRequest{

@@ -45,7 +45,7 @@ func runCurl(t *testing.T, server *process, method, body string) (status, answer
 }
 
 func TestTheSameCallByGrpcurlCurlAndCommandGivesTheSameAnswer(t *testing.T) {
-	server := launch(t, environment(t.TempDir()))
+	server := launchWith(t)
 	if code, out, errOut := runOrisun(t, server, "", "save", "orisun_test_1", "--id", "a", "--type", "Opened", "--data",
 		`{"holder": "alice", "big": 12345678901234567890}`); code != 0 || out != "saved 1 event, the last one at 1/0\n" {
 		t.Fatalf("%d %s %s", code, out, errOut)
@@ -82,7 +82,7 @@ func TestTheSameCallByGrpcurlCurlAndCommandGivesTheSameAnswer(t *testing.T) {
 }
 
 func TestTheSameCallByGrpcurlCurlAndCommandGivesTheSameError(t *testing.T) {
-	server := launch(t, environment(t.TempDir()))
+	server := launchWith(t)
 	if code, _, errOut := runOrisun(t, server, "", "save", "orisun_test_1", "--id", "a", "--type", "Opened", "--data",
 		`{"holder": "alice"}`); code != 0 {
 		t.Fatal(errOut)
@@ -182,7 +182,7 @@ func runGrpcurl(t *testing.T, server *process, method, request string) (codes.Co
 }
 
 func TestCommandsForPeopleAndForPipes(t *testing.T) {
-	server := launch(t, environment(t.TempDir()))
+	server := launchWith(t)
 	run := func(stdin string, args ...string) string {
 		t.Helper()
 		code, out, errOut := runOrisun(t, server, stdin, args...)

@@ -82,8 +82,7 @@ func saveMoreThanAConnectionHolds(t *testing.T, client orisunpb.EventStoreClient
 // does not notice a context's end.
 func TestAStreamByHTTPWhoseClientStopsReadingHoldsUpNoShutdown(t *testing.T) {
 	const timeout = 10 * time.Minute // which nothing comes near
-	server := launch(t, environment(t.TempDir(),
-		append(outside(pgtest.Clone(t)), "ORISUN_SHUTDOWN_TIMEOUT="+timeout.String())...))
+	server := launchWith(t, "ORISUN_SHUTDOWN_TIMEOUT="+timeout.String())
 	saveMoreThanAConnectionHolds(t, connect(t, server.address))
 	before := 0
 	for _, protocol := range []func(*http.Protocols){
@@ -126,7 +125,7 @@ func waitUntilItStalls(t *testing.T, server *process, before int) (delivered int
 
 // TestAnUnreadResponseByHTTPIsCutWhenTheTimeToDrainIsOver: an answer has that time, being no stream.
 func TestAnUnreadResponseByHTTPIsCutWhenTheTimeToDrainIsOver(t *testing.T) {
-	server := launch(t, environment(t.TempDir(), append(outside(pgtest.Clone(t)), "ORISUN_SHUTDOWN_TIMEOUT=200ms")...))
+	server := launchWith(t, "ORISUN_SHUTDOWN_TIMEOUT=200ms")
 	saveMoreThanAConnectionHolds(t, connect(t, server.address))
 	stall(t, server, func(p *http.Protocols) { p.SetHTTP1(true) }, "GetEvents",
 		`{"boundary":"`+eventtest.Boundary+`","count":2000,"direction":"ASC"}`)

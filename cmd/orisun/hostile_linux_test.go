@@ -27,7 +27,6 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 
-	"github.com/oexza/orisun/migrations/pgtest"
 	orisunpb "github.com/oexza/orisun/proto"
 	"github.com/oexza/orisun/server/eventtest"
 )
@@ -140,7 +139,7 @@ func authorized(ctx context.Context, credentials string) context.Context {
 }
 
 func TestNothingIsDecodedForAnUnknownCaller(t *testing.T) {
-	server := launch(t, environment(t.TempDir(), outside(pgtest.Clone(t))...))
+	server := launchWith(t)
 	conn := dial(t, server.address)
 	bomb := thirtyMillionEvents()
 	for _, c := range []struct {
@@ -168,7 +167,7 @@ func TestNothingIsDecodedForAnUnknownCaller(t *testing.T) {
 }
 
 func TestAHealthCheckHasAShortName(t *testing.T) {
-	server := launch(t, environment(t.TempDir(), outside(pgtest.Clone(t))...))
+	server := launchWith(t)
 	name := append([]byte("\x0a\x80\x87\xa7\x1c"), bytes.Repeat([]byte("n"), 59_360_128)...)
 	wantGrowth(t, "40 watches", server, 48<<20, func() {
 		var watching sync.WaitGroup
@@ -241,7 +240,7 @@ func neverRead(ctx context.Context, conn *grpc.ClientConn) error {
 }
 
 func TestUnreadPagesAreBoundedAndEndWithTheirConnection(t *testing.T) {
-	server := launch(t, environment(t.TempDir(), outside(pgtest.Clone(t))...))
+	server := launchWith(t)
 	admin := connect(t, server.address)
 	largePages(t, admin)
 	neighbour := anotherUser(t, server, "neighbour", "user")
@@ -322,7 +321,7 @@ func post(t *testing.T, server *process, method, credentials string, body []byte
 }
 
 func TestByHTTPNothingIsDecodedForAnUnknownCaller(t *testing.T) {
-	server := launch(t, environment(t.TempDir(), outside(pgtest.Clone(t))...))
+	server := launchWith(t)
 	events := func(n int) []byte {
 		return gzipped(t, `{"boundary":"orisun_test_1","events":[{}`+strings.Repeat(",{}", n-1)+"]}")
 	}
@@ -366,7 +365,7 @@ func TestByHTTPNothingIsDecodedForAnUnknownCaller(t *testing.T) {
 }
 
 func TestASaveCountsAsPostgreSQLPrintsIt(t *testing.T) {
-	server := launch(t, environment(t.TempDir(), outside(pgtest.Clone(t))...))
+	server := launchWith(t)
 	store := connect(t, server.address)
 	save := &orisunpb.SaveEventsRequest{Boundary: "orisun_test_1"}
 	for i := range 1900 {
@@ -405,7 +404,7 @@ func largestQuery() *orisunpb.Query {
 }
 
 func TestSubscriptionsWithTheLargestCriteriaCountAgainstTheirCaller(t *testing.T) {
-	server := launch(t, environment(t.TempDir(), outside(pgtest.Clone(t))...))
+	server := launchWith(t)
 	hostile, neighbour := connect(t, server.address), anotherUser(t, server, "neighbour", "user")
 	ctx, cancel := context.WithCancel(t.Context())
 	var subscribed sync.WaitGroup
@@ -440,7 +439,7 @@ func TestSubscriptionsWithTheLargestCriteriaCountAgainstTheirCaller(t *testing.T
 }
 
 func TestTagsOfARequestAreBounded(t *testing.T) {
-	server := launch(t, environment(t.TempDir(), outside(pgtest.Clone(t))...))
+	server := launchWith(t)
 	store := connect(t, server.address)
 	query := unindexed(129) // 1,032 tags
 	refused := func(call, path string, err error) {

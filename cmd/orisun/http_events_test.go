@@ -47,7 +47,7 @@ func next(t *testing.T, from *bufio.Reader) (e serverSent) {
 }
 
 func TestABrowserFollowsByGetAndGoesOnAfterTheLastEvent(t *testing.T) {
-	server := launch(t, environment(t.TempDir()))
+	server := launchWith(t)
 	base := "http://" + server.http
 	if status, text := ask(t, http.MethodPost, base+saveByHTTP, `{"boundary": "orisun_test_1", "events": [
 		{"event_id": "a", "event_type": "T", "data": {"n": 9007199254740993}},
@@ -121,7 +121,7 @@ func TestABrowserFollowsByGetAndGoesOnAfterTheLastEvent(t *testing.T) {
 }
 
 func TestDataAndMetadataAreObjectsOrTextsByHTTP(t *testing.T) {
-	server := launch(t, environment(t.TempDir()))
+	server := launchWith(t)
 	base := "http://" + server.http
 	save := func(event string) (int, string) {
 		t.Helper()
@@ -208,7 +208,7 @@ func TestDataAndMetadataAreObjectsOrTextsByHTTP(t *testing.T) {
 }
 
 func TestAnEmptyBodyIsAnEmptyRequest(t *testing.T) {
-	server := launch(t, environment(t.TempDir()))
+	server := launchWith(t)
 	base := "http://" + server.http
 	for path, c := range map[string]struct {
 		status int
@@ -293,7 +293,7 @@ func TestAnEmptyBodyIsAnEmptyRequest(t *testing.T) {
 }
 
 func TestAQueryWithoutCriteriaIsTheWholeBoundaryByHTTP(t *testing.T) {
-	server := launch(t, environment(t.TempDir()))
+	server := launchWith(t)
 	saving := 0
 	save := func(query string) int {
 		saving++

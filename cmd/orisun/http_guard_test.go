@@ -6,12 +6,10 @@ import (
 	"net/http"
 	"strings"
 	"testing"
-
-	"github.com/oexza/orisun/migrations/pgtest"
 )
 
 func TestAPageInABrowserDoesNotReachTheServerByAName(t *testing.T) {
-	server := launch(t, environment(t.TempDir(), append(outside(pgtest.Clone(t)), "ORISUN_ADMIN_READ_TIMEOUT=1s")...))
+	server := launchWith(t, "ORISUN_ADMIN_READ_TIMEOUT=1s")
 	url := "http://" + server.http + "/orisun.Admin/ListUsers"
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, strings.NewReader("{}"))
 	if err != nil {

@@ -71,7 +71,7 @@ func at(p *orisunpb.Position) string {
 }
 
 func TestASubscriptionIsConsumedByHTTP(t *testing.T) {
-	server := launch(t, environment(t.TempDir()))
+	server := launchWith(t)
 	h := byHTTP{t, "http://" + server.http}
 	const name = `"boundary": "orisun_test_1", "name": "mails"`
 	const of = `"boundary": "orisun_test_1", "subscription": "mails"`

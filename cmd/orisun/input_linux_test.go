@@ -65,7 +65,7 @@ func TestAnInterruptEndsACommandThatReads(t *testing.T) {
 }
 
 func TestCommandsTalkToAPersonInATerminal(t *testing.T) {
-	server := launch(t, environment(t.TempDir()))
+	server := launchWith(t)
 	env := []string{"ORISUN_URL=" + server.address}
 	typed := func(v *terminal, after, keys string) {
 		t.Helper()

@@ -39,7 +39,7 @@ type openAPIDocument struct {
 
 // TestWhatTheOpenAPIDocumentRequiresIsWhatTheServerRefusesToMiss calls each RPC with an empty object.
 func TestWhatTheOpenAPIDocumentRequiresIsWhatTheServerRefusesToMiss(t *testing.T) {
-	server := launch(t, environment(t.TempDir()))
+	server := launchWith(t)
 	_, text := ask(t, http.MethodGet, "http://"+server.http+"/openapi.json", "")
 	var document openAPIDocument
 	if err := json.Unmarshal([]byte(text), &document); err != nil {

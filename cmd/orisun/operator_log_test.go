@@ -99,7 +99,7 @@ func unconditional(id string) *orisunpb.SaveEventsRequest {
 }
 
 func TestTheLogNamesWhoChangedWhatAndWhoseLoginFailed(t *testing.T) {
-	server := launch(t, environment(t.TempDir(), outside(pgtest.Clone(t))...))
+	server := launchWith(t)
 	conn := dial(t, server.address, grpc.WithPerRPCCredentials(basic{}))
 	admin, store := orisunpb.NewAdminClient(conn), orisunpb.NewEventStoreClient(conn)
 	ctx := t.Context()

@@ -102,7 +102,7 @@ func (v *terminal) answer(prompt, keys string) {
 }
 
 func TestPasswordsAreAskedForInATerminalAndNotShown(t *testing.T) {
-	server := launch(t, environment(t.TempDir()))
+	server := launchWith(t)
 	create := func(username string) *terminal {
 		return inTerminal(t, []string{"ORISUN_URL=" + server.address}, "user", "create", username, "--role", "user",
 			"--ask-password")

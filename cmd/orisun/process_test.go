@@ -19,6 +19,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 
+	"github.com/oexza/orisun/migrations/pgtest"
 	orisunpb "github.com/oexza/orisun/proto"
 )
 
@@ -57,6 +58,13 @@ func outside(config *pgx.ConnConfig) []string {
 		"ORISUN_PG_HOST=" + config.Host, "ORISUN_PG_PORT=" + strconv.Itoa(int(config.Port)), "ORISUN_PG_USER=" + config.User,
 		"ORISUN_PG_PASSWORD=" + config.Password, "ORISUN_PG_NAME=" + config.Database,
 	}
+}
+
+// launchWith starts the binary with settings and a database of its own in the PostgreSQL of the tests. That is quicker
+// than a PostgreSQL of the server's own, which launch gives to a bare environment.
+func launchWith(t testing.TB, settings ...string) *process {
+	t.Helper()
+	return launch(t, environment(t.TempDir(), append(outside(pgtest.Clone(t)), settings...)...))
 }
 
 // launch starts the binary and returns when it serves. The test's end stops it. What comes before it runs it.

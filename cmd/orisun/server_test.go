@@ -165,14 +165,14 @@ func TestATakenPortIsNamed(t *testing.T) {
 }
 
 func TestAnUnknownVariableIsAWarningWithTheNearestName(t *testing.T) {
-	server := launch(t, environment(t.TempDir(), "ORISUN_GRPC_PROT=5006"))
+	server := launchWith(t, "ORISUN_GRPC_PROT=5006")
 	if !strings.Contains(server.logged(), "ORISUN_GRPC_PROT") || !strings.Contains(server.logged(), "ORISUN_GRPC_PORT") {
 		t.Errorf("the log does not warn:\n%s", server.logged())
 	}
 }
 
 func TestCredentialsAreAskedOnceAndTheTokenTakesTheirPlace(t *testing.T) {
-	server := launch(t, environment(t.TempDir()))
+	server := launchWith(t)
 	conn := dial(t, server.address)
 	store := orisunpb.NewEventStoreClient(conn)
 	ping := func(pairs ...string) (metadata.MD, error) {
@@ -203,8 +203,8 @@ func TestCredentialsAreAskedOnceAndTheTokenTakesTheirPlace(t *testing.T) {
 }
 
 func TestALimitOnMessagesIsTheConfiguredOne(t *testing.T) {
-	server := launch(t, environment(t.TempDir(), "ORISUN_GRPC_MAX_RECEIVE_MESSAGE_SIZE=2048",
-		"ORISUN_GRPC_ENABLE_REFLECTION=false"))
+	server := launchWith(t, "ORISUN_GRPC_MAX_RECEIVE_MESSAGE_SIZE=2048",
+		"ORISUN_GRPC_ENABLE_REFLECTION=false")
 	_, err := connect(t, server.address).SaveEvents(t.Context(), &orisunpb.SaveEventsRequest{
 		Boundary: "orisun_test_1",
 		Events:   []*orisunpb.EventToSave{{EventId: "a", EventType: "T", Data: `{"a": "` + strings.Repeat("x", 2048) + `"}`}},

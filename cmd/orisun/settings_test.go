@@ -222,9 +222,9 @@ func TestTheAdminAndThePortsAreThoseConfigured(t *testing.T) {
 }
 
 func TestConnectionsAndEventsAreBoundedAsConfigured(t *testing.T) {
-	server := launch(t, environment(t.TempDir(), "ORISUN_GRPC_MAX_SEND_MESSAGE_SIZE=2048", "ORISUN_NATS_MAX_PAYLOAD=4096",
+	server := launchWith(t, "ORISUN_GRPC_MAX_SEND_MESSAGE_SIZE=2048", "ORISUN_NATS_MAX_PAYLOAD=4096",
 		"ORISUN_GRPC_CONNECTION_TIMEOUT=300ms",
-		"ORISUN_GRPC_KEEP_ALIVE_TIME=1s", "ORISUN_GRPC_KEEP_ALIVE_TIMEOUT=200ms", "ORISUN_GRPC_MAX_CONCURRENT_STREAMS=77"))
+		"ORISUN_GRPC_KEEP_ALIVE_TIME=1s", "ORISUN_GRPC_KEEP_ALIVE_TIMEOUT=200ms", "ORISUN_GRPC_MAX_CONCURRENT_STREAMS=77")
 	store := connect(t, server.address)
 	large := func(id string, bytes int) error {
 		_, err := store.SaveEvents(t.Context(), &orisunpb.SaveEventsRequest{
@@ -290,7 +290,7 @@ func TestConnectionsAndEventsAreBoundedAsConfigured(t *testing.T) {
 }
 
 func TestTheOutboxReadsBatchesOfTheConfiguredSize(t *testing.T) {
-	server := launch(t, environment(t.TempDir(), "ORISUN_POLLING_PUBLISHER_BATCH_SIZE=1"))
+	server := launchWith(t, "ORISUN_POLLING_PUBLISHER_BATCH_SIZE=1")
 	acquired := func() (n int) {
 		t.Helper()
 		_, text := ask(t, http.MethodGet, "http://"+server.http+"/metrics", "")

@@ -10,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/oexza/orisun/migrations/pgtest"
 	orisunpb "github.com/oexza/orisun/proto"
 	"github.com/oexza/orisun/server/eventtest"
 )
@@ -23,7 +22,7 @@ func TestTheServerStaysSmallWhileAClientDoesNotRead(t *testing.T) {
 		events  = 100_000
 		perSave = 100
 	)
-	server := launch(t, environment(t.TempDir(), outside(pgtest.Clone(t))...))
+	server := launchWith(t)
 	others, stalled := eventtest.Open(t, connect(t, server.address)), eventtest.Open(t, connect(t, server.address))
 	client := connect(t, server.address)
 	data := `{"pad": "` + strings.Repeat("x", 1<<10-len(`{"pad": ""}`)) + `"}`

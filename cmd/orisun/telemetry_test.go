@@ -119,8 +119,8 @@ func aTrace(t *testing.T) (context.Context, trace.TraceID) {
 
 func TestATraceLeadsFromASaveToItsDelivery(t *testing.T) {
 	receiver, endpoint := startCollector(t, "127.0.0.1:0")
-	server := launch(t, environment(t.TempDir(), "ORISUN_LOGGING_LEVEL=DEBUG", "ORISUN_OTEL_ENABLED=true",
-		"ORISUN_OTEL_ENDPOINT="+endpoint))
+	server := launchWith(t, "ORISUN_LOGGING_LEVEL=DEBUG", "ORISUN_OTEL_ENABLED=true",
+		"ORISUN_OTEL_ENDPOINT="+endpoint)
 	store := connect(t, server.address)
 	subscription, err := store.CatchUpSubscribeToEvents(t.Context(),
 		&orisunpb.CatchUpSubscribeToEventStoreRequest{Boundary: "orisun_test_1"})

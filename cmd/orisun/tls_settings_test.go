@@ -25,9 +25,9 @@ func TestTLSIsThatOfTheConfiguredFiles(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	server := launch(t, environment(t.TempDir(), "ORISUN_GRPC_TLS_ENABLED=true",
+	server := launchWith(t, "ORISUN_GRPC_TLS_ENABLED=true",
 		"ORISUN_GRPC_TLS_CERT_FILE="+dir+"/server.crt", "ORISUN_GRPC_TLS_KEY_FILE="+dir+"/server.key",
-		"ORISUN_GRPC_TLS_CA_FILE="+dir+"/ca.crt", "ORISUN_GRPC_TLS_CLIENT_AUTH_REQUIRED=true"))
+		"ORISUN_GRPC_TLS_CA_FILE="+dir+"/ca.crt", "ORISUN_GRPC_TLS_CLIENT_AUTH_REQUIRED=true")
 	for _, c := range []struct {
 		name   string
 		config *tls.Config // nil: none

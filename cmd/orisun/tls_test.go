@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -22,6 +23,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
 
+	"github.com/oexza/orisun/migrations/pgtest"
 	orisunpb "github.com/oexza/orisun/proto"
 	"github.com/oexza/orisun/server/transport"
 )
@@ -29,11 +31,11 @@ import (
 // secured is the environment of a server with TLS, whose files are in a directory.
 func secured(t *testing.T, directory string, more ...string) []string {
 	t.Helper()
-	return environment(t.TempDir(), append([]string{
+	return environment(t.TempDir(), slices.Concat(outside(pgtest.Clone(t)), []string{
 		"ORISUN_GRPC_TLS_ENABLED=true", "ORISUN_GRPC_TLS_CERT_FILE=" + directory + "/tls.crt",
 		"ORISUN_GRPC_TLS_KEY_FILE=" + directory + "/tls.key",
 		"ORISUN_GRPC_TLS_CA_FILE=" + directory + "/ca.crt",
-	}, more...)...)
+	}, more)...)
 }
 
 // ping makes one call on a connection of its own.

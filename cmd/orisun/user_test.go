@@ -168,7 +168,7 @@ func TestAUserFromTheCommandLineOnTwoServers(t *testing.T) {
 }
 
 func TestUserCommandsSayWhatIsWrong(t *testing.T) {
-	server := launch(t, environment(t.TempDir()))
+	server := launchWith(t)
 	for _, c := range []struct {
 		args  []string
 		input string
