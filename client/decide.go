@@ -36,7 +36,7 @@ func ContextPageSize(n int) DecideOption { return func(o *decideOptions) { o.pag
 
 // Decision is what [Decide] returns.
 type Decision[S any] struct {
-	// State is what decide saw.
+	// State is what decide saw: Events are not folded into it.
 	State S
 	// Events are those that were saved, as a reader finds them but for the time; none where decide returned none.
 	Events []Event
@@ -53,6 +53,9 @@ type Decision[S any] struct {
 // The state begins as the zero value of S, or as an empty map, and fold changes it. decide must not change it, and may
 // be called several times: it has no other effect than what it returns. Its error, like that of fold, ends Decide and
 // is returned as it is. Without events nothing is saved.
+//
+// A command that is run again after a restart finds its own events in the state: decide can return none then, or the
+// same events with the same ids ([NewEvent.ID]), which are stored once.
 //
 // Further errors: those of [Client.Get] and [Client.Save], and [ErrTooManyConflicts] with the last *[ConflictError].
 func Decide[S any](

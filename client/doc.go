@@ -13,6 +13,12 @@
 // [DefaultRetryTime]. Saves are idempotent, so that is safe; only calls that are not (creating a user, say) are made
 // once.
 //
+// # Boundaries and positions
+//
+// A boundary is a named domain of events, such as "bank": positions, ids and contexts never cross it. A new server has
+// orisun_test_1 and orisun_test_2; [Client.CreateBoundary] creates others. A [Position] is the place of an event in its
+// boundary, in the order of commits; its zero value is before the first event.
+//
 // # Decide
 //
 // A command is decided on the events that its rules look at: its context. [Decide] reads them, folds them into a
@@ -33,6 +39,9 @@
 //			}
 //			return []client.NewEvent{{Type: "Withdrawn", Data: map[string]any{"account": "alice", "amount": -30}}}, nil
 //		})
+//
+// [FoldData] makes a fold of a function that gets an event's data decoded. Both functions are plain Go and tested
+// without a server. Where the latest events are all that a decision needs, [Client.Latest] and [Client.Save] do.
 //
 // [Criteria] say which events are the context: [Where] and [Type] make a [Criterion], [Any] joins several. What does
 // not match never conflicts, so a narrow context is a fast one. Queries need indexes: [Client.Indexes] advises,
@@ -61,6 +70,14 @@
 //
 // errors.Is finds the kind of an error ([ErrConflict], [ErrNotFound], [ErrUnavailable], …), errors.As its details
 // ([*Error], [*ConflictError]). They come from the details of gRPC, never from an error's text.
+//
+//	var conflict *client.ConflictError
+//	switch {
+//	case errors.As(err, &conflict):
+//		log.Printf("event %s came meanwhile", conflict.EventID)
+//	case errors.Is(err, client.ErrUnavailable):
+//		// It may have been stored: the same events with the same ids can be saved again.
+//	}
 //
 // # Test
 //

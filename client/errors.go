@@ -36,11 +36,11 @@ var (
 	// ErrExhausted: a limit of the server; retries did not help within the deadline, or the answer is too large.
 	ErrExhausted = errors.New("a limit is exhausted")
 	// ErrUnavailable: no node served the call within the deadline. Whether a save was stored is unknown: the same
-	// save with the same event ids can be retried.
+	// save with the same event ids can be retried. Set [NewEvent.ID] where the program does so.
 	ErrUnavailable = errors.New("unavailable")
 	// ErrInternal: a fault of the server, whose log has the cause.
 	ErrInternal = errors.New("internal error")
-	// ErrReplaced: a later subscription with the same name came by the same connection.
+	// ErrReplaced: a later subscription with the same name ([As]) began on this client's connection and ended this one.
 	ErrReplaced = errors.New("the subscription is replaced")
 	// ErrTooManyConflicts: [Decide] reached its limit of attempts.
 	ErrTooManyConflicts = errors.New("too many conflicts")

@@ -36,7 +36,7 @@ func As(name string) FollowOption { return func(o *followOptions) { o.name = nam
 // ends when the loop breaks off, with the context's error, or with an error that does not heal; an error is the last
 // element.
 //
-// The loop's body is not hurried: the server waits for it, and a slow one costs no memory.
+// The loop's body may be slow: the server reads on when the loop does, and holds nothing for it in memory.
 func (c *Client) Follow(
 	ctx context.Context,
 	boundary string,

@@ -50,9 +50,12 @@ type IndexState struct {
 
 // IndexAdvice is a shape of criteria that no index serves, and the index that would.
 type IndexAdvice struct {
-	Keys  []string
+	// Keys are those of the criteria.
+	Keys []string
+	// Count is how many queries had them since Since, on the node that answers.
 	Count int64
 	Since time.Time
+	// Index would serve them: pass it to [Client.CreateIndex].
 	Index Index
 }
 

@@ -90,7 +90,7 @@ func (c *Client) UserCount(ctx context.Context) (int64, error) {
 }
 
 // ValidateCredentials returns whose credentials these are; valid is false where they are wrong. A caller without role
-// admin can validate the own ones only.
+// admin can validate its own only.
 func (c *Client) ValidateCredentials(
 	ctx context.Context,
 	username, password string,
