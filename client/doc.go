@@ -76,7 +76,7 @@
 //	case errors.As(err, &conflict):
 //		log.Printf("event %s came meanwhile", conflict.EventID)
 //	case errors.Is(err, client.ErrUnavailable):
-//		// It may have been stored: the same events with the same ids can be saved again.
+//		// It may have been stored. A retry of the same events with the same ids is safe.
 //	}
 //
 // # Test
