@@ -38,6 +38,7 @@ test: ## Run all tests with the race detector, on a real PostgreSQL
 	@.ci/cc
 	@.ci/pgbouncer
 	@.ci/chromium
+	@.ci/languages
 	$(PG_BIN) $(GOTESTSUM) --packages '$(TESTS)' -- -race -timeout 40m
 	@$(MAKE) --no-print-directory test-modules
 

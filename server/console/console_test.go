@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -29,11 +30,12 @@ var screenshots = flag.String("screenshots", "", "the folder for pictures of eve
 func TestMain(m *testing.M) { os.Exit(pgtest.Run(m)) }
 
 // browser opens a real Chromium. A test fails where it is missing: .ci/chromium installs it.
-func browser(t *testing.T) context.Context {
+func browser(t *testing.T, more ...chromedp.ExecAllocatorOption) context.Context {
 	t.Helper()
-	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.NoSandbox, chromedp.DisableGPU,
-		chromedp.Flag("disable-background-networking", true), chromedp.UserDataDir(t.TempDir()),
-		chromedp.WSURLReadTimeout(time.Minute))
+	options := slices.Concat(chromedp.DefaultExecAllocatorOptions[:], []chromedp.ExecAllocatorOption{
+		chromedp.NoSandbox, chromedp.DisableGPU, chromedp.Flag("disable-background-networking", true),
+		chromedp.UserDataDir(t.TempDir()), chromedp.WSURLReadTimeout(time.Minute),
+	}, more)
 	limited, cancelLimit := context.WithTimeout(context.WithoutCancel(t.Context()), 3*time.Minute)
 	allocated, cancelAllocated := chromedp.NewExecAllocator(limited, options...)
 	ctx, cancel := chromedp.NewContext(allocated)
@@ -84,7 +86,7 @@ func literal(text string) string {
 
 func logIn(server *servertest.Server, username, password string) chromedp.Action {
 	return chromedp.Tasks{
-		chromedp.Navigate("http://" + server.HTTP + "/"),
+		chromedp.Navigate(server.URL() + "/"),
 		chromedp.SendKeys(`input[name=username]`, username, chromedp.ByQuery),
 		chromedp.SendKeys(`input[name=password]`, password+"\n", chromedp.ByQuery),
 		see("Log out"),
@@ -244,14 +246,16 @@ func TestTheConsoleCanBeDisabled(t *testing.T) {
 	}
 }
 
-// The files of npm: htm@3.1.1 (its preact/standalone.module.js, which contains Preact) and uplot@1.6.31.
+// The files of npm: htm@3.1.1 (its preact/standalone.module.js, which contains Preact), uplot@1.6.31 and, for tests
+// alone, axe-core@4.10.3, whose licence is the MPL-2.0.
 func TestVendoredFilesAreThoseOfTheirPackages(t *testing.T) {
 	for name, want := range map[string]string{
-		"htm-preact.js": "72284e8e9079c87817145df1110f74e8a2aa040b2fc384922e18dfcb46fc1fd7",
-		"uplot.css":     "df630c6a8d6f8eeaff264b50f73ce5b114f646ffd9a0bb74f049b0a00135fa04",
-		"uplot.js":      "2d27e8ad3d228164525ce213f9dc716f39b4e3aee0cc773fb3491c96cf4921a2",
+		"assets/vendor/htm-preact.js": "72284e8e9079c87817145df1110f74e8a2aa040b2fc384922e18dfcb46fc1fd7",
+		"assets/vendor/uplot.css":     "df630c6a8d6f8eeaff264b50f73ce5b114f646ffd9a0bb74f049b0a00135fa04",
+		"assets/vendor/uplot.js":      "2d27e8ad3d228164525ce213f9dc716f39b4e3aee0cc773fb3491c96cf4921a2",
+		"testdata/axe.min.js":         "880970c081707360e64f34cea25ff91892f5bc95675b0776925b9709dd8a68bb",
 	} {
-		content, err := os.ReadFile(filepath.Join("assets/vendor", name))
+		content, err := os.ReadFile(name)
 		if sum := sha256.Sum256(content); err != nil || hex.EncodeToString(sum[:]) != want {
 			t.Errorf("%s: %x, %v", name, sum, err)
 		}
@@ -311,41 +315,45 @@ func keepSaving(t *testing.T, server *servertest.Server, boundary string) (stop 
 	return stop
 }
 
+// pictured are the pages, each with a text that it shows, and what opens more of it.
+var pictured = []struct {
+	name, path, text string
+	open             chromedp.Action
+}{
+	{"boundaries", "boundaries", "orisun_test_2", nothing},
+	{"events", "events?boundary=orisun_test_1", "OrderPaid", nothing},
+	{"event", "events?boundary=orisun_test_1", "OrderPaid", chromedp.Tasks{
+		chromedp.Click(`(//td[text()="SeatPaid"])[1]`), chromedp.WaitVisible(`.graph svg`, chromedp.ByQuery),
+	}},
+	{"playground", "playground?boundary=orisun_test_1&c=username%3Duser1", "How it is found", nothing},
+	{"conflicts", "conflicts?boundary=orisun_test_1", "seat = 14C", nothing},
+	{"indexes", "indexes?boundary=orisun_test_1", "Create an index", nothing},
+	{"subscriptions", "subscriptions?boundary=orisun_test_1", "mailer", nothing},
+	{"users", "users", "Create a user", nothing},
+	{"overview", "overview", "postgresql", nothing},
+}
+
+var nothing = chromedp.Tasks{}
+
 // TestScreenshots writes pictures with -screenshots ../../docs/console, and looks at each page's title without.
 func TestScreenshots(t *testing.T) {
 	server := servertest.Start(t)
 	fillForPictures(t, server)
 	ctx := browser(t)
 	run(ctx, t, "log in", logIn(server, "admin", "changeit"))
-	nothing := chromedp.Tasks{}
-	for _, page := range []struct {
-		name, path, text string
-		open             chromedp.Action
-	}{
-		{"boundaries", "boundaries", "orisun_test_2", nothing},
-		{"events", "events?boundary=orisun_test_1", "OrderPaid", nothing},
-		{"event", "events?boundary=orisun_test_1", "OrderPaid", chromedp.Tasks{
-			chromedp.Click(`(//td[text()="SeatPaid"])[1]`), chromedp.WaitVisible(`.graph svg`, chromedp.ByQuery),
-		}},
-		{"playground", "playground?boundary=orisun_test_1&c=username%3Duser1", "How it is found", nothing},
-		{"conflicts", "conflicts?boundary=orisun_test_1", "seat = 14C", nothing},
-		{"indexes", "indexes?boundary=orisun_test_1", "Create an index", nothing},
-		{"subscriptions", "subscriptions?boundary=orisun_test_1", "mailer", nothing},
-		{"users", "users", "Create a user", nothing},
-		{"overview", "overview", "postgresql", nothing},
-	} {
-		run(ctx, t, page.name, visit(server, page.path, page.text))
+	for _, view := range pictured {
+		run(ctx, t, view.name, visit(server, view.path, view.text))
 		for _, scheme := range []string{"light", "dark"} {
 			for _, width := range []int64{1280, 400} {
 				var picture []byte
 				features := []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}
-				run(ctx, t, page.name, emulation.SetEmulatedMedia().WithFeatures(features),
-					chromedp.EmulateViewport(width, 800), chromedp.Reload(), see(page.text), page.open,
+				run(ctx, t, view.name, emulation.SetEmulatedMedia().WithFeatures(features),
+					chromedp.EmulateViewport(width, 800), chromedp.Reload(), see(view.text), view.open,
 					chromedp.CaptureScreenshot(&picture))
 				if *screenshots == "" {
 					continue
 				}
-				name := filepath.Join(*screenshots, fmt.Sprintf("%s-%s-%d.png", page.name, scheme, width))
+				name := filepath.Join(*screenshots, fmt.Sprintf("%s-%s-%d.png", view.name, scheme, width))
 				if err := os.WriteFile(name, picture, 0o600); err != nil {
 					t.Fatal(err)
 				}

@@ -85,6 +85,14 @@ func StartOn(t testing.TB, database *pgx.ConnConfig, variables ...string) *Serve
 	}
 }
 
+// URL is the address of HTTP, https with ORISUN_GRPC_TLS_ENABLED.
+func (s *Server) URL() string {
+	if s.settings.GRPC.TLSEnabled {
+		return "https://" + s.HTTP
+	}
+	return "http://" + s.HTTP
+}
+
 // Stop drains the server and returns when it has ended. Without it, the end of the test stops the server.
 func (s *Server) Stop() { s.stop() }
 

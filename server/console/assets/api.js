@@ -1,4 +1,4 @@
-import {setGRPCPort} from './addresses.js';
+import {setGRPCPort} from './commands.js';
 
 // The store's HTTP API. The session is an HttpOnly cookie, which counts only together with the header below.
 const mark = {'X-Orisun-Console': '1'};
@@ -19,7 +19,8 @@ export const endSession = reason => lost(reason);
 
 async function send(path, body, {signal, headers = {}} = {}) {
   const response = await fetch(path, {
-    method: 'POST', body: JSON.stringify(body), signal, headers: {...mark, 'Content-Type': 'application/json', ...headers},
+    method: 'POST', body: JSON.stringify(body), signal,
+    headers: {...mark, 'Content-Type': 'application/json', ...headers},
   });
   if (response.ok) return response;
   // A wrong current password is 401, too.

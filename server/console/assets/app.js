@@ -24,7 +24,10 @@ const pages = [
   {path: 'account', title: 'Account', page: Users, needs: may => !may.administer},
 ];
 
-const keys = [['/', 'search'], ['j', 'next row'], ['k', 'previous row'], ['Enter', 'open the row'], ['?', 'this help'], ['Esc', 'close']];
+const keys = [
+  ['/', 'search'], ['j', 'next row'], ['k', 'previous row'], ['Enter', 'open the row'], ['?', 'this help'],
+  ['Esc', 'close'],
+];
 
 function read() {
   const [path, query] = location.hash.replace(/^#\/?/, '').split('?');
@@ -82,8 +85,9 @@ function App() {
   const current = offered.find(page => page.path === place.path) || offered[0];
   document.title = `${current.title} · Orisun`;
   const leave = async () => { setReason(await logOut()); location.hash = ''; setUser(null); };
+  const skip = event => { event.preventDefault(); document.querySelector('main').focus(); };
   return html`
-    <a class="skip" href="#main" onClick=${e => { e.preventDefault(); document.querySelector('main').focus(); }}>Skip to content</a>
+    <a class="skip" href="#main" onClick=${skip}>Skip to content</a>
     <header class="top"><a class="brand" href="#/"><img src="/console/icon.svg" alt="" />Orisun</a>
       <nav aria-label="Pages">${offered.map(page => html`<a key=${page.path} href=${'#/' + page.path}
         aria-current=${page === current ? 'page' : undefined}>${page.title}</a>`)}</nav>

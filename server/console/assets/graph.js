@@ -40,17 +40,20 @@ export function Graph({nodes, center, onSelect}) {
     rows[column] = (rows[column] ?? -1) + 1;
     place.set(node.event.eventId, {column, x: column * width + 2, y: rows[column] * height + 4});
   }
-  const wide = Math.max(...[...place.values()].map(at => at.x)) + width - 30, high = Math.max(...rows) * height + height;
+  const wide = Math.max(...[...place.values()].map(at => at.x)) + width - 30;
+  const high = Math.max(...rows) * height + height;
   return html`<div class="graph" tabindex="0" role="region" aria-label="Related events">
     <svg viewBox=${`0 0 ${wide} ${high}`} width=${wide} height=${high}>
       ${shown.filter(node => place.has(node.causation)).map(node => {
         const from = place.get(node.causation), to = place.get(node.event.eventId);
-        const x = from.x + width - 36, y = from.y + box / 2;
-        return html`<path key=${node.event.eventId} d=${`M${x} ${y} C${x + 18} ${y} ${to.x - 18} ${to.y + box / 2} ${to.x} ${to.y + box / 2}`} />`;
+        const x = from.x + width - 36, y = from.y + box / 2, end = to.y + box / 2;
+        return html`<path key=${node.event.eventId}
+          d=${`M${x} ${y} C${x + 18} ${y} ${to.x - 18} ${end} ${to.x} ${end}`} />`;
       })}
       ${shown.map(({event}) => {
         const at = place.get(event.eventId), own = event.eventId === center.eventId;
-        return html`<g key=${event.eventId} class=${own ? 'own' : ''} role="button" transform=${`translate(${at.x} ${at.y})`}
+        return html`<g key=${event.eventId} class=${own ? 'own' : ''} role="button"
+          transform=${`translate(${at.x} ${at.y})`}
           aria-label=${`${event.eventType} at ${event.position.globalId}`} ...${opens(() => onSelect(event))}>
           <rect width=${width - 36} height=${box} rx="6" /><text x="10" y="16">${short(event.eventType)}</text>
           <text class="position" x="10" y="30">${event.position.globalId}</text></g>`;

@@ -6,7 +6,8 @@ export const rate = value => value >= 100 ? number(Math.round(value)) : value.to
 export const bytes = value => {
   let amount = Number(value), unit = 0;
   while (amount >= 1024 && unit < 4) { amount /= 1024; unit++; }
-  return `${amount >= 100 || unit === 0 ? Math.round(amount) : amount.toFixed(1)} ${['B', 'kB', 'MB', 'GB', 'TB'][unit]}`;
+  const text = amount >= 100 || unit === 0 ? Math.round(amount) : amount.toFixed(1);
+  return `${text} ${['B', 'kB', 'MB', 'GB', 'TB'][unit]}`;
 };
 export const time = text => text ? new Date(text).toLocaleString('sv') : '–';
 
@@ -24,8 +25,6 @@ export function pretty(text) {
   });
   return out;
 }
-
-export const shellQuote = text => `'${text.replaceAll("'", `'\\''`)}'`;
 
 // useLoad runs a call that can be cancelled, again when its dependencies change.
 export function useLoad(load, dependencies) {
@@ -46,7 +45,8 @@ export function useLoad(load, dependencies) {
 // Loading shows progress with a button to cancel, an error, or nothing. Its element is always there, as Preact would
 // move its neighbours otherwise.
 export const Loading = ({state}) => html`<div>
-  ${state.loading && html`<p class="busy" role="status">Loading … <button onClick=${state.cancel}>Cancel</button></p>`}
+  ${state.loading && html`<p class="busy" role="status">Loading …
+    ${' '}<button onClick=${state.cancel}>Cancel</button></p>`}
   ${state.cancelled && html`<p class="note" role="status">Cancelled. <button onClick=${state.reload}>Load</button></p>`}
   <${Problem} error=${state.error} /></div>`;
 
@@ -62,7 +62,8 @@ export function Copy({text, label = 'Copy'}) {
   return html`<button onClick=${copy}>${done ? 'Copied' : label}</button>`;
 }
 
-export const Command = ({text}) => html`<div class="command"><pre tabindex="0">${text}</pre><${Copy} text=${text} /></div>`;
+export const Command = ({text}) => html`
+  <div class="command"><pre tabindex="0">${text}</pre><${Copy} text=${text} /></div>`;
 
 // opens are the properties of a row that a click or Enter opens. Without preventDefault, the same Enter would press the
 // first button of the dialog.

@@ -2,8 +2,8 @@ import {html, useEffect, useMemo, useRef, useState} from '../vendor/htm-preact.j
 import {boundaryNames, call, stream} from '../api.js';
 import {fromURL, request, toURL} from '../criteria.js';
 import {Chips} from '../chips.js';
-import {Choose, Command, Copy, Dialog, Empty, Form, Loading, Problem, opens, pretty, shellQuote, time, useLoad} from '../ui.js';
-import {grpc, tls} from '../addresses.js';
+import {curl, grpcurl, orisun, Authority} from '../commands.js';
+import {Choose, Command, Copy, Dialog, Empty, Form, Loading, Problem, opens, pretty, time, useLoad} from '../ui.js';
 import {Graph, related} from '../graph.js';
 import {go} from '../app.js';
 
@@ -25,7 +25,8 @@ async function seek(boundary, moment) {
   let low = 0, high = Number(latest?.position.globalId ?? 0);
   while (low < high) {
     const middle = Math.floor((low + high) / 2);
-    const {events} = await call('EventStore/GetEvents', {boundary, count: 1, from_position: {transaction_id: middle + 1, global_id: middle}});
+    const {events} = await call('EventStore/GetEvents',
+      {boundary, count: 1, from_position: {transaction_id: middle + 1, global_id: middle}});
     if (events[0] && new Date(events[0].dateCreated) < moment) low = middle + 1; else high = middle;
   }
   return low;
@@ -58,25 +59,25 @@ function useLive(on, boundary, criteria, start, onError) {
   return {rows, open};
 }
 
-const firstSave = boundary => `curl -u USERNAME -H 'Content-Type: application/json' ${location.origin}/orisun.EventStore/SaveEvents -d ${shellQuote(
-  JSON.stringify({boundary, events: [{event_id: crypto.randomUUID?.() ?? String(Date.now()), event_type: 'UserRegistered', data: {username: 'alice'}}]}))}`;
+const firstSave = boundary => curl('EventStore/SaveEvents', {boundary, events: [
+  {event_id: crypto.randomUUID?.() ?? String(Date.now()), event_type: 'UserRegistered', data: {username: 'alice'}},
+]});
 
 function calls(boundary, event) {
-  const body = JSON.stringify({boundary, count: 1, from_position: {
-    transaction_id: Number(event.position.transactionId), global_id: Number(event.position.globalId)}});
   const before = Number(event.position.globalId);
-  return {
-    curl: `curl -u USERNAME -H 'Content-Type: application/json' ${location.origin}/orisun.EventStore/GetEvents -d ${shellQuote(body)}`,
-    grpcurl: `grpcurl ${tls ? '' : '-plaintext '}-H "Authorization: Basic $(printf 'USERNAME:PASSWORD' | base64)" -d ${shellQuote(body)} ` +
-      `${grpc()} orisun.EventStore/GetEvents`,
-    orisun: `orisun get ${boundary} --after ${before === 0 ? 'start' : `${before}/${before - 1}`} --count 1 --server ${grpc()}${tls ? ' --tls' : ''} --user USERNAME --ask-password`,
-  };
+  const body = {boundary, count: 1, from_position: {
+    transaction_id: Number(event.position.transactionId), global_id: before}};
+  return [
+    curl('EventStore/GetEvents', body), grpcurl('EventStore/GetEvents', body),
+    orisun(`get ${boundary} --after ${before === 0 ? 'start' : `${before}/${before - 1}`} --count 1`),
+  ];
 }
 
 // neighbours are the events around one: the store finds no event by its id or metadata.
 const around = 300;
 async function neighbours(boundary, event, signal) {
-  const read = more => call('EventStore/GetEvents', {boundary, count: around, from_position: event.position, ...more}, {signal});
+  const body = {boundary, count: around, from_position: event.position};
+  const read = more => call('EventStore/GetEvents', {...body, ...more}, {signal});
   const [before, after] = await Promise.all([read({direction: 'DESC'}), read({direction: 'ASC'})]);
   return related([...before.events.slice(1), ...after.events], event);
 }
@@ -91,7 +92,8 @@ function Detail({boundary, event, onSelect, onClose}) {
     ${graph.value?.length > 1 && html`<h3>Same save, causes and effects</h3>
       <${Graph} nodes=${graph.value} center=${event} onSelect=${onSelect} />`}
     <${Loading} state=${graph} />
-    <h3>Read it from a shell</h3>${Object.values(calls(boundary, event)).map(text => html`<${Command} text=${text} />`)}
+    <h3>Read it from a shell</h3>${calls(boundary, event).map(text => html`<${Command} text=${text} />`)}
+    <${Authority} />
   <//>`;
 }
 
@@ -103,7 +105,8 @@ export function Events({may, query}) {
   const live = !query.has('after') && !query.has('before') && query.get('live') !== 'off';
   const [liveError, setLiveError] = useState();
   const [selected, select] = useState(null);
-  const state = useLoad(async signal => boundary ? page(boundary, criteria, query, signal) : undefined, [boundary, text]);
+  const state = useLoad(async signal =>
+    boundary ? page(boundary, criteria, query, signal) : undefined, [boundary, text]);
   const ready = state.value && !state.loading;
   const start = useRef(null);
   start.current = ready ? (state.value[0] ? position(at(state.value[0])) : {transaction_id: -1, global_id: -1}) : null;
@@ -119,21 +122,27 @@ export function Events({may, query}) {
   };
   const jump = async ({to}) => {
     const number = /^\d+$/.test(to);
-    if (!number && Number.isNaN(Date.parse(to))) throw new Error('Write a global id, or a time such as 2026-11-30 12:00.');
+    if (!number && Number.isNaN(Date.parse(to))) {
+      throw new Error('Write a global id, or a time such as 2026-11-30 12:00.');
+    }
     const gid = number ? Number(to) : await seek(boundary, new Date(to));
     change({after: gid === 0 ? '-1.-1' : `${gid}.${gid - 1}`, before: ''});
   };
-  return html`<div class="bar"><${Choose} names=${names.value ?? null} value=${boundary} onChange=${name => go('events', {boundary: name})} />
+  return html`<div class="bar"><${Choose} names=${names.value ?? null} value=${boundary}
+        onChange=${name => go('events', {boundary: name})} />
       <button aria-pressed=${live} onClick=${() => change({live: live ? 'off' : '', after: '', before: ''})}>
         ${live ? (open ? '● Live' : '○ Live …') : 'Follow live'}</button>
       <details><summary>Jump</summary><${Form} label="Go" onSubmit=${jump}>
-        <label>Global id or time <input name="to" required placeholder="1200 or 2026-11-30 12:00" /></label><//></details></div>
+        <label>Global id or time <input name="to" required placeholder="1200 or 2026-11-30 12:00" /></label><//>
+      </details></div>
     <${Chips} criteria=${criteria} onChange=${filter} />
     <${Loading} state=${state} /><${Problem} error=${names.error || liveError} />
-    ${events?.length > 0 && html`<div class="scroll" tabindex="0" role="region" aria-label="Events"><table class="events"><thead><tr>
-      <th class="num">Position</th><th>Type</th><th>Data</th><th>Saved</th></tr></thead><tbody>
+    ${events?.length > 0 && html`<div class="scroll" tabindex="0" role="region" aria-label="Events">
+      <table class="events"><thead><tr>
+        <th class="num">Position</th><th>Type</th><th>Data</th><th>Saved</th></tr></thead><tbody>
       ${events.map(e => html`<tr key=${at(e)} ...${opens(() => select(e))}>
-        <td class="num">${e.position.globalId}</td><td>${e.eventType}</td><td class="data"><code>${e.data.slice(0, 300)}</code></td>
+        <td class="num">${e.position.globalId}</td><td>${e.eventType}</td>
+        <td class="data"><code>${e.data.slice(0, 300)}</code></td>
         <td class="when">${time(e.dateCreated)}</td></tr>`)}</tbody></table></div>
       <nav class="bar" aria-label="Paging">
         <button disabled=${live} onClick=${() => change({before: '', after: at(events[0])})}>← Newer</button>
@@ -142,6 +151,8 @@ export function Events({may, query}) {
     ${ready && events.length === 0 && (criteria.length > 0 || query.has('after') || query.has('before')
       ? html`<${Empty} title="No event here"><p>No event matches on this page.</p>
           <button onClick=${() => go('events', {boundary})}>Show the latest of all</button><//>`
-      : html`<${Empty} title="No events yet"><p>Save the first one. It appears here by itself.</p><${Command} text=${firstSave(boundary)} /><//>`)}
-    ${selected && html`<${Detail} boundary=${boundary} event=${selected} onSelect=${select} onClose=${() => select(null)} />`}`;
+      : html`<${Empty} title="No events yet"><p>Save the first one. It appears here by itself.</p>
+          <${Command} text=${firstSave(boundary)} /><${Authority} /><//>`)}
+    ${selected && html`<${Detail} boundary=${boundary} event=${selected} onSelect=${select}
+      onClose=${() => select(null)} />`}`;
 }

@@ -1,6 +1,7 @@
 import {html, useEffect, useState} from '../vendor/htm-preact.js';
 import {boundaryNames, call} from '../api.js';
 import {Choose, Command, Dialog, Empty, Loading, Problem, number, rate, time, useLoad} from '../ui.js';
+import {Authority, orisun} from '../commands.js';
 import {go} from '../app.js';
 
 function Parked({boundary, name, may, onClose}) {
@@ -47,7 +48,7 @@ export function Subscriptions({may, query}) {
         <td>${time(s.createdAt)}</td></tr>`)}</tbody></table></div>`}
     ${state.value && list.length === 0 && html`<${Empty} title="No durable subscriptions">
       <p>The store holds the position of a durable subscription. Create one, for instance with the command line:</p>
-      <${Command} text=${`orisun subscription create ${boundary} mailer\n` +
-        `orisun subscription consume ${boundary} mailer --exec './send-mail'`} /><//>`}
+      <${Command} text=${orisun(`subscription create ${boundary} mailer`) + '\n' +
+        orisun(`subscription consume ${boundary} mailer --exec './send-mail'`)} /><${Authority} /><//>`}
     ${open && html`<${Parked} boundary=${boundary} name=${open} may=${may} onClose=${() => show(null)} />`}`;
 }

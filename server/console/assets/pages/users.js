@@ -4,17 +4,26 @@ import {Dialog, Form, Loading, Problem, opens, useLoad} from '../ui.js';
 
 const global = ['admin', 'operations', 'user'], scoped = ['read', 'write', 'admin'];
 
+const Roles = ({of}) => of.map(role => html`<span class="badge">${role}</span> `);
+
 function Matrix({roles, names, disabled, onChange}) {
-  const box = role => html`<input type="checkbox" aria-label=${role} checked=${roles.includes(role)} disabled=${disabled}
-    onChange=${e => onChange(e.target.checked ? [...roles, role] : roles.filter(r => r !== role))} />`;
-  return html`<fieldset><legend>Everywhere</legend>${global.map(role => html`<label class="check">${box(role)} ${role}</label>`)}</fieldset>
+  const change = role => event => onChange(event.target.checked ? [...roles, role] : roles.filter(r => r !== role));
+  const box = role => html`<input type="checkbox" aria-label=${role} checked=${roles.includes(role)}
+    disabled=${disabled} onChange=${change(role)} />`;
+  return html`<fieldset><legend>Everywhere</legend>
+      ${global.map(role => html`<label class="check">${box(role)} ${role}</label>`)}</fieldset>
     <table class="matrix"><thead><tr><th>Boundary</th>${scoped.map(s => html`<th>${s}</th>`)}</tr></thead><tbody>
-    ${names.map(name => html`<tr key=${name}><th>${name}</th>${scoped.map(s => html`<td>${box(`${s}:${name}`)}</td>`)}</tr>`)}</tbody></table>`;
+    ${names.map(name => html`<tr key=${name}><th>${name}</th>
+      ${scoped.map(s => html`<td>${box(`${s}:${name}`)}</td>`)}</tr>`)}</tbody></table>`;
 }
 
 function Edit({user, names, self, onClose, onDone}) {
   const [roles, set] = useState(user.roles);
-  const save = async () => { await call('Admin/ChangeUserRoles', {user_id: user.userId, roles}); onDone(); return 'Saved. The sessions of the user have ended.'; };
+  const save = async () => {
+    await call('Admin/ChangeUserRoles', {user_id: user.userId, roles});
+    onDone();
+    return 'Saved. The sessions of the user have ended.';
+  };
   const remove = async ({username}) => {
     if (username !== user.username) throw new Error(`Type ${user.username}.`);
     await call('Admin/DeleteUser', {user_id: user.userId});
@@ -23,16 +32,19 @@ function Edit({user, names, self, onClose, onDone}) {
   };
   return html`<${Dialog} title=${user.username} onClose=${onClose}>
     ${self && html`<p class="note">This is your own account: another admin changes its roles.</p>`}
-    <${Form} label="Save roles" onSubmit=${save}><${Matrix} roles=${roles} names=${names} disabled=${self} onChange=${set} /><//>
+    <${Form} label="Save roles" onSubmit=${save}>
+      <${Matrix} roles=${roles} names=${names} disabled=${self} onChange=${set} /><//>
     ${!self && html`<h3>Delete</h3><${Form} label="Delete the user" danger onSubmit=${remove}>
       <label>Type ${user.username} <input name="username" required autocomplete="off" /></label><//>`}<//>`;
 }
 
-const Password = ({user}) => html`<section class="card"><h2>Your password</h2><${Form} label="Change" onSubmit=${async ({current, next}) => {
+const Password = ({user}) => html`<section class="card"><h2>Your password</h2>
+  <${Form} label="Change" onSubmit=${async ({current, next}) => {
     await call('Admin/ChangePassword', {user_id: user.userId, current_password: current, new_password: next});
     endSession('The password has changed, and all sessions have ended. Log in again.');
   }}><label>Current <input name="current" type="password" autocomplete="current-password" required /></label>
-  <label>New <input name="next" type="password" autocomplete="new-password" minlength="6" required /></label><//></section>`;
+  <label>New <input name="next" type="password" autocomplete="new-password" minlength="6" required /></label>
+  <//></section>`;
 
 function Administration({user, may}) {
   const state = useLoad(async signal => {
@@ -48,18 +60,21 @@ function Administration({user, may}) {
     state.reload();
     return `${fields.username} can log in.`;
   };
-  return html`<${Loading} state=${state} /><div class="scroll" tabindex="0" role="region" aria-label="Users"><table><thead><tr>
-      <th>Username</th><th>Name</th><th>Roles</th></tr></thead><tbody>
+  return html`<${Loading} state=${state} /><div class="scroll" tabindex="0" role="region" aria-label="Users"><table>
+      <thead><tr><th>Username</th><th>Name</th><th>Roles</th></tr></thead><tbody>
       ${users.map(u => html`<tr key=${u.userId} ...${opens(() => show(u))}>
-        <td>${u.username}</td><td>${u.name}</td><td>${u.roles.map(role => html`<span class="badge">${role}</span> `)}</td></tr>`)}
+        <td>${u.username}</td><td>${u.name}</td><td><${Roles} of=${u.roles} /></td></tr>`)}
     </tbody></table></div>
     <section class="card"><h2>Create a user</h2><${Form} label="Create" onSubmit=${create}>
-      <label>Name <input name="name" required /></label><label>Username <input name="username" minlength="3" required autocomplete="off" /></label>
-      <label>Password <input name="password" type="password" minlength="6" required autocomplete="new-password" /></label>
+      <label>Name <input name="name" required /></label>
+      <label>Username <input name="username" minlength="3" required autocomplete="off" /></label>
+      <label>Password <input name="password" type="password" minlength="6" required autocomplete="new-password" />
+      </label>
       <${Matrix} roles=${roles} names=${names} onChange=${setRoles} /><//></section>
-    ${open && html`<${Edit} user=${open} names=${names} self=${open.userId === user.userId} onClose=${() => show(null)} onDone=${state.reload} />`}`;
+    ${open && html`<${Edit} user=${open} names=${names} self=${open.userId === user.userId}
+      onClose=${() => show(null)} onDone=${state.reload} />`}`;
 }
 
 // Users administers users for admins. Others see their own account.
 export const Users = ({user, may}) => html`${may.administer && html`<${Administration} user=${user} may=${may} />`}
-  ${!may.administer && html`<p>Roles: ${user.roles.map(role => html`<span class="badge">${role}</span> `)}</p>`}<${Password} user=${user} />`;
+  ${!may.administer && html`<p>Roles: <${Roles} of=${user.roles} /></p>`}<${Password} user=${user} />`;
