@@ -273,6 +273,11 @@ func fillForPictures(t *testing.T, server *servertest.Server) {
 	contest(t, server, "12A", 7)
 	contest(t, server, "14C", 3)
 	store := orisunpb.NewEventStoreClient(server.Dial(t))
+	if _, err := store.CreateIndex(t.Context(), &orisunpb.CreateIndexRequest{
+		Boundary: "orisun_test_1", Name: "customer", Fields: []*orisunpb.IndexField{{JsonKey: "customer"}},
+	}); err != nil {
+		t.Fatal(err)
+	}
 	for _, e := range []struct{ id, kind, metadata string }{
 		{"order", "SeatReserved", `{}`}, {"payment", "SeatPaid", `{"causation_id": "order"}`},
 	} {
@@ -327,7 +332,7 @@ var pictured = []struct {
 	}},
 	{"playground", "playground?boundary=orisun_test_1&c=username%3Duser1", "How it is found", nothing},
 	{"conflicts", "conflicts?boundary=orisun_test_1", "seat = 14C", nothing},
-	{"indexes", "indexes?boundary=orisun_test_1", "Create an index", nothing},
+	{"indexes", "indexes?boundary=orisun_test_1", "Criteria on", nothing},
 	{"subscriptions", "subscriptions?boundary=orisun_test_1", "mailer", nothing},
 	{"users", "users", "Create a user", nothing},
 	{"overview", "overview", "postgresql", nothing},

@@ -10,11 +10,11 @@ function Matrix({roles, names, disabled, onChange}) {
   const change = role => event => onChange(event.target.checked ? [...roles, role] : roles.filter(r => r !== role));
   const box = role => html`<input type="checkbox" aria-label=${role} checked=${roles.includes(role)}
     disabled=${disabled} onChange=${change(role)} />`;
-  return html`<fieldset><legend>Everywhere</legend>
+  return html`<div class="roles"><fieldset><legend>Everywhere</legend>
       ${global.map(role => html`<label class="check">${box(role)} ${role}</label>`)}</fieldset>
     <table class="matrix"><thead><tr><th>Boundary</th>${scoped.map(s => html`<th>${s}</th>`)}</tr></thead><tbody>
     ${names.map(name => html`<tr key=${name}><th>${name}</th>
-      ${scoped.map(s => html`<td>${box(`${s}:${name}`)}</td>`)}</tr>`)}</tbody></table>`;
+      ${scoped.map(s => html`<td>${box(`${s}:${name}`)}</td>`)}</tr>`)}</tbody></table></div>`;
 }
 
 function Edit({user, names, self, onClose, onDone}) {
