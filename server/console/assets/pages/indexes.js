@@ -42,7 +42,7 @@ export function Indexes({may, query}) {
           onClick=${() => create(a.create)}>Create ${a.create.name}</button>`}</li>`)}</ul></section>`}
     ${indexes.length > 0 && html`<div key="indexes" class="scroll" tabindex="0" role="region" aria-label="Indexes">
       <table><thead><tr><th>Name</th><th>Fields</th><th class="num">Size</th><th class="num">Used</th><th>State</th>
-        <td></td></tr></thead><tbody>
+        <th>Action</th></tr></thead><tbody>
       ${indexes.map((index, i) => html`<tr key=${index.name} tabindex="0">
         <td>${index.name}</td><td>${fields(index)}</td>
         <td class="num">${bytes(usage[i]?.sizeBytes ?? 0)}</td><td class="num">${number(usage[i]?.scans ?? 0)}</td>
