@@ -78,7 +78,8 @@ type SubscriptionsClient interface {
 	// Errors: INVALID_ARGUMENT for a request that breaks a rule; NOT_FOUND for an unknown boundary or subscription, also
 	// when it is deleted; ABORTED (SUBSCRIPTION_RESET) when it was reset: consume again; RESOURCE_EXHAUSTED beyond
 	// ORISUN_GRPC_MAX_SUBSCRIBER_NAMES open consumers of the user on the node, beyond ORISUN_MAX_CONSUMERS consumers of
-	// the subscription on all nodes, or for an event larger than ORISUN_GRPC_MAX_SEND_MESSAGE_SIZE; UNAVAILABLE when the server drains or PostgreSQL does not answer: consume again.
+	// the subscription on all nodes, or for an event larger than ORISUN_GRPC_MAX_SEND_MESSAGE_SIZE; UNAVAILABLE when the
+	// server drains or PostgreSQL does not answer: consume again.
 	Consume(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[ConsumeRequest, ConsumeResponse], error)
 	// ReadSubscription is Consume for clients that cannot stream requests, such as HTTP/1.1: it delivers events, and the
 	// client settles them by Settle with the consumer_id of the first response.
@@ -298,7 +299,8 @@ type SubscriptionsServer interface {
 	// Errors: INVALID_ARGUMENT for a request that breaks a rule; NOT_FOUND for an unknown boundary or subscription, also
 	// when it is deleted; ABORTED (SUBSCRIPTION_RESET) when it was reset: consume again; RESOURCE_EXHAUSTED beyond
 	// ORISUN_GRPC_MAX_SUBSCRIBER_NAMES open consumers of the user on the node, beyond ORISUN_MAX_CONSUMERS consumers of
-	// the subscription on all nodes, or for an event larger than ORISUN_GRPC_MAX_SEND_MESSAGE_SIZE; UNAVAILABLE when the server drains or PostgreSQL does not answer: consume again.
+	// the subscription on all nodes, or for an event larger than ORISUN_GRPC_MAX_SEND_MESSAGE_SIZE; UNAVAILABLE when the
+	// server drains or PostgreSQL does not answer: consume again.
 	Consume(grpc.BidiStreamingServer[ConsumeRequest, ConsumeResponse]) error
 	// ReadSubscription is Consume for clients that cannot stream requests, such as HTTP/1.1: it delivers events, and the
 	// client settles them by Settle with the consumer_id of the first response.
