@@ -3,6 +3,7 @@ package service
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -42,6 +43,10 @@ const (
 // postgresEpoch is where PostgreSQL's microseconds begin, in seconds of Unix time: 2000-01-01.
 const postgresEpoch = 946_684_800
 
+// maxPageGrowth is the number of bytes up to which a page doubles when it is full. append alone would let it grow by a
+// quarter, and so copy each byte about four times.
+const maxPageGrowth = 4 << 20
+
 // appendEvent appends the current row of orisun.event to the wire form of a GetEventsResponse. It creates no
 // intermediate object: for pages of a thousand events that would take longer than the rest of the call.
 func appendEvent(page []byte, rows pgx.Rows) ([]byte, error) {
@@ -64,6 +69,9 @@ func appendEvent(page []byte, rows pgx.Rows) ([]byte, error) {
 		sizeBytes(eventData, len(data)) + sizeBytes(eventMetadata, len(metadata)) +
 		sizeBytes(eventPosition, position) + sizeBytes(eventDateCreated, date)
 
+	if needed := sizeBytes(responseEvents, size); cap(page)-len(page) < needed {
+		page = slices.Grow(page, max(needed, min(len(page), maxPageGrowth)))
+	}
 	page = appendLength(page, responseEvents, size)
 	page = appendBytes(page, eventEventID, row[columnEventID])
 	page = appendBytes(page, eventEventType, row[columnEventType])
