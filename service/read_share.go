@@ -29,8 +29,8 @@ const (
 // most one less than that. So other boundaries, and other callers of the same boundary, always find one.
 //
 // A slow read occupies a processor of PostgreSQL, too, and there may be fewer of them than connections. So a caller
-// with a slow read gets one connection until slowReaderFor after its last one, and all such callers together get a
-// quarter of the pool. ReadShare is safe for concurrent use.
+// with a slow read gets one connection until slowReaderFor after its last one, also for the reads that wait already,
+// and all such callers together get a quarter of the pool. ReadShare is safe for concurrent use.
 type ReadShare struct {
 	slots                  *slots
 	boundary, caller, slow int
@@ -55,29 +55,53 @@ func (r *ReadShare) Enter(ctx context.Context, boundary string) (leave func(), e
 }
 
 func (r *ReadShare) enter(ctx context.Context, caller, boundary string) (leave func(), err error) {
-	claims := []claim{{"caller " + caller, r.caller}, {"boundary " + boundary, r.boundary}}
-	running := r.caller
-	if until, found := r.slowUntil.Peek(caller); found && time.Now().Before(until) {
-		claims = append(claims, claim{"slow caller " + caller, 1}, claim{"slow callers", r.slow})
-		running = 1
+	var free func()
+	for {
+		wasSlow := r.isSlow(caller)
+		if free, err = r.slots.enter(ctx, r.claims(caller, boundary, wasSlow)...); err != nil {
+			return nil, r.refusal(ctx, boundary, wasSlow, err)
+		}
+		if wasSlow || !r.isSlow(caller) {
+			break
+		}
+		free() // an earlier read of the caller proved slow while this one waited
 	}
-	free, err := r.slots.enter(ctx, claims...)
-	var full slotsFullError
-	if errors.As(err, &full) {
-		return nil, retryLater(codes.ResourceExhausted, fmt.Sprintf(
-			"%d reads of this user in boundary %q wait already, and %d run at a time (ORISUN_PG_READ_MAX_OPEN_CONNS): "+
-				"try again, or create the index that makes them quick", full.waiting, boundary, running), err)
-	}
-	if err != nil {
-		return nil, toStatus(ctx, err)
-	}
-	began := time.Now()
+	limit := func() { r.slowUntil.Add(caller, time.Now().Add(slowReaderFor)) }
+	proves := time.AfterFunc(slowRead, limit)
 	return func() {
-		if time.Since(began) >= slowRead {
-			r.slowUntil.Add(caller, time.Now().Add(slowReaderFor))
+		if !proves.Stop() {
+			limit()
 		}
 		free()
 	}, nil
+}
+
+func (r *ReadShare) isSlow(caller string) bool {
+	until, found := r.slowUntil.Peek(caller)
+	return found && time.Now().Before(until)
+}
+
+func (r *ReadShare) claims(caller, boundary string, isSlow bool) []claim {
+	claims := []claim{{"caller " + caller, r.caller}, {"boundary " + boundary, r.boundary}}
+	if isSlow {
+		claims = append(claims, claim{"slow caller " + caller, 1}, claim{"slow callers", r.slow})
+	}
+	return claims
+}
+
+// refusal is the gRPC status for a read that got no connection.
+func (r *ReadShare) refusal(ctx context.Context, boundary string, isSlow bool, err error) error {
+	var full slotsFullError
+	if !errors.As(err, &full) {
+		return toStatus(ctx, err)
+	}
+	running := r.caller
+	if isSlow {
+		running = 1
+	}
+	return retryLater(codes.ResourceExhausted, fmt.Sprintf(
+		"%d reads of this user in boundary %q wait already, and %d run at a time (ORISUN_PG_READ_MAX_OPEN_CONNS): "+
+			"try again, or create the index that makes them quick", full.waiting, boundary, running), err)
 }
 
 // reading runs read with one connection of the caller's share. Its error is a gRPC status.

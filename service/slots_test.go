@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -164,6 +166,43 @@ func TestTooManyWaitingReadsAreRefused(t *testing.T) {
 		synctest.Wait()
 		leave()
 		enters(t, share, "greedy", "orders")()
+	})
+}
+
+// TestReadsThatWaitWhenTheirCallerProvesSlowRunOneAtATime has many reads at once: when the first ones prove slow, the
+// others wait already.
+func TestReadsThatWaitWhenTheirCallerProvesSlowRunOneAtATime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		share := NewReadShare(10)
+		var running, most atomic.Int32
+		var reads sync.WaitGroup
+		for range 40 {
+			reads.Go(func() {
+				leave, err := share.Enter(asUser(t, "slow"), "orders")
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if now := running.Add(1); now > most.Load() {
+					most.Store(now)
+				}
+				<-time.After(2 * slowRead)
+				running.Add(-1)
+				leave()
+			})
+		}
+		<-time.After(slowRead)
+		synctest.Wait()
+		if most.Load() != 4 {
+			t.Errorf("%d reads ran before one proved slow, expected 4", most.Load())
+		}
+		<-time.After(slowRead)
+		synctest.Wait()
+		most.Store(0)
+		reads.Wait()
+		if most.Load() != 1 {
+			t.Errorf("%d reads ran at a time after the first ones proved slow, expected 1", most.Load())
+		}
 	})
 }
 
