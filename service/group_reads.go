@@ -26,8 +26,9 @@ const (
 	smallPage = 100
 	// smallResponseBytes is the largest answer of a statement that shares a round trip, since others wait for it.
 	smallResponseBytes = 1 << 20
-	// groupBudget is how long a group of reads may take. A read by an index takes well under a millisecond.
-	groupBudget = 500 * time.Millisecond
+	// groupBudget is how long a group of reads may take. A read by an index takes well under a millisecond, but all take
+	// longer while PostgreSQL's processors are busy, and a group beyond the budget costs its connection.
+	groupBudget = 2 * time.Second
 )
 
 // readGroupOptions bound a group: more reads save little, and the first of them waits for the last. The criteria of a

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
@@ -19,7 +20,10 @@ const maxWaitingReads = 1000
 const (
 	// slowRead is the duration from which on a read counts as slow. A read by an index takes well under a millisecond.
 	slowRead = 500 * time.Millisecond
-	// slowReaderFor is how long after a slow read its caller is limited.
+	// slowReads is the total duration of slow reads from which on their caller is limited. A quick read can become slow
+	// by the reads of others, and its caller must not share their limit for it.
+	slowReads = 2 * time.Second
+	// slowReaderFor is how long after a slow read its caller is limited, and how long its duration counts.
 	slowReaderFor = 10 * time.Second
 	// maxSlowReaders is how many callers are known as slow; the least recently slow ones are dropped.
 	maxSlowReaders = 10_000
@@ -29,22 +33,33 @@ const (
 // most one less than that. So other boundaries, and other callers of the same boundary, always find one.
 //
 // A slow read occupies a processor of PostgreSQL, too, and there may be fewer of them than connections. So a caller
-// with a slow read gets one connection until slowReaderFor after its last one, also for the reads that wait already,
-// and all such callers together get a quarter of the pool. ReadShare is safe for concurrent use.
+// with slow reads of slowReads in all gets one connection until slowReaderFor after the last one, also for the reads that
+// wait already, and all such callers together get a quarter of the pool. ReadShare is safe for concurrent use.
 type ReadShare struct {
 	slots                  *slots
 	boundary, caller, slow int
-	slowUntil              *lru.Cache[string, time.Time] // by caller
+
+	mu       sync.Mutex
+	slowness *lru.Cache[string, slowness] // by caller
+}
+
+// slowness is the total duration of a caller's slow reads, of which none was slowReaderFor after the one before.
+type slowness struct {
+	total time.Duration
+	last  time.Time
 }
 
 // NewReadShare divides this number of connections.
 func NewReadShare(connections int) *ReadShare {
 	half := max(1, connections/2)
-	slowUntil, err := lru.New[string, time.Time](maxSlowReaders)
+	slow, err := lru.New[string, slowness](maxSlowReaders)
 	if err != nil {
 		panic(err) // only a size that is not positive is refused
 	}
-	return &ReadShare{newSlots(max(1, connections), maxWaitingReads), half, max(1, half-1), max(1, half/2), slowUntil}
+	return &ReadShare{
+		slots: newSlots(max(1, connections), maxWaitingReads), boundary: half, caller: max(1, half-1), slow: max(1, half/2),
+		slowness: slow,
+	}
 }
 
 // Enter waits until the caller of ctx may use one more connection to read from a boundary. Call leave after the read.
@@ -66,19 +81,30 @@ func (r *ReadShare) enter(ctx context.Context, caller, boundary string) (leave f
 		}
 		free() // an earlier read of the caller proved slow while this one waited
 	}
-	limit := func() { r.slowUntil.Add(caller, time.Now().Add(slowReaderFor)) }
-	proves := time.AfterFunc(slowRead, limit)
+	proves := time.AfterFunc(slowRead, func() { r.count(caller, slowRead) })
+	began := time.Now()
 	return func() {
 		if !proves.Stop() {
-			limit()
+			r.count(caller, time.Since(began)-slowRead)
 		}
 		free()
 	}, nil
 }
 
+// count adds to the duration of a caller's slow reads.
+func (r *ReadShare) count(caller string, duration time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	known, _ := r.slowness.Get(caller)
+	if time.Since(known.last) >= slowReaderFor {
+		known.total = 0
+	}
+	r.slowness.Add(caller, slowness{known.total + duration, time.Now()})
+}
+
 func (r *ReadShare) isSlow(caller string) bool {
-	until, found := r.slowUntil.Peek(caller)
-	return found && time.Now().Before(until)
+	known, found := r.slowness.Peek(caller)
+	return found && known.total >= slowReads && time.Since(known.last) < slowReaderFor
 }
 
 func (r *ReadShare) claims(caller, boundary string, isSlow bool) []claim {

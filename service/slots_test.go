@@ -206,17 +206,37 @@ func TestReadsThatWaitWhenTheirCallerProvesSlowRunOneAtATime(t *testing.T) {
 	})
 }
 
-func TestACallerWithASlowReadGetsOneConnection(t *testing.T) {
+// Reads of others can make one read slow that is quick by itself.
+func TestACallerWithOneSlowReadIsNotLimited(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		share := NewReadShare(10)
+		for range 2 { // the first one no longer counts when the second one ends
+			leave := enters(t, share, "modest", "orders")
+			<-time.After(slowReads - 1)
+			leave()
+			var all []func()
+			for range 4 {
+				all = append(all, enters(t, share, "modest", "orders"))
+			}
+			for _, leave := range all {
+				leave()
+			}
+			<-time.After(slowReaderFor)
+		}
+	})
+}
+
+func TestACallerWithSlowReadsGetsOneConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		share := NewReadShare(10)
 		slow := enters(t, share, "slow", "orders")
-		<-time.After(slowRead)
+		<-time.After(slowReads)
 		slow()
 		first := enters(t, share, "slow", "orders")
 		second := waits(t, asUser(t, "slow"), share, "users")
 		// All callers with slow reads get a quarter of the pool, and the other callers are not affected.
 		other := enters(t, share, "other", "users")
-		<-time.After(slowRead)
+		<-time.After(slowReads)
 		other()
 		other = enters(t, share, "other", "users")
 		for range 3 {
