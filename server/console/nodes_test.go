@@ -9,6 +9,7 @@ import (
 	"github.com/chromedp/chromedp"
 
 	"github.com/oexza/orisun/migrations/pgtest"
+	orisunpb "github.com/oexza/orisun/proto"
 	"github.com/oexza/orisun/server/servertest"
 )
 
@@ -55,7 +56,8 @@ func TestTheOverviewShowsEachNode(t *testing.T) {
 	}
 	run(ctx, t, "both nodes", logIn(north, "admin", "changeit"), visit(north, "overview", "Nodes"),
 		card("north", "This node"), card("north", "Ready"), card("south", "Ready"), card("south", "postgresql"),
-		holds(`[...document.querySelectorAll('section.node')].map(e => e.innerText).join().match(/orisun_test_1/g).length === 1`))
+		holds(`[...document.querySelectorAll('section.node')].map(e => e.innerText).join()
+			.match(/orisun_test_1/g).length === 1`))
 	stop := keepSaving(t, south, "orisun_test_1")
 	run(ctx, t, "saves through the other one", fact("south", "Saves / s", `^0\.[1-9]|^[1-9]`),
 		fact("north", "Saves / s", `^0\.0`), narrow(t))
@@ -103,4 +105,23 @@ func TestRatesAreThoseOfTwoMeasurements(t *testing.T) {
 	if want := []float64{-1, 10, 10, 0, 2}; fmt.Sprint(rates) != fmt.Sprint(want) {
 		t.Errorf("%v, want %v", rates, want)
 	}
+}
+
+func TestASubscriptionShowsItsLagPartitionsAndLiveSubscribers(t *testing.T) {
+	server := servertest.Start(t)
+	park(t, server)
+	stream, err := orisunpb.NewEventStoreClient(server.Dial(t)).CatchUpSubscribeToEvents(t.Context(),
+		&orisunpb.CatchUpSubscribeToEventStoreRequest{Boundary: "orisun_test_1", SubscriberName: "projector"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := stream.Header(); err != nil {
+		t.Fatal(err)
+	}
+	ctx := browser(t)
+	run(ctx, t, "live subscribers", logIn(server, "admin", "changeit"),
+		visit(server, "subscriptions?boundary=orisun_test_1", "projector"), see("orisun-nats-2"), narrow(t))
+	run(ctx, t, "one subscription", chromedp.Click(`//td[text()="mailer"]`),
+		chromedp.WaitVisible(`dialog .chart canvas`, chromedp.ByQuery), see("Partitions"),
+		holds(`document.querySelector('[aria-label=Partitions] tbody tr')?.innerText.startsWith('0')`))
 }
