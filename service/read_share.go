@@ -33,8 +33,10 @@ const (
 // most one less than that. So other boundaries, and other callers of the same boundary, always find one.
 //
 // A slow read occupies a processor of PostgreSQL, too, and there may be fewer of them than connections. So a caller
-// with slow reads of slowReads in all gets one connection until slowReaderFor after the last one, also for the reads that
-// wait already, and all such callers together get a quarter of the pool. ReadShare is safe for concurrent use.
+// with slow reads of slowReads in all gets one connection until slowReaderFor after the last one. That includes its
+// reads that wait already. All such callers together get a quarter of the pool.
+//
+// ReadShare is safe for concurrent use.
 type ReadShare struct {
 	slots                  *slots
 	boundary, caller, slow int
