@@ -1,5 +1,5 @@
 -- +goose Up
--- A database from before these chapters (its versions end at 130) keeps its old schema until 00220_from_130.sql has
+-- A database from before these chapters (its versions end at 130) keeps its old schema until 00223_from_130.sql has
 -- taken over its rows. Indexes of boundaries are built on the three casts, so those move.
 -- +goose StatementBegin
 DO $$

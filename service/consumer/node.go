@@ -7,8 +7,14 @@
 // own clock: that is later. Each change of a holder raises the partition's epoch, and a write with an older epoch is
 // refused: so a node that was stopped, and does not know that its lease has ended, stores nothing.
 //
-//	node.go        the lease, and what the consumers of this node hold
-//	member.go      one consumer: its reader, its window, its responses
+//	node.go        the consumers of this node, and what they hold
+//	lease.go       renews the lease, and removes other nodes whose lease has ended
+//	member.go      one consumer: what its files have in common
+//	assign.go      the partitions that it holds and loses
+//	reader.go      reads events into its partitions, as far as there is room
+//	deliver.go     sends responses, within the window
+//	settle.go      applies acknowledgements, refusals and delays
+//	park.go        stores parked events, and reads those that are replayed
 //	partition.go   the events of a partition between reader and checkpoint, without I/O
 //	checkpoints.go writes checkpoints in batches
 //	wait.go        waits for checkpoints
@@ -25,17 +31,9 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
-	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/oexza/orisun/db"
 	orisunpb "github.com/oexza/orisun/proto"
-)
-
-const (
-	leaseTime     = 4 * time.Second
-	renewInterval = time.Second
-	renewTimeout  = 2 * time.Second
-	replayPage    = 100
 )
 
 // Feed is where events come from.
@@ -93,12 +91,6 @@ type Node struct {
 // group is the consumers of a subscription; the zero group is all of them.
 type group struct{ boundary, subscription string }
 
-// renewals is how often another node has renewed its lease, and when this node first saw that.
-type renewals struct {
-	count int64
-	since time.Time
-}
-
 // NewNode returns a node without consumers. It does nothing before the first one joins.
 func NewNode(config Config) *Node {
 	n := &Node{
@@ -124,93 +116,6 @@ func (n *Node) Close() {
 	n.running.Wait()
 }
 
-// start begins to renew the lease, and returns when it holds.
-func (n *Node) start(ctx context.Context) error {
-	n.starting.Lock()
-	defer n.starting.Unlock()
-	n.mu.Lock()
-	started := n.stop != nil
-	n.mu.Unlock()
-	if started {
-		return nil
-	}
-	if err := n.renew(ctx); err != nil {
-		return err
-	}
-	running, stop := context.WithCancel(context.Background())
-	n.mu.Lock()
-	n.stop = stop
-	n.mu.Unlock()
-	n.running.Go(func() { n.renewing(running) })
-	n.running.Go(func() { n.refreshing(running) })
-	n.running.Go(func() { n.savingCheckpoints(running) })
-	return nil
-}
-
-// alive returns whether the lease holds.
-func (n *Node) alive(now time.Time) bool {
-	until := n.aliveUntil.Load()
-	return until != nil && now.Before(*until)
-}
-
-// renew renews the lease. Where PostgreSQL had removed the node with its consumers, they join again.
-func (n *Node) renew(ctx context.Context) error {
-	n.renewal.Lock()
-	defer n.renewal.Unlock()
-	ctx, cancel := context.WithTimeout(ctx, renewTimeout)
-	defer cancel()
-	until := time.Now().Add(leaseTime) // before the request is sent
-	row, err := n.queries.RenewSubscriptionNode(ctx, n.config.Pool, db.RenewSubscriptionNodeParams{
-		Node: *n.id.Load(), NextNode: uuid.NewString(), Name: n.config.Name,
-	})
-	if err != nil {
-		return err
-	}
-	if row.Node != *n.id.Load() { // others may hold what its consumers held
-		for _, m := range n.all(group{}) {
-			m.lose()
-		}
-	}
-	if row.Node != *n.id.Load() || row.Changes != n.changes {
-		n.id.Store(&row.Node)
-		n.changes = row.Changes
-		n.refreshNow(group{})
-	}
-	n.aliveUntil.Store(&until)
-	if err := n.expire(ctx, row); err != nil {
-		n.config.Log.WarnContext(ctx, "cannot remove nodes whose lease has ended; trying again", "error", err)
-	}
-	return nil
-}
-
-// expire removes other nodes that have not renewed their leases for the lease time. The caller holds renewal.
-func (n *Node) expire(ctx context.Context, row db.RenewSubscriptionNodeRow) error {
-	now := time.Now()
-	others := make(map[string]renewals, len(row.Others))
-	var dead db.ExpireSubscriptionNodesParams
-	for i, other := range row.Others {
-		seen, known := n.others[other]
-		switch {
-		case !known || seen.count != row.Renewals[i]:
-			seen = renewals{row.Renewals[i], now}
-		case now.Sub(seen.since) >= leaseTime:
-			dead.Nodes, dead.Renewals = append(dead.Nodes, other), append(dead.Renewals, seen.count)
-		}
-		others[other] = seen
-	}
-	n.others = others
-	if len(dead.Nodes) > 0 {
-		if err := n.queries.ExpireSubscriptionNodes(ctx, n.config.Pool, dead); err != nil {
-			return err
-		}
-	}
-	if len(dead.Nodes) == 0 && !row.Expired {
-		return nil
-	}
-	defer n.refreshNow(group{})
-	return n.queries.RemoveSubscriptionNodes(ctx, n.config.Pool)
-}
-
 // refreshNow has the consumers of a group compared with what they hold.
 func (n *Node) refreshNow(in group) {
 	n.mu.Lock()
@@ -224,28 +129,6 @@ func signal(to chan struct{}) {
 	select {
 	case to <- struct{}{}:
 	default:
-	}
-}
-
-func (n *Node) renewing(ctx context.Context) {
-	ticker := time.NewTicker(renewInterval)
-	defer ticker.Stop()
-	failed := false
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-		}
-		err := n.renew(ctx)
-		switch {
-		case err != nil && !failed && ctx.Err() == nil:
-			n.config.Log.WarnContext(ctx, "cannot renew the lease of this node's consumers; trying again", "error", err)
-			failed = true
-		case err == nil && failed:
-			n.config.Log.InfoContext(ctx, "the lease of this node's consumers is renewed again")
-			failed = false
-		}
 	}
 }
 
@@ -331,7 +214,9 @@ func (n *Node) removeStrays(ctx context.Context, rows []db.HeldPartitionsRow) (f
 
 // rejoin lets a consumer that PostgreSQL does not know join again, unless its subscription was deleted or reset.
 func (n *Node) rejoin(ctx context.Context, m *Member) error {
-	rows, err := n.queries.ListSubscriptions(ctx, n.config.Pool, db.ListSubscriptionsParams{Boundary: m.def.Boundary, Name: m.def.Name})
+	rows, err := n.queries.ListSubscriptions(ctx, n.config.Pool, db.ListSubscriptionsParams{
+		Boundary: m.def.Boundary, Name: m.def.Name,
+	})
 	var refused *pgconn.PgError
 	switch {
 	case errors.As(err, &refused) && (refused.Code == "OR040" || refused.Code == "OR001"):
@@ -383,7 +268,8 @@ func (n *Node) Join(ctx context.Context, def Definition, client Client) (*Member
 	}
 	m := &Member{
 		ID: uuid.NewString(), Client: client, node: n, def: def, wake: make(chan struct{}, 1), room: make(chan struct{}, 1),
-		partitions: make(map[int32]*partition), releasing: make(map[int32]int64), released: make(map[int32]int64), looked: Position{-1, -1},
+		partitions: make(map[int32]*partition), releasing: make(map[int32]int64), released: make(map[int32]int64),
+		looked: Position{-1, -1},
 	}
 	n.mu.Lock()
 	n.joined[m.ID] = true
@@ -467,56 +353,7 @@ func (n *Node) leave(ctx context.Context, m *Member) bool {
 }
 
 func (n *Node) readCheckpoints(ctx context.Context, m *Member, partitions []int32) ([]db.ReadCheckpointsRow, error) {
-	return n.queries.ReadCheckpoints(ctx, n.config.Pool, db.ReadCheckpointsParams{Boundary: m.def.Boundary, Subscription: m.def.Name, Partitions: partitions})
-}
-
-// The outcomes of orisun.park_event and orisun.settle_parked.
-const (
-	parkedFenced = "fenced"
-	parkedFull   = "full"
-	parkedNone   = "none"
-)
-
-// storeParked stores an event as parked, or removes a replayed one that is acknowledged.
-func (n *Node) storeParked(ctx context.Context, m *Member, p *partition, it item) (outcome string, err error) {
-	if it.acknowledged {
-		outcome, err = n.queries.SettleParked(ctx, n.config.Pool, db.SettleParkedParams{
-			Boundary: m.def.Boundary, Subscription: m.def.Name, Partition: p.id, Epoch: p.epoch, GlobalID: it.at.GlobalID, Key: it.originalKey(),
-		})
-	} else {
-		outcome, err = n.queries.ParkEvent(ctx, n.config.Pool, db.ParkEventParams{
-			Boundary: m.def.Boundary, Subscription: m.def.Name, Partition: p.id, Epoch: p.epoch, GlobalID: it.at.GlobalID, Key: it.originalKey(),
-			Reason: it.reason, Refusals: int32(it.refusals), ParkedLimit: int32(n.config.MaxParked),
-		})
-	}
-	if err != nil && ctx.Err() == nil {
-		n.config.Log.WarnContext(ctx, "cannot park an event; trying again", "boundary", m.def.Boundary, "subscription", m.def.Name, "error", err)
-	}
-	if outcome == parkedFull {
-		n.config.Log.WarnContext(ctx, "a subscription has as many parked events as it may: replay or skip some",
-			"boundary", m.def.Boundary, "subscription", m.def.Name, "limit", n.config.MaxParked,
-			"variable", "ORISUN_MAX_PARKED_EVENTS")
-	}
-	return outcome, err
-}
-
-// readReplays reads the next parked events of a partition that are to be delivered again.
-func (n *Node) readReplays(ctx context.Context, m *Member, p *partition) ([]*orisunpb.Event, error) {
-	rows, err := n.queries.ListParked(ctx, n.config.Pool, db.ListParkedParams{
-		Boundary: m.def.Boundary, Subscription: m.def.Name, Partition: p.id, Replaying: true, After: -1, Count: replayPage,
+	return n.queries.ReadCheckpoints(ctx, n.config.Pool, db.ReadCheckpointsParams{
+		Boundary: m.def.Boundary, Subscription: m.def.Name, Partitions: partitions,
 	})
-	events := make([]*orisunpb.Event, len(rows))
-	for i, row := range rows {
-		events[i] = ParkedEvent(row)
-	}
-	return events, err
-}
-
-// ParkedEvent is the event of a row of orisun.list_parked.
-func ParkedEvent(row db.ListParkedRow) *orisunpb.Event {
-	return &orisunpb.Event{
-		EventId: row.EventID, EventType: row.EventType, Data: row.Data, Metadata: row.Metadata,
-		Position:    &orisunpb.Position{TransactionId: row.TransactionID, GlobalId: row.GlobalID},
-		DateCreated: timestamppb.New(row.DateCreated),
-	}
 }

@@ -42,7 +42,9 @@ func joinedTo(t *testing.T, pool *pgxpool.Pool, feed Feed, name string) (
 	*Node, *Member, chan *orisunpb.ConsumeResponse,
 ) {
 	t.Helper()
-	rows, err := db.New().ListSubscriptions(t.Context(), pool, db.ListSubscriptionsParams{Boundary: "orders", Name: "mails"})
+	rows, err := db.New().ListSubscriptions(t.Context(), pool, db.ListSubscriptionsParams{
+		Boundary: "orders", Name: "mails",
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,7 +54,8 @@ func joinedTo(t *testing.T, pool *pgxpool.Pool, feed Feed, name string) (
 	})
 	t.Cleanup(n.Close)
 	m, err := n.Join(t.Context(), Definition{
-		Boundary: "orders", Name: "mails", Generation: rows[0].Generation.String(), Partitions: 1, AckTimeout: time.Minute, MaxRefusals: 5,
+		Boundary: "orders", Name: "mails", Generation: rows[0].Generation.String(), Partitions: 1, AckTimeout: time.Minute,
+		MaxRefusals: 5,
 	}, Client{Window: 10})
 	if err != nil {
 		t.Fatal(err)
@@ -92,7 +95,9 @@ func subscribed(t *testing.T) *pgxpool.Pool {
 	t.Cleanup(pool.Close)
 	queries := db.New()
 	for _, name := range []string{"orders", "admin"} {
-		if err := queries.InitializeBoundaryTables(t.Context(), pool, db.InitializeBoundaryTablesParams{Boundary: name, Schema: "public"}); err != nil {
+		if err := queries.InitializeBoundaryTables(t.Context(), pool, db.InitializeBoundaryTablesParams{
+			Boundary: name, Schema: "public",
+		}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -105,21 +110,25 @@ func subscribed(t *testing.T) *pgxpool.Pool {
 	return pool
 }
 
-// TestTheConsumersOfANodeThatDiedAreReplaced ends all that a node does, as kill -9 does. Its standby on another node gets what is not
-// acknowledged, in a new epoch, and what the dead one sends afterwards is refused.
+// TestTheConsumersOfANodeThatDiedAreReplaced ends all that a node does, as kill -9 does. Its standby on another node
+// gets what is not acknowledged, in a new epoch, and what the dead one sends afterwards is refused.
 func TestTheConsumersOfANodeThatDiedAreReplaced(t *testing.T) {
 	pool, queries := subscribed(t), db.New()
 	dead, held, first := joined(t, pool, "first")
 	all := delivered(t, first, 3)
 	_, _, second := joined(t, pool, "second")
-	if _, err := held.Settle([]*orisunpb.Acknowledgement{{Partition: 0, Epoch: all[0].GetEpoch(), Positions: []*orisunpb.Position{all[1].GetEvent().GetPosition()}}}, nil, nil); err != nil {
+	if _, err := held.Settle([]*orisunpb.Acknowledgement{
+		{Partition: 0, Epoch: all[0].GetEpoch(), Positions: []*orisunpb.Position{all[1].GetEvent().GetPosition()}},
+	}, nil, nil); err != nil {
 		t.Fatal(err)
 	}
 	if err := dead.save(t.Context(), []*Member{held}, true); err != nil {
 		t.Fatal(err)
 	}
 	dead.saves = 0 // as if the write had come after a later one
-	if _, err := held.Settle([]*orisunpb.Acknowledgement{{Partition: 0, Epoch: all[0].GetEpoch(), Positions: []*orisunpb.Position{all[0].GetEvent().GetPosition()}}}, nil, nil); err != nil {
+	if _, err := held.Settle([]*orisunpb.Acknowledgement{
+		{Partition: 0, Epoch: all[0].GetEpoch(), Positions: []*orisunpb.Position{all[0].GetEvent().GetPosition()}},
+	}, nil, nil); err != nil {
 		t.Fatal(err)
 	}
 	if err := dead.save(t.Context(), []*Member{held}, true); err != nil {
@@ -128,26 +137,31 @@ func TestTheConsumersOfANodeThatDiedAreReplaced(t *testing.T) {
 	dead.Close() // it renews and saves no more
 
 	rest := delivered(t, second, 2)
-	if len(rest) != 2 || rest[0].GetEvent().GetPosition().GetGlobalId() != 0 || rest[1].GetEvent().GetPosition().GetGlobalId() != 2 || rest[0].GetEpoch() <= all[0].GetEpoch() {
+	if len(rest) != 2 || rest[0].GetEvent().GetPosition().GetGlobalId() != 0 ||
+		rest[1].GetEvent().GetPosition().GetGlobalId() != 2 || rest[0].GetEpoch() <= all[0].GetEpoch() {
 		t.Errorf("the standby gets %v", rest)
 	}
 	if dead.alive(time.Now()) {
 		t.Error("the dead node's lease holds while another one delivers")
 	}
-	if _, err := held.Settle([]*orisunpb.Acknowledgement{{Partition: 0, Epoch: all[0].GetEpoch(), Through: all[2].GetEvent().GetPosition()}}, nil, nil); err != nil {
+	if _, err := held.Settle([]*orisunpb.Acknowledgement{
+		{Partition: 0, Epoch: all[0].GetEpoch(), Through: all[2].GetEvent().GetPosition()},
+	}, nil, nil); err != nil {
 		t.Fatal(err)
 	}
 	if err := dead.save(t.Context(), []*Member{held}, true); err != nil {
 		t.Fatal(err)
 	}
-	rows, err := queries.SubscriptionCheckpoints(t.Context(), pool, db.SubscriptionCheckpointsParams{Boundary: "orders", Subscriptions: []string{"mails"}})
+	rows, err := queries.SubscriptionCheckpoints(t.Context(), pool, db.SubscriptionCheckpointsParams{
+		Boundary: "orders", Subscriptions: []string{"mails"},
+	})
 	if err != nil || len(rows) != 1 || rows[0].GlobalID != -1 {
 		t.Errorf("the checkpoint after the dead node's write is %v, %v", rows, err)
 	}
 }
 
-// TestAConsumerThatJoinedTooLateIsRemoved has a consumer in PostgreSQL whose stream has ended, since its request to join
-// arrived after that: the others get its partition.
+// TestAConsumerThatJoinedTooLateIsRemoved has a consumer in PostgreSQL whose stream has ended, since its request to
+// join arrived after that: the others get its partition.
 func TestAConsumerThatJoinedTooLateIsRemoved(t *testing.T) {
 	pool := subscribed(t)
 	n, left, first := joined(t, pool, "first")

@@ -30,8 +30,8 @@ func later(a, b Position) Position {
 	return b
 }
 
-// PartitionOf returns the partition of a key: the first 8 bytes of its SHA-256 as a big-endian number, modulo the number
-// of partitions. It must never change: it decides which checkpoint covers an event.
+// PartitionOf returns the partition of a key: the first 8 bytes of its SHA-256 as a big-endian number, modulo the
+// number of partitions. It must never change: it decides which checkpoint covers an event.
 func PartitionOf(key string, partitions int) int32 {
 	sum := sha256.Sum256([]byte(key))
 	return int32(binary.BigEndian.Uint64(sum[:8]) % uint64(partitions))
@@ -101,10 +101,14 @@ type partition struct {
 	savedOldest int64
 }
 
-func newPartition(id int32, epoch int64, keyed, parkFollowing bool, checkpoint Position, acknowledged []int64, parkedKeys []string) *partition {
+func newPartition(
+	id int32, epoch int64, keyed, parkFollowing bool, checkpoint Position, acknowledged []int64, parkedKeys []string,
+) *partition {
 	p := &partition{
-		id: id, epoch: epoch, keyed: keyed, parkFollowing: parkFollowing, head: checkpoint, read: checkpoint, saved: checkpoint,
-		acknowledged: make(map[int64]bool), items: make(map[int64]*item), replays: make(map[int64]*item), out: make(map[int64]*item),
+		id: id, epoch: epoch, keyed: keyed, parkFollowing: parkFollowing, head: checkpoint, read: checkpoint,
+		saved:        checkpoint,
+		acknowledged: make(map[int64]bool), items: make(map[int64]*item), replays: make(map[int64]*item),
+		out:  make(map[int64]*item),
 		busy: make(map[string][]*item), parkedKeys: make(map[string]bool), lastOut: checkpoint.GlobalID, savedOldest: -1,
 	}
 	for _, id := range acknowledged {
@@ -241,7 +245,9 @@ func (p *partition) through(id int64) (covered []*item, err error) {
 
 // delivered returns an event after the checkpoint that this consumer was given, whether it is done or not.
 func (p *partition) delivered(id int64) *item {
-	i, found := slices.BinarySearchFunc(p.order, id, func(it *item, id int64) int { return cmp.Compare(it.at.GlobalID, id) })
+	i, found := slices.BinarySearchFunc(p.order, id, func(it *item, id int64) int {
+		return cmp.Compare(it.at.GlobalID, id)
+	})
 	if !found || p.order[i].deliveries == 0 {
 		return nil
 	}
@@ -319,8 +325,8 @@ func (p *partition) parked(it *item) {
 	p.settle(it)
 }
 
-// cannotPark keeps events from being parked until a time: there is no room. Those that were delivered are delivered again
-// then. Those behind parked events are not: they keep the order of their key.
+// cannotPark keeps events from being parked until a time: there is no room. Those that were delivered are delivered
+// again then. Those behind parked events are not: they keep the order of their key.
 func (p *partition) cannotPark(until time.Time) {
 	p.parking = slices.DeleteFunc(p.parking, func(it *item) bool {
 		if it.acknowledged {

@@ -11,8 +11,8 @@ import (
 	orisunpb "github.com/oexza/orisun/proto"
 )
 
-// TestTheCheckpointIsNeverAheadOfWhatIsAcknowledged does at random what readers and clients do, and stores and loads the
-// partition as a failover does.
+// TestTheCheckpointIsNeverAheadOfWhatIsAcknowledged does at random what readers and clients do, and stores and loads
+// the partition as a failover does.
 func TestTheCheckpointIsNeverAheadOfWhatIsAcknowledged(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		keyed := rapid.Bool().Draw(t, "keyed")
