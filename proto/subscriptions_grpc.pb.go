@@ -109,8 +109,8 @@ type SubscriptionsClient interface {
 	// that saved an event reads its own write from the projection. It is exact, because positions are in the order of
 	// commits.
 	//
-	// Errors: INVALID_ARGUMENT with the path of each wrong field; NOT_FOUND for an unknown boundary or subscription;
-	// DEADLINE_EXCEEDED with the position that was reached.
+	// Errors: INVALID_ARGUMENT with the path of each wrong field; NOT_FOUND for an unknown boundary or subscription, also
+	// when it is deleted meanwhile; DEADLINE_EXCEEDED with the position that was reached.
 	WaitForCheckpoint(ctx context.Context, in *WaitForCheckpointRequest, opts ...grpc.CallOption) (*WaitForCheckpointResponse, error)
 }
 
@@ -330,8 +330,8 @@ type SubscriptionsServer interface {
 	// that saved an event reads its own write from the projection. It is exact, because positions are in the order of
 	// commits.
 	//
-	// Errors: INVALID_ARGUMENT with the path of each wrong field; NOT_FOUND for an unknown boundary or subscription;
-	// DEADLINE_EXCEEDED with the position that was reached.
+	// Errors: INVALID_ARGUMENT with the path of each wrong field; NOT_FOUND for an unknown boundary or subscription, also
+	// when it is deleted meanwhile; DEADLINE_EXCEEDED with the position that was reached.
 	WaitForCheckpoint(context.Context, *WaitForCheckpointRequest) (*WaitForCheckpointResponse, error)
 	mustEmbedUnimplementedSubscriptionsServer()
 }

@@ -587,3 +587,26 @@ func TestTheEndOfAStreamStoresTheAcknowledgementsOfReplayedEvents(t *testing.T) 
 		t.Errorf("acknowledged, and still parked: %v", parked)
 	}
 }
+
+func TestAWaitEndsWhenItsSubscriptionIsDeleted(t *testing.T) {
+	d := dialDurable(servertest.Start(t).Dial(t))
+	d.create(t, &orisunpb.CreateSubscriptionRequest{Name: "mails"})
+	at := d.save(t, "a")
+	ended := make(chan error, 1)
+	go func() {
+		_, err := d.WaitForCheckpoint(t.Context(), &orisunpb.WaitForCheckpointRequest{
+			Boundary: durableBoundary, Subscription: "mails", Position: at, Timeout: durationpb.New(time.Minute),
+		})
+		ended <- err
+	}()
+	if _, err := d.DeleteSubscription(t.Context(), &orisunpb.DeleteSubscriptionRequest{
+		Boundary: durableBoundary, Name: "mails",
+	}); err != nil {
+		t.Fatal(err)
+	}
+	wantCode(t, <-ended, codes.NotFound, `boundary "orisun_test_1" has no subscription 'mails'`)
+	_, err := d.WaitForCheckpoint(t.Context(), &orisunpb.WaitForCheckpointRequest{
+		Boundary: "nowhere", Subscription: "mails", Position: at,
+	})
+	wantCode(t, err, codes.NotFound, "nowhere")
+}

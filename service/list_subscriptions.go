@@ -3,7 +3,10 @@ package service
 import (
 	"context"
 
+	"google.golang.org/protobuf/proto"
+
 	orisunpb "github.com/oexza/orisun/proto"
+	"github.com/oexza/orisun/service/inflight"
 )
 
 // ListSubscriptions lists the subscriptions of a boundary with their state. Errors: INVALID_ARGUMENT, NOT_FOUND,
@@ -17,5 +20,9 @@ func (s *Subscriptions) ListSubscriptions(
 		return nil, err
 	}
 	all, err := s.read(ctx, in.GetBoundary(), "")
-	return &orisunpb.ListSubscriptionsResponse{Subscriptions: all}, err
+	if err != nil {
+		return nil, err
+	}
+	out := &orisunpb.ListSubscriptionsResponse{Subscriptions: all}
+	return out, inflight.FromContext(ctx).Grow(proto.Size(out))
 }

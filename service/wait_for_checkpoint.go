@@ -26,9 +26,6 @@ func (s *Subscriptions) WaitForCheckpoint(
 	if err := v.err(); err != nil {
 		return nil, err
 	}
-	if _, err := s.definition(ctx, in.GetBoundary(), in.GetSubscription()); err != nil {
-		return nil, err
-	}
 	waiting, end := s.store.untilDraining(ctx, errDraining)
 	defer end(nil)
 	until := in.GetPosition().GetGlobalId()
@@ -36,6 +33,9 @@ func (s *Subscriptions) WaitForCheckpoint(
 	switch {
 	case err == nil:
 		return &orisunpb.WaitForCheckpointResponse{Checkpoint: at}, nil
+	case errors.Is(err, consumer.ErrUnknown):
+		return nil, status.Errorf(codes.NotFound, "boundary %q has no subscription '%s'",
+			in.GetBoundary(), in.GetSubscription())
 	case errors.Is(err, consumer.ErrNotReached):
 		return nil, status.Error(codes.DeadlineExceeded,
 			fmt.Sprintf("the subscription is at {%d,%d} after %s, before the position {%d,%d}",

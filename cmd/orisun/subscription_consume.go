@@ -130,8 +130,14 @@ func (c *consumer) consume(ctx context.Context, client orisunpb.SubscriptionsCli
 	}()
 	var programs sync.WaitGroup
 	defer programs.Wait()
-	finished := make(chan string)
-	inHand := map[string]bool{}
+	type outcome struct {
+		position string
+		err      error
+	}
+	finished := make(chan outcome)
+	// inHand has the latest delivery of each event whose program runs. An event comes again while it runs after its
+	// ack_timeout, or in a new epoch when its partition has moved away and back: the settlement is of the latest one.
+	inHand := map[string]*orisunpb.Delivery{}
 	stop := ctx.Done()
 	for {
 		if stop == nil && len(inHand) == 0 {
@@ -158,8 +164,9 @@ func (c *consumer) consume(ctx context.Context, client orisunpb.SubscriptionsCli
 			if len(inHand) > 0 {
 				c.say("finishing %s in hand; a second signal ends them at once", counted(len(inHand), "event", "events"))
 			}
-		case position := <-finished:
-			delete(inHand, position)
+		case done := <-finished:
+			send(settlement(inHand[done.position], done.err))
+			delete(inHand, done.position)
 		case err := <-ended:
 			for range len(inHand) {
 				<-finished
@@ -169,14 +176,15 @@ func (c *consumer) consume(ctx context.Context, client orisunpb.SubscriptionsCli
 			begun()
 			for _, delivery := range response.GetDeliveries().GetDeliveries() {
 				position := formatPosition(delivery.GetEvent().GetPosition())
-				if stop == nil || inHand[position] { // stopping, or delivered again while its program runs
+				if inHand[position] != nil {
+					inHand[position] = delivery
 					continue
 				}
-				inHand[position] = true
-				programs.Go(func() {
-					send(c.process(delivery))
-					finished <- position
-				})
+				if stop == nil { // it is delivered again, to the next consumer
+					continue
+				}
+				inHand[position] = delivery
+				programs.Go(func() { finished <- outcome{position, c.handle(delivery.GetEvent())} })
 			}
 		}
 	}
@@ -191,9 +199,9 @@ func (c *consumer) say(format string, args ...any) {
 	}
 }
 
-// process runs the program and returns the settlement.
-func (c *consumer) process(delivery *orisunpb.Delivery) *orisunpb.ConsumeRequest {
-	if err := c.handle(delivery.GetEvent()); err != nil {
+// settlement acknowledges an event, or refuses it with an error.
+func settlement(delivery *orisunpb.Delivery, err error) *orisunpb.ConsumeRequest {
+	if err != nil {
 		return &orisunpb.ConsumeRequest{Request: &orisunpb.ConsumeRequest_Refuse{Refuse: &orisunpb.Refusal{
 			Partition: delivery.GetPartition(), Epoch: delivery.GetEpoch(),
 			Position: delivery.GetEvent().GetPosition(), Reason: strings.ToValidUTF8(err.Error(), "\uFFFD"),
@@ -205,6 +213,7 @@ func (c *consumer) process(delivery *orisunpb.Delivery) *orisunpb.ConsumeRequest
 	}}}
 }
 
+// handle runs the program with an event.
 func (c *consumer) handle(event *orisunpb.Event) error {
 	if c.program == "" {
 		c.writing.Lock()

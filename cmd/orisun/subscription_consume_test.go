@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	orisunpb "github.com/oexza/orisun/proto"
 	"github.com/oexza/orisun/server/eventtest"
 	"github.com/oexza/orisun/server/servertest"
@@ -227,5 +229,45 @@ func TestAnEventOfAWorkerThatIsKilledGoesToAnother(t *testing.T) {
 	touch(t, filepath.Join(first, "proceed")) // the program of the killed worker ends, too
 	if err := standby.end(syscall.SIGTERM); err != nil {
 		t.Errorf("%v: %s", err, standby.errors.String())
+	}
+}
+
+// The partition is assigned to the same worker again while its program runs: the settlement is of the new delivery.
+func TestAnEventWhosePartitionMovedAwayAndBackIsSettled(t *testing.T) {
+	server := servertest.Start(t)
+	conn := server.Dial(t)
+	store, subscriptions := orisunpb.NewEventStoreClient(conn), orisunpb.NewSubscriptionsClient(conn)
+	eventtest.Save(t, store, "w", 0, 1)
+	c := commands{t, server}
+	c.run(0, "subscription", "create", eventtest.Boundary, "mailer", "--ack-timeout", "1h")
+	folder := t.TempDir()
+	w := startWorker(t, server, folder, blocking)
+	await(t, "the program begins", exists(filepath.Join(folder, "begun-0")))
+	state := func() *orisunpb.SubscriptionPartition {
+		got, err := subscriptions.GetSubscription(t.Context(),
+			&orisunpb.GetSubscriptionRequest{Boundary: eventtest.Boundary, Name: "mailer"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return got.GetSubscription().GetPartitionStates()[0]
+	}
+	epoch := state().GetEpoch()
+	db, err := pgx.ConnectConfig(t.Context(), server.Database)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = db.Exec(t.Context(), "DELETE FROM orisun.subscription_node") // as if the lease had ended
+	if err := errors.Join(err, db.Close(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "the event is delivered in a new epoch", func() bool {
+		now := state()
+		return now.GetEpoch() > epoch && now.GetOldestUnacknowledged() != nil
+	})
+	touch(t, filepath.Join(folder, "proceed"))
+	last := formatPosition(eventtest.Stored(t, store, nil)[0].GetPosition())
+	c.want(last, "subscription", "wait", eventtest.Boundary, "mailer", last, "--timeout", "60s")
+	if err := w.end(syscall.SIGTERM); err != nil {
+		t.Errorf("%v: %s", err, w.errors.String())
 	}
 }

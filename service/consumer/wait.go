@@ -23,6 +23,7 @@ type waits struct {
 type polled struct {
 	names   map[string]int // how many wait for each
 	at      map[string]Position
+	unknown map[string]bool // subscriptions that there are not, or no longer
 	failed  error
 	changed chan struct{} // closed, and replaced, after each read
 	stop    context.CancelFunc
@@ -31,9 +32,12 @@ type polled struct {
 // ErrNotReached ends a wait whose time is over.
 var ErrNotReached = errors.New("the subscription did not reach the position in time")
 
-// Wait returns when the lowest checkpoint of a subscription is at a position or after it, or with ErrNotReached, or the
-// error of ctx or of PostgreSQL. With a position it says how far the subscription is: it has read the checkpoint at least
-// once, however short the timeout is.
+// ErrUnknown ends a wait for a subscription that there is not, or that was deleted.
+var ErrUnknown = errors.New("there is no such subscription")
+
+// Wait returns when the lowest checkpoint of a subscription is at a position or after it, or with ErrNotReached,
+// ErrUnknown, or the error of ctx or of PostgreSQL. With a position it says how far the subscription is: it has read the
+// checkpoint at least once, however short the timeout is.
 func (n *Node) Wait(
 	ctx context.Context, boundary, subscription string, until int64, timeout time.Duration,
 ) (*orisunpb.Position, error) {
@@ -45,11 +49,13 @@ func (n *Node) Wait(
 		n.Hurry(boundary, subscription)
 		n.waits.mu.Lock()
 		at, known := p.at[subscription]
-		failed, changed := p.failed, p.changed
+		failed, changed, unknown := p.failed, p.changed, p.unknown[subscription]
 		n.waits.mu.Unlock()
 		switch {
 		case failed != nil:
 			return nil, failed
+		case unknown:
+			return nil, ErrUnknown
 		case known && at.GlobalID >= until:
 			return at.proto(), nil
 		case known && isOver:
@@ -71,7 +77,10 @@ func (n *Node) waitFor(boundary, subscription string) *polled {
 	p := n.waits.open[boundary]
 	if p == nil {
 		ctx, stop := context.WithCancel(context.Background())
-		p = &polled{names: make(map[string]int), at: make(map[string]Position), changed: make(chan struct{}), stop: stop}
+		p = &polled{
+			names: make(map[string]int), at: make(map[string]Position), unknown: make(map[string]bool),
+			changed: make(chan struct{}), stop: stop,
+		}
 		n.waits.open[boundary] = p
 		n.running.Go(func() { n.poll(ctx, boundary, p) })
 	}
@@ -85,6 +94,7 @@ func (n *Node) waited(boundary, subscription string, p *polled) {
 	if p.names[subscription]--; p.names[subscription] == 0 {
 		delete(p.names, subscription)
 		delete(p.at, subscription)
+		delete(p.unknown, subscription)
 	}
 	if len(p.names) == 0 {
 		p.stop()
@@ -100,11 +110,16 @@ func (n *Node) poll(ctx context.Context, boundary string, p *polled) {
 			names = append(names, name)
 		}
 		n.waits.mu.Unlock()
-		rows, err := n.queries.SubscriptionCheckpoints(ctx, n.config.Pool, db.SubscriptionCheckpointsParams{Boundary: boundary, Subscriptions: names})
+		rows, err := n.queries.SubscriptionCheckpoints(ctx, n.config.Pool,
+			db.SubscriptionCheckpointsParams{Boundary: boundary, Subscriptions: names})
 		n.waits.mu.Lock()
 		p.failed = err
+		for _, name := range names {
+			p.unknown[name] = err == nil
+		}
 		for _, row := range rows {
 			p.at[row.Subscription] = Position{row.TransactionID, row.GlobalID}
+			p.unknown[row.Subscription] = false
 		}
 		close(p.changed)
 		p.changed = make(chan struct{})

@@ -168,7 +168,7 @@ type Subscription struct {
 	Checkpoint *Position `protobuf:"bytes,10,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`
 	// How far it is behind the boundary's last event: the highest of its partitions.
 	Lag *SubscriptionLag `protobuf:"bytes,11,opt,name=lag,proto3" json:"lag,omitempty"`
-	// One for each partition, in order. Absent in ListSubscriptions, except for those with consumers or lag.
+	// One for each partition, in order.
 	PartitionStates []*SubscriptionPartition `protobuf:"bytes,12,rep,name=partition_states,json=partitionStates,proto3" json:"partition_states,omitempty"`
 	// Its consumers on all nodes.
 	Consumers []*SubscriptionConsumer `protobuf:"bytes,13,rep,name=consumers,proto3" json:"consumers,omitempty"`
