@@ -35,13 +35,14 @@ var hostileConsumers = []hostileConsumer{
 }
 
 func acknowledgement(d *orisunpb.Delivery) *orisunpb.ConsumeRequest {
-	return &orisunpb.ConsumeRequest{Request: &orisunpb.ConsumeRequest_Acknowledge{Acknowledge: &orisunpb.Acknowledgement{
+	done := &orisunpb.Acknowledgement{
 		Partition: d.GetPartition(), Epoch: d.GetEpoch(), Positions: []*orisunpb.Position{d.GetEvent().GetPosition()},
-	}}}
+	}
+	return &orisunpb.ConsumeRequest{Request: &orisunpb.ConsumeRequest_Acknowledge{Acknowledge: done}}
 }
 
-// TestHostileConsumersHarmNoOtherSubscription saves 48 MiB beside each hostile consumer, all of which stay to the end. An
-// innocent subscription of the boundary gets every event in order, and the real process stays small.
+// TestHostileConsumersHarmNoOtherSubscription saves 48 MiB beside each hostile consumer, all of which stay to the end.
+// An innocent subscription of the boundary gets every event in order, and the real process stays small.
 func TestHostileConsumersHarmNoOtherSubscription(t *testing.T) {
 	const (
 		limit   = 64 << 20

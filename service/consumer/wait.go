@@ -36,8 +36,8 @@ var ErrNotReached = errors.New("the subscription did not reach the position in t
 var ErrUnknown = errors.New("there is no such subscription")
 
 // Wait returns when the lowest checkpoint of a subscription is at a position or after it, or with ErrNotReached,
-// ErrUnknown, or the error of ctx or of PostgreSQL. With a position it says how far the subscription is: it has read the
-// checkpoint at least once, however short the timeout is.
+// ErrUnknown, or the error of ctx or of PostgreSQL. With a position it says how far the subscription is: it has read
+// the checkpoint at least once, however short the timeout is.
 func (n *Node) Wait(
 	ctx context.Context, boundary, subscription string, until int64, timeout time.Duration,
 ) (*orisunpb.Position, error) {
