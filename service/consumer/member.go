@@ -54,7 +54,8 @@ type Member struct {
 	ended      error
 	// lost: acknowledgements of a partition that was revoked are not stored, and the client does not know yet that it
 	// was.
-	lost bool
+	lost       bool
+	loggedFull time.Time // that no more events can be parked
 
 	endReader context.CancelFunc
 	reader    sync.WaitGroup

@@ -125,12 +125,23 @@ func (n *Node) storeParked(ctx context.Context, m *Member, p *partition, it item
 		n.config.Log.WarnContext(ctx, "cannot park an event; trying again", "boundary", m.def.Boundary,
 			"subscription", m.def.Name, "error", err)
 	}
-	if outcome == parkedFull {
+	if outcome == parkedFull && m.mayLogFull() {
 		n.config.Log.WarnContext(ctx, "a subscription has as many parked events as it may: replay or skip some",
 			"boundary", m.def.Boundary, "subscription", m.def.Name, "limit", n.config.MaxParked,
 			"variable", "ORISUN_MAX_PARKED_EVENTS")
 	}
 	return outcome, err
+}
+
+// mayLogFull limits the log to one line of a consumer in the time after which parking is tried again.
+func (m *Member) mayLogFull() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if time.Since(m.loggedFull) < lastBackoff {
+		return false
+	}
+	m.loggedFull = time.Now()
+	return true
 }
 
 // readReplays reads the next parked events of a partition that are to be delivered again.
