@@ -34,7 +34,7 @@ type fault struct {
 	// finds is the section whose checks find it.
 	finds  string
 	save   func(in *wire.SaveEventsRequest, again saving, out *wire.WriteResult, err error) error
-	ask    func(in *wire.GetEventsRequest)
+	read   func(in *wire.GetEventsRequest)
 	page   func(out *wire.GetEventsResponse)
 	latest func(out *wire.GetLatestByCriteriaResponse)
 	// deliver returns how often the n-th event of a stream is delivered.
@@ -61,12 +61,12 @@ var faults = map[string]fault{
 	"a page is in the wrong order": {
 		finds: "reading", page: func(out *wire.GetEventsResponse) { slices.Reverse(out.Events) },
 	},
-	"after_position is included": {finds: "reading", ask: func(in *wire.GetEventsRequest) {
+	"after_position is included": {finds: "reading", read: func(in *wire.GetEventsRequest) {
 		if in.AfterPosition != nil && in.FromPosition == nil {
 			in.FromPosition, in.AfterPosition = in.AfterPosition, nil
 		}
 	}},
-	"only the first criterion counts": {finds: "reading", ask: func(in *wire.GetEventsRequest) {
+	"only the first criterion counts": {finds: "reading", read: func(in *wire.GetEventsRequest) {
 		if len(in.GetQuery().GetCriteria()) > 1 {
 			in.Query.Criteria = in.Query.Criteria[:1]
 		}
@@ -111,6 +111,7 @@ var faults = map[string]fault{
 		finds:  "conditions",
 		failed: func(err error) error { return status.Error(status.Code(err), status.Convert(err).Message()) },
 	},
+	"a method is missing":   {finds: "latest", without: "/orisun.EventStore/GetLatestByCriteria"},
 	"answers have no token": {finds: "access", header: func(header metadata.MD) { delete(header, "x-auth-token") }},
 }
 
@@ -339,8 +340,8 @@ func (p *proxy) handle(_ any, stream grpc.ServerStream) error {
 		}
 		return p.fail(p.stream(up, stream))
 	}
-	if get, ok := in.(*wire.GetEventsRequest); ok && p.ask != nil {
-		p.ask(get)
+	if get, ok := in.(*wire.GetEventsRequest); ok && p.read != nil {
+		p.read(get)
 	}
 	if create, ok := in.(*wire.CreateSubscriptionRequest); ok && p.define != nil {
 		p.define(create)

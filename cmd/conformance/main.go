@@ -3,8 +3,8 @@
 // numbers, so servers whose names differ are tested, too. It prints a table, or JSON, and its exit code is the number
 // of checks that failed, at most 125.
 //
-// A check is "not supported" where the server answers one of its calls with UNIMPLEMENTED, as the original v0.10 does
-// for durable subscriptions. That is no failure; the methods are named.
+// A check of durable subscriptions is "not supported" where the server answers one of its calls with UNIMPLEMENTED, as
+// the original v0.10 does. That is no failure; the methods are named. Any other missing method is a failure.
 //
 //	go run ./cmd/conformance -server localhost:5005 -user admin:changeit
 //

@@ -70,15 +70,24 @@ func (k *kit) put(ctx context.Context, section string, c check) result {
 	}()
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	slices.Sort(t.missing)
+	t.missing = slices.Compact(t.missing)
+	for _, method := range t.missing {
+		if isRequired(method) {
+			t.errors = append(t.errors, "the server does not have "+method)
+		}
+	}
 	switch {
-	case len(t.missing) > 0:
-		slices.Sort(t.missing)
-		return result{section, c.name, notSupported, slices.Compact(t.missing)}
+	case len(t.missing) > 0 && !slices.ContainsFunc(t.missing, isRequired):
+		return result{section, c.name, notSupported, t.missing}
 	case len(t.errors) > 0:
 		return result{section, c.name, failed, t.errors}
 	}
 	return result{section, c.name, passed, nil}
 }
+
+// isRequired says that every server of this protocol has a method. Only durable subscriptions are optional.
+func isRequired(method string) bool { return !strings.HasPrefix(method, "/orisun.Subscriptions/") }
 
 // unimplemented notes for each check the methods that the server does not have.
 type unimplemented struct{}
@@ -88,7 +97,7 @@ type (
 	methodKey struct{}
 )
 
-// TagRPC keeps the method's name for HandleRPC.
+// TagRPC stores the method's name for HandleRPC.
 func (unimplemented) TagRPC(ctx context.Context, info *stats.RPCTagInfo) context.Context {
 	return context.WithValue(ctx, methodKey{}, info.FullMethodName)
 }

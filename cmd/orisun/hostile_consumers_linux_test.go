@@ -107,7 +107,8 @@ func TestHostileConsumersHarmNoOtherSubscription(t *testing.T) {
 	for _, in := range listed.GetSubscriptions() {
 		t.Logf("%s: checkpoint %d, %d parked", in.GetName(), in.GetCheckpoint().GetGlobalId(), in.GetParked())
 		behind := in.GetCheckpoint().GetGlobalId() < expected-1
-		if parked := in.GetParked(); behind == (in.GetName() == "innocent") || parked > 1000 {
+		isSlow := in.GetName() == "reads slowly" // on a busy machine it may be as quick as the saves
+		if parked := in.GetParked(); behind == (in.GetName() == "innocent") && !isSlow || parked > 1000 {
 			t.Errorf("%s: the checkpoint is %d, with %d parked", in.GetName(), in.GetCheckpoint().GetGlobalId(), parked)
 		}
 	}

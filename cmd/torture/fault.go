@@ -63,7 +63,7 @@ type faults struct {
 // inject begins faults of a kind, one after another and some at the same time, until ctx ends. Then it heals the
 // remaining faults and returns when all are healed.
 func (f *faults) inject(ctx context.Context, kinds []fault) error {
-	for ctx.Err() == nil {
+	for len(kinds) > 0 && ctx.Err() == nil {
 		rest(ctx, time.Duration(200+f.rng.IntN(2500))*time.Millisecond)
 		kind, victim := kinds[f.rng.IntN(len(kinds))], f.rng.IntN(nodes)
 		lasting := kind.shortest + time.Duration(f.rng.Int64N(int64(kind.longest-kind.shortest)))

@@ -36,7 +36,7 @@ func browser(t *testing.T, more ...chromedp.ExecAllocatorOption) context.Context
 		chromedp.NoSandbox, chromedp.DisableGPU, chromedp.Flag("disable-background-networking", true),
 		chromedp.UserDataDir(t.TempDir()), chromedp.WSURLReadTimeout(time.Minute),
 	}, more)
-	limited, cancelLimit := context.WithTimeout(context.WithoutCancel(t.Context()), 3*time.Minute)
+	limited, cancelLimit := context.WithTimeout(context.WithoutCancel(t.Context()), 3*time.Minute+*liveFor)
 	allocated, cancelAllocated := chromedp.NewExecAllocator(limited, options...)
 	ctx, cancel := chromedp.NewContext(allocated)
 	t.Cleanup(func() {

@@ -67,13 +67,14 @@ func (m *Member) take(ctx context.Context, event *orisunpb.Event) error {
 	return nil
 }
 
-// look takes how far the reader looked.
+// look takes how far the reader looked. Events that do not match leave a consumer caught up: waking it for each of them
+// would cost saves more than deliveries do.
 func (m *Member) look(at *orisunpb.Position, caughtUp bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.looked = later(m.looked, positionOf(at))
-	if caughtUp != m.caughtUp {
-		m.caughtUp = caughtUp
+	if caughtUp && !m.caughtUp {
+		m.caughtUp = true
 		m.wakeUp()
 	}
 	m.progressed()

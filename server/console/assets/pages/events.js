@@ -32,7 +32,9 @@ async function seek(boundary, moment) {
   return low;
 }
 
-// useLive prepends events as they come, at most once a frame.
+const redraw = 100; // milliseconds between two changes of the rows: more cost time, and a reader sees no difference
+
+// useLive prepends events as they come.
 function useLive(on, boundary, criteria, start, onError) {
   const [rows, set] = useState([]);
   const [open, setOpen] = useState(false);
@@ -41,20 +43,20 @@ function useLive(on, boundary, criteria, start, onError) {
     setOpen(false);
     if (!on || !start) return undefined;
     const controller = new AbortController();
-    let pending = [], frame = 0;
+    let pending = [], timer = 0;
     const show = () => {
       const batch = pending.reverse();
       pending = [];
-      frame = 0;
+      timer = 0;
       set(before => [...batch, ...before].slice(0, liveRows));
     };
     const body = {boundary, query: request(criteria), after_position: start};
     stream('EventStore/CatchUpSubscribeToEvents', body, controller.signal, () => setOpen(true), event => {
       pending.push(event);
       if (pending.length > liveRows) pending.shift();
-      frame ||= requestAnimationFrame(show);
+      timer ||= setTimeout(show, redraw);
     }).catch(error => controller.signal.aborted || onError(error)).finally(() => setOpen(false));
-    return () => { controller.abort(); cancelAnimationFrame(frame); };
+    return () => { controller.abort(); clearTimeout(timer); };
   }, [on, boundary, JSON.stringify(criteria), JSON.stringify(start)]);
   return {rows, open};
 }
