@@ -118,6 +118,9 @@ func (m *Member) drop(p *partition) {
 	for _, it := range p.items {
 		m.forget(it)
 	}
+	for _, it := range p.replays {
+		m.forget(it)
+	}
 	m.lost = m.lost || p.unstored()
 	p.stopped = true
 	delete(m.partitions, p.id)

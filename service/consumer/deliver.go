@@ -12,7 +12,8 @@ import (
 
 const (
 	maxFrameEvents   = 100                    // of a response
-	maxFrameBytes    = 256 << 10              // of a response, or one larger event
+	maxFrameBytes    = 256 << 10              // of a response of several events
+	deliveryBytes    = 64                     // at most, of a response beside each event
 	scanInterval     = 100 * time.Millisecond // of redeliveries
 	progressInterval = time.Second
 )
@@ -102,22 +103,27 @@ func (m *Member) collect(now time.Time) (*orisunpb.ConsumeResponse, error) {
 	for _, p := range m.partitions {
 		out += len(p.out)
 	}
+	most := m.node.config.MaxResponseBytes
 	var deliveries []*orisunpb.Delivery
 	for _, p := range m.partitions {
-		for out < m.Client.Window && len(deliveries) < maxFrameEvents && size < maxFrameBytes {
-			it := p.next(now, m.def.AckTimeout)
+		for out < m.Client.Window && len(deliveries) < maxFrameEvents {
+			it := p.peek()
 			if it == nil {
 				break
 			}
-			delivery := &orisunpb.Delivery{
-				Event: it.event, Partition: uint32(p.id), Epoch: p.epoch, DeliveryCount: it.deliveries, Replayed: it.replayed,
+			next := proto.Size(it.event) + deliveryBytes
+			if len(deliveries) > 0 && size+next > min(maxFrameBytes, most) {
+				break // the next response has it
 			}
-			if proto.Size(delivery)+64 > m.node.config.MaxResponseBytes {
+			if next > most {
 				return nil, &TooLargeError{it.event.GetPosition()}
 			}
-			size += proto.Size(delivery)
+			p.next(now, m.def.AckTimeout)
+			size += next
 			out++
-			deliveries = append(deliveries, delivery)
+			deliveries = append(deliveries, &orisunpb.Delivery{
+				Event: it.event, Partition: uint32(p.id), Epoch: p.epoch, DeliveryCount: it.deliveries, Replayed: it.replayed,
+			})
 		}
 	}
 	if len(deliveries) == 0 {
@@ -168,6 +174,11 @@ func (m *Member) nextLook(progress time.Time) time.Duration {
 	}
 	if m.moved {
 		return max(time.Until(progress.Add(progressInterval)), time.Millisecond)
+	}
+	for _, p := range m.partitions {
+		if p.waitsForReplays() {
+			return progressInterval
+		}
 	}
 	return 0
 }

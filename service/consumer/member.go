@@ -56,6 +56,8 @@ type Member struct {
 	// was.
 	lost       bool
 	loggedFull time.Time // that no more events can be parked
+	// replayFailing: it was logged that replays cannot be read. Only Run uses it.
+	replayFailing bool
 
 	endReader context.CancelFunc
 	reader    sync.WaitGroup

@@ -2,37 +2,44 @@ package consumer
 
 import (
 	"context"
+	"slices"
 	"time"
 
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/oexza/orisun/db"
 	orisunpb "github.com/oexza/orisun/proto"
 )
 
-// replayPage is how many parked events are read at a time.
+// replayPage is how many parked events of a partition are read at a time.
 const replayPage = 100
 
 // park stores what is to be parked, and removes replayed events that are acknowledged. What fails is tried again at the
 // next look.
 func (m *Member) park(ctx context.Context) error {
 	type work struct {
-		p      *partition
-		it     *item
-		stored item // as it is now
+		p  *partition
+		it *item
 	}
 	var todo []work
 	m.mu.Lock()
 	for _, p := range m.partitions {
 		for _, it := range p.parking {
-			if time.Now().After(it.parkAfter) {
-				todo = append(todo, work{p, it, *it})
+			if it.deliveries > 0 || time.Now().After(p.parkAfter) {
+				todo = append(todo, work{p, it})
 			}
 		}
 	}
 	m.mu.Unlock()
 	for _, w := range todo {
-		outcome, err := m.node.storeParked(ctx, m, w.p, w.stored)
+		m.mu.Lock()
+		still, now := slices.Contains(w.p.parking, w.it), *w.it
+		m.mu.Unlock()
+		if !still {
+			continue
+		}
+		outcome, err := m.node.storeParked(ctx, m, w.p, now)
 		switch {
 		case err != nil:
 			return err
@@ -51,53 +58,81 @@ func (m *Member) park(ctx context.Context) error {
 	return nil
 }
 
-// parkedAs applies the outcome of an event's parking. The caller holds the lock.
+// parkedAs applies the outcome of an event's parking, unless the client settled it or the partition was dropped in the
+// meantime. The caller holds the lock.
 func (m *Member) parkedAs(p *partition, it *item, outcome string) {
+	if it.done || m.partitions[p.id] != p {
+		return
+	}
 	if outcome == parkedFull {
 		p.cannotPark(time.Now().Add(lastBackoff))
 		return
 	}
-	p.notParking(it)
 	if outcome == parkedNone {
 		p.nothingParked(it.originalKey())
+		m.wakeUp()
 	}
 	switch {
 	case it.replayed:
+		m.forget(it)
 		p.settle(it)
-	case outcome == parkedNone: // it is not behind a parked event any more
-		p.enqueue(it)
-		m.wakeUp()
-		return
-	default:
+	case outcome != parkedNone:
 		m.forget(it)
 		p.parked(it)
+	default: // it is not behind a parked event any more
+		return
 	}
 	m.settled()
 }
 
-// replay reads parked events that are to be delivered again. What fails is tried again at the next look.
+// replay reads parked events that are to be delivered again, while there is room for them. What fails is tried again at
+// the next look.
 func (m *Member) replay(ctx context.Context) {
-	m.mu.Lock()
-	var replays []*partition
-	for _, p := range m.partitions {
-		if p.replayMore && len(p.replays) == 0 && !p.stopped {
-			replays = append(replays, p)
-		}
-	}
-	m.mu.Unlock()
-	for _, p := range replays {
-		events, err := m.node.readReplays(ctx, m, p)
-		if err != nil {
-			return
-		}
+	for p, count := m.toReplay(); p != nil; p, count = m.toReplay() {
+		events, err := m.node.readReplays(ctx, m, p, count)
 		m.mu.Lock()
-		p.replayMore = len(events) > 0
-		for _, event := range events {
-			p.replay(event, m.keyOf(event))
+		p.replayMore = p.replayMore || len(events) > 0 || err != nil
+		for i, event := range events {
+			if i > 0 && m.bytes > maxBufferedBytes {
+				break // it is read again
+			}
+			if p.replay(event, m.keyOf(event)) {
+				m.bytes += proto.Size(event)
+			}
 		}
 		m.mu.Unlock()
+		if err != nil && !m.replayFailing && ctx.Err() == nil {
+			m.node.config.Log.WarnContext(ctx, "cannot read the parked events to replay; trying again",
+				"boundary", m.def.Boundary, "subscription", m.def.Name, "error", err)
+		}
+		if m.replayFailing = err != nil; err != nil {
+			return
+		}
 		m.wakeUp()
 	}
+}
+
+// toReplay returns the next partition to read replays of, and how many; nil for none. Where memory is full, one replay
+// at a time is read: the events that fill it may wait for the parked ones of their keys.
+func (m *Member) toReplay() (next *partition, count int32) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	replaying := false
+	for _, p := range m.partitions {
+		replaying = replaying || len(p.replays) > 0
+		if p.waitsForReplays() {
+			next = p
+		}
+	}
+	full := m.bytes > maxBufferedBytes
+	if next == nil || full && replaying {
+		return nil, 0
+	}
+	next.replayMore = false // before the read: a replay that it does not see yet sets it again
+	if full {
+		return next, 1
+	}
+	return next, replayPage
 }
 
 // The outcomes of orisun.park_event and orisun.settle_parked.
@@ -145,9 +180,9 @@ func (m *Member) mayLogFull() bool {
 }
 
 // readReplays reads the next parked events of a partition that are to be delivered again.
-func (n *Node) readReplays(ctx context.Context, m *Member, p *partition) ([]*orisunpb.Event, error) {
+func (n *Node) readReplays(ctx context.Context, m *Member, p *partition, count int32) ([]*orisunpb.Event, error) {
 	rows, err := n.queries.ListParked(ctx, n.config.Pool, db.ListParkedParams{
-		Boundary: m.def.Boundary, Subscription: m.def.Name, Partition: p.id, Replaying: true, After: -1, Count: replayPage,
+		Boundary: m.def.Boundary, Subscription: m.def.Name, Partition: p.id, Replaying: true, After: -1, Count: count,
 	})
 	events := make([]*orisunpb.Event, len(rows))
 	for i, row := range rows {

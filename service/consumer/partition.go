@@ -63,7 +63,6 @@ type item struct {
 	reason     string    // of the last refusal
 	out        bool      // it is delivered, refused or delayed, and not settled
 	due        time.Time // when it is delivered again, while it is out
-	parkAfter  time.Time // there was no room for more parked events
 }
 
 // partition is what a consumer knows of a partition that it holds. It has no locks and does no I/O.
@@ -87,7 +86,8 @@ type partition struct {
 	out          map[int64]*item    // see item.out
 	busy         map[string][]*item // by key: the event that is ready or out, and those behind it
 	parkedKeys   map[string]bool
-	parking      []*item // to be parked
+	parking      []*item   // to be parked
+	parkAfter    time.Time // those behind parked events: there was no room
 
 	stopped     bool // to be released: nothing is added or delivered any more
 	releaseBy   time.Time
@@ -140,16 +140,20 @@ func (p *partition) add(event *orisunpb.Event, key string) bool {
 	return true
 }
 
-// replay takes a parked event that is to be delivered again.
-func (p *partition) replay(event *orisunpb.Event, key string) {
+// replay takes a parked event that is to be delivered again. It returns whether the event has to be processed.
+func (p *partition) replay(event *orisunpb.Event, key string) bool {
 	at := positionOf(event.GetPosition())
 	if p.replays[at.GlobalID] != nil || p.stopped {
-		return
+		return false
 	}
 	it := &item{at: at, event: event, key: "replay/" + key, replayed: true}
 	p.replays[at.GlobalID] = it
 	p.enqueue(it)
+	return true
 }
+
+// waitsForReplays returns whether parked events of the partition are to be read.
+func (p *partition) waitsForReplays() bool { return p.replayMore && len(p.replays) == 0 && !p.stopped }
 
 // originalKey is the value of the partition key.
 func (it *item) originalKey() string {
@@ -172,27 +176,39 @@ func (p *partition) enqueue(it *item) {
 	p.ready = append(p.ready, it)
 }
 
-// next returns the event to deliver next, nil if there is none.
-func (p *partition) next(now time.Time, ackTimeout time.Duration) *item {
+// peek returns the event to deliver next, nil if there is none.
+func (p *partition) peek() *item {
 	for !p.stopped && len(p.ready) > 0 {
-		it := p.ready[0]
-		p.ready[0] = nil
-		p.ready = p.ready[1:]
-		if it.done {
-			continue
+		if it := p.ready[0]; !it.done {
+			return it
 		}
-		it.out, it.due = true, now.Add(ackTimeout)
-		it.deliveries++
-		if p.sent++; it.sent == 0 {
-			it.sent = p.sent
-		}
-		p.out[it.at.GlobalID] = it
-		if !it.replayed {
-			p.lastOut = max(p.lastOut, it.at.GlobalID)
-		}
-		return it
+		p.pop()
 	}
 	return nil
+}
+
+func (p *partition) pop() {
+	p.ready[0] = nil
+	p.ready = p.ready[1:]
+}
+
+// next takes the event to deliver next, nil if there is none.
+func (p *partition) next(now time.Time, ackTimeout time.Duration) *item {
+	it := p.peek()
+	if it == nil {
+		return nil
+	}
+	p.pop()
+	it.out, it.due = true, now.Add(ackTimeout)
+	it.deliveries++
+	if p.sent++; it.sent == 0 {
+		it.sent = p.sent
+	}
+	p.out[it.at.GlobalID] = it
+	if !it.replayed {
+		p.lastOut = max(p.lastOut, it.at.GlobalID)
+	}
+	return it
 }
 
 // expire makes events ready again whose time has come.
@@ -205,9 +221,11 @@ func (p *partition) expire(now time.Time) {
 			due = append(due, it)
 		}
 	}
-	slices.SortFunc(due, func(a, b *item) int { return cmp.Compare(a.at.GlobalID, b.at.GlobalID) })
+	slices.SortFunc(due, byPosition)
 	p.ready = append(due, p.ready...)
 }
+
+func byPosition(a, b *item) int { return cmp.Compare(a.at.GlobalID, b.at.GlobalID) }
 
 // find returns an unsettled event that was delivered; nil if it is settled already.
 func (p *partition) find(id int64) (*item, error) {
@@ -228,23 +246,33 @@ func (p *partition) find(id int64) (*item, error) {
 // before it, and neither refused nor delayed since. An earlier event of the partition may be delivered later, when the
 // one of its key before it is settled: the client may not have it yet.
 func (p *partition) through(id int64) (covered []*item, err error) {
-	if id <= p.head.GlobalID {
-		return nil, nil
-	}
 	last := p.delivered(id)
-	if last == nil {
+	switch {
+	case last == nil && id <= p.head.GlobalID:
+		return nil, nil
+	case last == nil:
 		return nil, notDelivered(id)
 	}
-	for _, it := range p.order {
+	cover := func(it *item) {
 		if it.at.GlobalID <= id && !it.done && it.sent > 0 && it.sent <= last.sent {
 			covered = append(covered, it)
 		}
 	}
+	for _, it := range p.order {
+		cover(it)
+	}
+	for _, it := range p.replays {
+		cover(it)
+	}
 	return covered, nil
 }
 
-// delivered returns an event after the checkpoint that this consumer was given, whether it is done or not.
+// delivered returns an event that this consumer was given: one that is replayed and not done, or one after the
+// checkpoint, whether it is done or not.
 func (p *partition) delivered(id int64) *item {
+	if it := p.replays[id]; it != nil && it.deliveries > 0 {
+		return it
+	}
 	i, found := slices.BinarySearchFunc(p.order, id, func(it *item, id int64) int {
 		return cmp.Compare(it.at.GlobalID, id)
 	})
@@ -328,12 +356,9 @@ func (p *partition) parked(it *item) {
 // cannotPark keeps events from being parked until a time: there is no room. Those that were delivered are delivered
 // again then. Those behind parked events are not: they keep the order of their key.
 func (p *partition) cannotPark(until time.Time) {
+	p.parkAfter = until
 	p.parking = slices.DeleteFunc(p.parking, func(it *item) bool {
-		if it.acknowledged {
-			return false
-		}
-		if it.deliveries == 0 {
-			it.parkAfter = until
+		if it.acknowledged || it.deliveries == 0 {
 			return false
 		}
 		p.take(it, until)
@@ -345,13 +370,21 @@ func (p *partition) notParking(it *item) {
 	p.parking = slices.DeleteFunc(p.parking, func(other *item) bool { return other == it })
 }
 
-// nothingParked records that no event of a key is parked any more: those behind need not be.
+// nothingParked records that no event of a key is parked any more. All those behind are delivered, in order, and before
+// any that is added later.
 func (p *partition) nothingParked(key string) {
 	delete(p.parkedKeys, key)
-	for _, it := range p.parking {
-		if it.originalKey() == key {
-			it.parkAfter = time.Time{}
+	var behind []*item
+	p.parking = slices.DeleteFunc(p.parking, func(it *item) bool {
+		if it.replayed || it.deliveries > 0 || it.key != key {
+			return false
 		}
+		behind = append(behind, it)
+		return true
+	})
+	slices.SortFunc(behind, byPosition)
+	for _, it := range behind {
+		p.enqueue(it)
 	}
 }
 

@@ -146,9 +146,12 @@ func TestACumulativeAcknowledgementCoversWhatWasDeliveredBefore(t *testing.T) {
 func TestWithoutRoomToParkTheOrderOfAKeyHolds(t *testing.T) {
 	now := time.Unix(0, 0)
 	p := newPartition(0, 1, true, true, Position{-1, -1}, nil, []string{"parked"})
-	for id, key := range []string{"parked", "other"} {
-		p.add(&orisunpb.Event{Position: &orisunpb.Position{GlobalId: int64(id)}}, key)
+	add := func(id int64, key string) {
+		p.add(&orisunpb.Event{Position: &orisunpb.Position{GlobalId: id}}, key)
 	}
+	add(0, "parked")
+	add(1, "other")
+	add(2, "parked")
 	refused := p.next(now, time.Minute)
 	if refused == nil || refused.at.GlobalID != 1 {
 		t.Fatalf("delivered: %v", refused)
@@ -159,15 +162,52 @@ func TestWithoutRoomToParkTheOrderOfAKeyHolds(t *testing.T) {
 	if again := p.next(now, time.Minute); again != refused || p.next(now, time.Minute) != nil {
 		t.Errorf("delivered again: %v", again)
 	}
-	if len(p.parking) != 1 || p.parking[0].at.GlobalID != 0 || p.parking[0].parkAfter != now.Add(lastBackoff) {
+	if len(p.parking) != 2 || p.parking[0].at.GlobalID != 0 || p.parkAfter != now.Add(lastBackoff) {
 		t.Errorf("behind a parked event: %v", p.parking)
 	}
 	p.nothingParked("parked")
-	if !p.parking[0].parkAfter.IsZero() {
-		t.Errorf("once nothing is parked it waits until %s", p.parking[0].parkAfter)
-	}
+	add(3, "parked")
 	p.settle(refused)
 	if at := p.checkpoint(Position{9, 9}); at.GlobalID != -1 {
 		t.Errorf("the checkpoint is %v, and event 0 is not settled", at)
+	}
+	for _, want := range []int64{0, 2, 3} {
+		it := p.next(now, time.Minute)
+		if it == nil || it.at.GlobalID != want || p.next(now, time.Minute) != nil {
+			t.Fatalf("once nothing is parked %v comes, want %d alone", it, want)
+		}
+		p.settle(it)
+	}
+}
+
+// A cumulative acknowledgement covers replayed events, which are before the checkpoint.
+func TestACumulativeAcknowledgementCoversReplayedEvents(t *testing.T) {
+	now := time.Unix(0, 0)
+	p := newPartition(0, 1, false, false, Position{10, 9}, nil, nil)
+	event := func(id int64) *orisunpb.Event {
+		return &orisunpb.Event{Position: &orisunpb.Position{GlobalId: id}}
+	}
+	for _, id := range []int64{1, 2, 3} {
+		p.replay(event(id), "")
+	}
+	p.add(event(10), "")
+	for range 2 {
+		p.next(now, time.Minute)
+	}
+	for through, want := range map[int64]int{0: 0, 1: 1, 2: 2, 3: 0, 9: 0} {
+		if covered, err := p.through(through); err != nil || len(covered) != want {
+			t.Errorf("through %d covers %v, %v; want %d events", through, covered, err, want)
+		}
+	}
+	for p.next(now, time.Minute) != nil {
+	}
+	p.refuse(p.replays[2], "", now, 10)
+	covered, err := p.through(10)
+	ids := make(map[int64]bool)
+	for _, it := range covered {
+		ids[it.at.GlobalID] = true
+	}
+	if err != nil || len(ids) != 3 || ids[2] {
+		t.Errorf("through 10 covers %v, %v; want all but the refused 2", ids, err)
 	}
 }

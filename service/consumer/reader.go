@@ -8,7 +8,7 @@ import (
 	orisunpb "github.com/oexza/orisun/proto"
 )
 
-// maxBufferedBytes bounds a consumer's events in memory; the last one may go beyond it.
+// maxBufferedBytes bounds a consumer's events in memory, with replayed ones; the last one may go beyond it.
 const maxBufferedBytes = 4 << 20
 
 // keyOf is the value of the partition key.

@@ -88,8 +88,11 @@ func (m *Member) done(p *partition, it *item) {
 	p.settle(it)
 }
 
+// forget gives an event's room in memory to others. The caller holds the lock.
 func (m *Member) forget(it *item) {
-	m.buffered--
+	if !it.replayed {
+		m.buffered--
+	}
 	m.bytes -= proto.Size(it.event)
 }
 
