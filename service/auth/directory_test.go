@@ -89,13 +89,21 @@ func (d *directory) queries() (state, users int) {
 	return d.stateReads, d.looked
 }
 
-func (d *directory) EndSession(_ context.Context, userID string, session int64, _ time.Duration) error {
-	d.change(func() {
-		for i, user := range d.users {
-			if user.UserID == userID {
-				d.users[i].Ended = append(slices.Clone(user.Ended), session)
+func (d *directory) EndSession(_ context.Context, userID string, session int64, expiresIn time.Duration) error {
+	end := func(change func(ended []int64) []int64) {
+		d.change(func() {
+			for i, user := range d.users {
+				if user.UserID == userID {
+					d.users[i].Ended = change(slices.Clone(user.Ended))
+				}
 			}
-		}
+		})
+	}
+	end(func(ended []int64) []int64 { return append(ended, session) })
+	time.AfterFunc(expiresIn, func() {
+		end(func(ended []int64) []int64 {
+			return slices.DeleteFunc(ended, func(other int64) bool { return other == session })
+		})
 	})
 	return nil
 }

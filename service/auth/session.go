@@ -12,7 +12,8 @@ import (
 )
 
 // sessionLifetimes is for how many lifetimes of a token an ended session is stored. One is not enough: a node that does
-// not know yet that a session has ended may renew its token, by a clock that is ahead.
+// not know yet that a session has ended may renew its token, by a clock that is ahead. A token that was issued before
+// the lifetime was lowered does not outlive the row: it ends by the present lifetime (keyring.open).
 const sessionLifetimes = 2
 
 // BeginSession returns a token like this valid one for a session of its own, which EndSession ends. It returns false

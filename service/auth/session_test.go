@@ -80,3 +80,41 @@ func TestALogoutVoidsEveryTokenOfItsSessionAndNoOther(t *testing.T) {
 		}
 	})
 }
+
+// An ended session is stored for twice the lifetime of tokens, so that one which was issued under a longer lifetime
+// must not come back when its row is gone.
+func TestALoweredLifetimeHoldsForTokensIssuedBefore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		users := newDirectory(t, randomKey(), admin)
+		before, err := auth.New(users, adminBoundary, 24*time.Hour)
+		if err != nil {
+			t.Fatal(err)
+		}
+		after, err := auth.New(users, adminBoundary, time.Hour)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ended := begin(t, before, "admin:changeit")
+		others := map[string]string{
+			"the token of an open session": begin(t, before, "admin:changeit"),
+			"a token without a session":    issue(t, before, basic("admin:changeit")),
+		}
+		if err := after.EndSession(t.Context(), ended, &net.TCPAddr{}); err != nil {
+			t.Fatal(err)
+		}
+		for what, token := range others {
+			if _, err := call(after, "x-auth-token", token); err != nil {
+				t.Errorf("%s when the lifetime is lowered: %v", what, err)
+			}
+		}
+		others["the token of an ended session"] = ended
+		for hours := 1; hours < 25; hours++ {
+			time.Sleep(time.Hour) // the bubble's clock
+			for what, token := range others {
+				if _, err := call(after, "x-auth-token", token); !isUnauthenticated(err) {
+					t.Errorf("%s is valid after %d hours: %v", what, hours, err)
+				}
+			}
+		}
+	})
+}

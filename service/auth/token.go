@@ -22,22 +22,23 @@ import (
 var tokenEncoding = base64.RawURLEncoding.Strict()
 
 const (
-	// claimsSize is the size of the key's number, the expiry in nanoseconds since 1970 and the user's epoch, all
-	// big-endian.
-	claimsSize = 4 + 8 + 8
+	// claimsSize is the size of the key's number, the issue and the expiry in nanoseconds since 1970, and the user's
+	// epoch, all big-endian.
+	claimsSize = 4 + 8 + 8 + 8
 	// sessionSize is the size of a session's number, big-endian.
 	sessionSize = 8
-	// maxToken bounds what is decoded. A user's id is 36 bytes, so that a token has 118 characters.
+	// maxToken bounds what is decoded. A user's id is 36 bytes, so that a token has 128 characters.
 	maxToken = 512
 )
 
-// claims are the content of a token: base64url(key, expiry, epoch, user's id, HMAC-SHA256 of all that). A token is
-// valid if it has not expired, its key exists, and its user exists and has the same epoch. The epoch changes with the
-// password and the roles. A token of a session of the console has a NUL and the session's number after the user's id.
-// It is valid until the session ends.
+// claims are the content of a token: base64url(key, issue, expiry, epoch, user's id, HMAC-SHA256 of all that). A token
+// is valid if it has not expired, its key exists, and its user exists and has the same epoch. The epoch changes with
+// the password and the roles. A token of a session of the console has a NUL and the session's number after the user's
+// id. It is valid until the session ends.
 type claims struct {
 	key     int32
-	expiry  time.Time
+	issued  time.Time
+	expiry  time.Time // at most ttl after its issue, also where ttl was longer then
 	epoch   int64
 	userID  string
 	session int64 // 0 is no session
@@ -135,7 +136,8 @@ func (r *keyring) issue(to *user, now time.Time) string {
 		return last.token
 	}
 	expiry := now.Add(r.ttl)
-	next := &issued{s.token(claims{expiry: expiry, epoch: to.login.Epoch, userID: to.login.UserID}), s, expiry}
+	token := s.token(claims{issued: now, expiry: expiry, epoch: to.login.Epoch, userID: to.login.UserID})
+	next := &issued{token, s, expiry}
 	to.issued.Store(next)
 	return next.token
 }
@@ -145,7 +147,7 @@ func (r *keyring) renew(claimed claims, to *user, now time.Time) string {
 	if claimed.session == 0 {
 		return r.issue(to, now)
 	}
-	claimed.expiry = now.Add(r.ttl)
+	claimed.issued, claimed.expiry = now, now.Add(r.ttl)
 	return r.current(now).token(claimed)
 }
 
@@ -161,8 +163,12 @@ func (r *keyring) open(token string, now time.Time) (claims, bool) {
 	signed, signature := decoded[:len(decoded)-sha256.Size], decoded[len(decoded)-sha256.Size:]
 	claimed := claims{
 		key:    int32(binary.BigEndian.Uint32(signed)),
-		expiry: time.Unix(0, int64(binary.BigEndian.Uint64(signed[4:]))),
-		epoch:  int64(binary.BigEndian.Uint64(signed[12:])),
+		issued: time.Unix(0, int64(binary.BigEndian.Uint64(signed[4:]))),
+		expiry: time.Unix(0, int64(binary.BigEndian.Uint64(signed[12:]))),
+		epoch:  int64(binary.BigEndian.Uint64(signed[20:])),
+	}
+	if latest := claimed.issued.Add(r.ttl); latest.Before(claimed.expiry) {
+		claimed.expiry = latest
 	}
 	userID, session, _ := bytes.Cut(signed[claimsSize:], []byte{0})
 	claimed.userID = string(userID)
@@ -196,6 +202,7 @@ type signer struct {
 func (s *signer) token(c claims) string {
 	token := make([]byte, 0, claimsSize+len(c.userID)+1+sessionSize+sha256.Size)
 	token = binary.BigEndian.AppendUint32(token, uint32(s.number))
+	token = binary.BigEndian.AppendUint64(token, uint64(c.issued.UnixNano()))
 	token = binary.BigEndian.AppendUint64(token, uint64(c.expiry.UnixNano()))
 	token = binary.BigEndian.AppendUint64(token, uint64(c.epoch))
 	token = append(token, c.userID...)
