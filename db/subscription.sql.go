@@ -776,7 +776,7 @@ func (q *Queries) ResetSubscription(ctx context.Context, db DBTX, arg ResetSubsc
 }
 
 const SaveCheckpoints = `-- name: SaveCheckpoints :many
-SELECT c.subscription::text AS subscription, c.partition::integer AS partition
+SELECT c.subscription::text AS subscription, c.partition::integer AS partition, c.epoch::bigint AS epoch
   FROM orisun.save_checkpoints(
     p_boundary        => $1::text,
     p_subscriptions   => $2::text[],
@@ -805,6 +805,7 @@ type SaveCheckpointsParams struct {
 type SaveCheckpointsRow struct {
 	Subscription string
 	Partition    int32
+	Epoch        int64
 }
 
 func (q *Queries) SaveCheckpoints(ctx context.Context, db DBTX, arg SaveCheckpointsParams) ([]SaveCheckpointsRow, error) {
@@ -826,7 +827,7 @@ func (q *Queries) SaveCheckpoints(ctx context.Context, db DBTX, arg SaveCheckpoi
 	var items []SaveCheckpointsRow
 	for rows.Next() {
 		var i SaveCheckpointsRow
-		if err := rows.Scan(&i.Subscription, &i.Partition); err != nil {
+		if err := rows.Scan(&i.Subscription, &i.Partition, &i.Epoch); err != nil {
 			return nil, err
 		}
 		items = append(items, i)

@@ -171,6 +171,22 @@ COMMENT ON FUNCTION orisun.lock_subscription(text, text) IS
 $$Locks a subscription until the transaction ends: its partitions do not change hands meanwhile. Raises OR040.$$;
 
 -- +goose StatementBegin
+CREATE FUNCTION orisun.lock_partitions(p_boundary text, p_subscription text) RETURNS void
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    PERFORM FROM orisun.subscription_partition p WHERE p.boundary = p_boundary AND p.subscription = p_subscription
+      ORDER BY p.partition FOR NO KEY UPDATE;
+END
+$$;
+-- +goose StatementEnd
+
+COMMENT ON FUNCTION orisun.lock_partitions(text, text) IS
+$$Locks the partitions of a locked subscription before several of them change, in the order in which
+orisun.save_checkpoints locks them.$$;
+
+-- +goose StatementBegin
 CREATE FUNCTION orisun.notify_nodes(p_nodes uuid[]) RETURNS void
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
@@ -295,16 +311,22 @@ LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    v_subscription orisun.subscription := orisun.lock_subscription(p_boundary, p_name);
+    v_subscription orisun.subscription;
+    v_nodes        uuid[];
 BEGIN
-    PERFORM orisun.notify_nodes(ARRAY(SELECT m.node FROM orisun.subscription_member m WHERE m.boundary = p_boundary
-                                         AND m.subscription = p_name));
+    -- As the deletion does, before the partitions: orisun.park_event locks it before its partition, too.
+    PERFORM FROM orisun.subscription s WHERE s.boundary = p_boundary AND s.name = p_name FOR UPDATE;
+    v_subscription := orisun.find_subscription(p_boundary, p_name);
+    PERFORM orisun.lock_partitions(p_boundary, p_name);
+    v_nodes := ARRAY(SELECT m.node FROM orisun.subscription_member m WHERE m.boundary = p_boundary
+                        AND m.subscription = p_name);
     DELETE FROM orisun.subscription s WHERE s.boundary = p_boundary AND s.name = p_name;
     EXECUTE format('DELETE FROM %s c WHERE c.name IN (SELECT orisun.checkpoint_name($1, n) FROM '
                    'generate_series(0, $2 - 1) n)',
                    orisun.find_boundary_table(p_boundary, '_projector_checkpoint')) USING p_name,
                    v_subscription.partitions;
     PERFORM orisun.log_subscription(v_subscription, 'SubscriptionDeleted', '{}', p_admin_boundary, p_actor);
+    PERFORM orisun.notify_nodes(v_nodes);
 END
 $$;
 -- +goose StatementEnd
@@ -324,19 +346,21 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     v_subscription orisun.subscription := orisun.lock_subscription(p_boundary, p_name);
+    v_nodes        uuid[] := ARRAY(SELECT m.node FROM orisun.subscription_member m WHERE m.boundary = p_boundary
+                                      AND m.subscription = p_name);
 BEGIN
+    PERFORM orisun.lock_partitions(p_boundary, p_name);
     UPDATE orisun.subscription s SET generation = gen_random_uuid() WHERE s.boundary = p_boundary AND s.name = p_name;
     UPDATE orisun.subscription_partition p
        SET epoch = p.epoch + 1, member = NULL, next_member = NULL, acknowledged = '{}', oldest = NULL
      WHERE p.boundary = p_boundary AND p.subscription = p_name;
-    PERFORM orisun.notify_nodes(ARRAY(SELECT m.node FROM orisun.subscription_member m WHERE m.boundary = p_boundary
-                                         AND m.subscription = p_name));
     DELETE FROM orisun.subscription_member m WHERE m.boundary = p_boundary AND m.subscription = p_name;
     DELETE FROM orisun.parked_event e WHERE e.boundary = p_boundary AND e.subscription = p_name
        AND e.global_id > p_global_id;
     PERFORM orisun.move_checkpoints(v_subscription, p_transaction_id, p_global_id);
     PERFORM orisun.log_subscription(v_subscription, 'SubscriptionReset',
                                     jsonb_build_object('after_global_id', p_global_id), p_admin_boundary, p_actor);
+    PERFORM orisun.notify_nodes(v_nodes);
 END
 $$;
 -- +goose StatementEnd
@@ -398,6 +422,7 @@ DROP FUNCTION orisun.log_subscription(orisun.subscription, text, jsonb, text, te
 DROP FUNCTION orisun.move_checkpoints(orisun.subscription, bigint, bigint);
 DROP FUNCTION orisun.checkpoint_name(text, integer);
 DROP FUNCTION orisun.notify_nodes(uuid[]);
+DROP FUNCTION orisun.lock_partitions(text, text);
 DROP FUNCTION orisun.lock_subscription(text, text);
 DROP FUNCTION orisun.list_subscribed_boundaries();
 DROP FUNCTION orisun.list_subscriptions(text, text);

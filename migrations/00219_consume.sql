@@ -57,6 +57,7 @@ BEGIN
     LOOP
         PERFORM FROM orisun.subscription s WHERE s.boundary = v_group.boundary
             AND s.name = v_group.subscription FOR NO KEY UPDATE;
+        PERFORM orisun.lock_partitions(v_group.boundary, v_group.subscription);
         DELETE FROM orisun.subscription_member m
          WHERE m.boundary = v_group.boundary AND m.subscription = v_group.subscription
            AND m.node IN (SELECT n.node FROM orisun.subscription_node n WHERE n.expired);
@@ -94,6 +95,7 @@ BEGIN
     INSERT INTO orisun.subscription_member (member, boundary, subscription, node, name, address, username)
     VALUES (p_member, p_boundary, p_subscription, p_node, p_name, p_address, p_username)
     ON CONFLICT (member) DO UPDATE SET node = excluded.node;
+    PERFORM orisun.lock_partitions(p_boundary, p_subscription);
     -- A consumer that joins again, after its node's lease has ended, holds its partitions in a new epoch.
     UPDATE orisun.subscription_partition p SET epoch = p.epoch + 1, oldest = NULL WHERE p.member = p_member;
     PERFORM orisun.notify_nodes(orisun.assign_partitions(p_boundary, p_subscription) || p_node);
@@ -112,6 +114,7 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     PERFORM FROM orisun.subscription s WHERE s.boundary = p_boundary AND s.name = p_subscription FOR NO KEY UPDATE;
+    PERFORM orisun.lock_partitions(p_boundary, p_subscription);
     DELETE FROM orisun.subscription_member m WHERE m.member = p_member;
     PERFORM orisun.notify_nodes(orisun.assign_partitions(p_boundary, p_subscription));
 END
@@ -131,6 +134,7 @@ DECLARE
     v_nodes uuid[];
 BEGIN
     PERFORM FROM orisun.subscription s WHERE s.boundary = p_boundary AND s.name = p_subscription FOR NO KEY UPDATE;
+    PERFORM orisun.lock_partitions(p_boundary, p_subscription);
     WITH released AS (
         UPDATE orisun.subscription_partition p SET epoch = p.epoch + 1, member = p.next_member, next_member = NULL,
             oldest = NULL

@@ -32,7 +32,7 @@ CREATE FUNCTION orisun.save_checkpoints(p_boundary text, p_subscriptions text[],
                                         p_transaction_ids bigint[], p_global_ids bigint[], p_acknowledged text[],
                                         p_oldest bigint[],
                                         p_number bigint)
-RETURNS TABLE (subscription text, partition integer)
+RETURNS TABLE (subscription text, partition integer, epoch bigint)
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -41,15 +41,23 @@ BEGIN
         WITH given AS (
             SELECT * FROM unnest($2, $3, $4, $5, $6, $7, $8)
                        AS g(subscription, partition, epoch, transaction_id, global_id, acknowledged, oldest)
+        ), locked AS (
+            -- In one order, so that two sessions do not wait for each other.
+            SELECT FROM orisun.subscription_partition p
+              JOIN given g ON g.subscription = p.subscription AND g.partition = p.partition AND g.epoch = p.epoch
+             WHERE p.boundary = $1
+             ORDER BY p.subscription, p.partition
+               FOR NO KEY UPDATE OF p
         ), fenced AS (
             UPDATE orisun.subscription_partition p
                SET acknowledged = g.acknowledged::bigint[], oldest = nullif(g.oldest, -1), saved_epoch = g.epoch,
                    saved = $9
               FROM given g
-             WHERE p.boundary = $1 AND p.subscription = g.subscription AND p.partition = g.partition
+             WHERE (SELECT count(*) FROM locked) > 0
+               AND p.boundary = $1 AND p.subscription = g.subscription AND p.partition = g.partition
                AND p.epoch = g.epoch
                AND (p.saved_epoch, p.saved) < (g.epoch, $9)
-            RETURNING g.subscription, g.partition, g.transaction_id, g.global_id
+            RETURNING g.subscription, g.partition, g.epoch, g.transaction_id, g.global_id
         ), saved AS (
             INSERT INTO %s AS c (name, transaction_id, global_id, date_updated)
             SELECT orisun.checkpoint_name(f.subscription, f.partition), f.transaction_id, f.global_id, clock_timestamp()
@@ -57,7 +65,7 @@ BEGIN
             ON CONFLICT (name) DO UPDATE SET transaction_id = excluded.transaction_id, global_id = excluded.global_id,
                 date_updated = excluded.date_updated
         )
-        SELECT f.subscription, f.partition FROM fenced f
+        SELECT f.subscription, f.partition, f.epoch FROM fenced f
         $sql$, orisun.find_boundary_table(p_boundary, '_projector_checkpoint'))
       USING p_boundary, p_subscriptions, p_partitions, p_epochs, p_transaction_ids, p_global_ids, p_acknowledged,
             p_oldest, p_number;

@@ -10,6 +10,8 @@ LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
+    -- The subscription before its partition, as a deletion locks them: the foreign key of parked_event locks it anyway.
+    PERFORM FROM orisun.subscription s WHERE s.boundary = p_boundary AND s.name = p_subscription FOR KEY SHARE;
     PERFORM FROM orisun.subscription_partition p
       WHERE p.boundary = p_boundary AND p.subscription = p_subscription AND p.partition = p_partition
         AND p.epoch = p_epoch FOR UPDATE;

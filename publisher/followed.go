@@ -3,13 +3,11 @@ package publisher
 import (
 	"cmp"
 	"context"
-	"errors"
 	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgconn"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -183,7 +181,7 @@ func (b *followed) poll(ctx context.Context) {
 		}
 		last, err := b.lastPosition(ctx)
 		switch {
-		case isGone(err):
+		case boundary.IsUnknown(err):
 			b.end(err)
 		case err == nil && last.before(end):
 			b.end(errShorter)
@@ -214,12 +212,6 @@ var errShorter = status.Error(codes.Aborted,
 	"the boundary's log is shorter than it was: the boundary was deleted and created again, or PostgreSQL was restored "+
 		"from a backup; "+
 		"subscribe again, after the last event of the new log that was processed")
-
-// isGone says that PostgreSQL does not know the boundary, or lacks its tables.
-func isGone(err error) bool {
-	var refused *pgconn.PgError
-	return boundary.IsGone(err) || errors.As(err, &refused) && refused.Code == "OR001"
-}
 
 // compare lets subscribers read what PostgreSQL had at the look before and the ring lacks still; where NATS brings
 // nothing there is nothing to wait for, and that is so from the time when nothing at all came between two looks until

@@ -111,7 +111,7 @@ SELECT c.partition::integer AS partition, c.transaction_id::bigint AS transactio
                                p_partitions => @partitions::integer[]) c;
 
 -- name: SaveCheckpoints :many
-SELECT c.subscription::text AS subscription, c.partition::integer AS partition
+SELECT c.subscription::text AS subscription, c.partition::integer AS partition, c.epoch::bigint AS epoch
   FROM orisun.save_checkpoints(
     p_boundary        => @boundary::text,
     p_subscriptions   => @subscriptions::text[],

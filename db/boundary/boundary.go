@@ -79,6 +79,12 @@ func IsGone(err error) bool {
 	return errors.As(err, &refused) && slices.Contains([]string{"42883", "42P01", "3F000"}, refused.Code)
 }
 
+// IsUnknown returns whether PostgreSQL does not know a boundary, or lacks its tables.
+func IsUnknown(err error) bool {
+	var refused *pgconn.PgError
+	return IsGone(err) || errors.As(err, &refused) && refused.Code == "OR001"
+}
+
 func (t *texts) of(query string) string {
 	if text, found := t.known.Load(query); found {
 		return text.(string)

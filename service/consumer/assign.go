@@ -23,6 +23,7 @@ func (m *Member) assign(ctx context.Context, held []holding) error {
 	m.mu.Lock()
 	var added []int32
 	epochs := make(map[int32]int64)
+	again := false
 	var lost, moving []*partition
 	for _, h := range held {
 		epochs[h.partition] = h.epoch
@@ -30,7 +31,8 @@ func (m *Member) assign(ctx context.Context, held []holding) error {
 		switch {
 		case h.epoch <= m.released[h.partition] && h.epoch > 0: // the read was before the release
 		case p == nil || p.epoch != h.epoch:
-			added = append(added, h.partition) // one that is moving already is released after the next look
+			added = append(added, h.partition)
+			again = again || h.moving // the next comparison releases it
 		case h.moving && !p.stopped:
 			p.stop(m.looked, time.Now().Add(releaseGrace))
 			moving = append(moving, p)
@@ -65,6 +67,10 @@ func (m *Member) assign(ctx context.Context, held []holding) error {
 	}
 	m.stopReading()
 	m.mu.Lock()
+	if m.left { // meanwhile
+		m.mu.Unlock()
+		return nil
+	}
 	var fresh []*partition
 	for _, row := range rows {
 		p := newPartition(row.Partition, epochs[row.Partition], m.def.PartitionKey != "", m.def.ParkFollowing,
@@ -98,6 +104,9 @@ func (m *Member) assign(ctx context.Context, held []holding) error {
 	m.reader.Go(func() { m.read(reading, start) })
 	m.mu.Unlock()
 	m.wakeUp()
+	if again {
+		m.node.refreshNow(m.group())
+	}
 	return nil
 }
 

@@ -2,12 +2,12 @@ package consumer
 
 import (
 	"context"
-	"errors"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/oexza/orisun/db"
+	"github.com/oexza/orisun/db/boundary"
 )
 
 const (
@@ -30,14 +30,15 @@ func (n *Node) savingCheckpoints(ctx context.Context) {
 			return
 		case <-ticker.C:
 		}
-		var members []*Member
-		n.dirty.Range(func(m, _ any) bool {
-			members = append(members, m.(*Member))
+		byBoundary := make(map[string][]*Member)
+		n.dirty.Range(func(key, _ any) bool {
+			m := key.(*Member)
+			byBoundary[m.def.Boundary] = append(byBoundary[m.def.Boundary], m)
 			n.dirty.Delete(m)
 			return true
 		})
-		if len(members) > 0 {
-			if n.save(ctx, members, false) == nil {
+		for in, members := range byBoundary {
+			if n.save(ctx, in, members, false) == nil {
 				for _, m := range members {
 					n.release(ctx, m)
 				}
@@ -65,36 +66,38 @@ type entry struct {
 	changed      bool // something was acknowledged since the last save
 }
 
-// save stores the checkpoints of consumers that are due, or all of them: one statement for each boundary.
-func (n *Node) save(ctx context.Context, members []*Member, all bool) (failed error) {
+// save stores the checkpoints of a boundary's consumers that are due, or all of them, by one statement.
+func (n *Node) save(ctx context.Context, in string, members []*Member, all bool) error {
 	n.saving.Lock()
 	defer n.saving.Unlock()
-	byBoundary := make(map[string][]entry)
+	var entries []entry
 	for _, m := range members {
-		if entries := m.entries(time.Now(), all); len(entries) > 0 {
-			byBoundary[m.def.Boundary] = append(byBoundary[m.def.Boundary], entries...)
-		}
+		entries = append(entries, m.entries(time.Now(), all)...)
 	}
-	for boundary, entries := range byBoundary {
-		if err := n.saveEntries(ctx, boundary, entries); err != nil {
-			failed = errors.Join(failed, err)
-			for _, e := range entries {
-				e.m.unsaved(e.p)
-			}
-		}
+	if len(entries) == 0 {
+		return nil
 	}
-	if failed != nil && !n.failing && ctx.Err() == nil {
-		n.config.Log.WarnContext(ctx, "cannot save checkpoints; trying again", "error", failed)
+	err := n.saveEntries(ctx, in, entries)
+	if err == nil {
+		delete(n.failing, in)
+		return nil
 	}
-	n.failing = failed != nil
-	return failed
+	for _, e := range entries {
+		e.m.unsaved(e.p)
+	}
+	if !n.failing[in] && ctx.Err() == nil {
+		n.failing[in] = true
+		n.config.Log.WarnContext(ctx, "cannot save checkpoints; trying again", "boundary", in, "error", err)
+	}
+	return err
 }
 
-func (n *Node) saveEntries(ctx context.Context, boundary string, entries []entry) error {
+// saveEntries stores checkpoints. Those of a deleted boundary are fenced.
+func (n *Node) saveEntries(ctx context.Context, in string, entries []entry) error {
 	ctx, cancel := context.WithTimeout(ctx, renewTimeout)
 	defer cancel()
 	n.saves++
-	params := db.SaveCheckpointsParams{Boundary: boundary, Number: n.saves}
+	params := db.SaveCheckpointsParams{Boundary: in, Number: n.saves}
 	for _, e := range entries {
 		params.Subscriptions = append(params.Subscriptions, e.m.def.Name)
 		params.Partitions = append(params.Partitions, e.p.id)
@@ -105,19 +108,15 @@ func (n *Node) saveEntries(ctx context.Context, boundary string, entries []entry
 		params.Oldest = append(params.Oldest, e.oldest)
 	}
 	rows, err := n.queries.SaveCheckpoints(ctx, n.config.Pool, params)
-	if err != nil {
+	if err != nil && !boundary.IsUnknown(err) {
 		return err
 	}
-	type key struct {
-		subscription string
-		partition    int32
-	}
-	stored := make(map[key]bool, len(rows))
+	stored := make(map[db.SaveCheckpointsRow]bool, len(rows))
 	for _, row := range rows {
-		stored[key{row.Subscription, row.Partition}] = true
+		stored[row] = true
 	}
 	for _, e := range entries {
-		if !stored[key{e.m.def.Name, e.p.id}] {
+		if !stored[db.SaveCheckpointsRow{Subscription: e.m.def.Name, Partition: e.p.id, Epoch: e.p.epoch}] {
 			e.m.fenced(e.p, e.changed)
 			n.refreshNow(e.m.group())
 		}

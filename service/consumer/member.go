@@ -59,6 +59,7 @@ type Member struct {
 	// replayFailing: it was logged that replays cannot be read. Only Run uses it.
 	replayFailing bool
 
+	left      bool // no reader begins any more
 	endReader context.CancelFunc
 	reader    sync.WaitGroup
 }

@@ -83,9 +83,9 @@ type Node struct {
 	stop     context.CancelFunc // nil while nothing runs
 	running  sync.WaitGroup
 
-	saving  sync.Mutex // one write of checkpoints at a time
-	saves   int64      // number of the last write; guarded by saving
-	failing bool       // it was logged; guarded by saving
+	saving  sync.Mutex      // one write of checkpoints at a time
+	saves   int64           // number of the last write; guarded by saving
+	failing map[string]bool // boundaries whose failure was logged; guarded by saving
 }
 
 // group is the consumers of a subscription; the zero group is all of them.
@@ -98,6 +98,7 @@ func NewNode(config Config) *Node {
 		members: make(map[string]*Member), leaving: make(map[string]*Member), joined: make(map[string]bool),
 		changed: make(map[group]bool),
 		waits:   waits{open: make(map[string]*polled)},
+		failing: make(map[string]bool),
 	}
 	unknown := uuid.NewString()
 	n.id.Store(&unknown)
@@ -317,6 +318,9 @@ func (n *Node) Leave(m *Member) error {
 	n.mu.Lock()
 	delete(n.members, m.ID)
 	n.mu.Unlock()
+	m.mu.Lock()
+	m.left = true
+	m.mu.Unlock()
 	m.stopReading()
 	ctx, cancel := context.WithTimeout(context.Background(), renewTimeout)
 	defer cancel()
@@ -335,7 +339,7 @@ func (n *Node) Leave(m *Member) error {
 
 // leave returns whether PostgreSQL has all of a consumer that leaves.
 func (n *Node) leave(ctx context.Context, m *Member) bool {
-	if m.park(ctx) != nil || n.save(ctx, []*Member{m}, true) != nil {
+	if m.park(ctx) != nil || n.save(ctx, m.def.Boundary, []*Member{m}, true) != nil {
 		return false
 	}
 	if err := n.queries.LeaveSubscription(ctx, n.config.Pool, db.LeaveSubscriptionParams{

@@ -42,20 +42,33 @@ func joinedTo(t *testing.T, pool *pgxpool.Pool, feed Feed, name string) (
 	*Node, *Member, chan *orisunpb.ConsumeResponse,
 ) {
 	t.Helper()
-	rows, err := db.New().ListSubscriptions(t.Context(), pool, db.ListSubscriptionsParams{
-		Boundary: "orders", Name: "mails",
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	n := newNode(t, pool, feed, name)
+	m, responses := join(t, n, "orders", "mails")
+	return n, m, responses
+}
+
+func newNode(t *testing.T, pool *pgxpool.Pool, feed Feed, name string) *Node {
+	t.Helper()
 	n := NewNode(Config{
 		Pool: pool, Feed: feed, Name: name, MaxResponseBytes: 1 << 20, MaxConsumers: 2, MaxParked: 10,
 		Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
 	})
 	t.Cleanup(n.Close)
+	return n
+}
+
+// join lets a consumer join and run.
+func join(t *testing.T, n *Node, boundary, subscription string) (*Member, chan *orisunpb.ConsumeResponse) {
+	t.Helper()
+	rows, err := n.queries.ListSubscriptions(t.Context(), n.config.Pool, db.ListSubscriptionsParams{
+		Boundary: boundary, Name: subscription,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 	m, err := n.Join(t.Context(), Definition{
-		Boundary: "orders", Name: "mails", Generation: rows[0].Generation.String(), Partitions: 1, AckTimeout: time.Minute,
-		MaxRefusals: 5,
+		Boundary: boundary, Name: subscription, Generation: rows[0].Generation.String(),
+		Partitions: int(rows[0].Partitions), AckTimeout: time.Minute, MaxRefusals: 5,
 	}, Client{Window: 10})
 	if err != nil {
 		t.Fatal(err)
@@ -68,7 +81,7 @@ func joinedTo(t *testing.T, pool *pgxpool.Pool, feed Feed, name string) (
 			return nil
 		})
 	}()
-	return n, m, responses
+	return m, responses
 }
 
 // delivered receives a number of deliveries.
@@ -101,13 +114,19 @@ func subscribed(t *testing.T) *pgxpool.Pool {
 			t.Fatal(err)
 		}
 	}
-	if err := queries.CreateSubscription(t.Context(), pool, db.CreateSubscriptionParams{
-		Boundary: "orders", Name: "mails", Criteria: "[]", Partitions: 1, AckTimeoutMs: 60_000, MaxRefusals: 5,
-		TransactionID: -1, GlobalID: -1, SubscriptionLimit: 1, AdminBoundary: "admin", Actor: "test",
+	subscribe(t, pool, "orders", "mails", 1)
+	return pool
+}
+
+// subscribe creates a subscription.
+func subscribe(t *testing.T, pool *pgxpool.Pool, boundary, name string, partitions int32) {
+	t.Helper()
+	if err := db.New().CreateSubscription(t.Context(), pool, db.CreateSubscriptionParams{
+		Boundary: boundary, Name: name, Criteria: "[]", Partitions: partitions, AckTimeoutMs: 60_000, MaxRefusals: 5,
+		TransactionID: -1, GlobalID: -1, SubscriptionLimit: 10, AdminBoundary: "admin", Actor: "test",
 	}); err != nil {
 		t.Fatal(err)
 	}
-	return pool
 }
 
 // TestTheConsumersOfANodeThatDiedAreReplaced ends all that a node does, as kill -9 does. Its standby on another node
@@ -122,7 +141,7 @@ func TestTheConsumersOfANodeThatDiedAreReplaced(t *testing.T) {
 	}, nil, nil); err != nil {
 		t.Fatal(err)
 	}
-	if err := dead.save(t.Context(), []*Member{held}, true); err != nil {
+	if err := dead.save(t.Context(), "orders", []*Member{held}, true); err != nil {
 		t.Fatal(err)
 	}
 	dead.saves = 0 // as if the write had come after a later one
@@ -131,7 +150,7 @@ func TestTheConsumersOfANodeThatDiedAreReplaced(t *testing.T) {
 	}, nil, nil); err != nil {
 		t.Fatal(err)
 	}
-	if err := dead.save(t.Context(), []*Member{held}, true); err != nil {
+	if err := dead.save(t.Context(), "orders", []*Member{held}, true); err != nil {
 		t.Fatal(err)
 	}
 	dead.Close() // it renews and saves no more
@@ -149,7 +168,7 @@ func TestTheConsumersOfANodeThatDiedAreReplaced(t *testing.T) {
 	}, nil, nil); err != nil {
 		t.Fatal(err)
 	}
-	if err := dead.save(t.Context(), []*Member{held}, true); err != nil {
+	if err := dead.save(t.Context(), "orders", []*Member{held}, true); err != nil {
 		t.Fatal(err)
 	}
 	rows, err := queries.SubscriptionCheckpoints(t.Context(), pool, db.SubscriptionCheckpointsParams{

@@ -3,6 +3,8 @@ package consumer
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -22,8 +24,9 @@ type waits struct {
 // polled are the checkpoints of a boundary's subscriptions that calls wait for.
 type polled struct {
 	names   map[string]int // how many wait for each
+	begun   int            // number of the last read
+	read    int            // number of the read that at and failed are from
 	at      map[string]Position
-	unknown map[string]bool // subscriptions that there are not, or no longer
 	failed  error
 	changed chan struct{} // closed, and replaced, after each read
 	stop    context.CancelFunc
@@ -41,7 +44,7 @@ var ErrUnknown = errors.New("there is no such subscription")
 func (n *Node) Wait(
 	ctx context.Context, boundary, subscription string, until int64, timeout time.Duration,
 ) (*orisunpb.Position, error) {
-	p := n.waitFor(boundary, subscription)
+	p, begun := n.waitFor(boundary, subscription)
 	defer n.waited(boundary, subscription, p)
 	over := time.NewTimer(timeout)
 	defer over.Stop()
@@ -49,16 +52,17 @@ func (n *Node) Wait(
 		n.Hurry(boundary, subscription)
 		n.waits.mu.Lock()
 		at, known := p.at[subscription]
-		failed, changed, unknown := p.failed, p.changed, p.unknown[subscription]
+		failed, changed, read := p.failed, p.changed, p.read
 		n.waits.mu.Unlock()
 		switch {
+		case read <= begun: // it began before this wait, and may be of a subscription that was reset since
 		case failed != nil:
 			return nil, failed
-		case unknown:
+		case !known:
 			return nil, ErrUnknown
-		case known && at.GlobalID >= until:
+		case at.GlobalID >= until:
 			return at.proto(), nil
-		case known && isOver:
+		case isOver:
 			return at.proto(), ErrNotReached
 		}
 		select {
@@ -71,21 +75,19 @@ func (n *Node) Wait(
 	}
 }
 
-func (n *Node) waitFor(boundary, subscription string) *polled {
+// waitFor has a subscription's checkpoint read. Reads after begun have it.
+func (n *Node) waitFor(boundary, subscription string) (p *polled, begun int) {
 	n.waits.mu.Lock()
 	defer n.waits.mu.Unlock()
-	p := n.waits.open[boundary]
+	p = n.waits.open[boundary]
 	if p == nil {
 		ctx, stop := context.WithCancel(context.Background())
-		p = &polled{
-			names: make(map[string]int), at: make(map[string]Position), unknown: make(map[string]bool),
-			changed: make(chan struct{}), stop: stop,
-		}
+		p = &polled{names: make(map[string]int), changed: make(chan struct{}), stop: stop}
 		n.waits.open[boundary] = p
 		n.running.Go(func() { n.poll(ctx, boundary, p) })
 	}
 	p.names[subscription]++
-	return p
+	return p, p.begun
 }
 
 func (n *Node) waited(boundary, subscription string, p *polled) {
@@ -93,8 +95,6 @@ func (n *Node) waited(boundary, subscription string, p *polled) {
 	defer n.waits.mu.Unlock()
 	if p.names[subscription]--; p.names[subscription] == 0 {
 		delete(p.names, subscription)
-		delete(p.at, subscription)
-		delete(p.unknown, subscription)
 	}
 	if len(p.names) == 0 {
 		p.stop()
@@ -105,22 +105,17 @@ func (n *Node) waited(boundary, subscription string, p *polled) {
 func (n *Node) poll(ctx context.Context, boundary string, p *polled) {
 	for ctx.Err() == nil {
 		n.waits.mu.Lock()
-		names := make([]string, 0, len(p.names))
-		for name := range p.names {
-			names = append(names, name)
-		}
+		p.begun++
+		names := slices.Collect(maps.Keys(p.names))
 		n.waits.mu.Unlock()
 		rows, err := n.queries.SubscriptionCheckpoints(ctx, n.config.Pool,
 			db.SubscriptionCheckpointsParams{Boundary: boundary, Subscriptions: names})
-		n.waits.mu.Lock()
-		p.failed = err
-		for _, name := range names {
-			p.unknown[name] = err == nil
-		}
+		at := make(map[string]Position, len(rows)) // without those that there are not, or no longer
 		for _, row := range rows {
-			p.at[row.Subscription] = Position{row.TransactionID, row.GlobalID}
-			p.unknown[row.Subscription] = false
+			at[row.Subscription] = Position{row.TransactionID, row.GlobalID}
 		}
+		n.waits.mu.Lock()
+		p.read, p.at, p.failed = p.begun, at, err
 		close(p.changed)
 		p.changed = make(chan struct{})
 		n.waits.mu.Unlock()

@@ -1,0 +1,94 @@
+package consumer
+
+import (
+	"testing"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/oexza/orisun/db"
+)
+
+// member is a consumer in PostgreSQL without a server.
+func member(t *testing.T, pool *pgxpool.Pool, subscription string) {
+	t.Helper()
+	queries, node := db.New(), uuid.NewString()
+	if _, err := queries.RenewSubscriptionNode(t.Context(), pool, db.RenewSubscriptionNodeParams{
+		Node: node, NextNode: node, Name: "node",
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := queries.JoinSubscription(t.Context(), pool, db.JoinSubscriptionParams{
+		Boundary: "orders", Subscription: subscription, Member: uuid.NewString(), Node: node, ConsumerLimit: 2,
+	}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestSessionsThatChangeSubscriptionsDoNotWaitForEachOther has each change wait for a lock, and looks whether it holds
+// already what another session locks after that one.
+func TestSessionsThatChangeSubscriptionsDoNotWaitForEachOther(t *testing.T) {
+	const (
+		firstPartition = `SELECT FROM orisun.subscription_partition WHERE subscription = 'invoices' AND partition = 0
+			FOR UPDATE`
+		secondPartition = `SELECT FROM orisun.subscription_partition WHERE subscription = 'invoices' AND partition = 1
+			FOR UPDATE NOWAIT`
+		subscriptionRow = "SELECT FROM orisun.subscription WHERE name = 'invoices' FOR UPDATE"
+		adminPositions  = "SELECT orisun.lock_positions((orisun.find_boundary('admin')).number)"
+		nodes           = "SELECT FROM orisun.subscription_node FOR UPDATE NOWAIT"
+		deletion        = "SELECT orisun.delete_subscription('orders', 'invoices', 'admin', 'test')"
+		reset           = "SELECT orisun.reset_subscription('orders', 'invoices', -1, -1, 'admin', 'test')"
+	)
+	for name, test := range map[string]struct{ held, change, later string }{
+		"a deletion and the lease": {adminPositions, deletion, nodes},
+		"a reset and the lease":    {adminPositions, reset, nodes},
+		"parking and a deletion": {
+			subscriptionRow,
+			"SELECT orisun.park_event('orders', 'invoices', 1, 1, 0, '', 'no', 1, 10)", secondPartition,
+		},
+		"checkpoints": {
+			firstPartition,
+			`SELECT * FROM orisun.save_checkpoints('orders', '{invoices,invoices}', '{1,0}', '{1,1}', '{1,1}', '{0,0}',
+				'{"{}","{}"}', '{-1,-1}', 1)`, secondPartition,
+		},
+		"a deletion": {firstPartition, deletion, secondPartition},
+		"a reset":    {firstPartition, reset, secondPartition},
+		"a join": {firstPartition, `SELECT orisun.join_subscription('orders', 'invoices', gen_random_uuid(),
+			(SELECT node FROM orisun.subscription_node), '', '', '', 2)`, secondPartition},
+		"a leave": {firstPartition, `SELECT orisun.leave_subscription('orders', 'invoices',
+			(SELECT member FROM orisun.subscription_member))`, secondPartition},
+		"a release": {firstPartition, `SELECT orisun.release_partitions('orders', 'invoices',
+			(SELECT member FROM orisun.subscription_member), '{1,0}', '{1,1}')`, secondPartition},
+		"a lease that ended": {firstPartition, `UPDATE orisun.subscription_node SET expired = true;
+			SELECT orisun.remove_subscription_nodes()`, secondPartition},
+	} {
+		t.Run(name, func(t *testing.T) {
+			pool := subscribed(t)
+			subscribe(t, pool, "orders", "invoices", 2)
+			member(t, pool, "invoices")
+			changer, holder := begin(t, pool), begin(t, pool)
+			// The first partition is stored behind the second one.
+			if _, err := pool.Exec(t.Context(), `UPDATE orisun.subscription_partition SET saved = 0
+				WHERE subscription = 'invoices' AND partition = 0`); err != nil {
+				t.Error(err)
+			}
+			execute(t, holder, test.held)
+			changed := make(chan error, 1)
+			go func() {
+				_, err := changer.Conn().PgConn().Exec(t.Context(), test.change).ReadAll()
+				changed <- err
+			}()
+			locked(t, pool)
+			execute(t, holder, test.later)
+			if err := holder.Rollback(t.Context()); err != nil {
+				t.Error(err)
+			}
+			if err := <-changed; err != nil {
+				t.Error(err)
+			}
+			if err := changer.Commit(t.Context()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
