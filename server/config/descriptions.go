@@ -1,6 +1,6 @@
 package config
 
-// descriptions are the default of each setting, written as it would be in the environment, and what people read in
+// descriptions are the default of each setting, written as it would be in the environment, and its description in
 // docs/configuration.md and --help, by its variable. Each setting has one.
 var descriptions = map[string]struct{ defaultText, description string }{
 	"ORISUN_BOUNDARIES": {
@@ -132,10 +132,10 @@ var descriptions = map[string]struct{ defaultText, description string }{
 	"ORISUN_NATS_STREAM_REPLICAS": {"0", "Copies of each boundary's stream; 0 is 3 in a cluster, else 1"},
 	"ORISUN_NATS_STREAM_MAX_BYTES": {
 		"1073741824",
-		"Bytes of events that a boundary's stream keeps, the latest ones; PostgreSQL has all. The default is 1GB",
+		"Bytes of events that a boundary's stream stores, the latest ones; PostgreSQL has all. The default is 1GB",
 	},
-	"ORISUN_NATS_STREAM_MAX_AGE":   {"168h", "Time for which a boundary's stream keeps an event; 0 is no limit"},
-	"ORISUN_NATS_STREAM_MAX_MSGS":  {"0", "Events that a boundary's stream keeps, the latest ones; 0 is no limit"},
+	"ORISUN_NATS_STREAM_MAX_AGE":   {"168h", "Time for which a boundary's stream stores an event; 0 is no limit"},
+	"ORISUN_NATS_STREAM_MAX_MSGS":  {"0", "Events that a boundary's stream stores, the latest ones; 0 is no limit"},
 	"ORISUN_NATS_CLUSTER_ENABLED":  {"false", "Enable NATS clustering"},
 	"ORISUN_NATS_CLUSTER_NAME":     {"orisun-nats-cluster", "NATS cluster name"},
 	"ORISUN_NATS_CLUSTER_HOST":     {"0.0.0.0", "NATS cluster host"},
