@@ -1947,10 +1947,13 @@ type ListNodesResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The nodes that answered, by name.
 	Nodes []*NodeStatus `protobuf:"bytes,1,rep,name=nodes,proto3" json:"nodes,omitempty"`
-	// The names of the nodes that did not answer in time, among those that the answering node has met since its start.
+	// The names of the connected nodes that did not answer in time.
 	Unanswered []string `protobuf:"bytes,2,rep,name=unanswered,proto3" json:"unanswered,omitempty"`
 	// The node that answered this call: its ORISUN_NATS_SERVER_NAME.
-	Node          string `protobuf:"bytes,3,opt,name=node,proto3" json:"node,omitempty"`
+	Node string `protobuf:"bytes,3,opt,name=node,proto3" json:"node,omitempty"`
+	// The nodes that have no connection to the answering node, by name, among those that it has met since its start. It
+	// forgets a node after 24 hours without a connection.
+	Disconnected  []*DisconnectedNode `protobuf:"bytes,4,rep,name=disconnected,proto3" json:"disconnected,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2006,6 +2009,68 @@ func (x *ListNodesResponse) GetNode() string {
 	return ""
 }
 
+func (x *ListNodesResponse) GetDisconnected() []*DisconnectedNode {
+	if x != nil {
+		return x.Disconnected
+	}
+	return nil
+}
+
+// DisconnectedNode is a node without a connection to the one that answers.
+type DisconnectedNode struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its ORISUN_NATS_SERVER_NAME.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// When the answering node lost the connection.
+	Since         *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=since,proto3" json:"since,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DisconnectedNode) Reset() {
+	*x = DisconnectedNode{}
+	mi := &file_admin_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DisconnectedNode) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DisconnectedNode) ProtoMessage() {}
+
+func (x *DisconnectedNode) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DisconnectedNode.ProtoReflect.Descriptor instead.
+func (*DisconnectedNode) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{35}
+}
+
+func (x *DisconnectedNode) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *DisconnectedNode) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
 // NodeStatus is what a node reports of itself. Its counters begin at its start.
 type NodeStatus struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2040,7 +2105,7 @@ type NodeStatus struct {
 
 func (x *NodeStatus) Reset() {
 	*x = NodeStatus{}
-	mi := &file_admin_proto_msgTypes[35]
+	mi := &file_admin_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2052,7 +2117,7 @@ func (x *NodeStatus) String() string {
 func (*NodeStatus) ProtoMessage() {}
 
 func (x *NodeStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[35]
+	mi := &file_admin_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2065,7 +2130,7 @@ func (x *NodeStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeStatus.ProtoReflect.Descriptor instead.
 func (*NodeStatus) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{35}
+	return file_admin_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *NodeStatus) GetName() string {
@@ -2169,7 +2234,7 @@ type NodeCheck struct {
 
 func (x *NodeCheck) Reset() {
 	*x = NodeCheck{}
-	mi := &file_admin_proto_msgTypes[36]
+	mi := &file_admin_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2181,7 +2246,7 @@ func (x *NodeCheck) String() string {
 func (*NodeCheck) ProtoMessage() {}
 
 func (x *NodeCheck) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[36]
+	mi := &file_admin_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2194,7 +2259,7 @@ func (x *NodeCheck) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeCheck.ProtoReflect.Descriptor instead.
 func (*NodeCheck) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{36}
+	return file_admin_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *NodeCheck) GetName() string {
@@ -2256,7 +2321,7 @@ type NodeBoundary struct {
 
 func (x *NodeBoundary) Reset() {
 	*x = NodeBoundary{}
-	mi := &file_admin_proto_msgTypes[37]
+	mi := &file_admin_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2268,7 +2333,7 @@ func (x *NodeBoundary) String() string {
 func (*NodeBoundary) ProtoMessage() {}
 
 func (x *NodeBoundary) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[37]
+	mi := &file_admin_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2281,7 +2346,7 @@ func (x *NodeBoundary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeBoundary.ProtoReflect.Descriptor instead.
 func (*NodeBoundary) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{37}
+	return file_admin_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *NodeBoundary) GetName() string {
@@ -2373,7 +2438,7 @@ type ListSubscribersRequest struct {
 
 func (x *ListSubscribersRequest) Reset() {
 	*x = ListSubscribersRequest{}
-	mi := &file_admin_proto_msgTypes[38]
+	mi := &file_admin_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2385,7 +2450,7 @@ func (x *ListSubscribersRequest) String() string {
 func (*ListSubscribersRequest) ProtoMessage() {}
 
 func (x *ListSubscribersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[38]
+	mi := &file_admin_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2398,7 +2463,7 @@ func (x *ListSubscribersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSubscribersRequest.ProtoReflect.Descriptor instead.
 func (*ListSubscribersRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{38}
+	return file_admin_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ListSubscribersRequest) GetBoundary() string {
@@ -2421,7 +2486,7 @@ type ListSubscribersResponse struct {
 	Subscribers []*LiveSubscriber `protobuf:"bytes,1,rep,name=subscribers,proto3" json:"subscribers,omitempty"`
 	// How many there are on the nodes that answered.
 	Total int64 `protobuf:"varint,2,opt,name=total,proto3" json:"total,omitempty"`
-	// The names of the nodes that did not answer in time, among those that the answering node has met since its start.
+	// The names of the nodes that did not answer in time or are disconnected, as ListNodes has them.
 	Unanswered    []string `protobuf:"bytes,3,rep,name=unanswered,proto3" json:"unanswered,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2429,7 +2494,7 @@ type ListSubscribersResponse struct {
 
 func (x *ListSubscribersResponse) Reset() {
 	*x = ListSubscribersResponse{}
-	mi := &file_admin_proto_msgTypes[39]
+	mi := &file_admin_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2441,7 +2506,7 @@ func (x *ListSubscribersResponse) String() string {
 func (*ListSubscribersResponse) ProtoMessage() {}
 
 func (x *ListSubscribersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[39]
+	mi := &file_admin_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2454,7 +2519,7 @@ func (x *ListSubscribersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSubscribersResponse.ProtoReflect.Descriptor instead.
 func (*ListSubscribersResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{39}
+	return file_admin_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *ListSubscribersResponse) GetSubscribers() []*LiveSubscriber {
@@ -2505,7 +2570,7 @@ type LiveSubscriber struct {
 
 func (x *LiveSubscriber) Reset() {
 	*x = LiveSubscriber{}
-	mi := &file_admin_proto_msgTypes[40]
+	mi := &file_admin_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2517,7 +2582,7 @@ func (x *LiveSubscriber) String() string {
 func (*LiveSubscriber) ProtoMessage() {}
 
 func (x *LiveSubscriber) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[40]
+	mi := &file_admin_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2530,7 +2595,7 @@ func (x *LiveSubscriber) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LiveSubscriber.ProtoReflect.Descriptor instead.
 func (*LiveSubscriber) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{40}
+	return file_admin_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *LiveSubscriber) GetNode() string {
@@ -2710,13 +2775,17 @@ const file_admin_proto_rawDesc = "" +
 	"\aminutes\x18\x03 \x03(\x03R\aminutes\x120\n" +
 	"\x05since\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12\x12\n" +
 	"\x04node\x18\x05 \x01(\tR\x04node\"\x12\n" +
-	"\x10ListNodesRequest\"q\n" +
+	"\x10ListNodesRequest\"\xaf\x01\n" +
 	"\x11ListNodesResponse\x12(\n" +
 	"\x05nodes\x18\x01 \x03(\v2\x12.orisun.NodeStatusR\x05nodes\x12\x1e\n" +
 	"\n" +
 	"unanswered\x18\x02 \x03(\tR\n" +
 	"unanswered\x12\x12\n" +
-	"\x04node\x18\x03 \x01(\tR\x04node\"\xc9\x03\n" +
+	"\x04node\x18\x03 \x01(\tR\x04node\x12<\n" +
+	"\fdisconnected\x18\x04 \x03(\v2\x18.orisun.DisconnectedNodeR\fdisconnected\"X\n" +
+	"\x10DisconnectedNode\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x120\n" +
+	"\x05since\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\"\xc9\x03\n" +
 	"\n" +
 	"NodeStatus\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
@@ -2820,7 +2889,7 @@ func file_admin_proto_rawDescGZIP() []byte {
 }
 
 var file_admin_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 41)
+var file_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 42)
 var file_admin_proto_goTypes = []any{
 	(BoundaryLifecycleStatus)(0),               // 0: orisun.BoundaryLifecycleStatus
 	(*BoundaryPlacementInput)(nil),             // 1: orisun.BoundaryPlacementInput
@@ -2858,31 +2927,32 @@ var file_admin_proto_goTypes = []any{
 	(*ListConflictsResponse)(nil),              // 33: orisun.ListConflictsResponse
 	(*ListNodesRequest)(nil),                   // 34: orisun.ListNodesRequest
 	(*ListNodesResponse)(nil),                  // 35: orisun.ListNodesResponse
-	(*NodeStatus)(nil),                         // 36: orisun.NodeStatus
-	(*NodeCheck)(nil),                          // 37: orisun.NodeCheck
-	(*NodeBoundary)(nil),                       // 38: orisun.NodeBoundary
-	(*ListSubscribersRequest)(nil),             // 39: orisun.ListSubscribersRequest
-	(*ListSubscribersResponse)(nil),            // 40: orisun.ListSubscribersResponse
-	(*LiveSubscriber)(nil),                     // 41: orisun.LiveSubscriber
-	(*Position)(nil),                           // 42: orisun.Position
-	(*timestamppb.Timestamp)(nil),              // 43: google.protobuf.Timestamp
-	(*Criterion)(nil),                          // 44: orisun.Criterion
-	(*CreateIndexRequest)(nil),                 // 45: orisun.CreateIndexRequest
-	(*DropIndexRequest)(nil),                   // 46: orisun.DropIndexRequest
-	(*CreateIndexResponse)(nil),                // 47: orisun.CreateIndexResponse
-	(*DropIndexResponse)(nil),                  // 48: orisun.DropIndexResponse
+	(*DisconnectedNode)(nil),                   // 36: orisun.DisconnectedNode
+	(*NodeStatus)(nil),                         // 37: orisun.NodeStatus
+	(*NodeCheck)(nil),                          // 38: orisun.NodeCheck
+	(*NodeBoundary)(nil),                       // 39: orisun.NodeBoundary
+	(*ListSubscribersRequest)(nil),             // 40: orisun.ListSubscribersRequest
+	(*ListSubscribersResponse)(nil),            // 41: orisun.ListSubscribersResponse
+	(*LiveSubscriber)(nil),                     // 42: orisun.LiveSubscriber
+	(*Position)(nil),                           // 43: orisun.Position
+	(*timestamppb.Timestamp)(nil),              // 44: google.protobuf.Timestamp
+	(*Criterion)(nil),                          // 45: orisun.Criterion
+	(*CreateIndexRequest)(nil),                 // 46: orisun.CreateIndexRequest
+	(*DropIndexRequest)(nil),                   // 47: orisun.DropIndexRequest
+	(*CreateIndexResponse)(nil),                // 48: orisun.CreateIndexResponse
+	(*DropIndexResponse)(nil),                  // 49: orisun.DropIndexResponse
 }
 var file_admin_proto_depIdxs = []int32{
 	1,  // 0: orisun.BoundaryInfo.placement:type_name -> orisun.BoundaryPlacementInput
 	0,  // 1: orisun.BoundaryInfo.status:type_name -> orisun.BoundaryLifecycleStatus
-	42, // 2: orisun.BoundaryInfo.definition_position:type_name -> orisun.Position
-	42, // 3: orisun.BoundaryInfo.status_position:type_name -> orisun.Position
+	43, // 2: orisun.BoundaryInfo.definition_position:type_name -> orisun.Position
+	43, // 3: orisun.BoundaryInfo.status_position:type_name -> orisun.Position
 	1,  // 4: orisun.CreateBoundaryRequest.placement:type_name -> orisun.BoundaryPlacementInput
 	2,  // 5: orisun.CreateBoundaryResponse.boundary:type_name -> orisun.BoundaryInfo
 	2,  // 6: orisun.ListBoundariesResponse.boundaries:type_name -> orisun.BoundaryInfo
 	2,  // 7: orisun.GetBoundaryResponse.boundary:type_name -> orisun.BoundaryInfo
-	43, // 8: orisun.AdminUser.created_at:type_name -> google.protobuf.Timestamp
-	43, // 9: orisun.AdminUser.updated_at:type_name -> google.protobuf.Timestamp
+	44, // 8: orisun.AdminUser.created_at:type_name -> google.protobuf.Timestamp
+	44, // 9: orisun.AdminUser.updated_at:type_name -> google.protobuf.Timestamp
 	11, // 10: orisun.AdminUser.boundary_permissions:type_name -> orisun.BoundaryPermissionGrant
 	11, // 11: orisun.CreateUserRequest.boundary_permissions:type_name -> orisun.BoundaryPermissionGrant
 	12, // 12: orisun.CreateUserResponse.user:type_name -> orisun.AdminUser
@@ -2890,58 +2960,60 @@ var file_admin_proto_depIdxs = []int32{
 	12, // 14: orisun.SetUserBoundaryPermissionsResponse.user:type_name -> orisun.AdminUser
 	12, // 15: orisun.ListUsersResponse.users:type_name -> orisun.AdminUser
 	12, // 16: orisun.ValidateCredentialsResponse.user:type_name -> orisun.AdminUser
-	44, // 17: orisun.ContextConflicts.criteria:type_name -> orisun.Criterion
-	43, // 18: orisun.ContextConflicts.last:type_name -> google.protobuf.Timestamp
+	45, // 17: orisun.ContextConflicts.criteria:type_name -> orisun.Criterion
+	44, // 18: orisun.ContextConflicts.last:type_name -> google.protobuf.Timestamp
 	32, // 19: orisun.ListConflictsResponse.contexts:type_name -> orisun.ContextConflicts
-	43, // 20: orisun.ListConflictsResponse.since:type_name -> google.protobuf.Timestamp
-	36, // 21: orisun.ListNodesResponse.nodes:type_name -> orisun.NodeStatus
-	43, // 22: orisun.NodeStatus.started_at:type_name -> google.protobuf.Timestamp
-	43, // 23: orisun.NodeStatus.measured_at:type_name -> google.protobuf.Timestamp
-	37, // 24: orisun.NodeStatus.checks:type_name -> orisun.NodeCheck
-	38, // 25: orisun.NodeStatus.boundaries:type_name -> orisun.NodeBoundary
-	41, // 26: orisun.ListSubscribersResponse.subscribers:type_name -> orisun.LiveSubscriber
-	43, // 27: orisun.LiveSubscriber.connected_at:type_name -> google.protobuf.Timestamp
-	3,  // 28: orisun.Admin.CreateBoundary:input_type -> orisun.CreateBoundaryRequest
-	5,  // 29: orisun.Admin.ListBoundaries:input_type -> orisun.ListBoundariesRequest
-	7,  // 30: orisun.Admin.GetBoundary:input_type -> orisun.GetBoundaryRequest
-	9,  // 31: orisun.Admin.DeleteBoundary:input_type -> orisun.DeleteBoundaryRequest
-	13, // 32: orisun.Admin.CreateUser:input_type -> orisun.CreateUserRequest
-	15, // 33: orisun.Admin.DeleteUser:input_type -> orisun.DeleteUserRequest
-	17, // 34: orisun.Admin.ChangePassword:input_type -> orisun.ChangePasswordRequest
-	19, // 35: orisun.Admin.ChangeUserRoles:input_type -> orisun.ChangeUserRolesRequest
-	21, // 36: orisun.Admin.SetUserBoundaryPermissions:input_type -> orisun.SetUserBoundaryPermissionsRequest
-	23, // 37: orisun.Admin.ListUsers:input_type -> orisun.ListUsersRequest
-	25, // 38: orisun.Admin.ValidateCredentials:input_type -> orisun.ValidateCredentialsRequest
-	27, // 39: orisun.Admin.GetUserCount:input_type -> orisun.GetUserCountRequest
-	29, // 40: orisun.Admin.GetEventCount:input_type -> orisun.GetEventCountRequest
-	31, // 41: orisun.Admin.ListConflicts:input_type -> orisun.ListConflictsRequest
-	34, // 42: orisun.Admin.ListNodes:input_type -> orisun.ListNodesRequest
-	39, // 43: orisun.Admin.ListSubscribers:input_type -> orisun.ListSubscribersRequest
-	45, // 44: orisun.Admin.CreateIndex:input_type -> orisun.CreateIndexRequest
-	46, // 45: orisun.Admin.DropIndex:input_type -> orisun.DropIndexRequest
-	4,  // 46: orisun.Admin.CreateBoundary:output_type -> orisun.CreateBoundaryResponse
-	6,  // 47: orisun.Admin.ListBoundaries:output_type -> orisun.ListBoundariesResponse
-	8,  // 48: orisun.Admin.GetBoundary:output_type -> orisun.GetBoundaryResponse
-	10, // 49: orisun.Admin.DeleteBoundary:output_type -> orisun.DeleteBoundaryResponse
-	14, // 50: orisun.Admin.CreateUser:output_type -> orisun.CreateUserResponse
-	16, // 51: orisun.Admin.DeleteUser:output_type -> orisun.DeleteUserResponse
-	18, // 52: orisun.Admin.ChangePassword:output_type -> orisun.ChangePasswordResponse
-	20, // 53: orisun.Admin.ChangeUserRoles:output_type -> orisun.ChangeUserRolesResponse
-	22, // 54: orisun.Admin.SetUserBoundaryPermissions:output_type -> orisun.SetUserBoundaryPermissionsResponse
-	24, // 55: orisun.Admin.ListUsers:output_type -> orisun.ListUsersResponse
-	26, // 56: orisun.Admin.ValidateCredentials:output_type -> orisun.ValidateCredentialsResponse
-	28, // 57: orisun.Admin.GetUserCount:output_type -> orisun.GetUserCountResponse
-	30, // 58: orisun.Admin.GetEventCount:output_type -> orisun.GetEventCountResponse
-	33, // 59: orisun.Admin.ListConflicts:output_type -> orisun.ListConflictsResponse
-	35, // 60: orisun.Admin.ListNodes:output_type -> orisun.ListNodesResponse
-	40, // 61: orisun.Admin.ListSubscribers:output_type -> orisun.ListSubscribersResponse
-	47, // 62: orisun.Admin.CreateIndex:output_type -> orisun.CreateIndexResponse
-	48, // 63: orisun.Admin.DropIndex:output_type -> orisun.DropIndexResponse
-	46, // [46:64] is the sub-list for method output_type
-	28, // [28:46] is the sub-list for method input_type
-	28, // [28:28] is the sub-list for extension type_name
-	28, // [28:28] is the sub-list for extension extendee
-	0,  // [0:28] is the sub-list for field type_name
+	44, // 20: orisun.ListConflictsResponse.since:type_name -> google.protobuf.Timestamp
+	37, // 21: orisun.ListNodesResponse.nodes:type_name -> orisun.NodeStatus
+	36, // 22: orisun.ListNodesResponse.disconnected:type_name -> orisun.DisconnectedNode
+	44, // 23: orisun.DisconnectedNode.since:type_name -> google.protobuf.Timestamp
+	44, // 24: orisun.NodeStatus.started_at:type_name -> google.protobuf.Timestamp
+	44, // 25: orisun.NodeStatus.measured_at:type_name -> google.protobuf.Timestamp
+	38, // 26: orisun.NodeStatus.checks:type_name -> orisun.NodeCheck
+	39, // 27: orisun.NodeStatus.boundaries:type_name -> orisun.NodeBoundary
+	42, // 28: orisun.ListSubscribersResponse.subscribers:type_name -> orisun.LiveSubscriber
+	44, // 29: orisun.LiveSubscriber.connected_at:type_name -> google.protobuf.Timestamp
+	3,  // 30: orisun.Admin.CreateBoundary:input_type -> orisun.CreateBoundaryRequest
+	5,  // 31: orisun.Admin.ListBoundaries:input_type -> orisun.ListBoundariesRequest
+	7,  // 32: orisun.Admin.GetBoundary:input_type -> orisun.GetBoundaryRequest
+	9,  // 33: orisun.Admin.DeleteBoundary:input_type -> orisun.DeleteBoundaryRequest
+	13, // 34: orisun.Admin.CreateUser:input_type -> orisun.CreateUserRequest
+	15, // 35: orisun.Admin.DeleteUser:input_type -> orisun.DeleteUserRequest
+	17, // 36: orisun.Admin.ChangePassword:input_type -> orisun.ChangePasswordRequest
+	19, // 37: orisun.Admin.ChangeUserRoles:input_type -> orisun.ChangeUserRolesRequest
+	21, // 38: orisun.Admin.SetUserBoundaryPermissions:input_type -> orisun.SetUserBoundaryPermissionsRequest
+	23, // 39: orisun.Admin.ListUsers:input_type -> orisun.ListUsersRequest
+	25, // 40: orisun.Admin.ValidateCredentials:input_type -> orisun.ValidateCredentialsRequest
+	27, // 41: orisun.Admin.GetUserCount:input_type -> orisun.GetUserCountRequest
+	29, // 42: orisun.Admin.GetEventCount:input_type -> orisun.GetEventCountRequest
+	31, // 43: orisun.Admin.ListConflicts:input_type -> orisun.ListConflictsRequest
+	34, // 44: orisun.Admin.ListNodes:input_type -> orisun.ListNodesRequest
+	40, // 45: orisun.Admin.ListSubscribers:input_type -> orisun.ListSubscribersRequest
+	46, // 46: orisun.Admin.CreateIndex:input_type -> orisun.CreateIndexRequest
+	47, // 47: orisun.Admin.DropIndex:input_type -> orisun.DropIndexRequest
+	4,  // 48: orisun.Admin.CreateBoundary:output_type -> orisun.CreateBoundaryResponse
+	6,  // 49: orisun.Admin.ListBoundaries:output_type -> orisun.ListBoundariesResponse
+	8,  // 50: orisun.Admin.GetBoundary:output_type -> orisun.GetBoundaryResponse
+	10, // 51: orisun.Admin.DeleteBoundary:output_type -> orisun.DeleteBoundaryResponse
+	14, // 52: orisun.Admin.CreateUser:output_type -> orisun.CreateUserResponse
+	16, // 53: orisun.Admin.DeleteUser:output_type -> orisun.DeleteUserResponse
+	18, // 54: orisun.Admin.ChangePassword:output_type -> orisun.ChangePasswordResponse
+	20, // 55: orisun.Admin.ChangeUserRoles:output_type -> orisun.ChangeUserRolesResponse
+	22, // 56: orisun.Admin.SetUserBoundaryPermissions:output_type -> orisun.SetUserBoundaryPermissionsResponse
+	24, // 57: orisun.Admin.ListUsers:output_type -> orisun.ListUsersResponse
+	26, // 58: orisun.Admin.ValidateCredentials:output_type -> orisun.ValidateCredentialsResponse
+	28, // 59: orisun.Admin.GetUserCount:output_type -> orisun.GetUserCountResponse
+	30, // 60: orisun.Admin.GetEventCount:output_type -> orisun.GetEventCountResponse
+	33, // 61: orisun.Admin.ListConflicts:output_type -> orisun.ListConflictsResponse
+	35, // 62: orisun.Admin.ListNodes:output_type -> orisun.ListNodesResponse
+	41, // 63: orisun.Admin.ListSubscribers:output_type -> orisun.ListSubscribersResponse
+	48, // 64: orisun.Admin.CreateIndex:output_type -> orisun.CreateIndexResponse
+	49, // 65: orisun.Admin.DropIndex:output_type -> orisun.DropIndexResponse
+	48, // [48:66] is the sub-list for method output_type
+	30, // [30:48] is the sub-list for method input_type
+	30, // [30:30] is the sub-list for extension type_name
+	30, // [30:30] is the sub-list for extension extendee
+	0,  // [0:30] is the sub-list for field type_name
 }
 
 func init() { file_admin_proto_init() }
@@ -2950,14 +3022,14 @@ func file_admin_proto_init() {
 		return
 	}
 	file_eventstore_proto_init()
-	file_admin_proto_msgTypes[37].OneofWrappers = []any{}
+	file_admin_proto_msgTypes[38].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_admin_proto_rawDesc), len(file_admin_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   41,
+			NumMessages:   42,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

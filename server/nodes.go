@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -34,12 +35,17 @@ const (
 	// answers with older numbers. It is shorter, as a message takes time, too.
 	nodesTimeout = 2 * time.Second
 	nodeTimeout  = time.Second
-	// measureAge is how long measured numbers are returned again, so that many readers cost PostgreSQL nothing.
-	measureAge = time.Second
+	// Measured numbers are returned again for measureAge, or for boundaryAge per boundary if that is longer. So readers
+	// make a node measure at most 50 boundaries in a second, each with up to five queries.
+	measureAge  = time.Second
+	boundaryAge = 20 * time.Millisecond
 	// maxNodeRequests is how many requests of other nodes are answered at once. More are not answered.
 	maxNodeRequests = 16
 	// maxNodeBoundaries bounds the answer of a node.
 	maxNodeBoundaries = 1000
+
+	// leadsMetric has a series for each boundary that exists.
+	leadsMetric = "orisun_outbox_leads"
 )
 
 // nodes is a service.Cluster: each node answers requests of the others by NATS with its own state.
@@ -47,7 +53,7 @@ type nodes struct {
 	name, version string
 	storeID       string
 	conn          *nats.Conn
-	peers         func() (connected, away []string) // the other nodes that this one has met
+	peers         func() (connected []string, away map[string]time.Time) // the other nodes, and when they disconnected
 	metrics       prometheus.Gatherer
 	readiness     *httpapi.Readiness
 	log           *slog.Logger
@@ -58,35 +64,42 @@ type nodes struct {
 	running      sync.WaitGroup
 
 	mu        sync.Mutex
+	stopped   bool                 // nothing starts to run any more
 	numbers   *orisunpb.NodeStatus // the latest; nil before
 	measuring chan struct{}        // closed when the measurement in progress ends; nil without one
 }
 
+type listOwnSubscribers = func(*orisunpb.ListSubscribersRequest) *orisunpb.ListSubscribersResponse
+
 // answer begins to answer the other nodes. subscribers are those of this node.
-func (n *nodes) answer(
-	subscribers func(*orisunpb.ListSubscribersRequest) *orisunpb.ListSubscribersResponse,
-) (err error) {
+func (n *nodes) answer(subscribers listOwnSubscribers) (err error) {
 	n.answering = make(chan struct{}, maxNodeRequests)
-	n.subscription, err = n.conn.Subscribe(n.subject("*"), func(request *nats.Msg) {
-		if request.Header.Get(nodeHeader) == n.name {
-			return // this node's own
-		}
-		select {
-		case n.answering <- struct{}{}:
-		default:
-			return // the caller reports that this node did not answer
-		}
-		n.running.Go(func() {
-			defer func() { <-n.answering }()
-			n.respond(request, subscribers)
-		})
-	})
+	n.subscription, err = n.conn.Subscribe(n.subject("*"), func(request *nats.Msg) { n.accept(request, subscribers) })
 	return err
 }
 
-func (n *nodes) respond(
-	request *nats.Msg, subscribers func(*orisunpb.ListSubscribersRequest) *orisunpb.ListSubscribersResponse,
-) {
+// accept begins to answer a request. NATS may still call it while stop waits, and after.
+func (n *nodes) accept(request *nats.Msg, subscribers listOwnSubscribers) {
+	if request.Header.Get(nodeHeader) == n.name {
+		return // this node's own
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.stopped {
+		return
+	}
+	select {
+	case n.answering <- struct{}{}:
+	default:
+		return // the caller reports that this node did not answer
+	}
+	n.running.Go(func() {
+		defer func() { <-n.answering }()
+		n.respond(request, subscribers)
+	})
+}
+
+func (n *nodes) respond(request *nats.Msg, subscribers listOwnSubscribers) {
 	var answer proto.Message
 	room := int(n.conn.MaxPayload()) - nodeHeaderBytes
 	switch strings.TrimPrefix(request.Subject, n.subject("")) {
@@ -126,6 +139,9 @@ func (n *nodes) subject(kind string) string { return nodesPrefix + n.storeID + "
 // stop ends the answers.
 func (n *nodes) stop() error {
 	err := n.subscription.Unsubscribe()
+	n.mu.Lock()
+	n.stopped = true
+	n.mu.Unlock()
 	n.running.Wait()
 	return err
 }
@@ -136,11 +152,17 @@ func (n *nodes) Nodes(ctx context.Context) *orisunpb.ListNodesResponse {
 	var own *orisunpb.NodeStatus
 	var measuring sync.WaitGroup
 	measuring.Go(func() { own = n.status(ctx) })
-	all.Unanswered = n.ask(ctx, statusKind, &orisunpb.ListNodesRequest{}, func(answer []byte) error {
+	var away map[string]time.Time
+	all.Unanswered, away = n.request(ctx, statusKind, &orisunpb.ListNodesRequest{}, func(answer []byte) error {
 		node := &orisunpb.NodeStatus{}
 		all.Nodes = append(all.Nodes, node)
 		return proto.Unmarshal(answer, node)
 	})
+	for _, name := range slices.Sorted(maps.Keys(away)) {
+		all.Disconnected = append(all.Disconnected, &orisunpb.DisconnectedNode{
+			Name: name, Since: timestamppb.New(away[name]),
+		})
+	}
 	measuring.Wait()
 	all.Nodes = append(all.Nodes, own)
 	slices.SortFunc(all.Nodes, func(a, b *orisunpb.NodeStatus) int { return strings.Compare(a.GetName(), b.GetName()) })
@@ -151,28 +173,30 @@ func (n *nodes) Nodes(ctx context.Context) *orisunpb.ListNodesResponse {
 func (n *nodes) OtherSubscribers(ctx context.Context, in *orisunpb.ListSubscribersRequest) (
 	others []*orisunpb.ListSubscribersResponse, unanswered []string,
 ) {
-	unanswered = n.ask(ctx, subscribersKind, in, func(answer []byte) error {
+	unanswered, away := n.request(ctx, subscribersKind, in, func(answer []byte) error {
 		other := &orisunpb.ListSubscribersResponse{}
 		others = append(others, other)
 		return proto.Unmarshal(answer, other)
 	})
+	unanswered = slices.AppendSeq(unanswered, maps.Keys(away))
+	slices.Sort(unanswered)
 	return others, unanswered
 }
 
-// ask sends a request to the other nodes, and passes on each answer. It returns the nodes that are away, and those that
-// did not answer in time.
-func (n *nodes) ask(
+// request sends a request to the other nodes, and passes on each answer. It returns the nodes that did not answer in
+// time, and those that are disconnected, with the time of it.
+func (n *nodes) request(
 	ctx context.Context, kind string, in proto.Message, take func([]byte) error,
-) (unanswered []string) {
+) (unanswered []string, away map[string]time.Time) {
 	waiting, away := n.peers()
 	if len(waiting) == 0 {
-		return away
+		return nil, away
 	}
 	ctx, cancel := context.WithTimeout(ctx, nodesTimeout)
 	defer cancel()
-	request, err := proto.Marshal(in)
+	body, err := proto.Marshal(in)
 	if err == nil {
-		err = n.receive(ctx, kind, request, func(node string, answer []byte) (complete bool, err error) {
+		err = n.receive(ctx, kind, body, func(node string, answer []byte) (complete bool, err error) {
 			at := slices.Index(waiting, node)
 			if at < 0 {
 				return false, nil
@@ -184,9 +208,7 @@ func (n *nodes) ask(
 	if err != nil {
 		n.log.Debug("nodes did not answer", "nodes", waiting, "error", err)
 	}
-	unanswered = slices.Concat(waiting, away)
-	slices.Sort(unanswered)
-	return unanswered
+	return waiting, away
 }
 
 func (n *nodes) receive(
@@ -240,7 +262,7 @@ func (n *nodes) status(ctx context.Context) *orisunpb.NodeStatus {
 // measured returns this node's numbers, older ones where ctx ends before the measurement, and nil where there are none.
 func (n *nodes) measured(ctx context.Context) *orisunpb.NodeStatus {
 	n.mu.Lock()
-	if n.numbers != nil && time.Since(n.numbers.GetMeasuredAt().AsTime()) < measureAge {
+	if n.stopped || n.numbers != nil && time.Since(n.numbers.GetMeasuredAt().AsTime()) < ageOf(n.numbers) {
 		defer n.mu.Unlock()
 		return n.numbers
 	}
@@ -266,6 +288,12 @@ func (n *nodes) measured(ctx context.Context) *orisunpb.NodeStatus {
 	return n.numbers
 }
 
+// ageOf is how long these numbers are returned again.
+func ageOf(numbers *orisunpb.NodeStatus) time.Duration {
+	boundaries := len(numbers.GetBoundaries()) + int(numbers.GetOmittedBoundaries())
+	return max(measureAge, time.Duration(boundaries)*boundaryAge)
+}
+
 func (n *nodes) gather() []*dto.MetricFamily {
 	families, err := n.metrics.Gather()
 	if err != nil {
@@ -274,10 +302,11 @@ func (n *nodes) gather() []*dto.MetricFamily {
 	return families // those that could be measured
 }
 
-// numbersOf reads a node's numbers from its metrics.
+// numbersOf reads a node's numbers from its metrics. Counters of a deleted boundary stay in them until the restart:
+// boundaries that exist are those of the publisher.
 func numbersOf(families []*dto.MetricFamily) *orisunpb.NodeStatus {
 	node := &orisunpb.NodeStatus{MeasuredAt: timestamppb.New(time.Now())}
-	boundaries := map[string]*orisunpb.NodeBoundary{}
+	boundaries, exist := map[string]*orisunpb.NodeBoundary{}, map[string]bool{}
 	for _, family := range families {
 		for _, metric := range family.GetMetric() {
 			labels := map[string]string{}
@@ -290,8 +319,12 @@ func numbersOf(families []*dto.MetricFamily) *orisunpb.NodeStatus {
 				node.Boundaries = append(node.Boundaries, boundaries[name])
 			}
 			addMetric(node, boundaries[name], family.GetName(), labels, metric)
+			exist[name] = exist[name] || family.GetName() == leadsMetric
 		}
 	}
+	node.Boundaries = slices.DeleteFunc(node.Boundaries, func(b *orisunpb.NodeBoundary) bool {
+		return !exist[b.GetName()]
+	})
 	slices.SortFunc(node.Boundaries, func(a, b *orisunpb.NodeBoundary) int {
 		return strings.Compare(a.GetName(), b.GetName())
 	})
@@ -329,7 +362,7 @@ func addMetric(
 		case "context_changed":
 			boundary.Conflicts += int64(value)
 		}
-	case "orisun_outbox_leads":
+	case leadsMetric:
 		boundary.Publishes = value == 1
 	case "orisun_outbox_lag_events":
 		boundary.OutboxEvents = proto.Int64(int64(value))

@@ -133,11 +133,59 @@ func TestEachNodeReportsItselfToTheOthers(t *testing.T) {
 		t.Errorf("node %q answered, want a", all.GetNode())
 	}
 
+	began := time.Now()
 	servers[2].Stop()
-	await(t, "the stopped node is named", func() bool {
+	await(t, "the stopped node is disconnected", func() bool {
 		all = listNodes(t, admin)
-		return slices.Equal(all.GetUnanswered(), []string{"c"}) && len(all.GetNodes()) == 2
+		return len(all.GetUnanswered()) == 0 && len(all.GetDisconnected()) == 1 && len(all.GetNodes()) == 2
 	})
+	if away := all.GetDisconnected()[0]; away.GetName() != "c" || away.GetSince().AsTime().Before(began) ||
+		away.GetSince().AsTime().After(time.Now()) {
+		t.Errorf("disconnected is %v", away)
+	}
+	subscribers, err := admin.ListSubscribers(t.Context(), &orisunpb.ListSubscribersRequest{Boundary: "orisun_test_1"})
+	if err != nil || !slices.Equal(subscribers.GetUnanswered(), []string{"c"}) {
+		t.Errorf("ListSubscribers: %v, %v", subscribers, err)
+	}
+}
+
+// Counters of a deleted boundary stay in the metrics until the restart.
+func TestNoNodeReportsADeletedBoundary(t *testing.T) {
+	servers := startCluster(t, 2)
+	admin := orisunpb.NewAdminClient(servers[0].Dial(t))
+	if _, err := admin.CreateBoundary(t.Context(), &orisunpb.CreateBoundaryRequest{
+		Name: "orders", Placement: &orisunpb.BoundaryPlacementInput{Namespace: "orders"},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	for i, server := range servers {
+		await(t, "a save is stored through each node", func() bool {
+			_, err := orisunpb.NewEventStoreClient(server.Dial(t)).SaveEvents(t.Context(), &orisunpb.SaveEventsRequest{
+				Boundary: "orders", Events: []*orisunpb.EventToSave{{EventId: fmt.Sprint(i), EventType: "Saved"}},
+			})
+			return err == nil
+		})
+	}
+	reported := func() (saves, reports int) {
+		all := listNodes(t, admin)
+		for _, node := range all.GetNodes() {
+			if boundary := boundaryOf(node, "orders"); boundary != nil {
+				reports++
+				saves += int(boundary.GetSaves())
+			}
+		}
+		if len(all.GetNodes()) < len(servers) {
+			return -1, -1
+		}
+		return saves, reports
+	}
+	await(t, "both nodes report it", func() bool { saves, reports := reported(); return saves == 2 && reports == 2 })
+	if _, err := admin.DeleteBoundary(t.Context(), &orisunpb.DeleteBoundaryRequest{
+		Name: "orders", ConfirmName: "orders",
+	}); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "no node reports it", func() bool { _, reports := reported(); return reports == 0 })
 }
 
 func TestSubscribersOfAllNodesAreListed(t *testing.T) {

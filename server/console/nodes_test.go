@@ -63,7 +63,7 @@ func TestTheOverviewShowsEachNode(t *testing.T) {
 		fact("north", "Saves / s", `^0\.0`), narrow(t))
 	stop()
 	south.Stop()
-	run(ctx, t, "a node that is away", see("Node south does not answer."), card("north", "Ready"),
+	run(ctx, t, "a node that is away", see("Node south has been disconnected since"), card("north", "Ready"),
 		holds(`!document.querySelector('section[aria-label="Node south"]')`))
 }
 
@@ -93,7 +93,8 @@ func TestRatesAreThoseOfTwoMeasurements(t *testing.T) {
 		const at = s => new Date(1700000000000 + s * 1000).toISOString();
 		const node = (seconds, saves) => ({nodes: [{name: 'a', measuredAt: at(seconds), reads: '0', flushes: '0',
 			flushSeconds: 0, warnings: [], checks: [], boundaries: [{name: 'b', saves, conflicts: '0', deliveries: '0',
-			events: '1', bytes: '1', outboxEvents: '0', queued: '0', publishes: true}]}], unanswered: [], node: 'a'});
+			events: '1', bytes: '1', outboxEvents: '0', queued: '0', publishes: true}]}], unanswered: [],
+			disconnected: [], node: 'a'});
 		const answers = [node(0, '100'), node(2, '120'), node(2, '120'), node(4, '5'), node(6, '9')];
 		const real = fetch, seen = [];
 		window.fetch = async (path, options) => path.endsWith('ListNodes')

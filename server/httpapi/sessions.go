@@ -48,7 +48,7 @@ func (s consoleSessions) End(w http.ResponseWriter, r *http.Request) {
 	authenticator := s.auth.Load()
 	from, err := netip.ParseAddrPort(r.RemoteAddr)
 	if authenticator == nil || err != nil {
-		writeError(w, http.StatusServiceUnavailable, "unavailable", "the server is starting; the session goes on")
+		writeError(w, http.StatusServiceUnavailable, "unavailable", "the server is starting; the session stays valid")
 		return
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), logOutLimit)

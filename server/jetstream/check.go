@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 )
 
 // errGivenUp says that JetStream switched itself off. A node of a cluster does so permanently when its disk is full.
@@ -40,8 +41,8 @@ func (s *Server) Missing() error {
 }
 
 // Peers are the names of the other nodes that this one has met since its start: those that are connected to it, and
-// those that are away.
-func (s *Server) Peers() (connected, away []string) {
+// those that are away, with the time of disconnection. A node that is away for 24 hours is forgotten.
+func (s *Server) Peers() (connected []string, away map[string]time.Time) {
 	if s.peers == nil {
 		return nil, nil
 	}

@@ -3,6 +3,7 @@ package jetstream
 import (
 	"bytes"
 	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -123,6 +124,41 @@ func TestANodeThatNeverCameIsMissing(t *testing.T) {
 		}
 		if err := log.peers.err(); err != nil {
 			t.Error(err)
+		}
+	})
+}
+
+func TestANodeThatIsAwayForADayIsForgotten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var text bytes.Buffer
+		connected := []string{"node-2", "node-3"}
+		p := newPeers(slog.New(slog.NewTextHandler(&text, nil)), func() []string { return connected })
+		pass := func(d time.Duration) {
+			for began := time.Now(); time.Since(began) < d; <-time.After(peerPoll) { // the bubble's clock
+				p.look()
+			}
+		}
+		pass(time.Minute)
+		connected = connected[:1]
+		lost := time.Now()
+		pass(24 * time.Hour)
+		if known, away := p.names(); !slices.Equal(known, []string{"node-2"}) || len(away) != 1 ||
+			!away["node-3"].Equal(lost) || p.err() == nil {
+			t.Errorf("within a day: %q are connected, %v are away since %v, %v", known, away, lost, p.err())
+		}
+		text.Reset()
+		pass(5 * time.Minute)
+		if known, away := p.names(); !slices.Equal(known, []string{"node-2"}) || len(away) != 0 || p.err() != nil {
+			t.Errorf("after a day: %q are connected, %v are away, %v", known, away, p.err())
+		}
+		if strings.Count(text.String(), "\n") != 1 || !strings.Contains(text.String(), "forgotten") ||
+			!strings.Contains(text.String(), "node=node-3 missing_for=24h0m0s") {
+			t.Errorf("it is logged:\n%s", text.String())
+		}
+		connected = connected[:2]
+		pass(time.Minute)
+		if known, away := p.names(); !slices.Equal(known, connected) || len(away) != 0 {
+			t.Errorf("when it is back: %q are connected, %v are away", known, away)
 		}
 	})
 }

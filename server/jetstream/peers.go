@@ -19,6 +19,8 @@ const (
 	// peerGrace is how long a node must be away, or a route fail, before the node counts as missing. Nodes may start
 	// in any order without a warning.
 	peerGrace = 3 * time.Second
+	// peerMemory is how long a node may be away before this node forgets it: it was removed for good.
+	peerMemory = 24 * time.Hour
 	// peerReminder is how often the log repeats that nodes are missing.
 	peerReminder = time.Minute
 	// routeErrorAge is how long an error of a route counts. NATS repeats it every second or two.
@@ -122,6 +124,7 @@ func (p *peers) look() {
 		}
 		p.away[name] = time.Time{}
 	}
+	p.forget(now)
 	missing := p.missing(now)
 	for name, since := range p.reported {
 		if _, still := missing[name]; !still {
@@ -152,6 +155,18 @@ func (p *peers) look() {
 	case now.Sub(p.reminded) >= peerReminder:
 		p.reminded = now
 		p.log.Warn("NATS: nodes of the cluster are still missing", "nodes", p.describe(missing, now), "error", p.cause)
+	}
+}
+
+// forget removes the nodes that are away for longer than peerMemory.
+func (p *peers) forget(now time.Time) {
+	for name, since := range p.away {
+		if !since.IsZero() && now.Sub(since) >= peerMemory {
+			delete(p.away, name)
+			delete(p.reported, name)
+			p.log.Info("NATS: a node of the cluster is forgotten; it counts again when it connects", "node", name,
+				"missing_for", now.Sub(since).Round(time.Second))
+		}
 	}
 }
 
@@ -197,15 +212,17 @@ func (p *peers) describe(missing map[string]time.Time, now time.Time) string {
 	return strings.Join(all, ", ")
 }
 
-// names are the nodes that this one has met since its start: those with a route to it, and the others.
-func (p *peers) names() (connected, away []string) {
+// names are the nodes that this one has met since its start and not forgotten: those with a route to it, and the
+// others with the time of disconnection.
+func (p *peers) names() (connected []string, away map[string]time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	away = map[string]time.Time{}
 	for _, name := range slices.Sorted(maps.Keys(p.away)) {
-		if p.away[name].IsZero() {
+		if since := p.away[name]; since.IsZero() {
 			connected = append(connected, name)
 		} else {
-			away = append(away, name)
+			away[name] = since
 		}
 	}
 	return connected, away

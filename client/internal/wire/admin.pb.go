@@ -1947,10 +1947,13 @@ type ListNodesResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The nodes that answered, by name.
 	Nodes []*NodeStatus `protobuf:"bytes,1,rep,name=nodes,proto3" json:"nodes,omitempty"`
-	// The names of the nodes that did not answer in time, among those that the answering node has met since its start.
+	// The names of the connected nodes that did not answer in time.
 	Unanswered []string `protobuf:"bytes,2,rep,name=unanswered,proto3" json:"unanswered,omitempty"`
 	// The node that answered this call: its ORISUN_NATS_SERVER_NAME.
-	Node          string `protobuf:"bytes,3,opt,name=node,proto3" json:"node,omitempty"`
+	Node string `protobuf:"bytes,3,opt,name=node,proto3" json:"node,omitempty"`
+	// The nodes that have no connection to the answering node, by name, among those that it has met since its start. It
+	// forgets a node after 24 hours without a connection.
+	Disconnected  []*DisconnectedNode `protobuf:"bytes,4,rep,name=disconnected,proto3" json:"disconnected,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2006,6 +2009,68 @@ func (x *ListNodesResponse) GetNode() string {
 	return ""
 }
 
+func (x *ListNodesResponse) GetDisconnected() []*DisconnectedNode {
+	if x != nil {
+		return x.Disconnected
+	}
+	return nil
+}
+
+// DisconnectedNode is a node without a connection to the one that answers.
+type DisconnectedNode struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its ORISUN_NATS_SERVER_NAME.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// When the answering node lost the connection.
+	Since         *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=since,proto3" json:"since,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DisconnectedNode) Reset() {
+	*x = DisconnectedNode{}
+	mi := &file_orisunclient_admin_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DisconnectedNode) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DisconnectedNode) ProtoMessage() {}
+
+func (x *DisconnectedNode) ProtoReflect() protoreflect.Message {
+	mi := &file_orisunclient_admin_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DisconnectedNode.ProtoReflect.Descriptor instead.
+func (*DisconnectedNode) Descriptor() ([]byte, []int) {
+	return file_orisunclient_admin_proto_rawDescGZIP(), []int{35}
+}
+
+func (x *DisconnectedNode) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *DisconnectedNode) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
 // NodeStatus is what a node reports of itself. Its counters begin at its start.
 type NodeStatus struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2040,7 +2105,7 @@ type NodeStatus struct {
 
 func (x *NodeStatus) Reset() {
 	*x = NodeStatus{}
-	mi := &file_orisunclient_admin_proto_msgTypes[35]
+	mi := &file_orisunclient_admin_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2052,7 +2117,7 @@ func (x *NodeStatus) String() string {
 func (*NodeStatus) ProtoMessage() {}
 
 func (x *NodeStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_orisunclient_admin_proto_msgTypes[35]
+	mi := &file_orisunclient_admin_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2065,7 +2130,7 @@ func (x *NodeStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeStatus.ProtoReflect.Descriptor instead.
 func (*NodeStatus) Descriptor() ([]byte, []int) {
-	return file_orisunclient_admin_proto_rawDescGZIP(), []int{35}
+	return file_orisunclient_admin_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *NodeStatus) GetName() string {
@@ -2169,7 +2234,7 @@ type NodeCheck struct {
 
 func (x *NodeCheck) Reset() {
 	*x = NodeCheck{}
-	mi := &file_orisunclient_admin_proto_msgTypes[36]
+	mi := &file_orisunclient_admin_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2181,7 +2246,7 @@ func (x *NodeCheck) String() string {
 func (*NodeCheck) ProtoMessage() {}
 
 func (x *NodeCheck) ProtoReflect() protoreflect.Message {
-	mi := &file_orisunclient_admin_proto_msgTypes[36]
+	mi := &file_orisunclient_admin_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2194,7 +2259,7 @@ func (x *NodeCheck) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeCheck.ProtoReflect.Descriptor instead.
 func (*NodeCheck) Descriptor() ([]byte, []int) {
-	return file_orisunclient_admin_proto_rawDescGZIP(), []int{36}
+	return file_orisunclient_admin_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *NodeCheck) GetName() string {
@@ -2256,7 +2321,7 @@ type NodeBoundary struct {
 
 func (x *NodeBoundary) Reset() {
 	*x = NodeBoundary{}
-	mi := &file_orisunclient_admin_proto_msgTypes[37]
+	mi := &file_orisunclient_admin_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2268,7 +2333,7 @@ func (x *NodeBoundary) String() string {
 func (*NodeBoundary) ProtoMessage() {}
 
 func (x *NodeBoundary) ProtoReflect() protoreflect.Message {
-	mi := &file_orisunclient_admin_proto_msgTypes[37]
+	mi := &file_orisunclient_admin_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2281,7 +2346,7 @@ func (x *NodeBoundary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeBoundary.ProtoReflect.Descriptor instead.
 func (*NodeBoundary) Descriptor() ([]byte, []int) {
-	return file_orisunclient_admin_proto_rawDescGZIP(), []int{37}
+	return file_orisunclient_admin_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *NodeBoundary) GetName() string {
@@ -2373,7 +2438,7 @@ type ListSubscribersRequest struct {
 
 func (x *ListSubscribersRequest) Reset() {
 	*x = ListSubscribersRequest{}
-	mi := &file_orisunclient_admin_proto_msgTypes[38]
+	mi := &file_orisunclient_admin_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2385,7 +2450,7 @@ func (x *ListSubscribersRequest) String() string {
 func (*ListSubscribersRequest) ProtoMessage() {}
 
 func (x *ListSubscribersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orisunclient_admin_proto_msgTypes[38]
+	mi := &file_orisunclient_admin_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2398,7 +2463,7 @@ func (x *ListSubscribersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSubscribersRequest.ProtoReflect.Descriptor instead.
 func (*ListSubscribersRequest) Descriptor() ([]byte, []int) {
-	return file_orisunclient_admin_proto_rawDescGZIP(), []int{38}
+	return file_orisunclient_admin_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ListSubscribersRequest) GetBoundary() string {
@@ -2421,7 +2486,7 @@ type ListSubscribersResponse struct {
 	Subscribers []*LiveSubscriber `protobuf:"bytes,1,rep,name=subscribers,proto3" json:"subscribers,omitempty"`
 	// How many there are on the nodes that answered.
 	Total int64 `protobuf:"varint,2,opt,name=total,proto3" json:"total,omitempty"`
-	// The names of the nodes that did not answer in time, among those that the answering node has met since its start.
+	// The names of the nodes that did not answer in time or are disconnected, as ListNodes has them.
 	Unanswered    []string `protobuf:"bytes,3,rep,name=unanswered,proto3" json:"unanswered,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2429,7 +2494,7 @@ type ListSubscribersResponse struct {
 
 func (x *ListSubscribersResponse) Reset() {
 	*x = ListSubscribersResponse{}
-	mi := &file_orisunclient_admin_proto_msgTypes[39]
+	mi := &file_orisunclient_admin_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2441,7 +2506,7 @@ func (x *ListSubscribersResponse) String() string {
 func (*ListSubscribersResponse) ProtoMessage() {}
 
 func (x *ListSubscribersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orisunclient_admin_proto_msgTypes[39]
+	mi := &file_orisunclient_admin_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2454,7 +2519,7 @@ func (x *ListSubscribersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSubscribersResponse.ProtoReflect.Descriptor instead.
 func (*ListSubscribersResponse) Descriptor() ([]byte, []int) {
-	return file_orisunclient_admin_proto_rawDescGZIP(), []int{39}
+	return file_orisunclient_admin_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *ListSubscribersResponse) GetSubscribers() []*LiveSubscriber {
@@ -2505,7 +2570,7 @@ type LiveSubscriber struct {
 
 func (x *LiveSubscriber) Reset() {
 	*x = LiveSubscriber{}
-	mi := &file_orisunclient_admin_proto_msgTypes[40]
+	mi := &file_orisunclient_admin_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2517,7 +2582,7 @@ func (x *LiveSubscriber) String() string {
 func (*LiveSubscriber) ProtoMessage() {}
 
 func (x *LiveSubscriber) ProtoReflect() protoreflect.Message {
-	mi := &file_orisunclient_admin_proto_msgTypes[40]
+	mi := &file_orisunclient_admin_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2530,7 +2595,7 @@ func (x *LiveSubscriber) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LiveSubscriber.ProtoReflect.Descriptor instead.
 func (*LiveSubscriber) Descriptor() ([]byte, []int) {
-	return file_orisunclient_admin_proto_rawDescGZIP(), []int{40}
+	return file_orisunclient_admin_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *LiveSubscriber) GetNode() string {
@@ -2710,13 +2775,17 @@ const file_orisunclient_admin_proto_rawDesc = "" +
 	"\aminutes\x18\x03 \x03(\x03R\aminutes\x120\n" +
 	"\x05since\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12\x12\n" +
 	"\x04node\x18\x05 \x01(\tR\x04node\"\x12\n" +
-	"\x10ListNodesRequest\"w\n" +
+	"\x10ListNodesRequest\"\xbb\x01\n" +
 	"\x11ListNodesResponse\x12.\n" +
 	"\x05nodes\x18\x01 \x03(\v2\x18.orisunclient.NodeStatusR\x05nodes\x12\x1e\n" +
 	"\n" +
 	"unanswered\x18\x02 \x03(\tR\n" +
 	"unanswered\x12\x12\n" +
-	"\x04node\x18\x03 \x01(\tR\x04node\"\xd5\x03\n" +
+	"\x04node\x18\x03 \x01(\tR\x04node\x12B\n" +
+	"\fdisconnected\x18\x04 \x03(\v2\x1e.orisunclient.DisconnectedNodeR\fdisconnected\"X\n" +
+	"\x10DisconnectedNode\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x120\n" +
+	"\x05since\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\"\xd5\x03\n" +
 	"\n" +
 	"NodeStatus\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
@@ -2819,7 +2888,7 @@ func file_orisunclient_admin_proto_rawDescGZIP() []byte {
 }
 
 var file_orisunclient_admin_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_orisunclient_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 41)
+var file_orisunclient_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 42)
 var file_orisunclient_admin_proto_goTypes = []any{
 	(BoundaryLifecycleStatus)(0),               // 0: orisunclient.BoundaryLifecycleStatus
 	(*BoundaryPlacementInput)(nil),             // 1: orisunclient.BoundaryPlacementInput
@@ -2857,31 +2926,32 @@ var file_orisunclient_admin_proto_goTypes = []any{
 	(*ListConflictsResponse)(nil),              // 33: orisunclient.ListConflictsResponse
 	(*ListNodesRequest)(nil),                   // 34: orisunclient.ListNodesRequest
 	(*ListNodesResponse)(nil),                  // 35: orisunclient.ListNodesResponse
-	(*NodeStatus)(nil),                         // 36: orisunclient.NodeStatus
-	(*NodeCheck)(nil),                          // 37: orisunclient.NodeCheck
-	(*NodeBoundary)(nil),                       // 38: orisunclient.NodeBoundary
-	(*ListSubscribersRequest)(nil),             // 39: orisunclient.ListSubscribersRequest
-	(*ListSubscribersResponse)(nil),            // 40: orisunclient.ListSubscribersResponse
-	(*LiveSubscriber)(nil),                     // 41: orisunclient.LiveSubscriber
-	(*Position)(nil),                           // 42: orisunclient.Position
-	(*timestamppb.Timestamp)(nil),              // 43: google.protobuf.Timestamp
-	(*Criterion)(nil),                          // 44: orisunclient.Criterion
-	(*CreateIndexRequest)(nil),                 // 45: orisunclient.CreateIndexRequest
-	(*DropIndexRequest)(nil),                   // 46: orisunclient.DropIndexRequest
-	(*CreateIndexResponse)(nil),                // 47: orisunclient.CreateIndexResponse
-	(*DropIndexResponse)(nil),                  // 48: orisunclient.DropIndexResponse
+	(*DisconnectedNode)(nil),                   // 36: orisunclient.DisconnectedNode
+	(*NodeStatus)(nil),                         // 37: orisunclient.NodeStatus
+	(*NodeCheck)(nil),                          // 38: orisunclient.NodeCheck
+	(*NodeBoundary)(nil),                       // 39: orisunclient.NodeBoundary
+	(*ListSubscribersRequest)(nil),             // 40: orisunclient.ListSubscribersRequest
+	(*ListSubscribersResponse)(nil),            // 41: orisunclient.ListSubscribersResponse
+	(*LiveSubscriber)(nil),                     // 42: orisunclient.LiveSubscriber
+	(*Position)(nil),                           // 43: orisunclient.Position
+	(*timestamppb.Timestamp)(nil),              // 44: google.protobuf.Timestamp
+	(*Criterion)(nil),                          // 45: orisunclient.Criterion
+	(*CreateIndexRequest)(nil),                 // 46: orisunclient.CreateIndexRequest
+	(*DropIndexRequest)(nil),                   // 47: orisunclient.DropIndexRequest
+	(*CreateIndexResponse)(nil),                // 48: orisunclient.CreateIndexResponse
+	(*DropIndexResponse)(nil),                  // 49: orisunclient.DropIndexResponse
 }
 var file_orisunclient_admin_proto_depIdxs = []int32{
 	1,  // 0: orisunclient.BoundaryInfo.placement:type_name -> orisunclient.BoundaryPlacementInput
 	0,  // 1: orisunclient.BoundaryInfo.status:type_name -> orisunclient.BoundaryLifecycleStatus
-	42, // 2: orisunclient.BoundaryInfo.definition_position:type_name -> orisunclient.Position
-	42, // 3: orisunclient.BoundaryInfo.status_position:type_name -> orisunclient.Position
+	43, // 2: orisunclient.BoundaryInfo.definition_position:type_name -> orisunclient.Position
+	43, // 3: orisunclient.BoundaryInfo.status_position:type_name -> orisunclient.Position
 	1,  // 4: orisunclient.CreateBoundaryRequest.placement:type_name -> orisunclient.BoundaryPlacementInput
 	2,  // 5: orisunclient.CreateBoundaryResponse.boundary:type_name -> orisunclient.BoundaryInfo
 	2,  // 6: orisunclient.ListBoundariesResponse.boundaries:type_name -> orisunclient.BoundaryInfo
 	2,  // 7: orisunclient.GetBoundaryResponse.boundary:type_name -> orisunclient.BoundaryInfo
-	43, // 8: orisunclient.AdminUser.created_at:type_name -> google.protobuf.Timestamp
-	43, // 9: orisunclient.AdminUser.updated_at:type_name -> google.protobuf.Timestamp
+	44, // 8: orisunclient.AdminUser.created_at:type_name -> google.protobuf.Timestamp
+	44, // 9: orisunclient.AdminUser.updated_at:type_name -> google.protobuf.Timestamp
 	11, // 10: orisunclient.AdminUser.boundary_permissions:type_name -> orisunclient.BoundaryPermissionGrant
 	11, // 11: orisunclient.CreateUserRequest.boundary_permissions:type_name -> orisunclient.BoundaryPermissionGrant
 	12, // 12: orisunclient.CreateUserResponse.user:type_name -> orisunclient.AdminUser
@@ -2889,58 +2959,60 @@ var file_orisunclient_admin_proto_depIdxs = []int32{
 	12, // 14: orisunclient.SetUserBoundaryPermissionsResponse.user:type_name -> orisunclient.AdminUser
 	12, // 15: orisunclient.ListUsersResponse.users:type_name -> orisunclient.AdminUser
 	12, // 16: orisunclient.ValidateCredentialsResponse.user:type_name -> orisunclient.AdminUser
-	44, // 17: orisunclient.ContextConflicts.criteria:type_name -> orisunclient.Criterion
-	43, // 18: orisunclient.ContextConflicts.last:type_name -> google.protobuf.Timestamp
+	45, // 17: orisunclient.ContextConflicts.criteria:type_name -> orisunclient.Criterion
+	44, // 18: orisunclient.ContextConflicts.last:type_name -> google.protobuf.Timestamp
 	32, // 19: orisunclient.ListConflictsResponse.contexts:type_name -> orisunclient.ContextConflicts
-	43, // 20: orisunclient.ListConflictsResponse.since:type_name -> google.protobuf.Timestamp
-	36, // 21: orisunclient.ListNodesResponse.nodes:type_name -> orisunclient.NodeStatus
-	43, // 22: orisunclient.NodeStatus.started_at:type_name -> google.protobuf.Timestamp
-	43, // 23: orisunclient.NodeStatus.measured_at:type_name -> google.protobuf.Timestamp
-	37, // 24: orisunclient.NodeStatus.checks:type_name -> orisunclient.NodeCheck
-	38, // 25: orisunclient.NodeStatus.boundaries:type_name -> orisunclient.NodeBoundary
-	41, // 26: orisunclient.ListSubscribersResponse.subscribers:type_name -> orisunclient.LiveSubscriber
-	43, // 27: orisunclient.LiveSubscriber.connected_at:type_name -> google.protobuf.Timestamp
-	3,  // 28: orisunclient.Admin.CreateBoundary:input_type -> orisunclient.CreateBoundaryRequest
-	5,  // 29: orisunclient.Admin.ListBoundaries:input_type -> orisunclient.ListBoundariesRequest
-	7,  // 30: orisunclient.Admin.GetBoundary:input_type -> orisunclient.GetBoundaryRequest
-	9,  // 31: orisunclient.Admin.DeleteBoundary:input_type -> orisunclient.DeleteBoundaryRequest
-	13, // 32: orisunclient.Admin.CreateUser:input_type -> orisunclient.CreateUserRequest
-	15, // 33: orisunclient.Admin.DeleteUser:input_type -> orisunclient.DeleteUserRequest
-	17, // 34: orisunclient.Admin.ChangePassword:input_type -> orisunclient.ChangePasswordRequest
-	19, // 35: orisunclient.Admin.ChangeUserRoles:input_type -> orisunclient.ChangeUserRolesRequest
-	21, // 36: orisunclient.Admin.SetUserBoundaryPermissions:input_type -> orisunclient.SetUserBoundaryPermissionsRequest
-	23, // 37: orisunclient.Admin.ListUsers:input_type -> orisunclient.ListUsersRequest
-	25, // 38: orisunclient.Admin.ValidateCredentials:input_type -> orisunclient.ValidateCredentialsRequest
-	27, // 39: orisunclient.Admin.GetUserCount:input_type -> orisunclient.GetUserCountRequest
-	29, // 40: orisunclient.Admin.GetEventCount:input_type -> orisunclient.GetEventCountRequest
-	31, // 41: orisunclient.Admin.ListConflicts:input_type -> orisunclient.ListConflictsRequest
-	34, // 42: orisunclient.Admin.ListNodes:input_type -> orisunclient.ListNodesRequest
-	39, // 43: orisunclient.Admin.ListSubscribers:input_type -> orisunclient.ListSubscribersRequest
-	45, // 44: orisunclient.Admin.CreateIndex:input_type -> orisunclient.CreateIndexRequest
-	46, // 45: orisunclient.Admin.DropIndex:input_type -> orisunclient.DropIndexRequest
-	4,  // 46: orisunclient.Admin.CreateBoundary:output_type -> orisunclient.CreateBoundaryResponse
-	6,  // 47: orisunclient.Admin.ListBoundaries:output_type -> orisunclient.ListBoundariesResponse
-	8,  // 48: orisunclient.Admin.GetBoundary:output_type -> orisunclient.GetBoundaryResponse
-	10, // 49: orisunclient.Admin.DeleteBoundary:output_type -> orisunclient.DeleteBoundaryResponse
-	14, // 50: orisunclient.Admin.CreateUser:output_type -> orisunclient.CreateUserResponse
-	16, // 51: orisunclient.Admin.DeleteUser:output_type -> orisunclient.DeleteUserResponse
-	18, // 52: orisunclient.Admin.ChangePassword:output_type -> orisunclient.ChangePasswordResponse
-	20, // 53: orisunclient.Admin.ChangeUserRoles:output_type -> orisunclient.ChangeUserRolesResponse
-	22, // 54: orisunclient.Admin.SetUserBoundaryPermissions:output_type -> orisunclient.SetUserBoundaryPermissionsResponse
-	24, // 55: orisunclient.Admin.ListUsers:output_type -> orisunclient.ListUsersResponse
-	26, // 56: orisunclient.Admin.ValidateCredentials:output_type -> orisunclient.ValidateCredentialsResponse
-	28, // 57: orisunclient.Admin.GetUserCount:output_type -> orisunclient.GetUserCountResponse
-	30, // 58: orisunclient.Admin.GetEventCount:output_type -> orisunclient.GetEventCountResponse
-	33, // 59: orisunclient.Admin.ListConflicts:output_type -> orisunclient.ListConflictsResponse
-	35, // 60: orisunclient.Admin.ListNodes:output_type -> orisunclient.ListNodesResponse
-	40, // 61: orisunclient.Admin.ListSubscribers:output_type -> orisunclient.ListSubscribersResponse
-	47, // 62: orisunclient.Admin.CreateIndex:output_type -> orisunclient.CreateIndexResponse
-	48, // 63: orisunclient.Admin.DropIndex:output_type -> orisunclient.DropIndexResponse
-	46, // [46:64] is the sub-list for method output_type
-	28, // [28:46] is the sub-list for method input_type
-	28, // [28:28] is the sub-list for extension type_name
-	28, // [28:28] is the sub-list for extension extendee
-	0,  // [0:28] is the sub-list for field type_name
+	44, // 20: orisunclient.ListConflictsResponse.since:type_name -> google.protobuf.Timestamp
+	37, // 21: orisunclient.ListNodesResponse.nodes:type_name -> orisunclient.NodeStatus
+	36, // 22: orisunclient.ListNodesResponse.disconnected:type_name -> orisunclient.DisconnectedNode
+	44, // 23: orisunclient.DisconnectedNode.since:type_name -> google.protobuf.Timestamp
+	44, // 24: orisunclient.NodeStatus.started_at:type_name -> google.protobuf.Timestamp
+	44, // 25: orisunclient.NodeStatus.measured_at:type_name -> google.protobuf.Timestamp
+	38, // 26: orisunclient.NodeStatus.checks:type_name -> orisunclient.NodeCheck
+	39, // 27: orisunclient.NodeStatus.boundaries:type_name -> orisunclient.NodeBoundary
+	42, // 28: orisunclient.ListSubscribersResponse.subscribers:type_name -> orisunclient.LiveSubscriber
+	44, // 29: orisunclient.LiveSubscriber.connected_at:type_name -> google.protobuf.Timestamp
+	3,  // 30: orisunclient.Admin.CreateBoundary:input_type -> orisunclient.CreateBoundaryRequest
+	5,  // 31: orisunclient.Admin.ListBoundaries:input_type -> orisunclient.ListBoundariesRequest
+	7,  // 32: orisunclient.Admin.GetBoundary:input_type -> orisunclient.GetBoundaryRequest
+	9,  // 33: orisunclient.Admin.DeleteBoundary:input_type -> orisunclient.DeleteBoundaryRequest
+	13, // 34: orisunclient.Admin.CreateUser:input_type -> orisunclient.CreateUserRequest
+	15, // 35: orisunclient.Admin.DeleteUser:input_type -> orisunclient.DeleteUserRequest
+	17, // 36: orisunclient.Admin.ChangePassword:input_type -> orisunclient.ChangePasswordRequest
+	19, // 37: orisunclient.Admin.ChangeUserRoles:input_type -> orisunclient.ChangeUserRolesRequest
+	21, // 38: orisunclient.Admin.SetUserBoundaryPermissions:input_type -> orisunclient.SetUserBoundaryPermissionsRequest
+	23, // 39: orisunclient.Admin.ListUsers:input_type -> orisunclient.ListUsersRequest
+	25, // 40: orisunclient.Admin.ValidateCredentials:input_type -> orisunclient.ValidateCredentialsRequest
+	27, // 41: orisunclient.Admin.GetUserCount:input_type -> orisunclient.GetUserCountRequest
+	29, // 42: orisunclient.Admin.GetEventCount:input_type -> orisunclient.GetEventCountRequest
+	31, // 43: orisunclient.Admin.ListConflicts:input_type -> orisunclient.ListConflictsRequest
+	34, // 44: orisunclient.Admin.ListNodes:input_type -> orisunclient.ListNodesRequest
+	40, // 45: orisunclient.Admin.ListSubscribers:input_type -> orisunclient.ListSubscribersRequest
+	46, // 46: orisunclient.Admin.CreateIndex:input_type -> orisunclient.CreateIndexRequest
+	47, // 47: orisunclient.Admin.DropIndex:input_type -> orisunclient.DropIndexRequest
+	4,  // 48: orisunclient.Admin.CreateBoundary:output_type -> orisunclient.CreateBoundaryResponse
+	6,  // 49: orisunclient.Admin.ListBoundaries:output_type -> orisunclient.ListBoundariesResponse
+	8,  // 50: orisunclient.Admin.GetBoundary:output_type -> orisunclient.GetBoundaryResponse
+	10, // 51: orisunclient.Admin.DeleteBoundary:output_type -> orisunclient.DeleteBoundaryResponse
+	14, // 52: orisunclient.Admin.CreateUser:output_type -> orisunclient.CreateUserResponse
+	16, // 53: orisunclient.Admin.DeleteUser:output_type -> orisunclient.DeleteUserResponse
+	18, // 54: orisunclient.Admin.ChangePassword:output_type -> orisunclient.ChangePasswordResponse
+	20, // 55: orisunclient.Admin.ChangeUserRoles:output_type -> orisunclient.ChangeUserRolesResponse
+	22, // 56: orisunclient.Admin.SetUserBoundaryPermissions:output_type -> orisunclient.SetUserBoundaryPermissionsResponse
+	24, // 57: orisunclient.Admin.ListUsers:output_type -> orisunclient.ListUsersResponse
+	26, // 58: orisunclient.Admin.ValidateCredentials:output_type -> orisunclient.ValidateCredentialsResponse
+	28, // 59: orisunclient.Admin.GetUserCount:output_type -> orisunclient.GetUserCountResponse
+	30, // 60: orisunclient.Admin.GetEventCount:output_type -> orisunclient.GetEventCountResponse
+	33, // 61: orisunclient.Admin.ListConflicts:output_type -> orisunclient.ListConflictsResponse
+	35, // 62: orisunclient.Admin.ListNodes:output_type -> orisunclient.ListNodesResponse
+	41, // 63: orisunclient.Admin.ListSubscribers:output_type -> orisunclient.ListSubscribersResponse
+	48, // 64: orisunclient.Admin.CreateIndex:output_type -> orisunclient.CreateIndexResponse
+	49, // 65: orisunclient.Admin.DropIndex:output_type -> orisunclient.DropIndexResponse
+	48, // [48:66] is the sub-list for method output_type
+	30, // [30:48] is the sub-list for method input_type
+	30, // [30:30] is the sub-list for extension type_name
+	30, // [30:30] is the sub-list for extension extendee
+	0,  // [0:30] is the sub-list for field type_name
 }
 
 func init() { file_orisunclient_admin_proto_init() }
@@ -2949,14 +3021,14 @@ func file_orisunclient_admin_proto_init() {
 		return
 	}
 	file_orisunclient_eventstore_proto_init()
-	file_orisunclient_admin_proto_msgTypes[37].OneofWrappers = []any{}
+	file_orisunclient_admin_proto_msgTypes[38].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_orisunclient_admin_proto_rawDesc), len(file_orisunclient_admin_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   41,
+			NumMessages:   42,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -47,7 +47,7 @@ function merge(nodes) {
   return all;
 }
 
-function remember() {
+function record() {
   const rates = latest.nodes.map(node => node.rates);
   if (!rates.some(of => 'saves' in of)) return; // the first poll
   const total = name => rates.reduce((all, of) => all + (of[name] ?? 0), 0);
@@ -59,15 +59,15 @@ function remember() {
 
 // look polls once.
 export async function look() {
-  const {nodes, unanswered, node} = await call('Admin/ListNodes');
+  const {nodes, unanswered, disconnected, node} = await call('Admin/ListNodes');
   const next = {};
   for (const one of nodes) {
     const now = next[one.name] = counters(one);
     one.rates = now.rates = ratesOf(now, before[one.name]);
   }
   before = next;
-  latest = {nodes, unanswered, node, boundaries: merge(nodes)};
-  remember();
+  latest = {nodes, unanswered, disconnected, node, boundaries: merge(nodes)};
+  record();
   sessionStorage.setItem('nodes', JSON.stringify({history, before, at: Date.now()}));
 }
 

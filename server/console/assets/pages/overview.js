@@ -48,11 +48,12 @@ function warningsOf(nodes) {
 }
 
 export function Overview() {
-  const [{nodes, unanswered, node, boundaries, error}, set] = useState(current());
+  const [{nodes, unanswered, disconnected, node, boundaries, error}, set] = useState(current());
   useEffect(() => listen(set), []);
   const last = name => history[name].at(-1) ?? 0;
   if (!nodes) return html`<p class="busy" role="status">Loading …</p><${Problem} error=${error} />`;
   const all = [...boundaries.values()], each = nodes.flatMap(n => n.boundaries);
+  const missing = unanswered.length + disconnected.length;
   const unled = all.filter(b => b.publishers.length === 0).map(b => b.name);
   return html`<${Problem} error=${error} />
     <div class="stats">
@@ -65,7 +66,7 @@ export function Overview() {
       <${Stat} label="Outbox lag" value=${number(total(all, 'outbox'))} hint="events" />
       <${Stat} label="Subscribers" value=${number(total(each, 'subscribers'))} />
       <${Stat} label="Nodes" value=${number(nodes.length)}
-        hint=${unanswered.length > 0 && `of ${nodes.length + unanswered.length}`} />
+        hint=${missing > 0 && `of ${nodes.length + missing}`} />
     </div>
     <div class="charts">
       <section class="card"><h2>Per second</h2><${Chart} title="Saves and conflicts per second"
@@ -77,9 +78,11 @@ export function Overview() {
     </div>
     <h2>Nodes</h2>
     ${unanswered.map(name => html`<p key=${name} class="warning" role="alert">${`Node ${name} does not answer.`}</p>`)}
+    ${disconnected.map(({name, since}) => html`<p key=${name} class="warning" role="alert">
+      ${`Node ${name} has been disconnected since ${time(since)}.`}</p>`)}
     ${warningsOf(nodes).map(([text, of]) => html`<p key=${text} class="warning">
       ${nodes.length > 1 && of.length < nodes.length && html`<strong>${of.join(', ')}:</strong> `}${text}</p>`)}
-    ${unanswered.length === 0 && unled.length > 0 && html`<p class="warning">No node publishes ${Names({names: unled})}.
+    ${missing === 0 && unled.length > 0 && html`<p class="warning">No node publishes ${Names({names: unled})}.
       Subscribers read from PostgreSQL meanwhile.</p>`}
     <div class="nodes">${nodes.map(n => html`<${Node} key=${n.name} node=${n}
       own=${nodes.length > 1 && n.name === node} />`)}</div>`;
