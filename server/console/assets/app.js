@@ -1,7 +1,7 @@
 // The frame: session, navigation, keyboard. Pages are chosen by the hash: #/events?boundary=orders.
 import {html, render, useEffect, useState} from './vendor/htm-preact.js';
 import {logIn, logOut, onSessionLost, rights, session} from './api.js';
-import {Dialog, Form} from './ui.js';
+import {Dialog, Form, Problem} from './ui.js';
 import {watch} from './nodes.js';
 import {Overview} from './pages/overview.js';
 import {Boundaries} from './pages/boundaries.js';
@@ -62,9 +62,12 @@ function App() {
   const [place, setPlace] = useState(read());
   const [help, setHelp] = useState(false);
   const [reason, setReason] = useState();
+  const [leaving, setLeaving] = useState({});
+  const ignore = () => onSessionLost(() => {}); // calls in flight find the session ended
+  const end = text => { ignore(); setReason(text); setUser(null); };
+  const enter = own => { onSessionLost(end); setUser(own); };
   useEffect(() => {
-    onSessionLost(text => { setReason(text); setUser(null); });
-    session().then(setUser, () => setUser(null));
+    session().then(enter, () => enter(null));
     addEventListener('hashchange', () => setPlace(read()));
     addEventListener('keydown', event => {
       if (event.target.closest('input, textarea, select') || event.ctrlKey || event.metaKey || event.altKey) return;
@@ -75,16 +78,27 @@ function App() {
     });
   }, []);
   const may = user && rights(user);
-  useEffect(() => may?.inspect ? watch() : undefined, [user]);
+  useEffect(() => may?.inspect && !leaving.busy ? watch() : undefined, [user, leaving.busy]);
   useEffect(() => { // on narrow screens
     document.querySelector('nav [aria-current]')?.scrollIntoView({inline: 'center', block: 'nearest'});
   }, [user, place.path]);
   if (user === undefined) return null;
-  if (user === null) return html`<${Login} reason=${reason} onLogin=${setUser} />`;
+  if (user === null) return html`<${Login} reason=${reason} onLogin=${enter} />`;
   const offered = pages.filter(page => page.needs(may));
   const current = offered.find(page => page.path === place.path) || offered[0];
   document.title = `${current.title} · Orisun`;
-  const leave = async () => { setReason(await logOut()); location.hash = ''; setUser(null); };
+  const leave = async () => {
+    ignore();
+    setLeaving({busy: true});
+    try {
+      end(await logOut());
+      location.hash = '';
+      setLeaving({});
+    } catch (error) {
+      onSessionLost(end);
+      setLeaving({error: new Error(`The logout failed: ${error.message}. Try again.`)});
+    }
+  };
   const skip = event => { event.preventDefault(); document.querySelector('main').focus(); };
   return html`
     <a class="skip" href="#main" onClick=${skip}>Skip to content</a>
@@ -92,9 +106,11 @@ function App() {
       <nav aria-label="Pages">${offered.map(page => html`<a key=${page.path} href=${'#/' + page.path}
         aria-current=${page === current ? 'page' : undefined}>${page.title}</a>`)}</nav>
       <div class="user"><span>${user.username}</span><button onClick=${() => setHelp(true)} aria-label="Keys">?</button>
-        <button onClick=${leave}>Log out</button></div></header>
-    <main id="main" tabindex="-1"><h1>${current.title}</h1>
-      <${current.page} key=${current.path} path=${current.path} user=${user} may=${may} query=${place.query} /></main>
+        <button onClick=${leave} disabled=${leaving.busy}>Log out</button></div></header>
+    <main id="main" tabindex="-1"><h1>${current.title}</h1><${Problem} error=${leaving.error} />
+      ${leaving.busy ? html`<p class="busy" role="status">Logging out …</p>` : html`
+        <${current.page} key=${current.path} path=${current.path} user=${user} may=${may} query=${place.query} />`}
+    </main>
     ${help && html`<${Dialog} title="Keys" onClose=${() => setHelp(false)}><dl class="keys">
       ${keys.map(([key, does]) => html`<dt><kbd>${key}</kbd></dt><dd>${does}</dd>`)}</dl><//>`}`;
 }

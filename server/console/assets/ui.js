@@ -26,21 +26,32 @@ export function pretty(text) {
   return out;
 }
 
-// useLoad runs a call that can be cancelled, again when its dependencies change.
+// useLoad runs a call that can be cancelled, again when its dependencies change. A call that fails keeps the value of
+// an earlier one with the same dependencies. poll is a reload that does nothing while a call is in flight.
 export function useLoad(load, dependencies) {
   const [state, set] = useState({loading: true});
   const [turn, again] = useState(0);
-  const controller = useRef(null);
+  const controller = useRef(null); // of the latest call
+  const busy = useRef(true); // a call is in flight, or begins with the next effect
   useEffect(() => {
     const own = controller.current = new AbortController();
-    set(before => ({value: before.value, loading: true}));
+    busy.current = true;
+    set(({value, of}) => ({value, of, loading: true})); // of: the dependencies of the value
+    const end = next => {
+      if (own !== controller.current) return;
+      busy.current = false;
+      set(own.signal.aborted ? {cancelled: true} : next);
+    };
     load(own.signal).then(
-      value => own.signal.aborted || set({value}),
-      error => own !== controller.current || set(own.signal.aborted ? {cancelled: true} : {error}));
+      value => end({value, of: dependencies}),
+      error => end(({value, of}) => same(of, dependencies) ? {value, of, error} : {error}));
     return () => { controller.current = null; own.abort(); };
   }, [...dependencies, turn]);
-  return {...state, reload: () => again(turn + 1), cancel: () => controller.current?.abort()};
+  const reload = () => { busy.current = true; again(before => before + 1); };
+  return {...state, reload, poll: () => busy.current || reload(), cancel: () => controller.current?.abort()};
 }
+
+const same = (some, others) => some?.every((one, i) => one === others[i]);
 
 // Loading shows progress with a button to cancel, an error, or nothing. Its element is always there, as Preact would
 // move its neighbours otherwise.

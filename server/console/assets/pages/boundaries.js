@@ -12,19 +12,36 @@ async function load(signal) {
     ? {...boundary, ...await call('EventStore/ListIndexes', {boundary: boundary.name}, {signal})} : boundary));
 }
 
-// useLatest reads the last event of each boundary again when the number of its events has changed.
+const parallel = 3, apart = 10000; // reads in flight, and milliseconds between two of a boundary
+
+// useLatest reads the last event of each boundary again when the number of its events has changed, the boundary that
+// was not read for the longest time first.
 function useLatest(boundaries, numbers) {
   const [latest, set] = useState({});
-  const counts = useRef({});
+  const {current: reads} = useRef({running: 0, due: [], last: {}}); // last: when a boundary was read, at which count
+  const start = () => { while (reads.running < parallel && reads.due.length > 0) read(reads.due.shift()); };
+  const read = async ({name, count}) => {
+    reads.running++;
+    reads.last[name] = {at: Date.now(), count};
+    try {
+      const page = await call('EventStore/GetEvents', {boundary: name, count: 1, direction: 'DESC'},
+        {signal: reads.controller.signal});
+      set(before => ({...before, [name]: page.events[0]}));
+    } catch { reads.last[name].count = undefined; } // a later poll tries again
+    reads.running--;
+    start();
+  };
   useEffect(() => {
-    for (const {name} of boundaries.filter(active)) {
-      const count = numbers?.get(name)?.events;
-      if (count === undefined || counts.current[name] === count) continue;
-      counts.current[name] = count;
-      call('EventStore/GetEvents', {boundary: name, count: 1, direction: 'DESC'}).then(
-        page => set(before => ({...before, [name]: page.events[0]})),
-        () => { counts.current[name] = undefined; }); // the next poll tries again
-    }
+    reads.controller = new AbortController();
+    return () => { reads.due = []; reads.controller.abort(); };
+  }, []);
+  useEffect(() => {
+    const at = name => reads.last[name]?.at ?? 0;
+    reads.due = boundaries.filter(active).map(({name}) => ({name, count: numbers?.get(name)?.events}))
+      .filter(({name, count}) => count !== undefined && count !== reads.last[name]?.count &&
+        Date.now() - at(name) >= apart)
+      .sort((a, b) => at(a.name) - at(b.name));
+    start();
   }, [boundaries, numbers]);
   return latest;
 }

@@ -26,11 +26,12 @@ export function Conflicts({may, query}) {
   const boundary = query.get('boundary') || names.value?.find(name => name !== 'orisun_admin') || '';
   const state = useLoad(async signal =>
     boundary ? call('Admin/ListConflicts', {boundary, count: 50}, {signal}) : undefined, [boundary]);
-  useEffect(() => { const timer = setInterval(state.reload, 5000); return () => clearInterval(timer); });
+  useEffect(() => { const timer = setInterval(state.poll, 5000); return () => clearInterval(timer); });
   const found = state.value, contexts = found?.contexts || [];
   return html`<div class="bar"><${Choose} names=${names.value ?? null} value=${boundary}
         onChange=${name => go('conflicts', {boundary: name})} /></div>
-    ${!found && html`<${Loading} state=${state} />`}<${Problem} error=${names.error || state.error} />
+    ${found ? html`<${Problem} error=${state.error} />` : html`<${Loading} state=${state} />`}
+    <${Problem} error=${names.error} />
     ${found && html`<div class="stats">
         <${Stat} label="Conflicts" value=${number(found.total)} hint="in the last hour" />
         <${Stat} label="Now" value=${rate(perMinute(found.minutes))} hint="per minute, of the last five" />

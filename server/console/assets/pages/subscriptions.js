@@ -49,7 +49,8 @@ const holderOf = (partition, consumers) => {
 function Detail({boundary, subscription: s, onClose}) {
   const consumers = s.consumers || [];
   const state = useLoad(signal =>
-    call('Subscriptions/GetSubscription', {boundary, name: s.name}, {signal}), [s]);
+    call('Subscriptions/GetSubscription', {boundary, name: s.name}, {signal}), [boundary, s.name]);
+  useEffect(() => { state.poll(); }, [s]); // with each poll of the page
   const partitions = state.value?.subscription.partitionStates || [];
   return html`<${Dialog} title=${s.name} onClose=${onClose}>
     <h3>Events behind, since this page was opened</h3>
@@ -64,7 +65,7 @@ function Detail({boundary, subscription: s, onClose}) {
     <ul class="plain">${consumers.map(c => html`<li key=${c.consumerId}><strong>${c.name || c.username}</strong>
       ${' '}${c.address}, node ${c.node}, since ${time(c.connectedAt)}; ${(c.partitions || []).length > 0
         ? `partitions ${c.partitions.join(', ')}` : 'standby'}</li>`)}</ul>
-    ${!state.value && html`<${Loading} state=${state} />`}<${Problem} error=${state.error} /><//>`;
+    ${state.value ? html`<${Problem} error=${state.error} />` : html`<${Loading} state=${state} />`}<//>`;
 }
 
 // Live are the open streams of CatchUpSubscribeToEvents.
@@ -97,12 +98,12 @@ export function Subscriptions({may, query}) {
   const state = useLoad(async signal => boundary ? load(boundary, signal) : undefined, [boundary]);
   const [open, show] = useState(null);
   const [detail, showDetail] = useState(null);
-  useEffect(() => { const timer = setInterval(state.reload, period); return () => clearInterval(timer); });
+  useEffect(() => { const timer = setInterval(state.poll, period); return () => clearInterval(timer); });
   const list = state.value?.subscriptions || [];
   return html`<div class="bar"><${Choose} names=${names.value ?? null} value=${boundary}
         onChange=${name => go('subscriptions', {boundary: name})} />
       <button onClick=${state.reload}>Reload</button></div>
-    ${!state.value && html`<${Loading} state=${state} />`}<${Problem} error=${state.error} />
+    ${state.value ? html`<${Problem} error=${state.error} />` : html`<${Loading} state=${state} />`}
     ${list.length > 0 && html`<div class="scroll" tabindex="0" role="region" aria-label="Subscriptions"><table>
       <thead><tr><th>Name</th><th class="num">Lag</th><th class="num">Partitions</th><th>Consumers</th><th>Parked</th>
         <th>Created</th></tr></thead><tbody>

@@ -1,0 +1,145 @@
+package console_test
+
+import (
+	"context"
+	"testing"
+
+	"github.com/chromedp/chromedp"
+
+	"github.com/oexza/orisun/server/servertest"
+)
+
+// polled waits for three more polls of a test's fake server, which counts them in test.polls.
+func polled() chromedp.Action {
+	return chromedp.Tasks{
+		chromedp.Evaluate(`void (test.before = test.polls)`, nil), holds(`test.polls >= test.before + 3`),
+	}
+}
+
+// set changes what a test's fake server does.
+func set(statement string) chromedp.Action { return chromedp.Evaluate(`void (`+statement+`)`, nil) }
+
+// equals fails the test if an expression of the page has another value.
+func equals[T comparable](t *testing.T, expression string, want T) chromedp.Action {
+	t.Helper()
+	return chromedp.ActionFunc(func(ctx context.Context) error {
+		var got T
+		err := chromedp.Evaluate(expression, &got).Do(ctx)
+		if err == nil && got != want {
+			t.Errorf("%s is %v, want %v", expression, got, want)
+		}
+		return err
+	})
+}
+
+// Twenty boundaries change between any two polls.
+func TestTheLastEventsOfManyBoundariesAreReadAFewAtATime(t *testing.T) {
+	server := servertest.Start(t)
+	ctx := browser(t)
+	run(ctx, t, "a fake server", logIn(server, "admin", "changeit"), chromedp.Evaluate(`void (() => {
+		const names = Array.from({length: 20}, (_, i) => 'b' + (10 + i));
+		window.test = {now: 1700000000000, polls: 0, reads: [], running: 0, most: 0, aborted: 0, held: [], hold: true};
+		Date.now = () => test.now;
+		const later = setTimeout;
+		window.setTimeout = (run, ms, ...more) => later(run, ms === 2000 ? 50 : ms, ...more);
+		const real = fetch, answer = body => new Response(JSON.stringify(body));
+		const count = {saves: '0', conflicts: '0', deliveries: '0', bytes: '1', queued: '0', publishes: true};
+		const fakes = {
+			ListBoundaries: () => answer({boundaries: names.map(name =>
+				({name, status: 'BOUNDARY_LIFECYCLE_STATUS_ACTIVE'}))}),
+			ListIndexes: () => answer({indexes: []}),
+			ListNodes: () => answer({node: 'a', unanswered: [], disconnected: [], nodes: [{name: 'a', reads: '0',
+				flushes: '0', flushSeconds: 0, warnings: [], checks: [], measuredAt: new Date(1e12 + ++test.polls * 1000),
+				boundaries: names.map(name => ({...count, name, events: String(test.polls)}))}]}),
+			GetEvents: ({body, signal}) => new Promise((resolve, reject) => {
+				test.reads.push(JSON.parse(body).boundary);
+				test.most = Math.max(test.most, ++test.running);
+				let open = true;
+				const end = () => { open = false; test.running--; resolve(answer({events: []})); };
+				test.hold ? test.held.push(end) : later(end);
+				signal?.addEventListener('abort', () => { if (open) test.aborted++; reject(signal.reason); });
+			}),
+		};
+		window.fetch = async (path, options) => (fakes[path.split('/').at(-1)] || (() => real(path, options)))(options);
+		location.hash = '#/boundaries';
+	})()`, nil))
+	run(ctx, t, "reads that do not end", holds(`test.reads.length >= 3`), polled(), equals(t, `test.reads.length`, 3))
+	run(ctx, t, "reads that end", set(`test.hold = false, test.held.splice(0).forEach(end => end())`),
+		holds(`new Set(test.reads).size === 20 && test.running === 0`), polled(), equals(t, `test.reads.length`, 20),
+		equals(t, `test.most`, 3))
+	run(ctx, t, "ten seconds later", set(`test.hold = true, test.now += 10000`), holds(`test.reads.length === 23`),
+		polled())
+	run(ctx, t, "another page", set(`location.hash = '#/users'`), holds(`test.aborted === 3`), polled(),
+		equals(t, `test.reads.length`, 23))
+}
+
+func TestAPollThatFailsKeepsThePage(t *testing.T) {
+	server := servertest.Start(t)
+	park(t, server)
+	ctx := browser(t)
+	run(ctx, t, "a fake server", logIn(server, "admin", "changeit"), chromedp.Evaluate(`void (() => {
+		window.test = {polls: 0, lists: 0, aborted: 0};
+		const every = setInterval, real = fetch;
+		window.setInterval = run => every(() => { test.polls++; run(); }, 100);
+		window.fetch = async (path, options) => {
+			if (!path.endsWith('/ListSubscriptions')) return real(path, options);
+			test.lists++;
+			if (test.hold) {
+				options.signal.addEventListener('abort', () => { test.aborted++; });
+				await test.hold;
+			}
+			if (test.fail) return new Response(JSON.stringify({message: 'PostgreSQL is away'}), {status: 503});
+			return real(path, options);
+		};
+		location.hash = '#/subscriptions?boundary=orisun_test_1';
+	})()`, nil))
+	problems := `[...document.querySelectorAll('.problem')].map(e => e.innerText).join()`
+	run(ctx, t, "a dialog", chromedp.Click(`//td[text()="mailer"]`), see("Partitions"))
+	run(ctx, t, "polls that fail", set(`test.fail = true`), see("PostgreSQL is away"), polled(),
+		holds(problems+` === 'PostgreSQL is away'`),
+		equals(t, `document.querySelector('dialog[open] h2')?.innerText`, "mailer"),
+		equals(t, `document.querySelectorAll('[aria-label=Subscriptions] tbody tr').length`, 1))
+	run(ctx, t, "a poll that succeeds", set(`test.fail = false`), gone("PostgreSQL is away"),
+		chromedp.Click(`dialog button[aria-label=Close]`, chromedp.ByQuery))
+	run(ctx, t, "a poll that does not end", set(`test.lists = 0, test.hold = new Promise(end => { test.release = end; })`),
+		holds(`test.lists === 1`), polled(), equals(t, `test.lists`, 1), equals(t, `test.aborted`, 0),
+		set(`test.hold = undefined, test.release()`), holds(`test.lists > 1`))
+	run(ctx, t, "another boundary that fails", set(`test.fail = true,
+		location.hash = '#/subscriptions?boundary=orisun_test_2'`), gone("mailer"),
+		holds(problems+` === 'PostgreSQL is away'`))
+}
+
+func TestALogoutIsNoLostSession(t *testing.T) {
+	server := servertest.Start(t)
+	ctx := browser(t)
+	run(ctx, t, "a fake server", logIn(server, "admin", "changeit"), chromedp.Evaluate(`void (() => {
+		const real = fetch;
+		window.test = {broken: true};
+		const waits = what => new Promise(end => { test[what] = end; });
+		window.fetch = async (path, options = {}) => {
+			if (options.method === 'DELETE') {
+				if (test.broken) throw new TypeError('the network is down');
+				const answer = await real(path, options);
+				await waits('endLogout');
+				return answer;
+			}
+			if (test.holdPoll && path.endsWith('/ListNodes')) await waits('endPoll');
+			const answer = await real(path, options);
+			if (path === '/console/session' && answer.status === 401) test.refused = true;
+			return answer;
+		};
+	})()`, nil))
+	logOut := chromedp.Click(`//header//button[text()="Log out"]`)
+	lost := `document.body.innerText.includes('The session has ended.')`
+	run(ctx, t, "without a network", logOut, see("The logout failed: the network is down. Try again."), see("Saves / s"))
+	run(ctx, t, "a poll in flight at the logout", set(`test.broken = false, test.holdPoll = true`),
+		holds(`test.endPoll !== undefined`), logOut, holds(`test.endLogout !== undefined`), set(`test.endPoll()`),
+		holds(`test.refused`), chromedp.Evaluate(`new Promise(drawn =>
+			requestAnimationFrame(() => requestAnimationFrame(() => drawn(true))))`, nil, awaitPromise),
+		equals(t, lost, false), see("Logging out …"))
+	run(ctx, t, "the logout ends", set(`test.endLogout()`), see("Password"), equals(t, lost, false),
+		set(`test.holdPoll = false`))
+	run(ctx, t, "the next session", fill(`input[name=username]`, "admin"), fill(`input[name=password]`, "changeit\n"),
+		see("Log out"), set(`fetch('/console/session', {method: 'DELETE', headers: {'X-Orisun-Console': '1'}})`))
+	run(ctx, t, "which another tab ends", see("The session has ended."))
+}
