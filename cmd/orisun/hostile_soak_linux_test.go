@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -38,6 +39,8 @@ const (
 	innocentPace = 50 * time.Millisecond
 	soakMemory   = 512 << 20
 	soakBoundary = "orisun_test_2" // the innocent clients'
+	// lowestPriority is that of the hostile clients, as nice counts.
+	lowestPriority = 19
 )
 
 // hostileClient does its worst again and again until its context ends. What it gets is its own business, as long as it
@@ -100,7 +103,8 @@ const attackEnv = "ORISUN_TEST_ATTACK"
 
 // attack runs TestHostileClients in a process of its own until stop is called. The lowest priority leaves the
 // processors to the server and to the innocent clients, as machines of their own would: what hostile clients cost by
-// themselves is not the server's fault.
+// themselves is not the server's fault. Linux may divide the processors among sessions first, so the process has one of
+// its own; see yieldSession.
 func attack(t *testing.T, server *process, config *pgx.ConnConfig) (stop func()) {
 	t.Helper()
 	child := exec.CommandContext(t.Context(), os.Args[0], "-test.run", "^TestHostileClients$", "-test.v",
@@ -109,12 +113,13 @@ func attack(t *testing.T, server *process, config *pgx.ConnConfig) (stop func())
 		attackEnv+"="+strings.Join([]string{server.address, server.http, config.ConnString()}, "\n"))
 	var output bytes.Buffer
 	child.Stdout, child.Stderr = &output, &output
+	child.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	input, err := child.StdinPipe()
 	if err == nil {
 		err = child.Start()
 	}
 	if err == nil {
-		err = syscall.Setpriority(syscall.PRIO_PROCESS, child.Process.Pid, 19)
+		err = syscall.Setpriority(syscall.PRIO_PROCESS, child.Process.Pid, lowestPriority)
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -149,8 +154,12 @@ func TestHostileClients(t *testing.T) {
 		config = pgtest.Clone(t)
 		server = launch(t, environment(t.TempDir(), outside(config)...))
 	}
+	kinds := hostileClients(t, server, config)
+	if server.cmd == nil {
+		yieldSession(t)
+	}
 	var attacking sync.WaitGroup
-	for _, kind := range hostileClients(t, server, config) {
+	for _, kind := range kinds {
 		attacking.Go(func() {
 			rounds := 0
 			for again := true; again; again = server.cmd == nil && ctx.Err() == nil {
@@ -161,6 +170,16 @@ func TestHostileClients(t *testing.T) {
 		})
 	}
 	attacking.Wait()
+}
+
+// yieldSession gives the process's session the lowest priority among the sessions, where Linux divides the processors
+// among them. What prepares the attack is done by then.
+func yieldSession(t *testing.T) {
+	t.Helper()
+	err := os.WriteFile("/proc/self/autogroup", []byte(strconv.Itoa(lowestPriority)), 0)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		t.Fatal(err)
+	}
 }
 
 // work has innocent clients save and read for some time. None of their calls may fail, and the server must be ready all
