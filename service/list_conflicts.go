@@ -19,18 +19,12 @@ func (a *Admin) ListConflicts(ctx context.Context,
 ) (*orisunpb.ListConflictsResponse, error) {
 	var v violations
 	v.boundary(in.GetBoundary())
-	if in.GetCount() > maxConflicts {
-		v.add("count", "is %d, at most %d are allowed", in.GetCount(), maxConflicts)
-	}
+	count := v.bounded("count", in.GetCount(), defaultConflicts, maxConflicts)
 	if err := v.err(); err != nil {
 		return nil, err
 	}
 	if _, err := a.store.lastPosition(ctx, in.GetBoundary()); err != nil { // of a boundary that does not exist
 		return nil, err
-	}
-	count := int(in.GetCount())
-	if count == 0 {
-		count = defaultConflicts
 	}
 	answer := &orisunpb.ListConflictsResponse{Node: a.store.config.Info.GetNodeId()}
 	a.store.conflicts.list(in.GetBoundary(), count, answer)
