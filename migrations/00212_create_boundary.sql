@@ -157,10 +157,11 @@ AS $$
 DECLARE
     v_function regprocedure;
 BEGIN
+    -- The checkpoints before the events: orisun.list_subscription_partitions locks them in this order.
     EXECUTE format('DROP TABLE IF EXISTS %1$I.%2$I, %1$I.%3$I, %1$I.%4$I', p_boundary.schema_name,
-                   p_boundary.name || '_orisun_es_event',
+                   p_boundary.name || '_projector_checkpoint',
                    p_boundary.name || '_orisun_last_published_event_position',
-                   p_boundary.name || '_projector_checkpoint');
+                   p_boundary.name || '_orisun_es_event');
     -- Another boundary's name may begin with this one's.
     FOR v_function IN
         SELECT p.oid::regprocedure

@@ -9,7 +9,8 @@ DECLARE
     v_events   bigint := 0;
 BEGIN
     PERFORM orisun.lock_positions(0);
-    SELECT b.* INTO v_boundary FROM orisun.boundary b WHERE b.name = p_boundary;
+    -- The boundary, its subscriptions, then tables: in this order their changes lock, too.
+    SELECT b.* INTO v_boundary FROM orisun.boundary b WHERE b.name = p_boundary FOR UPDATE;
     IF NOT FOUND THEN
         PERFORM orisun.find_boundary(p_boundary); -- which says so
     ELSIF p_boundary = p_admin_boundary THEN
@@ -21,6 +22,7 @@ BEGIN
         RAISE EXCEPTION 'another session makes or drops an index of boundary %', quote_literal(p_boundary)
             USING ERRCODE = 'OR011', HINT = 'Wait until it is done.';
     END IF;
+    PERFORM FROM orisun.subscription s WHERE s.boundary = p_boundary ORDER BY s.name FOR UPDATE;
     -- Saves in flight end first, later ones find no boundary.
     PERFORM orisun.lock_positions(v_boundary.number);
     IF orisun.has_events_table(v_boundary) THEN

@@ -202,6 +202,17 @@ $$;
 COMMENT ON FUNCTION orisun.notify_nodes(uuid[]) IS
 $$Lets nodes read again what their consumers hold, within a second. It is the last thing that a transaction locks.$$;
 
+CREATE FUNCTION orisun.consumer_nodes(p_boundary text, p_subscription text) RETURNS uuid[]
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT coalesce(array_agg(DISTINCT m.node), '{}') FROM orisun.subscription_member m
+     WHERE m.boundary = p_boundary AND m.subscription = p_subscription
+$$;
+
+COMMENT ON FUNCTION orisun.consumer_nodes(text, text) IS
+$$The nodes that have consumers of a subscription, for orisun.notify_nodes.$$;
+
 CREATE FUNCTION orisun.checkpoint_name(p_subscription text, p_partition integer) RETURNS text
 LANGUAGE sql IMMUTABLE
 AS $$ SELECT 'subscription/' || p_subscription || '/' || p_partition $$;
@@ -261,8 +272,8 @@ AS $$
 DECLARE
     v_subscription orisun.subscription;
 BEGIN
-    PERFORM orisun.find_boundary(p_boundary);
     PERFORM FROM orisun.boundary b WHERE b.name = p_boundary FOR NO KEY UPDATE;
+    PERFORM orisun.find_boundary(p_boundary);
     SELECT s.* INTO v_subscription FROM orisun.subscription s WHERE s.boundary = p_boundary AND s.name = p_name;
     IF FOUND THEN
         IF (v_subscription.criteria, v_subscription.partition_key, v_subscription.partitions,
@@ -318,8 +329,7 @@ BEGIN
     PERFORM FROM orisun.subscription s WHERE s.boundary = p_boundary AND s.name = p_name FOR UPDATE;
     v_subscription := orisun.find_subscription(p_boundary, p_name);
     PERFORM orisun.lock_partitions(p_boundary, p_name);
-    v_nodes := ARRAY(SELECT m.node FROM orisun.subscription_member m WHERE m.boundary = p_boundary
-                        AND m.subscription = p_name);
+    v_nodes := orisun.consumer_nodes(p_boundary, p_name);
     DELETE FROM orisun.subscription s WHERE s.boundary = p_boundary AND s.name = p_name;
     EXECUTE format('DELETE FROM %s c WHERE c.name IN (SELECT orisun.checkpoint_name($1, n) FROM '
                    'generate_series(0, $2 - 1) n)',
@@ -346,8 +356,7 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     v_subscription orisun.subscription := orisun.lock_subscription(p_boundary, p_name);
-    v_nodes        uuid[] := ARRAY(SELECT m.node FROM orisun.subscription_member m WHERE m.boundary = p_boundary
-                                      AND m.subscription = p_name);
+    v_nodes        uuid[] := orisun.consumer_nodes(p_boundary, p_name);
 BEGIN
     PERFORM orisun.lock_partitions(p_boundary, p_name);
     UPDATE orisun.subscription s SET generation = gen_random_uuid() WHERE s.boundary = p_boundary AND s.name = p_name;
@@ -421,6 +430,7 @@ DROP FUNCTION orisun.create_subscription(text, text, jsonb, text, integer, bigin
 DROP FUNCTION orisun.log_subscription(orisun.subscription, text, jsonb, text, text);
 DROP FUNCTION orisun.move_checkpoints(orisun.subscription, bigint, bigint);
 DROP FUNCTION orisun.checkpoint_name(text, integer);
+DROP FUNCTION orisun.consumer_nodes(text, text);
 DROP FUNCTION orisun.notify_nodes(uuid[]);
 DROP FUNCTION orisun.lock_partitions(text, text);
 DROP FUNCTION orisun.lock_subscription(text, text);

@@ -150,8 +150,7 @@ BEGIN
      WHERE e.boundary = p_boundary AND e.subscription = p_subscription AND NOT e.replaying
        AND (cardinality(p_global_ids) = 0 OR e.global_id = ANY (p_global_ids));
     GET DIAGNOSTICS v_count = ROW_COUNT;
-    PERFORM orisun.notify_nodes(ARRAY(SELECT m.node FROM orisun.subscription_member m WHERE m.boundary = p_boundary
-                                         AND m.subscription = p_subscription));
+    PERFORM orisun.notify_nodes(orisun.consumer_nodes(p_boundary, p_subscription));
     RETURN v_count;
 END
 $$;
@@ -175,8 +174,7 @@ BEGIN
      WHERE e.boundary = p_boundary AND e.subscription = p_subscription
        AND (cardinality(p_global_ids) = 0 OR e.global_id = ANY (p_global_ids));
     GET DIAGNOSTICS v_count = ROW_COUNT;
-    PERFORM orisun.notify_nodes(ARRAY(SELECT m.node FROM orisun.subscription_member m WHERE m.boundary = p_boundary
-                                         AND m.subscription = p_subscription));
+    PERFORM orisun.notify_nodes(orisun.consumer_nodes(p_boundary, p_subscription));
     RETURN v_count;
 END
 $$;

@@ -23,6 +23,7 @@ func (a *Admin) ListSubscribers(ctx context.Context,
 	if err := v.err(); err != nil {
 		return nil, err
 	}
+	in = &orisunpb.ListSubscribersRequest{Boundary: in.GetBoundary(), Count: uint32(count)}
 	own := a.store.OwnSubscribers(in)
 	if a.store.config.Cluster != nil {
 		others, unanswered := a.store.config.Cluster.OtherSubscribers(ctx, in)
@@ -43,12 +44,8 @@ func (a *Admin) ListSubscribers(ctx context.Context,
 	return own, nil
 }
 
-// OwnSubscribers lists the open subscriptions of a boundary on this node. How far they are behind is left to the node
-// that answers the call.
+// OwnSubscribers lists the open subscriptions of a boundary on this node, as many as the request says. How far they are
+// behind is left to the node that answers the call.
 func (s *EventStore) OwnSubscribers(in *orisunpb.ListSubscribersRequest) *orisunpb.ListSubscribersResponse {
-	count := int(min(in.GetCount(), maxSubscribers))
-	if count == 0 {
-		count = defaultSubscribers
-	}
-	return s.live.list(in.GetBoundary(), count)
+	return s.live.list(in.GetBoundary(), int(in.GetCount()))
 }

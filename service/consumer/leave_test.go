@@ -12,12 +12,12 @@ import (
 	orisunpb "github.com/oexza/orisun/proto"
 )
 
-// locked waits until a session of the test's database waits for a lock.
-func locked(t *testing.T, pool *pgxpool.Pool) {
+// locked waits until as many sessions of the test's database wait for locks.
+func locked(t *testing.T, pool *pgxpool.Pool, sessions int) {
 	t.Helper()
-	for waits := false; !waits; {
-		if err := pool.QueryRow(t.Context(), `SELECT EXISTS (SELECT FROM pg_stat_activity
-			WHERE datname = current_database() AND wait_event_type = 'Lock')`).Scan(&waits); err != nil {
+	for waits := 0; waits < sessions; {
+		if err := pool.QueryRow(t.Context(), `SELECT count(*) FROM pg_stat_activity
+			WHERE datname = current_database() AND wait_event_type = 'Lock'`).Scan(&waits); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -58,7 +58,7 @@ func TestAConsumerThatLeavesWhileItIsAssignedReadsNothing(t *testing.T) {
 	tx := begin(t, pool)
 	execute(t, tx, "LOCK TABLE orders_projector_checkpoint IN ACCESS EXCLUSIVE MODE")
 	left, _ := join(t, n, "orders", "mails")
-	locked(t, pool)
+	locked(t, pool, 1)
 	if err := n.Leave(left); err != nil {
 		t.Error(err)
 	}

@@ -1,9 +1,11 @@
 package consumer
 
 import (
+	"errors"
 	"testing"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/oexza/orisun/db"
@@ -38,6 +40,7 @@ func TestSessionsThatChangeSubscriptionsDoNotWaitForEachOther(t *testing.T) {
 		nodes           = "SELECT FROM orisun.subscription_node FOR UPDATE NOWAIT"
 		deletion        = "SELECT orisun.delete_subscription('orders', 'invoices', 'admin', 'test')"
 		reset           = "SELECT orisun.reset_subscription('orders', 'invoices', -1, -1, 'admin', 'test')"
+		drop            = "SELECT orisun.drop_boundary('orders', 'admin', 'test')"
 	)
 	for name, test := range map[string]struct{ held, change, later string }{
 		"a deletion and the lease": {adminPositions, deletion, nodes},
@@ -61,6 +64,10 @@ func TestSessionsThatChangeSubscriptionsDoNotWaitForEachOther(t *testing.T) {
 			(SELECT member FROM orisun.subscription_member), '{1,0}', '{1,1}')`, secondPartition},
 		"a lease that ended": {firstPartition, `UPDATE orisun.subscription_node SET expired = true;
 			SELECT orisun.remove_subscription_nodes()`, secondPartition},
+		"a deletion of the boundary and a list": {
+			"SELECT FROM orders_projector_checkpoint", drop,
+			"LOCK TABLE orders_orisun_es_event IN ACCESS SHARE MODE NOWAIT",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			pool := subscribed(t)
@@ -78,7 +85,7 @@ func TestSessionsThatChangeSubscriptionsDoNotWaitForEachOther(t *testing.T) {
 				_, err := changer.Conn().PgConn().Exec(t.Context(), test.change).ReadAll()
 				changed <- err
 			}()
-			locked(t, pool)
+			locked(t, pool, 1)
 			execute(t, holder, test.later)
 			if err := holder.Rollback(t.Context()); err != nil {
 				t.Error(err)
@@ -90,5 +97,71 @@ func TestSessionsThatChangeSubscriptionsDoNotWaitForEachOther(t *testing.T) {
 				t.Error(err)
 			}
 		})
+	}
+}
+
+// TestADeletionOfABoundaryWaitsForChangesOfItsSubscriptions stops a change in the middle, begins to delete the boundary
+// in another session, and lets the change go on.
+func TestADeletionOfABoundaryWaitsForChangesOfItsSubscriptions(t *testing.T) {
+	const (
+		partition = "SELECT FROM orisun.subscription_partition WHERE subscription = 'mails' FOR UPDATE"
+		sameName  = `INSERT INTO orisun.subscription VALUES ('orders', 'new', '[]', '', 1, 60000, 5, false)`
+	)
+	for name, test := range map[string]struct{ held, change string }{
+		"a creation": {sameName, `SELECT orisun.create_subscription('orders', 'new', '[]', '', 1, 60000, 5, false, -1, -1,
+			10, 'admin', 'test')`},
+		"a deletion": {partition, "SELECT orisun.delete_subscription('orders', 'mails', 'admin', 'test')"},
+		"a reset":    {partition, "SELECT orisun.reset_subscription('orders', 'mails', -1, -1, 'admin', 'test')"},
+		"checkpoints": {partition, `SELECT * FROM orisun.save_checkpoints('orders', '{mails}', '{0}', '{1}', '{1}', '{0}',
+			'{"{}"}', '{-1}', 1)`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			pool := subscribed(t)
+			member(t, pool, "mails")
+			holder := begin(t, pool)
+			execute(t, holder, test.held)
+			ended := make(chan error, 2)
+			for i, statement := range []string{test.change, "SELECT orisun.drop_boundary('orders', 'admin', 'test')"} {
+				go func() {
+					_, err := pool.Exec(t.Context(), statement)
+					ended <- err
+				}()
+				locked(t, pool, i+1)
+			}
+			if err := holder.Rollback(t.Context()); err != nil {
+				t.Error(err)
+			}
+			for range 2 {
+				if err := <-ended; err != nil {
+					t.Error(err)
+				}
+			}
+			var left int
+			if err := pool.QueryRow(t.Context(), `SELECT (SELECT count(*) FROM orisun.subscription)
+				+ (SELECT count(*) FROM orisun.boundary WHERE name = 'orders')`).Scan(&left); err != nil || left != 0 {
+				t.Errorf("%d rows of the boundary are left, %v", left, err)
+			}
+		})
+	}
+}
+
+// TestASubscriptionIsNotCreatedInABoundaryThatIsBeingDeleted begins the creation while the deletion is not committed.
+func TestASubscriptionIsNotCreatedInABoundaryThatIsBeingDeleted(t *testing.T) {
+	pool := subscribed(t)
+	deletion := begin(t, pool)
+	execute(t, deletion, "SELECT orisun.drop_boundary('orders', 'admin', 'test')")
+	created := make(chan error, 1)
+	go func() {
+		_, err := pool.Exec(t.Context(), `SELECT orisun.create_subscription('orders', 'new', '[]', '', 1, 60000, 5, false,
+			-1, -1, 10, 'admin', 'test')`)
+		created <- err
+	}()
+	locked(t, pool, 1)
+	if err := deletion.Commit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	var refused *pgconn.PgError
+	if err := <-created; !errors.As(err, &refused) || refused.Code != "OR001" {
+		t.Errorf("%v, want OR001: there is no such boundary", err)
 	}
 }
