@@ -21,6 +21,20 @@ type Tag struct{ Key, Value string }
 //	client.Any(client.Where("account", "alice"), client.Type("AccountOpened").Where("account", "bob"))
 func Any(criteria ...Criterion) Criteria { return criteria }
 
+// AnyField returns criteria that match what has one of the values in one of the fields, such as every event about two
+// accounts:
+//
+//	client.AnyField([]string{"account", "from", "to"}, "alice", "bob")
+func AnyField(fields []string, values ...string) Criteria {
+	var criteria Criteria
+	for _, value := range values {
+		for _, field := range fields {
+			criteria = append(criteria, Where(field, value))
+		}
+	}
+	return criteria
+}
+
 // Where returns a criterion with one tag.
 func Where(key, value string) Criterion { return Criterion{{key, value}} }
 

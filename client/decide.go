@@ -132,6 +132,12 @@ func FoldData[S, D any](fold func(state *S, eventType string, data D)) func(stat
 	}
 }
 
+// Count is a fold for [Decide] whose state is how many events the context has: 0 where a username is free, say.
+func Count(n *int, _ Event) error {
+	*n++
+	return nil
+}
+
 // encodeDecision gives events without an id the same one in each attempt.
 func encodeDecision(events []NewEvent, ids *[]string) ([]*wire.EventToSave, error) {
 	encoded := make([]*wire.EventToSave, len(events))

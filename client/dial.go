@@ -142,6 +142,15 @@ func Dial(url string, opts ...Option) (*Client, error) {
 	}, nil
 }
 
+// MustDial is Dial for a URL and options that stand in the program: it panics where Dial returns an error.
+func MustDial(url string, opts ...Option) *Client {
+	c, err := Dial(url, opts...)
+	if err != nil {
+		panic(fmt.Errorf("orisun: %w", err))
+	}
+	return c
+}
+
 // Close closes the connections; calls and subscriptions that are under way end with an error.
 func (c *Client) Close() error { return c.conn.Close() }
 

@@ -52,6 +52,9 @@ type NewEvent struct {
 	Metadata any
 }
 
+// One returns one event to save, for a decision that has no other.
+func One(eventType string, data any) []NewEvent { return []NewEvent{{Type: eventType, Data: data}} }
+
 func (e NewEvent) wire() (*wire.EventToSave, error) {
 	data, err := marshal(e.Data)
 	if err != nil {

@@ -1,6 +1,8 @@
 package client_test
 
 import (
+	"bytes"
+	"go/format"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -21,8 +23,15 @@ func TestTheProgramOfTheREADMERuns(t *testing.T) {
 	if program == nil {
 		t.Fatal("README.md has no program in Go")
 	}
-	if lines := strings.Count(string(program[1]), "\n"); lines > 30 {
-		t.Errorf("it has %d lines", lines)
+	// All lines count: imports, blank lines, the closing brace.
+	if lines := strings.Count(string(program[1]), "\n"); lines > 20 {
+		t.Errorf("it has %d lines, and README says 20", lines)
+	}
+	if formatted, err := format.Source(program[1]); err != nil || !bytes.Equal(formatted, program[1]) {
+		t.Errorf("it is not formatted: %v", err)
+	}
+	if lines := bytes.Count(readme, []byte("\n")); lines > 200 {
+		t.Errorf("README.md has %d lines", lines)
 	}
 	module := t.TempDir()
 	sums, err := os.ReadFile("go.sum")

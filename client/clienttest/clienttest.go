@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/health"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/test/bufconn"
 
 	"github.com/oexza/orisun/client"
@@ -25,6 +27,9 @@ func New(t testing.TB, boundaries ...string) *client.Client {
 	t.Helper()
 	listener, server := bufconn.Listen(bufferSize), grpc.NewServer()
 	memory.NewServer(boundaries...).Register(server)
+	healthy := health.NewServer() // without it, gRPC logs an error for each client
+	healthy.SetServingStatus("orisun.EventStore", healthpb.HealthCheckResponse_SERVING)
+	healthpb.RegisterHealthServer(server, healthy)
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
 	dial := func(ctx context.Context, _ string) (net.Conn, error) { return listener.DialContext(ctx) }

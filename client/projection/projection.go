@@ -7,14 +7,19 @@
 //		Apply: func(ctx context.Context, tx pgx.Tx, event client.Event) error { … },
 //	})
 //
-// To rebuild a projection, run the new version under another name, with tables of its own, beside the live one. When
-// [Progress.Left] is near 0, [Switch] exchanges them in one transaction.
+// Run ends with the first error, of the database say: run it in a loop, with a pause, or let the program end and start
+// again. It continues after the last event that was applied.
+//
+// To rebuild a projection, run the new version under another name ("balances_v2"), with tables of its own, beside the
+// live one. When [Progress.Left] is near 0, [Switch] exchanges them in one transaction: readers see the new one, and
+// the old one ends with [ErrSwitched], also where it is started again.
 package projection
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/oexza/orisun/client"
@@ -26,22 +31,28 @@ const createTable = `CREATE TABLE IF NOT EXISTS orisun_projection (
 	boundary       text NOT NULL,
 	transaction_id bigint NOT NULL,
 	global_id      bigint NOT NULL,
+	replaced_by    text, -- by Switch; such a projection applies nothing any more
 	updated_at     timestamptz NOT NULL DEFAULT now()
 )`
 
 const (
+	findTable = `SELECT to_regclass($1) IS NOT NULL`
+	// Of processes that start at once, one creates the table.
+	lockTable        = `SELECT pg_advisory_xact_lock(hashtext('orisun_projection'))`
 	insertCheckpoint = `INSERT INTO orisun_projection (name, boundary, transaction_id, global_id)
 	VALUES ($1, $2, 0, 0) ON CONFLICT DO NOTHING`
-	lockCheckpoint = `SELECT boundary, transaction_id, global_id FROM orisun_projection WHERE name = $1 FOR UPDATE`
+	lockCheckpoint = `SELECT boundary, transaction_id, global_id, coalesce(replaced_by, '') FROM orisun_projection
+	WHERE name = $1 FOR UPDATE`
 	moveCheckpoint = `UPDATE orisun_projection SET transaction_id = $2, global_id = $3, updated_at = now()
 	WHERE name = $1`
-	deleteCheckpoint = `DELETE FROM orisun_projection WHERE name = $1`
+	replaceProjection = `UPDATE orisun_projection SET replaced_by = $2, updated_at = now() WHERE name = $1`
 )
 
-// progressInterval is how often [Config.Progress] is called at most.
+// progressInterval is how often the progress is read.
 const progressInterval = time.Second
 
-// ErrSwitched ends a projection that another one has replaced by [Switch].
+// ErrSwitched ends a projection that another one has replaced by [Switch]. Its name cannot be used again, unless its
+// row in orisun_projection is deleted.
 var ErrSwitched = errors.New("the projection is replaced")
 
 // ErrBehind is the error of [Switch] while the new projection has not applied what the live one has.
@@ -57,12 +68,13 @@ type Config[T any] struct {
 	Criteria client.Criteria
 	// Apply applies one event by a transaction, which commits with the checkpoint. Its error ends Run.
 	Apply func(ctx context.Context, tx T, event client.Event) error
-	// Progress, where it is set, is called at most once a second, while events are applied.
+	// Progress, where it is set, is called once a second if it has changed since, between two events.
 	Progress func(Progress)
 }
 
 // Progress is how far a projection is.
 type Progress struct {
+	// Position is the checkpoint. Once all events that match are applied, it is that of the boundary's latest event.
 	Position client.Position
 	// Applied is how many events this Run has applied, and Rate how many a second.
 	Applied int64
@@ -87,7 +99,16 @@ type statements interface {
 
 // Setup creates the table of checkpoints, orisun_projection, where it is missing. Run does so, too.
 func Setup[T any](ctx context.Context, store Store[T]) error {
-	return store.transact(ctx, func(_ T, tx statements) error { return tx.exec(ctx, createTable) })
+	if store.transact == nil {
+		return errors.New("a store is made by PGX or SQL")
+	}
+	return store.transact(ctx, func(_ T, tx statements) error {
+		var exists bool
+		if _, err := tx.find(ctx, findTable, "orisun_projection", &exists); err != nil || exists {
+			return err
+		}
+		return errors.Join(tx.exec(ctx, lockTable), tx.exec(ctx, createTable))
+	})
 }
 
 // Run applies events until its context ends, or with the first error of Apply, of the database or of the subscription
@@ -99,125 +120,230 @@ func Run[T any](ctx context.Context, c *client.Client, store Store[T], config Co
 	if err := Setup(ctx, store); err != nil {
 		return fmt.Errorf("create the table of checkpoints: %w", err)
 	}
-	position, err := begin(ctx, store, config)
-	if err != nil {
+	r := &run[T]{client: c, store: store, config: config, begun: time.Now()}
+	if err := r.begin(ctx); err != nil {
 		return err
 	}
-	meter := meter{first: position, begun: time.Now(), reported: time.Now()}
-	options := []client.FollowOption{client.Since(position), client.As(config.Name)}
-	for event, err := range c.Follow(ctx, config.Boundary, config.Criteria, options...) {
+	following, end := context.WithCancelCause(ctx)
+	var watching sync.WaitGroup
+	defer watching.Wait()
+	defer end(nil)
+	watching.Go(func() { end(r.watch(following)) })
+	err := r.follow(following)
+	if ctx.Err() == nil && following.Err() != nil {
+		return context.Cause(following) // why watch ended
+	}
+	return err
+}
+
+// run is one call of Run.
+type run[T any] struct {
+	client *client.Client
+	store  Store[T]
+	config Config[T]
+	first  client.Position
+	begun  time.Time
+
+	mu      sync.Mutex // one transaction at a time: the store may be a single connection
+	applied int64
+	failed  error // of a transaction: none begins after it
+}
+
+func (r *run[T]) transact(ctx context.Context, do func(T, statements) error) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.failed == nil {
+		r.failed = r.store.transact(ctx, do)
+	}
+	return r.failed
+}
+
+// begin reads the checkpoint, which it creates for a new projection.
+func (r *run[T]) begin(ctx context.Context) error {
+	return r.transact(ctx, func(_ T, tx statements) error {
+		if err := tx.exec(ctx, insertCheckpoint, r.config.Name, r.config.Boundary); err != nil {
+			return err
+		}
+		at, err := read(ctx, tx, r.config.Name)
+		if err == nil && at.boundary != r.config.Boundary {
+			return fmt.Errorf("the projection %q is of the boundary %q, not %q", r.config.Name, at.boundary, r.config.Boundary)
+		}
+		r.first = at.position
+		return errors.Join(err, at.live())
+	})
+}
+
+func (r *run[T]) follow(ctx context.Context) error {
+	options := []client.FollowOption{client.Since(r.first), client.As(r.config.Name)}
+	for event, err := range r.client.Follow(ctx, r.config.Boundary, r.config.Criteria, options...) {
 		if err != nil {
 			return err
 		}
-		if err := apply(ctx, store, config, event); err != nil {
+		if err := r.apply(ctx, event); err != nil {
 			return err
-		}
-		if meter.applied++; config.Progress != nil && time.Since(meter.reported) >= progressInterval {
-			progress, err := meter.report(ctx, c, config.Boundary, event.Position)
-			if err != nil {
-				return err
-			}
-			config.Progress(progress)
 		}
 	}
 	return nil // the loop ends by the returns above
 }
 
-// begin is the position of the checkpoint, which it creates for a new projection.
-func begin[T any](ctx context.Context, store Store[T], config Config[T]) (position client.Position, err error) {
-	err = store.transact(ctx, func(_ T, tx statements) error {
-		if err := tx.exec(ctx, insertCheckpoint, config.Name, config.Boundary); err != nil {
+// apply applies an event, unless another process did so in the moment before it lost the subscription's name.
+func (r *run[T]) apply(ctx context.Context, event client.Event) error {
+	return r.transact(ctx, func(user T, tx statements) error {
+		at, err := read(ctx, tx, r.config.Name)
+		if err := errors.Join(err, at.live()); err != nil || event.Position.Compare(at.position) <= 0 {
 			return err
 		}
-		var boundary string
-		position, boundary, _, err = read(ctx, tx, config.Name)
-		if err == nil && boundary != config.Boundary {
-			return fmt.Errorf("the projection %q is of the boundary %q, not %q", config.Name, boundary, config.Boundary)
+		if err := r.config.Apply(ctx, user, event); err != nil {
+			return err
 		}
-		return err
+		r.applied++
+		return tx.exec(ctx, moveCheckpoint, r.config.Name, event.Position.TransactionID, event.Position.GlobalID)
 	})
-	return position, err
 }
 
-// apply applies an event, unless another process did so in the moment before it lost the subscription's name.
-func apply[T any](ctx context.Context, store Store[T], config Config[T], event client.Event) error {
-	return store.transact(ctx, func(user T, tx statements) error {
-		position, _, found, err := read(ctx, tx, config.Name)
+// watch reports the progress, until its context ends or with the first error that does not heal.
+func (r *run[T]) watch(ctx context.Context) error {
+	ticker := time.NewTicker(progressInterval)
+	defer ticker.Stop()
+	var last Progress
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+		progress, err := r.progress(ctx)
 		switch {
+		case errors.Is(err, client.ErrUnavailable): // Follow waits for the server, too
 		case err != nil:
 			return err
-		case !found:
-			return fmt.Errorf("%w: %q", ErrSwitched, config.Name)
-		case event.Position.Compare(position) <= 0:
-			return nil
+		case progress.Position != last.Position || progress.Left != last.Left:
+			last = progress
+			r.report(progress)
 		}
-		if err := config.Apply(ctx, user, event); err != nil {
+	}
+}
+
+func (r *run[T]) report(progress Progress) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.config.Progress != nil {
+		r.config.Progress(progress)
+	}
+}
+
+// progress moves the checkpoint, too: to the boundary's latest event, where none up to it is left to apply.
+func (r *run[T]) progress(ctx context.Context) (p Progress, err error) {
+	latest, err := r.one(ctx, nil, client.Backward())
+	if err != nil {
+		return p, err
+	}
+	if err := r.transact(ctx, func(_ T, tx statements) error {
+		at, err := read(ctx, tx, r.config.Name)
+		p.Position, p.Applied = at.position, r.applied
+		return errors.Join(err, at.live())
+	}); err != nil {
+		return p, err
+	}
+	if latest.Compare(p.Position) > 0 {
+		next, err := r.one(ctx, r.config.Criteria, client.After(p.Position))
+		if err != nil {
+			return p, err
+		}
+		if next.IsStart() || next.Compare(latest) > 0 {
+			if err := r.pass(ctx, p.Position, latest); err != nil {
+				return p, err
+			}
+			p.Position = latest
+		}
+	}
+	p.Left = max(0, latest.GlobalID-p.Position.GlobalID)
+	seconds := time.Since(r.begun).Seconds()
+	p.Rate = float64(p.Applied) / seconds
+	if passed := p.Position.GlobalID - r.first.GlobalID; passed > 0 {
+		p.TimeLeft = time.Duration(float64(p.Left) / float64(passed) * seconds * float64(time.Second))
+	}
+	return p, nil
+}
+
+// one is the position of the first event that Get returns; the start, where there is none.
+func (r *run[T]) one(ctx context.Context, criteria client.Criteria, where client.GetOption) (client.Position, error) {
+	for event, err := range r.client.Get(ctx, r.config.Boundary, criteria, where, client.Limit(1)) {
+		return event.Position, err
+	}
+	return client.Position{}, nil
+}
+
+// pass moves the checkpoint over events that do not match, unless an event has been applied meanwhile.
+func (r *run[T]) pass(ctx context.Context, from, to client.Position) error {
+	return r.transact(ctx, func(_ T, tx statements) error {
+		at, err := read(ctx, tx, r.config.Name)
+		if err != nil || at.live() != nil || at.position != from {
 			return err
 		}
-		return tx.exec(ctx, moveCheckpoint, config.Name, event.Position.TransactionID, event.Position.GlobalID)
+		return tx.exec(ctx, moveCheckpoint, r.config.Name, to.TransactionID, to.GlobalID)
 	})
 }
 
-func read(
-	ctx context.Context,
-	tx statements,
-	name string,
-) (position client.Position, boundary string, found bool, err error) {
-	found, err = tx.find(ctx, lockCheckpoint, name, &boundary, &position.TransactionID, &position.GlobalID)
-	return position, boundary, found, err
+// checkpoint is a row of orisun_projection.
+type checkpoint struct {
+	name, boundary, replacedBy string
+	position                   client.Position
 }
 
-// Switch replaces the projection live by next: it calls exchange, which renames tables or replaces views, and removes
-// the checkpoint of live, all in one transaction. Neither projection applies an event meanwhile, and Run of live ends
-// with [ErrSwitched]. It fails with [ErrBehind] while next has not applied what live has.
+// live returns an error if another projection has replaced this one.
+func (c checkpoint) live() error {
+	if c.replacedBy != "" {
+		return fmt.Errorf("%w: %q by %q", ErrSwitched, c.name, c.replacedBy)
+	}
+	return nil
+}
+
+// read locks the checkpoint, too.
+func read(ctx context.Context, tx statements, name string) (checkpoint, error) {
+	at := checkpoint{name: name}
+	found, err := tx.find(ctx, lockCheckpoint, name,
+		&at.boundary, &at.position.TransactionID, &at.position.GlobalID, &at.replacedBy)
+	if err == nil && !found {
+		err = fmt.Errorf("there is no projection %q in orisun_projection", name)
+	}
+	return at, err
+}
+
+// Switch replaces the projection live by next: it calls exchange, which renames tables or replaces views, and marks
+// live as replaced, all in one transaction. Neither projection applies an event meanwhile, and Run of live ends with
+// [ErrSwitched], now and whenever it is started again. It fails with [ErrBehind] while next has not applied what live
+// has. Both keep their names: the version after that one needs a third.
 func Switch[T any](
 	ctx context.Context,
 	store Store[T],
 	live, next string,
 	exchange func(ctx context.Context, tx T) error,
 ) error {
+	if live == next || exchange == nil {
+		return fmt.Errorf("a switch from %q to %q needs two projections and an exchange", live, next)
+	}
+	if err := Setup(ctx, store); err != nil {
+		return err
+	}
 	return store.transact(ctx, func(user T, tx statements) error {
-		from, _, found, err := read(ctx, tx, live)
-		if err != nil || !found {
-			return errors.Join(err, fmt.Errorf("there is no projection %q", live))
+		from, err := read(ctx, tx, live)
+		if err := errors.Join(err, from.live()); err != nil {
+			return err
 		}
-		to, _, found, err := read(ctx, tx, next)
-		if err != nil || !found {
-			return errors.Join(err, fmt.Errorf("there is no projection %q", next))
+		to, err := read(ctx, tx, next)
+		if err := errors.Join(err, to.live()); err != nil {
+			return err
 		}
-		if to.Compare(from) < 0 {
-			return fmt.Errorf("%w: %q is at %v, %q at %v", ErrBehind, next, to, live, from)
+		switch {
+		case from.boundary != to.boundary:
+			return fmt.Errorf("%q is of the boundary %q, %q of %q", live, from.boundary, next, to.boundary)
+		case to.position.Compare(from.position) < 0:
+			return fmt.Errorf("%w: %q is at %v, %q at %v", ErrBehind, next, to.position, live, from.position)
 		}
 		if err := exchange(ctx, user); err != nil {
 			return err
 		}
-		return tx.exec(ctx, deleteCheckpoint, live)
+		return tx.exec(ctx, replaceProjection, live, next)
 	})
-}
-
-type meter struct {
-	first           client.Position
-	begun, reported time.Time
-	applied         int64
-}
-
-func (m *meter) report(
-	ctx context.Context,
-	c *client.Client,
-	boundary string,
-	position client.Position,
-) (Progress, error) {
-	m.reported = time.Now()
-	seconds := m.reported.Sub(m.begun).Seconds()
-	p := Progress{Position: position, Applied: m.applied, Rate: float64(m.applied) / seconds}
-	for latest, err := range c.Get(ctx, boundary, nil, client.Backward(), client.Limit(1)) {
-		if err != nil {
-			return Progress{}, err
-		}
-		p.Left = max(0, latest.Position.GlobalID-position.GlobalID)
-	}
-	if passed := position.GlobalID - m.first.GlobalID; passed > 0 {
-		p.TimeLeft = time.Duration(float64(p.Left) / float64(passed) * seconds * float64(time.Second))
-	}
-	return p, nil
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -186,6 +187,163 @@ func TestARebuiltProjectionReplacesTheLiveOne(t *testing.T) {
 	}
 	count("next", 11)
 	count("old", 10)
+	// The old version is started again, as a supervisor does: its table has the rows of the new one now.
+	if err := <-run("live"); !errors.Is(err, projection.ErrSwitched) || !strings.Contains(err.Error(), `by "next"`) {
+		t.Error(err)
+	}
+	count("live", 0)
+	if err := projection.Switch(t.Context(), store, "live", "next", exchange); !errors.Is(err, projection.ErrSwitched) {
+		t.Error(err)
+	}
+}
+
+// Criteria of the new version may leave out events that the old one applies, as long as nothing is left to apply.
+func TestASwitchToNarrowerCriteria(t *testing.T) {
+	c, pool := clienttest.New(t, "bank"), connect(t)
+	save(t, c, 3)
+	if _, err := c.Save(t.Context(), "bank", client.Always, client.NewEvent{Type: "Noted"}); err != nil {
+		t.Fatal(err)
+	}
+	store := projection.PGX(pool)
+	run := func(name string, criteria client.Criteria) {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		config := projection.Config[pgx.Tx]{
+			Name: name, Boundary: "bank", Criteria: criteria,
+			Apply: func(context.Context, pgx.Tx, client.Event) error { return nil },
+			Progress: func(p projection.Progress) {
+				if p.Left == 0 {
+					cancel()
+				}
+			},
+		}
+		if err := projection.Run(ctx, c, store, config); !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+	}
+	run("wide", nil)
+	run("narrow", client.Any(client.Type("Deposited")))
+	run("nothing", client.Any(client.Type("Closed")))
+	exchange := func(context.Context, pgx.Tx) error { return nil }
+	for _, names := range [][2]string{{"wide", "narrow"}, {"narrow", "nothing"}} {
+		if err := projection.Switch(t.Context(), store, names[0], names[1], exchange); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestSwitchRefusesWhatIsNoSwitch(t *testing.T) {
+	c, pool := clienttest.New(t, "bank", "shop"), connect(t)
+	store := projection.PGX(pool)
+	for boundary, name := range map[string]string{"bank": "balances", "shop": "orders"} {
+		ctx, cancel := context.WithCancel(t.Context())
+		if _, err := c.Save(ctx, boundary, client.Always, client.NewEvent{Type: "Opened"}); err != nil {
+			t.Fatal(err)
+		}
+		err := projection.Run(ctx, c, store, projection.Config[pgx.Tx]{
+			Name: name, Boundary: boundary,
+			Apply: func(context.Context, pgx.Tx, client.Event) error {
+				cancel()
+				return nil
+			},
+		})
+		if !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+		cancel()
+	}
+	exchange := func(context.Context, pgx.Tx) error {
+		t.Error("the tables are exchanged")
+		return nil
+	}
+	for _, s := range []struct {
+		live, next string
+		exchange   func(context.Context, pgx.Tx) error
+		want       string
+	}{
+		{"balances", "balances", exchange, "needs two projections"},
+		{"balances", "orders", nil, "needs two projections and an exchange"},
+		{"balances", "orders", exchange, `is of the boundary "bank"`},
+		{"none", "orders", exchange, `there is no projection "none"`},
+	} {
+		err := projection.Switch(t.Context(), store, s.live, s.next, s.exchange)
+		if err == nil || !strings.Contains(err.Error(), s.want) {
+			t.Errorf("%v, want %q", err, s.want)
+		}
+	}
+	if err := projection.Setup(t.Context(), projection.Store[pgx.Tx]{}); err == nil {
+		t.Error("a store without a database")
+	}
+}
+
+func TestTheTableIsCreatedOnceAndNeedsNoRightAfterwards(t *testing.T) {
+	pool := connect(t)
+	store := projection.PGX(pool)
+	var running sync.WaitGroup
+	for range 8 {
+		running.Go(func() {
+			if err := projection.Setup(t.Context(), store); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	running.Wait()
+	// The account that runs the projection may be one that cannot create tables.
+	schema := pool.Config().ConnConfig.RuntimeParams["search_path"]
+	if _, err := pool.Exec(t.Context(), "REVOKE CREATE ON SCHEMA "+schema+" FROM CURRENT_USER"); err != nil {
+		t.Fatal(err)
+	}
+	if err := projection.Setup(t.Context(), store); err != nil {
+		t.Error(err)
+	}
+}
+
+// A single connection survives a panic of Apply, and its error.
+func TestAPanicOrAnErrorOfApplyLeavesTheConnectionUsable(t *testing.T) {
+	c, pool := clienttest.New(t, "bank"), connect(t)
+	save(t, c, 1)
+	db, err := sql.Open("pgx", dsn+"?search_path="+pool.Config().ConnConfig.RuntimeParams["search_path"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	db.SetMaxOpenConns(1)
+	t.Cleanup(func() {
+		if err := db.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	conn, err := pool.Acquire(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(conn.Release)
+	runs := map[string]func(apply func() error) error{
+		"database/sql": func(apply func() error) error {
+			return projection.Run(t.Context(), c, projection.SQL(db), projection.Config[*sql.Tx]{
+				Name: "sql", Boundary: "bank", Apply: func(context.Context, *sql.Tx, client.Event) error { return apply() },
+			})
+		},
+		"pgx": func(apply func() error) error {
+			return projection.Run(t.Context(), c, projection.PGX(conn), projection.Config[pgx.Tx]{
+				Name: "pgx", Boundary: "bank", Apply: func(context.Context, pgx.Tx, client.Event) error { return apply() },
+			})
+		},
+	}
+	for name, run := range runs {
+		func() {
+			defer func() {
+				if r := recover(); r != "boom" {
+					t.Errorf("%s: the panic became %v", name, r)
+				}
+			}()
+			t.Error(run(func() error { panic("boom") }))
+		}()
+		for range 2 {
+			if err := run(func() error { return errEnough }); !errors.Is(err, errEnough) {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+	}
 }
 
 func TestProgress(t *testing.T) {

@@ -37,13 +37,18 @@ func (s pgxStatements) find(ctx context.Context, query, name string, into ...any
 
 // SQL is a PostgreSQL reached by database/sql, whose driver takes $1 for a parameter.
 func SQL(db *sql.DB) Store[*sql.Tx] {
-	return Store[*sql.Tx]{func(ctx context.Context, do func(*sql.Tx, statements) error) error {
+	return Store[*sql.Tx]{func(ctx context.Context, do func(*sql.Tx, statements) error) (err error) {
 		tx, err := db.BeginTx(ctx, nil)
 		if err != nil {
 			return err
 		}
+		defer func() { // after a panic of do, too
+			if failed := tx.Rollback(); !errors.Is(failed, sql.ErrTxDone) {
+				err = errors.Join(err, failed)
+			}
+		}()
 		if err := do(tx, sqlStatements{tx}); err != nil {
-			return errors.Join(err, tx.Rollback())
+			return err
 		}
 		return tx.Commit()
 	}}

@@ -58,10 +58,16 @@ const save = (criteria, seen, id, type, data) => call('SaveEvents', {
 })
 
 async function open (account, balance) {
-  await save(about(account), nothing, randomUUID(), 'AccountOpened', { account, balance: Number(balance) })
+  if (!account || balance < 0) throw new Error('an account needs a name, and a balance that is not negative')
+  try {
+    await save(about(account), nothing, randomUUID(), 'AccountOpened', { account, balance })
+  } catch (err) {
+    throw err.code === grpc.status.ALREADY_EXISTS ? new Error(`account ${account} is open already`) : err
+  }
 }
 
 async function transfer (from, to, amount) {
+  if (amount <= 0 || from === to) throw new Error('the amount must be positive, and the accounts must differ')
   const criteria = about(from, to)
   const id = randomUUID() // the same in each attempt: retries have priority
   const balances = {}
@@ -83,8 +89,11 @@ async function transfer (from, to, amount) {
       }
       more = events.length === 1000
     }
-    if (!(balances[from] >= amount)) throw new Error(`the balance does not suffice: ${from} has ${balances[from]}`)
-    if (balances[to] === undefined) throw new Error(`there is no account ${to}`)
+    for (const account of [from, to]) {
+      if (balances[account] === undefined) throw new Error(`there is no account ${account}`)
+    }
+    if (balances[from] < amount) throw new Error(`the balance does not suffice: ${from} has ${balances[from]}`)
+    if (!Number.isSafeInteger(balances[to] + amount)) throw new Error(`the balance of ${to} becomes too large`)
     try {
       await save(criteria, seen, id, 'MoneyTransferred', { from, to, amount })
       return console.log(`${from} has ${balances[from] - amount}, ${to} has ${balances[to] + amount}`)
@@ -94,6 +103,15 @@ async function transfer (from, to, amount) {
   }
 }
 
-const [command, ...args] = process.argv.slice(2)
-const run = command === 'open' ? open(...args) : transfer(args[0], args[1], Number(args[2]))
-run.catch((err) => { console.error('transfer:', err.message); process.exitCode = 1 }).finally(() => store.close())
+async function run ([command, ...args]) {
+  const cents = Number(args.at(-1) || NaN)
+  const takes = { open: 2, transfer: 3 }[command]
+  if (args.length !== takes || !Number.isSafeInteger(cents)) {
+    throw new Error('usage: open ACCOUNT CENTS, or transfer FROM TO CENTS; CENTS is a whole number below 2^53')
+  }
+  await (command === 'open' ? open(args[0], cents) : transfer(args[0], args[1], cents))
+}
+
+run(process.argv.slice(2))
+  .catch((err) => { console.error('transfer:', err.message); process.exitCode = 1 })
+  .finally(() => store.close())

@@ -11,6 +11,7 @@ import base64
 import json
 import os
 import random
+import re
 import sys
 import tempfile
 import time
@@ -45,6 +46,7 @@ BOUNDARY = os.environ.get("ORISUN_BOUNDARY", "orisun_test_1")
 USER = os.environ.get("ORISUN_USER", "admin:changeit")
 START = pb.Position(transaction_id=-1, global_id=-1)
 PAGE = 1000
+MAX_CENTS = 2**63 - 1  # what a program in Go can read
 
 
 class Store:
@@ -86,12 +88,21 @@ def about(*accounts):
 
 
 def open_account(store, account, balance):
-    data = {"account": account, "balance": int(balance)}
-    store.save(about(account), START, str(uuid.uuid4()), "AccountOpened", data)
+    if not account or balance < 0:
+        raise SystemExit("transfer: an account needs a name, and a balance that is not negative")
+    data = {"account": account, "balance": balance}
+    try:
+        store.save(about(account), START, str(uuid.uuid4()), "AccountOpened", data)
+    except grpc.RpcError as error:
+        if error.code() != grpc.StatusCode.ALREADY_EXISTS:
+            raise
+        raise SystemExit(f"transfer: account {account} is open already") from None
 
 
 def transfer(store, payer, payee, amount):
-    amount, criteria, balances, seen = int(amount), about(payer, payee), {}, START
+    if amount <= 0 or payer == payee:
+        raise SystemExit("transfer: the amount must be positive, and the accounts must differ")
+    criteria, balances, seen = about(payer, payee), {}, START
     event_id = str(uuid.uuid4())  # the same in each attempt: retries have priority
     while True:
         more = True
@@ -109,10 +120,13 @@ def transfer(store, payer, payee, amount):
                     balances[data["to"]] = balances.get(data["to"], 0) + data["amount"]
                 seen = event.position
             more = len(events) == PAGE
-        if balances.get(payer, 0) < amount:
-            raise SystemExit(f"transfer: the balance does not suffice: {payer} has {balances.get(payer, 0)}")
-        if payee not in balances:
-            raise SystemExit(f"transfer: there is no account {payee}")
+        for account in (payer, payee):
+            if account not in balances:
+                raise SystemExit(f"transfer: there is no account {account}")
+        if balances[payer] < amount:
+            raise SystemExit(f"transfer: the balance does not suffice: {payer} has {balances[payer]}")
+        if balances[payee] + amount > MAX_CENTS:
+            raise SystemExit(f"transfer: the balance of {payee} becomes too large")
         try:
             store.save(criteria, seen, event_id, "MoneyTransferred", {"from": payer, "to": payee, "amount": amount})
         except grpc.RpcError as error:
@@ -123,6 +137,23 @@ def transfer(store, payer, payee, amount):
         return
 
 
+def main(arguments):
+    match arguments:
+        case ["open", account, cents] if is_cents(cents):
+            command, accounts = open_account, [account]
+        case ["transfer", payer, payee, cents] if is_cents(cents):
+            command, accounts = transfer, [payer, payee]
+        case _:
+            raise SystemExit("usage: open ACCOUNT CENTS, or transfer FROM TO CENTS; CENTS is a whole number")
+    try:
+        command(Store(os.environ.get("ORISUN_ADDRESS", "localhost:5005")), *accounts, int(cents))
+    except grpc.RpcError as error:
+        raise SystemExit(f"transfer: {error.code().name}: {error.details()}") from None
+
+
+def is_cents(text):
+    return re.fullmatch(r"-?[0-9]{1,19}", text) is not None and int(text) <= MAX_CENTS
+
+
 if __name__ == "__main__":
-    commands = {"open": open_account, "transfer": transfer}
-    commands[sys.argv[1]](Store(os.environ.get("ORISUN_ADDRESS", "localhost:5005")), *sys.argv[2:])
+    main(sys.argv[1:])

@@ -7,7 +7,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"log"
@@ -23,18 +22,18 @@ type event struct {
 }
 
 func main() {
+	log.SetFlags(0)
 	url := flag.String("url", "grpc://admin:changeit@localhost:5005", "the server")
 	boundary := flag.String("boundary", "orisun_test_1", "where the events are")
 	flag.Parse()
 	from, to := flag.Arg(0), flag.Arg(1)
-	amount, amountErr := strconv.ParseInt(flag.Arg(2), 10, 64)
-	c, err := client.Dial(*url)
-	if err = errors.Join(err, amountErr); err != nil {
-		log.Fatal("transfer: ", err)
+	cents, err := strconv.ParseInt(flag.Arg(2), 10, 64)
+	if err != nil || flag.NArg() != 3 {
+		log.Fatalf("usage: transfer open ACCOUNT CENTS, or transfer FROM TO CENTS; not %q", flag.Args())
 	}
-	var about client.Criteria // every event that names one of the accounts: a transfer names two
-	for _, name := range []string{from, to} {
-		about = append(about, client.Where("account", name), client.Where("from", name), client.Where("to", name))
+	c, err := client.Dial(*url)
+	if err != nil {
+		log.Fatal("transfer: ", err)
 	}
 	fold := client.FoldData(func(balances *map[string]int64, eventType string, e event) {
 		if eventType == "AccountOpened" {
@@ -45,24 +44,28 @@ func main() {
 		}
 	})
 	decide := func(balances map[string]int64) ([]client.NewEvent, error) {
-		switch _, known := balances[to]; {
-		case from == "open" && known:
+		_, payer := balances[from]
+		_, payee := balances[to]
+		switch opening := from == "open"; {
+		case opening && payee:
 			return nil, fmt.Errorf("account %q is open already", to)
-		case from == "open":
-			return []client.NewEvent{{Type: "AccountOpened", Data: map[string]any{"account": to, "balance": amount}}}, nil
-		case !known:
-			return nil, fmt.Errorf("there is no account %q", to)
-		case from == to || amount <= 0:
-			return nil, errors.New("the accounts must differ, and the amount be positive")
-		case balances[from] < amount:
+		case opening && cents >= 0 && to != "":
+			return client.One("AccountOpened", map[string]any{"account": to, "balance": cents}), nil
+		case opening || cents <= 0 || from == to:
+			return nil, fmt.Errorf("the amount must be positive, and the accounts must differ and have names")
+		case !payer || !payee:
+			return nil, fmt.Errorf("%q and %q are not both open accounts", from, to)
+		case balances[from] < cents:
 			return nil, fmt.Errorf("the balance does not suffice: %s has %d", from, balances[from])
+		case balances[to]+cents < 0: // beyond 2^63
+			return nil, fmt.Errorf("the balance of %s becomes too large", to)
 		}
-		transferred := map[string]any{"from": from, "to": to, "amount": amount}
-		return []client.NewEvent{{Type: "MoneyTransferred", Data: transferred}}, nil
+		return client.One("MoneyTransferred", map[string]any{"from": from, "to": to, "amount": cents}), nil
 	}
+	about := client.AnyField([]string{"account", "from", "to"}, from, to)
 	decision, err := client.Decide(context.Background(), c, *boundary, about, fold, decide)
 	if err != nil {
 		log.Fatal("transfer: ", err)
 	}
-	fmt.Printf("%s has %d\n", to, decision.State[to]+amount)
+	fmt.Printf("%s has %d\n", to, decision.State[to]+cents)
 }
