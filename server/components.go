@@ -109,6 +109,7 @@ func (r *running) components() []component {
 			}
 			return r.own.Stop(ctx)
 		}},
+		{"connection to PostgreSQL", func(ctx context.Context) error { return nameGrants(r.checkConnection(ctx)) }, nil},
 		r.pool("write", &r.write, writePool(r.config.PG), pgsession.Planning),
 		r.pool("read", &r.read, readPool(r.config.PG), pgsession.Planning),
 		r.pool("outbox", &r.outbox, adminPool(r.config.PG), pgsession.Planning),

@@ -18,6 +18,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/oexza/orisun/db/pgsession"
@@ -108,21 +109,35 @@ func messageSize(storeID string) func(boundary, eventID, eventType string, data,
 	}
 }
 
-// prepareDatabase returns when PostgreSQL has what this binary needs.
-func (s *Server) prepareDatabase(ctx context.Context, pool *pgxpool.Pool) (err error) {
-	defer func() { err = nameGrants(err) }()
+// checkConnection returns when PostgreSQL answers, and fails where its sessions are not what the server relies on. No
+// pool is open yet: behind a pooler that does not keep sessions its connections would fail first, and disturb the check.
+func (s *Server) checkConnection(ctx context.Context) error {
 	pg := s.config.PG
+	database, err := databaseConfig(pg)
+	if err != nil {
+		return err
+	}
 	err = s.step("connect to PostgreSQL", func() error {
 		return s.waitForDatabase(ctx, func(ctx context.Context) error {
-			if err := pgsession.CheckPooling(ctx, pool.Config().ConnConfig); err != nil {
+			if err := pgsession.CheckPooling(ctx, database); err != nil {
 				return err
 			}
-			return pool.Ping(ctx)
+			conn, err := pgx.ConnectConfig(ctx, database)
+			if err != nil {
+				return err
+			}
+			return conn.Close(ctx)
 		})
 	})
 	if err != nil {
 		return fmt.Errorf("PostgreSQL at %s, port %d, database %s, user %s: %w", pg.Host, pg.Port, pg.Name, pg.User, err)
 	}
+	return nil
+}
+
+// prepareDatabase returns when PostgreSQL has what this binary needs.
+func (s *Server) prepareDatabase(ctx context.Context, pool *pgxpool.Pool) (err error) {
+	defer func() { err = nameGrants(err) }()
 	if err := s.step("migrate", func() error { return s.waitForDatabase(ctx, s.migrate) }); err != nil {
 		return err
 	}

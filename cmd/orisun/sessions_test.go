@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"os"
@@ -169,8 +170,9 @@ func TestADatabaseOfAnotherEncodingIsRefused(t *testing.T) {
 	}
 }
 
-// startPooler runs a pgbouncer before the PostgreSQL of config, and returns how to connect to it.
-func startPooler(t *testing.T, config *pgx.ConnConfig, mode string) *pgx.ConnConfig {
+// startPooler runs a pgbouncer before the PostgreSQL of config, and returns how to connect to it, and what counts the
+// connections that it has accepted.
+func startPooler(t *testing.T, config *pgx.ConnConfig, mode string) (pooled *pgx.ConnConfig, accepted func() int) {
 	t.Helper()
 	program, err := exec.LookPath("pgbouncer")
 	if err != nil {
@@ -180,7 +182,8 @@ func startPooler(t *testing.T, config *pgx.ConnConfig, mode string) *pgx.ConnCon
 		t.Fatalf("pgbouncer is missing; .ci/pgbouncer installs it: %v", err)
 	}
 	port := freePort(t)
-	ini := filepath.Join(t.TempDir(), "pgbouncer.ini")
+	dir := t.TempDir()
+	ini, log := filepath.Join(dir, "pgbouncer.ini"), filepath.Join(dir, "pgbouncer.log")
 	text := fmt.Sprintf(`[databases]
 * = host=127.0.0.1 port=%d user=%s password=%s
 [pgbouncer]
@@ -198,7 +201,12 @@ default_pool_size = 60
 	if err := os.WriteFile(ini, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	command := exec.CommandContext(context.Background(), program, "-q", ini)
+	written, err := os.Create(log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	command := exec.CommandContext(context.Background(), program, ini)
+	command.Stderr = written
 	if err := command.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -209,8 +217,11 @@ default_pool_size = 60
 		if err := command.Wait(); err != nil {
 			t.Logf("pgbouncer: %v", err)
 		}
+		if err := written.Close(); err != nil {
+			t.Error(err)
+		}
 	})
-	pooled := config.Copy()
+	pooled = config.Copy()
 	pooled.Host, pooled.Port = "127.0.0.1", uint16(port)
 	waitFor(t, func() bool {
 		conn, err := pgx.ConnectConfig(t.Context(), pooled)
@@ -219,25 +230,37 @@ default_pool_size = 60
 		}
 		return conn.Close(t.Context()) == nil
 	})
-	return pooled
+	return pooled, func() int {
+		t.Helper()
+		lines, err := os.ReadFile(log)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return bytes.Count(lines, []byte("login attempt"))
+	}
 }
 
 func TestAPoolerInSessionModeWorks(t *testing.T) {
 	config := pgtest.NewEmpty(t)
 	spoil(t, config)
-	pooled := startPooler(t, config, "session")
+	pooled, _ := startPooler(t, config, "session")
 	server := launch(t, environment(t.TempDir(), outside(pooled)...))
 	saveUnderContext(t, server, "Zoë 北京")
 }
 
+// The check has the pooler to itself: the statements of other connections would fail with errors that name no cause.
 func TestAPoolerThatDoesNotKeepSessionsIsRefused(t *testing.T) {
 	for _, mode := range []string{"transaction", "statement"} {
 		t.Run(mode, func(t *testing.T) {
-			pooled := startPooler(t, pgtest.NewEmpty(t), mode)
+			pooled, accepted := startPooler(t, pgtest.NewEmpty(t), mode)
+			before := accepted()
 			code, output := runToEnd(t, environment(t.TempDir(), outside(pooled)...))
 			if code != exitFailed || !strings.Contains(output, "pool_mode = session") ||
 				strings.Contains(output, "does not answer yet") {
 				t.Errorf("exit code %d\n%s", code, output)
+			}
+			if opened := accepted() - before; before == 0 || opened != 2 {
+				t.Errorf("after %d connections the server opened %d, want the 2 of the check", before, opened)
 			}
 		})
 	}
