@@ -42,7 +42,7 @@ func (c *Client) call(ctx context.Context, method string, again repeatable, in, 
 		if err == nil {
 			return nil
 		}
-		failed := newError(method, err)
+		failed := callError(method, in, err)
 		if again == once || !failed.heals() {
 			return failed.known()
 		}

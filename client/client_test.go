@@ -89,6 +89,71 @@ func TestBadOptionsAreErrors(t *testing.T) {
 	}
 }
 
+// What is wrong with a call is said with ErrInvalid and without a panic.
+func TestWrongInputIsErrInvalid(t *testing.T) {
+	c := dial(t, shared.URL)
+	boundary := newBoundary(t, c)
+	save(t, c, boundary, client.NewEvent{Type: "T"})
+	nothing := func(int) ([]client.NewEvent, error) { return nil, nil }
+	store := func(event client.NewEvent) error {
+		_, err := c.Save(t.Context(), boundary, client.Always, event)
+		return err
+	}
+	subscribe := func(s client.Subscription) error {
+		s.Name = "s"
+		_, err := c.CreateSubscription(t.Context(), boundary, s, client.Start{})
+		return err
+	}
+	consume := func(subscription string, options ...client.ConsumeOption) error {
+		handle := func(context.Context, client.Delivery) error { return nil }
+		return c.Consume(t.Context(), boundary, subscription, handle, options...)
+	}
+	follow := func(boundary string, criteria client.Criteria) error {
+		return c.Handle(t.Context(), boundary, criteria, func(context.Context, client.Event) error { return nil })
+	}
+	for name, call := range map[string]func() error{
+		"no fold": func() error {
+			_, err := client.Decide[int](t.Context(), c, boundary, nil, nil, nothing)
+			return err
+		},
+		"no decide": func() error {
+			_, err := client.Decide[int](t.Context(), c, boundary, nil, client.Count, nil)
+			return err
+		},
+		"no handler of Handle":  func() error { return c.Handle(t.Context(), boundary, nil, nil) },
+		"no handler of Consume": func() error { return c.Consume(t.Context(), boundary, "s", nil) },
+		"a window too large":    func() error { return consume("s", client.Window(10_001)) },
+		"too many handlers":     func() error { return consume("s", client.Concurrency(10_001)) },
+		"negative partitions":   func() error { return subscribe(client.Subscription{PartitionKey: "k", Partitions: -1}) },
+		"negative refusals":     func() error { return subscribe(client.Subscription{MaxRefusals: -1}) },
+		"no JSON":               func() error { return store(client.NewEvent{Type: "T", Data: make(chan int)}) },
+		"no JSON as metadata":   func() error { return store(client.NewEvent{Type: "T", Metadata: make(chan int)}) },
+		"no object":             func() error { return store(client.NewEvent{Type: "T", Data: []byte(`[1]`)}) },
+		"no UTF-8":              func() error { return store(client.NewEvent{Type: "T\xff"}) },
+		"no UTF-8 to follow":    func() error { return follow(boundary, client.Any(client.Type("T\xff"))) },
+		"no UTF-8 to consume":   func() error { return consume("s\xff") },
+		"no boundary":           func() error { return follow("", nil) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			if err := call(); !errors.Is(err, client.ErrInvalid) || errors.Is(err, client.ErrInternal) {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+func TestWhatMarshalReturnsIsSentAsItStands(t *testing.T) {
+	c := dial(t, shared.URL)
+	boundary := newBoundary(t, c)
+	save(t, c, boundary, client.NewEvent{Type: "T", Data: []byte(`{"n": 1}`), Metadata: []byte(nil)})
+	if got := collect(t, c, boundary, client.Any(client.Where("n", "1"))); len(got) != 1 {
+		t.Error(got)
+	}
+	if got := collect(t, c, boundary, nil, client.Limit(0)); len(got) != 0 {
+		t.Errorf("Limit(0) returned %v", got)
+	}
+}
+
 func TestErrors(t *testing.T) {
 	c := dial(t, shared.URL)
 	boundary := newBoundary(t, c)
@@ -128,6 +193,9 @@ func TestErrors(t *testing.T) {
 	if !errors.Is(err, client.ErrInvalid) || !errors.As(err, &failed) || len(failed.Fields) != 2 ||
 		failed.Fields[1].Path != "events[0].data" {
 		t.Errorf("%v: %+v", err, failed)
+	}
+	if strings.Count(err.Error(), "events[0].data") != 1 {
+		t.Errorf("it names a field twice: %v", err)
 	}
 	if _, err = c.Save(t.Context(), "nowhere", client.Always, client.NewEvent{Type: "T"}); !errors.Is(
 		err,

@@ -12,6 +12,9 @@ import (
 	"github.com/oexza/orisun/client/internal/wire"
 )
 
+// maxWindow is the largest window of a server.
+const maxWindow = 10_000
+
 // DefaultStopTime is how long [Client.Consume] lets handlers finish after its context has ended.
 const DefaultStopTime = 30 * time.Second
 
@@ -77,8 +80,10 @@ func OnCaughtUp(caughtUp func(Position)) ConsumeOption {
 
 func (o *consumeOptions) check() error {
 	switch {
-	case o.concurrency < 1:
-		return fmt.Errorf("%w: Concurrency(%d): at least one is needed", ErrInvalid, o.concurrency)
+	case o.concurrency < 1 || o.concurrency > maxWindow:
+		return fmt.Errorf("%w: Concurrency(%d) is not between 1 and %d", ErrInvalid, o.concurrency, maxWindow)
+	case o.window > maxWindow:
+		return fmt.Errorf("%w: Window(%d) is more than %d", ErrInvalid, o.window, maxWindow)
 	case o.window < o.concurrency:
 		return fmt.Errorf("%w: Window(%d) is smaller than Concurrency(%d)", ErrInvalid, o.window, o.concurrency)
 	case o.stopTime <= 0:
@@ -94,15 +99,17 @@ func (o *consumeOptions) check() error {
 //		return sendMail(ctx, d.Event)
 //	}, client.Concurrency(8))
 //
-// When handle returns nil, the event is acknowledged. Its error refuses the event, with the error's text as the reason:
-// it is delivered again after 1 s, 2 s and so on, and parked after [Subscription.MaxRefusals]. [Later] delays it.
+// When handle returns nil, the event is acknowledged. Its error refuses the event, with the error's text as the
+// reason: it is delivered again after 1 s, 2 s and so on, and parked after [Subscription.MaxRefusals]. [Later] delays
+// it. A panic of handle is an error with the stack, so that one event does not end all consumers again and again.
 //
 // The context of handle ends when another consumer may get the event ([ErrNotHeld]): what handle returns then has no
 // effect. An event can therefore be processed twice, and handle should be idempotent, by the event's ID or Position.
 //
 // When ctx ends, Consume takes no more events, lets those in hand finish, and returns nil once the server has stored
-// what they acknowledged. When the connection breaks or a node ends, it consumes on another node. It ends with an error
-// that does not heal, such as [ErrNotFound] when the subscription is deleted.
+// what they acknowledged; without a connection at that time, it returns the context's error. When the connection breaks
+// or a node ends, it consumes on another node. It ends with an error that does not heal, such as [ErrNotFound] when the
+// subscription is deleted.
 func (c *Client) Consume(
 	ctx context.Context, boundary, subscription string,
 	handle func(context.Context, Delivery) error, opts ...ConsumeOption,
@@ -117,6 +124,9 @@ func (c *Client) Consume(
 	if err := o.check(); err != nil {
 		return err
 	}
+	if handle == nil {
+		return fmt.Errorf("%w: Consume needs a function", ErrInvalid)
+	}
 	start := &wire.ConsumeStart{
 		Boundary: boundary, Subscription: subscription, Window: uint32(o.window), ConsumerName: o.name,
 	}
@@ -128,7 +138,7 @@ func (c *Client) Consume(
 		if began {
 			attempt = 0
 		}
-		failed := newError("Consume", err)
+		failed := callError("Consume", start, err)
 		if ctx.Err() == nil && failed.heals() {
 			c.log.InfoContext(ctx, "orisun: consumer broke, consuming again", "boundary", boundary,
 				"subscription", subscription, "error", err)
@@ -150,7 +160,7 @@ func (c *Client) consume(
 		if err != nil {
 			return false, err
 		}
-		s := &consumer{options: o, handle: handle, inHand: make(map[int64]*work)}
+		s := &consumer{options: o, log: c.log, handle: handle, inHand: make(map[int64]*work)}
 		err = s.run(authorized, c, start)
 		if status.Code(err) == codes.Unauthenticated && !s.began && !loggedIn && c.session.forget(token) {
 			continue // with the password

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strconv"
 	"strings"
 	"sync"
@@ -256,6 +257,35 @@ func TestARefusedEventIsParkedReplayedAndSkipped(t *testing.T) {
 	}
 	if n, err := c.SkipAllParked(t.Context(), boundary, "s"); n != 0 || err != nil {
 		t.Errorf("%d are skipped, %v", n, err)
+	}
+}
+
+// A handler that panics ends neither the program nor the consumer: its event is parked, with the stack.
+func TestAPanicOfAHandlerIsARefusal(t *testing.T) {
+	var log strings.Builder // written by one goroutine, and read after Consume
+	c := dial(t, shared.URL, client.WithLogger(slog.New(slog.NewTextHandler(&log, nil))))
+	boundary := newBoundary(t, c)
+	subscribe(t, c, boundary, client.Subscription{Name: "s", MaxRefusals: 1})
+	saveOrders(t, c, boundary, 1, "bad", "good")
+	ctx, stop := cancelable(t)
+	handled := 0
+	err := c.Consume(ctx, boundary, "s", func(_ context.Context, d client.Delivery) error {
+		if d.ID == "bad0" {
+			panic("boom")
+		}
+		handled++
+		return nil
+	}, client.OnCaughtUp(func(client.Position) { stop() }))
+	if err != nil || handled != 1 {
+		t.Errorf("%v, %d are handled", err, handled)
+	}
+	all := parked(t, c, boundary, "s")
+	if len(all) != 1 || all[0].ID != "bad0" || !strings.HasPrefix(all[0].Reason, "the handler panicked: boom") ||
+		!strings.Contains(all[0].Reason, "consume_test.go") {
+		t.Errorf("%+v", all)
+	}
+	if !strings.Contains(log.String(), "a handler panicked") {
+		t.Errorf("the log says %s", log.String())
 	}
 }
 

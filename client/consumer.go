@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
+	"runtime/debug"
 	"strings"
 	"sync"
 
@@ -17,6 +19,7 @@ import (
 // consumer is one stream. A delivery is queued, handled by one of at most options.concurrency goroutines, and settled.
 type consumer struct {
 	options consumeOptions
+	log     *slog.Logger
 	handle  func(context.Context, Delivery) error
 	stream  grpc.ClientStream
 	ctx     context.Context // of handlers: it ends with the stream, or when the time to stop is over
@@ -201,7 +204,7 @@ func (s *consumer) begin() {
 // process handles an event and settles it.
 func (s *consumer) process(w *work) {
 	d := w.delivery
-	err := s.handle(w.ctx, Delivery{
+	err := s.call(w.ctx, Delivery{
 		Event: eventFrom(d.GetEvent()), Partition: int(d.GetPartition()),
 		Count: int(d.GetDeliveryCount()), Replayed: d.GetReplayed(),
 	})
@@ -223,6 +226,21 @@ func (s *consumer) process(w *work) {
 		return
 	}
 	s.begin()
+}
+
+// maxStack is how much of a panic's stack becomes the reason of a refusal.
+const maxStack = 4096
+
+// call makes a panic of the handler an error.
+func (s *consumer) call(ctx context.Context, d Delivery) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			stack := debug.Stack()
+			err = fmt.Errorf("the handler panicked: %v\n%s", r, stack[:min(len(stack), maxStack)])
+			s.log.ErrorContext(ctx, "orisun: a handler panicked", "event", d.ID, "position", d.Position.String(), "error", err)
+		}
+	}()
+	return s.handle(ctx, d)
 }
 
 // settlement acknowledges, delays or refuses a delivery.

@@ -57,6 +57,8 @@ type Decision[S any] struct {
 // A command that is run again after a restart finds its own events in the state: decide can return none then, or the
 // same events with the same ids ([NewEvent.ID]), which are stored once.
 //
+// The whole decision ends with the context's deadline or, without one, after [DefaultRetryTime] ([WithRetryTime]).
+//
 // Further errors: those of [Client.Get] and [Client.Save], and [ErrTooManyConflicts] with the last *[ConflictError].
 func Decide[S any](
 	ctx context.Context, c *Client, boundary string, context Criteria,
@@ -65,6 +67,9 @@ func Decide[S any](
 	o := decideOptions{attempts: DefaultAttempts, page: DefaultPageSize}
 	for _, option := range opts {
 		option(&o)
+	}
+	if fold == nil || decide == nil {
+		return Decision[S]{}, fmt.Errorf("%w: Decide needs two functions, fold and decide", ErrInvalid)
 	}
 	if o.attempts < 1 {
 		return Decision[S]{}, fmt.Errorf("%w: Attempts(%d): at least one is needed", ErrInvalid, o.attempts)

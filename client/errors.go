@@ -12,6 +12,7 @@ import (
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 )
 
 // What an error of a call is, for errors.Is. The error itself is an [*Error]; a conflict is a [*ConflictError] as well.
@@ -93,10 +94,24 @@ func newError(method string, err error) *Error {
 	return e
 }
 
+// callError is the error of a call with a request. One that gRPC cannot encode is no fault of the server.
+func callError(method string, in proto.Message, err error) *Error {
+	e := newError(method, err)
+	if e.Code == codes.Internal {
+		if _, err := proto.Marshal(in); err != nil {
+			e.Code, e.Message = codes.InvalidArgument, "a text of the request is not UTF-8"
+			e.status = status.New(e.Code, e.Message)
+		}
+	}
+	return e
+}
+
 func (e *Error) Error() string {
 	text := fmt.Sprintf("orisun: %s: %s: %s", e.Method, e.Code, e.Message)
 	for _, field := range e.Fields {
-		text += "; " + field.Path + " " + field.Problem
+		if !strings.Contains(e.Message, field.Path+": "+field.Problem) {
+			text += "; " + field.Path + ": " + field.Problem
+		}
 	}
 	if e.ended != nil && e.Code != codes.DeadlineExceeded && e.Code != codes.Canceled {
 		text += " (retried until: " + e.ended.Error() + ")"

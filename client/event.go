@@ -46,7 +46,7 @@ type NewEvent struct {
 	// the command idempotent across restarts of the program.
 	ID   string
 	Type string
-	// Data is marshalled to JSON, which must be an object; a json.RawMessage is sent as it stands. Nil is {}.
+	// Data is marshalled to JSON, which must be an object; a json.RawMessage or a []byte is JSON already. Nil is {}.
 	Data any
 	// Metadata is as Data.
 	Metadata any
@@ -58,11 +58,11 @@ func One(eventType string, data any) []NewEvent { return []NewEvent{{Type: event
 func (e NewEvent) wire() (*wire.EventToSave, error) {
 	data, err := marshal(e.Data)
 	if err != nil {
-		return nil, fmt.Errorf("marshal the data of a %s: %w", e.Type, err)
+		return nil, fmt.Errorf("%w: marshal the data of a %s: %w", ErrInvalid, e.Type, err)
 	}
 	metadata, err := marshal(e.Metadata)
 	if err != nil {
-		return nil, fmt.Errorf("marshal the metadata of a %s: %w", e.Type, err)
+		return nil, fmt.Errorf("%w: marshal the metadata of a %s: %w", ErrInvalid, e.Type, err)
 	}
 	id := e.ID
 	if id == "" {
@@ -76,6 +76,8 @@ func marshal(v any) (string, error) {
 	case nil:
 		return "{}", nil
 	case json.RawMessage:
+		return string(v), nil
+	case []byte:
 		return string(v), nil
 	}
 	text, err := json.Marshal(v)

@@ -167,7 +167,7 @@ func ExampleFollowOption() {
 	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
 	defer cancel()
 
-	latest, err := c.Latest(ctx, bank, client.Any(client.Where("account", "alice")))
+	latest, err := c.Latest(context.Background(), bank, client.Any(client.Where("account", "alice")))
 	if err != nil {
 		panic(err)
 	}

@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"errors"
+	"fmt"
 	"iter"
 
 	"google.golang.org/grpc"
@@ -74,7 +75,7 @@ func (c *Client) Follow(
 			if before != in.GetAfterPosition() {
 				attempt = 0
 			}
-			failed := newError("CatchUpSubscribeToEvents", err)
+			failed := callError("CatchUpSubscribeToEvents", in, err)
 			if ctx.Err() == nil && failed.heals() {
 				c.log.InfoContext(ctx, "orisun: subscription broke, resuming", "boundary", boundary, "subscriber", o.name,
 					"after", positionFrom(in.GetAfterPosition()).String(), "error", err)
@@ -164,6 +165,9 @@ func (c *Client) Handle(
 	handle func(context.Context, Event) error,
 	opts ...FollowOption,
 ) error {
+	if handle == nil {
+		return fmt.Errorf("%w: Handle needs a function", ErrInvalid)
+	}
 	for event, err := range c.Follow(ctx, boundary, criteria, opts...) {
 		if err != nil {
 			return err

@@ -21,6 +21,7 @@ type getOptions struct {
 	from     *Position
 	after    *Position
 	backward bool
+	limited  bool
 	limit    int
 	page     int
 }
@@ -34,8 +35,8 @@ func From(p Position) GetOption { return func(o *getOptions) { o.from = &p } }
 // Backward reads from the latest event to the first one.
 func Backward() GetOption { return func(o *getOptions) { o.backward = true } }
 
-// Limit ends after n events.
-func Limit(n int) GetOption { return func(o *getOptions) { o.limit = n } }
+// Limit ends after n events; 0 reads none.
+func Limit(n int) GetOption { return func(o *getOptions) { o.limited, o.limit = true, n } }
 
 // PageSize reads n events at once, at most [MaxPageSize]: fewer where events are large.
 func PageSize(n int) GetOption { return func(o *getOptions) { o.page = n } }
@@ -67,6 +68,9 @@ func (c *Client) Get(
 			yield(Event{}, err)
 			return
 		}
+		if o.limited && o.limit == 0 {
+			return
+		}
 		in := &wire.GetEventsRequest{Boundary: boundary, Query: criteria.wire(), Count: uint32(o.page)}
 		if o.backward {
 			in.Direction = wire.Direction_DESC
@@ -78,7 +82,7 @@ func (c *Client) Get(
 			in.FromPosition = o.from.wire()
 		}
 		for left := o.limit; ; {
-			if o.limit > 0 {
+			if o.limited {
 				in.Count = uint32(min(o.page, left))
 			}
 			page, err := c.page(ctx, in)
@@ -92,7 +96,7 @@ func (c *Client) Get(
 				}
 			}
 			left -= len(page)
-			if len(page) < int(in.GetCount()) || o.limit > 0 && left == 0 {
+			if len(page) < int(in.GetCount()) || o.limited && left == 0 {
 				return
 			}
 			in.FromPosition, in.AfterPosition = nil, page[len(page)-1].GetPosition()

@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"errors"
+	"fmt"
 	"iter"
 	"time"
 
@@ -115,6 +116,10 @@ type ConsumerState struct {
 func (c *Client) CreateSubscription(
 	ctx context.Context, boundary string, subscription Subscription, start Start,
 ) (SubscriptionState, error) {
+	if subscription.Partitions < 0 || subscription.MaxRefusals < 0 {
+		return SubscriptionState{}, fmt.Errorf("%w: Partitions (%d) and MaxRefusals (%d) must not be negative",
+			ErrInvalid, subscription.Partitions, subscription.MaxRefusals)
+	}
 	in := &wire.CreateSubscriptionRequest{
 		Boundary: boundary, Name: subscription.Name, Query: subscription.Criteria.wire(), Start: start.wire,
 		PartitionKey: subscription.PartitionKey, Partitions: uint32(subscription.Partitions),

@@ -1,9 +1,12 @@
 package client
 
 import (
+	"cmp"
 	"errors"
+	"fmt"
 	"net"
 	"net/url"
+	"strconv"
 	"strings"
 )
 
@@ -46,9 +49,9 @@ func parseURL(text string) (address, error) {
 		if err != nil || parsed.Hostname() == "" || parsed.Host != host || strings.Count(host, ":") > 1 && host[0] != '[' {
 			return address{}, errors.New(urlForm)
 		}
-		port := parsed.Port()
-		if port == "" {
-			port = defaultPort
+		port := cmp.Or(parsed.Port(), defaultPort)
+		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+			return address{}, fmt.Errorf("the port %s is not from 1 to 65535", port)
 		}
 		at.hosts = append(at.hosts, net.JoinHostPort(parsed.Hostname(), port))
 	}

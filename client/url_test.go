@@ -21,7 +21,7 @@ func TestParseURL(t *testing.T) {
 	for _, text := range []string{
 		"", "grpc://", "http://a", "grpc://a,,b", "grpc://a/path", "grpc://a?x=1", "grpc://a#x", "grpc://:secret@a",
 		"grpc://u:%zz@a",
-		"grpc://a:port", "grpc://u:sec@ret@", "grpc://a:1:2", "grpc://u:sec/ret@a/b",
+		"grpc://a:port", "grpc://u:sec@ret@", "grpc://a:1:2", "grpc://a:0", "grpc://a:65536", "grpc://u:sec/ret@a/b",
 	} {
 		if at, err := parseURL(text); err == nil || strings.Contains(err.Error(), "sec") {
 			t.Errorf("%s: %+v, %v", text, at, err)
