@@ -33,6 +33,35 @@ func (q *Queries) CleanIndexes(ctx context.Context, db DBTX, boundary string) ([
 	return items, nil
 }
 
+const CountIndexes = `-- name: CountIndexes :many
+SELECT c.boundary::text AS boundary, c.indexes::bigint AS indexes FROM orisun.count_indexes() c
+`
+
+type CountIndexesRow struct {
+	Boundary string
+	Indexes  int64
+}
+
+func (q *Queries) CountIndexes(ctx context.Context, db DBTX) ([]CountIndexesRow, error) {
+	rows, err := db.Query(ctx, CountIndexes)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []CountIndexesRow
+	for rows.Next() {
+		var i CountIndexesRow
+		if err := rows.Scan(&i.Boundary, &i.Indexes); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const CreateIndex = `-- name: CreateIndex :many
 SELECT orisun.create_index(
     p_boundary            => $1::text,

@@ -573,6 +573,21 @@ was dropped by hand, or whose build failed, is not listed. Raises OR001 for an u
   SELECT * FROM orisun.list_indexes('orders')$$;
 
 -- +goose StatementBegin
+CREATE FUNCTION orisun.count_indexes() RETURNS TABLE (boundary text, indexes bigint)
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+SELECT i.boundary, count(*)
+  FROM orisun.boundary_index i
+  JOIN pg_index x ON x.indexrelid = to_regclass(i.relation) AND x.indisvalid
+ GROUP BY i.boundary
+$$;
+-- +goose StatementEnd
+
+COMMENT ON FUNCTION orisun.count_indexes() IS
+$$How many indexes that queries can use each boundary has. A boundary without any is not in the result.$$;
+
+-- +goose StatementBegin
 CREATE FUNCTION orisun.is_served(p_boundary text, p_keys text[]) RETURNS boolean
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
@@ -637,6 +652,7 @@ boundary.
 DROP FUNCTION orisun.find_keys(text, integer);
 DROP FUNCTION orisun.is_served(text, text[]);
 DROP FUNCTION orisun.find_unfinished_indexes();
+DROP FUNCTION orisun.count_indexes();
 DROP FUNCTION orisun.list_indexes(text);
 DROP TABLE orisun.listed_index;
 DROP FUNCTION orisun.clean_indexes(text);

@@ -148,8 +148,10 @@ type BoundaryInfo struct {
 	DefinitionPosition *Position `protobuf:"bytes,7,opt,name=definition_position,json=definitionPosition,proto3" json:"definition_position,omitempty"`
 	// The position of its last change of status in the admin boundary.
 	StatusPosition *Position `protobuf:"bytes,8,opt,name=status_position,json=statusPosition,proto3" json:"status_position,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// How many indexes can be used. ListBoundaries has it, GetBoundary and CreateBoundary do not.
+	Indexes       *int64 `protobuf:"varint,100,opt,name=indexes,proto3,oneof" json:"indexes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *BoundaryInfo) Reset() {
@@ -236,6 +238,13 @@ func (x *BoundaryInfo) GetStatusPosition() *Position {
 		return x.StatusPosition
 	}
 	return nil
+}
+
+func (x *BoundaryInfo) GetIndexes() int64 {
+	if x != nil && x.Indexes != nil {
+		return *x.Indexes
+	}
+	return 0
 }
 
 type CreateBoundaryRequest struct {
@@ -1908,7 +1917,9 @@ func (x *ListConflictsResponse) GetNode() string {
 }
 
 type ListNodesRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Whether the answer has the history of each node.
+	WithHistory   bool `protobuf:"varint,100,opt,name=with_history,json=withHistory,proto3" json:"with_history,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1941,6 +1952,13 @@ func (x *ListNodesRequest) ProtoReflect() protoreflect.Message {
 // Deprecated: Use ListNodesRequest.ProtoReflect.Descriptor instead.
 func (*ListNodesRequest) Descriptor() ([]byte, []int) {
 	return file_admin_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *ListNodesRequest) GetWithHistory() bool {
+	if x != nil {
+		return x.WithHistory
+	}
+	return false
 }
 
 type ListNodesResponse struct {
@@ -2099,8 +2117,14 @@ type NodeStatus struct {
 	Boundaries []*NodeBoundary `protobuf:"bytes,11,rep,name=boundaries,proto3" json:"boundaries,omitempty"`
 	// How many more boundaries the node has.
 	OmittedBoundaries int64 `protobuf:"varint,12,opt,name=omitted_boundaries,json=omittedBoundaries,proto3" json:"omitted_boundaries,omitempty"`
-	unknownFields     protoimpl.UnknownFields
-	sizeCache         protoimpl.SizeCache
+	// Whether this node builds the list of users from their events.
+	ProjectsUsers bool `protobuf:"varint,100,opt,name=projects_users,json=projectsUsers,proto3" json:"projects_users,omitempty"`
+	// Whether this node leads JetStream: it assigns streams to nodes. Without a cluster, each node does.
+	LeadsJetstream bool `protobuf:"varint,101,opt,name=leads_jetstream,json=leadsJetstream,proto3" json:"leads_jetstream,omitempty"`
+	// What the node did in the last 15 minutes, the oldest first. Empty unless the request has with_history.
+	History       []*NodeSample `protobuf:"bytes,102,rep,name=history,proto3" json:"history,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *NodeStatus) Reset() {
@@ -2217,6 +2241,119 @@ func (x *NodeStatus) GetOmittedBoundaries() int64 {
 	return 0
 }
 
+func (x *NodeStatus) GetProjectsUsers() bool {
+	if x != nil {
+		return x.ProjectsUsers
+	}
+	return false
+}
+
+func (x *NodeStatus) GetLeadsJetstream() bool {
+	if x != nil {
+		return x.LeadsJetstream
+	}
+	return false
+}
+
+func (x *NodeStatus) GetHistory() []*NodeSample {
+	if x != nil {
+		return x.History
+	}
+	return nil
+}
+
+// NodeSample is what a node did on average since its sample before, about 10 seconds ago; a node with many boundaries
+// takes samples less often, one a minute at least.
+type NodeSample struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// When the node measured itself.
+	MeasuredAt *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=measured_at,json=measuredAt,proto3" json:"measured_at,omitempty"`
+	// Saves a second that were stored.
+	Saves float64 `protobuf:"fixed64,2,opt,name=saves,proto3" json:"saves,omitempty"`
+	// Saves a second that were refused with CONTEXT_CHANGED.
+	Conflicts float64 `protobuf:"fixed64,3,opt,name=conflicts,proto3" json:"conflicts,omitempty"`
+	// Calls a second of GetEvents and GetLatestByCriteria.
+	Reads float64 `protobuf:"fixed64,4,opt,name=reads,proto3" json:"reads,omitempty"`
+	// Events a second that were delivered to subscribers.
+	Deliveries float64 `protobuf:"fixed64,5,opt,name=deliveries,proto3" json:"deliveries,omitempty"`
+	// How long a flush of saves took, in seconds; 0 if there was none.
+	FlushSeconds  float64 `protobuf:"fixed64,6,opt,name=flush_seconds,json=flushSeconds,proto3" json:"flush_seconds,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NodeSample) Reset() {
+	*x = NodeSample{}
+	mi := &file_admin_proto_msgTypes[37]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NodeSample) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NodeSample) ProtoMessage() {}
+
+func (x *NodeSample) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[37]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NodeSample.ProtoReflect.Descriptor instead.
+func (*NodeSample) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{37}
+}
+
+func (x *NodeSample) GetMeasuredAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.MeasuredAt
+	}
+	return nil
+}
+
+func (x *NodeSample) GetSaves() float64 {
+	if x != nil {
+		return x.Saves
+	}
+	return 0
+}
+
+func (x *NodeSample) GetConflicts() float64 {
+	if x != nil {
+		return x.Conflicts
+	}
+	return 0
+}
+
+func (x *NodeSample) GetReads() float64 {
+	if x != nil {
+		return x.Reads
+	}
+	return 0
+}
+
+func (x *NodeSample) GetDeliveries() float64 {
+	if x != nil {
+		return x.Deliveries
+	}
+	return 0
+}
+
+func (x *NodeSample) GetFlushSeconds() float64 {
+	if x != nil {
+		return x.FlushSeconds
+	}
+	return 0
+}
+
 // NodeCheck is a check of /readyz.
 type NodeCheck struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2234,7 +2371,7 @@ type NodeCheck struct {
 
 func (x *NodeCheck) Reset() {
 	*x = NodeCheck{}
-	mi := &file_admin_proto_msgTypes[37]
+	mi := &file_admin_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2246,7 +2383,7 @@ func (x *NodeCheck) String() string {
 func (*NodeCheck) ProtoMessage() {}
 
 func (x *NodeCheck) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[37]
+	mi := &file_admin_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2259,7 +2396,7 @@ func (x *NodeCheck) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeCheck.ProtoReflect.Descriptor instead.
 func (*NodeCheck) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{37}
+	return file_admin_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *NodeCheck) GetName() string {
@@ -2315,13 +2452,15 @@ type NodeBoundary struct {
 	OutboxEvents *int64 `protobuf:"varint,10,opt,name=outbox_events,json=outboxEvents,proto3,oneof" json:"outbox_events,omitempty"`
 	// How long the oldest of them has waited, in seconds.
 	OutboxSeconds *float64 `protobuf:"fixed64,11,opt,name=outbox_seconds,json=outboxSeconds,proto3,oneof" json:"outbox_seconds,omitempty"`
+	// Whether this node leads the boundary's JetStream stream. Without a cluster, each node has a stream of its own.
+	LeadsStream   bool `protobuf:"varint,100,opt,name=leads_stream,json=leadsStream,proto3" json:"leads_stream,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *NodeBoundary) Reset() {
 	*x = NodeBoundary{}
-	mi := &file_admin_proto_msgTypes[38]
+	mi := &file_admin_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2333,7 +2472,7 @@ func (x *NodeBoundary) String() string {
 func (*NodeBoundary) ProtoMessage() {}
 
 func (x *NodeBoundary) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[38]
+	mi := &file_admin_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2346,7 +2485,7 @@ func (x *NodeBoundary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeBoundary.ProtoReflect.Descriptor instead.
 func (*NodeBoundary) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{38}
+	return file_admin_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *NodeBoundary) GetName() string {
@@ -2426,6 +2565,13 @@ func (x *NodeBoundary) GetOutboxSeconds() float64 {
 	return 0
 }
 
+func (x *NodeBoundary) GetLeadsStream() bool {
+	if x != nil {
+		return x.LeadsStream
+	}
+	return false
+}
+
 type ListSubscribersRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Required. 1 to 26 bytes.
@@ -2438,7 +2584,7 @@ type ListSubscribersRequest struct {
 
 func (x *ListSubscribersRequest) Reset() {
 	*x = ListSubscribersRequest{}
-	mi := &file_admin_proto_msgTypes[39]
+	mi := &file_admin_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2450,7 +2596,7 @@ func (x *ListSubscribersRequest) String() string {
 func (*ListSubscribersRequest) ProtoMessage() {}
 
 func (x *ListSubscribersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[39]
+	mi := &file_admin_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2463,7 +2609,7 @@ func (x *ListSubscribersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSubscribersRequest.ProtoReflect.Descriptor instead.
 func (*ListSubscribersRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{39}
+	return file_admin_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *ListSubscribersRequest) GetBoundary() string {
@@ -2486,15 +2632,18 @@ type ListSubscribersResponse struct {
 	Subscribers []*LiveSubscriber `protobuf:"bytes,1,rep,name=subscribers,proto3" json:"subscribers,omitempty"`
 	// How many there are on the nodes that answered.
 	Total int64 `protobuf:"varint,2,opt,name=total,proto3" json:"total,omitempty"`
-	// The names of the nodes that did not answer in time or are disconnected, as ListNodes has them.
-	Unanswered    []string `protobuf:"bytes,3,rep,name=unanswered,proto3" json:"unanswered,omitempty"`
+	// The names of the connected nodes that did not answer in time.
+	Unanswered []string `protobuf:"bytes,3,rep,name=unanswered,proto3" json:"unanswered,omitempty"`
+	// The nodes that have no connection to the answering node, as ListNodes has them. A stopped or removed node has no
+	// subscribers.
+	Disconnected  []*DisconnectedNode `protobuf:"bytes,100,rep,name=disconnected,proto3" json:"disconnected,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ListSubscribersResponse) Reset() {
 	*x = ListSubscribersResponse{}
-	mi := &file_admin_proto_msgTypes[40]
+	mi := &file_admin_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2506,7 +2655,7 @@ func (x *ListSubscribersResponse) String() string {
 func (*ListSubscribersResponse) ProtoMessage() {}
 
 func (x *ListSubscribersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[40]
+	mi := &file_admin_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2519,7 +2668,7 @@ func (x *ListSubscribersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSubscribersResponse.ProtoReflect.Descriptor instead.
 func (*ListSubscribersResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{40}
+	return file_admin_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *ListSubscribersResponse) GetSubscribers() []*LiveSubscriber {
@@ -2539,6 +2688,13 @@ func (x *ListSubscribersResponse) GetTotal() int64 {
 func (x *ListSubscribersResponse) GetUnanswered() []string {
 	if x != nil {
 		return x.Unanswered
+	}
+	return nil
+}
+
+func (x *ListSubscribersResponse) GetDisconnected() []*DisconnectedNode {
+	if x != nil {
+		return x.Disconnected
 	}
 	return nil
 }
@@ -2570,7 +2726,7 @@ type LiveSubscriber struct {
 
 func (x *LiveSubscriber) Reset() {
 	*x = LiveSubscriber{}
-	mi := &file_admin_proto_msgTypes[41]
+	mi := &file_admin_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2582,7 +2738,7 @@ func (x *LiveSubscriber) String() string {
 func (*LiveSubscriber) ProtoMessage() {}
 
 func (x *LiveSubscriber) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[41]
+	mi := &file_admin_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2595,7 +2751,7 @@ func (x *LiveSubscriber) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LiveSubscriber.ProtoReflect.Descriptor instead.
 func (*LiveSubscriber) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{41}
+	return file_admin_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *LiveSubscriber) GetNode() string {
@@ -2668,7 +2824,7 @@ const file_admin_proto_rawDesc = "" +
 	"\vadmin.proto\x12\x06orisun\x1a\x10eventstore.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"P\n" +
 	"\x16BoundaryPlacementInput\x12\x18\n" +
 	"\abackend\x18\x01 \x01(\tR\abackend\x12\x1c\n" +
-	"\tnamespace\x18\x02 \x01(\tR\tnamespace\"\x8e\x03\n" +
+	"\tnamespace\x18\x02 \x01(\tR\tnamespace\"\xb9\x03\n" +
 	"\fBoundaryInfo\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12 \n" +
 	"\vdescription\x18\x02 \x01(\tR\vdescription\x12<\n" +
@@ -2678,7 +2834,10 @@ const file_admin_proto_rawDesc = "" +
 	"\n" +
 	"last_error\x18\x06 \x01(\tR\tlastError\x12A\n" +
 	"\x13definition_position\x18\a \x01(\v2\x10.orisun.PositionR\x12definitionPosition\x129\n" +
-	"\x0fstatus_position\x18\b \x01(\v2\x10.orisun.PositionR\x0estatusPosition\"\xc1\x01\n" +
+	"\x0fstatus_position\x18\b \x01(\v2\x10.orisun.PositionR\x0estatusPosition\x12\x1d\n" +
+	"\aindexes\x18d \x01(\x03H\x00R\aindexes\x88\x01\x01B\n" +
+	"\n" +
+	"\b_indexes\"\xc1\x01\n" +
 	"\x15CreateBoundaryRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12 \n" +
 	"\vdescription\x18\x02 \x01(\tR\vdescription\x12<\n" +
@@ -2774,8 +2933,9 @@ const file_admin_proto_rawDesc = "" +
 	"\x05total\x18\x02 \x01(\x03R\x05total\x12\x18\n" +
 	"\aminutes\x18\x03 \x03(\x03R\aminutes\x120\n" +
 	"\x05since\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12\x12\n" +
-	"\x04node\x18\x05 \x01(\tR\x04node\"\x12\n" +
-	"\x10ListNodesRequest\"\xaf\x01\n" +
+	"\x04node\x18\x05 \x01(\tR\x04node\"5\n" +
+	"\x10ListNodesRequest\x12!\n" +
+	"\fwith_history\x18d \x01(\bR\vwithHistory\"\xaf\x01\n" +
 	"\x11ListNodesResponse\x12(\n" +
 	"\x05nodes\x18\x01 \x03(\v2\x12.orisun.NodeStatusR\x05nodes\x12\x1e\n" +
 	"\n" +
@@ -2785,7 +2945,7 @@ const file_admin_proto_rawDesc = "" +
 	"\fdisconnected\x18\x04 \x03(\v2\x18.orisun.DisconnectedNodeR\fdisconnected\"X\n" +
 	"\x10DisconnectedNode\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x120\n" +
-	"\x05since\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\"\xc9\x03\n" +
+	"\x05since\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\"\xc7\x04\n" +
 	"\n" +
 	"NodeStatus\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
@@ -2804,12 +2964,26 @@ const file_admin_proto_rawDesc = "" +
 	"\n" +
 	"boundaries\x18\v \x03(\v2\x14.orisun.NodeBoundaryR\n" +
 	"boundaries\x12-\n" +
-	"\x12omitted_boundaries\x18\f \x01(\x03R\x11omittedBoundaries\"c\n" +
+	"\x12omitted_boundaries\x18\f \x01(\x03R\x11omittedBoundaries\x12%\n" +
+	"\x0eprojects_users\x18d \x01(\bR\rprojectsUsers\x12'\n" +
+	"\x0fleads_jetstream\x18e \x01(\bR\x0eleadsJetstream\x12,\n" +
+	"\ahistory\x18f \x03(\v2\x12.orisun.NodeSampleR\ahistory\"\xd8\x01\n" +
+	"\n" +
+	"NodeSample\x12;\n" +
+	"\vmeasured_at\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"measuredAt\x12\x14\n" +
+	"\x05saves\x18\x02 \x01(\x01R\x05saves\x12\x1c\n" +
+	"\tconflicts\x18\x03 \x01(\x01R\tconflicts\x12\x14\n" +
+	"\x05reads\x18\x04 \x01(\x01R\x05reads\x12\x1e\n" +
+	"\n" +
+	"deliveries\x18\x05 \x01(\x01R\n" +
+	"deliveries\x12#\n" +
+	"\rflush_seconds\x18\x06 \x01(\x01R\fflushSeconds\"c\n" +
 	"\tNodeCheck\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x0e\n" +
 	"\x02ok\x18\x02 \x01(\bR\x02ok\x12\x1a\n" +
 	"\brequired\x18\x03 \x01(\bR\brequired\x12\x16\n" +
-	"\x06reason\x18\x04 \x01(\tR\x06reason\"\x96\x03\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\"\xb9\x03\n" +
 	"\fNodeBoundary\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1c\n" +
 	"\tpublishes\x18\x02 \x01(\bR\tpublishes\x12\x14\n" +
@@ -2824,20 +2998,22 @@ const file_admin_proto_rawDesc = "" +
 	"\x05bytes\x18\t \x01(\x03H\x01R\x05bytes\x88\x01\x01\x12(\n" +
 	"\routbox_events\x18\n" +
 	" \x01(\x03H\x02R\foutboxEvents\x88\x01\x01\x12*\n" +
-	"\x0eoutbox_seconds\x18\v \x01(\x01H\x03R\routboxSeconds\x88\x01\x01B\t\n" +
+	"\x0eoutbox_seconds\x18\v \x01(\x01H\x03R\routboxSeconds\x88\x01\x01\x12!\n" +
+	"\fleads_stream\x18d \x01(\bR\vleadsStreamB\t\n" +
 	"\a_eventsB\b\n" +
 	"\x06_bytesB\x10\n" +
 	"\x0e_outbox_eventsB\x11\n" +
 	"\x0f_outbox_seconds\"J\n" +
 	"\x16ListSubscribersRequest\x12\x1a\n" +
 	"\bboundary\x18\x01 \x01(\tR\bboundary\x12\x14\n" +
-	"\x05count\x18\x02 \x01(\rR\x05count\"\x89\x01\n" +
+	"\x05count\x18\x02 \x01(\rR\x05count\"\xc7\x01\n" +
 	"\x17ListSubscribersResponse\x128\n" +
 	"\vsubscribers\x18\x01 \x03(\v2\x16.orisun.LiveSubscriberR\vsubscribers\x12\x14\n" +
 	"\x05total\x18\x02 \x01(\x03R\x05total\x12\x1e\n" +
 	"\n" +
 	"unanswered\x18\x03 \x03(\tR\n" +
-	"unanswered\"\xad\x02\n" +
+	"unanswered\x12<\n" +
+	"\fdisconnected\x18d \x03(\v2\x18.orisun.DisconnectedNodeR\fdisconnected\"\xad\x02\n" +
 	"\x0eLiveSubscriber\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12'\n" +
 	"\x0fsubscriber_name\x18\x02 \x01(\tR\x0esubscriberName\x12\x1a\n" +
@@ -2889,7 +3065,7 @@ func file_admin_proto_rawDescGZIP() []byte {
 }
 
 var file_admin_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 42)
+var file_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 43)
 var file_admin_proto_goTypes = []any{
 	(BoundaryLifecycleStatus)(0),               // 0: orisun.BoundaryLifecycleStatus
 	(*BoundaryPlacementInput)(nil),             // 1: orisun.BoundaryPlacementInput
@@ -2929,30 +3105,31 @@ var file_admin_proto_goTypes = []any{
 	(*ListNodesResponse)(nil),                  // 35: orisun.ListNodesResponse
 	(*DisconnectedNode)(nil),                   // 36: orisun.DisconnectedNode
 	(*NodeStatus)(nil),                         // 37: orisun.NodeStatus
-	(*NodeCheck)(nil),                          // 38: orisun.NodeCheck
-	(*NodeBoundary)(nil),                       // 39: orisun.NodeBoundary
-	(*ListSubscribersRequest)(nil),             // 40: orisun.ListSubscribersRequest
-	(*ListSubscribersResponse)(nil),            // 41: orisun.ListSubscribersResponse
-	(*LiveSubscriber)(nil),                     // 42: orisun.LiveSubscriber
-	(*Position)(nil),                           // 43: orisun.Position
-	(*timestamppb.Timestamp)(nil),              // 44: google.protobuf.Timestamp
-	(*Criterion)(nil),                          // 45: orisun.Criterion
-	(*CreateIndexRequest)(nil),                 // 46: orisun.CreateIndexRequest
-	(*DropIndexRequest)(nil),                   // 47: orisun.DropIndexRequest
-	(*CreateIndexResponse)(nil),                // 48: orisun.CreateIndexResponse
-	(*DropIndexResponse)(nil),                  // 49: orisun.DropIndexResponse
+	(*NodeSample)(nil),                         // 38: orisun.NodeSample
+	(*NodeCheck)(nil),                          // 39: orisun.NodeCheck
+	(*NodeBoundary)(nil),                       // 40: orisun.NodeBoundary
+	(*ListSubscribersRequest)(nil),             // 41: orisun.ListSubscribersRequest
+	(*ListSubscribersResponse)(nil),            // 42: orisun.ListSubscribersResponse
+	(*LiveSubscriber)(nil),                     // 43: orisun.LiveSubscriber
+	(*Position)(nil),                           // 44: orisun.Position
+	(*timestamppb.Timestamp)(nil),              // 45: google.protobuf.Timestamp
+	(*Criterion)(nil),                          // 46: orisun.Criterion
+	(*CreateIndexRequest)(nil),                 // 47: orisun.CreateIndexRequest
+	(*DropIndexRequest)(nil),                   // 48: orisun.DropIndexRequest
+	(*CreateIndexResponse)(nil),                // 49: orisun.CreateIndexResponse
+	(*DropIndexResponse)(nil),                  // 50: orisun.DropIndexResponse
 }
 var file_admin_proto_depIdxs = []int32{
 	1,  // 0: orisun.BoundaryInfo.placement:type_name -> orisun.BoundaryPlacementInput
 	0,  // 1: orisun.BoundaryInfo.status:type_name -> orisun.BoundaryLifecycleStatus
-	43, // 2: orisun.BoundaryInfo.definition_position:type_name -> orisun.Position
-	43, // 3: orisun.BoundaryInfo.status_position:type_name -> orisun.Position
+	44, // 2: orisun.BoundaryInfo.definition_position:type_name -> orisun.Position
+	44, // 3: orisun.BoundaryInfo.status_position:type_name -> orisun.Position
 	1,  // 4: orisun.CreateBoundaryRequest.placement:type_name -> orisun.BoundaryPlacementInput
 	2,  // 5: orisun.CreateBoundaryResponse.boundary:type_name -> orisun.BoundaryInfo
 	2,  // 6: orisun.ListBoundariesResponse.boundaries:type_name -> orisun.BoundaryInfo
 	2,  // 7: orisun.GetBoundaryResponse.boundary:type_name -> orisun.BoundaryInfo
-	44, // 8: orisun.AdminUser.created_at:type_name -> google.protobuf.Timestamp
-	44, // 9: orisun.AdminUser.updated_at:type_name -> google.protobuf.Timestamp
+	45, // 8: orisun.AdminUser.created_at:type_name -> google.protobuf.Timestamp
+	45, // 9: orisun.AdminUser.updated_at:type_name -> google.protobuf.Timestamp
 	11, // 10: orisun.AdminUser.boundary_permissions:type_name -> orisun.BoundaryPermissionGrant
 	11, // 11: orisun.CreateUserRequest.boundary_permissions:type_name -> orisun.BoundaryPermissionGrant
 	12, // 12: orisun.CreateUserResponse.user:type_name -> orisun.AdminUser
@@ -2960,60 +3137,63 @@ var file_admin_proto_depIdxs = []int32{
 	12, // 14: orisun.SetUserBoundaryPermissionsResponse.user:type_name -> orisun.AdminUser
 	12, // 15: orisun.ListUsersResponse.users:type_name -> orisun.AdminUser
 	12, // 16: orisun.ValidateCredentialsResponse.user:type_name -> orisun.AdminUser
-	45, // 17: orisun.ContextConflicts.criteria:type_name -> orisun.Criterion
-	44, // 18: orisun.ContextConflicts.last:type_name -> google.protobuf.Timestamp
+	46, // 17: orisun.ContextConflicts.criteria:type_name -> orisun.Criterion
+	45, // 18: orisun.ContextConflicts.last:type_name -> google.protobuf.Timestamp
 	32, // 19: orisun.ListConflictsResponse.contexts:type_name -> orisun.ContextConflicts
-	44, // 20: orisun.ListConflictsResponse.since:type_name -> google.protobuf.Timestamp
+	45, // 20: orisun.ListConflictsResponse.since:type_name -> google.protobuf.Timestamp
 	37, // 21: orisun.ListNodesResponse.nodes:type_name -> orisun.NodeStatus
 	36, // 22: orisun.ListNodesResponse.disconnected:type_name -> orisun.DisconnectedNode
-	44, // 23: orisun.DisconnectedNode.since:type_name -> google.protobuf.Timestamp
-	44, // 24: orisun.NodeStatus.started_at:type_name -> google.protobuf.Timestamp
-	44, // 25: orisun.NodeStatus.measured_at:type_name -> google.protobuf.Timestamp
-	38, // 26: orisun.NodeStatus.checks:type_name -> orisun.NodeCheck
-	39, // 27: orisun.NodeStatus.boundaries:type_name -> orisun.NodeBoundary
-	42, // 28: orisun.ListSubscribersResponse.subscribers:type_name -> orisun.LiveSubscriber
-	44, // 29: orisun.LiveSubscriber.connected_at:type_name -> google.protobuf.Timestamp
-	3,  // 30: orisun.Admin.CreateBoundary:input_type -> orisun.CreateBoundaryRequest
-	5,  // 31: orisun.Admin.ListBoundaries:input_type -> orisun.ListBoundariesRequest
-	7,  // 32: orisun.Admin.GetBoundary:input_type -> orisun.GetBoundaryRequest
-	9,  // 33: orisun.Admin.DeleteBoundary:input_type -> orisun.DeleteBoundaryRequest
-	13, // 34: orisun.Admin.CreateUser:input_type -> orisun.CreateUserRequest
-	15, // 35: orisun.Admin.DeleteUser:input_type -> orisun.DeleteUserRequest
-	17, // 36: orisun.Admin.ChangePassword:input_type -> orisun.ChangePasswordRequest
-	19, // 37: orisun.Admin.ChangeUserRoles:input_type -> orisun.ChangeUserRolesRequest
-	21, // 38: orisun.Admin.SetUserBoundaryPermissions:input_type -> orisun.SetUserBoundaryPermissionsRequest
-	23, // 39: orisun.Admin.ListUsers:input_type -> orisun.ListUsersRequest
-	25, // 40: orisun.Admin.ValidateCredentials:input_type -> orisun.ValidateCredentialsRequest
-	27, // 41: orisun.Admin.GetUserCount:input_type -> orisun.GetUserCountRequest
-	29, // 42: orisun.Admin.GetEventCount:input_type -> orisun.GetEventCountRequest
-	31, // 43: orisun.Admin.ListConflicts:input_type -> orisun.ListConflictsRequest
-	34, // 44: orisun.Admin.ListNodes:input_type -> orisun.ListNodesRequest
-	40, // 45: orisun.Admin.ListSubscribers:input_type -> orisun.ListSubscribersRequest
-	46, // 46: orisun.Admin.CreateIndex:input_type -> orisun.CreateIndexRequest
-	47, // 47: orisun.Admin.DropIndex:input_type -> orisun.DropIndexRequest
-	4,  // 48: orisun.Admin.CreateBoundary:output_type -> orisun.CreateBoundaryResponse
-	6,  // 49: orisun.Admin.ListBoundaries:output_type -> orisun.ListBoundariesResponse
-	8,  // 50: orisun.Admin.GetBoundary:output_type -> orisun.GetBoundaryResponse
-	10, // 51: orisun.Admin.DeleteBoundary:output_type -> orisun.DeleteBoundaryResponse
-	14, // 52: orisun.Admin.CreateUser:output_type -> orisun.CreateUserResponse
-	16, // 53: orisun.Admin.DeleteUser:output_type -> orisun.DeleteUserResponse
-	18, // 54: orisun.Admin.ChangePassword:output_type -> orisun.ChangePasswordResponse
-	20, // 55: orisun.Admin.ChangeUserRoles:output_type -> orisun.ChangeUserRolesResponse
-	22, // 56: orisun.Admin.SetUserBoundaryPermissions:output_type -> orisun.SetUserBoundaryPermissionsResponse
-	24, // 57: orisun.Admin.ListUsers:output_type -> orisun.ListUsersResponse
-	26, // 58: orisun.Admin.ValidateCredentials:output_type -> orisun.ValidateCredentialsResponse
-	28, // 59: orisun.Admin.GetUserCount:output_type -> orisun.GetUserCountResponse
-	30, // 60: orisun.Admin.GetEventCount:output_type -> orisun.GetEventCountResponse
-	33, // 61: orisun.Admin.ListConflicts:output_type -> orisun.ListConflictsResponse
-	35, // 62: orisun.Admin.ListNodes:output_type -> orisun.ListNodesResponse
-	41, // 63: orisun.Admin.ListSubscribers:output_type -> orisun.ListSubscribersResponse
-	48, // 64: orisun.Admin.CreateIndex:output_type -> orisun.CreateIndexResponse
-	49, // 65: orisun.Admin.DropIndex:output_type -> orisun.DropIndexResponse
-	48, // [48:66] is the sub-list for method output_type
-	30, // [30:48] is the sub-list for method input_type
-	30, // [30:30] is the sub-list for extension type_name
-	30, // [30:30] is the sub-list for extension extendee
-	0,  // [0:30] is the sub-list for field type_name
+	45, // 23: orisun.DisconnectedNode.since:type_name -> google.protobuf.Timestamp
+	45, // 24: orisun.NodeStatus.started_at:type_name -> google.protobuf.Timestamp
+	45, // 25: orisun.NodeStatus.measured_at:type_name -> google.protobuf.Timestamp
+	39, // 26: orisun.NodeStatus.checks:type_name -> orisun.NodeCheck
+	40, // 27: orisun.NodeStatus.boundaries:type_name -> orisun.NodeBoundary
+	38, // 28: orisun.NodeStatus.history:type_name -> orisun.NodeSample
+	45, // 29: orisun.NodeSample.measured_at:type_name -> google.protobuf.Timestamp
+	43, // 30: orisun.ListSubscribersResponse.subscribers:type_name -> orisun.LiveSubscriber
+	36, // 31: orisun.ListSubscribersResponse.disconnected:type_name -> orisun.DisconnectedNode
+	45, // 32: orisun.LiveSubscriber.connected_at:type_name -> google.protobuf.Timestamp
+	3,  // 33: orisun.Admin.CreateBoundary:input_type -> orisun.CreateBoundaryRequest
+	5,  // 34: orisun.Admin.ListBoundaries:input_type -> orisun.ListBoundariesRequest
+	7,  // 35: orisun.Admin.GetBoundary:input_type -> orisun.GetBoundaryRequest
+	9,  // 36: orisun.Admin.DeleteBoundary:input_type -> orisun.DeleteBoundaryRequest
+	13, // 37: orisun.Admin.CreateUser:input_type -> orisun.CreateUserRequest
+	15, // 38: orisun.Admin.DeleteUser:input_type -> orisun.DeleteUserRequest
+	17, // 39: orisun.Admin.ChangePassword:input_type -> orisun.ChangePasswordRequest
+	19, // 40: orisun.Admin.ChangeUserRoles:input_type -> orisun.ChangeUserRolesRequest
+	21, // 41: orisun.Admin.SetUserBoundaryPermissions:input_type -> orisun.SetUserBoundaryPermissionsRequest
+	23, // 42: orisun.Admin.ListUsers:input_type -> orisun.ListUsersRequest
+	25, // 43: orisun.Admin.ValidateCredentials:input_type -> orisun.ValidateCredentialsRequest
+	27, // 44: orisun.Admin.GetUserCount:input_type -> orisun.GetUserCountRequest
+	29, // 45: orisun.Admin.GetEventCount:input_type -> orisun.GetEventCountRequest
+	31, // 46: orisun.Admin.ListConflicts:input_type -> orisun.ListConflictsRequest
+	34, // 47: orisun.Admin.ListNodes:input_type -> orisun.ListNodesRequest
+	41, // 48: orisun.Admin.ListSubscribers:input_type -> orisun.ListSubscribersRequest
+	47, // 49: orisun.Admin.CreateIndex:input_type -> orisun.CreateIndexRequest
+	48, // 50: orisun.Admin.DropIndex:input_type -> orisun.DropIndexRequest
+	4,  // 51: orisun.Admin.CreateBoundary:output_type -> orisun.CreateBoundaryResponse
+	6,  // 52: orisun.Admin.ListBoundaries:output_type -> orisun.ListBoundariesResponse
+	8,  // 53: orisun.Admin.GetBoundary:output_type -> orisun.GetBoundaryResponse
+	10, // 54: orisun.Admin.DeleteBoundary:output_type -> orisun.DeleteBoundaryResponse
+	14, // 55: orisun.Admin.CreateUser:output_type -> orisun.CreateUserResponse
+	16, // 56: orisun.Admin.DeleteUser:output_type -> orisun.DeleteUserResponse
+	18, // 57: orisun.Admin.ChangePassword:output_type -> orisun.ChangePasswordResponse
+	20, // 58: orisun.Admin.ChangeUserRoles:output_type -> orisun.ChangeUserRolesResponse
+	22, // 59: orisun.Admin.SetUserBoundaryPermissions:output_type -> orisun.SetUserBoundaryPermissionsResponse
+	24, // 60: orisun.Admin.ListUsers:output_type -> orisun.ListUsersResponse
+	26, // 61: orisun.Admin.ValidateCredentials:output_type -> orisun.ValidateCredentialsResponse
+	28, // 62: orisun.Admin.GetUserCount:output_type -> orisun.GetUserCountResponse
+	30, // 63: orisun.Admin.GetEventCount:output_type -> orisun.GetEventCountResponse
+	33, // 64: orisun.Admin.ListConflicts:output_type -> orisun.ListConflictsResponse
+	35, // 65: orisun.Admin.ListNodes:output_type -> orisun.ListNodesResponse
+	42, // 66: orisun.Admin.ListSubscribers:output_type -> orisun.ListSubscribersResponse
+	49, // 67: orisun.Admin.CreateIndex:output_type -> orisun.CreateIndexResponse
+	50, // 68: orisun.Admin.DropIndex:output_type -> orisun.DropIndexResponse
+	51, // [51:69] is the sub-list for method output_type
+	33, // [33:51] is the sub-list for method input_type
+	33, // [33:33] is the sub-list for extension type_name
+	33, // [33:33] is the sub-list for extension extendee
+	0,  // [0:33] is the sub-list for field type_name
 }
 
 func init() { file_admin_proto_init() }
@@ -3022,14 +3202,15 @@ func file_admin_proto_init() {
 		return
 	}
 	file_eventstore_proto_init()
-	file_admin_proto_msgTypes[38].OneofWrappers = []any{}
+	file_admin_proto_msgTypes[1].OneofWrappers = []any{}
+	file_admin_proto_msgTypes[39].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_admin_proto_rawDesc), len(file_admin_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   42,
+			NumMessages:   43,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/oexza/orisun/db"
@@ -24,7 +25,11 @@ type Projector struct {
 	project        func(context.Context, db.DBTX) (int, error)
 	log            *slog.Logger
 	waits          bool // the log has that another node projects
+	leads          atomic.Bool
 }
+
+// Leads reports whether this node projects.
+func (p *Projector) Leads() bool { return p.leads.Load() }
 
 // NewProjector returns a projector that does nothing before Run. project applies some of the next events in well below
 // a second, on the connection of the lease, and returns how many; 0 when there are none.
@@ -72,7 +77,11 @@ func (p *Projector) lead(ctx context.Context, works func()) error {
 		return err
 	}
 	p.waits = false
-	defer lease.Release()
+	p.leads.Store(true)
+	defer func() {
+		p.leads.Store(false)
+		lease.Release()
+	}()
 	poll := time.NewTicker(projectorPoll)
 	defer poll.Stop()
 	for {

@@ -123,10 +123,9 @@ func (r *running) components() []component {
 			return r.store.Close(ctx)
 		}},
 		{"answers to other nodes", func(context.Context) error {
-			return r.nodes.answer(r.store.OwnSubscribers)
+			return r.nodes.start(r.store.OwnSubscribers)
 		}, func(context.Context) error { return r.nodes.stop() }},
 		{"lag of subscriptions", func(ctx context.Context) error {
-			r.lag = service.NewSubscriptionLag(r.outbox, r.config.Subscription.LagWarning)
 			var running context.Context
 			running, endLag = context.WithCancel(ctx) //nolint:gosec // the stop below calls it
 			measuring.Go(func() { r.lag.Run(running) })
@@ -250,7 +249,7 @@ func (r *running) startStore(ctx context.Context) error {
 	r.nodes = &nodes{
 		name: r.config.NATS.ServerName, version: build.Version, storeID: r.storeID, conn: r.streams.nodes(),
 		peers: r.streams.nats.Peers, metrics: r.telemetry.Registry, readiness: r.admin.Readiness, log: r.log,
-		started: time.Now(),
+		leads: r.streams.leads, started: time.Now(),
 	}
 	r.store = service.NewEventStore(service.Config{
 		Write: r.write, Read: r.read, ReadShare: r.share,
@@ -287,8 +286,9 @@ func (r *running) startStore(ctx context.Context) error {
 		MaxResponseBytes: r.config.GRPC.MaxSendMessageSize, MaxConsumers: r.config.GRPC.MaxConsumers,
 		MaxParked: r.config.GRPC.MaxParkedEvents, Log: r.log,
 	})
+	r.lag = service.NewSubscriptionLag(r.outbox, r.config.Subscription.LagWarning)
 	r.subscriptions = service.NewSubscriptions(r.store, service.SubscriptionsConfig{
-		AdminBoundary: r.config.Admin.Boundary, Limit: r.config.GRPC.MaxSubscriptions, Consumers: r.consumers,
+		AdminBoundary: r.config.Admin.Boundary, Limit: r.config.GRPC.MaxSubscriptions, Consumers: r.consumers, Lag: r.lag,
 	})
 	err := r.step("clean up indexes", func() error { return r.waitForDatabase(ctx, r.store.CleanIndexes) })
 	if err != nil {

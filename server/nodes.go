@@ -17,6 +17,7 @@ import (
 
 	orisunpb "github.com/oexza/orisun/proto"
 	"github.com/oexza/orisun/server/httpapi"
+	"github.com/oexza/orisun/service/recent"
 )
 
 const (
@@ -44,6 +45,11 @@ const (
 	// maxNodeBoundaries bounds the answer of a node.
 	maxNodeBoundaries = 1000
 
+	// A node takes a sample of itself for its history after each recent.Interval, or later where measuring takes long: it
+	// spends at most half a percent of its time on it, but takes one each maxSampleInterval.
+	samplePauseFactor = 200
+	maxSampleInterval = time.Minute
+
 	// leadsMetric has a series for each boundary that exists.
 	leadsMetric = "orisun_outbox_leads"
 )
@@ -56,22 +62,42 @@ type nodes struct {
 	peers         func() (connected []string, away map[string]time.Time) // the other nodes, and when they disconnected
 	metrics       prometheus.Gatherer
 	readiness     *httpapi.Readiness
+	leads         func() leadership
 	log           *slog.Logger
 	started       time.Time
 
 	subscription *nats.Subscription
 	answering    chan struct{} // has room for each request that is answered
 	running      sync.WaitGroup
+	endSampling  context.CancelFunc
 
 	mu        sync.Mutex
-	stopped   bool                 // nothing starts to run any more
+	stopped   bool // nothing starts to run any more
+	history   recent.Series[nodeRates]
 	numbers   *orisunpb.NodeStatus // the latest; nil before
 	measuring chan struct{}        // closed when the measurement in progress ends; nil without one
 }
 
 type listOwnSubscribers = func(*orisunpb.ListSubscribersRequest) *orisunpb.ListSubscribersResponse
 
-// answer begins to answer the other nodes. subscribers are those of this node.
+// leadership is what a node leads.
+type leadership struct {
+	users, jetStream bool
+	stream           func(boundary string) bool
+}
+
+// start begins to answer the other nodes, and to take samples. subscribers are those of this node.
+func (n *nodes) start(subscribers listOwnSubscribers) error {
+	if err := n.answer(subscribers); err != nil {
+		return err
+	}
+	var sampling context.Context
+	sampling, n.endSampling = context.WithCancel(context.Background())
+	n.running.Go(func() { n.sample(sampling) })
+	return nil
+}
+
+// answer begins to answer the other nodes.
 func (n *nodes) answer(subscribers listOwnSubscribers) (err error) {
 	n.answering = make(chan struct{}, maxNodeRequests)
 	n.subscription, err = n.conn.Subscribe(n.subject("*"), func(request *nats.Msg) { n.accept(request, subscribers) })
@@ -104,7 +130,12 @@ func (n *nodes) respond(request *nats.Msg, subscribers listOwnSubscribers) {
 	room := int(n.conn.MaxPayload()) - nodeHeaderBytes
 	switch strings.TrimPrefix(request.Subject, n.subject("")) {
 	case statusKind:
-		own := n.status(context.Background())
+		var in orisunpb.ListNodesRequest
+		if err := proto.Unmarshal(request.Data, &in); err != nil {
+			n.log.Warn("a request of another node cannot be read", "node", request.Header.Get(nodeHeader), "error", err)
+			return
+		}
+		own := n.status(context.Background(), &in)
 		for proto.Size(own) > room && len(own.Boundaries) > 0 {
 			half := len(own.Boundaries) / 2
 			own.OmittedBoundaries += int64(len(own.Boundaries) - half)
@@ -142,27 +173,24 @@ func (n *nodes) stop() error {
 	n.mu.Lock()
 	n.stopped = true
 	n.mu.Unlock()
+	if n.endSampling != nil {
+		n.endSampling()
+	}
 	n.running.Wait()
 	return err
 }
 
 // Nodes implements service.Cluster.
-func (n *nodes) Nodes(ctx context.Context) *orisunpb.ListNodesResponse {
+func (n *nodes) Nodes(ctx context.Context, in *orisunpb.ListNodesRequest) *orisunpb.ListNodesResponse {
 	all := &orisunpb.ListNodesResponse{Node: n.name}
 	var own *orisunpb.NodeStatus
 	var measuring sync.WaitGroup
-	measuring.Go(func() { own = n.status(ctx) })
-	var away map[string]time.Time
-	all.Unanswered, away = n.request(ctx, statusKind, &orisunpb.ListNodesRequest{}, func(answer []byte) error {
+	measuring.Go(func() { own = n.status(ctx, in) })
+	all.Unanswered, all.Disconnected = n.request(ctx, statusKind, in, func(answer []byte) error {
 		node := &orisunpb.NodeStatus{}
 		all.Nodes = append(all.Nodes, node)
 		return proto.Unmarshal(answer, node)
 	})
-	for _, name := range slices.Sorted(maps.Keys(away)) {
-		all.Disconnected = append(all.Disconnected, &orisunpb.DisconnectedNode{
-			Name: name, Since: timestamppb.New(away[name]),
-		})
-	}
 	measuring.Wait()
 	all.Nodes = append(all.Nodes, own)
 	slices.SortFunc(all.Nodes, func(a, b *orisunpb.NodeStatus) int { return strings.Compare(a.GetName(), b.GetName()) })
@@ -171,26 +199,27 @@ func (n *nodes) Nodes(ctx context.Context) *orisunpb.ListNodesResponse {
 
 // OtherSubscribers implements service.Cluster.
 func (n *nodes) OtherSubscribers(ctx context.Context, in *orisunpb.ListSubscribersRequest) (
-	others []*orisunpb.ListSubscribersResponse, unanswered []string,
+	others []*orisunpb.ListSubscribersResponse, unanswered []string, disconnected []*orisunpb.DisconnectedNode,
 ) {
-	unanswered, away := n.request(ctx, subscribersKind, in, func(answer []byte) error {
+	unanswered, disconnected = n.request(ctx, subscribersKind, in, func(answer []byte) error {
 		other := &orisunpb.ListSubscribersResponse{}
 		others = append(others, other)
 		return proto.Unmarshal(answer, other)
 	})
-	unanswered = slices.AppendSeq(unanswered, maps.Keys(away))
-	slices.Sort(unanswered)
-	return others, unanswered
+	return others, unanswered, disconnected
 }
 
 // request sends a request to the other nodes, and passes on each answer. It returns the nodes that did not answer in
-// time, and those that are disconnected, with the time of it.
+// time, and those that are disconnected, by name.
 func (n *nodes) request(
 	ctx context.Context, kind string, in proto.Message, take func([]byte) error,
-) (unanswered []string, away map[string]time.Time) {
+) (unanswered []string, disconnected []*orisunpb.DisconnectedNode) {
 	waiting, away := n.peers()
+	for _, name := range slices.Sorted(maps.Keys(away)) {
+		disconnected = append(disconnected, &orisunpb.DisconnectedNode{Name: name, Since: timestamppb.New(away[name])})
+	}
 	if len(waiting) == 0 {
-		return nil, away
+		return nil, disconnected
 	}
 	ctx, cancel := context.WithTimeout(ctx, nodesTimeout)
 	defer cancel()
@@ -208,7 +237,7 @@ func (n *nodes) request(
 	if err != nil {
 		n.log.Debug("nodes did not answer", "nodes", waiting, "error", err)
 	}
-	return waiting, away
+	return waiting, disconnected
 }
 
 func (n *nodes) receive(
@@ -237,7 +266,7 @@ func (n *nodes) receive(
 }
 
 // status is what this node reports of itself.
-func (n *nodes) status(ctx context.Context) *orisunpb.NodeStatus {
+func (n *nodes) status(ctx context.Context, in *orisunpb.ListNodesRequest) *orisunpb.NodeStatus {
 	ctx, cancel := context.WithTimeout(ctx, nodeTimeout)
 	defer cancel()
 	var ready httpapi.ReadinessAnswer
@@ -250,6 +279,14 @@ func (n *nodes) status(ctx context.Context) *orisunpb.NodeStatus {
 	looking.Wait()
 	node.Name, node.Version, node.StartedAt = n.name, n.version, timestamppb.New(n.started)
 	node.Ready, node.Warnings = ready.Ready, ready.Warnings
+	leads := n.leads()
+	node.ProjectsUsers, node.LeadsJetstream = leads.users, leads.jetStream
+	for _, boundary := range node.GetBoundaries() {
+		boundary.LeadsStream = leads.stream(boundary.GetName())
+	}
+	if in.GetWithHistory() {
+		node.History = n.samples()
+	}
 	for name, check := range ready.Checks {
 		node.Checks = append(node.Checks, &orisunpb.NodeCheck{
 			Name: name, Ok: check.OK, Required: check.Required, Reason: check.Reason,

@@ -2,6 +2,7 @@ package server_test
 
 import (
 	"fmt"
+	"maps"
 	"net"
 	"slices"
 	"strconv"
@@ -10,6 +11,7 @@ import (
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/oexza/orisun/migrations/pgtest"
 	orisunpb "github.com/oexza/orisun/proto"
@@ -64,7 +66,7 @@ func startCluster(t *testing.T, count int) (nodes []*servertest.Server) {
 
 func listNodes(t *testing.T, admin orisunpb.AdminClient) *orisunpb.ListNodesResponse {
 	t.Helper()
-	all, err := admin.ListNodes(t.Context(), &orisunpb.ListNodesRequest{})
+	all, err := admin.ListNodes(t.Context(), &orisunpb.ListNodesRequest{WithHistory: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -97,12 +99,21 @@ func TestEachNodeReportsItselfToTheOthers(t *testing.T) {
 	var all *orisunpb.ListNodesResponse
 	await(t, "three nodes report their saves, and one publishes each boundary", func() bool {
 		all = listNodes(t, admin)
-		publishers := map[string]int{}
+		publishers, leaders := map[string]int{}, map[string]int{}
 		for i, node := range all.GetNodes() {
 			for _, boundary := range node.GetBoundaries() {
 				if boundary.GetPublishes() {
 					publishers[boundary.GetName()]++
 				}
+				if boundary.GetLeadsStream() {
+					leaders[boundary.GetName()]++
+				}
+			}
+			if node.GetProjectsUsers() {
+				leaders["users"]++
+			}
+			if node.GetLeadsJetstream() {
+				leaders["JetStream"]++
 			}
 			one := boundaryOf(node, "orisun_test_1")
 			if one.GetSaves() != int64(i+1) || one.GetEvents() != 6 || one.GetOutboxEvents() != 0 ||
@@ -111,7 +122,9 @@ func TestEachNodeReportsItselfToTheOthers(t *testing.T) {
 			}
 		}
 		return len(all.GetNodes()) == 3 && len(all.GetUnanswered()) == 0 && publishers["orisun_test_1"] == 1 &&
-			publishers["orisun_test_2"] == 1
+			publishers["orisun_test_2"] == 1 && maps.Equal(leaders, map[string]int{
+			"users": 1, "JetStream": 1, "orisun_admin": 1, "orisun_test_1": 1, "orisun_test_2": 1,
+		})
 	})
 	for i, node := range all.GetNodes() {
 		if want := string(rune('a' + i)); node.GetName() != want || node.GetVersion() == "" ||
@@ -144,8 +157,23 @@ func TestEachNodeReportsItselfToTheOthers(t *testing.T) {
 		t.Errorf("disconnected is %v", away)
 	}
 	subscribers, err := admin.ListSubscribers(t.Context(), &orisunpb.ListSubscribersRequest{Boundary: "orisun_test_1"})
-	if err != nil || !slices.Equal(subscribers.GetUnanswered(), []string{"c"}) {
+	if err != nil || len(subscribers.GetUnanswered()) != 0 || len(subscribers.GetDisconnected()) != 1 ||
+		!proto.Equal(subscribers.GetDisconnected()[0], all.GetDisconnected()[0]) {
 		t.Errorf("ListSubscribers: %v, %v", subscribers, err)
+	}
+	await(t, "the history of the other nodes has their saves", func() bool {
+		all = listNodes(t, admin)
+		saves := map[string]float64{}
+		for _, node := range all.GetNodes() {
+			for _, sample := range node.GetHistory() {
+				saves[node.GetName()] = max(saves[node.GetName()], sample.GetSaves())
+			}
+		}
+		return saves["a"] > 0 && saves["b"] > 0
+	})
+	if without, err := admin.ListNodes(t.Context(), &orisunpb.ListNodesRequest{}); err != nil ||
+		len(without.GetNodes()[0].GetHistory()) != 0 {
+		t.Errorf("without history: %v, %v", without, err)
 	}
 }
 

@@ -89,6 +89,13 @@ func (s *Server) startStreaming(
 	return &started, nil
 }
 
+// leads is what this node leads. Those of the boundaries are in the publisher's metrics, too.
+func (s *streaming) leads() leadership {
+	return leadership{users: s.users.Leads(), jetStream: s.nats.Leads(), stream: func(boundary string) bool {
+		return s.nats.LeadsStream(publisher.StreamName(boundary))
+	}}
+}
+
 // nodes is the connection for requests to other nodes.
 func (s *streaming) nodes() *nats.Conn { return s.conns[2] }
 

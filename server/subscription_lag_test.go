@@ -59,7 +59,25 @@ func TestTheLagOfADurableSubscriptionIsInMetricsAndReadiness(t *testing.T) {
 			<-tick.C
 		}
 	}
+	history := func(with bool) []*orisunpb.SubscriptionLagSample {
+		t.Helper()
+		answer, err := d.GetSubscription(t.Context(), &orisunpb.GetSubscriptionRequest{
+			Boundary: "orisun_test_1", Name: "mails", WithLagHistory: with,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return answer.GetLagHistory()
+	}
 	wait("3", true)
+	await(t, "the history has the lag", func() bool {
+		samples := history(true)
+		return len(samples) > 0 && samples[len(samples)-1].GetEvents() == 3 &&
+			samples[len(samples)-1].GetSeconds() > 0 && time.Since(samples[0].GetMeasuredAt().AsTime()) < time.Minute
+	})
+	if samples := history(false); len(samples) != 0 {
+		t.Errorf("without with_lag_history: %v", samples)
+	}
 	consumer := d.consume(t, "mails", 10)
 	consumer.acknowledge(t, consumer.events(t, 3)...)
 	d.wait(t, "mails", last)

@@ -16,5 +16,12 @@ func (s *Subscriptions) GetSubscription(
 		return nil, err
 	}
 	subscription, err := s.readOne(ctx, in.GetBoundary(), in.GetName())
-	return &orisunpb.GetSubscriptionResponse{Subscription: subscription}, err
+	if err != nil {
+		return nil, err
+	}
+	answer := &orisunpb.GetSubscriptionResponse{Subscription: subscription}
+	if in.GetWithLagHistory() {
+		answer.LagHistory = s.config.Lag.History(in.GetBoundary(), in.GetName())
+	}
+	return answer, nil
 }

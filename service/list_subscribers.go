@@ -26,12 +26,12 @@ func (a *Admin) ListSubscribers(ctx context.Context,
 	in = &orisunpb.ListSubscribersRequest{Boundary: in.GetBoundary(), Count: uint32(count)}
 	own := a.store.OwnSubscribers(in)
 	if a.store.config.Cluster != nil {
-		others, unanswered := a.store.config.Cluster.OtherSubscribers(ctx, in)
+		others, unanswered, disconnected := a.store.config.Cluster.OtherSubscribers(ctx, in)
 		for _, other := range others {
 			own.Subscribers = append(own.Subscribers, other.GetSubscribers()...)
 			own.Total += other.GetTotal()
 		}
-		own.Unanswered = unanswered
+		own.Unanswered, own.Disconnected = unanswered, disconnected
 		furthestBehind(own, count)
 	}
 	last, err := a.store.lastPosition(ctx, in.GetBoundary()) // of a boundary that does not exist

@@ -23,6 +23,11 @@ func (s *Subscriptions) ListSubscriptions(
 	if err != nil {
 		return nil, err
 	}
+	if in.GetWithoutPartitionStates() {
+		for _, subscription := range all {
+			subscription.PartitionStates = nil
+		}
+	}
 	out := &orisunpb.ListSubscriptionsResponse{Subscriptions: all}
 	return out, inflight.FromContext(ctx).Grow(proto.Size(out))
 }

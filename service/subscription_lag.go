@@ -5,15 +5,20 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/oexza/orisun/db"
+	orisunpb "github.com/oexza/orisun/proto"
+	"github.com/oexza/orisun/service/recent"
 )
 
 const (
@@ -25,7 +30,8 @@ const (
 	lagPauseFactor = 20
 	// lagTimeout is how long PostgreSQL may take to measure one boundary.
 	lagTimeout = 5 * time.Second
-	// maxLagSeries is how many subscriptions of all boundaries are in a node's metrics, those furthest behind.
+	// maxLagSeries is how many subscriptions of all boundaries are in a node's metrics and in its history, those furthest
+	// behind. The history of one takes 2.2 kB.
 	maxLagSeries = 1000
 	// maxLagWarnings is how many subscriptions are warned of one by one, those furthest behind.
 	maxLagWarnings = 10
@@ -40,6 +46,16 @@ type SubscriptionLag struct {
 	warning time.Duration
 	series  int // maxLagSeries, fewer in tests
 	latest  atomic.Pointer[measuredLag]
+
+	mu      sync.Mutex
+	history map[lagKey]*recent.Series[lagSample] // at most series of them
+}
+
+type lagKey struct{ boundary, subscription string }
+
+type lagSample struct {
+	events  int64
+	seconds float64
 }
 
 // measuredLag is the result of a measurement.
@@ -58,7 +74,9 @@ type subscriptionLag struct {
 
 // NewSubscriptionLag returns one that warns of subscriptions that are further behind than warning; 0 is no warning.
 func NewSubscriptionLag(pool *pgxpool.Pool, warning time.Duration) *SubscriptionLag {
-	l := &SubscriptionLag{pool: pool, warning: warning, series: maxLagSeries}
+	l := &SubscriptionLag{
+		pool: pool, warning: warning, series: maxLagSeries, history: map[lagKey]*recent.Series[lagSample]{},
+	}
 	l.latest.Store(&measuredLag{})
 	return l
 }
@@ -82,6 +100,7 @@ func (l *SubscriptionLag) Run(ctx context.Context) {
 // than an old one.
 func (l *SubscriptionLag) measure(ctx context.Context) {
 	var m measuredLag
+	began := time.Now()
 	boundaries, err := l.subscribed(ctx)
 	m.err = err
 	for _, boundary := range boundaries {
@@ -95,7 +114,48 @@ func (l *SubscriptionLag) measure(ctx context.Context) {
 	}
 	if ctx.Err() == nil {
 		l.latest.Store(&m)
+		l.record(began, m.furthest)
 	}
+}
+
+// record adds a measurement to the history. A subscription that was not measured keeps its history for 15 minutes, or
+// until another one needs the room.
+func (l *SubscriptionLag) record(at time.Time, measured []subscriptionLag) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	current := make(map[lagKey]bool, len(measured))
+	for _, lag := range measured {
+		key := lagKey{lag.boundary, lag.subscription}
+		current[key] = true
+		if l.history[key] == nil {
+			l.history[key] = &recent.Series[lagSample]{}
+		}
+		l.history[key].Add(at, lagSample{lag.events, lag.seconds})
+	}
+	maps.DeleteFunc(l.history, func(_ lagKey, series *recent.Series[lagSample]) bool {
+		return len(series.Since(at)) == 0
+	})
+	for key := range l.history {
+		if len(l.history) > l.series && !current[key] {
+			delete(l.history, key)
+		}
+	}
+}
+
+// History returns the lag of a subscription in the last 15 minutes, the oldest first.
+func (l *SubscriptionLag) History(boundary, subscription string) (samples []*orisunpb.SubscriptionLagSample) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	series := l.history[lagKey{boundary, subscription}]
+	if series == nil {
+		return nil
+	}
+	for _, sample := range series.Since(time.Now()) {
+		samples = append(samples, &orisunpb.SubscriptionLagSample{
+			MeasuredAt: timestamppb.New(sample.At()), Events: sample.Value.events, Seconds: sample.Value.seconds,
+		})
+	}
+	return samples
 }
 
 func (l *SubscriptionLag) subscribed(ctx context.Context) ([]string, error) {

@@ -167,3 +167,31 @@ func TestABoundaryThatCannotBeMeasuredIsNamedAndHidesNoOther(t *testing.T) {
 		t.Errorf("the warnings are %q", warnings)
 	}
 }
+
+// Subscriptions come and go, and the history has at most as many as the metrics.
+func TestTheHistoryOfTheLagIsBounded(t *testing.T) {
+	l := NewSubscriptionLag(nil, 0)
+	l.series = 3
+	measured := func(names ...string) (all []subscriptionLag) {
+		for i, name := range names {
+			all = append(all, subscriptionLag{"orders", name, int64(i), float64(i)})
+		}
+		return all
+	}
+	now := time.Now()
+	l.record(now.Add(-26*time.Minute), measured("ended"))
+	l.record(now.Add(-10*time.Minute), measured("gone", "a"))
+	l.record(now.Add(-9*time.Minute), measured("a", "b"))
+	if len(l.history) != 3 || len(l.History("orders", "gone")) != 1 {
+		t.Errorf("with room for three: %v", l.history)
+	}
+	l.record(now.Add(-8*time.Minute), measured("c", "b", "a"))
+	if len(l.history) != 3 || l.History("orders", "gone") != nil || len(l.History("orders", "b")) != 2 {
+		t.Errorf("after a third one: %v", l.history)
+	}
+	if samples := l.History("orders", "a"); len(samples) != 3 || samples[0].GetEvents() != 1 ||
+		samples[2].GetEvents() != 2 || samples[2].GetSeconds() != 2 || samples[1].GetMeasuredAt().AsTime().Sub(
+		samples[0].GetMeasuredAt().AsTime()) != time.Minute {
+		t.Errorf("a has %v", samples)
+	}
+}

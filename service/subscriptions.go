@@ -23,6 +23,8 @@ type SubscriptionsConfig struct {
 	Limit int
 	// Consumers are those of this node.
 	Consumers *consumer.Node
+	// Lag has the history of the subscriptions' lag.
+	Lag *SubscriptionLag
 }
 
 // Subscriptions serves orisun.Subscriptions. Its methods are safe for concurrent use.

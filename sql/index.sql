@@ -22,6 +22,9 @@ SELECT orisun.lock_indexes(p_boundary => @boundary::text)::boolean AS locked;
 -- name: ListIndexes :many
 SELECT * FROM orisun.list_indexes(p_boundary => @boundary::text);
 
+-- name: CountIndexes :many
+SELECT c.boundary::text AS boundary, c.indexes::bigint AS indexes FROM orisun.count_indexes() c;
+
 -- name: IsServed :one
 SELECT orisun.is_served(p_boundary => @boundary::text, p_keys => @keys::text[])::boolean AS served;
 

@@ -5,6 +5,7 @@ import (
 	"net"
 	"strconv"
 	"testing"
+	"time"
 
 	"github.com/chromedp/chromedp"
 
@@ -111,6 +112,7 @@ func TestRatesAreThoseOfTwoMeasurements(t *testing.T) {
 func TestASubscriptionShowsItsLagPartitionsAndLiveSubscribers(t *testing.T) {
 	server := servertest.Start(t)
 	park(t, server)
+	fallBehind(t, server)
 	stream, err := orisunpb.NewEventStoreClient(server.Dial(t)).CatchUpSubscribeToEvents(t.Context(),
 		&orisunpb.CatchUpSubscribeToEventStoreRequest{Boundary: "orisun_test_1", SubscriberName: "projector"})
 	if err != nil {
@@ -122,7 +124,32 @@ func TestASubscriptionShowsItsLagPartitionsAndLiveSubscribers(t *testing.T) {
 	ctx := browser(t)
 	run(ctx, t, "live subscribers", logIn(server, "admin", "changeit"),
 		visit(server, "subscriptions?boundary=orisun_test_1", "projector"), see("orisun-nats-2"), narrow(t))
-	run(ctx, t, "one subscription", chromedp.Click(`//td[text()="mailer"]`),
+	run(ctx, t, "one subscription", chromedp.Click(`//td[text()="reports"]`), see("At most 3, at "),
 		chromedp.WaitVisible(`dialog .chart canvas`, chromedp.ByQuery), see("Partitions"),
 		holds(`document.querySelector('[aria-label=Partitions] tbody tr')?.innerText.startsWith('0')`))
+}
+
+// fallBehind creates a subscription without consumers, and waits until the server has measured its lag.
+func fallBehind(t *testing.T, server *servertest.Server) {
+	t.Helper()
+	subscriptions := orisunpb.NewSubscriptionsClient(server.Dial(t))
+	if _, err := subscriptions.CreateSubscription(t.Context(), &orisunpb.CreateSubscriptionRequest{
+		Boundary: "orisun_test_1", Name: "reports", Start: &orisunpb.SubscriptionStart{},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(stepTimeout); ; <-time.After(100 * time.Millisecond) {
+		answer, err := subscriptions.GetSubscription(t.Context(), &orisunpb.GetSubscriptionRequest{
+			Boundary: "orisun_test_1", Name: "reports", WithLagHistory: true,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(answer.GetLagHistory()) > 0 && answer.GetLagHistory()[0].GetEvents() > 0 {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("the lag is %v", answer.GetLagHistory())
+		}
+	}
 }

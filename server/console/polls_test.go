@@ -2,6 +2,7 @@ package console_test
 
 import (
 	"context"
+	"fmt"
 	"testing"
 
 	"github.com/chromedp/chromedp"
@@ -142,4 +143,50 @@ func TestALogoutIsNoLostSession(t *testing.T) {
 	run(ctx, t, "the next session", fill(`input[name=username]`, "admin"), fill(`input[name=password]`, "changeit\n"),
 		see("Log out"), set(`fetch('/console/session', {method: 'DELETE', headers: {'X-Orisun-Console': '1'}})`))
 	run(ctx, t, "which another tab ends", see("The session has ended."))
+}
+
+// A store with 500 boundaries, 1,000 subscriptions and 10,000 users: each page has 50 rows, and calls few RPCs.
+func TestPagesOfALargeStoreStayShort(t *testing.T) {
+	server := servertest.Start(t)
+	ctx := browser(t)
+	run(ctx, t, "a fake server", logIn(server, "admin", "changeit"), chromedp.Evaluate(`void (() => {
+		const many = (count, of) => Array.from({length: count}, (_, i) => of(String(i).padStart(5, '0')));
+		const count = {saves: '0', conflicts: '0', deliveries: '0', bytes: '1', queued: '0', publishes: true,
+			leadsStream: true, subscribers: '0', events: '7'};
+		window.test = {calls: {}};
+		const fakes = {
+			ListBoundaries: {boundaries: many(500, i => ({name: 'b' + i, status: 'BOUNDARY_LIFECYCLE_STATUS_ACTIVE',
+				indexes: '4', description: ''}))},
+			ListNodes: {node: 'a', unanswered: [], disconnected: [], nodes: [{name: 'a', reads: '0', flushes: '0',
+				flushSeconds: 0, warnings: [], checks: [], measuredAt: new Date(), boundaries: many(500, i =>
+				({...count, name: 'b' + i}))}]},
+			GetEvents: {events: []},
+			ListSubscriptions: {subscriptions: many(1000, i => ({name: 's' + i, partitions: 4, parked: '0',
+				createdAt: new Date(), lag: {events: '3', seconds: 1}}))},
+			ListSubscribers: {subscribers: [], total: '0', unanswered: [], disconnected: []},
+			ListUsers: {users: many(10000, i => ({userId: i, username: 'u' + i, name: 'User ' + i, roles: ['user']}))},
+		};
+		const real = fetch;
+		window.fetch = async (path, options) => {
+			const rpc = path.split('/').at(-1);
+			test.calls[rpc] = (test.calls[rpc] || 0) + 1;
+			return fakes[rpc] ? new Response(JSON.stringify(fakes[rpc])) : real(path, options);
+		};
+		location.hash = '#/boundaries';
+	})()`, nil))
+	rows := func(region string, want int) chromedp.Action {
+		return holds(fmt.Sprintf(`document.querySelectorAll('[aria-label="%s"] tbody tr').length === %d`, region, want))
+	}
+	run(ctx, t, "500 boundaries", rows("Boundaries", 50), see("1 to 50 of 500"), holds(`test.calls.GetEvents >= 50`),
+		equals(t, `test.calls.ListIndexes ?? 0`, 0),
+		equals(t, `document.querySelector('[aria-label=Boundaries] tbody tr').children[4].innerText`, "4"),
+		click("Next →"), see("51 to 100 of 500"), see("b00099"), narrow(t),
+		chromedp.SendKeys(`#search`, "B0004", chromedp.ByQuery), rows("Boundaries", 10),
+		see("1 to 10 of 10"), holds(`test.calls.GetEvents <= 110`))
+	run(ctx, t, "1,000 subscriptions", set(`location.hash = '#/subscriptions?boundary=b00000'`),
+		rows("Subscriptions", 50), chromedp.SendKeys(`#search`, "s00999", chromedp.ByQuery), rows("Subscriptions", 1),
+		narrow(t))
+	run(ctx, t, "10,000 users", set(`location.hash = '#/users'`), rows("Users", 50), see("1 to 50 of 10,000"),
+		equals(t, `document.querySelectorAll('.matrix tbody tr').length`, 50),
+		chromedp.SendKeys(`#search`, "u04321", chromedp.ByQuery), rows("Users", 1), narrow(t))
 }

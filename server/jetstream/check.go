@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
 )
 
 // errGivenUp says that JetStream switched itself off. A node of a cluster does so permanently when its disk is full.
@@ -47,6 +49,14 @@ func (s *Server) Peers() (connected []string, away map[string]time.Time) {
 		return nil, nil
 	}
 	return s.peers.names()
+}
+
+// Leads reports whether this server leads JetStream. Without a cluster it does.
+func (s *Server) Leads() bool { return !s.nats.JetStreamIsClustered() || s.nats.JetStreamIsLeader() }
+
+// LeadsStream reports whether this server leads a stream. Without a cluster it leads all.
+func (s *Server) LeadsStream(name string) bool {
+	return !s.nats.JetStreamIsClustered() || s.nats.JetStreamIsStreamLeader(server.DEFAULT_GLOBAL_ACCOUNT, name)
 }
 
 // Stored is how many bytes and messages this server's streams have on disk.

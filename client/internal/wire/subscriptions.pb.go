@@ -719,9 +719,11 @@ func (x *CreateSubscriptionResponse) GetSubscription() *Subscription {
 type ListSubscriptionsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Required. 1 to 26 bytes.
-	Boundary      string `protobuf:"bytes,1,opt,name=boundary,proto3" json:"boundary,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Boundary string `protobuf:"bytes,1,opt,name=boundary,proto3" json:"boundary,omitempty"`
+	// Whether the subscriptions come without partition_states, which are most of a long list's bytes.
+	WithoutPartitionStates bool `protobuf:"varint,100,opt,name=without_partition_states,json=withoutPartitionStates,proto3" json:"without_partition_states,omitempty"`
+	unknownFields          protoimpl.UnknownFields
+	sizeCache              protoimpl.SizeCache
 }
 
 func (x *ListSubscriptionsRequest) Reset() {
@@ -759,6 +761,13 @@ func (x *ListSubscriptionsRequest) GetBoundary() string {
 		return x.Boundary
 	}
 	return ""
+}
+
+func (x *ListSubscriptionsRequest) GetWithoutPartitionStates() bool {
+	if x != nil {
+		return x.WithoutPartitionStates
+	}
+	return false
 }
 
 type ListSubscriptionsResponse struct {
@@ -811,9 +820,11 @@ type GetSubscriptionRequest struct {
 	// Required. 1 to 26 bytes.
 	Boundary string `protobuf:"bytes,1,opt,name=boundary,proto3" json:"boundary,omitempty"`
 	// Required. The subscription's name.
-	Name          string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	// Whether the answer has the history of the lag.
+	WithLagHistory bool `protobuf:"varint,100,opt,name=with_lag_history,json=withLagHistory,proto3" json:"with_lag_history,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *GetSubscriptionRequest) Reset() {
@@ -860,10 +871,20 @@ func (x *GetSubscriptionRequest) GetName() string {
 	return ""
 }
 
+func (x *GetSubscriptionRequest) GetWithLagHistory() bool {
+	if x != nil {
+		return x.WithLagHistory
+	}
+	return false
+}
+
 type GetSubscriptionResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The subscription.
-	Subscription  *Subscription `protobuf:"bytes,1,opt,name=subscription,proto3" json:"subscription,omitempty"`
+	Subscription *Subscription `protobuf:"bytes,1,opt,name=subscription,proto3" json:"subscription,omitempty"`
+	// The lag in the last 15 minutes, the oldest first, as the answering node measured it since its start. Empty unless
+	// the request has with_lag_history.
+	LagHistory    []*SubscriptionLagSample `protobuf:"bytes,100,rep,name=lag_history,json=lagHistory,proto3" json:"lag_history,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -905,6 +926,78 @@ func (x *GetSubscriptionResponse) GetSubscription() *Subscription {
 	return nil
 }
 
+func (x *GetSubscriptionResponse) GetLagHistory() []*SubscriptionLagSample {
+	if x != nil {
+		return x.LagHistory
+	}
+	return nil
+}
+
+// SubscriptionLagSample is the lag of a subscription at a time. There is one in about 10 seconds, of the 1,000
+// subscriptions of all boundaries that are furthest behind.
+type SubscriptionLagSample struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// When the node measured it.
+	MeasuredAt *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=measured_at,json=measuredAt,proto3" json:"measured_at,omitempty"`
+	// Events after the checkpoint of the slowest partition.
+	Events int64 `protobuf:"varint,2,opt,name=events,proto3" json:"events,omitempty"`
+	// The age of the first of them, in seconds.
+	Seconds       float64 `protobuf:"fixed64,3,opt,name=seconds,proto3" json:"seconds,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SubscriptionLagSample) Reset() {
+	*x = SubscriptionLagSample{}
+	mi := &file_orisunclient_subscriptions_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SubscriptionLagSample) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SubscriptionLagSample) ProtoMessage() {}
+
+func (x *SubscriptionLagSample) ProtoReflect() protoreflect.Message {
+	mi := &file_orisunclient_subscriptions_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SubscriptionLagSample.ProtoReflect.Descriptor instead.
+func (*SubscriptionLagSample) Descriptor() ([]byte, []int) {
+	return file_orisunclient_subscriptions_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *SubscriptionLagSample) GetMeasuredAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.MeasuredAt
+	}
+	return nil
+}
+
+func (x *SubscriptionLagSample) GetEvents() int64 {
+	if x != nil {
+		return x.Events
+	}
+	return 0
+}
+
+func (x *SubscriptionLagSample) GetSeconds() float64 {
+	if x != nil {
+		return x.Seconds
+	}
+	return 0
+}
+
 type DeleteSubscriptionRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Required. 1 to 26 bytes.
@@ -917,7 +1010,7 @@ type DeleteSubscriptionRequest struct {
 
 func (x *DeleteSubscriptionRequest) Reset() {
 	*x = DeleteSubscriptionRequest{}
-	mi := &file_orisunclient_subscriptions_proto_msgTypes[11]
+	mi := &file_orisunclient_subscriptions_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -929,7 +1022,7 @@ func (x *DeleteSubscriptionRequest) String() string {
 func (*DeleteSubscriptionRequest) ProtoMessage() {}
 
 func (x *DeleteSubscriptionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orisunclient_subscriptions_proto_msgTypes[11]
+	mi := &file_orisunclient_subscriptions_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -942,7 +1035,7 @@ func (x *DeleteSubscriptionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteSubscriptionRequest.ProtoReflect.Descriptor instead.
 func (*DeleteSubscriptionRequest) Descriptor() ([]byte, []int) {
-	return file_orisunclient_subscriptions_proto_rawDescGZIP(), []int{11}
+	return file_orisunclient_subscriptions_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *DeleteSubscriptionRequest) GetBoundary() string {
@@ -967,7 +1060,7 @@ type DeleteSubscriptionResponse struct {
 
 func (x *DeleteSubscriptionResponse) Reset() {
 	*x = DeleteSubscriptionResponse{}
-	mi := &file_orisunclient_subscriptions_proto_msgTypes[12]
+	mi := &file_orisunclient_subscriptions_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -979,7 +1072,7 @@ func (x *DeleteSubscriptionResponse) String() string {
 func (*DeleteSubscriptionResponse) ProtoMessage() {}
 
 func (x *DeleteSubscriptionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orisunclient_subscriptions_proto_msgTypes[12]
+	mi := &file_orisunclient_subscriptions_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -992,7 +1085,7 @@ func (x *DeleteSubscriptionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteSubscriptionResponse.ProtoReflect.Descriptor instead.
 func (*DeleteSubscriptionResponse) Descriptor() ([]byte, []int) {
-	return file_orisunclient_subscriptions_proto_rawDescGZIP(), []int{12}
+	return file_orisunclient_subscriptions_proto_rawDescGZIP(), []int{13}
 }
 
 type ResetSubscriptionRequest struct {
@@ -1009,7 +1102,7 @@ type ResetSubscriptionRequest struct {
 
 func (x *ResetSubscriptionRequest) Reset() {
 	*x = ResetSubscriptionRequest{}
-	mi := &file_orisunclient_subscriptions_proto_msgTypes[13]
+	mi := &file_orisunclient_subscriptions_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1021,7 +1114,7 @@ func (x *ResetSubscriptionRequest) String() string {
 func (*ResetSubscriptionRequest) ProtoMessage() {}
 
 func (x *ResetSubscriptionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orisunclient_subscriptions_proto_msgTypes[13]
+	mi := &file_orisunclient_subscriptions_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1034,7 +1127,7 @@ func (x *ResetSubscriptionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResetSubscriptionRequest.ProtoReflect.Descriptor instead.
 func (*ResetSubscriptionRequest) Descriptor() ([]byte, []int) {
-	return file_orisunclient_subscriptions_proto_rawDescGZIP(), []int{13}
+	return file_orisunclient_subscriptions_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ResetSubscriptionRequest) GetBoundary() string {
@@ -1068,7 +1161,7 @@ type ResetSubscriptionResponse struct {
 
 func (x *ResetSubscriptionResponse) Reset() {
 	*x = ResetSubscriptionResponse{}
-	mi := &file_orisunclient_subscriptions_proto_msgTypes[14]
+	mi := &file_orisunclient_subscriptions_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1080,7 +1173,7 @@ func (x *ResetSubscriptionResponse) String() string {
 func (*ResetSubscriptionResponse) ProtoMessage() {}
 
 func (x *ResetSubscriptionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orisunclient_subscriptions_proto_msgTypes[14]
+	mi := &file_orisunclient_subscriptions_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1093,7 +1186,7 @@ func (x *ResetSubscriptionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResetSubscriptionResponse.ProtoReflect.Descriptor instead.
 func (*ResetSubscriptionResponse) Descriptor() ([]byte, []int) {
-	return file_orisunclient_subscriptions_proto_rawDescGZIP(), []int{14}
+	return file_orisunclient_subscriptions_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ResetSubscriptionResponse) GetSubscription() *Subscription {
@@ -1120,7 +1213,7 @@ type ConsumeStart struct {
 
 func (x *ConsumeStart) Reset() {
 	*x = ConsumeStart{}
-	mi := &file_orisunclient_subscriptions_proto_msgTypes[15]
+	mi := &file_orisunclient_subscriptions_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1132,7 +1225,7 @@ func (x *ConsumeStart) String() string {
 func (*ConsumeStart) ProtoMessage() {}
 
 func (x *ConsumeStart) ProtoReflect() protoreflect.Message {
-	mi := &file_orisunclient_subscriptions_proto_msgTypes[15]
+	mi := &file_orisunclient_subscriptions_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1145,7 +1238,7 @@ func (x *ConsumeStart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConsumeStart.ProtoReflect.Descriptor instead.
 func (*ConsumeStart) Descriptor() ([]byte, []int) {
-	return file_orisunclient_subscriptions_proto_rawDescGZIP(), []int{15}
+	return file_orisunclient_subscriptions_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ConsumeStart) GetBoundary() string {
@@ -1193,7 +1286,7 @@ type ConsumeRequest struct {
 
 func (x *ConsumeRequest) Reset() {
 	*x = ConsumeRequest{}
-	mi := &file_orisunclient_subscriptions_proto_msgTypes[16]
+	mi := &file_orisunclient_subscriptions_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1205,7 +1298,7 @@ func (x *ConsumeRequest) String() string {
 func (*ConsumeRequest) ProtoMessage() {}
 
 func (x *ConsumeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orisunclient_subscriptions_proto_msgTypes[16]
+	mi := &file_orisunclient_subscriptions_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1218,7 +1311,7 @@ func (x *ConsumeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConsumeRequest.ProtoReflect.Descriptor instead.
 func (*ConsumeRequest) Descriptor() ([]byte, []int) {
-	return file_orisunclient_subscriptions_proto_rawDescGZIP(), []int{16}
+	return file_orisunclient_subscriptions_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ConsumeRequest) GetRequest() isConsumeRequest_Request {
@@ -1314,7 +1407,7 @@ type Acknowledgement struct {
 
 func (x *Acknowledgement) Reset() {
 	*x = Acknowledgement{}
-	mi := &file_orisunclient_subscriptions_proto_msgTypes[17]
+	mi := &file_orisunclient_subscriptions_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1326,7 +1419,7 @@ func (x *Acknowledgement) String() string {
 func (*Acknowledgement) ProtoMessage() {}
 
 func (x *Acknowledgement) ProtoReflect() protoreflect.Message {
-	mi := &file_orisunclient_subscriptions_proto_msgTypes[17]
+	mi := &file_orisunclient_subscriptions_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1339,7 +1432,7 @@ func (x *Acknowledgement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Acknowledgement.ProtoReflect.Descriptor instead.
 func (*Acknowledgement) Descriptor() ([]byte, []int) {
-	return file_orisunclient_subscriptions_proto_rawDescGZIP(), []int{17}
+	return file_orisunclient_subscriptions_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Acknowledgement) GetPartition() uint32 {
@@ -1388,7 +1481,7 @@ type Refusal struct {
 
 func (x *Refusal) Reset() {
 	*x = Refusal{}
-	mi := &file_orisunclient_subscriptions_proto_msgTypes[18]
+	mi := &file_orisunclient_subscriptions_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1400,7 +1493,7 @@ func (x *Refusal) String() string {
 func (*Refusal) ProtoMessage() {}
 
 func (x *Refusal) ProtoReflect() protoreflect.Message {
-	mi := &file_orisunclient_subscriptions_proto_msgTypes[18]
+	mi := &file_orisunclient_subscriptions_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1413,7 +1506,7 @@ func (x *Refusal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refusal.ProtoReflect.Descriptor instead.
 func (*Refusal) Descriptor() ([]byte, []int) {
-	return file_orisunclient_subscriptions_proto_rawDescGZIP(), []int{18}
+	return file_orisunclient_subscriptions_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Refusal) GetPartition() uint32 {
@@ -1461,7 +1554,7 @@ type Delay struct {
 
 func (x *Delay) Reset() {
 	*x = Delay{}
-	mi := &file_orisunclient_subscriptions_proto_msgTypes[19]
+	mi := &file_orisunclient_subscriptions_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1473,7 +1566,7 @@ func (x *Delay) String() string {
 func (*Delay) ProtoMessage() {}
 
 func (x *Delay) ProtoReflect() protoreflect.Message {
-	mi := &file_orisunclient_subscriptions_proto_msgTypes[19]
+	mi := &file_orisunclient_subscriptions_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1486,7 +1579,7 @@ func (x *Delay) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Delay.ProtoReflect.Descriptor instead.
 func (*Delay) Descriptor() ([]byte, []int) {
-	return file_orisunclient_subscriptions_proto_rawDescGZIP(), []int{19}
+	return file_orisunclient_subscriptions_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Delay) GetPartition() uint32 {
@@ -1535,7 +1628,7 @@ type ConsumeResponse struct {
 
 func (x *ConsumeResponse) Reset() {
 	*x = ConsumeResponse{}
-	mi := &file_orisunclient_subscriptions_proto_msgTypes[20]
+	mi := &file_orisunclient_subscriptions_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1547,7 +1640,7 @@ func (x *ConsumeResponse) String() string {
 func (*ConsumeResponse) ProtoMessage() {}
 
 func (x *ConsumeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orisunclient_subscriptions_proto_msgTypes[20]
+	mi := &file_orisunclient_subscriptions_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1560,7 +1653,7 @@ func (x *ConsumeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConsumeResponse.ProtoReflect.Descriptor instead.
 func (*ConsumeResponse) Descriptor() ([]byte, []int) {
-	return file_orisunclient_subscriptions_proto_rawDescGZIP(), []int{20}
+	return file_orisunclient_subscriptions_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ConsumeResponse) GetResponse() isConsumeResponse_Response {
@@ -1704,7 +1797,7 @@ type ConsumeStarted struct {
 
 func (x *ConsumeStarted) Reset() {
 	*x = ConsumeStarted{}
-	mi := &file_orisunclient_subscriptions_proto_msgTypes[21]
+	mi := &file_orisunclient_subscriptions_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1716,7 +1809,7 @@ func (x *ConsumeStarted) String() string {
 func (*ConsumeStarted) ProtoMessage() {}
 
 func (x *ConsumeStarted) ProtoReflect() protoreflect.Message {
-	mi := &file_orisunclient_subscriptions_proto_msgTypes[21]
+	mi := &file_orisunclient_subscriptions_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1729,7 +1822,7 @@ func (x *ConsumeStarted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConsumeStarted.ProtoReflect.Descriptor instead.
 func (*ConsumeStarted) Descriptor() ([]byte, []int) {
-	return file_orisunclient_subscriptions_proto_rawDescGZIP(), []int{21}
+	return file_orisunclient_subscriptions_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ConsumeStarted) GetConsumerId() string {
@@ -1771,7 +1864,7 @@ type Deliveries struct {
 
 func (x *Deliveries) Reset() {
 	*x = Deliveries{}
-	mi := &file_orisunclient_subscriptions_proto_msgTypes[22]
+	mi := &file_orisunclient_subscriptions_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1783,7 +1876,7 @@ func (x *Deliveries) String() string {
 func (*Deliveries) ProtoMessage() {}
 
 func (x *Deliveries) ProtoReflect() protoreflect.Message {
-	mi := &file_orisunclient_subscriptions_proto_msgTypes[22]
+	mi := &file_orisunclient_subscriptions_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1796,7 +1889,7 @@ func (x *Deliveries) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Deliveries.ProtoReflect.Descriptor instead.
 func (*Deliveries) Descriptor() ([]byte, []int) {
-	return file_orisunclient_subscriptions_proto_rawDescGZIP(), []int{22}
+	return file_orisunclient_subscriptions_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Deliveries) GetDeliveries() []*Delivery {
@@ -1825,7 +1918,7 @@ type Delivery struct {
 
 func (x *Delivery) Reset() {
 	*x = Delivery{}
-	mi := &file_orisunclient_subscriptions_proto_msgTypes[23]
+	mi := &file_orisunclient_subscriptions_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1837,7 +1930,7 @@ func (x *Delivery) String() string {
 func (*Delivery) ProtoMessage() {}
 
 func (x *Delivery) ProtoReflect() protoreflect.Message {
-	mi := &file_orisunclient_subscriptions_proto_msgTypes[23]
+	mi := &file_orisunclient_subscriptions_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1850,7 +1943,7 @@ func (x *Delivery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Delivery.ProtoReflect.Descriptor instead.
 func (*Delivery) Descriptor() ([]byte, []int) {
-	return file_orisunclient_subscriptions_proto_rawDescGZIP(), []int{23}
+	return file_orisunclient_subscriptions_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Delivery) GetEvent() *Event {
@@ -1899,7 +1992,7 @@ type CaughtUp struct {
 
 func (x *CaughtUp) Reset() {
 	*x = CaughtUp{}
-	mi := &file_orisunclient_subscriptions_proto_msgTypes[24]
+	mi := &file_orisunclient_subscriptions_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1911,7 +2004,7 @@ func (x *CaughtUp) String() string {
 func (*CaughtUp) ProtoMessage() {}
 
 func (x *CaughtUp) ProtoReflect() protoreflect.Message {
-	mi := &file_orisunclient_subscriptions_proto_msgTypes[24]
+	mi := &file_orisunclient_subscriptions_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1924,7 +2017,7 @@ func (x *CaughtUp) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CaughtUp.ProtoReflect.Descriptor instead.
 func (*CaughtUp) Descriptor() ([]byte, []int) {
-	return file_orisunclient_subscriptions_proto_rawDescGZIP(), []int{24}
+	return file_orisunclient_subscriptions_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *CaughtUp) GetPosition() *Position {
@@ -1947,7 +2040,7 @@ type ConsumeProgress struct {
 
 func (x *ConsumeProgress) Reset() {
 	*x = ConsumeProgress{}
-	mi := &file_orisunclient_subscriptions_proto_msgTypes[25]
+	mi := &file_orisunclient_subscriptions_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1959,7 +2052,7 @@ func (x *ConsumeProgress) String() string {
 func (*ConsumeProgress) ProtoMessage() {}
 
 func (x *ConsumeProgress) ProtoReflect() protoreflect.Message {
-	mi := &file_orisunclient_subscriptions_proto_msgTypes[25]
+	mi := &file_orisunclient_subscriptions_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1972,7 +2065,7 @@ func (x *ConsumeProgress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConsumeProgress.ProtoReflect.Descriptor instead.
 func (*ConsumeProgress) Descriptor() ([]byte, []int) {
-	return file_orisunclient_subscriptions_proto_rawDescGZIP(), []int{25}
+	return file_orisunclient_subscriptions_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ConsumeProgress) GetPosition() *Position {
@@ -2004,7 +2097,7 @@ type PartitionAssignment struct {
 
 func (x *PartitionAssignment) Reset() {
 	*x = PartitionAssignment{}
-	mi := &file_orisunclient_subscriptions_proto_msgTypes[26]
+	mi := &file_orisunclient_subscriptions_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2016,7 +2109,7 @@ func (x *PartitionAssignment) String() string {
 func (*PartitionAssignment) ProtoMessage() {}
 
 func (x *PartitionAssignment) ProtoReflect() protoreflect.Message {
-	mi := &file_orisunclient_subscriptions_proto_msgTypes[26]
+	mi := &file_orisunclient_subscriptions_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2029,7 +2122,7 @@ func (x *PartitionAssignment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PartitionAssignment.ProtoReflect.Descriptor instead.
 func (*PartitionAssignment) Descriptor() ([]byte, []int) {
-	return file_orisunclient_subscriptions_proto_rawDescGZIP(), []int{26}
+	return file_orisunclient_subscriptions_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *PartitionAssignment) GetPartition() uint32 {
@@ -2064,7 +2157,7 @@ type PartitionsAssigned struct {
 
 func (x *PartitionsAssigned) Reset() {
 	*x = PartitionsAssigned{}
-	mi := &file_orisunclient_subscriptions_proto_msgTypes[27]
+	mi := &file_orisunclient_subscriptions_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2076,7 +2169,7 @@ func (x *PartitionsAssigned) String() string {
 func (*PartitionsAssigned) ProtoMessage() {}
 
 func (x *PartitionsAssigned) ProtoReflect() protoreflect.Message {
-	mi := &file_orisunclient_subscriptions_proto_msgTypes[27]
+	mi := &file_orisunclient_subscriptions_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2089,7 +2182,7 @@ func (x *PartitionsAssigned) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PartitionsAssigned.ProtoReflect.Descriptor instead.
 func (*PartitionsAssigned) Descriptor() ([]byte, []int) {
-	return file_orisunclient_subscriptions_proto_rawDescGZIP(), []int{27}
+	return file_orisunclient_subscriptions_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *PartitionsAssigned) GetPartitions() []*PartitionAssignment {
@@ -2110,7 +2203,7 @@ type PartitionsRevoking struct {
 
 func (x *PartitionsRevoking) Reset() {
 	*x = PartitionsRevoking{}
-	mi := &file_orisunclient_subscriptions_proto_msgTypes[28]
+	mi := &file_orisunclient_subscriptions_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2122,7 +2215,7 @@ func (x *PartitionsRevoking) String() string {
 func (*PartitionsRevoking) ProtoMessage() {}
 
 func (x *PartitionsRevoking) ProtoReflect() protoreflect.Message {
-	mi := &file_orisunclient_subscriptions_proto_msgTypes[28]
+	mi := &file_orisunclient_subscriptions_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2135,7 +2228,7 @@ func (x *PartitionsRevoking) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PartitionsRevoking.ProtoReflect.Descriptor instead.
 func (*PartitionsRevoking) Descriptor() ([]byte, []int) {
-	return file_orisunclient_subscriptions_proto_rawDescGZIP(), []int{28}
+	return file_orisunclient_subscriptions_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *PartitionsRevoking) GetPartitions() []*PartitionAssignment {
@@ -2156,7 +2249,7 @@ type PartitionsRevoked struct {
 
 func (x *PartitionsRevoked) Reset() {
 	*x = PartitionsRevoked{}
-	mi := &file_orisunclient_subscriptions_proto_msgTypes[29]
+	mi := &file_orisunclient_subscriptions_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2168,7 +2261,7 @@ func (x *PartitionsRevoked) String() string {
 func (*PartitionsRevoked) ProtoMessage() {}
 
 func (x *PartitionsRevoked) ProtoReflect() protoreflect.Message {
-	mi := &file_orisunclient_subscriptions_proto_msgTypes[29]
+	mi := &file_orisunclient_subscriptions_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2181,7 +2274,7 @@ func (x *PartitionsRevoked) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PartitionsRevoked.ProtoReflect.Descriptor instead.
 func (*PartitionsRevoked) Descriptor() ([]byte, []int) {
-	return file_orisunclient_subscriptions_proto_rawDescGZIP(), []int{29}
+	return file_orisunclient_subscriptions_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *PartitionsRevoked) GetPartitions() []*PartitionAssignment {
@@ -2207,7 +2300,7 @@ type ReadSubscriptionRequest struct {
 
 func (x *ReadSubscriptionRequest) Reset() {
 	*x = ReadSubscriptionRequest{}
-	mi := &file_orisunclient_subscriptions_proto_msgTypes[30]
+	mi := &file_orisunclient_subscriptions_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2219,7 +2312,7 @@ func (x *ReadSubscriptionRequest) String() string {
 func (*ReadSubscriptionRequest) ProtoMessage() {}
 
 func (x *ReadSubscriptionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orisunclient_subscriptions_proto_msgTypes[30]
+	mi := &file_orisunclient_subscriptions_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2232,7 +2325,7 @@ func (x *ReadSubscriptionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadSubscriptionRequest.ProtoReflect.Descriptor instead.
 func (*ReadSubscriptionRequest) Descriptor() ([]byte, []int) {
-	return file_orisunclient_subscriptions_proto_rawDescGZIP(), []int{30}
+	return file_orisunclient_subscriptions_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ReadSubscriptionRequest) GetBoundary() string {
@@ -2281,7 +2374,7 @@ type SettleRequest struct {
 
 func (x *SettleRequest) Reset() {
 	*x = SettleRequest{}
-	mi := &file_orisunclient_subscriptions_proto_msgTypes[31]
+	mi := &file_orisunclient_subscriptions_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2293,7 +2386,7 @@ func (x *SettleRequest) String() string {
 func (*SettleRequest) ProtoMessage() {}
 
 func (x *SettleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orisunclient_subscriptions_proto_msgTypes[31]
+	mi := &file_orisunclient_subscriptions_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2306,7 +2399,7 @@ func (x *SettleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SettleRequest.ProtoReflect.Descriptor instead.
 func (*SettleRequest) Descriptor() ([]byte, []int) {
-	return file_orisunclient_subscriptions_proto_rawDescGZIP(), []int{31}
+	return file_orisunclient_subscriptions_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *SettleRequest) GetBoundary() string {
@@ -2352,7 +2445,7 @@ type SettleResponse struct {
 
 func (x *SettleResponse) Reset() {
 	*x = SettleResponse{}
-	mi := &file_orisunclient_subscriptions_proto_msgTypes[32]
+	mi := &file_orisunclient_subscriptions_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2364,7 +2457,7 @@ func (x *SettleResponse) String() string {
 func (*SettleResponse) ProtoMessage() {}
 
 func (x *SettleResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orisunclient_subscriptions_proto_msgTypes[32]
+	mi := &file_orisunclient_subscriptions_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2377,7 +2470,7 @@ func (x *SettleResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SettleResponse.ProtoReflect.Descriptor instead.
 func (*SettleResponse) Descriptor() ([]byte, []int) {
-	return file_orisunclient_subscriptions_proto_rawDescGZIP(), []int{32}
+	return file_orisunclient_subscriptions_proto_rawDescGZIP(), []int{33}
 }
 
 // ParkedEvent is an event that its subscription passed by.
@@ -2403,7 +2496,7 @@ type ParkedEvent struct {
 
 func (x *ParkedEvent) Reset() {
 	*x = ParkedEvent{}
-	mi := &file_orisunclient_subscriptions_proto_msgTypes[33]
+	mi := &file_orisunclient_subscriptions_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2415,7 +2508,7 @@ func (x *ParkedEvent) String() string {
 func (*ParkedEvent) ProtoMessage() {}
 
 func (x *ParkedEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_orisunclient_subscriptions_proto_msgTypes[33]
+	mi := &file_orisunclient_subscriptions_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2428,7 +2521,7 @@ func (x *ParkedEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ParkedEvent.ProtoReflect.Descriptor instead.
 func (*ParkedEvent) Descriptor() ([]byte, []int) {
-	return file_orisunclient_subscriptions_proto_rawDescGZIP(), []int{33}
+	return file_orisunclient_subscriptions_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ParkedEvent) GetEvent() *Event {
@@ -2496,7 +2589,7 @@ type ListParkedRequest struct {
 
 func (x *ListParkedRequest) Reset() {
 	*x = ListParkedRequest{}
-	mi := &file_orisunclient_subscriptions_proto_msgTypes[34]
+	mi := &file_orisunclient_subscriptions_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2508,7 +2601,7 @@ func (x *ListParkedRequest) String() string {
 func (*ListParkedRequest) ProtoMessage() {}
 
 func (x *ListParkedRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orisunclient_subscriptions_proto_msgTypes[34]
+	mi := &file_orisunclient_subscriptions_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2521,7 +2614,7 @@ func (x *ListParkedRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListParkedRequest.ProtoReflect.Descriptor instead.
 func (*ListParkedRequest) Descriptor() ([]byte, []int) {
-	return file_orisunclient_subscriptions_proto_rawDescGZIP(), []int{34}
+	return file_orisunclient_subscriptions_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ListParkedRequest) GetBoundary() string {
@@ -2562,7 +2655,7 @@ type ListParkedResponse struct {
 
 func (x *ListParkedResponse) Reset() {
 	*x = ListParkedResponse{}
-	mi := &file_orisunclient_subscriptions_proto_msgTypes[35]
+	mi := &file_orisunclient_subscriptions_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2574,7 +2667,7 @@ func (x *ListParkedResponse) String() string {
 func (*ListParkedResponse) ProtoMessage() {}
 
 func (x *ListParkedResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orisunclient_subscriptions_proto_msgTypes[35]
+	mi := &file_orisunclient_subscriptions_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2587,7 +2680,7 @@ func (x *ListParkedResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListParkedResponse.ProtoReflect.Descriptor instead.
 func (*ListParkedResponse) Descriptor() ([]byte, []int) {
-	return file_orisunclient_subscriptions_proto_rawDescGZIP(), []int{35}
+	return file_orisunclient_subscriptions_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ListParkedResponse) GetEvents() []*ParkedEvent {
@@ -2611,7 +2704,7 @@ type ReplayParkedRequest struct {
 
 func (x *ReplayParkedRequest) Reset() {
 	*x = ReplayParkedRequest{}
-	mi := &file_orisunclient_subscriptions_proto_msgTypes[36]
+	mi := &file_orisunclient_subscriptions_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2623,7 +2716,7 @@ func (x *ReplayParkedRequest) String() string {
 func (*ReplayParkedRequest) ProtoMessage() {}
 
 func (x *ReplayParkedRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orisunclient_subscriptions_proto_msgTypes[36]
+	mi := &file_orisunclient_subscriptions_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2636,7 +2729,7 @@ func (x *ReplayParkedRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplayParkedRequest.ProtoReflect.Descriptor instead.
 func (*ReplayParkedRequest) Descriptor() ([]byte, []int) {
-	return file_orisunclient_subscriptions_proto_rawDescGZIP(), []int{36}
+	return file_orisunclient_subscriptions_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *ReplayParkedRequest) GetBoundary() string {
@@ -2670,7 +2763,7 @@ type ReplayParkedResponse struct {
 
 func (x *ReplayParkedResponse) Reset() {
 	*x = ReplayParkedResponse{}
-	mi := &file_orisunclient_subscriptions_proto_msgTypes[37]
+	mi := &file_orisunclient_subscriptions_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2682,7 +2775,7 @@ func (x *ReplayParkedResponse) String() string {
 func (*ReplayParkedResponse) ProtoMessage() {}
 
 func (x *ReplayParkedResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orisunclient_subscriptions_proto_msgTypes[37]
+	mi := &file_orisunclient_subscriptions_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2695,7 +2788,7 @@ func (x *ReplayParkedResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplayParkedResponse.ProtoReflect.Descriptor instead.
 func (*ReplayParkedResponse) Descriptor() ([]byte, []int) {
-	return file_orisunclient_subscriptions_proto_rawDescGZIP(), []int{37}
+	return file_orisunclient_subscriptions_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ReplayParkedResponse) GetEvents() int64 {
@@ -2721,7 +2814,7 @@ type SkipParkedRequest struct {
 
 func (x *SkipParkedRequest) Reset() {
 	*x = SkipParkedRequest{}
-	mi := &file_orisunclient_subscriptions_proto_msgTypes[38]
+	mi := &file_orisunclient_subscriptions_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2733,7 +2826,7 @@ func (x *SkipParkedRequest) String() string {
 func (*SkipParkedRequest) ProtoMessage() {}
 
 func (x *SkipParkedRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orisunclient_subscriptions_proto_msgTypes[38]
+	mi := &file_orisunclient_subscriptions_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2746,7 +2839,7 @@ func (x *SkipParkedRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SkipParkedRequest.ProtoReflect.Descriptor instead.
 func (*SkipParkedRequest) Descriptor() ([]byte, []int) {
-	return file_orisunclient_subscriptions_proto_rawDescGZIP(), []int{38}
+	return file_orisunclient_subscriptions_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *SkipParkedRequest) GetBoundary() string {
@@ -2787,7 +2880,7 @@ type SkipParkedResponse struct {
 
 func (x *SkipParkedResponse) Reset() {
 	*x = SkipParkedResponse{}
-	mi := &file_orisunclient_subscriptions_proto_msgTypes[39]
+	mi := &file_orisunclient_subscriptions_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2799,7 +2892,7 @@ func (x *SkipParkedResponse) String() string {
 func (*SkipParkedResponse) ProtoMessage() {}
 
 func (x *SkipParkedResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orisunclient_subscriptions_proto_msgTypes[39]
+	mi := &file_orisunclient_subscriptions_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2812,7 +2905,7 @@ func (x *SkipParkedResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SkipParkedResponse.ProtoReflect.Descriptor instead.
 func (*SkipParkedResponse) Descriptor() ([]byte, []int) {
-	return file_orisunclient_subscriptions_proto_rawDescGZIP(), []int{39}
+	return file_orisunclient_subscriptions_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *SkipParkedResponse) GetEvents() int64 {
@@ -2838,7 +2931,7 @@ type WaitForCheckpointRequest struct {
 
 func (x *WaitForCheckpointRequest) Reset() {
 	*x = WaitForCheckpointRequest{}
-	mi := &file_orisunclient_subscriptions_proto_msgTypes[40]
+	mi := &file_orisunclient_subscriptions_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2850,7 +2943,7 @@ func (x *WaitForCheckpointRequest) String() string {
 func (*WaitForCheckpointRequest) ProtoMessage() {}
 
 func (x *WaitForCheckpointRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orisunclient_subscriptions_proto_msgTypes[40]
+	mi := &file_orisunclient_subscriptions_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2863,7 +2956,7 @@ func (x *WaitForCheckpointRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WaitForCheckpointRequest.ProtoReflect.Descriptor instead.
 func (*WaitForCheckpointRequest) Descriptor() ([]byte, []int) {
-	return file_orisunclient_subscriptions_proto_rawDescGZIP(), []int{40}
+	return file_orisunclient_subscriptions_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *WaitForCheckpointRequest) GetBoundary() string {
@@ -2904,7 +2997,7 @@ type WaitForCheckpointResponse struct {
 
 func (x *WaitForCheckpointResponse) Reset() {
 	*x = WaitForCheckpointResponse{}
-	mi := &file_orisunclient_subscriptions_proto_msgTypes[41]
+	mi := &file_orisunclient_subscriptions_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2916,7 +3009,7 @@ func (x *WaitForCheckpointResponse) String() string {
 func (*WaitForCheckpointResponse) ProtoMessage() {}
 
 func (x *WaitForCheckpointResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orisunclient_subscriptions_proto_msgTypes[41]
+	mi := &file_orisunclient_subscriptions_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2929,7 +3022,7 @@ func (x *WaitForCheckpointResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WaitForCheckpointResponse.ProtoReflect.Descriptor instead.
 func (*WaitForCheckpointResponse) Descriptor() ([]byte, []int) {
-	return file_orisunclient_subscriptions_proto_rawDescGZIP(), []int{41}
+	return file_orisunclient_subscriptions_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *WaitForCheckpointResponse) GetCheckpoint() *Position {
@@ -3010,16 +3103,25 @@ const file_orisunclient_subscriptions_proto_rawDesc = "" +
 	"\fmax_refusals\x18\b \x01(\rR\vmaxRefusals\x12%\n" +
 	"\x0epark_following\x18\t \x01(\bR\rparkFollowing\"\\\n" +
 	"\x1aCreateSubscriptionResponse\x12>\n" +
-	"\fsubscription\x18\x01 \x01(\v2\x1a.orisunclient.SubscriptionR\fsubscription\"6\n" +
+	"\fsubscription\x18\x01 \x01(\v2\x1a.orisunclient.SubscriptionR\fsubscription\"p\n" +
 	"\x18ListSubscriptionsRequest\x12\x1a\n" +
-	"\bboundary\x18\x01 \x01(\tR\bboundary\"]\n" +
+	"\bboundary\x18\x01 \x01(\tR\bboundary\x128\n" +
+	"\x18without_partition_states\x18d \x01(\bR\x16withoutPartitionStates\"]\n" +
 	"\x19ListSubscriptionsResponse\x12@\n" +
-	"\rsubscriptions\x18\x01 \x03(\v2\x1a.orisunclient.SubscriptionR\rsubscriptions\"H\n" +
+	"\rsubscriptions\x18\x01 \x03(\v2\x1a.orisunclient.SubscriptionR\rsubscriptions\"r\n" +
 	"\x16GetSubscriptionRequest\x12\x1a\n" +
 	"\bboundary\x18\x01 \x01(\tR\bboundary\x12\x12\n" +
-	"\x04name\x18\x02 \x01(\tR\x04name\"Y\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12(\n" +
+	"\x10with_lag_history\x18d \x01(\bR\x0ewithLagHistory\"\x9f\x01\n" +
 	"\x17GetSubscriptionResponse\x12>\n" +
-	"\fsubscription\x18\x01 \x01(\v2\x1a.orisunclient.SubscriptionR\fsubscription\"K\n" +
+	"\fsubscription\x18\x01 \x01(\v2\x1a.orisunclient.SubscriptionR\fsubscription\x12D\n" +
+	"\vlag_history\x18d \x03(\v2#.orisunclient.SubscriptionLagSampleR\n" +
+	"lagHistory\"\x86\x01\n" +
+	"\x15SubscriptionLagSample\x12;\n" +
+	"\vmeasured_at\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"measuredAt\x12\x16\n" +
+	"\x06events\x18\x02 \x01(\x03R\x06events\x12\x18\n" +
+	"\aseconds\x18\x03 \x01(\x01R\aseconds\"K\n" +
 	"\x19DeleteSubscriptionRequest\x12\x1a\n" +
 	"\bboundary\x18\x01 \x01(\tR\bboundary\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\"\x1c\n" +
@@ -3189,7 +3291,7 @@ func file_orisunclient_subscriptions_proto_rawDescGZIP() []byte {
 	return file_orisunclient_subscriptions_proto_rawDescData
 }
 
-var file_orisunclient_subscriptions_proto_msgTypes = make([]protoimpl.MessageInfo, 42)
+var file_orisunclient_subscriptions_proto_msgTypes = make([]protoimpl.MessageInfo, 43)
 var file_orisunclient_subscriptions_proto_goTypes = []any{
 	(*SubscriptionStart)(nil),          // 0: orisunclient.SubscriptionStart
 	(*Subscription)(nil),               // 1: orisunclient.Subscription
@@ -3202,132 +3304,135 @@ var file_orisunclient_subscriptions_proto_goTypes = []any{
 	(*ListSubscriptionsResponse)(nil),  // 8: orisunclient.ListSubscriptionsResponse
 	(*GetSubscriptionRequest)(nil),     // 9: orisunclient.GetSubscriptionRequest
 	(*GetSubscriptionResponse)(nil),    // 10: orisunclient.GetSubscriptionResponse
-	(*DeleteSubscriptionRequest)(nil),  // 11: orisunclient.DeleteSubscriptionRequest
-	(*DeleteSubscriptionResponse)(nil), // 12: orisunclient.DeleteSubscriptionResponse
-	(*ResetSubscriptionRequest)(nil),   // 13: orisunclient.ResetSubscriptionRequest
-	(*ResetSubscriptionResponse)(nil),  // 14: orisunclient.ResetSubscriptionResponse
-	(*ConsumeStart)(nil),               // 15: orisunclient.ConsumeStart
-	(*ConsumeRequest)(nil),             // 16: orisunclient.ConsumeRequest
-	(*Acknowledgement)(nil),            // 17: orisunclient.Acknowledgement
-	(*Refusal)(nil),                    // 18: orisunclient.Refusal
-	(*Delay)(nil),                      // 19: orisunclient.Delay
-	(*ConsumeResponse)(nil),            // 20: orisunclient.ConsumeResponse
-	(*ConsumeStarted)(nil),             // 21: orisunclient.ConsumeStarted
-	(*Deliveries)(nil),                 // 22: orisunclient.Deliveries
-	(*Delivery)(nil),                   // 23: orisunclient.Delivery
-	(*CaughtUp)(nil),                   // 24: orisunclient.CaughtUp
-	(*ConsumeProgress)(nil),            // 25: orisunclient.ConsumeProgress
-	(*PartitionAssignment)(nil),        // 26: orisunclient.PartitionAssignment
-	(*PartitionsAssigned)(nil),         // 27: orisunclient.PartitionsAssigned
-	(*PartitionsRevoking)(nil),         // 28: orisunclient.PartitionsRevoking
-	(*PartitionsRevoked)(nil),          // 29: orisunclient.PartitionsRevoked
-	(*ReadSubscriptionRequest)(nil),    // 30: orisunclient.ReadSubscriptionRequest
-	(*SettleRequest)(nil),              // 31: orisunclient.SettleRequest
-	(*SettleResponse)(nil),             // 32: orisunclient.SettleResponse
-	(*ParkedEvent)(nil),                // 33: orisunclient.ParkedEvent
-	(*ListParkedRequest)(nil),          // 34: orisunclient.ListParkedRequest
-	(*ListParkedResponse)(nil),         // 35: orisunclient.ListParkedResponse
-	(*ReplayParkedRequest)(nil),        // 36: orisunclient.ReplayParkedRequest
-	(*ReplayParkedResponse)(nil),       // 37: orisunclient.ReplayParkedResponse
-	(*SkipParkedRequest)(nil),          // 38: orisunclient.SkipParkedRequest
-	(*SkipParkedResponse)(nil),         // 39: orisunclient.SkipParkedResponse
-	(*WaitForCheckpointRequest)(nil),   // 40: orisunclient.WaitForCheckpointRequest
-	(*WaitForCheckpointResponse)(nil),  // 41: orisunclient.WaitForCheckpointResponse
-	(*Position)(nil),                   // 42: orisunclient.Position
-	(*timestamppb.Timestamp)(nil),      // 43: google.protobuf.Timestamp
-	(*Query)(nil),                      // 44: orisunclient.Query
-	(*durationpb.Duration)(nil),        // 45: google.protobuf.Duration
-	(*Event)(nil),                      // 46: orisunclient.Event
+	(*SubscriptionLagSample)(nil),      // 11: orisunclient.SubscriptionLagSample
+	(*DeleteSubscriptionRequest)(nil),  // 12: orisunclient.DeleteSubscriptionRequest
+	(*DeleteSubscriptionResponse)(nil), // 13: orisunclient.DeleteSubscriptionResponse
+	(*ResetSubscriptionRequest)(nil),   // 14: orisunclient.ResetSubscriptionRequest
+	(*ResetSubscriptionResponse)(nil),  // 15: orisunclient.ResetSubscriptionResponse
+	(*ConsumeStart)(nil),               // 16: orisunclient.ConsumeStart
+	(*ConsumeRequest)(nil),             // 17: orisunclient.ConsumeRequest
+	(*Acknowledgement)(nil),            // 18: orisunclient.Acknowledgement
+	(*Refusal)(nil),                    // 19: orisunclient.Refusal
+	(*Delay)(nil),                      // 20: orisunclient.Delay
+	(*ConsumeResponse)(nil),            // 21: orisunclient.ConsumeResponse
+	(*ConsumeStarted)(nil),             // 22: orisunclient.ConsumeStarted
+	(*Deliveries)(nil),                 // 23: orisunclient.Deliveries
+	(*Delivery)(nil),                   // 24: orisunclient.Delivery
+	(*CaughtUp)(nil),                   // 25: orisunclient.CaughtUp
+	(*ConsumeProgress)(nil),            // 26: orisunclient.ConsumeProgress
+	(*PartitionAssignment)(nil),        // 27: orisunclient.PartitionAssignment
+	(*PartitionsAssigned)(nil),         // 28: orisunclient.PartitionsAssigned
+	(*PartitionsRevoking)(nil),         // 29: orisunclient.PartitionsRevoking
+	(*PartitionsRevoked)(nil),          // 30: orisunclient.PartitionsRevoked
+	(*ReadSubscriptionRequest)(nil),    // 31: orisunclient.ReadSubscriptionRequest
+	(*SettleRequest)(nil),              // 32: orisunclient.SettleRequest
+	(*SettleResponse)(nil),             // 33: orisunclient.SettleResponse
+	(*ParkedEvent)(nil),                // 34: orisunclient.ParkedEvent
+	(*ListParkedRequest)(nil),          // 35: orisunclient.ListParkedRequest
+	(*ListParkedResponse)(nil),         // 36: orisunclient.ListParkedResponse
+	(*ReplayParkedRequest)(nil),        // 37: orisunclient.ReplayParkedRequest
+	(*ReplayParkedResponse)(nil),       // 38: orisunclient.ReplayParkedResponse
+	(*SkipParkedRequest)(nil),          // 39: orisunclient.SkipParkedRequest
+	(*SkipParkedResponse)(nil),         // 40: orisunclient.SkipParkedResponse
+	(*WaitForCheckpointRequest)(nil),   // 41: orisunclient.WaitForCheckpointRequest
+	(*WaitForCheckpointResponse)(nil),  // 42: orisunclient.WaitForCheckpointResponse
+	(*Position)(nil),                   // 43: orisunclient.Position
+	(*timestamppb.Timestamp)(nil),      // 44: google.protobuf.Timestamp
+	(*Query)(nil),                      // 45: orisunclient.Query
+	(*durationpb.Duration)(nil),        // 46: google.protobuf.Duration
+	(*Event)(nil),                      // 47: orisunclient.Event
 }
 var file_orisunclient_subscriptions_proto_depIdxs = []int32{
-	42, // 0: orisunclient.SubscriptionStart.after_position:type_name -> orisunclient.Position
-	43, // 1: orisunclient.SubscriptionStart.time:type_name -> google.protobuf.Timestamp
-	44, // 2: orisunclient.Subscription.query:type_name -> orisunclient.Query
-	45, // 3: orisunclient.Subscription.ack_timeout:type_name -> google.protobuf.Duration
-	43, // 4: orisunclient.Subscription.created_at:type_name -> google.protobuf.Timestamp
-	42, // 5: orisunclient.Subscription.checkpoint:type_name -> orisunclient.Position
+	43, // 0: orisunclient.SubscriptionStart.after_position:type_name -> orisunclient.Position
+	44, // 1: orisunclient.SubscriptionStart.time:type_name -> google.protobuf.Timestamp
+	45, // 2: orisunclient.Subscription.query:type_name -> orisunclient.Query
+	46, // 3: orisunclient.Subscription.ack_timeout:type_name -> google.protobuf.Duration
+	44, // 4: orisunclient.Subscription.created_at:type_name -> google.protobuf.Timestamp
+	43, // 5: orisunclient.Subscription.checkpoint:type_name -> orisunclient.Position
 	2,  // 6: orisunclient.Subscription.lag:type_name -> orisunclient.SubscriptionLag
 	3,  // 7: orisunclient.Subscription.partition_states:type_name -> orisunclient.SubscriptionPartition
 	4,  // 8: orisunclient.Subscription.consumers:type_name -> orisunclient.SubscriptionConsumer
-	42, // 9: orisunclient.SubscriptionPartition.checkpoint:type_name -> orisunclient.Position
+	43, // 9: orisunclient.SubscriptionPartition.checkpoint:type_name -> orisunclient.Position
 	2,  // 10: orisunclient.SubscriptionPartition.lag:type_name -> orisunclient.SubscriptionLag
-	42, // 11: orisunclient.SubscriptionPartition.oldest_unacknowledged:type_name -> orisunclient.Position
-	43, // 12: orisunclient.SubscriptionConsumer.connected_at:type_name -> google.protobuf.Timestamp
-	44, // 13: orisunclient.CreateSubscriptionRequest.query:type_name -> orisunclient.Query
+	43, // 11: orisunclient.SubscriptionPartition.oldest_unacknowledged:type_name -> orisunclient.Position
+	44, // 12: orisunclient.SubscriptionConsumer.connected_at:type_name -> google.protobuf.Timestamp
+	45, // 13: orisunclient.CreateSubscriptionRequest.query:type_name -> orisunclient.Query
 	0,  // 14: orisunclient.CreateSubscriptionRequest.start:type_name -> orisunclient.SubscriptionStart
-	45, // 15: orisunclient.CreateSubscriptionRequest.ack_timeout:type_name -> google.protobuf.Duration
+	46, // 15: orisunclient.CreateSubscriptionRequest.ack_timeout:type_name -> google.protobuf.Duration
 	1,  // 16: orisunclient.CreateSubscriptionResponse.subscription:type_name -> orisunclient.Subscription
 	1,  // 17: orisunclient.ListSubscriptionsResponse.subscriptions:type_name -> orisunclient.Subscription
 	1,  // 18: orisunclient.GetSubscriptionResponse.subscription:type_name -> orisunclient.Subscription
-	0,  // 19: orisunclient.ResetSubscriptionRequest.start:type_name -> orisunclient.SubscriptionStart
-	1,  // 20: orisunclient.ResetSubscriptionResponse.subscription:type_name -> orisunclient.Subscription
-	15, // 21: orisunclient.ConsumeRequest.start:type_name -> orisunclient.ConsumeStart
-	17, // 22: orisunclient.ConsumeRequest.acknowledge:type_name -> orisunclient.Acknowledgement
-	18, // 23: orisunclient.ConsumeRequest.refuse:type_name -> orisunclient.Refusal
-	19, // 24: orisunclient.ConsumeRequest.delay:type_name -> orisunclient.Delay
-	42, // 25: orisunclient.Acknowledgement.through:type_name -> orisunclient.Position
-	42, // 26: orisunclient.Acknowledgement.positions:type_name -> orisunclient.Position
-	42, // 27: orisunclient.Refusal.position:type_name -> orisunclient.Position
-	42, // 28: orisunclient.Delay.position:type_name -> orisunclient.Position
-	45, // 29: orisunclient.Delay.delay:type_name -> google.protobuf.Duration
-	21, // 30: orisunclient.ConsumeResponse.started:type_name -> orisunclient.ConsumeStarted
-	22, // 31: orisunclient.ConsumeResponse.deliveries:type_name -> orisunclient.Deliveries
-	24, // 32: orisunclient.ConsumeResponse.caught_up:type_name -> orisunclient.CaughtUp
-	25, // 33: orisunclient.ConsumeResponse.progress:type_name -> orisunclient.ConsumeProgress
-	27, // 34: orisunclient.ConsumeResponse.assigned:type_name -> orisunclient.PartitionsAssigned
-	28, // 35: orisunclient.ConsumeResponse.revoking:type_name -> orisunclient.PartitionsRevoking
-	29, // 36: orisunclient.ConsumeResponse.revoked:type_name -> orisunclient.PartitionsRevoked
-	45, // 37: orisunclient.ConsumeStarted.ack_timeout:type_name -> google.protobuf.Duration
-	23, // 38: orisunclient.Deliveries.deliveries:type_name -> orisunclient.Delivery
-	46, // 39: orisunclient.Delivery.event:type_name -> orisunclient.Event
-	42, // 40: orisunclient.CaughtUp.position:type_name -> orisunclient.Position
-	42, // 41: orisunclient.ConsumeProgress.position:type_name -> orisunclient.Position
-	42, // 42: orisunclient.ConsumeProgress.checkpoint:type_name -> orisunclient.Position
-	42, // 43: orisunclient.PartitionAssignment.checkpoint:type_name -> orisunclient.Position
-	26, // 44: orisunclient.PartitionsAssigned.partitions:type_name -> orisunclient.PartitionAssignment
-	26, // 45: orisunclient.PartitionsRevoking.partitions:type_name -> orisunclient.PartitionAssignment
-	26, // 46: orisunclient.PartitionsRevoked.partitions:type_name -> orisunclient.PartitionAssignment
-	17, // 47: orisunclient.SettleRequest.acknowledge:type_name -> orisunclient.Acknowledgement
-	18, // 48: orisunclient.SettleRequest.refuse:type_name -> orisunclient.Refusal
-	19, // 49: orisunclient.SettleRequest.delay:type_name -> orisunclient.Delay
-	46, // 50: orisunclient.ParkedEvent.event:type_name -> orisunclient.Event
-	43, // 51: orisunclient.ParkedEvent.parked_at:type_name -> google.protobuf.Timestamp
-	42, // 52: orisunclient.ListParkedRequest.after_position:type_name -> orisunclient.Position
-	33, // 53: orisunclient.ListParkedResponse.events:type_name -> orisunclient.ParkedEvent
-	42, // 54: orisunclient.ReplayParkedRequest.positions:type_name -> orisunclient.Position
-	42, // 55: orisunclient.SkipParkedRequest.positions:type_name -> orisunclient.Position
-	42, // 56: orisunclient.WaitForCheckpointRequest.position:type_name -> orisunclient.Position
-	45, // 57: orisunclient.WaitForCheckpointRequest.timeout:type_name -> google.protobuf.Duration
-	42, // 58: orisunclient.WaitForCheckpointResponse.checkpoint:type_name -> orisunclient.Position
-	5,  // 59: orisunclient.Subscriptions.CreateSubscription:input_type -> orisunclient.CreateSubscriptionRequest
-	7,  // 60: orisunclient.Subscriptions.ListSubscriptions:input_type -> orisunclient.ListSubscriptionsRequest
-	9,  // 61: orisunclient.Subscriptions.GetSubscription:input_type -> orisunclient.GetSubscriptionRequest
-	11, // 62: orisunclient.Subscriptions.DeleteSubscription:input_type -> orisunclient.DeleteSubscriptionRequest
-	13, // 63: orisunclient.Subscriptions.ResetSubscription:input_type -> orisunclient.ResetSubscriptionRequest
-	16, // 64: orisunclient.Subscriptions.Consume:input_type -> orisunclient.ConsumeRequest
-	30, // 65: orisunclient.Subscriptions.ReadSubscription:input_type -> orisunclient.ReadSubscriptionRequest
-	31, // 66: orisunclient.Subscriptions.Settle:input_type -> orisunclient.SettleRequest
-	34, // 67: orisunclient.Subscriptions.ListParked:input_type -> orisunclient.ListParkedRequest
-	36, // 68: orisunclient.Subscriptions.ReplayParked:input_type -> orisunclient.ReplayParkedRequest
-	38, // 69: orisunclient.Subscriptions.SkipParked:input_type -> orisunclient.SkipParkedRequest
-	40, // 70: orisunclient.Subscriptions.WaitForCheckpoint:input_type -> orisunclient.WaitForCheckpointRequest
-	6,  // 71: orisunclient.Subscriptions.CreateSubscription:output_type -> orisunclient.CreateSubscriptionResponse
-	8,  // 72: orisunclient.Subscriptions.ListSubscriptions:output_type -> orisunclient.ListSubscriptionsResponse
-	10, // 73: orisunclient.Subscriptions.GetSubscription:output_type -> orisunclient.GetSubscriptionResponse
-	12, // 74: orisunclient.Subscriptions.DeleteSubscription:output_type -> orisunclient.DeleteSubscriptionResponse
-	14, // 75: orisunclient.Subscriptions.ResetSubscription:output_type -> orisunclient.ResetSubscriptionResponse
-	20, // 76: orisunclient.Subscriptions.Consume:output_type -> orisunclient.ConsumeResponse
-	20, // 77: orisunclient.Subscriptions.ReadSubscription:output_type -> orisunclient.ConsumeResponse
-	32, // 78: orisunclient.Subscriptions.Settle:output_type -> orisunclient.SettleResponse
-	35, // 79: orisunclient.Subscriptions.ListParked:output_type -> orisunclient.ListParkedResponse
-	37, // 80: orisunclient.Subscriptions.ReplayParked:output_type -> orisunclient.ReplayParkedResponse
-	39, // 81: orisunclient.Subscriptions.SkipParked:output_type -> orisunclient.SkipParkedResponse
-	41, // 82: orisunclient.Subscriptions.WaitForCheckpoint:output_type -> orisunclient.WaitForCheckpointResponse
-	71, // [71:83] is the sub-list for method output_type
-	59, // [59:71] is the sub-list for method input_type
-	59, // [59:59] is the sub-list for extension type_name
-	59, // [59:59] is the sub-list for extension extendee
-	0,  // [0:59] is the sub-list for field type_name
+	11, // 19: orisunclient.GetSubscriptionResponse.lag_history:type_name -> orisunclient.SubscriptionLagSample
+	44, // 20: orisunclient.SubscriptionLagSample.measured_at:type_name -> google.protobuf.Timestamp
+	0,  // 21: orisunclient.ResetSubscriptionRequest.start:type_name -> orisunclient.SubscriptionStart
+	1,  // 22: orisunclient.ResetSubscriptionResponse.subscription:type_name -> orisunclient.Subscription
+	16, // 23: orisunclient.ConsumeRequest.start:type_name -> orisunclient.ConsumeStart
+	18, // 24: orisunclient.ConsumeRequest.acknowledge:type_name -> orisunclient.Acknowledgement
+	19, // 25: orisunclient.ConsumeRequest.refuse:type_name -> orisunclient.Refusal
+	20, // 26: orisunclient.ConsumeRequest.delay:type_name -> orisunclient.Delay
+	43, // 27: orisunclient.Acknowledgement.through:type_name -> orisunclient.Position
+	43, // 28: orisunclient.Acknowledgement.positions:type_name -> orisunclient.Position
+	43, // 29: orisunclient.Refusal.position:type_name -> orisunclient.Position
+	43, // 30: orisunclient.Delay.position:type_name -> orisunclient.Position
+	46, // 31: orisunclient.Delay.delay:type_name -> google.protobuf.Duration
+	22, // 32: orisunclient.ConsumeResponse.started:type_name -> orisunclient.ConsumeStarted
+	23, // 33: orisunclient.ConsumeResponse.deliveries:type_name -> orisunclient.Deliveries
+	25, // 34: orisunclient.ConsumeResponse.caught_up:type_name -> orisunclient.CaughtUp
+	26, // 35: orisunclient.ConsumeResponse.progress:type_name -> orisunclient.ConsumeProgress
+	28, // 36: orisunclient.ConsumeResponse.assigned:type_name -> orisunclient.PartitionsAssigned
+	29, // 37: orisunclient.ConsumeResponse.revoking:type_name -> orisunclient.PartitionsRevoking
+	30, // 38: orisunclient.ConsumeResponse.revoked:type_name -> orisunclient.PartitionsRevoked
+	46, // 39: orisunclient.ConsumeStarted.ack_timeout:type_name -> google.protobuf.Duration
+	24, // 40: orisunclient.Deliveries.deliveries:type_name -> orisunclient.Delivery
+	47, // 41: orisunclient.Delivery.event:type_name -> orisunclient.Event
+	43, // 42: orisunclient.CaughtUp.position:type_name -> orisunclient.Position
+	43, // 43: orisunclient.ConsumeProgress.position:type_name -> orisunclient.Position
+	43, // 44: orisunclient.ConsumeProgress.checkpoint:type_name -> orisunclient.Position
+	43, // 45: orisunclient.PartitionAssignment.checkpoint:type_name -> orisunclient.Position
+	27, // 46: orisunclient.PartitionsAssigned.partitions:type_name -> orisunclient.PartitionAssignment
+	27, // 47: orisunclient.PartitionsRevoking.partitions:type_name -> orisunclient.PartitionAssignment
+	27, // 48: orisunclient.PartitionsRevoked.partitions:type_name -> orisunclient.PartitionAssignment
+	18, // 49: orisunclient.SettleRequest.acknowledge:type_name -> orisunclient.Acknowledgement
+	19, // 50: orisunclient.SettleRequest.refuse:type_name -> orisunclient.Refusal
+	20, // 51: orisunclient.SettleRequest.delay:type_name -> orisunclient.Delay
+	47, // 52: orisunclient.ParkedEvent.event:type_name -> orisunclient.Event
+	44, // 53: orisunclient.ParkedEvent.parked_at:type_name -> google.protobuf.Timestamp
+	43, // 54: orisunclient.ListParkedRequest.after_position:type_name -> orisunclient.Position
+	34, // 55: orisunclient.ListParkedResponse.events:type_name -> orisunclient.ParkedEvent
+	43, // 56: orisunclient.ReplayParkedRequest.positions:type_name -> orisunclient.Position
+	43, // 57: orisunclient.SkipParkedRequest.positions:type_name -> orisunclient.Position
+	43, // 58: orisunclient.WaitForCheckpointRequest.position:type_name -> orisunclient.Position
+	46, // 59: orisunclient.WaitForCheckpointRequest.timeout:type_name -> google.protobuf.Duration
+	43, // 60: orisunclient.WaitForCheckpointResponse.checkpoint:type_name -> orisunclient.Position
+	5,  // 61: orisunclient.Subscriptions.CreateSubscription:input_type -> orisunclient.CreateSubscriptionRequest
+	7,  // 62: orisunclient.Subscriptions.ListSubscriptions:input_type -> orisunclient.ListSubscriptionsRequest
+	9,  // 63: orisunclient.Subscriptions.GetSubscription:input_type -> orisunclient.GetSubscriptionRequest
+	12, // 64: orisunclient.Subscriptions.DeleteSubscription:input_type -> orisunclient.DeleteSubscriptionRequest
+	14, // 65: orisunclient.Subscriptions.ResetSubscription:input_type -> orisunclient.ResetSubscriptionRequest
+	17, // 66: orisunclient.Subscriptions.Consume:input_type -> orisunclient.ConsumeRequest
+	31, // 67: orisunclient.Subscriptions.ReadSubscription:input_type -> orisunclient.ReadSubscriptionRequest
+	32, // 68: orisunclient.Subscriptions.Settle:input_type -> orisunclient.SettleRequest
+	35, // 69: orisunclient.Subscriptions.ListParked:input_type -> orisunclient.ListParkedRequest
+	37, // 70: orisunclient.Subscriptions.ReplayParked:input_type -> orisunclient.ReplayParkedRequest
+	39, // 71: orisunclient.Subscriptions.SkipParked:input_type -> orisunclient.SkipParkedRequest
+	41, // 72: orisunclient.Subscriptions.WaitForCheckpoint:input_type -> orisunclient.WaitForCheckpointRequest
+	6,  // 73: orisunclient.Subscriptions.CreateSubscription:output_type -> orisunclient.CreateSubscriptionResponse
+	8,  // 74: orisunclient.Subscriptions.ListSubscriptions:output_type -> orisunclient.ListSubscriptionsResponse
+	10, // 75: orisunclient.Subscriptions.GetSubscription:output_type -> orisunclient.GetSubscriptionResponse
+	13, // 76: orisunclient.Subscriptions.DeleteSubscription:output_type -> orisunclient.DeleteSubscriptionResponse
+	15, // 77: orisunclient.Subscriptions.ResetSubscription:output_type -> orisunclient.ResetSubscriptionResponse
+	21, // 78: orisunclient.Subscriptions.Consume:output_type -> orisunclient.ConsumeResponse
+	21, // 79: orisunclient.Subscriptions.ReadSubscription:output_type -> orisunclient.ConsumeResponse
+	33, // 80: orisunclient.Subscriptions.Settle:output_type -> orisunclient.SettleResponse
+	36, // 81: orisunclient.Subscriptions.ListParked:output_type -> orisunclient.ListParkedResponse
+	38, // 82: orisunclient.Subscriptions.ReplayParked:output_type -> orisunclient.ReplayParkedResponse
+	40, // 83: orisunclient.Subscriptions.SkipParked:output_type -> orisunclient.SkipParkedResponse
+	42, // 84: orisunclient.Subscriptions.WaitForCheckpoint:output_type -> orisunclient.WaitForCheckpointResponse
+	73, // [73:85] is the sub-list for method output_type
+	61, // [61:73] is the sub-list for method input_type
+	61, // [61:61] is the sub-list for extension type_name
+	61, // [61:61] is the sub-list for extension extendee
+	0,  // [0:61] is the sub-list for field type_name
 }
 
 func init() { file_orisunclient_subscriptions_proto_init() }
@@ -3342,13 +3447,13 @@ func file_orisunclient_subscriptions_proto_init() {
 		(*SubscriptionStart_AfterPosition)(nil),
 		(*SubscriptionStart_Time)(nil),
 	}
-	file_orisunclient_subscriptions_proto_msgTypes[16].OneofWrappers = []any{
+	file_orisunclient_subscriptions_proto_msgTypes[17].OneofWrappers = []any{
 		(*ConsumeRequest_Start)(nil),
 		(*ConsumeRequest_Acknowledge)(nil),
 		(*ConsumeRequest_Refuse)(nil),
 		(*ConsumeRequest_Delay)(nil),
 	}
-	file_orisunclient_subscriptions_proto_msgTypes[20].OneofWrappers = []any{
+	file_orisunclient_subscriptions_proto_msgTypes[21].OneofWrappers = []any{
 		(*ConsumeResponse_Started)(nil),
 		(*ConsumeResponse_Deliveries)(nil),
 		(*ConsumeResponse_CaughtUp)(nil),
@@ -3363,7 +3468,7 @@ func file_orisunclient_subscriptions_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_orisunclient_subscriptions_proto_rawDesc), len(file_orisunclient_subscriptions_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   42,
+			NumMessages:   43,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -2,7 +2,9 @@ import {html, useEffect, useRef} from './vendor/htm-preact.js';
 
 const height = 180;
 
-// Chart draws lines over time. data has the times, then the numbers of each of the series.
+const span = 15 * 60; // seconds
+
+// Chart draws lines over the last 15 minutes. data has the times, then the numbers of each of the series.
 export function Chart({title, series, data}) {
   const place = useRef(null), plot = useRef(null);
   useEffect(() => {
@@ -11,7 +13,10 @@ export function Chart({title, series, data}) {
     const width = () => place.current.clientWidth;
     plot.current = new uPlot({
       width: width(), height, cursor: {y: false}, legend: {live: false},
-      scales: {y: {range: (_, low, high) => [0, Math.max(1, high * 1.1)]}},
+      scales: {
+        x: {range: (_, low, high) => high ? [high - span, high] : [0, span]},
+        y: {range: (_, low, high) => [0, Math.max(1, high * 1.1)]},
+      },
       axes: [axis, {...axis, size: 56}],
       series: [{}, ...series.map(s =>
         ({label: s.label, stroke: color(s.color), width: 2, points: {show: false}}))],

@@ -1,16 +1,20 @@
 // What the nodes of the cluster report of themselves, polled while a user who may see it is logged in.
 import {call} from './api.js';
 
-const period = 2000, points = 15 * 60 * 1000 / period; // 15 minutes
+const period = 2000, span = 15 * 60; // milliseconds between polls, seconds of the charts
+// With many boundaries a node measures itself less often: once in so many milliseconds for each.
+const perBoundary = 20;
+const step = 10, oldest = 75, gap = 30; // seconds: of the charts' past, of a sample in it, between two polls
 const counted = ['saves', 'conflicts', 'reads', 'deliveries', 'flushes', 'flushSeconds'];
+const drawn = ['saves', 'conflicts', 'reads', 'deliveries', 'flush'];
 export const history = {at: [], saves: [], conflicts: [], reads: [], deliveries: [], flush: []};
-let latest = {}, before = {}, listeners = new Set();
+let latest = {}, before = {}, looked = 0, listeners = new Set();
 
 const sum = (rows, name) => rows.reduce((total, row) => total + Number(row[name]), 0);
 
 // counters are a node's numbers, and the saves of its boundaries.
 const counters = node => ({
-  at: node.measuredAt ? new Date(node.measuredAt) / 1000 : 0, reads: Number(node.reads),
+  at: seconds(node.measuredAt), reads: Number(node.reads),
   flushes: Number(node.flushes), flushSeconds: node.flushSeconds,
   saves: sum(node.boundaries, 'saves'), conflicts: sum(node.boundaries, 'conflicts'),
   deliveries: sum(node.boundaries, 'deliveries'),
@@ -47,19 +51,43 @@ function merge(nodes) {
   return all;
 }
 
+const seconds = text => text ? new Date(text) / 1000 : 0;
+
+// fill replaces the charts' data by the samples that the nodes took of themselves, each at its own times.
+function fill(nodes) {
+  const all = nodes.map(node => (node.history || []).map(({measuredAt, flushSeconds, ...rates}) =>
+    ({...rates, at: seconds(measuredAt), flush: flushSeconds * 1000})));
+  const times = new Set(all.flat().map(sample => Math.ceil(sample.at / step) * step));
+  for (const column of Object.values(history)) column.length = 0;
+  for (const at of [...times].sort((a, b) => a - b)) {
+    const latest = all.map(samples => samples.findLast(sample => sample.at <= at))
+      .filter(sample => sample && at - sample.at < oldest);
+    history.at.push(at);
+    for (const name of drawn) history[name].push(sum(latest, name));
+    const flushed = latest.filter(sample => sample.flush > 0).length;
+    history.flush.push(history.flush.pop() / Math.max(1, flushed));
+  }
+}
+
 function record() {
   const rates = latest.nodes.map(node => node.rates);
   if (!rates.some(of => 'saves' in of)) return; // the first poll
   const total = name => rates.reduce((all, of) => all + (of[name] ?? 0), 0);
-  history.at.push(Date.now() / 1000);
+  const at = Math.max(...latest.nodes.map(node => seconds(node.measuredAt)));
+  if (at <= history.at.at(-1)) return; // nothing was measured since
+  history.at.push(at);
   for (const name of ['saves', 'conflicts', 'reads', 'deliveries']) history[name].push(total(name));
   history.flush.push(total('flushes') > 0 ? total('flushSeconds') / total('flushes') * 1000 : 0);
-  if (history.at.length > points) for (const column of Object.values(history)) column.shift();
+  while (history.at[0] < at - span) for (const column of Object.values(history)) column.shift();
 }
 
-// look polls once.
+// look polls once. Where the charts lack the time before, at first and after a pause of the browser, they begin with
+// the samples of the nodes.
 export async function look() {
-  const {nodes, unanswered, disconnected, node} = await call('Admin/ListNodes');
+  const begins = Date.now() - looked > gap * 1000;
+  const {nodes, unanswered, disconnected, node} = await call('Admin/ListNodes', {with_history: begins});
+  looked = Date.now();
+  if (begins) { fill(nodes); before = {}; }
   const next = {};
   for (const one of nodes) {
     const now = next[one.name] = counters(one);
@@ -68,15 +96,6 @@ export async function look() {
   before = next;
   latest = {nodes, unanswered, disconnected, node, boundaries: merge(nodes)};
   record();
-  sessionStorage.setItem('nodes', JSON.stringify({history, before, at: Date.now()}));
-}
-
-// restore continues the charts of this tab after a reload.
-function restore() {
-  const stored = JSON.parse(sessionStorage.getItem('nodes') || 'null');
-  if (!stored || Date.now() - stored.at > 60000) return;
-  Object.assign(history, stored.history);
-  before = stored.before;
 }
 
 // watch polls until its result is called. A poll begins when the one before has ended.
@@ -86,9 +105,9 @@ export function watch() {
     await look().catch(error => { latest = {...latest, error}; });
     if (ended) return;
     listeners.forEach(listener => listener(latest));
-    timer = setTimeout(poll, period);
+    timer = setTimeout(poll, Math.max(period, (latest.boundaries?.size ?? 0) * perBoundary));
   };
-  restore();
+  looked = 0;
   poll();
   return () => { ended = true; clearTimeout(timer); };
 }

@@ -98,6 +98,34 @@ export const Choose = ({names, value, onChange}) => html`
         ${names.map(name => html`<option key=${name} value=${name}>${name}</option>`)}
       </select>`}</label>`;
 
+const rowsOfPage = 50;
+
+// usePages cuts a long list into pages of 50. textOf is what the filter of Pages searches in.
+export function usePages(all, textOf) {
+  const [filter, setFilter] = useState('');
+  const [wanted, setPage] = useState(0);
+  const found = filter ? all.filter(one => textOf(one).toLowerCase().includes(filter.toLowerCase())) : all;
+  const last = Math.max(0, Math.ceil(found.length / rowsOfPage) - 1), page = Math.min(wanted, last);
+  return {
+    rows: found.slice(page * rowsOfPage, (page + 1) * rowsOfPage), page, last, setPage, filter, found: found.length,
+    setFilter: text => { setFilter(text); setPage(0); }, long: all.length > rowsOfPage,
+  };
+}
+
+// Filter and Paging are shown for a list of more than one page.
+export const Filter = ({pages, label, id}) => pages.long && html`<label>${label}
+  <input id=${id} type="search" value=${pages.filter} onInput=${e => pages.setFilter(e.target.value)}
+    onKeyDown=${e => e.key === 'Enter' && e.preventDefault()} placeholder="part of the name" /></label>`;
+
+const rangeOf = ({page, rows, found}) => found === 0 ? 'None found'
+  : `${number(page * rowsOfPage + 1)} to ${number(page * rowsOfPage + rows.length)} of ${number(found)}`;
+
+export const Paging = ({pages}) => pages.long && html`<nav class="bar paging" aria-label="Paging">
+  <button type="button" disabled=${pages.page === 0} onClick=${() => pages.setPage(pages.page - 1)}>← Previous</button>
+  <span class="muted" role="status">${rangeOf(pages)}</span>
+  <button type="button" disabled=${pages.page === pages.last} onClick=${() => pages.setPage(pages.page + 1)}>
+    Next →</button></nav>`;
+
 // Form calls a function with its fields, and shows why it failed.
 export function Form({onSubmit, label, danger, children}) {
   const [state, set] = useState({});

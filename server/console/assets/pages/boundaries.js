@@ -1,16 +1,12 @@
 import {html, useEffect, useRef, useState} from '../vendor/htm-preact.js';
 import {call} from '../api.js';
-import {Form, Loading, bytes, number, opens, rate, time, useLoad} from '../ui.js';
+import {Filter, Form, Loading, Paging, bytes, number, opens, rate, time, useLoad, usePages} from '../ui.js';
 import {go} from '../app.js';
 import {current, listen} from '../nodes.js';
 
 const active = boundary => boundary.status === 'BOUNDARY_LIFECYCLE_STATUS_ACTIVE';
 
-async function load(signal) {
-  const {boundaries} = await call('Admin/ListBoundaries', {}, {signal});
-  return Promise.all(boundaries.map(async boundary => active(boundary)
-    ? {...boundary, ...await call('EventStore/ListIndexes', {boundary: boundary.name}, {signal})} : boundary));
-}
+const load = async signal => (await call('Admin/ListBoundaries', {}, {signal})).boundaries;
 
 const parallel = 3, apart = 10000; // reads in flight, and milliseconds between two of a boundary
 
@@ -42,7 +38,7 @@ function useLatest(boundaries, numbers) {
         Date.now() - at(name) >= apart)
       .sort((a, b) => at(a.name) - at(b.name));
     start();
-  }, [boundaries, numbers]);
+  }, [boundaries.map(b => b.name).join(), numbers]);
   return latest;
 }
 
@@ -51,8 +47,9 @@ function Row({boundary, numbers, last}) {
   return html`<tr ...${opens(() => go('events', {boundary: boundary.name}))}>
     <td><a href=${'#/events?boundary=' + encodeURIComponent(boundary.name)}>${boundary.name}</a></td>
     <td class="num">${shown(numbers?.events, number)}</td><td class="num">${shown(numbers?.saves, rate)}</td>
-    <td class="num">${shown(numbers?.bytes, bytes)}</td><td class="num">${boundary.indexes?.length ?? '–'}</td>
-    <td class="when">${time(last?.dateCreated)}</td><td>${numbers?.publishers.join(', ') || '–'}</td>
+    <td class="num">${shown(numbers?.bytes, bytes)}</td>
+    <td class="num">${active(boundary) ? number(boundary.indexes) : '–'}</td>
+    <td class="when">${time(last?.dateCreated)}</td><td class="when">${numbers?.publishers.join(', ') || '–'}</td>
     <td>${boundary.lastError || boundary.description}</td></tr>`;
 }
 
@@ -60,18 +57,21 @@ export function Boundaries({may}) {
   const state = useLoad(load, []);
   const [{boundaries}, set] = useState(current());
   useEffect(() => listen(set), []);
-  const latest = useLatest(state.value || [], boundaries);
+  const pages = usePages(state.value || [], b => b.name);
+  const latest = useLatest(pages.rows, boundaries);
   const create = async ({name, description, namespace}) => {
     await call('Admin/CreateBoundary', {name, description, placement: {namespace: namespace || name}});
     state.reload();
     return `${name} exists.`;
   };
   return html`<${Loading} state=${state} />
+    <div class="bar"><${Filter} pages=${pages} label="Find a boundary" id="search" /></div>
     ${state.value && html`<div class="scroll" tabindex="0" role="region" aria-label="Boundaries"><table><thead><tr>
       <th>Name</th><th class="num">Events</th><th class="num">Saves / s</th><th class="num">Size</th>
       <th class="num">Indexes</th><th>Last event</th><th>Publisher</th><th>Description</th></tr></thead><tbody>
-      ${state.value.map(b => html`<${Row} key=${b.name} boundary=${b} numbers=${boundaries?.get(b.name)}
+      ${pages.rows.map(b => html`<${Row} key=${b.name} boundary=${b} numbers=${boundaries?.get(b.name)}
         last=${latest[b.name]} />`)}</tbody></table></div>`}
+    <${Paging} pages=${pages} />
     ${may.administer && html`<section class="card"><h2>Create a boundary</h2><${Form} label="Create" onSubmit=${create}>
       <label>Name <input name="name" required maxlength="26" /></label>
       <label>Description <input name="description" /></label>

@@ -18,7 +18,9 @@ const Fact = ({label, children}) => html`<div><dt>${label}</dt><dd>${children}</
 const Check = ({check}) => html`<li><span class=${check.ok ? 'badge good' : 'badge bad'}>
   ${check.ok ? 'OK' : 'Fails'}</span> ${check.name} ${!check.ok && check.reason}</li>`;
 
-function Node({node, own}) {
+const leading = (node, what) => node.boundaries.filter(b => b[what]).map(b => b.name);
+
+function Node({node, own, clustered}) {
   const {rates} = node, flush = rates.flushes > 0 ? rates.flushSeconds / rates.flushes * 1000 : 0;
   const per = name => rate(rates[name] ?? 0);
   return html`<section class="card node" aria-label=${`Node ${node.name}`}>
@@ -32,9 +34,15 @@ function Node({node, own}) {
       <${Fact} label="Flush">${rate(flush)} ms<//>
       <${Fact} label="Saves that wait">${number(total(node.boundaries, 'queued'))}<//>
       <${Fact} label="Subscribers">${number(total(node.boundaries, 'subscribers'))}<//>
-      <${Fact} label="Publishes">${number(node.boundaries.filter(b => b.publishes).length)}<//></dl>
+      <${Fact} label="Publishes">${number(leading(node, 'publishes').length)}<//></dl>
     <ul class="health">${node.checks.map(check => html`<${Check} key=${check.name} check=${check} />`)}</ul>
-    <p class="muted names">Publishes ${Names({names: node.boundaries.filter(b => b.publishes).map(b => b.name)})}</p>
+    <h4>Leads</h4>
+    <ul class="plain leads">
+      <li><span class="muted">Publishing of</span> ${Names({names: leading(node, 'publishes')})}</li>
+      ${clustered && html`<li><span class="muted">JetStream streams of</span>
+        ${' '}${Names({names: leading(node, 'leadsStream')})}</li>`}
+      ${node.leadsJetstream && clustered && html`<li>JetStream: it assigns streams to nodes</li>`}
+      ${node.projectsUsers && html`<li>The list of users</li>`}</ul>
     ${node.omittedBoundaries > 0 && html`<p class="muted">
       ${number(node.omittedBoundaries)} boundaries are not shown.</p>`}
   </section>`;
@@ -69,12 +77,14 @@ export function Overview() {
         hint=${missing > 0 && `of ${nodes.length + missing}`} />
     </div>
     <div class="charts">
-      <section class="card"><h2>Per second</h2><${Chart} title="Saves and conflicts per second"
+      <section class="card"><h2>Saves per second</h2><${Chart} title="Saves and conflicts per second"
         series=${[{label: 'Saves', color: '--accent'}, {label: 'Conflicts', color: '--bad'}]}
         data=${[history.at, history.saves, history.conflicts]} /></section>
-      <section class="card"><h2>Read and delivered per second</h2><${Chart} title="Read and delivered per second"
+      <section class="card"><h2>Reads and deliveries per second</h2><${Chart} title="Reads and deliveries per second"
         series=${[{label: 'Reads', color: '--blue'}, {label: 'Deliveries', color: '--good'}]}
         data=${[history.at, history.reads, history.deliveries]} /></section>
+      <section class="card"><h2>Flush in milliseconds</h2><${Chart} title="Flush in milliseconds"
+        series=${[{label: 'Flush', color: '--accent'}]} data=${[history.at, history.flush]} /></section>
     </div>
     <h2>Nodes</h2>
     ${unanswered.map(name => html`<p key=${name} class="warning" role="alert">${`Node ${name} does not answer.`}</p>`)}
@@ -85,5 +95,5 @@ export function Overview() {
     ${missing === 0 && unled.length > 0 && html`<p class="warning">No node publishes ${Names({names: unled})}.
       Subscribers read from PostgreSQL meanwhile.</p>`}
     <div class="nodes">${nodes.map(n => html`<${Node} key=${n.name} node=${n}
-      own=${nodes.length > 1 && n.name === node} />`)}</div>`;
+      clustered=${nodes.length + missing > 1} own=${nodes.length > 1 && n.name === node} />`)}</div>`;
 }

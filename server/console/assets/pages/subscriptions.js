@@ -2,7 +2,9 @@ import {html, useEffect, useState} from '../vendor/htm-preact.js';
 import {boundaryNames, call} from '../api.js';
 import {Chart} from '../chart.js';
 import {Authority, orisun} from '../commands.js';
-import {Choose, Command, Dialog, Empty, Loading, Problem, number, opens, rate, time, useLoad} from '../ui.js';
+import {
+  Choose, Command, Dialog, Empty, Filter, Loading, Paging, Problem, number, opens, rate, time, useLoad, usePages,
+} from '../ui.js';
 import {go} from '../app.js';
 
 function Parked({boundary, name, may, onClose}) {
@@ -27,18 +29,23 @@ function Parked({boundary, name, may, onClose}) {
         <button class="danger" onClick=${() => run('SkipParked', {all: true})}>Skip all</button></div>`}`}<//>`;
 }
 
-const period = 5000, points = 15 * 60 * 1000 / period; // 15 minutes
-const lags = new Map(); // boundary/name → [times, events]
+// A poll of many subscriptions costs PostgreSQL and the network more, so that it comes later.
+const period = 5000, cheap = 200, gap = 60; // milliseconds, subscriptions, seconds between two points of a line
 
-// note adds a poll's lags to the charts.
-function note(boundary, list) {
-  for (const s of list) {
-    const key = `${boundary}/${s.name}`, data = lags.get(key) || [[], []];
-    lags.set(key, data);
-    data[0].push(Date.now() / 1000);
-    data[1].push(Number(s.lag?.events ?? 0));
-    if (data[0].length > points) data.forEach(column => column.shift());
+// Lag draws the lag as the server measured it. The line ends where it did not.
+function Lag({samples}) {
+  const data = [[], []];
+  for (const sample of samples) {
+    const at = new Date(sample.measuredAt) / 1000, before = data[0].at(-1);
+    if (at - before > gap) { data[0].push((at + before) / 2); data[1].push(null); }
+    data[0].push(at);
+    data[1].push(Number(sample.events));
   }
+  const most = samples.reduce((a, b) => Number(b.events) > Number(a.events) ? b : a, samples[0]);
+  return html`<h3>Events behind in the last 15 minutes</h3>
+    <${Chart} title="Lag in events" series=${[{label: 'Events', color: '--accent'}]} data=${data} />
+    <p class="muted">${most ? `At most ${number(most.events)}, at ${time(most.measuredAt)}`
+      : 'This node has not measured it yet: it does so every 5 seconds.'}</p>`;
 }
 
 const holderOf = (partition, consumers) => {
@@ -49,13 +56,12 @@ const holderOf = (partition, consumers) => {
 function Detail({boundary, subscription: s, onClose}) {
   const consumers = s.consumers || [];
   const state = useLoad(signal =>
-    call('Subscriptions/GetSubscription', {boundary, name: s.name}, {signal}), [boundary, s.name]);
+    call('Subscriptions/GetSubscription', {boundary, name: s.name, with_lag_history: true}, {signal}),
+  [boundary, s.name]);
   useEffect(() => { state.poll(); }, [s]); // with each poll of the page
   const partitions = state.value?.subscription.partitionStates || [];
   return html`<${Dialog} title=${s.name} onClose=${onClose}>
-    <h3>Events behind, since this page was opened</h3>
-    <${Chart} title="Lag in events" series=${[{label: 'Events', color: '--accent'}]}
-      data=${lags.get(`${boundary}/${s.name}`)} />
+    <${Lag} samples=${state.value?.lagHistory || []} />
     <h3>Partitions</h3><div class="scroll" tabindex="0" role="region" aria-label="Partitions"><table><thead><tr>
       <th class="num">Partition</th><th class="num">Lag</th><th>Consumer</th></tr></thead><tbody>
       ${partitions.map(p => html`<tr key=${p.partition}><td class="num">${p.partition}</td>
@@ -74,6 +80,9 @@ function Live({boundary, found}) {
   if (!found) return null;
   return html`<h2>Live subscribers</h2>
     ${found.unanswered.map(name => html`<p key=${name} class="warning">${`Node ${name} does not answer.`}</p>`)}
+    ${found.disconnected.length > 0 && html`<p class="muted">Without those of disconnected nodes:
+      ${' '}${found.disconnected.map(({name, since}) => `${name} since ${time(since)}`).join(', ')}.
+      A node that is stopped or removed has none.</p>`}
     ${list.length === 0 && html`<p class="muted">No program follows ${boundary} by CatchUpSubscribeToEvents.</p>`}
     ${list.length > 0 && html`<div class="scroll" tabindex="0" role="region" aria-label="Live subscribers"><table>
       <thead><tr><th>User</th><th>Name</th><th class="num">Behind</th><th>Node</th><th>Address</th><th>Since</th>
@@ -86,9 +95,9 @@ function Live({boundary, found}) {
 }
 
 async function load(boundary, signal) {
-  const [durable, live] = await Promise.all([call('Subscriptions/ListSubscriptions', {boundary}, {signal}),
+  const [durable, live] = await Promise.all([
+    call('Subscriptions/ListSubscriptions', {boundary, without_partition_states: true}, {signal}),
     call('Admin/ListSubscribers', {boundary}, {signal})]);
-  note(boundary, durable.subscriptions);
   return {...durable, live};
 }
 
@@ -98,20 +107,24 @@ export function Subscriptions({may, query}) {
   const state = useLoad(async signal => boundary ? load(boundary, signal) : undefined, [boundary]);
   const [open, show] = useState(null);
   const [detail, showDetail] = useState(null);
-  useEffect(() => { const timer = setInterval(state.poll, period); return () => clearInterval(timer); });
   const list = state.value?.subscriptions || [];
+  const every = period * Math.max(1, Math.ceil(list.length / cheap));
+  useEffect(() => { const timer = setInterval(state.poll, every); return () => clearInterval(timer); });
+  const pages = usePages(list, s => s.name);
   return html`<div class="bar"><${Choose} names=${names.value ?? null} value=${boundary}
         onChange=${name => go('subscriptions', {boundary: name})} />
+      <${Filter} pages=${pages} label="Find a subscription" id="search" />
       <button onClick=${state.reload}>Reload</button></div>
     ${state.value ? html`<${Problem} error=${state.error} />` : html`<${Loading} state=${state} />`}
     ${list.length > 0 && html`<div class="scroll" tabindex="0" role="region" aria-label="Subscriptions"><table>
       <thead><tr><th>Name</th><th class="num">Lag</th><th class="num">Partitions</th><th>Consumers</th><th>Parked</th>
         <th>Created</th></tr></thead><tbody>
-      ${list.map(s => html`<tr key=${s.name} ...${opens(() => showDetail(s.name))}><td>${s.name}</td>
+      ${pages.rows.map(s => html`<tr key=${s.name} ...${opens(() => showDetail(s.name))}><td>${s.name}</td>
         <td class="num">${number(s.lag?.events ?? 0)} events, ${rate(s.lag?.seconds ?? 0)} s</td>
         <td class="num">${s.partitions}</td><td>${(s.consumers || []).length}</td>
         <td><button onClick=${e => { e.stopPropagation(); show(s.name); }}>${number(s.parked)}</button></td>
         <td>${time(s.createdAt)}</td></tr>`)}</tbody></table></div>`}
+    <${Paging} pages=${pages} />
     ${state.value && list.length === 0 && html`<${Empty} title="No durable subscriptions">
       <p>The store holds the position of a durable subscription. Create one, for instance with the command line:</p>
       <${Command} text=${orisun(`subscription create ${boundary} mailer`) + '\n' +

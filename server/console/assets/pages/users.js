@@ -1,20 +1,23 @@
 import {html, useState} from '../vendor/htm-preact.js';
 import {boundaryNames, call, endSession} from '../api.js';
-import {Dialog, Form, Loading, Problem, opens, useLoad} from '../ui.js';
+import {Dialog, Filter, Form, Loading, Paging, Problem, opens, useLoad, usePages} from '../ui.js';
 
 const global = ['admin', 'operations', 'user'], scoped = ['read', 'write', 'admin'];
 
 const Roles = ({of}) => of.map(role => html`<span class="badge">${role}</span> `);
 
 function Matrix({roles, names, disabled, onChange}) {
+  const pages = usePages(names, name => name);
   const change = role => event => onChange(event.target.checked ? [...roles, role] : roles.filter(r => r !== role));
   const box = role => html`<input type="checkbox" aria-label=${role} checked=${roles.includes(role)}
     disabled=${disabled} onChange=${change(role)} />`;
   return html`<div class="roles"><fieldset><legend>Everywhere</legend>
       ${global.map(role => html`<label class="check">${box(role)} ${role}</label>`)}</fieldset>
+    <${Filter} pages=${pages} label="Find a boundary" />
     <table class="matrix"><thead><tr><th>Boundary</th>${scoped.map(s => html`<th>${s}</th>`)}</tr></thead><tbody>
-    ${names.map(name => html`<tr key=${name}><th>${name}</th>
-      ${scoped.map(s => html`<td>${box(`${s}:${name}`)}</td>`)}</tr>`)}</tbody></table></div>`;
+    ${pages.rows.map(name => html`<tr key=${name}><th>${name}</th>
+      ${scoped.map(s => html`<td>${box(`${s}:${name}`)}</td>`)}</tr>`)}</tbody></table>
+    <${Paging} pages=${pages} /></div>`;
 }
 
 function Edit({user, names, self, onClose, onDone}) {
@@ -60,11 +63,14 @@ function Administration({user, may}) {
     state.reload();
     return `${fields.username} can log in.`;
   };
-  return html`<${Loading} state=${state} /><div class="scroll" tabindex="0" role="region" aria-label="Users"><table>
+  const pages = usePages(users, u => `${u.username} ${u.name} ${u.roles.join(' ')}`);
+  return html`<${Loading} state=${state} />
+    <div class="bar"><${Filter} pages=${pages} label="Find a user" id="search" /></div>
+    <div class="scroll" tabindex="0" role="region" aria-label="Users"><table>
       <thead><tr><th>Username</th><th>Name</th><th>Roles</th></tr></thead><tbody>
-      ${users.map(u => html`<tr key=${u.userId} ...${opens(() => show(u))}>
+      ${pages.rows.map(u => html`<tr key=${u.userId} ...${opens(() => show(u))}>
         <td>${u.username}</td><td>${u.name}</td><td><${Roles} of=${u.roles} /></td></tr>`)}
-    </tbody></table></div>
+    </tbody></table></div><${Paging} pages=${pages} />
     <section class="card"><h2>Create a user</h2><${Form} label="Create" onSubmit=${create}>
       <label>Name <input name="name" required /></label>
       <label>Username <input name="username" minlength="3" required autocomplete="off" /></label>

@@ -1,0 +1,36 @@
+package recent_test
+
+import (
+	"testing"
+	"time"
+	"unsafe"
+
+	"github.com/oexza/orisun/service/recent"
+)
+
+func TestASeriesHasTheLast15Minutes(t *testing.T) {
+	var series recent.Series[int]
+	begin := time.Date(2026, 11, 30, 12, 0, 0, 0, time.UTC)
+	const seconds = 3600
+	for i := range seconds {
+		series.Add(begin.Add(time.Duration(i)*time.Second), i)
+	}
+	last := begin.Add((seconds - 1) * time.Second)
+	samples := series.Since(last)
+	if len(samples) != 90 || samples[0].Value != 2700 || samples[89].Value != 3590 ||
+		!samples[0].At().Equal(begin.Add(2700*time.Second)) {
+		t.Errorf("%d samples: %v", len(samples), samples)
+	}
+	if later := series.Since(last.Add(14 * time.Minute)); len(later) != 6 || later[0].Value != 3540 {
+		t.Errorf("14 minutes later: %v", later)
+	}
+	if much := series.Since(last.Add(time.Hour)); len(much) != 0 {
+		t.Errorf("an hour later: %v", much)
+	}
+}
+
+func TestASampleIsAsLargeAsItsTimeAndItsValue(t *testing.T) {
+	if size := unsafe.Sizeof(recent.Sample[[2]int64]{}); size != 24 {
+		t.Errorf("a sample of 16 bytes takes %d, want 24", size)
+	}
+}
