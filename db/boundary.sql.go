@@ -118,7 +118,7 @@ func (q *Queries) FindBlockingSessions(ctx context.Context, db DBTX, pid int32) 
 }
 
 const FindBoundarySchema = `-- name: FindBoundarySchema :one
-SELECT orisun.find_boundary_schema(p_boundary => $1::text)::text AS schema_name
+SELECT b.schema_name::text AS schema_name FROM orisun.find_boundary(p_boundary => $1::text) b
 `
 
 func (q *Queries) FindBoundarySchema(ctx context.Context, db DBTX, boundary string) (string, error) {

@@ -116,14 +116,13 @@ COMMENT ON FUNCTION orisun.check_boundary_names(text, text) IS
 $$Raises OR002 when a boundary cannot have this name, so that no table's name is cut, or cannot live in this schema.$$;
 
 -- +goose StatementBegin
-CREATE FUNCTION orisun.find_boundary(p_boundary text, OUT number integer, OUT events regclass)
+CREATE FUNCTION orisun.find_boundary(p_boundary text, OUT number integer, OUT schema_name text, OUT events regclass)
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    SELECT b.number,
-           format('%I.%I', b.schema_name, b.name || '_orisun_es_event')::regclass
-      INTO find_boundary.number, find_boundary.events
+    SELECT b.number, b.schema_name, format('%I.%I', b.schema_name, b.name || '_orisun_es_event')::regclass
+      INTO find_boundary.number, find_boundary.schema_name, find_boundary.events
       FROM orisun.boundary b
      WHERE b.name = p_boundary AND b.status = 'ACTIVE';
     IF NOT FOUND THEN
@@ -137,7 +136,8 @@ $$;
 -- +goose StatementEnd
 
 COMMENT ON FUNCTION orisun.find_boundary(text) IS
-$$The only door from a boundary's name to its table. Raises OR001 when there is no such boundary.$$;
+$$Where a boundary's objects are: its number, its schema and its table of events. Every function that takes a boundary's
+name begins here. Raises OR001 when there is no such boundary.$$;
 
 -- +goose StatementBegin
 CREATE FUNCTION orisun.find_boundary_table(p_boundary text, p_suffix text) RETURNS regclass
@@ -145,9 +145,7 @@ LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    PERFORM orisun.find_boundary(p_boundary);
-    RETURN (SELECT format('%I.%I', b.schema_name, b.name || p_suffix)::regclass FROM orisun.boundary b
-             WHERE b.name = p_boundary);
+    RETURN format('%I.%I', (orisun.find_boundary(p_boundary)).schema_name, p_boundary || p_suffix)::regclass;
 END
 $$;
 -- +goose StatementEnd
@@ -157,24 +155,15 @@ $$One of a boundary's tables, by what follows the boundary in its name. Raises O
 orisun.find_boundary_table('orders', '_orisun_last_published_event_position')$$;
 
 -- +goose StatementBegin
-CREATE FUNCTION orisun.find_boundary_schema(p_boundary text) RETURNS text
+CREATE FUNCTION orisun.find_boundary_function(p_boundary text, p_name text) RETURNS text
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    PERFORM orisun.find_boundary(p_boundary);
-    RETURN (SELECT b.schema_name FROM orisun.boundary b WHERE b.name = p_boundary);
+    RETURN format('%I.%I', (orisun.find_boundary(p_boundary)).schema_name, p_boundary || '_orisun_' || p_name);
 END
 $$;
 -- +goose StatementEnd
-
-COMMENT ON FUNCTION orisun.find_boundary_schema(text) IS
-$$The schema in which a boundary's tables and functions live. Raises OR001 for an unknown boundary.$$;
-
-CREATE FUNCTION orisun.find_boundary_function(p_boundary text, p_name text) RETURNS text
-LANGUAGE sql STABLE
-SET search_path = pg_catalog, pg_temp
-AS $$ SELECT format('%I.%I', orisun.find_boundary_schema(p_boundary), p_boundary || '_orisun_' || p_name) $$;
 
 COMMENT ON FUNCTION orisun.find_boundary_function(text, text) IS
 $$The name of a boundary's own copy of a function of schema orisun_boundary. Raises OR001 for an unknown boundary.
@@ -250,7 +239,6 @@ DROP FUNCTION orisun.get_boundary(text);
 DROP FUNCTION orisun.list_boundaries();
 DROP FUNCTION orisun.has_events_table(orisun.boundary);
 DROP FUNCTION orisun.find_boundary_function(text, text);
-DROP FUNCTION orisun.find_boundary_schema(text);
 DROP FUNCTION orisun.find_boundary_table(text, text);
 DROP FUNCTION orisun.find_boundary(text);
 DROP FUNCTION orisun.check_boundary_names(text, text);

@@ -194,6 +194,25 @@ CONCURRENTLY waits for all of them to end. Raises OR001 for an unknown boundary,
 boundary's table.$$;
 
 -- +goose StatementBegin
+CREATE FUNCTION orisun.begin_indexing(p_boundary text) RETURNS void
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF NOT orisun.lock_indexes(p_boundary) THEN
+        RAISE EXCEPTION 'another session makes or drops an index of boundary "%"', p_boundary
+            USING ERRCODE = 'OR011',
+                  DETAIL = jsonb_build_object('boundary', p_boundary)::text,
+                  HINT = 'Try again when it is done; orisun.list_indexes shows how far it is.';
+    END IF;
+END
+$$;
+-- +goose StatementEnd
+
+COMMENT ON FUNCTION orisun.begin_indexing(text) IS
+$$Takes the right of orisun.lock_indexes. Raises OR011 while another session has it.$$;
+
+-- +goose StatementBegin
 CREATE FUNCTION orisun.finish_indexing(p_boundary text) RETURNS void
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
@@ -321,6 +340,61 @@ $$The statements that drop what is left of builds that failed. Only who has the 
 them: an index that another session is building looks the same.$$;
 
 -- +goose StatementBegin
+CREATE FUNCTION orisun.has_index(p_index orisun.boundary_index) RETURNS boolean
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    v_old orisun.boundary_index;
+BEGIN
+    SELECT i.* INTO v_old
+      FROM orisun.boundary_index i
+      JOIN pg_index x ON x.indexrelid = to_regclass(i.relation) AND x.indisvalid
+     WHERE i.boundary = p_index.boundary AND i.name = p_index.name;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    IF (v_old.field_keys, v_old.field_types, v_old.condition_keys, v_old.condition_operators, v_old.condition_values,
+        v_old.combinator)
+       <> (p_index.field_keys, p_index.field_types, p_index.condition_keys, p_index.condition_operators,
+           p_index.condition_values, p_index.combinator) THEN
+        RAISE EXCEPTION 'index "%" of boundary "%" exists already with another definition', p_index.name,
+            p_index.boundary
+            USING ERRCODE = 'OR010',
+                  DETAIL = jsonb_build_object('boundary', p_index.boundary, 'index', p_index.name,
+                                              'relation', p_index.relation)::text,
+                  HINT = 'Drop it first, or choose another name.';
+    END IF;
+    RETURN true;
+END
+$$;
+-- +goose StatementEnd
+
+COMMENT ON FUNCTION orisun.has_index(orisun.boundary_index) IS
+$$Returns whether the index of a definition exists and is valid. Raises OR010 when one of its name has another
+definition.$$;
+
+CREATE FUNCTION orisun.render_create_index(p_events regclass, p_index orisun.boundary_index) RETURNS text
+LANGUAGE sql IMMUTABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    -- Criteria on a field match no event without it, so such events need no entry.
+    SELECT format('CREATE INDEX CONCURRENTLY %I ON %s (%s, transaction_id, global_id)%s',
+                  p_index.boundary || '_' || p_index.name || '_idx', p_events,
+                  string_agg(format('(%s)', orisun.typed_expression(f.expression, f.type)), ', ' ORDER BY f.ordinal),
+                  ' WHERE ' || nullif(concat_ws(' AND ',
+                      string_agg(f.expression || ' IS NOT NULL', ' AND ' ORDER BY f.ordinal)
+                          FILTER (WHERE f.key <> 'event_type'),
+                      orisun.condition_expression('', p_index.condition_keys, p_index.condition_operators,
+                                                  p_index.condition_values, p_index.combinator)), ''))
+      FROM (SELECT n.key, n.type, n.ordinal, orisun.key_expression('', n.key) AS expression
+              FROM unnest(p_index.field_keys, p_index.field_types) WITH ORDINALITY AS n(key, type, ordinal)) f
+$$;
+
+COMMENT ON FUNCTION orisun.render_create_index(regclass, orisun.boundary_index) IS
+$$The statement that builds an index of a boundary's table of events.$$;
+
+-- +goose StatementBegin
 CREATE FUNCTION orisun.create_index(
     p_boundary            text,
     p_name                text,
@@ -335,12 +409,9 @@ LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    v_events   regclass := (orisun.find_boundary(p_boundary)).events;
-    v_schema   text     := (SELECT b.schema_name FROM orisun.boundary b WHERE b.name = p_boundary);
-    v_relation text     := format('%I.%I', v_schema, p_boundary || '_' || p_name || '_idx');
+    v_boundary record := orisun.find_boundary(p_boundary);
+    v_relation text   := format('%I.%I', v_boundary.schema_name, p_boundary || '_' || p_name || '_idx');
     v_new      orisun.boundary_index;
-    v_old      orisun.boundary_index;
-    v_locked   boolean  := false;
 BEGIN
     PERFORM orisun.check_name('index', p_name, 63 - octet_length(p_boundary || '__idx'));
     v_new.boundary := p_boundary;
@@ -360,35 +431,14 @@ BEGIN
     v_new.created_at := clock_timestamp();
     PERFORM orisun.check_index(v_new);
 
-    LOOP
-        SELECT i.* INTO v_old FROM orisun.boundary_index i JOIN pg_index x ON x.indexrelid = to_regclass(i.relation)
-           AND x.indisvalid
-         WHERE i.boundary = p_boundary AND i.name = p_name;
-        IF FOUND THEN
-            IF (v_old.field_keys, v_old.field_types, v_old.condition_keys, v_old.condition_operators,
-                v_old.condition_values, v_old.combinator)
-               <> (v_new.field_keys, v_new.field_types, v_new.condition_keys, v_new.condition_operators,
-                   v_new.condition_values, v_new.combinator) THEN
-                RAISE EXCEPTION 'index "%" of boundary "%" exists already with another definition', p_name, p_boundary
-                    USING ERRCODE = 'OR010',
-                          DETAIL = jsonb_build_object('boundary', p_boundary, 'index', p_name, 'relation',
-                                                      v_relation)::text,
-                          HINT = 'Drop it first, or choose another name.';
-            END IF;
-            IF v_locked THEN
-                RETURN NEXT format('SELECT orisun.finish_indexing(%L)', p_boundary);
-            END IF;
-            RETURN;
-        END IF;
-        EXIT WHEN v_locked;
-        IF NOT orisun.lock_indexes(p_boundary) THEN
-            RAISE EXCEPTION 'another session makes or drops an index of boundary "%"', p_boundary
-                USING ERRCODE = 'OR011',
-                      DETAIL = jsonb_build_object('boundary', p_boundary)::text,
-                      HINT = 'Try again when it is done; orisun.list_indexes shows how far it is.';
-        END IF;
-        v_locked := true; -- and look again: who had the lock may have made this very index
-    END LOOP;
+    IF orisun.has_index(v_new) THEN
+        RETURN;
+    END IF;
+    PERFORM orisun.begin_indexing(p_boundary);
+    IF orisun.has_index(v_new) THEN -- another session has just built it
+        RETURN NEXT format('SELECT orisun.finish_indexing(%L)', p_boundary);
+        RETURN;
+    END IF;
 
     RETURN QUERY SELECT orisun.drop_broken_indexes(p_boundary);
     -- Boundary a's index b_c and boundary a_b's index c would have one name.
@@ -403,20 +453,9 @@ BEGIN
     DELETE FROM orisun.boundary_index i WHERE i.boundary = p_boundary AND i.name = p_name;
     INSERT INTO orisun.boundary_index SELECT v_new.*;
 
-    -- Criteria on a field match no event without it, so such events need no entry.
-    RETURN NEXT (
-        SELECT format('CREATE INDEX CONCURRENTLY %I ON %s (%s, transaction_id, global_id)%s',
-                      p_boundary || '_' || p_name || '_idx', v_events,
-                      string_agg(format('(%s)', orisun.typed_expression(f.expression, f.type)), ', '
-                                 ORDER BY f.ordinal),
-                      ' WHERE ' || nullif(concat_ws(' AND ', string_agg(f.expression || ' IS NOT NULL', ' AND '
-                          ORDER BY f.ordinal) FILTER (WHERE f.key <> 'event_type'),
-                          orisun.condition_expression('', v_new.condition_keys, v_new.condition_operators,
-                                                      v_new.condition_values, v_new.combinator)), ''))
-          FROM (SELECT n.key, n.type, n.ordinal, orisun.key_expression('', n.key) AS expression
-                  FROM unnest(v_new.field_keys, v_new.field_types) WITH ORDINALITY AS n(key, type, ordinal)) f);
+    RETURN NEXT orisun.render_create_index(v_boundary.events, v_new);
     -- Of an expression the planner knows nothing before the table is analyzed.
-    RETURN NEXT format('ANALYZE %s', v_events);
+    RETURN NEXT format('ANALYZE %s', v_boundary.events);
     RETURN NEXT format('SELECT orisun.finish_indexing(%L)', p_boundary);
 END
 $$;
@@ -456,12 +495,7 @@ BEGIN
                   DETAIL = jsonb_build_object('boundary', p_boundary, 'index', p_name)::text,
                   HINT = 'SELECT name FROM orisun.list_indexes(boundary) lists those that it has.';
     END IF;
-    IF NOT orisun.lock_indexes(p_boundary) THEN
-        RAISE EXCEPTION 'another session makes or drops an index of boundary "%"', p_boundary
-            USING ERRCODE = 'OR011',
-                  DETAIL = jsonb_build_object('boundary', p_boundary)::text,
-                  HINT = 'Try again when it is done; orisun.list_indexes shows how far it is.';
-    END IF;
+    PERFORM orisun.begin_indexing(p_boundary);
     RETURN QUERY VALUES (format('DROP INDEX CONCURRENTLY IF EXISTS %s', v_relation)),
         (format('SELECT orisun.finish_indexing(%L)', p_boundary));
 END
@@ -658,10 +692,13 @@ DROP TABLE orisun.listed_index;
 DROP FUNCTION orisun.clean_indexes(text);
 DROP FUNCTION orisun.drop_index(text, text);
 DROP FUNCTION orisun.create_index(text, text, text[], text[], text[], text[], text[], text);
+DROP FUNCTION orisun.render_create_index(regclass, orisun.boundary_index);
+DROP FUNCTION orisun.has_index(orisun.boundary_index);
 DROP FUNCTION orisun.drop_broken_indexes(text);
 DROP FUNCTION orisun.check_index(orisun.boundary_index);
 DROP FUNCTION orisun.find_indexes(text);
 DROP FUNCTION orisun.finish_indexing(text);
+DROP FUNCTION orisun.begin_indexing(text);
 DROP FUNCTION orisun.lock_indexes(text);
 DROP FUNCTION orisun.condition_expression(text, text[], text[], text[], text);
 DROP FUNCTION orisun.satisfies(text, text, text);

@@ -72,13 +72,13 @@ AS $$
 DECLARE
     v_indexes text[] := orisun_boundary.choose_indexes(p_criteria);
 BEGIN
-    -- indexes: orisun.render_lookup puts a branch for each index here.
+    -- indexes: orisun.render_branches puts a branch for each index here.
     IF '' = ANY (v_indexes) THEN
         -- One scan for all criteria that no index serves: usually nothing matches, and the history is read once.
         PERFORM FROM orisun.scan_table('orisun_boundary.es_event',
             ARRAY(SELECT c.criterion FROM unnest(p_criteria, v_indexes) AS c(criterion, index) WHERE c.index = ''),
             (SELECT min(CASE WHEN p_after_transaction_ids[c.owner] > 0
-                        THEN least(p_after_global_ids[c.owner], 9223372036854775806) + 1 ELSE 0 END)
+                             THEN least(p_after_global_ids[c.owner], 9223372036854775806) + 1 ELSE 0 END)
                FROM unnest(p_owners, v_indexes) AS c(owner, index) WHERE c.index = ''),
             coalesce(p_end_global_id, 9223372036854775807), p_descending, 1);
         IF FOUND THEN
@@ -87,8 +87,8 @@ BEGIN
               FROM unnest(p_criteria, p_owners, v_indexes) AS c(criterion, owner, index)
              CROSS JOIN LATERAL orisun.scan_table('orisun_boundary.es_event', ARRAY[c.criterion],
                  CASE WHEN p_after_transaction_ids[c.owner] > 0
-                     THEN least(p_after_global_ids[c.owner], 9223372036854775806) + 1 ELSE 0 END,
-                         coalesce(p_end_global_id, 9223372036854775807), p_descending, p_count) e
+                      THEN least(p_after_global_ids[c.owner], 9223372036854775806) + 1 ELSE 0 END,
+                 coalesce(p_end_global_id, 9223372036854775807), p_descending, p_count) e
              WHERE c.index = '';
         END IF;
     END IF;
@@ -106,9 +106,9 @@ positions or in the opposite one. Saves, pages, subscriptions and the latest eve
   p_after_transaction_ids, p_after_global_ids  one an owner: the position after which to look; NULL for the beginning
   p_end_transaction_id, p_end_global_id        the position before which to look; NULL for the end
 
-A criterion that an index serves is one ordered, limited scan of it. The branches, one for each index, are rendered by
-orisun.render_lookup. Criteria that no index serves are scans of the primary key, for which the positions must be those
-of stored events, or of none.$$;
+A criterion that an index serves is one ordered, limited scan of it, in a branch that orisun.render_lookup renders.
+Criteria that no index serves are scans of the primary key, for which the positions must be those of stored events, or
+of none.$$;
 
 -- +goose StatementBegin
 CREATE FUNCTION orisun_boundary.find_dependents(
@@ -130,7 +130,7 @@ DECLARE
          WHERE p_requests IS NULL OR n.request = ANY (p_requests)
          GROUP BY n.event_id HAVING count(*) > 1);
 BEGIN
-    -- indexes: orisun.render_find_dependents puts a branch for each index here.
+    -- indexes: orisun.render_branches puts a branch for each index here.
     IF '' = ANY (v_indexes) THEN
         v_found := v_found || ARRAY(
             WITH tag AS (
@@ -239,51 +239,39 @@ $$;
 COMMENT ON FUNCTION orisun.render_choose_index(text) IS $$The body of a boundary's own choose_index.$$;
 
 -- +goose StatementBegin
-CREATE FUNCTION orisun.render_lookup(p_boundary text) RETURNS text
-LANGUAGE sql STABLE
+CREATE FUNCTION orisun.render_lookup(p_events regclass, p_index orisun.boundary_index) RETURNS text
+LANGUAGE sql IMMUTABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT coalesce(string_agg(format($sql$
-    IF %1$L = ANY (v_indexes) THEN
-        IF p_descending THEN
+    SELECT string_agg(format($sql$
+        %1$s
             RETURN QUERY
             SELECT e.*, c.owner
               FROM unnest(p_criteria, p_owners, v_indexes) AS c(criterion, owner, index)
              CROSS JOIN LATERAL (
                 %2$s) e
-             WHERE c.index = %1$L;
-        ELSE
-            RETURN QUERY
-            SELECT e.*, c.owner
-              FROM unnest(p_criteria, p_owners, v_indexes) AS c(criterion, owner, index)
-             CROSS JOIN LATERAL (
-                %3$s) e
-             WHERE c.index = %1$L;
-        END IF;
-    END IF;$sql$, (i.index).name,
-            orisun.render_index_scan(b.events, i.index, 'c.criterion', v.after_position, v.end_position, true,
-                                     'p_count'),
-            orisun.render_index_scan(b.events, i.index, 'c.criterion', v.after_position, v.end_position, false,
-                                     'p_count')), ''
-                ORDER BY i.rank), '')
-      FROM orisun.find_boundary(p_boundary) b
-     CROSS JOIN (VALUES ('(coalesce(p_after_transaction_ids[c.owner], -1), coalesce(p_after_global_ids[c.owner], -1))',
-                         '(coalesce(p_end_transaction_id, 9223372036854775807), coalesce(p_end_global_id, '
-                         '9223372036854775807))'))
-                AS v(after_position, end_position)
-     CROSS JOIN LATERAL (SELECT i AS index, row_number() OVER () AS rank FROM orisun.find_indexes(p_boundary) i) i
+             WHERE c.index = %3$L;$sql$,
+            d.branch,
+            orisun.render_index_scan(
+                p_events, p_index, 'c.criterion',
+                '(coalesce(p_after_transaction_ids[c.owner], -1), coalesce(p_after_global_ids[c.owner], -1))',
+                '(coalesce(p_end_transaction_id, 9223372036854775807), coalesce(p_end_global_id, '
+                '9223372036854775807))',
+                d.descending, 'p_count'),
+            p_index.name), '' ORDER BY d.descending DESC) || E'\n        END IF;'
+      FROM (VALUES (true, 'IF p_descending THEN'), (false, 'ELSE')) AS d(descending, branch)
 $$;
 -- +goose StatementEnd
 
-COMMENT ON FUNCTION orisun.render_lookup(text) IS $$The branches of a boundary's own lookup, one for each index.$$;
+COMMENT ON FUNCTION orisun.render_lookup(regclass, orisun.boundary_index) IS
+$$What a boundary's own lookup does for the criteria of one index.$$;
 
 -- +goose StatementBegin
-CREATE FUNCTION orisun.render_find_dependents(p_boundary text) RETURNS text
-LANGUAGE sql STABLE
+CREATE FUNCTION orisun.render_find_dependents(p_index orisun.boundary_index) RETURNS text
+LANGUAGE sql IMMUTABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT coalesce(string_agg(format($sql$
-    IF %1$L = ANY (v_indexes) THEN
+    SELECT format($sql$
         v_found := v_found || ARRAY(
             SELECT c.owner
               FROM unnest(p_owners, p_criteria, v_indexes) AS c(owner, criterion, index)
@@ -291,18 +279,33 @@ AS $$
                 ON %2$s
              WHERE c.index = %1$L AND n.request < c.owner AND (p_requests IS NULL OR n.request = ANY (p_requests))
                AND (c.criterion - %3$L::text[] = '{}'
-                    OR orisun.has_tags(n.event_type, n.data, c.criterion - %3$L::text[])));
-    END IF;$sql$, (i.index).name,
+                    OR orisun.has_tags(n.event_type, n.data, c.criterion - %3$L::text[])));$sql$,
+            p_index.name,
             (SELECT string_agg(format('%s = c.criterion ->> %L', orisun.key_expression('n.', f.key), f.key), ' AND '
                                ORDER BY f.ordinal)
-               FROM unnest((i.index).field_keys) WITH ORDINALITY AS f(key, ordinal)), (i.index).field_keys), ''
-              ORDER BY i.rank), '')
-      FROM (SELECT i AS index, row_number() OVER () AS rank FROM orisun.find_indexes(p_boundary) i) i
+               FROM unnest(p_index.field_keys) WITH ORDINALITY AS f(key, ordinal)),
+            p_index.field_keys)
 $$;
 -- +goose StatementEnd
 
-COMMENT ON FUNCTION orisun.render_find_dependents(text) IS
-$$The branches of a boundary's own find_dependents, one for each index.$$;
+COMMENT ON FUNCTION orisun.render_find_dependents(orisun.boundary_index) IS
+$$What a boundary's own find_dependents does for the criteria of one index.$$;
+
+CREATE FUNCTION orisun.render_branches(p_boundary text, p_function text) RETURNS text
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT coalesce(string_agg(format(E'\n    IF %L = ANY (v_indexes) THEN%s\n    END IF;', (i.index).name,
+                                      CASE p_function
+                                          WHEN 'lookup' THEN orisun.render_lookup(b.events, i.index)
+                                          WHEN 'find_dependents' THEN orisun.render_find_dependents(i.index) END),
+                               '' ORDER BY i.rank), '')
+      FROM orisun.find_boundary(p_boundary) b
+     CROSS JOIN LATERAL (SELECT i AS index, row_number() OVER () AS rank FROM orisun.find_indexes(p_boundary) i) i
+$$;
+
+COMMENT ON FUNCTION orisun.render_branches(text, text) IS
+$$The branches of a boundary's own lookup or find_dependents, one for each index.$$;
 
 CREATE FUNCTION orisun.are_covered(p_number integer, p_criteria jsonb[], p_indexes text[]) RETURNS boolean
 LANGUAGE sql STABLE
@@ -388,14 +391,14 @@ BEGIN
          WHERE t.pronamespace = 'orisun_boundary'::regnamespace
          ORDER BY t.proname
     LOOP
-        v_new := CASE v_function.name
-            WHEN 'number' THEN replace(v_function.definition, ' SELECT 0 ', format(' SELECT %s ', v_boundary.number))
-            WHEN 'choose_index' THEN replace(v_function.definition, ' SELECT ''''::text ',
-                                             orisun.render_choose_index(p_boundary))
-            WHEN 'lookup' THEN regexp_replace(v_function.definition, '\n *-- indexes: [^\n]*',
-                                              replace(orisun.render_lookup(p_boundary), '\', '\\'))
-            WHEN 'find_dependents' THEN regexp_replace(v_function.definition, '\n *-- indexes: [^\n]*',
-                                                       replace(orisun.render_find_dependents(p_boundary), '\', '\\'))
+        v_new := CASE
+            WHEN v_function.name = 'number' THEN
+                replace(v_function.definition, ' SELECT 0 ', format(' SELECT %s ', v_boundary.number))
+            WHEN v_function.name = 'choose_index' THEN
+                replace(v_function.definition, ' SELECT ''''::text ', orisun.render_choose_index(p_boundary))
+            WHEN v_function.name IN ('lookup', 'find_dependents') THEN
+                regexp_replace(v_function.definition, '\n *-- indexes: [^\n]*',
+                               replace(orisun.render_branches(p_boundary, v_function.name), '\', '\\'))
             ELSE v_function.definition END;
         -- To replace a function makes every session plan its statements again.
         CONTINUE WHEN strpos(v_new, v_function.old) > 0 AND v_function.old_comment = v_function.comment;
@@ -417,8 +420,9 @@ release's migrations. What has not changed stays as it is. Raises OR001 for an u
 -- +goose Down
 DROP FUNCTION orisun.clone_functions(text);
 DROP FUNCTION orisun.are_covered(integer, jsonb[], text[]);
-DROP FUNCTION orisun.render_find_dependents(text);
-DROP FUNCTION orisun.render_lookup(text);
+DROP FUNCTION orisun.render_branches(text, text);
+DROP FUNCTION orisun.render_find_dependents(orisun.boundary_index);
+DROP FUNCTION orisun.render_lookup(regclass, orisun.boundary_index);
 DROP FUNCTION orisun.render_choose_index(text);
 DROP FUNCTION orisun.render_index_scan(regclass, orisun.boundary_index, text, text, text, boolean, text);
 DROP FUNCTION orisun.render_index_condition(orisun.boundary_index);

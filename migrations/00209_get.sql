@@ -26,6 +26,25 @@ COMMENT ON FUNCTION orisun_boundary.first_global_id(bigint, bigint) IS
 $$The smallest global_id from which on all events lie at or after a position, by pairs: the position need not be that of
 a stored event. It reads at most one save.$$;
 
+CREATE FUNCTION orisun_boundary.range_start(p_after_transaction_id bigint, p_after_global_id bigint) RETURNS bigint
+LANGUAGE sql STABLE
+AS $$
+    SELECT coalesce(orisun_boundary.first_global_id(p_after_transaction_id,
+                                                    least(p_after_global_id, 9223372036854775806) + 1), 0)
+$$;
+
+COMMENT ON FUNCTION orisun_boundary.range_start(bigint, bigint) IS
+$$The first global_id of the events after a position; NULL is the beginning.$$;
+
+CREATE FUNCTION orisun_boundary.range_end(p_end_transaction_id bigint, p_end_global_id bigint) RETURNS bigint
+LANGUAGE sql STABLE
+AS $$
+    SELECT coalesce(orisun_boundary.first_global_id(p_end_transaction_id, p_end_global_id), 9223372036854775807)
+$$;
+
+COMMENT ON FUNCTION orisun_boundary.range_end(bigint, bigint) IS
+$$The first global_id that is not before a position; NULL is the end.$$;
+
 CREATE FUNCTION orisun_boundary.read_all(
     p_after_transaction_id bigint,
     p_after_global_id      bigint,
@@ -38,18 +57,14 @@ LANGUAGE sql STABLE ROWS 100
 AS $$
     (SELECT e.* FROM orisun_boundary.es_event e
       WHERE NOT p_descending
-        AND e.global_id >= coalesce(orisun_boundary.first_global_id(p_after_transaction_id,
-            least(p_after_global_id, 9223372036854775806) + 1), 0)
-        AND e.global_id < coalesce(orisun_boundary.first_global_id(p_end_transaction_id, p_end_global_id),
-                                   9223372036854775807)
+        AND e.global_id >= orisun_boundary.range_start(p_after_transaction_id, p_after_global_id)
+        AND e.global_id < orisun_boundary.range_end(p_end_transaction_id, p_end_global_id)
       ORDER BY e.global_id LIMIT p_count)
     UNION ALL
     (SELECT e.* FROM orisun_boundary.es_event e
       WHERE p_descending
-        AND e.global_id >= coalesce(orisun_boundary.first_global_id(p_after_transaction_id,
-            least(p_after_global_id, 9223372036854775806) + 1), 0)
-        AND e.global_id < coalesce(orisun_boundary.first_global_id(p_end_transaction_id, p_end_global_id),
-                                   9223372036854775807)
+        AND e.global_id >= orisun_boundary.range_start(p_after_transaction_id, p_after_global_id)
+        AND e.global_id < orisun_boundary.range_end(p_end_transaction_id, p_end_global_id)
       ORDER BY e.global_id DESC LIMIT p_count)
 $$;
 
@@ -110,10 +125,8 @@ BEGIN
                     UNION
                     SELECT (s.transaction_id, s.global_id)::orisun.event_position
                       FROM orisun.scan_table('orisun_boundary.es_event', v_unserved,
-                               coalesce(orisun_boundary.first_global_id(v_after.transaction_id,
-                                   least(v_after.global_id, 9223372036854775806) + 1), 0),
-                               coalesce(orisun_boundary.first_global_id(v_end.transaction_id, v_end.global_id),
-                                        9223372036854775807),
+                               orisun_boundary.range_start(v_after.transaction_id, v_after.global_id),
+                               orisun_boundary.range_end(v_end.transaction_id, v_end.global_id),
                                p_descending, p_count) s) p
              ORDER BY CASE WHEN p_descending THEN -(p.position).global_id ELSE (p.position).global_id END
              LIMIT p_count);
@@ -303,10 +316,10 @@ DECLARE
     v_json       json;
     v_plan       jsonb;
 BEGIN
-    EXECUTE format('SELECT %s($1), coalesce(%s($2, least($3, 9223372036854775806) + 1), 0), '
-                   'coalesce(%2$s($4, $5), 9223372036854775807)',
+    EXECUTE format('SELECT %s($1), %s($2, $3), %s($4, $5)',
                    orisun.find_boundary_function(p_boundary, 'choose_indexes'),
-                   orisun.find_boundary_function(p_boundary, 'first_global_id'))
+                   orisun.find_boundary_function(p_boundary, 'range_start'),
+                   orisun.find_boundary_function(p_boundary, 'range_end'))
        INTO v_indexes, v_first_id, v_end_id
       USING p_criteria, p_after_transaction_id, p_after_global_id, p_end_transaction_id, p_end_global_id;
     FOR v_criterion IN 1 .. cardinality(p_criteria) LOOP
@@ -408,4 +421,6 @@ DROP FUNCTION orisun_boundary.first_of_each(jsonb[], boolean, integer);
 DROP FUNCTION orisun_boundary.read_page(jsonb[], bigint, bigint, bigint, bigint, boolean, integer);
 DROP FUNCTION orisun_boundary.merge_criteria(jsonb[], bigint, bigint, bigint, bigint, boolean, integer);
 DROP FUNCTION orisun_boundary.read_all(bigint, bigint, bigint, bigint, boolean, integer);
+DROP FUNCTION orisun_boundary.range_end(bigint, bigint);
+DROP FUNCTION orisun_boundary.range_start(bigint, bigint);
 DROP FUNCTION orisun_boundary.first_global_id(bigint, bigint);

@@ -26,7 +26,7 @@ CREATE FUNCTION orisun_boundary.follow_events(
 LANGUAGE plpgsql STABLE ROWS 100
 AS $$
 DECLARE
-    v_first bigint := orisun_boundary.first_global_id(p_transaction_id, least(p_global_id, 9223372036854775806) + 1);
+    v_first bigint := orisun_boundary.range_start(p_transaction_id, p_global_id);
     v_last  orisun.event_position;
     v_found bigint;
 BEGIN

@@ -34,12 +34,12 @@ orisun.boundary b ON b.number = l.boundary JOIN pg_stat_activity a ON a.pid = l.
 -- +goose StatementBegin
 CREATE FUNCTION orisun.lease_session_class() RETURNS integer
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
-AS $$ SELECT 1330792787 $$;
+AS $$ SELECT 1330792784 $$;
 -- +goose StatementEnd
 
 COMMENT ON FUNCTION orisun.lease_session_class() IS
 $$The first key of the advisory lock that shows that a lease session lives; the second is its pid. The number spells
-ORIS in ASCII.$$;
+ORIP in ASCII.$$;
 
 -- +goose StatementBegin
 CREATE FUNCTION orisun.is_lease_session(p_session integer) RETURNS boolean

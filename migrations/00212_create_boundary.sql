@@ -227,6 +227,17 @@ boundary: orisun.create_boundary does.
 
   SELECT orisun.initialize_boundary_tables('orders', 'public');$$;
 
+CREATE FUNCTION orisun.make_admin_event(p_type text, p_data jsonb, p_actor text) RETURNS jsonb
+LANGUAGE sql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT jsonb_build_object('event_id', gen_random_uuid(), 'event_type', p_type, 'data', p_data,
+                              'metadata', jsonb_build_object('actor', p_actor))
+$$;
+
+COMMENT ON FUNCTION orisun.make_admin_event(text, jsonb, text) IS
+$$An event for the admin boundary, as orisun.insert_events_with_consistency takes it: what was done, and by whom.$$;
+
 -- +goose StatementBegin
 CREATE FUNCTION orisun.create_boundary(
     p_boundary text, p_schema text, p_description text, p_existed_before_catalog boolean, p_admin_boundary text,
@@ -277,19 +288,16 @@ BEGIN
 
     SELECT r.* INTO STRICT v_saved
       FROM orisun.insert_events_with_consistency(p_admin_boundary, '{}', jsonb_build_array(
-               jsonb_build_object(
-                   'event_id', gen_random_uuid(), 'event_type', 'BoundaryDefined', 'metadata',
-                   jsonb_build_object('actor', p_actor),
-                   'data', jsonb_build_object('boundary', p_boundary, 'description', p_description,
-                                              'existed_before_catalog', p_existed_before_catalog,
-                                              'placement', jsonb_build_object('backend', 'postgres', 'namespace',
-                                                  p_schema))),
-               jsonb_build_object(
-                   'event_id', gen_random_uuid(), 'event_type', CASE v_error WHEN '' THEN 'BoundaryActivated'
-                       ELSE 'BoundaryFailed' END,
-                   'metadata', jsonb_build_object('actor', p_actor),
-                   'data', jsonb_build_object('boundary', p_boundary) || CASE v_error WHEN '' THEN '{}'
-                       ELSE jsonb_build_object('error', v_error) END))) r;
+               orisun.make_admin_event('BoundaryDefined', jsonb_build_object(
+                   'boundary', p_boundary, 'description', p_description,
+                   'existed_before_catalog', p_existed_before_catalog,
+                   'placement', jsonb_build_object('backend', 'postgres', 'namespace', p_schema)), p_actor),
+               CASE v_error
+                   WHEN '' THEN orisun.make_admin_event('BoundaryActivated',
+                                                        jsonb_build_object('boundary', p_boundary), p_actor)
+                   ELSE orisun.make_admin_event('BoundaryFailed',
+                                                jsonb_build_object('boundary', p_boundary, 'error', v_error), p_actor)
+               END)) r;
     RETURN QUERY
     UPDATE orisun.boundary b
        SET status = CASE v_error WHEN '' THEN 'ACTIVE' ELSE 'FAILED' END, last_error = v_error,
@@ -317,6 +325,7 @@ Raises OR002 for a name, OR006 for a boundary that exists with another definitio
 
 -- +goose Down
 DROP FUNCTION orisun.create_boundary(text, text, text, boolean, text, text);
+DROP FUNCTION orisun.make_admin_event(text, jsonb, text);
 -- +goose StatementBegin
 DO $$
 DECLARE

@@ -167,8 +167,8 @@ table:
 Raises OR001 for an unknown boundary.$$;
 
 -- +goose StatementBegin
-CREATE FUNCTION orisun.save_user_event(p_boundary text, p_criteria jsonb, p_event_type text, p_data jsonb,
-                                       p_metadata jsonb) RETURNS void
+CREATE FUNCTION orisun.save_user_event(p_boundary text, p_key text, p_event_type text, p_data jsonb, p_metadata jsonb)
+RETURNS void
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -182,7 +182,8 @@ BEGIN
        INTO v_seen;
     PERFORM orisun.insert_events_with_consistency(
         p_boundary,
-        jsonb_build_object('expected_position', v_seen, 'criteria', p_criteria),
+        jsonb_build_object('expected_position', v_seen, 'criteria', jsonb_build_array(jsonb_build_object(
+            'tags', jsonb_build_array(jsonb_build_object('key', p_key, 'value', p_data ->> p_key))))),
         jsonb_build_array(jsonb_build_object('event_id', gen_random_uuid(), 'event_type', p_event_type, 'data', p_data,
                                              'metadata', p_metadata)));
     PERFORM orisun.project_users(p_boundary);
@@ -190,11 +191,11 @@ END
 $$;
 -- +goose StatementEnd
 
-COMMENT ON FUNCTION orisun.save_user_event(text, jsonb, text, jsonb, jsonb) IS
-$$Saves an event about a user in the admin boundary, as any save under a context: the criteria, and the position up to
-which users are projected. Then projects it, so that a session that sees the event sees the user as well. Call it after
-orisun.project_users in the same transaction. Raises OR003 when an event of the context was saved meanwhile: begin
-again.$$;
+COMMENT ON FUNCTION orisun.save_user_event(text, text, text, jsonb, jsonb) IS
+$$Saves an event about a user in the admin boundary, as any save under a context: all events with the same value of
+p_key ('user_id' or 'username') as this one, and the position up to which users are projected. Then projects it, so that
+a session that sees the event sees the user as well. Call it after orisun.project_users in the same transaction. Raises
+OR003 when an event of the context was saved meanwhile: begin again.$$;
 
 -- +goose StatementBegin
 CREATE FUNCTION orisun.create_user(p_boundary text, p_username text, p_name text, p_roles text[], p_password_hash text,
@@ -215,11 +216,7 @@ BEGIN
                   HINT = 'Choose another one, or delete that user first.';
     END IF;
     PERFORM orisun.save_user_event(
-        p_boundary,
-        jsonb_build_array(jsonb_build_object('tags',
-                                             jsonb_build_array(jsonb_build_object('key', 'username', 'value',
-                                                 p_username)))),
-        'UserCreated',
+        p_boundary, 'username', 'UserCreated',
         jsonb_build_object('user_id', v_user_id, 'username', p_username, 'name', p_name, 'roles', to_jsonb(p_roles)),
         p_metadata);
     INSERT INTO orisun.user_credential (boundary, user_id, password_hash)
@@ -275,11 +272,7 @@ BEGIN
             USING ERRCODE = 'OR003', HINT = 'Look at the user again and decide again.';
     END IF;
     PERFORM orisun.save_user_event(
-        p_boundary,
-        jsonb_build_array(jsonb_build_object('tags',
-                                             jsonb_build_array(jsonb_build_object('key', 'user_id', 'value',
-                                                 p_user_id)))),
-        'UserPasswordChanged',
+        p_boundary, 'user_id', 'UserPasswordChanged',
         jsonb_build_object('user_id', p_user_id, 'username', v_user.username),
         p_metadata);
     INSERT INTO orisun.user_credential AS c (boundary, user_id, password_hash)
@@ -304,11 +297,7 @@ DECLARE
     v_user orisun.user_account := orisun.find_user(p_boundary, p_user_id);
 BEGIN
     PERFORM orisun.save_user_event(
-        p_boundary,
-        jsonb_build_array(jsonb_build_object('tags',
-                                             jsonb_build_array(jsonb_build_object('key', 'user_id', 'value',
-                                                 p_user_id)))),
-        'UserRolesChanged',
+        p_boundary, 'user_id', 'UserRolesChanged',
         jsonb_build_object('user_id', p_user_id, 'username', v_user.username, 'roles', to_jsonb(p_roles)),
         p_metadata);
     RETURN QUERY SELECT u.* FROM orisun.user_account u WHERE u.boundary = p_boundary AND u.user_id = p_user_id;
@@ -351,11 +340,7 @@ DECLARE
     v_user orisun.user_account := orisun.find_user(p_boundary, p_user_id);
 BEGIN
     PERFORM orisun.save_user_event(
-        p_boundary,
-        jsonb_build_array(jsonb_build_object('tags',
-                                             jsonb_build_array(jsonb_build_object('key', 'user_id', 'value',
-                                                 p_user_id)))),
-        'UserDeleted',
+        p_boundary, 'user_id', 'UserDeleted',
         jsonb_build_object('user_id', p_user_id, 'username', v_user.username),
         p_metadata);
     DELETE FROM orisun.user_credential c WHERE c.boundary = p_boundary AND c.user_id = p_user_id;
@@ -474,7 +459,7 @@ DROP FUNCTION orisun.change_user_roles(text, text, text[], jsonb);
 DROP FUNCTION orisun.change_user_password(text, text, text, bigint, jsonb);
 DROP FUNCTION orisun.find_user(text, text);
 DROP FUNCTION orisun.create_user(text, text, text, text[], text, jsonb);
-DROP FUNCTION orisun.save_user_event(text, jsonb, text, jsonb, jsonb);
+DROP FUNCTION orisun.save_user_event(text, text, text, jsonb, jsonb);
 DROP FUNCTION orisun.project_users(text, integer);
 DROP FUNCTION orisun.read_roles(jsonb);
 DROP TABLE orisun.login;

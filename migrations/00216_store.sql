@@ -13,6 +13,18 @@ COMMENT ON COLUMN orisun.store.database_id IS
 $$The database for which store_id was made: PostgreSQL's system_identifier and the database's oid. In a copy they
 differ, and the copy gets an identity of its own.$$;
 
+CREATE FUNCTION orisun.database_id() RETURNS text
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT concat(c.system_identifier, '/', d.oid)
+      FROM pg_control_system() c, pg_database d
+     WHERE d.datname = current_database()
+$$;
+
+COMMENT ON FUNCTION orisun.database_id() IS
+$$What distinguishes this database from its copies (orisun.store).$$;
+
 -- +goose StatementBegin
 CREATE FUNCTION orisun.renew_store() RETURNS uuid
 LANGUAGE plpgsql VOLATILE
@@ -23,9 +35,7 @@ DECLARE
 BEGIN
     DELETE FROM orisun.store;
     INSERT INTO orisun.store (store_id, database_id)
-    SELECT gen_random_uuid(), concat(c.system_identifier, '/', d.oid)
-      FROM pg_control_system() c, pg_database d
-     WHERE d.datname = current_database()
+    VALUES (gen_random_uuid(), orisun.database_id())
     RETURNING store_id INTO v_store_id;
     -- The second rotation removes the last key that the copied database may share with its original.
     PERFORM orisun.rotate_token_key();
@@ -48,20 +58,15 @@ LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
+    v_database text := orisun.database_id();
     v_store    orisun.store;
-    v_database text;
 BEGIN
-    SELECT concat(c.system_identifier, '/', d.oid) INTO v_database
-      FROM pg_control_system() c, pg_database d
-     WHERE d.datname = current_database();
     SELECT s.* INTO v_store FROM orisun.store s;
-    IF v_store.database_id = v_database THEN
-        RETURN QUERY SELECT v_store.store_id::text, v_store.store_id::text;
-        RETURN;
+    IF v_store.database_id IS DISTINCT FROM v_database THEN
+        -- Several nodes may start at once: the first one renews, the others read what it stored.
+        LOCK TABLE orisun.store IN SHARE ROW EXCLUSIVE MODE;
+        SELECT s.* INTO v_store FROM orisun.store s;
     END IF;
-    -- Several nodes may start at once: the first one renews, the others read what it stored.
-    LOCK TABLE orisun.store IN SHARE ROW EXCLUSIVE MODE;
-    SELECT s.* INTO v_store FROM orisun.store s;
     IF v_store.database_id = v_database THEN
         RETURN QUERY SELECT v_store.store_id::text, v_store.store_id::text;
     ELSE
@@ -80,4 +85,5 @@ none.$$;
 -- +goose Down
 DROP FUNCTION orisun.claim_store();
 DROP FUNCTION orisun.renew_store();
+DROP FUNCTION orisun.database_id();
 DROP TABLE orisun.store;

@@ -31,12 +31,10 @@ BEGIN
     END IF;
     PERFORM orisun.drop_boundary_tables(v_boundary);
     DELETE FROM orisun.boundary b WHERE b.name = p_boundary;
-    PERFORM orisun.insert_events_with_consistency(p_admin_boundary, '{}', jsonb_build_array(jsonb_build_object(
-        'event_id', gen_random_uuid(), 'event_type', 'BoundaryDeleted', 'metadata',
-        jsonb_build_object('actor', p_actor),
-        'data', jsonb_build_object('boundary', p_boundary, 'events', v_events,
-                                   'placement', jsonb_build_object('backend', 'postgres', 'namespace',
-                                       v_boundary.schema_name)))));
+    PERFORM orisun.insert_events_with_consistency(p_admin_boundary, '{}', jsonb_build_array(
+        orisun.make_admin_event('BoundaryDeleted', jsonb_build_object(
+            'boundary', p_boundary, 'events', v_events,
+            'placement', jsonb_build_object('backend', 'postgres', 'namespace', v_boundary.schema_name)), p_actor)));
     RETURN v_events;
 END
 $$;

@@ -32,7 +32,7 @@ SELECT orisun.find_open_schemas()::text AS schema_name;
 SELECT orisun.find_missing_rights(p_role => current_user::text)::text AS grant_statement;
 
 -- name: FindBoundarySchema :one
-SELECT orisun.find_boundary_schema(p_boundary => @boundary::text)::text AS schema_name;
+SELECT b.schema_name::text AS schema_name FROM orisun.find_boundary(p_boundary => @boundary::text) b;
 
 -- name: FindBlockingSessions :many
 SELECT b.pid::integer AS pid, b.username::text AS username, b.application::text AS application,
