@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/oexza/orisun/server/servertest"
 )
 
 // binary is the server under test, built once.
@@ -45,6 +47,7 @@ func TestMain(m *testing.M) {
 // newCluster returns a cluster whose nodes are not started. The test's end ends it.
 func newCluster(t *testing.T, env ...string) *cluster {
 	t.Helper()
+	servertest.ReadSources(t, "../orisun")
 	c, err := startCluster(t.Context(), clusterConfig{dir: t.TempDir(), binary: binary, env: env, pgBinDir: pgBinDir()})
 	if err != nil {
 		t.Fatal(err)

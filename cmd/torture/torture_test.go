@@ -4,11 +4,14 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/oexza/orisun/server/servertest"
 )
 
 // short is a round that CI has time for.
 func short(t *testing.T, m *mutation, kinds []fault) *result {
 	t.Helper()
+	servertest.ReadSources(t, "../orisun")
 	config := roundConfig{
 		binary: binary, dir: t.TempDir(), pgBinDir: pgBinDir(), lasts: 6 * time.Second, kinds: kinds, mutation: m,
 	}

@@ -50,6 +50,7 @@ func (s shell) write(name, content string) {
 // buildPrograms builds those that commands of the pages name.
 func buildPrograms(t *testing.T) string {
 	t.Helper()
+	servertest.ReadSources(t, "../../cmd/orisun", "../../client", "../../tools")
 	programs := t.TempDir()
 	for name, from := range map[string][]string{
 		"orisun":  {"./cmd/orisun"},

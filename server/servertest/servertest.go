@@ -7,7 +7,9 @@ package servertest
 import (
 	"context"
 	"encoding/base64"
+	"io/fs"
 	"log/slog"
+	"path/filepath"
 	"strconv"
 	"sync"
 	"testing"
@@ -122,3 +124,15 @@ func (c credentials) GetRequestMetadata(context.Context, ...string) (map[string]
 }
 
 func (credentials) RequireTransportSecurity() bool { return false }
+
+// ReadSources records the folders of a program that the test builds and runs. Go repeats a test when a package that it
+// imports or a file that it reads has changed, and does not know what the go command reads for it.
+func ReadSources(t testing.TB, folders ...string) {
+	t.Helper()
+	for _, folder := range folders {
+		err := filepath.WalkDir(folder, func(_ string, _ fs.DirEntry, err error) error { return err })
+		if err != nil {
+			t.Fatalf("servertest: %v", err)
+		}
+	}
+}
