@@ -110,7 +110,7 @@ func messageSize(storeID string) func(boundary, eventID, eventType string, data,
 }
 
 // checkConnection returns when PostgreSQL answers, and fails where its sessions are not what the server relies on. No
-// pool is open yet: behind a pooler that does not keep sessions its connections would fail first, and disturb the check.
+// pool is open yet: behind a pooler that does not keep sessions its connections would fail first and disturb the check.
 func (s *Server) checkConnection(ctx context.Context) error {
 	pg := s.config.PG
 	database, err := databaseConfig(pg)
