@@ -166,6 +166,54 @@ func TestAUserWithoutRightsSeesNothing(t *testing.T) {
 	}
 }
 
+// Each page that a reader of one boundary is offered works, and shows what others wrote as text.
+func TestAReaderOfOneBoundarySeesItAlone(t *testing.T) {
+	server := servertest.Start(t)
+	park(t, server)
+	fallBehind(t, server)
+	conn := server.Dial(t)
+	if _, err := orisunpb.NewAdminClient(conn).CreateUser(t.Context(), &orisunpb.CreateUserRequest{
+		Name: hostile, Username: "reader", Password: "s3cret", Roles: []string{"read:orisun_test_1"},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	stream, err := orisunpb.NewSubscriptionsClient(conn).Consume(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := stream.Send(&orisunpb.ConsumeRequest{Request: &orisunpb.ConsumeRequest_Start{Start: &orisunpb.ConsumeStart{
+		Boundary: "orisun_test_1", Subscription: "reports", ConsumerName: hostile,
+	}}}); err != nil {
+		t.Fatal(err)
+	}
+	ctx := browser(t)
+	refused := func(rpc, body string) chromedp.Action {
+		return holdsPromise(t, fmt.Sprintf(`fetch('/orisun.%s', {method: 'POST', body: %q,
+			headers: {'X-Orisun-Console': '1', 'Content-Type': 'application/json'}}).then(r => r.status === 403)`, rpc, body))
+	}
+	clean := holds(`!document.querySelector('.problem, main img, dialog img')`)
+	run(ctx, t, "log in", logIn(server, "reader", "s3cret"), holds(`document.querySelector('nav').innerText
+		.split(/\s+/).join(' ') === 'Events Playground Conflicts Subscriptions Account'`))
+	for _, page := range []struct{ path, text string }{
+		{"events", "MailAsked0"},
+		{"playground", "Compose a context"},
+		{"conflicts", "No conflicts in the last hour"},
+		{"subscriptions", "reports"},
+		{"account", "read:orisun_test_1"},
+	} {
+		run(ctx, t, page.path, visit(server, page.path+"?boundary=orisun_test_1", page.text), clean)
+	}
+	run(ctx, t, "a subscription", visit(server, "subscriptions?boundary=orisun_test_1", "reports"),
+		chromedp.Click(`//td[text()="reports"]`), see("At most 3, at "), see("onerror"), clean)
+	run(ctx, t, "what others may see", refused("Admin/ListNodes", `{"with_history": true}`),
+		refused("Admin/ListBoundaries", `{}`), refused("Admin/ListUsers", `{}`),
+		refused("Admin/ListSubscribers", `{"boundary": "orisun_test_2"}`),
+		refused("Subscriptions/GetSubscription", `{"boundary": "orisun_test_2", "name": "x", "with_lag_history": true}`))
+	run(ctx, t, "log out", chromedp.Click(`dialog button[aria-label=Close]`, chromedp.ByQuery),
+		chromedp.Click(`//button[text()="Log out"]`), see("Password"))
+	run(ctx, t, "a user's name", logIn(server, "admin", "changeit"), visit(server, "users", "onerror"), clean)
+}
+
 // The cookie counts only with the console's header, from a page of the same origin.
 func TestTheCookieAloneIsNoCredential(t *testing.T) {
 	server := servertest.Start(t)

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"flag"
 	"fmt"
+	"net"
 	"slices"
 	"strings"
 	"testing"
@@ -54,7 +55,8 @@ func TestTheEventsPageFollowsManyEvents(t *testing.T) {
 	}
 	ctx := browser(t)
 	run(ctx, t, "the page", logIn(server, "admin", "changeit"), visit(server, "events?boundary=orisun_test_1", "● Live"),
-		performance.Enable())
+		performance.Enable(), chromedp.Evaluate(`void (window.longTasks = [], new PerformanceObserver(list =>
+			longTasks.push(...list.getEntries().map(e => e.duration))).observe({type: 'longtask'}))`, nil))
 	arriving := make(chan struct{})
 	go func() {
 		defer close(arriving)
@@ -77,6 +79,10 @@ func TestTheEventsPageFollowsManyEvents(t *testing.T) {
 		}
 		heaps = append(heaps, tabHeap(ctx, t))
 	}
+	var long []float64
+	run(ctx, t, "long tasks", chromedp.Evaluate(`longTasks`, &long))
+	slices.Sort(long)
+	t.Logf("%d tasks of more than 50 ms: %.0f", len(long), long[max(0, len(long)-10):])
 	<-arriving
 	if last := shownPosition(ctx, t); last <= first {
 		t.Errorf("the page showed event %d before events arrived, and %d after them", first, last)
@@ -156,4 +162,46 @@ func tabHeap(ctx context.Context, t *testing.T) (bytes int64) {
 		t.Fatal("Chromium reports no JSHeapUsedSize")
 	}
 	return bytes
+}
+
+func TestALivePageGoesOnAfterARestartOfTheServer(t *testing.T) {
+	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	port := fmt.Sprint("ORISUN_ADMIN_PORT=", listener.Addr().(*net.TCPAddr).Port)
+	if err := listener.Close(); err != nil {
+		t.Fatal(err)
+	}
+	server := servertest.Start(t, port)
+	save(t, server, "1", "Before", `{}`)
+	ctx := browser(t)
+	run(ctx, t, "the page", logIn(server, "admin", "changeit"), visit(server, "events?boundary=orisun_test_1", "● Live"),
+		see("Before"))
+	save(t, server, "2", "Live", `{}`)
+	run(ctx, t, "an event", see("Live"))
+	server.Stop()
+	run(ctx, t, "the server is away", see("○ Live …"))
+	again := servertest.StartOn(t, server.Database, port)
+	save(t, again, "3", "After", `{}`)
+	run(ctx, t, "the server is back", see("After"), see("● Live"), holds(`!document.querySelector('.problem')`),
+		equals(t, `[...document.querySelectorAll('.events td:nth-child(2)')].map(td => td.innerText).join()`,
+			"After,Live,Before"))
+}
+
+// A page that lags behind shows the latest events only, without a hole in the middle, and each event after them.
+func TestAFloodLeavesNoHoleBetweenRows(t *testing.T) {
+	server := servertest.Start(t)
+	saveEvents(t, server, liveBatch, 0)
+	ctx := browser(t)
+	run(ctx, t, "the page", logIn(server, "admin", "changeit"), visit(server, "events?boundary=orisun_test_1", "● Live"))
+	saveEvents(t, server, 5000, 0)
+	const consecutive = `[...document.querySelectorAll('.events td.num')].map(td => Number(td.innerText))
+		.every((position, i, all) => i === 0 || all[i - 1] === position + 1)`
+	latest := func(position int) chromedp.Action {
+		return holds(fmt.Sprintf(`document.querySelector('.events td.num')?.innerText === '%d'`, position))
+	}
+	run(ctx, t, "a flood", latest(5999), equals(t, consecutive, true))
+	save(t, server, "after", "AfterTheFlood", `{}`)
+	run(ctx, t, "the next event", latest(6000), see("AfterTheFlood"), equals(t, consecutive, true))
 }

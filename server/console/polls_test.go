@@ -33,6 +33,19 @@ func equals[T comparable](t *testing.T, expression string, want T) chromedp.Acti
 	})
 }
 
+// holdsPromise fails the test unless a promise of the page becomes true.
+func holdsPromise(t *testing.T, expression string) chromedp.Action {
+	t.Helper()
+	return chromedp.ActionFunc(func(ctx context.Context) error {
+		var got bool
+		err := chromedp.Evaluate(expression, &got, awaitPromise).Do(ctx)
+		if err == nil && !got {
+			t.Errorf("%s is false", expression)
+		}
+		return err
+	})
+}
+
 // Twenty boundaries change between any two polls.
 func TestTheLastEventsOfManyBoundariesAreReadAFewAtATime(t *testing.T) {
 	server := servertest.Start(t)

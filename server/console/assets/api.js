@@ -31,8 +31,9 @@ async function send(path, body, {signal, headers = {}} = {}) {
 // call calls an RPC, such as EventStore/GetEvents.
 export const call = async (rpc, body = {}, options) => (await send('/orisun.' + rpc, body, options)).json();
 
-// stream calls onMessage with each message of an RPC that streams, until the signal ends it.
-export async function stream(rpc, body, signal, onOpen, onMessage) {
+// stream calls onLines with the messages of an RPC that streams, each as a line of JSON, until the signal ends it. An
+// error is the last one.
+export async function stream(rpc, body, signal, onOpen, onLines) {
   const response = await send('/orisun.' + rpc, body, {signal});
   onOpen();
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
@@ -42,11 +43,9 @@ export async function stream(rpc, body, signal, onOpen, onMessage) {
     if (done) return;
     const lines = (rest + value).split('\n');
     rest = lines.pop();
-    for (const line of lines.filter(Boolean)) {
-      const message = JSON.parse(line);
-      if (message.error) throw new CallError(0, message.error);
-      onMessage(message);
-    }
+    const last = lines.at(-1) || '{}';
+    if (last.startsWith('{"error"')) throw new CallError(0, JSON.parse(last).error);
+    onLines(lines.filter(Boolean));
   }
 }
 

@@ -32,33 +32,52 @@ async function seek(boundary, moment) {
   return low;
 }
 
-const redraw = 100; // milliseconds between two changes of the rows: more cost time, and a reader sees no difference
+// The rows change every 100 ms at most. In a flood, where all of them are new each time, there are only as many as a
+// screen has, and they change four times a second: a reader sees no more.
+const redraw = 100, redrawAll = 250, screenful = 40;
+const reconnect = 2000; // milliseconds from the end of a stream, as at a restart of the server, to the next one
 
-// useLive prepends events as they come.
+// useLive prepends events as they come, until the page closes. After a flood, rows are all that the page has: events before them are missing.
 function useLive(on, boundary, criteria, start, onError) {
-  const [rows, set] = useState([]);
+  const [{rows, flooded}, set] = useState({rows: []});
   const [open, setOpen] = useState(false);
   useEffect(() => {
-    set([]);
+    set({rows: []});
     setOpen(false);
     if (!on || !start) return undefined;
     const controller = new AbortController();
-    let pending = [], timer = 0;
+    let pending = [], timer = 0, pause = redraw; // pending are the latest events as they came: most are never shown
     const show = () => {
-      const batch = pending.reverse();
+      const flood = pending.length >= liveRows;
+      const batch = pending.slice(flood ? -screenful : 0).reverse().map(line => JSON.parse(line));
       pending = [];
       timer = 0;
-      set(before => [...batch, ...before].slice(0, liveRows));
+      pause = flood ? redrawAll : redraw;
+      set(before => flood ? {rows: batch, flooded: true}
+        : {...before, rows: [...batch, ...before.rows].slice(0, liveRows)});
     };
     const body = {boundary, query: request(criteria), after_position: start};
-    stream('EventStore/CatchUpSubscribeToEvents', body, controller.signal, () => setOpen(true), event => {
-      pending.push(event);
-      if (pending.length > liveRows) pending.shift();
-      timer ||= setTimeout(show, redraw);
-    }).catch(error => controller.signal.aborted || onError(error)).finally(() => setOpen(false));
+    let latest; // the last event as it came
+    const opened = () => { setOpen(true); onError(); };
+    const receive = lines => {
+      if (lines.length === 0) return;
+      latest = lines.at(-1);
+      pending = [...pending, ...lines.slice(-liveRows)].slice(-liveRows);
+      timer ||= setTimeout(show, pause);
+    };
+    const follow = async () => {
+      while (!controller.signal.aborted) {
+        if (latest) body.after_position = JSON.parse(latest).position;
+        await stream('EventStore/CatchUpSubscribeToEvents', body, controller.signal, opened, receive)
+          .catch(error => controller.signal.aborted || onError(error));
+        setOpen(false);
+        await new Promise(done => setTimeout(done, reconnect));
+      }
+    };
+    follow();
     return () => { controller.abort(); clearTimeout(timer); };
   }, [on, boundary, JSON.stringify(criteria), JSON.stringify(start)]);
-  return {rows, open};
+  return {rows, flooded, open};
 }
 
 const firstSave = boundary => curl('EventStore/SaveEvents', {boundary, events: [
@@ -112,8 +131,8 @@ export function Events({may, query}) {
   const ready = state.value && !state.loading;
   const start = useRef(null);
   start.current = ready ? (state.value[0] ? position(at(state.value[0])) : {transaction_id: -1, global_id: -1}) : null;
-  const {rows, open} = useLive(live, boundary, criteria, start.current, setLiveError);
-  const events = live ? [...rows, ...(state.value || [])].slice(0, liveRows) : state.value;
+  const {rows, flooded, open} = useLive(live, boundary, criteria, start.current, setLiveError);
+  const events = live ? [...rows, ...(!flooded && state.value || [])].slice(0, liveRows) : state.value;
   const change = changes => go('events', {boundary, ...changes}, query);
   const filter = next => {
     const to = new URLSearchParams(query);
