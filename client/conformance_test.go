@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os/exec"
@@ -12,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -19,6 +21,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/emptypb"
@@ -144,7 +147,7 @@ var durableFaults = map[string]fault{
 	// The start is always the beginning.
 	"after a position": {define: func(in *wire.CreateSubscriptionRequest) { in.Start = nil }},
 	// The time is that of the server.
-	"an event that is not settled comes again after ack_timeout": {
+	"what is not settled comes again after ack_timeout": {
 		define: func(in *wire.CreateSubscriptionRequest) { in.AckTimeout = nil },
 	},
 	// Deliveries are not counted.
@@ -154,7 +157,7 @@ var durableFaults = map[string]fault{
 		}
 	}},
 	// A refused event counts as processed.
-	"a refused event comes again, and is parked after max_refusals": {settle: func(in *wire.ConsumeRequest) bool {
+	"a refused event comes again, and is parked in the end": {settle: func(in *wire.ConsumeRequest) bool {
 		if r := in.GetRefuse(); r != nil {
 			in.Request = &wire.ConsumeRequest_Acknowledge{Acknowledge: &wire.Acknowledgement{
 				Partition: r.GetPartition(), Epoch: r.GetEpoch(), Positions: []*wire.Position{r.GetPosition()},
@@ -167,7 +170,7 @@ var durableFaults = map[string]fault{
 	// Parked events are not listed.
 	"with park_following later events": {parked: func(out *wire.ListParkedResponse) { out.Events = nil }},
 	// A key has no order.
-	"of a key the next event comes when the earlier one is settled": {define: withoutKey},
+	"of a key the next event comes after the settlement": {define: withoutKey},
 	// One consumer gets everything.
 	"two consumers share the keys": {define: withoutKey},
 	// WaitForCheckpoint does not wait.
@@ -220,8 +223,21 @@ func TestTheConformanceKit(t *testing.T) {
 		}
 		return got, failures
 	}
-	if got, failures := run(t, shared.Address); got.Failed+got.NotSupported != 0 || got.Checks < 150 {
+	if got, failures := run(t, shared.Address); got.Failed+got.NotSupported != 0 || got.Checks < 170 {
 		t.Errorf("%d of %d checks fail on the server:\n%s", got.Failed, got.Checks, failures)
+	} else {
+		for _, r := range got.Results {
+			if line := fmt.Sprintf("passed  subscriptions  %s", r.Name); len(line) > 80 {
+				t.Errorf("the table is wider than 80 columns: %s", line)
+			}
+		}
+	}
+	for _, arguments := range [][]string{{"-only", "no such check"}, {"-server", "grpc://" + shared.Address}, {"races"}} {
+		command := exec.CommandContext(t.Context(), kit, append([]string{"-server", shared.Address}, arguments...)...)
+		out, err := command.CombinedOutput()
+		if command.ProcessState.ExitCode() != 125 || !bytes.ContainsAny(out, "\n") {
+			t.Errorf("%v: %v, %s", arguments, err, out)
+		}
 	}
 	if _, failures := run(t, startProxy(t, fault{})); failures != "" {
 		t.Errorf("the proxy has faults of its own:\n%s", failures)
@@ -244,6 +260,12 @@ func TestTheConformanceKit(t *testing.T) {
 			t.Logf("%.200s", failures)
 		})
 	}
+	t.Run("a server without SetUserBoundaryPermissions", func(t *testing.T) {
+		without := startProxy(t, fault{without: "/orisun.Admin/SetUserBoundaryPermissions"})
+		if got, failures := run(t, without, "-only", "users "); got.Failed != 0 || got.NotSupported != 1 {
+			t.Errorf("%+v\n%s", got, failures)
+		}
+	})
 	t.Run("a server without durable subscriptions", func(t *testing.T) {
 		got, failures := run(t, startProxy(t, fault{without: "/orisun.Subscriptions/"}), "-only", "subscription")
 		if got.Failed != 0 || got.NotSupported == 0 || got.Passed == 0 {
@@ -264,30 +286,43 @@ func TestTheConformanceKit(t *testing.T) {
 // proxy passes calls on to the shared server.
 type proxy struct {
 	fault
-	conn *grpc.ClientConn
+	mu    sync.Mutex
+	conns map[string]*grpc.ClientConn // by the address of the client's connection, which each has one of its own
 }
 
 func startProxy(t *testing.T, fault fault) (address string) {
 	t.Helper()
-	conn, err := grpc.NewClient(shared.Address, grpc.WithTransportCredentials(insecure.NewCredentials()))
-	if err != nil {
-		t.Fatal(err)
-	}
 	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &proxy{fault, conn}
+	p := &proxy{fault: fault, conns: map[string]*grpc.ClientConn{}}
 	server := grpc.NewServer(grpc.UnknownServiceHandler(p.handle))
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
 	t.Cleanup(func() {
 		server.Stop()
-		if err := errors.Join(<-served, conn.Close()); err != nil {
+		err := <-served
+		for _, conn := range p.conns {
+			err = errors.Join(err, conn.Close())
+		}
+		if err != nil {
 			t.Error(err)
 		}
 	})
 	return listener.Addr().String()
+}
+
+func (p *proxy) connection(ctx context.Context) (conn *grpc.ClientConn, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	from, _ := peer.FromContext(ctx)
+	conn = p.conns[from.Addr.String()]
+	if conn == nil {
+		conn, err = grpc.NewClient(shared.Address, grpc.WithTransportCredentials(insecure.NewCredentials()))
+		p.conns[from.Addr.String()] = conn
+	}
+	return conn, err
 }
 
 // Messages of which the fault knows nothing are passed on as unknown fields.
@@ -323,15 +358,19 @@ func (p *proxy) handle(_ any, stream grpc.ServerStream) error {
 	if p.without != "" && strings.HasPrefix(method, p.without) {
 		return status.Error(codes.Unimplemented, "unknown service")
 	}
+	conn, err := p.connection(stream.Context())
+	if err != nil {
+		return err
+	}
 	if strings.HasSuffix(method, "/Consume") {
-		return p.fail(p.consumer(ctx, stream))
+		return p.fail(p.consumer(ctx, conn, stream))
 	}
 	in, out := p.messages(method)
 	if err := stream.RecvMsg(in); err != nil {
 		return err
 	}
 	if slices.Contains([]string{"CatchUpSubscribeToEvents", "ReadSubscription", "Watch"}, path.Base(method)) {
-		up, err := p.conn.NewStream(ctx, &grpc.StreamDesc{ServerStreams: true}, method)
+		up, err := conn.NewStream(ctx, &grpc.StreamDesc{ServerStreams: true}, method)
 		if err == nil {
 			err = errors.Join(up.SendMsg(in), up.CloseSend())
 		}
@@ -347,13 +386,13 @@ func (p *proxy) handle(_ any, stream grpc.ServerStream) error {
 		p.define(create)
 	}
 	var header metadata.MD
-	err := p.conn.Invoke(ctx, method, in, out, grpc.Header(&header))
+	err = conn.Invoke(ctx, method, in, out, grpc.Header(&header))
 	switch out := out.(type) {
 	case *wire.WriteResult:
 		if p.save != nil {
 			err = p.save(in.(*wire.SaveEventsRequest), func(in *wire.SaveEventsRequest) (*wire.WriteResult, error) {
 				var result wire.WriteResult
-				err := p.conn.Invoke(ctx, method, in, &result)
+				err := conn.Invoke(ctx, method, in, &result)
 				return &result, err
 			}, out, err)
 		}
@@ -389,8 +428,11 @@ func (p *proxy) handle(_ any, stream grpc.ServerStream) error {
 }
 
 func (p *proxy) stream(from grpc.ClientStream, to grpc.ServerStream) error {
-	if _, err := from.Header(); err == nil {
-		if err := to.SendHeader(nil); err != nil {
+	if header, err := from.Header(); err == nil {
+		const state = "x-orisun-subscription"
+		passed := metadata.MD{}
+		passed.Set(state, header.Get(state)...)
+		if err := to.SendHeader(passed); err != nil {
 			return err
 		}
 	}
@@ -415,8 +457,8 @@ func (p *proxy) stream(from grpc.ClientStream, to grpc.ServerStream) error {
 }
 
 // consumer passes a stream of Consume on in both directions.
-func (p *proxy) consumer(ctx context.Context, stream grpc.ServerStream) error {
-	up, err := p.conn.NewStream(
+func (p *proxy) consumer(ctx context.Context, conn *grpc.ClientConn, stream grpc.ServerStream) error {
+	up, err := conn.NewStream(
 		ctx, &grpc.StreamDesc{ServerStreams: true, ClientStreams: true}, "/orisun.Subscriptions/Consume")
 	if err != nil {
 		return err

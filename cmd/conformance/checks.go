@@ -19,5 +19,6 @@ var sections = []section{
 	{"invalid", invalid},
 	{"limits", limits},
 	{"access", access},
+	{"users", users},
 	{"server", server},
 }

@@ -116,6 +116,16 @@ func conditions() []check {
 				t.errorf("the details say %s, want %s", got, want)
 			}
 		}},
+		{"a conflict names the conflicting event", func(t *trial) {
+			v := unique()
+			first, conflicting := t.save(nil, event(v)), event(v)
+			t.save(nil, conflicting)
+			_, err := t.trySave(condition(first, tagged("v", v)), event(v))
+			details := t.wantReason("the save", err, codes.AlreadyExists, "CONTEXT_CHANGED")
+			if details["event_id"] != conflicting.GetEventId() || details["event_type"] != conflicting.GetEventType() {
+				t.errorf("the details say %v, want event_id %s and its event_type", details, conflicting.GetEventId())
+			}
+		}},
 		{"the text of a conflict is what clients look for", func(t *trial) {
 			v := unique()
 			first, second := t.save(nil, event(v)), t.save(nil, event(v))

@@ -66,7 +66,7 @@ func definitions() []check {
 			_, err = find(t, name)
 			t.wantCode("GetSubscription, then", err, codes.NotFound)
 		}},
-		{"the same definition again changes nothing, another one is ALREADY_EXISTS", func(t *trial) {
+		{"another definition of a name is ALREADY_EXISTS", func(t *trial) {
 			request := &orisunpb.CreateSubscriptionRequest{Boundary: t.boundary, Name: unique()}
 			_, err := t.durable.CreateSubscription(t.ctx, request)
 			t.must("CreateSubscription", err)
@@ -194,7 +194,7 @@ func deliveries() []check {
 			c.acknowledge(d)
 			t.wantIDs("the rest", c.take(2), savedIDs(all[1:]))
 		}},
-		{"an event that is not settled comes again after ack_timeout", func(t *trial) {
+		{"what is not settled comes again after ack_timeout", func(t *trial) {
 			v := unique()
 			t.save(nil, event(v))
 			c := t.consume(t.define(v, func(in *orisunpb.CreateSubscriptionRequest) {
@@ -268,7 +268,7 @@ func parking() []check {
 	// once parks after the first refusal.
 	once := func(in *orisunpb.CreateSubscriptionRequest) { in.MaxRefusals = 1 }
 	return []check{
-		{"a refused event comes again, and is parked after max_refusals", func(t *trial) {
+		{"a refused event comes again, and is parked in the end", func(t *trial) {
 			v := unique()
 			broken, sound := event(v), event(v)
 			t.save(nil, broken)
@@ -341,7 +341,7 @@ func parking() []check {
 			t.save(nil, later)
 			t.wantIDs("the consumer, then", c.take(1), []string{later.GetEventId()})
 		}},
-		{"with park_following later events of the key are parked behind it", func(t *trial) {
+		{"with park_following later events of the key are parked", func(t *trial) {
 			v := unique()
 			first, second := keyed(v, "a"), keyed(v, "a")
 			other := keyed(v, "b")
@@ -378,7 +378,7 @@ func keyed(v, key string) *orisunpb.EventToSave {
 func groups() []check {
 	byKey := func(in *orisunpb.CreateSubscriptionRequest) { in.PartitionKey, in.Partitions = "k", 8 }
 	return []check{
-		{"of a key the next event comes when the earlier one is settled", func(t *trial) {
+		{"of a key the next event comes after the settlement", func(t *trial) {
 			v := unique()
 			first, second := keyed(v, "a"), keyed(v, "a")
 			other := keyed(v, "b")
@@ -392,7 +392,7 @@ func groups() []check {
 			c.acknowledge(got[0])
 			t.wantIDs("after its acknowledgement", c.take(1), []string{second.GetEventId()})
 		}},
-		{"two consumers share the keys, each key is in order, and one that stays gets all", func(t *trial) {
+		{"two consumers share the keys, each key is in order", func(t *trial) {
 			v := unique()
 			subscription := t.define(v, byKey)
 			one, two := t.consume(subscription), t.consume(subscription)

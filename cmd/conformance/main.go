@@ -1,10 +1,11 @@
 // Command conformance puts a server of the protocol through its rules, by gRPC alone: saving, conditions, races,
-// retries, reading, subscriptions, durable subscriptions, indexes, errors and limits. Messages are matched by their
-// numbers, so servers whose names differ are tested, too. It prints a table, or JSON, and its exit code is the number
-// of checks that failed, at most 125.
+// retries, reading, subscriptions, durable subscriptions, indexes, errors, limits and users. Messages are matched by
+// their numbers, so servers whose names differ are tested, too. It prints a table, or JSON, and its exit code is the
+// number of checks that failed, at most 125.
 //
 // A check of durable subscriptions is "not supported" where the server answers one of its calls with UNIMPLEMENTED, as
-// the original v0.10 does. That is no failure; the methods are named. Any other missing method is a failure.
+// the original v0.10 does, and so is one of SetUserBoundaryPermissions. That is no failure; the methods are named. Any
+// other missing method is a failure.
 //
 //	go run ./cmd/conformance -server localhost:5005 -user admin:changeit
 //
@@ -16,17 +17,18 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"encoding/json"
-	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/status"
 
 	orisunpb "github.com/oexza/orisun/proto"
 )
@@ -41,7 +43,12 @@ func main() {
 	asJSON := flag.Bool("json", false, "print JSON in place of a table")
 	only := flag.String("only", "", "run the checks whose section or name contains this")
 	each := flag.Duration("timeout", 30*time.Second, "time of one check")
+	flag.Usage = usage
 	flag.Parse()
+	if flag.NArg() > 0 || strings.Contains(*server, "://") || *each <= 0 {
+		usage()
+		os.Exit(maxExit)
+	}
 	results, err := run(context.Background(), *server, *user, *boundary, *only, *each)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "conformance:", err)
@@ -53,6 +60,20 @@ func main() {
 		os.Exit(maxExit)
 	}
 	os.Exit(min(failures, maxExit))
+}
+
+func usage() {
+	fmt.Fprint(os.Stderr, `Puts an Orisun server through the rules of its protocol, by gRPC alone.
+
+  go run ./cmd/conformance -server localhost:5005 -user admin:changeit
+  go run ./cmd/conformance -only "races "
+
+The exit code is the number of checks that failed, at most 125; 125 also where
+nothing could be checked. Without -boundary, the kit creates a boundary and
+deletes it in the end.
+
+`)
+	flag.PrintDefaults()
 }
 
 type verdict string
@@ -84,6 +105,7 @@ func run(ctx context.Context, server, user, boundary, only string, each time.Dur
 	}()
 	k := &kit{
 		conn:     conn,
+		user:     basic(user),
 		address:  server,
 		store:    orisunpb.NewEventStoreClient(conn),
 		admin:    orisunpb.NewAdminClient(conn),
@@ -92,12 +114,19 @@ func run(ctx context.Context, server, user, boundary, only string, each time.Dur
 	}
 	if boundary == "" {
 		k.boundary = "conf_" + strings.ToLower(rand.Text()[:12])
-		_, err := k.admin.CreateBoundary(ctx, &orisunpb.CreateBoundaryRequest{
+		limited, cancel := context.WithTimeout(ctx, each)
+		defer cancel()
+		_, err := k.admin.CreateBoundary(limited, &orisunpb.CreateBoundaryRequest{
 			Name: k.boundary, Placement: &orisunpb.BoundaryPlacementInput{Backend: "postgres", Namespace: "public"},
 		}, grpc.WaitForReady(true))
 		if err != nil {
 			return nil, fmt.Errorf("create the boundary %s (-boundary names one that exists): %w", k.boundary, err)
 		}
+		defer func() {
+			if err := k.deleteBoundary(ctx, each); err != nil {
+				fmt.Fprintf(os.Stderr, "conformance: the boundary %s stays: %v\n", k.boundary, err)
+			}
+		}()
 	}
 	for _, section := range sections {
 		for _, c := range section.checks() {
@@ -109,7 +138,22 @@ func run(ctx context.Context, server, user, boundary, only string, each time.Dur
 			cancel()
 		}
 	}
+	if len(results) == 0 {
+		return nil, fmt.Errorf("-only %q: no check has that in its section or name", only)
+	}
 	return results, nil
+}
+
+// deleteBoundary leaves the boundary where the server cannot delete one.
+func (k *kit) deleteBoundary(ctx context.Context, timeout time.Duration) error {
+	limited, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	in := &orisunpb.DeleteBoundaryRequest{Name: k.boundary, ConfirmName: k.boundary}
+	_, err := k.admin.DeleteBoundary(limited, in)
+	if status.Code(err) == codes.Unimplemented {
+		return nil
+	}
+	return err
 }
 
 func report(out io.Writer, results []result, asJSON bool) (failures int, err error) {
@@ -125,27 +169,36 @@ func report(out io.Writer, results []result, asJSON bool) (failures int, err err
 			"not_supported": count[notSupported], "results": results,
 		})
 	}
+	// What failed stands last, above the sum.
+	rank := map[verdict]int{passed: 0, notSupported: 1, failed: 2}
+	sorted := slices.SortedStableFunc(slices.Values(results), func(a, b result) int {
+		return rank[a.Verdict] - rank[b.Verdict]
+	})
 	var text strings.Builder
-	for _, r := range results {
-		fmt.Fprintf(&text, "%s\t%s\t%s\n", r.Verdict, r.Section, r.Name)
+	for _, r := range sorted {
+		fmt.Fprintf(&text, "%-*s  %-*s  %s\n", len(passed), r.Verdict, sectionWidth, r.Section, r.Name)
 		for _, detail := range r.Details {
-			fmt.Fprintf(&text, "\t\t  %s\n", strings.ReplaceAll(detail, "\n", " "))
+			fmt.Fprintf(&text, "    %s\n", strings.ReplaceAll(detail, "\n", " "))
 		}
 	}
 	fmt.Fprintf(&text, "%d checks: %d passed, %d failed, %d not supported\n",
 		len(results), count[passed], count[failed], count[notSupported])
-	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	_, err = io.WriteString(table, text.String())
-	return count[failed], errors.Join(err, table.Flush())
+	_, err = io.WriteString(out, text.String())
+	return count[failed], err
 }
+
+// sectionWidth is that of the longest name of a section.
+const sectionWidth = len("subscriptions")
 
 // basic is username:password, sent with every call.
 type basic string
 
 // GetRequestMetadata is Basic authentication.
 func (b basic) GetRequestMetadata(context.Context, ...string) (map[string]string, error) {
-	return map[string]string{"authorization": "Basic " + base64.StdEncoding.EncodeToString([]byte(b))}, nil
+	return map[string]string{"authorization": b.header()}, nil
 }
+
+func (b basic) header() string { return "Basic " + base64.StdEncoding.EncodeToString([]byte(b)) }
 
 // RequireTransportSecurity is false: the kit tests servers without TLS.
 func (basic) RequireTransportSecurity() bool { return false }

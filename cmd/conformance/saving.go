@@ -19,7 +19,7 @@ func saving() []check {
 			}
 			t.wantPosition("the last event", page[2].GetPosition(), at)
 		}},
-		{"the events of a save have one transaction_id, the global_id of the last one plus one", func(t *trial) {
+		{"a save has one transaction_id, its last global_id plus 1", func(t *trial) {
 			v := unique()
 			at := t.save(nil, events(v, 3)...)
 			for i, e := range t.get(v, nil) {

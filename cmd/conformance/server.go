@@ -6,7 +6,6 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/credentials/insecure"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/metadata"
 
@@ -16,10 +15,7 @@ import (
 func access() []check {
 	// as calls Ping with other credentials than the kit's.
 	as := func(t *trial, pairs ...string) (header metadata.MD, err error) {
-		conn, err := grpc.NewClient(t.address, grpc.WithTransportCredentials(insecure.NewCredentials()))
-		if err != nil {
-			return nil, err
-		}
+		conn := t.connect()
 		defer conn.Close() //nolint:errcheck // a connection for one call
 		ctx := metadata.AppendToOutgoingContext(t.ctx, pairs...)
 		_, err = orisunpb.NewEventStoreClient(conn).Ping(ctx, &orisunpb.PingRequest{}, grpc.Header(&header))
@@ -28,6 +24,10 @@ func access() []check {
 	return []check{
 		{"no credentials are UNAUTHENTICATED", func(t *trial) {
 			_, err := as(t)
+			t.wantCode("Ping", err, codes.Unauthenticated)
+		}},
+		{"a wrong password is UNAUTHENTICATED", func(t *trial) {
+			_, err := as(t, "authorization", basic(unique()+":wrong").header())
 			t.wantCode("Ping", err, codes.Unauthenticated)
 		}},
 		{"a wrong token is UNAUTHENTICATED", func(t *trial) {
@@ -76,6 +76,14 @@ func server() []check {
 			if err != nil || !active {
 				t.errorf("%v, %v", list, err)
 			}
+		}},
+		{"GetBoundary finds it, and an unknown one is NOT_FOUND", func(t *trial) {
+			found, err := t.admin.GetBoundary(t.ctx, &orisunpb.GetBoundaryRequest{Name: t.boundary})
+			if err != nil || found.GetBoundary().GetName() != t.boundary {
+				t.errorf("%v, %v", found, err)
+			}
+			_, err = t.admin.GetBoundary(t.ctx, &orisunpb.GetBoundaryRequest{Name: "nowhere_" + unique()[:8]})
+			t.wantCode("GetBoundary", err, codes.NotFound)
 		}},
 		{"GetEventCount is exact", func(t *trial) {
 			count := func() int64 {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"strings"
 	"sync"
 
@@ -102,7 +103,7 @@ func subscriptions() []check {
 			}
 			t.wantCode("the stream", err, codes.NotFound)
 		}},
-		{"a later subscription with the name on this connection replaces the older one", func(t *trial) {
+		{"a later subscription of the name replaces the older one", func(t *trial) {
 			name, v := unique(), unique()
 			t.save(nil, event(v))
 			subscribe := func() (grpc.ServerStreamingClient[orisunpb.Event], error) {
@@ -121,6 +122,36 @@ func subscriptions() []check {
 			if older != nil {
 				_, err = older.Recv()
 				t.wantReason("the first, then", err, codes.Aborted, "SUBSCRIPTION_REPLACED")
+			}
+		}},
+		{"from another connection the name is a hot standby", func(t *trial) {
+			name, v := unique(), unique()
+			t.save(nil, event(v))
+			subscribe := func(ctx context.Context, store orisunpb.EventStoreClient, want string) func() string {
+				stream, err := store.CatchUpSubscribeToEvents(ctx, &orisunpb.CatchUpSubscribeToEventStoreRequest{
+					Boundary: t.boundary, SubscriberName: name, AfterPosition: none(), Query: query(v),
+				})
+				t.must("a subscription", err)
+				header, err := stream.Header()
+				t.must("its header", err)
+				if got := header.Get("x-orisun-subscription"); len(got) != 1 || got[0] != want {
+					t.errorf("x-orisun-subscription is %v, want %s", got, want)
+				}
+				return func() string {
+					e, err := stream.Recv()
+					t.must("the "+want+" subscription", err)
+					return e.GetEventId()
+				}
+			}
+			active, end := context.WithCancel(t.ctx)
+			defer end()
+			id := subscribe(active, t.store, "active")()
+			other := t.connect(grpc.WithPerRPCCredentials(t.user))
+			defer other.Close() //nolint:errcheck // a connection for one check
+			standby := subscribe(t.ctx, orisunpb.NewEventStoreClient(other), "standby")
+			end()
+			if got := standby(); got != id {
+				t.errorf("the standby gets %s, want %s", got, id)
 			}
 		}},
 	}

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/stats"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
@@ -20,6 +21,7 @@ import (
 
 type kit struct {
 	conn     *grpc.ClientConn
+	user     basic
 	address  string
 	store    orisunpb.EventStoreClient
 	admin    orisunpb.AdminClient
@@ -86,8 +88,11 @@ func (k *kit) put(ctx context.Context, section string, c check) result {
 	return result{section, c.name, passed, nil}
 }
 
-// isRequired says that every server of this protocol has a method. Only durable subscriptions are optional.
-func isRequired(method string) bool { return !strings.HasPrefix(method, "/orisun.Subscriptions/") }
+// isRequired says that every server of this protocol has a method. Durable subscriptions, and the calls of newer
+// clients, are optional.
+func isRequired(method string) bool {
+	return !strings.HasPrefix(method, "/orisun.Subscriptions/") && method != "/orisun.Admin/SetUserBoundaryPermissions"
+}
 
 // unimplemented notes for each check the methods that the server does not have.
 type unimplemented struct{}
@@ -122,6 +127,14 @@ func (unimplemented) HandleConn(context.Context, stats.ConnStats) {}
 
 func (t *trial) errorf(format string, args ...any) {
 	t.errors = append(t.errors, fmt.Sprintf(format, args...))
+}
+
+// connect returns another connection to the server, without the kit's credentials.
+func (t *trial) connect(options ...grpc.DialOption) *grpc.ClientConn {
+	conn, err := grpc.NewClient(t.address, append(options,
+		grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithStatsHandler(unimplemented{}))...)
+	t.must("a connection", err)
+	return conn
 }
 
 // unique is a value that no other check uses.

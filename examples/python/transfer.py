@@ -145,10 +145,11 @@ def main(arguments):
             command, accounts = transfer, [payer, payee]
         case _:
             raise SystemExit("usage: open ACCOUNT CENTS, or transfer FROM TO CENTS; CENTS is a whole number")
+    address = os.environ.get("ORISUN_ADDRESS", "localhost:5005")
     try:
-        command(Store(os.environ.get("ORISUN_ADDRESS", "localhost:5005")), *accounts, int(cents))
+        command(Store(address), *accounts, int(cents))
     except grpc.RpcError as error:
-        raise SystemExit(f"transfer: {error.code().name}: {error.details()}") from None
+        raise SystemExit(f"transfer: {address}: {error.code().name}: {error.details()}") from None
 
 
 def is_cents(text):
