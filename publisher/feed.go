@@ -120,10 +120,10 @@ func (f *Feed) Follow(
 // caughtUp says that nothing is stored after it.
 func (f *Feed) FollowLooking(
 	ctx context.Context, boundary string, after *orisunpb.Position, criteria []*orisunpb.Criterion,
-	deliver func(*orisunpb.Event) error, looked func(at *orisunpb.Position, caughtUp bool),
+	deliver func(*orisunpb.Event) error, looked func(transactionID, globalID int64, caughtUp bool),
 ) error {
 	return f.follow(ctx, boundary, after, criteria, deliver, func(at position, caughtUp bool) {
-		looked(&orisunpb.Position{TransactionId: at.transactionID, GlobalId: at.globalID}, caughtUp)
+		looked(at.transactionID, at.globalID, caughtUp)
 	})
 }
 

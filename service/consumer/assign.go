@@ -53,7 +53,7 @@ func (m *Member) assign(ctx context.Context, held []holding) error {
 				Revoking: &orisunpb.PartitionsRevoking{Partitions: assignments(moving)},
 			},
 		})
-		m.node.markDirty(m)
+		m.dirty.Store(true)
 	}
 	m.revoked(lost)
 	m.mu.Unlock()

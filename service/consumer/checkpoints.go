@@ -11,34 +11,45 @@ import (
 )
 
 const (
-	// saveInterval is how often checkpoints are stored where something was acknowledged: 10 times a second at most.
-	saveInterval = 100 * time.Millisecond
+	// tickInterval is how often checkpoints are stored that calls wait for, or whose partitions are to move.
+	tickInterval = 100 * time.Millisecond
+	// saveInterval is how often checkpoints are stored where something was acknowledged, all by one statement.
+	saveInterval = 3 * tickInterval
 	// lookInterval is how often a checkpoint is stored that moved only because nothing matched.
 	lookInterval = time.Second
 )
 
-// markDirty has a consumer's checkpoints saved at the next tick.
-func (n *Node) markDirty(m *Member) { n.dirty.Store(m, nil) }
+// due are the checkpoints that are to be stored.
+type due int
+
+const (
+	dueHurried due = iota // those that calls wait for, or whose partitions are to move
+	dueAtTimes            // with those that changed
+	dueAll                // with those that moved only because nothing matched, whatever the time
+)
 
 // savingCheckpoints saves checkpoints, releases partitions that are to move, and lets consumers leave that could not.
 func (n *Node) savingCheckpoints(ctx context.Context) {
-	ticker := time.NewTicker(saveInterval)
+	ticker := time.NewTicker(tickInterval)
 	defer ticker.Stop()
-	for {
+	for tick := 1; ; tick++ {
 		select {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
 		}
+		which := dueHurried
+		if tick%int(saveInterval/tickInterval) == 0 {
+			which = dueAtTimes
+		}
 		byBoundary := make(map[string][]*Member)
-		n.dirty.Range(func(key, _ any) bool {
-			m := key.(*Member)
-			byBoundary[m.def.Boundary] = append(byBoundary[m.def.Boundary], m)
-			n.dirty.Delete(m)
-			return true
-		})
+		for _, m := range n.all(group{}) {
+			if m.dirty.Swap(false) {
+				byBoundary[m.def.Boundary] = append(byBoundary[m.def.Boundary], m)
+			}
+		}
 		for in, members := range byBoundary {
-			if n.save(ctx, in, members, false) == nil {
+			if n.save(ctx, in, members, which) == nil {
 				for _, m := range members {
 					n.release(ctx, m)
 				}
@@ -66,13 +77,13 @@ type entry struct {
 	changed      bool // something was acknowledged since the last save
 }
 
-// save stores the checkpoints of a boundary's consumers that are due, or all of them, by one statement.
-func (n *Node) save(ctx context.Context, in string, members []*Member, all bool) error {
+// save stores the checkpoints of a boundary's consumers that are due by one statement.
+func (n *Node) save(ctx context.Context, in string, members []*Member, which due) error {
 	n.saving.Lock()
 	defer n.saving.Unlock()
 	var entries []entry
 	for _, m := range members {
-		entries = append(entries, m.entries(time.Now(), all)...)
+		entries = append(entries, m.entries(time.Now(), which)...)
 	}
 	if len(entries) == 0 {
 		return nil
@@ -125,7 +136,7 @@ func (n *Node) saveEntries(ctx context.Context, in string, entries []entry) erro
 }
 
 // entries are the checkpoints that are due.
-func (m *Member) entries(now time.Time, all bool) (due []entry) {
+func (m *Member) entries(now time.Time, which due) (found []entry) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	again := false
@@ -136,17 +147,18 @@ func (m *Member) entries(now time.Time, all bool) (due []entry) {
 		if !p.changed && !moved {
 			continue
 		}
-		if !all && !p.changed && !p.hurry && !p.stopped && now.Sub(p.savedAt) < lookInterval {
+		inTime := which == dueAtTimes && (p.changed || now.Sub(p.savedAt) >= lookInterval)
+		if which != dueAll && !inTime && !p.hurry && !p.stopped {
 			again = true
 			continue
 		}
-		due = append(due, entry{m, p, at, oldest, arrayText(p.beyond()), p.changed})
+		found = append(found, entry{m, p, at, oldest, arrayText(p.beyond()), p.changed})
 		p.changed, p.hurry, p.saved, p.savedAt, p.savedOldest = false, false, at, now, oldest
 	}
 	if again || m.stopping() {
-		m.node.markDirty(m)
+		m.dirty.Store(true)
 	}
-	return due
+	return found
 }
 
 // stopping returns whether the consumer has partitions to release. The caller holds the lock.
@@ -176,7 +188,7 @@ func (m *Member) unsaved(p *partition) {
 		return
 	}
 	p.changed = true
-	m.node.markDirty(m)
+	m.dirty.Store(true)
 }
 
 // fenced drops a partition that PostgreSQL has given to another consumer. changed: acknowledgements were refused.
@@ -219,7 +231,7 @@ func (n *Node) release(ctx context.Context, m *Member) {
 			n.config.Log.WarnContext(ctx, "cannot release partitions; trying again",
 				"boundary", m.def.Boundary, "subscription", m.def.Name, "error", err)
 		}
-		n.markDirty(m)
+		m.dirty.Store(true)
 		return
 	}
 	m.mu.Lock()
@@ -235,7 +247,7 @@ func (n *Node) Hurry(boundary, subscription string) {
 		for _, p := range m.partitions {
 			p.hurry = true
 		}
-		n.markDirty(m)
+		m.dirty.Store(true)
 		m.mu.Unlock()
 	}
 }

@@ -12,7 +12,7 @@ import (
 type endlessEvents struct{}
 
 func (endlessEvents) FollowLooking(_ context.Context, _ string, after *orisunpb.Position, _ []*orisunpb.Criterion,
-	deliver func(*orisunpb.Event) error, _ func(*orisunpb.Position, bool),
+	deliver func(*orisunpb.Event) error, _ func(int64, int64, bool),
 ) error {
 	for id := after.GetGlobalId() + 1; ; id++ {
 		if err := deliver(&orisunpb.Event{Position: &orisunpb.Position{TransactionId: id + 1, GlobalId: id}}); err != nil {
@@ -21,8 +21,8 @@ func (endlessEvents) FollowLooking(_ context.Context, _ string, after *orisunpb.
 	}
 }
 
-// TestAcknowledgementsAreWrittenInBatches acknowledges each event by itself, as fast as they come, and counts the
-// writes of the partition's row: at most 20 in a second.
+// TestAcknowledgementsAreWrittenInBatches acknowledges each event by itself, as fast as they come, while calls wait for
+// the checkpoint, and counts the writes of the partition's row: at most 20 in a second.
 func TestAcknowledgementsAreWrittenInBatches(t *testing.T) {
 	const most = 20
 	pool := subscribed(t)
@@ -34,7 +34,7 @@ func TestAcknowledgementsAreWrittenInBatches(t *testing.T) {
 		t.Fatal(err)
 	}
 	began := time.Now()
-	_, m, responses := joinedTo(t, pool, endlessEvents{}, "node")
+	n, m, responses := joinedTo(t, pool, endlessEvents{}, "node")
 	acknowledged, writes := 0, 0
 	for looked := began; writes < 2*most; {
 		in := <-responses
@@ -46,7 +46,8 @@ func TestAcknowledgementsAreWrittenInBatches(t *testing.T) {
 			}
 			acknowledged++
 		}
-		if time.Since(looked) < saveInterval {
+		n.Hurry("orders", "mails")
+		if time.Since(looked) < tickInterval {
 			continue
 		}
 		looked = time.Now()

@@ -11,10 +11,13 @@ import (
 )
 
 const (
-	maxFrameEvents   = 100                    // of a response
-	maxFrameBytes    = 256 << 10              // of a response of several events
-	deliveryBytes    = 64                     // at most, of a response beside each event
-	scanInterval     = 100 * time.Millisecond // of redeliveries
+	maxFrameEvents = 100                    // of a response
+	maxFrameBytes  = 256 << 10              // of a response of several events
+	deliveryBytes  = 64                     // at most, of a response beside each event
+	scanInterval   = 100 * time.Millisecond // of redeliveries
+	// gatherTime is how long events that arrive wait for others after a response with events. A response costs more
+	// than the events in it.
+	gatherTime       = 10 * time.Millisecond
 	progressInterval = time.Second
 )
 
@@ -29,7 +32,6 @@ func (m *Member) Run(ctx context.Context, send func(*orisunpb.ConsumeResponse) e
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	var scanned, progress time.Time
-	said := false // that it caught up
 	for {
 		now := time.Now()
 		m.mu.Lock()
@@ -47,15 +49,19 @@ func (m *Member) Run(ctx context.Context, send func(*orisunpb.ConsumeResponse) e
 				p.expire(now)
 			}
 		}
-		deliveries, err := m.collect(now)
-		if err != nil {
-			m.mu.Unlock()
-			return err
+		gathering := m.gathering(now)
+		var deliveries *orisunpb.ConsumeResponse
+		if gathering <= 0 {
+			var err error
+			if deliveries, err = m.collect(now); err != nil {
+				m.mu.Unlock()
+				return err
+			}
 		}
 		if deliveries != nil {
-			frames, said = append(frames, deliveries), false
-		} else if m.caughtUp && !said && len(m.partitions) > 0 && !m.waiting() {
-			said = true
+			frames, m.saidCaughtUp = append(frames, deliveries), false
+		} else if gathering <= 0 && m.caughtUp && !m.saidCaughtUp && len(m.partitions) > 0 && !m.waiting() {
+			m.saidCaughtUp = true
 			frames = append(frames, m.caughtUpFrame())
 		}
 		if m.moved && now.Sub(progress) >= progressInterval {
@@ -65,6 +71,9 @@ func (m *Member) Run(ctx context.Context, send func(*orisunpb.ConsumeResponse) e
 			}
 		}
 		next := m.nextLook(progress)
+		if gathering > 0 {
+			next = gathering
+		}
 		m.mu.Unlock()
 		for _, frame := range frames {
 			if err := send(frame); err != nil {
@@ -94,6 +103,33 @@ func (m *Member) Run(ctx context.Context, send func(*orisunpb.ConsumeResponse) e
 	}
 }
 
+// gathering returns for how long events that arrived wait for others: while a response has been sent within gatherTime,
+// no settlement made events ready, and there is room for more in the window and the response. The caller holds the lock.
+func (m *Member) gathering(now time.Time) time.Duration {
+	m.awaited = 0
+	left := gatherTime - now.Sub(m.sentAt)
+	if left <= 0 {
+		return 0
+	}
+	out, ready, atOnce := 0, 0, false
+	for _, p := range m.partitions {
+		out, ready, atOnce = out+len(p.out), ready+len(p.ready), atOnce || p.atOnce
+	}
+	if m.awaited = min(m.Client.Window-out, maxFrameEvents) - ready; m.awaited <= 0 || atOnce {
+		m.awaited = 0
+		return 0
+	}
+	return left
+}
+
+// arrived wakes Run for an event, unless it waits for more. The caller holds the lock.
+func (m *Member) arrived() {
+	if m.awaited--; m.awaited <= 0 {
+		m.awaited = 0
+		m.wakeUp()
+	}
+}
+
 // collect takes the next deliveries, as many as the window and a frame have room for. The caller holds the lock.
 func (m *Member) collect(now time.Time) (*orisunpb.ConsumeResponse, error) {
 	if !m.node.alive(now) {
@@ -109,6 +145,7 @@ func (m *Member) collect(now time.Time) (*orisunpb.ConsumeResponse, error) {
 		for out < m.Client.Window && len(deliveries) < maxFrameEvents {
 			it := p.peek()
 			if it == nil {
+				p.atOnce = false
 				break
 			}
 			next := proto.Size(it.event) + deliveryBytes
@@ -129,7 +166,8 @@ func (m *Member) collect(now time.Time) (*orisunpb.ConsumeResponse, error) {
 	if len(deliveries) == 0 {
 		return nil, nil
 	}
-	m.node.markDirty(m)
+	m.dirty.Store(true)
+	m.sentAt = now
 	return &orisunpb.ConsumeResponse{
 		Response: &orisunpb.ConsumeResponse_Deliveries{Deliveries: &orisunpb.Deliveries{Deliveries: deliveries}},
 	}, nil

@@ -61,3 +61,91 @@ func TestAResponseIsNotLargerThanTheLimit(t *testing.T) {
 		})
 	}
 }
+
+// TestEventsThatArriveWaitForOthers sends one event, and looks at what comes within gatherTime: it waits until the
+// window is full or the time is over. What a settlement or a redelivery makes ready does not wait.
+func TestEventsThatArriveWaitForOthers(t *testing.T) {
+	const window = 10
+	m, p := holder(t, Config{MaxResponseBytes: 1 << 20})
+	m.Client.Window = window
+	id := int64(-1)
+	arrive := func() {
+		id++
+		p.add(&orisunpb.Event{Position: &orisunpb.Position{GlobalId: id}}, "")
+		m.arrived()
+	}
+	woken := func() bool {
+		select {
+		case <-m.wake:
+			return true
+		default:
+			return false
+		}
+	}
+	if arrive(); !woken() || m.gathering(time.Now()) != 0 {
+		t.Fatal("the first event waits")
+	}
+	if _, err := m.collect(time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	sent := m.sentAt
+	waits := func(after, want time.Duration) {
+		t.Helper()
+		if got := m.gathering(sent.Add(after)); got != want {
+			t.Errorf("%d events wait for %s, want %s", len(p.ready), got, want)
+		}
+	}
+	waits(gatherTime/2, gatherTime/2)
+	for len(p.ready) < window-2 { // one is in the window already
+		if arrive(); woken() {
+			t.Errorf("%d events wake Run", len(p.ready))
+		}
+	}
+	waits(gatherTime/2, gatherTime/2)
+	waits(gatherTime, 0)
+	p.atOnce = true
+	waits(gatherTime/2, 0)
+	p.atOnce = false
+	waits(gatherTime/2, gatherTime/2)
+	if arrive(); !woken() {
+		t.Error("a full window does not wake Run")
+	}
+	waits(gatherTime/2, 0)
+}
+
+// TestWhatAnAcknowledgementMakesReadyIsSentAtOnce has two events of a key, and a window for one.
+func TestWhatAnAcknowledgementMakesReadyIsSentAtOnce(t *testing.T) {
+	for name, test := range map[string]struct {
+		keyed  bool
+		window int
+	}{"the next of its key": {true, 100}, "the next in the window": {false, 1}} {
+		t.Run(name, func(t *testing.T) {
+			m, p := holder(t, Config{MaxResponseBytes: 1 << 20})
+			m.Client.Window, p.keyed, m.moved = test.window, test.keyed, true
+			for id := range int64(2) {
+				p.add(&orisunpb.Event{Position: &orisunpb.Position{GlobalId: id}}, "")
+			}
+			for id := range int64(2) {
+				if left := m.gathering(time.Now()); left != 0 {
+					t.Fatalf("event %d waits for %s", id, left)
+				}
+				frame, err := m.collect(time.Now())
+				if got := frame.GetDeliveries().GetDeliveries(); err != nil || len(got) != 1 {
+					t.Fatalf("%v, %v, want event %d", got, err, id)
+				}
+				m.gathering(time.Now())
+				done := []*orisunpb.Acknowledgement{{Positions: []*orisunpb.Position{{GlobalId: id}}}}
+				if _, err := m.Settle(done, nil, nil); err != nil {
+					t.Fatal(err)
+				}
+				if id == 0 {
+					select {
+					case <-m.wake:
+					default:
+						t.Error("the acknowledgement does not wake Run")
+					}
+				}
+			}
+		})
+	}
+}

@@ -44,7 +44,7 @@ func begin(t *testing.T, pool *pgxpool.Pool) pgx.Tx {
 type countedReaders struct{ running atomic.Int64 }
 
 func (c *countedReaders) FollowLooking(ctx context.Context, boundary string, after *orisunpb.Position,
-	criteria []*orisunpb.Criterion, deliver func(*orisunpb.Event) error, looked func(*orisunpb.Position, bool),
+	criteria []*orisunpb.Criterion, deliver func(*orisunpb.Event) error, looked func(int64, int64, bool),
 ) error {
 	c.running.Add(1)
 	defer c.running.Add(-1)

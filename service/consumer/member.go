@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	orisunpb "github.com/oexza/orisun/proto"
@@ -40,6 +41,8 @@ type Member struct {
 	def  Definition
 	wake chan struct{} // of room for one
 	room chan struct{} // the same, for the reader
+	// dirty: there may be checkpoints to save.
+	dirty atomic.Bool
 
 	mu         sync.Mutex
 	partitions map[int32]*partition
@@ -50,8 +53,12 @@ type Member struct {
 	bytes      int
 	looked     Position
 	caughtUp   bool
-	moved      bool // looked, since the last progress
-	ended      error
+	// saidCaughtUp: the client knows it.
+	saidCaughtUp bool
+	sentAt       time.Time // the last response with events
+	awaited      int       // how many more events that arrive are worth a response; 0 for the next one
+	moved        bool      // looked, since the last progress
+	ended        error
 	// lost: acknowledgements of a partition that was revoked are not stored, and the client does not know yet that it
 	// was.
 	lost       bool

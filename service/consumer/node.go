@@ -41,7 +41,7 @@ type Feed interface {
 	// FollowLooking delivers the events of a boundary after a position that match, in order, and reports how far it
 	// looked. It always ends with an error.
 	FollowLooking(ctx context.Context, boundary string, after *orisunpb.Position, criteria []*orisunpb.Criterion,
-		deliver func(*orisunpb.Event) error, looked func(at *orisunpb.Position, caughtUp bool)) error
+		deliver func(*orisunpb.Event) error, looked func(transactionID, globalID int64, caughtUp bool)) error
 }
 
 // Config is what a Node needs.
@@ -71,7 +71,6 @@ type Node struct {
 	changes    int64               // guarded by renewal
 	others     map[string]renewals // guarded by renewal
 	refresh    chan struct{}
-	dirty      sync.Map // *Member → nothing, those with something to save
 	waits      waits
 
 	starting sync.Mutex
@@ -339,7 +338,7 @@ func (n *Node) Leave(m *Member) error {
 
 // leave returns whether PostgreSQL has all of a consumer that leaves.
 func (n *Node) leave(ctx context.Context, m *Member) bool {
-	if m.park(ctx) != nil || n.save(ctx, m.def.Boundary, []*Member{m}, true) != nil {
+	if m.park(ctx) != nil || n.save(ctx, m.def.Boundary, []*Member{m}, dueAll) != nil {
 		return false
 	}
 	if err := n.queries.LeaveSubscription(ctx, n.config.Pool, db.LeaveSubscriptionParams{
@@ -351,7 +350,6 @@ func (n *Node) leave(ctx context.Context, m *Member) bool {
 	delete(n.leaving, m.ID)
 	delete(n.joined, m.ID)
 	n.mu.Unlock()
-	n.dirty.Delete(m)
 	n.refreshNow(m.group())
 	return true
 }

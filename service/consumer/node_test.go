@@ -21,14 +21,14 @@ func TestMain(m *testing.M) { os.Exit(pgtest.Run(m)) }
 type threeEvents struct{}
 
 func (threeEvents) FollowLooking(ctx context.Context, _ string, after *orisunpb.Position, _ []*orisunpb.Criterion,
-	deliver func(*orisunpb.Event) error, looked func(*orisunpb.Position, bool),
+	deliver func(*orisunpb.Event) error, looked func(int64, int64, bool),
 ) error {
 	for id := after.GetGlobalId() + 1; id < 3; id++ {
 		if err := deliver(&orisunpb.Event{Position: &orisunpb.Position{TransactionId: id + 1, GlobalId: id}}); err != nil {
 			return err
 		}
 	}
-	looked(&orisunpb.Position{TransactionId: 3, GlobalId: 2}, true)
+	looked(3, 2, true)
 	<-ctx.Done()
 	return ctx.Err()
 }
@@ -141,7 +141,7 @@ func TestTheConsumersOfANodeThatDiedAreReplaced(t *testing.T) {
 	}, nil, nil); err != nil {
 		t.Fatal(err)
 	}
-	if err := dead.save(t.Context(), "orders", []*Member{held}, true); err != nil {
+	if err := dead.save(t.Context(), "orders", []*Member{held}, dueAll); err != nil {
 		t.Fatal(err)
 	}
 	dead.saves = 0 // as if the write had come after a later one
@@ -150,7 +150,7 @@ func TestTheConsumersOfANodeThatDiedAreReplaced(t *testing.T) {
 	}, nil, nil); err != nil {
 		t.Fatal(err)
 	}
-	if err := dead.save(t.Context(), "orders", []*Member{held}, true); err != nil {
+	if err := dead.save(t.Context(), "orders", []*Member{held}, dueAll); err != nil {
 		t.Fatal(err)
 	}
 	dead.Close() // it renews and saves no more
@@ -168,7 +168,7 @@ func TestTheConsumersOfANodeThatDiedAreReplaced(t *testing.T) {
 	}, nil, nil); err != nil {
 		t.Fatal(err)
 	}
-	if err := dead.save(t.Context(), "orders", []*Member{held}, true); err != nil {
+	if err := dead.save(t.Context(), "orders", []*Member{held}, dueAll); err != nil {
 		t.Fatal(err)
 	}
 	rows, err := queries.SubscriptionCheckpoints(t.Context(), pool, db.SubscriptionCheckpointsParams{

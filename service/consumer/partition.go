@@ -83,6 +83,7 @@ type partition struct {
 	items        map[int64]*item    // those that are not done
 	replays      map[int64]*item    // parked events that are replayed and not done
 	ready        []*item            // to deliver
+	atOnce       bool               // some of them are not the reader's next, and wait for no others
 	out          map[int64]*item    // see item.out
 	busy         map[string][]*item // by key: the event that is ready or out, and those behind it
 	parkedKeys   map[string]bool
@@ -149,6 +150,7 @@ func (p *partition) replay(event *orisunpb.Event, key string) bool {
 	it := &item{at: at, event: event, key: "replay/" + key, replayed: true}
 	p.replays[at.GlobalID] = it
 	p.enqueue(it)
+	p.atOnce = true
 	return true
 }
 
@@ -223,6 +225,7 @@ func (p *partition) expire(now time.Time) {
 	}
 	slices.SortFunc(due, byPosition)
 	p.ready = append(due, p.ready...)
+	p.atOnce = p.atOnce || len(due) > 0
 }
 
 func byPosition(a, b *item) int { return cmp.Compare(a.at.GlobalID, b.at.GlobalID) }
@@ -314,6 +317,7 @@ func (p *partition) settle(it *item) {
 	default:
 		p.busy[it.key] = behind
 		p.ready = append(p.ready, behind[0])
+		p.atOnce = true
 	}
 }
 

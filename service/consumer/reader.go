@@ -61,7 +61,7 @@ func (m *Member) take(ctx context.Context, event *orisunpb.Event) error {
 	if p := m.partitions[id]; p != nil && p.add(event, key) {
 		m.buffered++
 		m.bytes += proto.Size(event)
-		m.wakeUp()
+		m.arrived()
 	}
 	m.progressed()
 	return nil
@@ -69,10 +69,10 @@ func (m *Member) take(ctx context.Context, event *orisunpb.Event) error {
 
 // look takes how far the reader looked. Events that do not match leave a consumer caught up: waking it for each of them
 // would cost saves more than deliveries do.
-func (m *Member) look(at *orisunpb.Position, caughtUp bool) {
+func (m *Member) look(transactionID, globalID int64, caughtUp bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.looked = later(m.looked, positionOf(at))
+	m.looked = later(m.looked, Position{transactionID, globalID})
 	if caughtUp && !m.caughtUp {
 		m.caughtUp = true
 		m.wakeUp()
@@ -86,5 +86,5 @@ func (m *Member) progressed() {
 		m.moved = true
 		m.wakeUp()
 	}
-	m.node.markDirty(m)
+	m.dirty.Store(true)
 }

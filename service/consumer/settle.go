@@ -68,10 +68,24 @@ func (m *Member) Settle(
 
 // settled wakes what waits for settlements. The caller holds the lock.
 func (m *Member) settled() {
-	m.moved = true
-	m.node.markDirty(m)
-	m.wakeUp()
+	m.dirty.Store(true)
 	signal(m.room)
+	if !m.moved || m.hasWork() {
+		m.moved = true
+		m.wakeUp()
+	}
+}
+
+// hasWork returns whether Run has something to do after a settlement, unless it looks again soon, since it gathers
+// events. The caller holds the lock.
+func (m *Member) hasWork() bool {
+	gathers := m.awaited > 0
+	for _, p := range m.partitions {
+		if p.atOnce || len(p.parking) > 0 || len(p.ready) > 0 && !gathers {
+			return true
+		}
+	}
+	return m.caughtUp && !m.saidCaughtUp && !gathers && !m.waiting()
 }
 
 // done settles an event. A replayed one is removed from the parked ones first.
