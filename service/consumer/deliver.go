@@ -103,8 +103,8 @@ func (m *Member) Run(ctx context.Context, send func(*orisunpb.ConsumeResponse) e
 	}
 }
 
-// gathering returns for how long events that arrived wait for others: while a response has been sent within gatherTime,
-// no settlement made events ready, and there is room for more in the window and the response. The caller holds the lock.
+// gathering returns for how long events that arrived wait for others: while a response was sent within gatherTime, no
+// settlement made events ready, and there is room for more in the window and the response. The caller holds the lock.
 func (m *Member) gathering(now time.Time) time.Duration {
 	m.awaited = 0
 	left := gatherTime - now.Sub(m.sentAt)
