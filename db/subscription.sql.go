@@ -333,6 +333,66 @@ func (q *Queries) ListParked(ctx context.Context, db DBTX, arg ListParkedParams)
 	return items, nil
 }
 
+const ListReplays = `-- name: ListReplays :many
+SELECT p.global_id::bigint AS global_id, p.transaction_id::bigint AS transaction_id,
+       p.date_created::timestamptz AS date_created, p.event_id::text AS event_id,
+       p.event_type::text AS event_type, p.data::jsonb AS data, p.metadata::jsonb AS metadata
+  FROM orisun.list_replays(p_boundary => $1::text, p_subscription => $2::text,
+                           p_partition => $3::integer, p_count => $4::integer, p_bytes => $5::bigint) p
+`
+
+type ListReplaysParams struct {
+	Boundary     string
+	Subscription string
+	Partition    int32
+	Count        int32
+	Bytes        int64
+}
+
+type ListReplaysRow struct {
+	GlobalID      int64
+	TransactionID int64
+	DateCreated   time.Time
+	EventID       string
+	EventType     string
+	Data          string
+	Metadata      string
+}
+
+func (q *Queries) ListReplays(ctx context.Context, db DBTX, arg ListReplaysParams) ([]ListReplaysRow, error) {
+	rows, err := db.Query(ctx, ListReplays,
+		arg.Boundary,
+		arg.Subscription,
+		arg.Partition,
+		arg.Count,
+		arg.Bytes,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []ListReplaysRow
+	for rows.Next() {
+		var i ListReplaysRow
+		if err := rows.Scan(
+			&i.GlobalID,
+			&i.TransactionID,
+			&i.DateCreated,
+			&i.EventID,
+			&i.EventType,
+			&i.Data,
+			&i.Metadata,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const ListSubscribedBoundaries = `-- name: ListSubscribedBoundaries :many
 SELECT orisun.list_subscribed_boundaries()::text AS boundary
 `

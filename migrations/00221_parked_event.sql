@@ -108,6 +108,25 @@ COMMENT ON FUNCTION orisun.list_parked(text, text, integer, boolean, bigint, int
 $$The parked events of a subscription after a position, in order: of one partition, or of all with -1; with p_replaying
 only those that are to be delivered again. Raises OR040 for an unknown subscription.$$;
 
+CREATE FUNCTION orisun.list_replays(p_boundary text, p_subscription text, p_partition integer, p_count integer,
+                                    p_bytes bigint)
+RETURNS TABLE (global_id bigint, transaction_id bigint, date_created timestamptz, event_id text, event_type text,
+               data jsonb, metadata jsonb)
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT p.global_id, p.transaction_id, p.date_created, p.event_id, p.event_type, p.data, p.metadata
+      FROM (SELECT l.*, coalesce(sum(octet_length(l.data::text) + octet_length(l.metadata::text)) OVER (
+                            ORDER BY l.global_id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS bytes_before
+              FROM orisun.list_parked(p_boundary, p_subscription, p_partition, true, -1, p_count) l) p
+     WHERE p.bytes_before <= p_bytes
+     ORDER BY p.global_id
+$$;
+
+COMMENT ON FUNCTION orisun.list_replays(text, text, integer, integer, bigint) IS
+$$The first parked events of a partition that are to be delivered again. The last one may go beyond p_bytes of data and
+metadata. Raises OR040 for an unknown subscription.$$;
+
 -- +goose StatementBegin
 CREATE FUNCTION orisun.require_parked(p_boundary text, p_subscription text, p_global_ids bigint[]) RETURNS void
 LANGUAGE plpgsql STABLE
@@ -188,6 +207,7 @@ is not parked.$$;
 DROP FUNCTION orisun.skip_parked(text, text, bigint[]);
 DROP FUNCTION orisun.replay_parked(text, text, bigint[]);
 DROP FUNCTION orisun.require_parked(text, text, bigint[]);
+DROP FUNCTION orisun.list_replays(text, text, integer, integer, bigint);
 DROP FUNCTION orisun.list_parked(text, text, integer, boolean, bigint, integer);
 DROP FUNCTION orisun.count_parked(text, text);
 DROP FUNCTION orisun.settle_parked(text, text, integer, bigint, bigint, text);

@@ -163,6 +163,13 @@ SELECT p.global_id::bigint AS global_id, p.transaction_id::bigint AS transaction
                           p_partition => @partition::integer,
                           p_replaying => @replaying::boolean, p_after => @after::bigint, p_count => @count::integer) p;
 
+-- name: ListReplays :many
+SELECT p.global_id::bigint AS global_id, p.transaction_id::bigint AS transaction_id,
+       p.date_created::timestamptz AS date_created, p.event_id::text AS event_id,
+       p.event_type::text AS event_type, p.data::jsonb AS data, p.metadata::jsonb AS metadata
+  FROM orisun.list_replays(p_boundary => @boundary::text, p_subscription => @subscription::text,
+                           p_partition => @partition::integer, p_count => @count::integer, p_bytes => @bytes::bigint) p;
+
 -- name: ReplayParked :one
 SELECT orisun.replay_parked(p_boundary => @boundary::text, p_subscription => @subscription::text,
                             p_global_ids => @global_ids::bigint[])::bigint AS events;

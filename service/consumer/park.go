@@ -88,14 +88,11 @@ func (m *Member) parkedAs(p *partition, it *item, outcome string) {
 // replay reads parked events that are to be delivered again, while there is room for them. What fails is tried again at
 // the next look.
 func (m *Member) replay(ctx context.Context) {
-	for p, count := m.toReplay(); p != nil; p, count = m.toReplay() {
-		events, err := m.node.readReplays(ctx, m, p, count)
+	for p, room := m.toReplay(); p != nil; p, room = m.toReplay() {
+		events, err := m.node.readReplays(ctx, m, p, room)
 		m.mu.Lock()
 		p.replayMore = p.replayMore || len(events) > 0 || err != nil
-		for i, event := range events {
-			if i > 0 && m.bytes > maxBufferedBytes {
-				break // it is read again
-			}
+		for _, event := range events {
 			if p.replay(event, m.keyOf(event)) {
 				m.bytes += proto.Size(event)
 			}
@@ -112,9 +109,10 @@ func (m *Member) replay(ctx context.Context) {
 	}
 }
 
-// toReplay returns the next partition to read replays of, and how many; nil for none. Where memory is full, one replay
-// at a time is read: the events that fill it may wait for the parked ones of their keys.
-func (m *Member) toReplay() (next *partition, count int32) {
+// toReplay returns the next partition to read replays of, nil for none, and how many bytes they may take; the last one
+// may go beyond. Where memory is full, one replay at a time is read: the events that fill it may wait for the parked
+// ones of their keys.
+func (m *Member) toReplay() (next *partition, room int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	replaying := false
@@ -124,15 +122,12 @@ func (m *Member) toReplay() (next *partition, count int32) {
 			next = p
 		}
 	}
-	full := m.bytes > maxBufferedBytes
-	if next == nil || full && replaying {
+	room = max(maxBufferedBytes-m.bytes, 0)
+	if next == nil || room == 0 && replaying {
 		return nil, 0
 	}
 	next.replayMore = false // before the read: a replay that it does not see yet sets it again
-	if full {
-		return next, 1
-	}
-	return next, replayPage
+	return next, room
 }
 
 // The outcomes of orisun.park_event and orisun.settle_parked.
@@ -179,20 +174,28 @@ func (m *Member) mayLogFull() bool {
 	return true
 }
 
-// readReplays reads the next parked events of a partition that are to be delivered again.
-func (n *Node) readReplays(ctx context.Context, m *Member, p *partition, count int32) ([]*orisunpb.Event, error) {
-	rows, err := n.queries.ListParked(ctx, n.config.Pool, db.ListParkedParams{
-		Boundary: m.def.Boundary, Subscription: m.def.Name, Partition: p.id, Replaying: true, After: -1, Count: count,
+// readReplays reads the next parked events of a partition that are to be delivered again, as far as there is room.
+func (n *Node) readReplays(ctx context.Context, m *Member, p *partition, room int) ([]*orisunpb.Event, error) {
+	rows, err := n.queries.ListReplays(ctx, n.config.Pool, db.ListReplaysParams{
+		Boundary: m.def.Boundary, Subscription: m.def.Name, Partition: p.id, Count: replayPage, Bytes: int64(room),
 	})
 	events := make([]*orisunpb.Event, len(rows))
 	for i, row := range rows {
-		events[i] = ParkedEvent(row)
+		events[i] = replayedEvent(row)
 	}
 	return events, err
 }
 
 // ParkedEvent is the event of a row of orisun.list_parked.
 func ParkedEvent(row db.ListParkedRow) *orisunpb.Event {
+	return replayedEvent(db.ListReplaysRow{
+		GlobalID: row.GlobalID, TransactionID: row.TransactionID, DateCreated: row.DateCreated,
+		EventID: row.EventID, EventType: row.EventType, Data: row.Data, Metadata: row.Metadata,
+	})
+}
+
+// replayedEvent is the event of a row of orisun.list_replays.
+func replayedEvent(row db.ListReplaysRow) *orisunpb.Event {
 	return &orisunpb.Event{
 		EventId: row.EventID, EventType: row.EventType, Data: row.Data, Metadata: row.Metadata,
 		Position:    &orisunpb.Position{TransactionId: row.TransactionID, GlobalId: row.GlobalID},

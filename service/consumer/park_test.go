@@ -257,3 +257,17 @@ func TestAnEventLeavesMemoryOnce(t *testing.T) {
 		})
 	}
 }
+
+func TestParkedEventsAreReadAsFarAsThereIsRoom(t *testing.T) {
+	const each, size = 4, 1_000_000
+	pool := subscribed(t)
+	m, p := holder(t, Config{Pool: pool})
+	for i := range each {
+		storedAsParked(t, pool, saved(t, pool, fmt.Sprint(i), strings.Repeat("x", size)), 0, "", true)
+	}
+	for room, want := range map[int]int{0: 1, size / 2: 1, 2 * size: 2, 3 * size / 2: 2, 10 * size: each} {
+		if events, err := m.node.readReplays(t.Context(), m, p, room); err != nil || len(events) != want {
+			t.Errorf("%d events are read where there is room for %d bytes, want %d: %v", len(events), room, want, err)
+		}
+	}
+}
