@@ -113,5 +113,8 @@ async function run ([command, ...args]) {
 }
 
 run(process.argv.slice(2))
-  .catch((err) => { console.error('transfer:', 'code' in err ? `${address}: ${err.message}` : err.message); process.exitCode = 1 })
+  .catch((err) => {
+    console.error('transfer:', 'code' in err ? `${address}: ${err.message}` : err.message)
+    process.exitCode = 1
+  })
   .finally(() => store.close())
