@@ -69,7 +69,9 @@ func (p *programs) exec(ctx context.Context, args []string, next interp.ExecHand
 	case "orisun", "bin/orisun":
 		return runDocumented(ctx, args[1:], handler)
 	case "curl":
-		if slices.ContainsFunc(args, isUnbuffered) { // a stream
+		if slices.ContainsFunc(args, isUnbuffered) { // a stream, which does not end by itself
+			ctx, cancel := context.WithTimeout(ctx, startTimeout)
+			defer cancel()
 			return firstLine(exec.CommandContext(ctx, args[0], args[1:]...), handler.Stdout)
 		}
 		return next(ctx, args)
