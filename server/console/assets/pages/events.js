@@ -37,7 +37,8 @@ async function seek(boundary, moment) {
 const redraw = 100, redrawAll = 250, screenful = 40;
 const reconnect = 2000; // milliseconds from the end of a stream, as at a restart of the server, to the next one
 
-// useLive prepends events as they come, until the page closes. After a flood, rows are all that the page has: events before them are missing.
+// useLive prepends events as they come, until the page closes. After a flood, rows are all that the page has: events
+// before them are missing.
 function useLive(on, boundary, criteria, start, onError) {
   const [{rows, flooded}, set] = useState({rows: []});
   const [open, setOpen] = useState(false);
