@@ -14,7 +14,7 @@ export function Chart({title, series, data}) {
     plot.current = new uPlot({
       width: width(), height, cursor: {y: false}, legend: {live: false},
       scales: {
-        x: {range: (_, low, high) => high ? [high - span, high] : [0, span]},
+        x: {range: (_, low, high) => { const end = high || Date.now() / 1000; return [end - span, end]; }},
         y: {range: (_, low, high) => [0, Math.max(1, high * 1.1)]},
       },
       axes: [axis, {...axis, size: 56}],
