@@ -56,19 +56,19 @@ func (q *Queries) CreateBoundary(ctx context.Context, db DBTX, arg CreateBoundar
 	return i, err
 }
 
-const DropBoundary = `-- name: DropBoundary :one
-SELECT orisun.drop_boundary(p_boundary => $1::text, p_admin_boundary => $2::text,
+const DeleteBoundary = `-- name: DeleteBoundary :one
+SELECT orisun.delete_boundary(p_boundary => $1::text, p_admin_boundary => $2::text,
                             p_actor => $3::text)::bigint AS events
 `
 
-type DropBoundaryParams struct {
+type DeleteBoundaryParams struct {
 	Boundary      string
 	AdminBoundary string
 	Actor         string
 }
 
-func (q *Queries) DropBoundary(ctx context.Context, db DBTX, arg DropBoundaryParams) (int64, error) {
-	row := db.QueryRow(ctx, DropBoundary, arg.Boundary, arg.AdminBoundary, arg.Actor)
+func (q *Queries) DeleteBoundary(ctx context.Context, db DBTX, arg DeleteBoundaryParams) (int64, error) {
+	row := db.QueryRow(ctx, DeleteBoundary, arg.Boundary, arg.AdminBoundary, arg.Actor)
 	var events int64
 	err := row.Scan(&events)
 	return events, err

@@ -94,47 +94,6 @@ func (q *Queries) ChangeUserRoles(ctx context.Context, db DBTX, arg ChangeUserRo
 	return i, err
 }
 
-const ChangeUserRolesIn = `-- name: ChangeUserRolesIn :one
-SELECT boundary, user_id, username, name, roles, epoch, created_at, updated_at, deleted FROM orisun.change_user_roles_in(
-    p_boundary => $1::text,
-    p_user_id  => $2::text,
-    p_in       => $3::text,
-    p_roles    => $4::text[],
-    p_metadata => $5::jsonb
-)
-`
-
-type ChangeUserRolesInParams struct {
-	Boundary   string
-	UserID     string
-	InBoundary string
-	Roles      []string
-	Metadata   string
-}
-
-func (q *Queries) ChangeUserRolesIn(ctx context.Context, db DBTX, arg ChangeUserRolesInParams) (OrisunUserAccount, error) {
-	row := db.QueryRow(ctx, ChangeUserRolesIn,
-		arg.Boundary,
-		arg.UserID,
-		arg.InBoundary,
-		arg.Roles,
-		arg.Metadata,
-	)
-	var i OrisunUserAccount
-	err := row.Scan(
-		&i.Boundary,
-		&i.UserID,
-		&i.Username,
-		&i.Name,
-		&i.Roles,
-		&i.Epoch,
-		&i.CreatedAt,
-		&i.UpdatedAt,
-		&i.Deleted,
-	)
-	return i, err
-}
-
 const CountUsers = `-- name: CountUsers :one
 SELECT orisun.count_users(p_boundary => $1::text)::bigint AS count
 `
@@ -346,4 +305,45 @@ func (q *Queries) ProjectUsers(ctx context.Context, db DBTX, arg ProjectUsersPar
 	var projected int32
 	err := row.Scan(&projected)
 	return projected, err
+}
+
+const SetUserBoundaryPermissions = `-- name: SetUserBoundaryPermissions :one
+SELECT boundary, user_id, username, name, roles, epoch, created_at, updated_at, deleted FROM orisun.set_user_boundary_permissions(
+    p_boundary => $1::text,
+    p_user_id  => $2::text,
+    p_in       => $3::text,
+    p_roles    => $4::text[],
+    p_metadata => $5::jsonb
+)
+`
+
+type SetUserBoundaryPermissionsParams struct {
+	Boundary   string
+	UserID     string
+	InBoundary string
+	Roles      []string
+	Metadata   string
+}
+
+func (q *Queries) SetUserBoundaryPermissions(ctx context.Context, db DBTX, arg SetUserBoundaryPermissionsParams) (OrisunUserAccount, error) {
+	row := db.QueryRow(ctx, SetUserBoundaryPermissions,
+		arg.Boundary,
+		arg.UserID,
+		arg.InBoundary,
+		arg.Roles,
+		arg.Metadata,
+	)
+	var i OrisunUserAccount
+	err := row.Scan(
+		&i.Boundary,
+		&i.UserID,
+		&i.Username,
+		&i.Name,
+		&i.Roles,
+		&i.Epoch,
+		&i.CreatedAt,
+		&i.UpdatedAt,
+		&i.Deleted,
+	)
+	return i, err
 }

@@ -310,7 +310,7 @@ $$Saves the event UserRolesChanged and answers the user; all tokens of the user 
 an unknown user, OR003 when the user was changed meanwhile by hand: begin again.$$;
 
 -- +goose StatementBegin
-CREATE FUNCTION orisun.change_user_roles_in(p_boundary text, p_user_id text, p_in text, p_roles text[],
+CREATE FUNCTION orisun.set_user_boundary_permissions(p_boundary text, p_user_id text, p_in text, p_roles text[],
                                             p_metadata jsonb DEFAULT '{}')
 RETURNS SETOF orisun.user_account
 LANGUAGE plpgsql VOLATILE ROWS 1
@@ -327,7 +327,7 @@ END
 $$;
 -- +goose StatementEnd
 
-COMMENT ON FUNCTION orisun.change_user_roles_in(text, text, text, text[], jsonb) IS
+COMMENT ON FUNCTION orisun.set_user_boundary_permissions(text, text, text, text[], jsonb) IS
 $$Replaces the roles read: and write: of a user in the boundary p_in, and leaves the others. Raises what
 orisun.change_user_roles raises.$$;
 
@@ -454,7 +454,7 @@ DROP FUNCTION orisun.list_users(text);
 DROP FUNCTION orisun.find_login(text, text, text);
 DROP FUNCTION orisun.bootstrap_admin(text, text, text);
 DROP FUNCTION orisun.delete_user(text, text, jsonb);
-DROP FUNCTION orisun.change_user_roles_in(text, text, text, text[], jsonb);
+DROP FUNCTION orisun.set_user_boundary_permissions(text, text, text, text[], jsonb);
 DROP FUNCTION orisun.change_user_roles(text, text, text[], jsonb);
 DROP FUNCTION orisun.change_user_password(text, text, text, bigint, jsonb);
 DROP FUNCTION orisun.find_user(text, text);

@@ -248,10 +248,9 @@ LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    PERFORM orisun.insert_events_with_consistency(p_admin_boundary, '{}', jsonb_build_array(jsonb_build_object(
-        'event_id', gen_random_uuid(), 'event_type', p_type, 'metadata', jsonb_build_object('actor', p_actor),
-        'data', jsonb_build_object('boundary', p_subscription.boundary, 'subscription', p_subscription.name)
-            || p_data)));
+    PERFORM orisun.insert_events_with_consistency(p_admin_boundary, '{}', jsonb_build_array(
+        orisun.make_admin_event(p_type, jsonb_build_object(
+            'boundary', p_subscription.boundary, 'subscription', p_subscription.name) || p_data, p_actor)));
 END
 $$;
 -- +goose StatementEnd

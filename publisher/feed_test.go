@@ -577,7 +577,7 @@ func TestSubscribersOfALogThatIsGoneAreEnded(t *testing.T) {
 		}
 		return <-end
 	}
-	const drop = `SELECT orisun.drop_boundary('bank', 'admin', 'alice')`
+	const drop = `SELECT orisun.delete_boundary('bank', 'admin', 'alice')`
 	const recreate = drop + `; SELECT orisun.initialize_boundary_tables('bank', 'public')`
 	if err := ended(recreate); status.Code(err) != codes.Aborted {
 		t.Errorf("deleted and created again: %v", err)

@@ -25,7 +25,7 @@ func TestADeletedBoundaryIsLetGoOfOnEveryNode(t *testing.T) {
 	})
 	led := [2]bool{leads(nodes[0], "admin"), leads(nodes[1], "admin")}
 
-	w.execute(`SELECT orisun.drop_boundary('orders', 'admin', 'alice')`) // in psql: no node is called
+	w.execute(`SELECT orisun.delete_boundary('orders', 'admin', 'alice')`) // in psql: no node is called
 	eventually(t, "no node knows the boundary", func() (bool, error) {
 		for _, n := range nodes {
 			if _, err := n.Status(boundary); !errors.Is(err, publisher.ErrUnknownBoundary) {
@@ -60,7 +60,7 @@ func TestABoundaryThatIsCreatedAgainBetweenTwoPollsIsPublishedFromItsBeginning(t
 	w.startNode()
 	w.save(ids("a", 20)...)
 	w.isPublished(0)
-	w.execute(`WITH gone AS MATERIALIZED (SELECT orisun.drop_boundary('orders', 'admin', 'alice') AS events)
+	w.execute(`WITH gone AS MATERIALIZED (SELECT orisun.delete_boundary('orders', 'admin', 'alice') AS events)
 		SELECT orisun.initialize_boundary_tables('orders', 'public') FROM gone WHERE events = 20`)
 	w.save(ids("b", 3)...)
 	w.isPublished(0)

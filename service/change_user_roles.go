@@ -25,24 +25,38 @@ func (a *Admin) ChangeUserRoles(
 	if err := v.err(); err != nil {
 		return nil, err
 	}
-	if caller, _ := auth.FromContext(ctx); caller.UserID == in.GetUserId() {
-		return nil, status.Error(codes.FailedPrecondition,
-			"the roles to change are the caller's own: another admin has to change them")
-	}
-	var user db.OrisunUserAccount
-	err := a.changeUser(ctx, func(ctx context.Context) (err error) {
-		user, err = a.store.queries.ChangeUserRoles(ctx, a.store.config.Write, db.ChangeUserRolesParams{
+	user, warnings, err := a.changeRoles(ctx, in.GetUserId(), func(ctx context.Context) (db.OrisunUserAccount, error) {
+		return a.store.queries.ChangeUserRoles(ctx, a.store.config.Write, db.ChangeUserRolesParams{
 			Boundary: a.boundary, UserID: in.GetUserId(), Roles: roles, Metadata: actor(ctx),
 		})
-		return err
 	})
 	if err != nil {
 		return nil, err
 	}
+	return &orisunpb.ChangeUserRolesResponse{User: user, Warnings: warnings}, nil
+}
+
+// changeRoles changes the roles of a user other than the caller by a query, and waits until the change is in force. The
+// warnings are of roles in boundaries that do not exist.
+func (a *Admin) changeRoles(
+	ctx context.Context, userID string, change func(context.Context) (db.OrisunUserAccount, error),
+) (*orisunpb.AdminUser, []string, error) {
+	if caller, _ := auth.FromContext(ctx); caller.UserID == userID {
+		return nil, nil, status.Error(codes.FailedPrecondition,
+			"the roles to change are the caller's own: another admin has to change them")
+	}
+	var user db.OrisunUserAccount
+	err := a.changeUser(ctx, func(ctx context.Context) (err error) {
+		user, err = change(ctx)
+		return err
+	})
+	if err != nil {
+		return nil, nil, err
+	}
 	a.store.logChange(ctx, "roles changed", "user", user.Username, "user_id", user.UserID, "roles", user.Roles)
 	if err := a.callers.Settle(ctx); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	answer := toAdminUser(user)
-	return &orisunpb.ChangeUserRolesResponse{User: answer, Warnings: a.unknownBoundaries(ctx, answer)}, nil
+	return answer, a.unknownBoundaries(ctx, answer), nil
 }

@@ -40,7 +40,7 @@ func (a *Admin) DeleteBoundary(
 			})
 	}
 	caller, _ := auth.FromContext(ctx)
-	events, err := a.store.queries.DropBoundary(ctx, config.Write, db.DropBoundaryParams{
+	events, err := a.store.queries.DeleteBoundary(ctx, config.Write, db.DeleteBoundaryParams{
 		Boundary: in.GetName(), AdminBoundary: a.boundary, Actor: caller.Username,
 	})
 	if err != nil {

@@ -21,8 +21,8 @@ SELECT * FROM orisun.get_boundary(p_boundary => @boundary::text);
 -- name: GetBoundarySize :one
 SELECT orisun.get_boundary_size(p_boundary => @boundary::text)::bigint AS bytes;
 
--- name: DropBoundary :one
-SELECT orisun.drop_boundary(p_boundary => @boundary::text, p_admin_boundary => @admin_boundary::text,
+-- name: DeleteBoundary :one
+SELECT orisun.delete_boundary(p_boundary => @boundary::text, p_admin_boundary => @admin_boundary::text,
                             p_actor => @actor::text)::bigint AS events;
 
 -- name: FindOpenSchemas :many

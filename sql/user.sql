@@ -25,8 +25,8 @@ SELECT * FROM orisun.change_user_roles(
     p_metadata => @metadata::jsonb
 );
 
--- name: ChangeUserRolesIn :one
-SELECT * FROM orisun.change_user_roles_in(
+-- name: SetUserBoundaryPermissions :one
+SELECT * FROM orisun.set_user_boundary_permissions(
     p_boundary => @boundary::text,
     p_user_id  => @user_id::text,
     p_in       => @in_boundary::text,

@@ -83,7 +83,7 @@ func TestAConsumerOfADeletedBoundaryLeaves(t *testing.T) {
 	}}, nil, nil); err != nil {
 		t.Error(err)
 	}
-	if _, err := n.queries.DropBoundary(t.Context(), pool, db.DropBoundaryParams{
+	if _, err := n.queries.DeleteBoundary(t.Context(), pool, db.DeleteBoundaryParams{
 		Boundary: "orders", AdminBoundary: "admin", Actor: "test",
 	}); err != nil {
 		t.Error(err)

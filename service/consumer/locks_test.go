@@ -40,7 +40,7 @@ func TestSessionsThatChangeSubscriptionsDoNotWaitForEachOther(t *testing.T) {
 		nodes           = "SELECT FROM orisun.subscription_node FOR UPDATE NOWAIT"
 		deletion        = "SELECT orisun.delete_subscription('orders', 'invoices', 'admin', 'test')"
 		reset           = "SELECT orisun.reset_subscription('orders', 'invoices', -1, -1, 'admin', 'test')"
-		drop            = "SELECT orisun.drop_boundary('orders', 'admin', 'test')"
+		drop            = "SELECT orisun.delete_boundary('orders', 'admin', 'test')"
 	)
 	for name, test := range map[string]struct{ held, change, later string }{
 		"a deletion and the lease": {adminPositions, deletion, nodes},
@@ -121,7 +121,7 @@ func TestADeletionOfABoundaryWaitsForChangesOfItsSubscriptions(t *testing.T) {
 			holder := begin(t, pool)
 			execute(t, holder, test.held)
 			ended := make(chan error, 2)
-			for i, statement := range []string{test.change, "SELECT orisun.drop_boundary('orders', 'admin', 'test')"} {
+			for i, statement := range []string{test.change, "SELECT orisun.delete_boundary('orders', 'admin', 'test')"} {
 				go func() {
 					_, err := pool.Exec(t.Context(), statement)
 					ended <- err
@@ -149,7 +149,7 @@ func TestADeletionOfABoundaryWaitsForChangesOfItsSubscriptions(t *testing.T) {
 func TestASubscriptionIsNotCreatedInABoundaryThatIsBeingDeleted(t *testing.T) {
 	pool := subscribed(t)
 	deletion := begin(t, pool)
-	execute(t, deletion, "SELECT orisun.drop_boundary('orders', 'admin', 'test')")
+	execute(t, deletion, "SELECT orisun.delete_boundary('orders', 'admin', 'test')")
 	created := make(chan error, 1)
 	go func() {
 		_, err := pool.Exec(t.Context(), `SELECT orisun.create_subscription('orders', 'new', '[]', '', 1, 60000, 5, false,

@@ -1,6 +1,6 @@
 -- +goose Up
 -- +goose StatementBegin
-CREATE FUNCTION orisun.drop_boundary(p_boundary text, p_admin_boundary text, p_actor text) RETURNS bigint
+CREATE FUNCTION orisun.delete_boundary(p_boundary text, p_admin_boundary text, p_actor text) RETURNS bigint
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -40,7 +40,7 @@ END
 $$;
 -- +goose StatementEnd
 
-COMMENT ON FUNCTION orisun.drop_boundary(text, text, text) IS
+COMMENT ON FUNCTION orisun.delete_boundary(text, text, text) IS
 $$Deletes a boundary with all of its events, tables, functions and indexes, and returns how many events it had. The
 schema stays. The admin boundary's log gets BoundaryDeleted with the actor, in the same transaction. Servers stop to
 publish it within a second, end its subscriptions and delete its stream. A boundary whose tables are gone already is
@@ -48,7 +48,7 @@ removed from the registry. One that a server's configuration names is created ag
 
 Raises OR001 for an unknown boundary, OR012 for the admin boundary, OR011 while an index is made or dropped.
 
-  SELECT orisun.drop_boundary('orders', 'orisun_admin', current_user)$$;
+  SELECT orisun.delete_boundary('orders', 'orisun_admin', current_user)$$;
 
 -- +goose Down
-DROP FUNCTION orisun.drop_boundary(text, text, text);
+DROP FUNCTION orisun.delete_boundary(text, text, text);

@@ -6,9 +6,6 @@ import (
 	"slices"
 	"strings"
 
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
-
 	"github.com/oexza/orisun/db"
 	orisunpb "github.com/oexza/orisun/proto"
 	"github.com/oexza/orisun/service/auth"
@@ -32,25 +29,15 @@ func (a *Admin) SetUserBoundaryPermissions(
 	if err := v.err(); err != nil {
 		return nil, err
 	}
-	if caller, _ := auth.FromContext(ctx); caller.UserID == in.GetUserId() {
-		return nil, status.Error(codes.FailedPrecondition, "users cannot change their own roles: another admin has to do it")
-	}
-	var user db.OrisunUserAccount
-	err := a.changeUser(ctx, func(ctx context.Context) (err error) {
-		user, err = a.store.queries.ChangeUserRolesIn(ctx, a.store.config.Write, db.ChangeUserRolesInParams{
+	user, warnings, err := a.changeRoles(ctx, in.GetUserId(), func(ctx context.Context) (db.OrisunUserAccount, error) {
+		return a.store.queries.SetUserBoundaryPermissions(ctx, a.store.config.Write, db.SetUserBoundaryPermissionsParams{
 			Boundary: a.boundary, UserID: in.GetUserId(), InBoundary: in.GetBoundary(), Roles: roles, Metadata: actor(ctx),
 		})
-		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	a.store.logChange(ctx, "roles changed", "user", user.Username, "user_id", user.UserID, "roles", user.Roles)
-	if err := a.callers.Settle(ctx); err != nil {
-		return nil, err
-	}
-	answer := toAdminUser(user)
-	return &orisunpb.SetUserBoundaryPermissionsResponse{User: answer, Warnings: a.unknownBoundaries(ctx, answer)}, nil
+	return &orisunpb.SetUserBoundaryPermissionsResponse{User: user, Warnings: warnings}, nil
 }
 
 // permissionsOf are the roles in single boundaries as permissions.
