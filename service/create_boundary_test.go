@@ -142,11 +142,14 @@ func TestABoundaryIsCreatedAndTheLogNamesItsCreator(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	listed := proto.CloneOf(want)
+	listed.Indexes = proto.Int64(0)
 	configured := &orisunpb.BoundaryInfo{
-		Name: actsBoundary, Placement: &orisunpb.BoundaryPlacementInput{Backend: "postgres", Namespace: "public"},
+		Indexes: proto.Int64(0),
+		Name:    actsBoundary, Placement: &orisunpb.BoundaryPlacementInput{Backend: "postgres", Namespace: "public"},
 		Status: orisunpb.BoundaryLifecycleStatus_BOUNDARY_LIFECYCLE_STATUS_ACTIVE,
 	}
-	if diff := cmp.Diff([]*orisunpb.BoundaryInfo{want, configured}, list.GetBoundaries(),
+	if diff := cmp.Diff([]*orisunpb.BoundaryInfo{listed, configured}, list.GetBoundaries(),
 		protocmp.Transform()); diff != "" {
 		t.Errorf("the list (-want +got):\n%s", diff)
 	}
