@@ -104,7 +104,8 @@ func (m *Member) Run(ctx context.Context, send func(*orisunpb.ConsumeResponse) e
 }
 
 // gathering returns for how long events that arrived wait for others: while a response was sent within gatherTime, no
-// settlement made events ready, and there is room for more in the window and the response. The caller holds the lock.
+// settlement made events ready, and there is room for more in the window, the response and memory. The caller holds the
+// lock.
 func (m *Member) gathering(now time.Time) time.Duration {
 	m.awaited = 0
 	left := gatherTime - now.Sub(m.sentAt)
@@ -115,7 +116,7 @@ func (m *Member) gathering(now time.Time) time.Duration {
 	for _, p := range m.partitions {
 		out, ready, atOnce = out+len(p.out), ready+len(p.ready), atOnce || p.atOnce
 	}
-	if m.awaited = min(m.Client.Window-out, maxFrameEvents) - ready; m.awaited <= 0 || atOnce {
+	if m.awaited = min(m.Client.Window-out, maxFrameEvents) - ready; m.awaited <= 0 || atOnce || m.full() {
 		m.awaited = 0
 		return 0
 	}
@@ -124,7 +125,7 @@ func (m *Member) gathering(now time.Time) time.Duration {
 
 // arrived wakes Run for an event, unless it waits for more. The caller holds the lock.
 func (m *Member) arrived() {
-	if m.awaited--; m.awaited <= 0 {
+	if m.awaited--; m.awaited <= 0 || m.full() {
 		m.awaited = 0
 		m.wakeUp()
 	}
@@ -150,7 +151,8 @@ func (m *Member) collect(now time.Time) (*orisunpb.ConsumeResponse, error) {
 			}
 			next := proto.Size(it.event) + deliveryBytes
 			if len(deliveries) > 0 && size+next > min(maxFrameBytes, most) {
-				break // the next response has it
+				p.atOnce = true // in the next response
+				break
 			}
 			if next > most {
 				return nil, &TooLargeError{it.event.GetPosition()}

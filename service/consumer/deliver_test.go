@@ -149,3 +149,49 @@ func TestWhatAnAcknowledgementMakesReadyIsSentAtOnce(t *testing.T) {
 		})
 	}
 }
+
+// TestEventsBeyondAResponseOrMemoryDoNotWait has large events come within gatherTime: those that a response had no room
+// for are sent at once, and so is what fills the memory, since nothing more arrives.
+func TestEventsBeyondAResponseOrMemoryDoNotWait(t *testing.T) {
+	const size = 150_000
+	m, p := holder(t, Config{MaxResponseBytes: 64 << 20})
+	id := int64(-1)
+	arrive := func() {
+		id++
+		if err := m.take(t.Context(), &orisunpb.Event{
+			Data: strings.Repeat("x", size), Position: &orisunpb.Position{GlobalId: id},
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	send := func() {
+		t.Helper()
+		if frame, err := m.collect(time.Now()); err != nil || len(frame.GetDeliveries().GetDeliveries()) != 1 {
+			t.Fatalf("%v, %v, want one event", frame, err)
+		}
+	}
+	arrive()
+	send()
+	within := func() time.Time { return m.sentAt.Add(gatherTime / 2) }
+	for range 3 {
+		arrive()
+	}
+	if left := m.gathering(within()); left == 0 {
+		t.Error("events that arrived do not wait")
+	}
+	for send(); len(p.ready) > 0; send() {
+		if left := m.gathering(within()); left != 0 {
+			t.Errorf("%d events that the response had no room for wait for %s", len(p.ready), left)
+		}
+	}
+	<-m.wake
+	for !m.full() {
+		if left := m.gathering(within()); left == 0 || len(m.wake) > 0 {
+			t.Fatalf("%d events in %d bytes wait for %s and wake Run %d times", len(p.ready), m.bytes, left, len(m.wake))
+		}
+		arrive()
+	}
+	if left := m.gathering(within()); left != 0 || len(m.wake) == 0 {
+		t.Errorf("memory is full, and Run is woken %d times and waits for %s", len(m.wake), left)
+	}
+}

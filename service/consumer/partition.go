@@ -83,7 +83,7 @@ type partition struct {
 	items        map[int64]*item    // those that are not done
 	replays      map[int64]*item    // parked events that are replayed and not done
 	ready        []*item            // to deliver
-	atOnce       bool               // some of them are not the reader's next, and wait for no others
+	atOnce       bool               // they wait for no others
 	out          map[int64]*item    // see item.out
 	busy         map[string][]*item // by key: the event that is ready or out, and those behind it
 	parkedKeys   map[string]bool

@@ -46,7 +46,7 @@ func (m *Member) take(ctx context.Context, event *orisunpb.Event) error {
 	key := m.keyOf(event)
 	id := PartitionOf(key, m.def.Partitions)
 	m.mu.Lock()
-	for m.buffered >= 2*m.Client.Window || m.bytes > maxBufferedBytes {
+	for m.full() {
 		m.mu.Unlock()
 		select {
 		case <-m.room:
@@ -66,6 +66,9 @@ func (m *Member) take(ctx context.Context, event *orisunpb.Event) error {
 	m.progressed()
 	return nil
 }
+
+// full returns whether the reader waits for room in memory. The caller holds the lock.
+func (m *Member) full() bool { return m.buffered >= 2*m.Client.Window || m.bytes > maxBufferedBytes }
 
 // look takes how far the reader looked. Events that do not match leave a consumer caught up: waking it for each of them
 // would cost saves more than deliveries do.
