@@ -96,6 +96,9 @@ func (n *Node) save(ctx context.Context, in string, members []*Member, which due
 	for _, e := range entries {
 		e.m.unsaved(e.p)
 	}
+	for _, m := range members {
+		m.dirty.Store(true) // those without entries, too: they may have partitions to release
+	}
 	if !n.failing[in] && ctx.Err() == nil {
 		n.failing[in] = true
 		n.config.Log.WarnContext(ctx, "cannot save checkpoints; trying again", "boundary", in, "error", err)
@@ -179,7 +182,7 @@ func arrayText(ids []int64) string {
 	return "{" + strings.Join(texts, ",") + "}"
 }
 
-// unsaved has a checkpoint saved at the next tick, after a save that failed.
+// unsaved has a checkpoint stored by the next save, after one that failed.
 func (m *Member) unsaved(p *partition) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -188,7 +191,6 @@ func (m *Member) unsaved(p *partition) {
 		return
 	}
 	p.changed = true
-	m.dirty.Store(true)
 }
 
 // fenced drops a partition that PostgreSQL has given to another consumer. changed: acknowledgements were refused.

@@ -2,6 +2,7 @@ package consumer
 
 import (
 	"context"
+	"strings"
 	"sync/atomic"
 	"testing"
 
@@ -198,4 +199,53 @@ func TestACheckpointOfAnEarlierEpochIsFenced(t *testing.T) {
 	if before.partitions[0] != nil || !before.lost || m.partitions[0] != held {
 		t.Errorf("the consumer from before holds %v, the present one %v", before.partitions, m.partitions)
 	}
+}
+
+// TestAReleaseIsTriedAgainAfterASaveFailed has a partition whose release failed, and then checkpoints of the same
+// boundary that cannot be stored: the release follows when both can be.
+func TestAReleaseIsTriedAgainAfterASaveFailed(t *testing.T) {
+	pool := subscribed(t)
+	subscribe(t, pool, "orders", "invoices", 2)
+	change := func(statement string) {
+		t.Helper()
+		if _, err := pool.Exec(t.Context(), statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+	until := func(reached func() bool) {
+		t.Helper()
+		for !reached() {
+			if t.Context().Err() != nil {
+				t.Fatal(t.Context().Err())
+			}
+		}
+	}
+	const release = `orisun.release_partitions(text, text, uuid, integer[], bigint[])`
+	change("ALTER FUNCTION " + release + " RENAME TO release_partitions_later")
+	n := newNode(t, pool, threeEvents{}, "first")
+	mailer, mails := join(t, n, "orders", "mails")
+	all := delivered(t, mails, 3)
+	moving, first := join(t, n, "orders", "invoices")
+	assigned(t, first, 2)
+	_, second := join(t, newNode(t, pool, threeEvents{}, "second"), "orders", "invoices")
+	until(func() bool {
+		moving.mu.Lock()
+		defer moving.mu.Unlock()
+		return len(moving.releasing) > 0
+	})
+	change(`ALTER TABLE orders_projector_checkpoint ADD CONSTRAINT refused CHECK (global_id < 0) NOT VALID`)
+	if _, err := mailer.Settle([]*orisunpb.Acknowledgement{{
+		Partition: 0, Epoch: all[0].GetEpoch(), Through: all[2].GetEvent().GetPosition(),
+	}}, nil, nil); err != nil {
+		t.Fatal(err)
+	}
+	until(func() bool {
+		n.saving.Lock()
+		defer n.saving.Unlock()
+		return n.failing["orders"]
+	})
+	change("ALTER FUNCTION " + strings.Replace(release, "partitions", "partitions_later", 1) +
+		" RENAME TO release_partitions")
+	change(`ALTER TABLE orders_projector_checkpoint DROP CONSTRAINT refused`)
+	assigned(t, second, 1)
 }
