@@ -108,20 +108,31 @@ COMMENT ON FUNCTION orisun.list_parked(text, text, integer, boolean, bigint, int
 $$The parked events of a subscription after a position, in order: of one partition, or of all with -1; with p_replaying
 only those that are to be delivered again. Raises OR040 for an unknown subscription.$$;
 
+-- +goose StatementBegin
 CREATE FUNCTION orisun.list_replays(p_boundary text, p_subscription text, p_partition integer, p_count integer,
                                     p_bytes bigint)
 RETURNS TABLE (global_id bigint, transaction_id bigint, date_created timestamptz, event_id text, event_type text,
                data jsonb, metadata jsonb)
-LANGUAGE sql STABLE
+LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT p.global_id, p.transaction_id, p.date_created, p.event_id, p.event_type, p.data, p.metadata
-      FROM (SELECT l.*, coalesce(sum(octet_length(l.data::text) + octet_length(l.metadata::text)) OVER (
-                            ORDER BY l.global_id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS bytes_before
-              FROM orisun.list_parked(p_boundary, p_subscription, p_partition, true, -1, p_count) l) p
-     WHERE p.bytes_before <= p_bytes
-     ORDER BY p.global_id
+DECLARE
+    v_bytes bigint := 0;
+BEGIN
+    -- A loop, so that PostgreSQL fetches the data of no further events.
+    FOR list_replays.global_id, list_replays.transaction_id, list_replays.date_created, list_replays.event_id,
+        list_replays.event_type, list_replays.data, list_replays.metadata IN
+        SELECT l.global_id, l.transaction_id, l.date_created, l.event_id, l.event_type, l.data, l.metadata
+          FROM orisun.list_parked(p_boundary, p_subscription, p_partition, true, -1, p_count) l
+         ORDER BY l.global_id
+    LOOP
+        RETURN NEXT;
+        v_bytes := v_bytes + octet_length(data::text) + octet_length(metadata::text);
+        EXIT WHEN v_bytes > p_bytes;
+    END LOOP;
+END
 $$;
+-- +goose StatementEnd
 
 COMMENT ON FUNCTION orisun.list_replays(text, text, integer, integer, bigint) IS
 $$The first parked events of a partition that are to be delivered again. The last one may go beyond p_bytes of data and

@@ -2,8 +2,10 @@ package consumer
 
 import (
 	"bytes"
+	"encoding/hex"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"strings"
 	"testing"
 	"time"
@@ -269,5 +271,37 @@ func TestParkedEventsAreReadAsFarAsThereIsRoom(t *testing.T) {
 		if events, err := m.node.readReplays(t.Context(), m, p, room); err != nil || len(events) != want {
 			t.Errorf("%d events are read where there is room for %d bytes, want %d: %v", len(events), room, want, err)
 		}
+	}
+}
+
+// A read of replays costs what it returns, not what else is parked. The texts are random, so that PostgreSQL stores
+// them outside of the rows.
+func TestAReadOfReplaysFetchesNoDataOfFurtherEvents(t *testing.T) {
+	const events, size = 20, 100_000
+	pool, random := subscribed(t), rand.NewChaCha8([32]byte{})
+	for i := range events {
+		text := make([]byte, size/2)
+		_, _ = random.Read(text)
+		storedAsParked(t, pool, saved(t, pool, fmt.Sprint(i), hex.EncodeToString(text)), 0, "", true)
+	}
+	buffers := func(room int) (count int) {
+		var plans []struct {
+			Plan struct {
+				Hit  int `json:"Shared Hit Blocks"`
+				Read int `json:"Shared Read Blocks"`
+			}
+		}
+		if err := pool.QueryRow(t.Context(), fmt.Sprintf(`EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON)
+			SELECT octet_length(data::text) FROM orisun.list_replays('orders', 'mails', 0, 100, %d)`, room)).
+			Scan(&plans); err != nil {
+			t.Fatal(err)
+		}
+		return plans[0].Plan.Hit + plans[0].Plan.Read
+	}
+	buffers(0) // once, so that the session's caches are filled
+	one, all := buffers(0), buffers(events*size*2)
+	t.Logf("%d blocks are read for one event, %d for %d", one, all, events)
+	if one > 2*all/events+100 {
+		t.Errorf("%d blocks are read for one event of %d, and %d for all", one, events, all)
 	}
 }
