@@ -165,3 +165,34 @@ func TestASubscriptionIsNotCreatedInABoundaryThatIsBeingDeleted(t *testing.T) {
 		t.Errorf("%v, want OR001: there is no such boundary", err)
 	}
 }
+
+// TestATransactionByHandMayDeadlockWithADeletionOfItsBoundary reads a table of events and then stores one, while the
+// boundary is being deleted: as docs/dba.md says, PostgreSQL ends one of the two.
+func TestATransactionByHandMayDeadlockWithADeletionOfItsBoundary(t *testing.T) {
+	for name, store := range map[string]string{
+		"a save": `SELECT orisun.insert_events_with_consistency('orders', '{}',
+			'[{"event_id": "e", "event_type": "T", "data": {}}]')`,
+		"an INSERT": `INSERT INTO orders_orisun_es_event (event_id, event_type, data) VALUES ('e', 'T', '{}')`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			pool := subscribed(t)
+			person := begin(t, pool)
+			execute(t, person, "SELECT FROM orders_orisun_es_event")
+			deleted := make(chan error, 1)
+			go func() {
+				_, err := pool.Exec(t.Context(), "SELECT orisun.delete_boundary('orders', 'admin', 'test')")
+				deleted <- err
+			}()
+			locked(t, pool, 1)
+			_, err := person.Exec(t.Context(), store)
+			if err := person.Rollback(t.Context()); err != nil {
+				t.Error(err)
+			}
+			deletion := <-deleted
+			var ended *pgconn.PgError
+			if (err == nil) == (deletion == nil) || !errors.As(errors.Join(err, deletion), &ended) || ended.Code != "40P01" {
+				t.Errorf("the store ends with %v, the deletion with %v; want 40P01 for one of them", err, deletion)
+			}
+		})
+	}
+}
