@@ -41,14 +41,14 @@ test: ## Run all tests with the race detector, on a real PostgreSQL
 	@.ci/cc
 	@.ci/pgbouncer
 	@.ci/chromium
-	@.ci/languages
+	@.ci/programs
 	$(PG_BIN) $(GOTESTSUM) --packages '$(TESTS)' -- $(RACE) -timeout 40m
 	@$(MAKE) --no-print-directory test-modules
 
 # -count=1: the results of these tests depend on the server, of which Go's cache of results knows nothing here.
 test-modules: ## Run the tests of the modules beside the server's: the client and the examples, on the built server
 	@.ci/postgres $(PG) >/dev/null
-	@.ci/languages
+	@.ci/programs
 	@for module in $(MODULES); do \
 		echo "in $$module"; \
 		($(if $(PG),export $(PG_BIN); )cd $$module && \

@@ -13,7 +13,7 @@ import (
 	"github.com/oexza/orisun/client/internal/testserver"
 )
 
-// The same transfer in Go, Node.js and Python, all on the same accounts. .ci/languages installs what they need.
+// The same transfer in Go, Node.js and Python, all on the same accounts. .ci/programs installs what they need.
 func TestTheTransferInThreeLanguages(t *testing.T) {
 	c := dial(t, shared.URL)
 	boundary := newBoundary(t, c)

@@ -230,7 +230,7 @@ func wantRightsOfOwner(t *testing.T, server *process) {
 	wantRefused(t, "drop an index", err,
 		"only the owner of table public.orisun_test_1_orisun_es_event changes its indexes")
 	_, err = admin.DeleteBoundary(t.Context(), &orisunpb.DeleteBoundaryRequest{Name: "later", ConfirmName: "later"})
-	wantRefused(t, "delete a boundary", err, "must be owner of table later_orisun_es_event")
+	wantRefused(t, "delete a boundary", err, "must be owner of table later_projector_checkpoint")
 	_, err = admin.CreateBoundary(t.Context(), &orisunpb.CreateBoundaryRequest{
 		Name: "sales", Placement: &orisunpb.BoundaryPlacementInput{Namespace: "sales"},
 	})
