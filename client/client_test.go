@@ -2,6 +2,7 @@ package client_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
@@ -111,6 +112,7 @@ func TestWrongInputIsErrInvalid(t *testing.T) {
 	follow := func(boundary string, criteria client.Criteria) error {
 		return c.Handle(t.Context(), boundary, criteria, func(context.Context, client.Event) error { return nil })
 	}
+	tooMany := client.AnyField([]string{"account", "from", "to"}, strings.Split(strings.Repeat("alice ", 85), " ")...)
 	for name, call := range map[string]func() error{
 		"no fold": func() error {
 			_, err := client.Decide[int](t.Context(), c, boundary, nil, nil, nothing)
@@ -133,12 +135,86 @@ func TestWrongInputIsErrInvalid(t *testing.T) {
 		"no UTF-8 to follow":    func() error { return follow(boundary, client.Any(client.Type("T\xff"))) },
 		"no UTF-8 to consume":   func() error { return consume("s\xff") },
 		"no boundary":           func() error { return follow("", nil) },
+		"3 fields × 86 values":  func() error { return follow(boundary, tooMany) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			if err := call(); !errors.Is(err, client.ErrInvalid) || errors.Is(err, client.ErrInternal) {
 				t.Error(err)
 			}
 		})
+	}
+}
+
+// A search for none of the fields or values must not become one for every event, as nil criteria are.
+func TestAnyFieldWithoutFieldsOrValuesIsErrInvalid(t *testing.T) {
+	c := dial(t, shared.URL)
+	boundary := newBoundary(t, c)
+	save(t, c, boundary, client.NewEvent{Type: "T"})
+	for name, call := range map[string]func(client.Criteria) error{
+		"Get": func(none client.Criteria) error {
+			for _, err := range c.Get(t.Context(), boundary, none) {
+				return err
+			}
+			return nil
+		},
+		"Follow": func(none client.Criteria) error {
+			for _, err := range c.Follow(t.Context(), boundary, none) {
+				return err
+			}
+			return nil
+		},
+		"Latest": func(none client.Criteria) error {
+			_, err := c.Latest(t.Context(), boundary, none)
+			return err
+		},
+		"Explain": func(none client.Criteria) error {
+			_, err := c.Explain(t.Context(), boundary, none)
+			return err
+		},
+		"Save": func(none client.Criteria) error {
+			condition := client.IfUnchanged(none, client.Position{})
+			_, err := c.Save(t.Context(), boundary, condition, client.NewEvent{Type: "T"})
+			return err
+		},
+		"Decide": func(none client.Criteria) error {
+			decide := func(int) ([]client.NewEvent, error) { return client.One("T", nil), nil }
+			_, err := client.Decide(t.Context(), c, boundary, none, client.Count, decide)
+			return err
+		},
+		"CreateSubscription": func(none client.Criteria) error {
+			_, err := c.CreateSubscription(t.Context(), boundary, client.Subscription{Name: "s", Criteria: none}, client.Start{})
+			return err
+		},
+	} {
+		for missing, none := range map[string]client.Criteria{
+			"fields": client.AnyField(nil, "alice"), "values": client.AnyField([]string{"account"}),
+		} {
+			err := call(none)
+			if !errors.Is(err, client.ErrInvalid) || !strings.Contains(err.Error(), "AnyField needs a field and a value") {
+				t.Errorf("%s without %s: %v", name, missing, err)
+			}
+		}
+	}
+}
+
+func TestNilOfAnyTypeIsAnEmptyObject(t *testing.T) {
+	c := dial(t, shared.URL)
+	boundary := newBoundary(t, c)
+	for _, data := range []any{nil, json.RawMessage(nil), []byte(nil), map[string]int(nil), (*struct{})(nil)} {
+		decide := func(int) ([]client.NewEvent, error) {
+			return []client.NewEvent{{Type: "T", Data: data, Metadata: data}}, nil
+		}
+		decision, err := client.Decide(t.Context(), c, boundary, nil, client.Count, decide)
+		if err != nil {
+			t.Errorf("%T: %v", data, err)
+			continue
+		}
+		for event, err := range c.Get(t.Context(), boundary, nil, client.From(decision.Position)) {
+			decided := decision.Events[0]
+			if err != nil || string(event.Data) != "{}" || string(decided.Data) != "{}" || string(decided.Metadata) != "{}" {
+				t.Errorf("%T: %s is stored, %s and %s decided; %v", data, event.Data, decided.Data, decided.Metadata, err)
+			}
+		}
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -286,6 +287,30 @@ func TestAPanicOfAHandlerIsARefusal(t *testing.T) {
 	}
 	if !strings.Contains(log.String(), "a handler panicked") {
 		t.Errorf("the log says %s", log.String())
+	}
+}
+
+// A handler that calls t.FailNow or runtime.Goexit holds neither its place among the handlers nor the end of Consume.
+func TestAHandlerThatEndsItsGoroutineIsARefusal(t *testing.T) {
+	c := dial(t, shared.URL)
+	boundary := newBoundary(t, c)
+	subscribe(t, c, boundary, client.Subscription{Name: "s", MaxRefusals: 1})
+	saveOrders(t, c, boundary, 1, "bad", "good")
+	ctx, stop := cancelable(t)
+	handled := 0
+	err := c.Consume(ctx, boundary, "s", func(_ context.Context, d client.Delivery) error {
+		if d.ID == "bad0" {
+			runtime.Goexit()
+		}
+		handled++
+		return nil
+	}, client.OnCaughtUp(func(client.Position) { stop() }))
+	if err != nil || handled != 1 {
+		t.Errorf("%v, %d are handled", err, handled)
+	}
+	all := parked(t, c, boundary, "s")
+	if len(all) != 1 || all[0].ID != "bad0" || !strings.Contains(all[0].Reason, "runtime.Goexit") {
+		t.Errorf("%+v", all)
 	}
 }
 

@@ -201,13 +201,22 @@ func (s *consumer) begin() {
 	}
 }
 
-// process handles an event and settles it.
+// errGoexit refuses the event of a handler that did not return, such as one that called t.FailNow.
+var errGoexit = errors.New("the handler ended its goroutine by runtime.Goexit")
+
+// process handles an event and settles it, also when the handler ends the goroutine.
 func (s *consumer) process(w *work) {
-	d := w.delivery
-	err := s.call(w.ctx, Delivery{
+	d, err := w.delivery, errGoexit
+	defer func() { s.settle(w, err) }()
+	err = s.call(w.ctx, Delivery{
 		Event: eventFrom(d.GetEvent()), Partition: int(d.GetPartition()),
 		Count: int(d.GetDeliveryCount()), Replayed: d.GetReplayed(),
 	})
+}
+
+// settle sends what the handler returned, and begins the next handlers.
+func (s *consumer) settle(w *work, err error) {
+	d := w.delivery
 	settled := err == nil || w.ctx.Err() == nil // an error after the context's end is no fault of the event
 	if settled {
 		s.send(settlement(d, err))

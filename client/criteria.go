@@ -1,6 +1,7 @@
 package client
 
 import (
+	"fmt"
 	"slices"
 
 	"github.com/oexza/orisun/client/internal/wire"
@@ -25,7 +26,13 @@ func Any(criteria ...Criterion) Criteria { return criteria }
 // accounts:
 //
 //	client.AnyField([]string{"account", "from", "to"}, "alice", "bob")
+//
+// A request holds at most 256 criteria: fields × values. Without a field or without a value, the call that uses the
+// criteria returns [ErrInvalid]; nil criteria would match every event.
 func AnyField(fields []string, values ...string) Criteria {
+	if len(fields) == 0 || len(values) == 0 {
+		return Any(Where("", "")) // wire refuses the key
+	}
 	var criteria Criteria
 	for _, value := range values {
 		for _, field := range fields {
@@ -49,15 +56,19 @@ func (c Criterion) Where(key, value string) Criterion {
 // Type returns a criterion that needs the event to have a type.
 func (c Criterion) Type(eventType string) Criterion { return c.Where("event_type", eventType) }
 
-// wire always returns a query: one without criteria matches every event, in the condition of a save, too.
-func (c Criteria) wire() *wire.Query {
+// wire returns a query always: one without criteria matches every event, in the condition of a save, too.
+func (c Criteria) wire() (*wire.Query, error) {
 	query := &wire.Query{Criteria: make([]*wire.Criterion, len(c))}
 	for i, criterion := range c {
 		tags := make([]*wire.Tag, len(criterion))
 		for j, tag := range criterion {
+			if tag.Key == "" {
+				return nil, fmt.Errorf("%w: criteria[%d].tags[%d].key: is required (AnyField needs a field and a value)",
+					ErrInvalid, i, j)
+			}
 			tags[j] = &wire.Tag{Key: tag.Key, Value: tag.Value}
 		}
 		query.Criteria[i] = &wire.Criterion{Tags: tags}
 	}
-	return query
+	return query, nil
 }

@@ -72,15 +72,19 @@ func (e NewEvent) wire() (*wire.EventToSave, error) {
 }
 
 func marshal(v any) (string, error) {
+	var text []byte
+	var err error
 	switch v := v.(type) {
-	case nil:
-		return "{}", nil
 	case json.RawMessage:
-		return string(v), nil
+		text = v
 	case []byte:
-		return string(v), nil
+		text = v
+	default:
+		text, err = json.Marshal(v)
 	}
-	text, err := json.Marshal(v)
+	if text == nil || string(text) == "null" { // nil of any type
+		text = []byte("{}")
+	}
 	return string(text), err
 }
 

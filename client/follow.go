@@ -49,13 +49,18 @@ func (c *Client) Follow(
 		option(&o)
 	}
 	return func(yield func(Event, error) bool) {
+		query, err := criteria.wire()
+		if err != nil {
+			yield(Event{}, err)
+			return
+		}
 		after, err := o.begin(ctx, c, boundary)
 		if err != nil {
 			yield(Event{}, err)
 			return
 		}
 		in := &wire.CatchUpSubscribeToEventStoreRequest{
-			Boundary: boundary, Query: criteria.wire(), SubscriberName: o.name, AfterPosition: after.wire(),
+			Boundary: boundary, Query: query, SubscriberName: o.name, AfterPosition: after.wire(),
 		}
 		broken := false
 		deliver := func(event *wire.Event) bool {

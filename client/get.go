@@ -71,7 +71,12 @@ func (c *Client) Get(
 		if o.limited && o.limit == 0 {
 			return
 		}
-		in := &wire.GetEventsRequest{Boundary: boundary, Query: criteria.wire(), Count: uint32(o.page)}
+		query, err := criteria.wire()
+		if err != nil {
+			yield(Event{}, err)
+			return
+		}
+		in := &wire.GetEventsRequest{Boundary: boundary, Query: query, Count: uint32(o.page)}
 		if o.backward {
 			in.Direction = wire.Direction_DESC
 		}

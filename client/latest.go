@@ -21,8 +21,12 @@ type Latest struct {
 //	…
 //	c.Save(ctx, "bank", client.IfUnchanged(context, latest.Position), event)
 func (c *Client) Latest(ctx context.Context, boundary string, criteria Criteria) (Latest, error) {
+	query, err := criteria.wire()
+	if err != nil {
+		return Latest{}, err
+	}
 	var out wire.GetLatestByCriteriaResponse
-	in := &wire.GetLatestByCriteriaRequest{Boundary: boundary, Criteria: criteria.wire().GetCriteria()}
+	in := &wire.GetLatestByCriteriaRequest{Boundary: boundary, Criteria: query.GetCriteria()}
 	if err := c.call(ctx, eventStore+"GetLatestByCriteria", repeat, in, &out); err != nil {
 		return Latest{}, err
 	}

@@ -22,11 +22,12 @@ func IfUnchanged(context Criteria, seen Position) Condition {
 	return Condition{criteria: context, seen: seen, set: true}
 }
 
-func (c Condition) wire() *wire.SaveQuery {
+func (c Condition) wire() (*wire.SaveQuery, error) {
 	if !c.set {
-		return nil
+		return nil, nil //nolint:nilnil // a save without a condition has no query
 	}
-	return &wire.SaveQuery{ExpectedPosition: c.seen.wire(), SubsetQuery: c.criteria.wire()}
+	query, err := c.criteria.wire()
+	return &wire.SaveQuery{ExpectedPosition: c.seen.wire(), SubsetQuery: query}, err
 }
 
 // Save stores events in one transaction, if the condition holds, and returns the position of the last one. It is
@@ -51,8 +52,12 @@ func (c *Client) save(
 	condition Condition,
 	events []*wire.EventToSave,
 ) (Position, error) {
+	query, err := condition.wire()
+	if err != nil {
+		return Position{}, err
+	}
 	var out wire.WriteResult
-	in := &wire.SaveEventsRequest{Boundary: boundary, Query: condition.wire(), Events: events}
+	in := &wire.SaveEventsRequest{Boundary: boundary, Query: query, Events: events}
 	if err := c.call(ctx, eventStore+"SaveEvents", repeat, in, &out); err != nil {
 		return Position{}, err
 	}

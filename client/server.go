@@ -55,8 +55,12 @@ type Scan struct {
 
 // Explain reads the first page of what [Client.Get] returns and says how.
 func (c *Client) Explain(ctx context.Context, boundary string, criteria Criteria) (Explanation, error) {
+	query, err := criteria.wire()
+	if err != nil {
+		return Explanation{}, err
+	}
 	var out wire.ExplainResponse
-	in := &wire.ExplainRequest{GetEvents: &wire.GetEventsRequest{Boundary: boundary, Query: criteria.wire()}}
+	in := &wire.ExplainRequest{GetEvents: &wire.GetEventsRequest{Boundary: boundary, Query: query}}
 	if err := c.call(ctx, eventStore+"Explain", repeat, in, &out); err != nil {
 		return Explanation{}, err
 	}

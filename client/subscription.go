@@ -120,8 +120,12 @@ func (c *Client) CreateSubscription(
 		return SubscriptionState{}, fmt.Errorf("%w: Partitions (%d) and MaxRefusals (%d) must not be negative",
 			ErrInvalid, subscription.Partitions, subscription.MaxRefusals)
 	}
+	query, err := subscription.Criteria.wire()
+	if err != nil {
+		return SubscriptionState{}, err
+	}
 	in := &wire.CreateSubscriptionRequest{
-		Boundary: boundary, Name: subscription.Name, Query: subscription.Criteria.wire(), Start: start.wire,
+		Boundary: boundary, Name: subscription.Name, Query: query, Start: start.wire,
 		PartitionKey: subscription.PartitionKey, Partitions: uint32(subscription.Partitions),
 		MaxRefusals: uint32(subscription.MaxRefusals), ParkFollowing: subscription.ParkFollowing,
 	}
@@ -129,7 +133,7 @@ func (c *Client) CreateSubscription(
 		in.AckTimeout = durationpb.New(subscription.AckTimeout)
 	}
 	var out wire.CreateSubscriptionResponse
-	err := c.call(ctx, subscriptions+"CreateSubscription", repeat, in, &out)
+	err = c.call(ctx, subscriptions+"CreateSubscription", repeat, in, &out)
 	return subscriptionFrom(out.GetSubscription()), err
 }
 
