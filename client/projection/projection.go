@@ -19,6 +19,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -41,34 +42,47 @@ const (
 	lockTable        = `SELECT pg_advisory_xact_lock(hashtext('orisun_projection'))`
 	insertCheckpoint = `INSERT INTO orisun_projection (name, boundary, transaction_id, global_id)
 	VALUES ($1, $2, 0, 0) ON CONFLICT DO NOTHING`
-	lockCheckpoint = `SELECT boundary, transaction_id, global_id, coalesce(replaced_by, '') FROM orisun_projection
-	WHERE name = $1 FOR UPDATE`
+	readCheckpoint = `SELECT boundary, transaction_id, global_id, coalesce(replaced_by, '') FROM orisun_projection
+	WHERE name = $1`
+	lockCheckpoint = readCheckpoint + ` FOR UPDATE`
 	moveCheckpoint = `UPDATE orisun_projection SET transaction_id = $2, global_id = $3, updated_at = now()
 	WHERE name = $1`
 	replaceProjection = `UPDATE orisun_projection SET replaced_by = $2, updated_at = now() WHERE name = $1`
 )
 
-// progressInterval is how often the progress is read.
-const progressInterval = time.Second
+const (
+	// progressInterval is how often the progress is read, and how long a fast read takes at most. After a slow or failed
+	// read, such as a scan of the whole boundary, the interval doubles up to maxProgressInterval.
+	progressInterval    = time.Second
+	maxProgressInterval = time.Minute
+
+	// switchTimeout is how long Switch holds the live projection while the new one catches up, and switchInterval how
+	// often it reads the new one's position.
+	switchTimeout  = 3 * time.Second
+	switchInterval = 50 * time.Millisecond
+)
 
 // ErrSwitched ends a projection that another one has replaced by [Switch]. Its name cannot be used again, unless its
 // row in orisun_projection is deleted.
 var ErrSwitched = errors.New("the projection is replaced")
 
-// ErrBehind is the error of [Switch] while the new projection has not applied what the live one has.
+// ErrBehind is the error of [Switch] if the new projection does not reach the live one in time.
 var ErrBehind = errors.New("the new projection is behind the live one")
 
 // Config is a projection.
 type Config[T any] struct {
 	// Name is that of the checkpoint, and of the subscription: of several processes that run the projection, one applies
-	// events and the others stand by.
+	// events and the others stand by. All of them need the same Boundary, Criteria and Apply: they share the checkpoint,
+	// and one with narrower criteria moves it over events that the others would apply. Other criteria need another name,
+	// and a [Switch].
 	Name     string
 	Boundary string
 	// Criteria are those of the events to apply; nil are all.
 	Criteria client.Criteria
 	// Apply applies one event by a transaction, which commits with the checkpoint. Its error ends Run.
 	Apply func(ctx context.Context, tx T, event client.Event) error
-	// Progress, where it is set, is called once a second if it has changed since, between two events.
+	// Progress, where it is set, is called once a second if it has changed since, between two events: less often while
+	// the server is slow or away. Its panic becomes one of Run.
 	Progress func(Progress)
 }
 
@@ -126,12 +140,29 @@ func Run[T any](ctx context.Context, c *client.Client, store Store[T], config Co
 	}
 	following, end := context.WithCancelCause(ctx)
 	var watching sync.WaitGroup
-	defer watching.Wait()
-	defer end(nil)
-	watching.Go(func() { end(r.watch(following)) })
+	var panicked any
+	stop := func() {
+		end(nil)
+		watching.Wait()
+	}
+	defer stop() // after a panic of Apply, too
+	watching.Go(func() {
+		defer func() {
+			if panicked = recover(); panicked != nil {
+				panicked = fmt.Sprintf("Config.Progress panicked: %v\n%s", panicked, debug.Stack())
+				end(nil)
+			}
+		}()
+		end(r.watch(following))
+	})
 	err := r.follow(following)
-	if ctx.Err() == nil && following.Err() != nil {
-		return context.Cause(following) // why watch ended
+	ended := following.Err() // by watch, where the context of the caller has not ended
+	stop()
+	if panicked != nil {
+		panic(panicked) // in the goroutine of the caller, who can recover from it
+	}
+	if ctx.Err() == nil && ended != nil {
+		return context.Cause(following)
 	}
 	return err
 }
@@ -146,7 +177,10 @@ type run[T any] struct {
 
 	mu      sync.Mutex // one transaction at a time: the store may be a single connection
 	applied int64
-	failed  error // of a transaction: none begins after it
+	passed  client.Position // no event up to it is left to apply
+	failed  error           // of a transaction: none begins after it
+
+	slow bool // a read of the events in this round of watch failed or was not fast
 }
 
 func (r *run[T]) transact(ctx context.Context, do func(T, statements) error) error {
@@ -186,12 +220,22 @@ func (r *run[T]) follow(ctx context.Context) error {
 	return nil // the loop ends by the returns above
 }
 
-// apply applies an event, unless another process did so in the moment before it lost the subscription's name.
+// apply applies an event, unless another process did so before it lost the subscription's name. After a takeover, such
+// events are all those since this process began: of them, only the first one needs a transaction.
 func (r *run[T]) apply(ctx context.Context, event client.Event) error {
+	r.mu.Lock()
+	passed := r.passed
+	r.mu.Unlock()
+	if event.Position.Compare(passed) <= 0 {
+		return nil
+	}
 	return r.transact(ctx, func(user T, tx statements) error {
 		at, err := read(ctx, tx, r.config.Name)
-		if err := errors.Join(err, at.live()); err != nil || event.Position.Compare(at.position) <= 0 {
+		if err := errors.Join(err, at.live()); err != nil {
 			return err
+		}
+		if r.passed = at.position; event.Position.Compare(r.passed) <= 0 {
+			return nil
 		}
 		if err := r.config.Apply(ctx, user, event); err != nil {
 			return err
@@ -201,25 +245,29 @@ func (r *run[T]) apply(ctx context.Context, event client.Event) error {
 	})
 }
 
-// watch reports the progress, until its context ends or with the first error that does not heal.
+// watch reports the progress, until its context ends or with the first error of a transaction. A failed read of the
+// events does not end it: Follow decides which errors of the server do.
 func (r *run[T]) watch(ctx context.Context) error {
-	ticker := time.NewTicker(progressInterval)
-	defer ticker.Stop()
 	var last Progress
-	for {
+	for interval := progressInterval; ; {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-ticker.C:
+		case <-time.After(interval):
 		}
-		progress, err := r.progress(ctx)
-		switch {
-		case errors.Is(err, client.ErrUnavailable): // Follow waits for the server, too
-		case err != nil:
+		r.slow = false
+		progress, known, err := r.progress(ctx)
+		if err != nil {
 			return err
-		case progress.Position != last.Position || progress.Left != last.Left:
+		}
+		if known && (progress.Position != last.Position || progress.Left != last.Left) {
 			last = progress
 			r.report(progress)
+		}
+		if r.slow {
+			interval = min(2*interval, maxProgressInterval)
+		} else {
+			interval = progressInterval
 		}
 	}
 }
@@ -232,46 +280,55 @@ func (r *run[T]) report(progress Progress) {
 	}
 }
 
-// progress moves the checkpoint, too: to the boundary's latest event, where none up to it is left to apply.
-func (r *run[T]) progress(ctx context.Context) (p Progress, err error) {
-	latest, err := r.one(ctx, nil, client.Backward())
-	if err != nil {
-		return p, err
+// progress moves the checkpoint, too: to the boundary's latest event, where none up to it is left to apply. It is not
+// known while the server does not return the latest event.
+func (r *run[T]) progress(ctx context.Context) (p Progress, known bool, err error) {
+	latest, known := r.one(ctx, nil, client.Backward())
+	if !known {
+		return p, false, nil
 	}
 	if err := r.transact(ctx, func(_ T, tx statements) error {
-		at, err := read(ctx, tx, r.config.Name)
+		at, err := find(ctx, tx, readCheckpoint, r.config.Name)
 		p.Position, p.Applied = at.position, r.applied
 		return errors.Join(err, at.live())
 	}); err != nil {
-		return p, err
+		return p, false, err
 	}
 	if latest.Compare(p.Position) > 0 {
-		next, err := r.one(ctx, r.config.Criteria, client.After(p.Position))
-		if err != nil {
-			return p, err
-		}
-		if next.IsStart() || next.Compare(latest) > 0 {
+		next, found := r.one(ctx, r.config.Criteria, client.After(p.Position))
+		if found && (next.IsStart() || next.Compare(latest) > 0) {
 			if err := r.pass(ctx, p.Position, latest); err != nil {
-				return p, err
+				return p, false, err
 			}
 			p.Position = latest
 		}
 	}
-	p.Left = max(0, latest.GlobalID-p.Position.GlobalID)
+	p.Left = max(0, count(latest)-count(p.Position))
 	seconds := time.Since(r.begun).Seconds()
 	p.Rate = float64(p.Applied) / seconds
-	if passed := p.Position.GlobalID - r.first.GlobalID; passed > 0 {
+	if passed := count(p.Position) - count(r.first); passed > 0 {
 		p.TimeLeft = time.Duration(float64(p.Left) / float64(passed) * seconds * float64(time.Second))
 	}
-	return p, nil
+	return p, true, nil
 }
 
-// one is the position of the first event that Get returns; the start, where there is none.
-func (r *run[T]) one(ctx context.Context, criteria client.Criteria, where client.GetOption) (client.Position, error) {
-	for event, err := range r.client.Get(ctx, r.config.Boundary, criteria, where, client.Limit(1)) {
-		return event.Position, err
+// count is how many events of the boundary stand at or before a position.
+func count(p client.Position) int64 {
+	if p.IsStart() {
+		return 0
 	}
-	return client.Position{}, nil
+	return p.GlobalID + 1
+}
+
+// one is the position of the first event that Get returns: the start, where there is none; false where it fails.
+func (r *run[T]) one(ctx context.Context, criteria client.Criteria, where client.GetOption) (client.Position, bool) {
+	begun := time.Now()
+	defer func() { r.slow = r.slow || time.Since(begun) > progressInterval }()
+	for event, err := range r.client.Get(ctx, r.config.Boundary, criteria, where, client.Limit(1)) {
+		r.slow = r.slow || err != nil
+		return event.Position, err == nil
+	}
+	return client.Position{}, true
 }
 
 // pass moves the checkpoint over events that do not match, unless an event has been applied meanwhile.
@@ -301,8 +358,12 @@ func (c checkpoint) live() error {
 
 // read locks the checkpoint, too.
 func read(ctx context.Context, tx statements, name string) (checkpoint, error) {
+	return find(ctx, tx, lockCheckpoint, name)
+}
+
+func find(ctx context.Context, tx statements, query, name string) (checkpoint, error) {
 	at := checkpoint{name: name}
-	found, err := tx.find(ctx, lockCheckpoint, name,
+	found, err := tx.find(ctx, query, name,
 		&at.boundary, &at.position.TransactionID, &at.position.GlobalID, &at.replacedBy)
 	if err == nil && !found {
 		err = fmt.Errorf("there is no projection %q in orisun_projection", name)
@@ -310,10 +371,31 @@ func read(ctx context.Context, tx statements, name string) (checkpoint, error) {
 	return at, err
 }
 
+// catchUp waits until next has reached live, at most for switchTimeout, and does not lock it meanwhile. Its caller
+// decides whether a switch is possible.
+func catchUp(ctx context.Context, tx statements, live checkpoint, next string) error {
+	timeout := time.After(switchTimeout)
+	for {
+		at, err := find(ctx, tx, readCheckpoint, next)
+		if err != nil || at.live() != nil || at.boundary != live.boundary || at.position.Compare(live.position) >= 0 {
+			return err
+		}
+		select {
+		case <-time.After(switchInterval):
+		case <-timeout:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
 // Switch replaces the projection live by next: it calls exchange, which renames tables or replaces views, and marks
 // live as replaced, all in one transaction. Neither projection applies an event meanwhile, and Run of live ends with
-// [ErrSwitched], now and whenever it is started again. It fails with [ErrBehind] while next has not applied what live
-// has. Both keep their names: the version after that one needs a third.
+// [ErrSwitched], now and whenever it is started again. Both keep their names: the version after that one needs a third.
+//
+// Live is held while next catches up, for up to 3 seconds, so that a steady load is no obstacle. If next has not
+// applied what live has by then, Switch fails with [ErrBehind], and live goes on. Next catches up only while it runs.
 func Switch[T any](
 	ctx context.Context,
 	store Store[T],
@@ -329,6 +411,9 @@ func Switch[T any](
 	return store.transact(ctx, func(user T, tx statements) error {
 		from, err := read(ctx, tx, live)
 		if err := errors.Join(err, from.live()); err != nil {
+			return err
+		}
+		if err := catchUp(ctx, tx, from, next); err != nil {
 			return err
 		}
 		to, err := read(ctx, tx, next)
