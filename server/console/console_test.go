@@ -380,7 +380,7 @@ var pictured = []struct {
 	}},
 	{"playground", "playground?boundary=orisun_test_1&c=username%3Duser1", "How it is found", nothing},
 	{"conflicts", "conflicts?boundary=orisun_test_1", "seat = 14C", nothing},
-	{"indexes", "indexes?boundary=orisun_test_1", "Criteria on", nothing},
+	{"indexes", "indexes?boundary=orisun_test_1", "had no index for", nothing},
 	{"subscriptions", "subscriptions?boundary=orisun_test_1", "mailer", nothing},
 	{"users", "users", "Create a user", nothing},
 	{"overview", "overview", "postgresql", nothing},

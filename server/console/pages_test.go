@@ -130,8 +130,8 @@ func TestAnAdvisedIndexIsCreatedAndDropped(t *testing.T) {
 	}
 	ctx := browser(t)
 	run(ctx, t, "advice", logIn(server, "admin", "changeit"), visit(server, "indexes?boundary=orisun_test_1",
-		"Criteria on"))
-	run(ctx, t, "create it", click("Create username"),
+		"1 read since"), see("had no index for"))
+	run(ctx, t, "create it", click("Create index username"),
 		holds(`/creating|username:/.test(document.querySelector('[role=status]')?.innerText)`),
 		see("Unused"), gone("Advice"))
 	run(ctx, t, "drop it", click("Drop"), fill(`dialog input`, "other\n"), see("Type username."), empty(`dialog input`),
@@ -236,7 +236,9 @@ func TestUsersAreCreatedRestrictedAndDeleted(t *testing.T) {
 	logOut := chromedp.Tasks{chromedp.Click(`//header//button[text()="Log out"]`), see("Password")}
 	run(ctx, t, "create a user", logIn(server, "admin", "changeit"), visit(server, "users", "Create a user"),
 		fill(`input[name=name]`, "Joe"), fill(`input[name=username]`, "joe"), fill(`input[name=password]`, "s3cret"),
-		check("operations"), click("Create"),
+		chromedp.WaitNotPresent(`main input[type=checkbox]:checked`, chromedp.ByQuery),
+		chromedp.WaitVisible(`//main//button[normalize-space()="Create" and @disabled]`), check("operations"),
+		see("The role operations reads and saves events in every boundary"), check("user"), click("Create"),
 		see("joe can log in."), chromedp.WaitVisible(`//td[text()="joe"]`), logOut)
 	run(ctx, t, "what operations see", logIn(server, "joe", "s3cret"),
 		navigation("Overview Boundaries Events Playground Conflicts Indexes Subscriptions Account"), logOut)
@@ -337,4 +339,64 @@ func TestTheGraphLeadsFromAnEventToItsEffect(t *testing.T) {
 	}
 	run(ctx, t, "to the effect", chromedp.Click(`g[aria-label="OrderSent at 4"]`, chromedp.ByQuery), see(`"parcel": 7`),
 		chromedp.WaitVisible(`g.own[aria-label="OrderSent at 4"]`, chromedp.ByQuery))
+}
+
+// A user with the role user has a name of a boundary to type: the roles do not name all that it reads.
+func TestTheRoleUserReadsBoundariesThatNoOtherRoleNames(t *testing.T) {
+	server := servertest.Start(t)
+	save(t, server, "1", "Everywhere", `{}`)
+	if _, err := orisunpb.NewAdminClient(server.Dial(t)).CreateUser(t.Context(), &orisunpb.CreateUserRequest{
+		Name: "Joe", Username: "joe", Password: "s3cret", Roles: []string{"user", "read:orisun_test_2"},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	ctx := browser(t)
+	run(ctx, t, "another boundary", logIn(server, "joe", "s3cret"), visit(server, "events", "Boundary"),
+		fill(`input[name=boundary]`, "orisun_test_1\n"), see("Everywhere"))
+}
+
+func TestAllParkedEventsAreSkippedAfterAConfirmation(t *testing.T) {
+	server := servertest.Start(t)
+	park(t, server)
+	ctx := browser(t)
+	calls := `test.calls.filter(c => c === 'SkipParked' || c === 'ReplayParked').length`
+	run(ctx, t, "parked events", logIn(server, "admin", "changeit"), chromedp.Evaluate(`void (() => {
+		window.test = {calls: []};
+		const real = fetch;
+		window.fetch = (path, options) => { test.calls.push(path.split('/').at(-1)); return real(path, options); };
+		location.hash = '#/subscriptions?boundary=orisun_test_1';
+	})()`, nil), chromedp.Click(`//td/button[text()="3"]`), see("3 parked in all; 1 to"))
+	run(ctx, t, "a confirmation", click("Skip all …"), see("Skip all 3 parked events? They are never delivered again."),
+		click("Cancel"), click("Replay all …"), see("Replay all 3 parked events?"), click("Cancel"), see("MailAsked0"),
+		equals(t, calls, 0))
+	run(ctx, t, "skip", click("Skip all …"), click("Skip 3 parked events"), see("3 events are skipped."),
+		see("Nothing is parked."), equals(t, calls, 1))
+	list, err := orisunpb.NewSubscriptionsClient(server.Dial(t)).ListParked(t.Context(), &orisunpb.ListParkedRequest{
+		Boundary: "orisun_test_1", Subscription: "mailer",
+	})
+	if err != nil || len(list.GetEvents()) != 0 {
+		t.Errorf("parked: %v, %v", list.GetEvents(), err)
+	}
+}
+
+func TestTheConflictsOfAnExpectedPositionAreListed(t *testing.T) {
+	server := servertest.Start(t)
+	for i := range 4 {
+		save(t, server, fmt.Sprint(i), []string{"Counted", "Other"}[i/3], fmt.Sprintf(`{"n": %d}`, i))
+	}
+	ctx := browser(t)
+	expect := func(position, text string) chromedp.Action {
+		return chromedp.Tasks{
+			empty(`input[name=expected]`), fill(`input[name=expected]`, position+"\n"), see(text),
+		}
+	}
+	listed := `[...document.querySelectorAll('[aria-label="Conflicting events"] .muted')].map(e => e.innerText).join()`
+	run(ctx, t, "the context", logIn(server, "admin", "changeit"),
+		visit(server, "playground?boundary=orisun_test_1&c=event_type%3DCounted", "What a save would conflict with"),
+		holds(`document.querySelector('input[name=expected]').value === '3/2'`))
+	run(ctx, t, "the last position", click("Check"), see("A save that expects 3/2 would not conflict"))
+	run(ctx, t, "an older one", expect("1/0", "A save that expects 1/0 would conflict with these 2 events."),
+		equals(t, listed, "2/1,3/2"))
+	run(ctx, t, "none", expect("-1/-1", "A save that expects -1/-1 would conflict with these 3 events."))
+	run(ctx, t, "no position", expect("soon", "Write a position such as 12/3"))
 }

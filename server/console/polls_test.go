@@ -203,3 +203,132 @@ func TestPagesOfALargeStoreStayShort(t *testing.T) {
 		equals(t, `document.querySelectorAll('.matrix tbody tr').length`, 50),
 		chromedp.SendKeys(`#search`, "u04321", chromedp.ByQuery), rows("Users", 1), narrow(t))
 }
+
+// A subscription with 120 parked events has pages of 50, each read after the last position of the one before.
+func TestParkedEventsHavePages(t *testing.T) {
+	server := servertest.Start(t)
+	ctx := browser(t)
+	run(ctx, t, "a fake server", logIn(server, "admin", "changeit"), chromedp.Evaluate(`void (() => {
+		const mailer = {name: 'mailer', partitions: 1, parked: '120', createdAt: new Date(), lag: {events: '0', seconds: 0}};
+		const parked = Array.from({length: 120}, (_, i) => ({reason: 'no', refusals: 1, parkedAt: new Date(), event:
+			{eventId: 'e' + i, eventType: 'Parked' + i, position: {transactionId: String(i + 1), globalId: String(i)}}}));
+		const fakes = {
+			ListSubscriptions: () => ({subscriptions: [mailer]}), GetSubscription: () => ({subscription: mailer}),
+			ListParked: ({after_position: after, count}) => ({events: parked.slice(after ? Number(after.globalId) + 1 : 0)
+				.slice(0, count)}),
+		};
+		const real = fetch;
+		window.fetch = async (path, options) => {
+			const fake = fakes[path.split('/').at(-1)];
+			return fake ? new Response(JSON.stringify(fake(JSON.parse(options.body)))) : real(path, options);
+		};
+		location.hash = '#/subscriptions?boundary=orisun_test_1';
+	})()`, nil))
+	page := func(first, last int) chromedp.Action {
+		return holds(fmt.Sprintf(`(() => { const rows = [...document.querySelectorAll('.parked strong')];
+			return rows.length === %d && rows[0].innerText === 'Parked%d' })()`, last-first+1, first-1))
+	}
+	run(ctx, t, "the first page", chromedp.Click(`//td/button[text()="120"]`), see("120 parked in all; 1 to"), page(1, 50))
+	run(ctx, t, "the others", click("Next →"), page(51, 100), click("Next →"), page(101, 120),
+		chromedp.WaitVisible(`//dialog//button[normalize-space()="Next →" and @disabled]`),
+		click("← Previous"), page(51, 100))
+}
+
+// Errors of the live stream: those that would come again end it, others are followed by another try.
+func TestTheLiveStreamIsTriedAgainWhereThatHelps(t *testing.T) {
+	server := servertest.Start(t)
+	save(t, server, "1", "Counted", `{}`)
+	ctx := browser(t)
+	run(ctx, t, "a fake stream", logIn(server, "admin", "changeit"), chromedp.Evaluate(`void (() => {
+		window.test = {streams: 0, waits: [], answer: () => { throw new TypeError('Failed to fetch'); }};
+		const real = fetch, later = setTimeout;
+		window.setTimeout = (run, ms, ...more) => {
+			if (ms < 2000) return later(run, ms, ...more);
+			test.waits.push(ms);
+			return later(run, 10, ...more);
+		};
+		window.fetch = async (path, options) => {
+			if (!path.endsWith('/CatchUpSubscribeToEvents')) return real(path, options);
+			test.streams++;
+			return test.answer(path, options);
+		};
+		window.refuse = (code, status = 200) => {
+			const body = status === 200 ? {error: {code, message: 'refused by line'}} : {code, message: 'refused by status'};
+			test.answer = () => new Response(JSON.stringify(body) + '\n', {status});
+		};
+		test.real = (path, options) => real(path, options);
+		location.hash = '#/events?boundary=orisun_test_1';
+	})()`, nil))
+	again := func(statement, text string) chromedp.Action {
+		return chromedp.Tasks{set(statement), click("Try again"), see(text)}
+	}
+	stopped := chromedp.Tasks{
+		chromedp.Evaluate(`void (test.before = [test.streams, test.waits.length].join())`, nil),
+		chromedp.Evaluate(`new Promise(done => { const each = n => n ? requestAnimationFrame(() => each(n - 1)) : done(true);
+			each(20); })`, nil, awaitPromise),
+		holdsPromise(t, `Promise.resolve(test.before === [test.streams, test.waits.length].join())`),
+	}
+	run(ctx, t, "a server that is away", see("The server is away; trying again."), holds(`test.waits.length >= 6`),
+		equals(t, `test.waits.slice(0, 6).join()`, "2000,4000,8000,16000,30000,30000"))
+	for _, code := range []string{"not_found", "permission_denied", "invalid_argument", "resource_exhausted"} {
+		run(ctx, t, code+" in the stream", again(fmt.Sprintf(`refuse(%q)`, code), "refused by line"), stopped)
+	}
+	for _, status := range []int{400, 403, 404} {
+		run(ctx, t, fmt.Sprint(status), again(fmt.Sprintf(`refuse('unknown', %d)`, status), "refused by status"), stopped)
+	}
+	run(ctx, t, "another error", again(`test.waits = [], refuse('unavailable')`, "refused by line"),
+		holds(`test.waits.length >= 3`))
+	run(ctx, t, "without live events", set(`location.hash += '&live=off'`), see("Follow live"),
+		holds(`!document.querySelector('.problem')`))
+	run(ctx, t, "the stream is back", set(`test.answer = test.real`), click("Follow live"), see("● Live – pause"),
+		holds(`!document.querySelector('.problem')`))
+}
+
+// Over plain HTTP browsers have no navigator.clipboard.
+func TestCopyWorksWithoutAClipboard(t *testing.T) {
+	server := servertest.Start(t)
+	save(t, server, "1", "Counted", `{"n": 1}`)
+	ctx := browser(t)
+	run(ctx, t, "copy in a dialog", logIn(server, "admin", "changeit"),
+		visit(server, "events?boundary=orisun_test_1", "Counted"), chromedp.Evaluate(`void (() => {
+			Object.defineProperty(navigator, 'clipboard', {value: undefined});
+			addEventListener('copy', ({target: field}) => {
+				window.copied = field.value.slice(field.selectionStart, field.selectionEnd);
+			});
+		})()`, nil), chromedp.Click(`//td[text()="Counted"]`), click("Copy"), see("Copied"),
+		equals(t, `copied`, `{"n": 1}`), equals(t, `document.querySelectorAll('textarea').length`, 0))
+}
+
+// The page polls once after each answer, and not after it is left. A build of another client shows its progress.
+func TestTheIndexesPageFollowsBuilds(t *testing.T) {
+	server := servertest.Start(t)
+	ctx := browser(t)
+	run(ctx, t, "a fake server", logIn(server, "admin", "changeit"), chromedp.Evaluate(`void (() => {
+		window.test = {polls: 0, running: 0, most: 0};
+		const real = fetch, later = setTimeout;
+		window.setTimeout = (run, ms, ...more) => later(run, ms === 1000 || ms === 10000 ? 20 : ms, ...more);
+		const index = more => ({name: 'username', fields: [{jsonKey: 'username'}], ...more});
+		const phases = [{state: 'INDEX_STATE_BUILDING', progress: {phase: 'building index', percent: 40}},
+			{state: 'INDEX_STATE_READY'}];
+		window.fetch = async (path, options) => {
+			const rpc = path.split('/').at(-1);
+			if (rpc === 'CreateIndex') return new Promise(() => {});
+			if (rpc !== 'ListIndexes') return real(path, options);
+			test.polls++;
+			test.most = Math.max(test.most, ++test.running);
+			await new Promise(done => later(done, 50));
+			test.running--;
+			return new Response(JSON.stringify(test.phase === undefined ? {indexes: []} : {indexes: [
+				index(phases[test.phase])], usage: [{scans: '0', sizeBytes: '8192', countedSince: new Date()}]}));
+		};
+		location.hash = '#/indexes?boundary=orisun_test_1';
+	})()`, nil))
+	run(ctx, t, "a build of another client", see("No indexes"), set(`test.phase = 0`),
+		see("building index 40 %"), see("Building"), set(`test.phase = 1`), see("Unused"), gone("building index"))
+	run(ctx, t, "a build of this page", fill(`input[name=name]`, "email"), fill(`input[name=keys]`, "email\n"),
+		holds(`/email: creating/.test(document.body.innerText)`), polled())
+	run(ctx, t, "another page", set(`location.hash = '#/users'`), see("Create a user"), holds(`test.running === 0`),
+		set(`test.left = test.polls`), chromedp.Evaluate(`new Promise(done => { const each = n =>
+			n ? requestAnimationFrame(() => each(n - 1)) : done(true); each(20); })`, nil, awaitPromise),
+		equals(t, `test.polls - test.left`, 0), equals(t, `test.most`, 1))
+}

@@ -85,6 +85,7 @@ export function rights(user) {
     inspect: operations,
     read: operations || has('user') || user.roles.some(role => role.startsWith('read:')),
     index: boundary => admin || has('admin:' + boundary),
+    everywhere: has('user'),
     named: [...new Set(user.roles.filter(role => role.includes(':')).map(role => role.split(':')[1]))].sort(),
   };
 }
@@ -92,5 +93,5 @@ export function rights(user) {
 // boundaryNames lists what the user may choose; null where any name may be typed.
 export async function boundaryNames(may) {
   if (may.inspect) return (await call('Admin/ListBoundaries')).boundaries.map(b => b.name);
-  return may.named.length > 0 ? may.named : null;
+  return may.named.length > 0 && !may.everywhere ? may.named : null;
 }

@@ -1,7 +1,7 @@
 // Explain as a picture: which index is read, how many pages, and how many of the events that are read match.
 import {html} from './vendor/htm-preact.js';
 import {label} from './criteria.js';
-import {number, rate} from './ui.js';
+import {milliseconds, number} from './ui.js';
 
 const width = 400, cell = 16, mostCells = width / cell;
 
@@ -29,9 +29,10 @@ function Scan({scan, criteria, boundary, pages, events}) {
   return html`<li class="scan"><p><strong>${looked}</strong></p><dl>
     <dt>Index</dt>
     <dd><span class=${scan.served ? 'badge good' : 'badge bad'}>${scan.served ? 'Index' : 'No index'}</span>
-      ${' '}<code>${scan.index}</code>
-      ${!scan.served && html`<p class="muted">No index serves these keys: events are read in the order of positions
-        until the page is full. <a href=${'#/indexes?boundary=' + encodeURIComponent(boundary)}>Indexes</a></p>`}</dd>
+      ${' '}${scan.served && scan.criteria?.length > 0 ? html`<code>${scan.index}</code>`
+        : 'read in order of positions'}
+      ${!scan.served && html`<p class="muted">No index serves these keys: all events are read until the page is full.
+        ${' '}<a href=${'#/indexes?boundary=' + encodeURIComponent(boundary)}>Indexes</a></p>`}</dd>
     <dt>Pages read</dt><dd><${Pages} count=${buffers} most=${pages} />${number(buffers)} of 8 kB each</dd>
     <dt>Events read</dt><dd><${Split} found=${found} dropped=${dropped} most=${events} />
       <span class="key found">${number(found)} match</span>
@@ -43,6 +44,7 @@ export function Explained({explained, criteria, boundary}) {
   const pages = most(scan => Number(scan.buffers)), events = most(scan => Number(scan.events) + Number(scan.filtered));
   return html`<ul class="plain">${explained.scans.map((scan, i) => html`<${Scan} key=${i} scan=${scan}
       criteria=${criteria} boundary=${boundary} pages=${pages} events=${events} />`)}</ul>
-    <p class="muted">${rate(explained.planningMs)} ms to plan, ${rate(explained.executionMs)} ms to run,
+    <p class="muted">${milliseconds(explained.planningMs)} ms to plan,
+      ${' '}${milliseconds(explained.executionMs)} ms to run,
       ${' '}${number(explained.buffers)} pages in all</p>`;
 }

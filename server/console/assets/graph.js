@@ -1,5 +1,5 @@
 // The events around an event as a graph: those of the same save, its causes and effects, and those of its correlation.
-import {html} from './vendor/htm-preact.js';
+import {html, useEffect, useRef} from './vendor/htm-preact.js';
 import {opens} from './ui.js';
 
 const most = 24, width = 200, height = 46, box = 36;
@@ -42,7 +42,11 @@ export function Graph({nodes, center, onSelect}) {
   }
   const wide = Math.max(...[...place.values()].map(at => at.x)) + width - 30;
   const high = Math.max(...rows) * height + height;
-  return html`<div class="graph" tabindex="0" role="region" aria-label="Related events">
+  const view = useRef(null), own = place.get(center.eventId);
+  useEffect(() => { // on narrow screens
+    if (own) view.current.scrollLeft = own.x + (width - view.current.clientWidth) / 2;
+  }, [center.eventId, own?.x]);
+  return html`<div class="graph" ref=${view} tabindex="0" role="region" aria-label="Related events">
     <svg viewBox=${`0 0 ${wide} ${high}`} width=${wide} height=${high}>
       ${shown.filter(node => place.has(node.causation)).map(node => {
         const from = place.get(node.causation), to = place.get(node.event.eventId);
@@ -51,8 +55,8 @@ export function Graph({nodes, center, onSelect}) {
           d=${`M${x} ${y} C${x + 18} ${y} ${to.x - 18} ${end} ${to.x} ${end}`} />`;
       })}
       ${shown.map(({event}) => {
-        const at = place.get(event.eventId), own = event.eventId === center.eventId;
-        return html`<g key=${event.eventId} class=${own ? 'own' : ''} role="button"
+        const at = place.get(event.eventId);
+        return html`<g key=${event.eventId} class=${at === own ? 'own' : ''} role="button"
           transform=${`translate(${at.x} ${at.y})`}
           aria-label=${`${event.eventType} at ${event.position.globalId}`} ...${opens(() => onSelect(event))}>
           <rect width=${width - 36} height=${box} rx="6" /><text x="10" y="16">${short(event.eventType)}</text>

@@ -9,6 +9,7 @@ export const bytes = value => {
   const text = amount >= 100 || unit === 0 ? Math.round(amount) : amount.toFixed(1);
   return `${text} ${['B', 'kB', 'MB', 'GB', 'TB'][unit]}`;
 };
+export const milliseconds = value => value < 1 ? value.toFixed(2) : rate(value);
 export const time = text => text ? new Date(text).toLocaleString('sv') : '–';
 
 // pretty indents JSON without changing its numbers, which may be larger than JavaScript's.
@@ -63,17 +64,34 @@ export const Loading = ({state}) => html`<div>
 
 export const Problem = ({error}) => error && html`<p class="problem" role="alert">${error.message}</p>`;
 
-export function Copy({text, label = 'Copy'}) {
-  const [done, set] = useState(false);
-  const copy = async () => {
-    await navigator.clipboard.writeText(text);
-    set(true);
-    setTimeout(() => set(false), 1500);
-  };
-  return html`<button onClick=${copy}>${done ? 'Copied' : label}</button>`;
+// copySelected copies over plain HTTP, where browsers have no navigator.clipboard. The field is beside the button, as
+// an open dialog leaves the rest of the page inert.
+function copySelected(button, text) {
+  const field = document.createElement('textarea');
+  field.className = 'offscreen';
+  field.value = text;
+  button.after(field);
+  field.select();
+  const done = document.execCommand('copy');
+  field.remove();
+  button.focus();
+  return done;
 }
 
-export const Command = ({text}) => html`
+export function Copy({text}) {
+  const [label, set] = useState('Copy');
+  const copy = async event => {
+    const button = event.currentTarget;
+    const done = navigator.clipboard
+      ? await navigator.clipboard.writeText(text).then(() => true, () => false) : copySelected(button, text);
+    set(done ? 'Copied' : 'Copy failed');
+    setTimeout(() => set('Copy'), 1500);
+  };
+  return html`<button onClick=${copy}>${label}</button>`;
+}
+
+// Command is a text to copy, under the name of its program.
+export const Command = ({text, program}) => html`${program && html`<h4>${program}</h4>`}
   <div class="command"><pre tabindex="0">${text}</pre><${Copy} text=${text} /></div>`;
 
 // opens are the properties of a row that a click or Enter opens. Without preventDefault, the same Enter would press the
@@ -127,7 +145,7 @@ export const Paging = ({pages}) => pages.long && html`<nav class="bar paging" ar
     Next →</button></nav>`;
 
 // Form calls a function with its fields, and shows why it failed.
-export function Form({onSubmit, label, danger, children}) {
+export function Form({onSubmit, label, danger, disabled, children}) {
   const [state, set] = useState({});
   const submit = async event => {
     event.preventDefault();
@@ -140,7 +158,8 @@ export function Form({onSubmit, label, danger, children}) {
     } catch (error) { set({error}); }
   };
   return html`<form onSubmit=${submit}>${children}
-    <button class=${danger ? 'danger' : 'primary'} disabled=${state.busy}>${state.busy ? 'Working …' : label}</button>
+    <button class=${danger ? 'danger' : 'primary'} disabled=${state.busy || disabled}>
+      ${state.busy ? 'Working …' : label}</button>
     <${Problem} error=${state.error} />${state.note && html`<p class="note" role="status">${state.note}</p>`}</form>`;
 }
 

@@ -45,12 +45,15 @@ function useLatest(boundaries, numbers) {
 function Row({boundary, numbers, last}) {
   const shown = (value, text) => value === undefined ? '–' : text(value);
   return html`<tr ...${opens(() => go('events', {boundary: boundary.name}))}>
-    <td><a href=${'#/events?boundary=' + encodeURIComponent(boundary.name)}>${boundary.name}</a></td>
-    <td class="num">${shown(numbers?.events, number)}</td><td class="num">${shown(numbers?.saves, rate)}</td>
-    <td class="num">${shown(numbers?.bytes, bytes)}</td>
+    <td><a href=${'#/events?boundary=' + encodeURIComponent(boundary.name)}>${boundary.name}</a>
+      ${boundary.lastError && html`<p class="problem">${boundary.lastError}</p>`}</td>
+    <td class="num">${shown(numbers?.events, number)}</td>
+    <td class="num wide-only">${shown(numbers?.saves, rate)}</td>
+    <td class="num wide-only">${shown(numbers?.bytes, bytes)}</td>
     <td class="num">${active(boundary) ? number(boundary.indexes) : '–'}</td>
-    <td class="when">${time(last?.dateCreated)}</td><td class="when">${numbers?.publishers.join(', ') || '–'}</td>
-    <td>${boundary.lastError || boundary.description}</td></tr>`;
+    <td class="when">${time(last?.dateCreated)}</td>
+    <td class="when wide-only">${numbers?.publishers.join(', ') || '–'}</td>
+    <td class="wide-only ellipsis" title=${boundary.description}>${boundary.description}</td></tr>`;
 }
 
 export function Boundaries({may}) {
@@ -67,8 +70,9 @@ export function Boundaries({may}) {
   return html`<${Loading} state=${state} />
     <div class="bar"><${Filter} pages=${pages} label="Find a boundary" id="search" /></div>
     ${state.value && html`<div class="scroll" tabindex="0" role="region" aria-label="Boundaries"><table><thead><tr>
-      <th>Name</th><th class="num">Events</th><th class="num">Saves / s</th><th class="num">Size</th>
-      <th class="num">Indexes</th><th>Last event</th><th>Publisher</th><th>Description</th></tr></thead><tbody>
+      <th>Name</th><th class="num">Events</th><th class="num wide-only">Saves / s</th>
+      <th class="num wide-only">Size</th><th class="num">Indexes</th><th>Last event</th>
+      <th class="wide-only">Publisher</th><th class="wide-only">Description</th></tr></thead><tbody>
       ${pages.rows.map(b => html`<${Row} key=${b.name} boundary=${b} numbers=${boundaries?.get(b.name)}
         last=${latest[b.name]} />`)}</tbody></table></div>`}
     <${Paging} pages=${pages} />

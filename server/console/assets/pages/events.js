@@ -1,5 +1,5 @@
 import {html, useEffect, useMemo, useRef, useState} from '../vendor/htm-preact.js';
-import {boundaryNames, call, stream} from '../api.js';
+import {CallError, boundaryNames, call, stream} from '../api.js';
 import {fromURL, request, toURL} from '../criteria.js';
 import {Chips} from '../chips.js';
 import {curl, grpcurl, orisun, Authority} from '../commands.js';
@@ -35,16 +35,23 @@ async function seek(boundary, moment) {
 // The rows change every 100 ms at most. In a flood, where all of them are new each time, there are only as many as a
 // screen has, and they change four times a second: a reader sees no more.
 const redraw = 100, redrawAll = 250, screenful = 40;
-const reconnect = 2000; // milliseconds from the end of a stream, as at a restart of the server, to the next one
+const reconnect = 2000, longest = 30000; // milliseconds until the next stream, twice as many after each that failed
+
+// isFinal is whether another try of a stream would end in the same error. Without a status it came in the stream.
+const isFinal = ({status, code}) => status ? [400, 403, 404].includes(status)
+  : ['not_found', 'permission_denied', 'invalid_argument', 'resource_exhausted'].includes(code);
 
 // useLive prepends events as they come, until the page closes. After a flood, rows are all that the page has: events
-// before them are missing.
-function useLive(on, boundary, criteria, start, onError) {
+// before them are missing. An error that would come again ends it until retry.
+function useLive(on, boundary, criteria, start) {
   const [{rows, flooded}, set] = useState({rows: []});
   const [open, setOpen] = useState(false);
+  const [error, fail] = useState();
+  const [tries, again] = useState(0);
   useEffect(() => {
     set({rows: []});
     setOpen(false);
+    fail();
     if (!on || !start) return undefined;
     const controller = new AbortController();
     let pending = [], timer = 0, pause = redraw; // pending are the latest events as they came: most are never shown
@@ -59,8 +66,10 @@ function useLive(on, boundary, criteria, start, onError) {
     };
     const body = {boundary, query: request(criteria), after_position: start};
     let latest; // the last event as it came
-    const opened = () => { setOpen(true); onError(); };
+    let wait = reconnect, next = 0;
+    const opened = () => { setOpen(true); fail(); };
     const receive = lines => {
+      wait = reconnect; // heartbeats are empty lines
       if (lines.length === 0) return;
       latest = lines.at(-1);
       pending = [...pending, ...lines.slice(-liveRows)].slice(-liveRows);
@@ -69,16 +78,20 @@ function useLive(on, boundary, criteria, start, onError) {
     const follow = async () => {
       while (!controller.signal.aborted) {
         if (latest) body.after_position = JSON.parse(latest).position;
-        await stream('EventStore/CatchUpSubscribeToEvents', body, controller.signal, opened, receive)
-          .catch(error => controller.signal.aborted || onError(error));
+        const problem = await stream('EventStore/CatchUpSubscribeToEvents', body, controller.signal, opened, receive)
+          .then(() => undefined, error => error);
+        if (controller.signal.aborted) return;
         setOpen(false);
-        await new Promise(done => setTimeout(done, reconnect));
+        if (problem) fail(problem instanceof CallError ? problem : new Error('The server is away; trying again.'));
+        if (problem && isFinal(problem)) return;
+        await new Promise(done => { next = setTimeout(done, wait); });
+        wait = Math.min(2 * wait, longest);
       }
     };
     follow();
-    return () => { controller.abort(); clearTimeout(timer); };
-  }, [on, boundary, JSON.stringify(criteria), JSON.stringify(start)]);
-  return {rows, flooded, open};
+    return () => { controller.abort(); clearTimeout(timer); clearTimeout(next); };
+  }, [on, boundary, JSON.stringify(criteria), JSON.stringify(start), tries]);
+  return {rows, flooded, open, error, retry: () => again(before => before + 1)};
 }
 
 const firstSave = boundary => curl('EventStore/SaveEvents', {boundary, events: [
@@ -114,7 +127,8 @@ function Detail({boundary, event, onSelect, onClose}) {
     ${graph.value?.length > 1 && html`<h3>Same save, causes and effects</h3>
       <${Graph} nodes=${graph.value} center=${event} onSelect=${onSelect} />`}
     <${Loading} state=${graph} />
-    <h3>Read it from a shell</h3>${calls(boundary, event).map(text => html`<${Command} text=${text} />`)}
+    <h3>Read it from a shell</h3>${calls(boundary, event).map(text =>
+      html`<${Command} text=${text} program=${text.split(' ')[0]} />`)}
     <${Authority} />
   <//>`;
 }
@@ -125,14 +139,13 @@ export function Events({may, query}) {
   const text = query.toString();
   const criteria = useMemo(() => fromURL(query), [text]);
   const live = !query.has('after') && !query.has('before') && query.get('live') !== 'off';
-  const [liveError, setLiveError] = useState();
   const [selected, select] = useState(null);
   const state = useLoad(async signal =>
     boundary ? page(boundary, criteria, query, signal) : undefined, [boundary, text]);
   const ready = state.value && !state.loading;
   const start = useRef(null);
   start.current = ready ? (state.value[0] ? position(at(state.value[0])) : {transaction_id: -1, global_id: -1}) : null;
-  const {rows, flooded, open} = useLive(live, boundary, criteria, start.current, setLiveError);
+  const {rows, flooded, open, error, retry} = useLive(live, boundary, criteria, start.current);
   const events = live ? [...rows, ...(!flooded && state.value || [])].slice(0, liveRows) : state.value;
   const change = changes => go('events', {boundary, ...changes}, query);
   const filter = next => {
@@ -153,15 +166,17 @@ export function Events({may, query}) {
   return html`<div class="bar"><${Choose} names=${names.value ?? null} value=${boundary}
         onChange=${name => go('events', {boundary: name})} />
       <button aria-pressed=${live} onClick=${() => change({live: live ? 'off' : '', after: '', before: ''})}>
-        ${live ? (open ? '● Live' : '○ Live …') : 'Follow live'}</button>
+        ${live ? (open ? '● Live – pause' : '○ Live …') : 'Follow live'}</button>
       <details><summary>Jump</summary><${Form} label="Go" onSubmit=${jump}>
         <label>Global id or time <input name="to" required placeholder="1200 or 2026-11-30 12:00" /></label><//>
       </details></div>
     <${Chips} criteria=${criteria} onChange=${filter} />
-    <${Loading} state=${state} /><${Problem} error=${names.error || liveError} />
+    <${Loading} state=${state} /><${Problem} error=${names.error} />
+    ${error && html`<div class="bar paging"><${Problem} error=${error} />
+      <button onClick=${retry}>Try again</button></div>`}
     ${events?.length > 0 && html`<div class="scroll" tabindex="0" role="region" aria-label="Events">
       <table class="events"><thead><tr>
-        <th class="num">Position</th><th>Type</th><th>Data</th><th>Saved</th></tr></thead><tbody>
+        <th class="num">Global id</th><th>Type</th><th>Data</th><th>Saved</th></tr></thead><tbody>
       ${events.map(e => html`<tr key=${at(e)} ...${opens(() => select(e))}>
         <td class="num">${e.position.globalId}</td><td>${e.eventType}</td>
         <td class="data"><code>${e.data.slice(0, 300)}</code></td>
@@ -174,7 +189,7 @@ export function Events({may, query}) {
       ? html`<${Empty} title="No event here"><p>No event matches on this page.</p>
           <button onClick=${() => go('events', {boundary})}>Show the latest of all</button><//>`
       : html`<${Empty} title="No events yet"><p>Save the first one. It appears here by itself.</p>
-          <${Command} text=${firstSave(boundary)} /><${Authority} /><//>`)}
+          <${Command} text=${firstSave(boundary)} program="curl" /><${Authority} /><//>`)}
     ${selected && html`<${Detail} boundary=${boundary} event=${selected} onSelect=${select}
       onClose=${() => select(null)} />`}`;
 }

@@ -1,52 +1,68 @@
-import {html, useState} from '../vendor/htm-preact.js';
+import {html, useEffect, useState} from '../vendor/htm-preact.js';
 import {boundaryNames, call} from '../api.js';
 import {Choose, Dialog, Empty, Form, Loading, Problem, bytes, number, time, useLoad} from '../ui.js';
 import {go} from '../app.js';
 
 const fields = index => index.fields.map(f => f.jsonKey).join(', ');
 
-function State({index, scans}) {
-  if (index.state !== 'INDEX_STATE_READY') return 'Building';
-  return Number(scans) === 0
-    ? html`<span class="badge warn">Unused</span>` : html`<span class="badge good">Ready</span>`;
+const isReady = index => index.state === 'INDEX_STATE_READY';
+
+const progressOf = ({progress}) => progress?.phase ? `${progress.phase} ${progress.percent} %` : 'creating …';
+
+function State({index, usage}) {
+  if (!isReady(index)) return html`<span class="badge">Building</span> ${progressOf(index)}`;
+  return Number(usage?.scans ?? 0) > 0 ? html`<span class="badge good">Ready</span>`
+    : html`<span class="badge warn">Unused</span>
+      <span class="wide-only muted">${usage && `since ${time(usage.countedSince)}`}</span>`;
 }
+
+const whileBuilding = 1000, otherwise = 10000; // milliseconds from an answer to the next poll
 
 export function Indexes({may, query}) {
   const names = useLoad(() => boundaryNames(may), []);
   const boundary = query.get('boundary') || names.value?.find(name => name !== 'orisun_admin') || '';
   const state = useLoad(async signal =>
     boundary ? call('EventStore/ListIndexes', {boundary}, {signal}) : undefined, [boundary]);
-  const [building, build] = useState({});
+  const [begun, begin] = useState({}); // the build of this page
   const [dropping, drop] = useState(null);
   const create = async definition => {
-    const progress = setInterval(async () => {
-      const {index} = await call('EventStore/GetIndex', {boundary, name: definition.name}).catch(() => ({}));
-      if (index?.progress) build({name: definition.name, text: `${index.progress.phase} ${index.progress.percent} %`});
-    }, 1000);
-    build({name: definition.name, text: 'creating …'});
-    try { await call('EventStore/CreateIndex', {...definition, boundary}); build({}); state.reload(); }
-    catch (error) { build({error}); }
-    finally { clearInterval(progress); }
+    begin({boundary, name: definition.name});
+    try { await call('EventStore/CreateIndex', {...definition, boundary}); begin({}); }
+    catch (error) { begin({boundary, error}); }
+    state.reload();
   };
+  const building = begun.boundary === boundary ? begun : {};
   const own = may.index(boundary), {indexes = [], usage = []} = state.value || {};
+  const builds = indexes.filter(index => !isReady(index)); // of other clients, too
+  const every = building.name || builds.length > 0 ? whileBuilding : otherwise;
+  useEffect(() => { // one poll after the other
+    const timer = setTimeout(state.poll, every);
+    return () => clearTimeout(timer);
+  }, [state.value, state.error, every]);
   const advice = (state.value?.advice || []).filter(a => Number(a.count) > 0); // none: the last index of it was dropped
   return html`<div key="choose" class="bar"><${Choose} names=${names.value ?? null} value=${boundary}
         onChange=${name => go('indexes', {boundary: name})} /></div>
-    <${Loading} state=${state} /><${Problem} error=${building.error} />
-    ${building.name && html`<p class="busy" role="status">${building.name}: ${building.text}</p>`}
+    ${state.value ? html`<${Problem} error=${state.error} />` : html`<${Loading} state=${state} />`}
+    <${Problem} error=${building.error} />
+    ${building.name && !builds.some(index => index.name === building.name) &&
+      html`<p class="busy" role="status">${building.name}: creating …</p>`}
+    ${builds.map(index => html`<p key=${index.name} class="busy" role="status">
+      ${index.name}: ${progressOf(index)}</p>`)}
     ${advice.length > 0 && html`<section key="advice" class="card"><h2>Advice</h2><ul class="plain">
       ${advice.map(a => html`<li key=${a.create.name} class="bar">
-        <span>Criteria on <strong>${a.keys.join(', ')}</strong> read all events: ${number(a.count)} times
-          ${' '}since ${time(a.since)}.</span>
+        <span>${`${number(a.count)} ${Number(a.count) === 1 ? 'read' : 'reads'} since ${time(a.since)}`}
+          ${' '}had no index for <strong>${a.keys.join(', ')}</strong></span>
         ${own && html`<button class="primary" disabled=${!!building.name}
-          onClick=${() => create(a.create)}>Create ${a.create.name}</button>`}</li>`)}</ul></section>`}
+          onClick=${() => create(a.create)}>Create index ${a.create.name}</button>`}</li>`)}</ul></section>`}
     ${indexes.length > 0 && html`<div key="indexes" class="scroll" tabindex="0" role="region" aria-label="Indexes">
-      <table><thead><tr><th>Name</th><th>Fields</th><th class="num">Size</th><th class="num">Used</th><th>State</th>
+      <table><thead><tr><th>Name</th><th>Fields</th><th class="num wide-only">Size</th>
+        <th class="num wide-only">Used</th><th>State</th>
         <th>Action</th></tr></thead><tbody>
       ${indexes.map((index, i) => html`<tr key=${index.name} tabindex="0">
         <td>${index.name}</td><td>${fields(index)}</td>
-        <td class="num">${bytes(usage[i]?.sizeBytes ?? 0)}</td><td class="num">${number(usage[i]?.scans ?? 0)}</td>
-        <td><${State} index=${index} scans=${usage[i]?.scans} /></td>
+        <td class="num wide-only">${bytes(usage[i]?.sizeBytes ?? 0)}</td>
+        <td class="num wide-only">${number(usage[i]?.scans ?? 0)}</td>
+        <td><${State} index=${index} usage=${usage[i]} /></td>
         <td>${own && html`<button onClick=${() => drop(index.name)}
           aria-label=${'Drop ' + index.name}>Drop</button>`}</td></tr>`)}</tbody></table></div>`}
     ${state.value && indexes.length === 0 && html`<${Empty} title="No indexes"><p>Reads by a field of the data are

@@ -1,4 +1,4 @@
-import {html, useMemo, useState} from '../vendor/htm-preact.js';
+import {html, useEffect, useMemo, useState} from '../vendor/htm-preact.js';
 import {boundaryNames, call} from '../api.js';
 import {fromURL, request, toURL} from '../criteria.js';
 import {Chips} from '../chips.js';
@@ -14,6 +14,44 @@ function Code({texts}) {
       ${Object.keys(texts).map(name => html`<button key=${name} aria-pressed=${name === chosen}
         onClick=${() => choose(name)}>${name}</button>`)}</div>
     <${Command} text=${texts[chosen]} /><${Authority} />`;
+}
+
+const listed = 50;
+const written = position => `${position.transactionId}/${position.globalId}`;
+
+// Expected lists what a save would conflict with that expects a position: the later events of the context.
+function Expected({boundary, criteria, last}) {
+  const [text, setText] = useState('');
+  const [expected, expect] = useState('');
+  const [wrong, setWrong] = useState(false);
+  const state = useLoad(async signal => {
+    if (!expected) return null;
+    const [transaction_id, global_id] = expected.split('/');
+    return call('EventStore/GetEvents', {boundary, query: request(criteria), direction: 'ASC', count: listed + 1,
+      after_position: {transaction_id, global_id}}, {signal});
+  }, [expected, boundary, JSON.stringify(criteria)]);
+  useEffect(() => { if (!text && last) setText(written(last)); }, [last]);
+  const submit = event => {
+    event.preventDefault();
+    const position = /^\s*(-?\d+)\s*\/\s*(-?\d+)\s*$/.exec(text);
+    setWrong(!position);
+    if (!position) return;
+    const next = `${position[1]}/${position[2]}`;
+    next === expected ? state.reload() : expect(next);
+  };
+  const events = state.value?.events, many = events?.length > listed ? `more than ${listed}` : events?.length;
+  return html`<section class="card"><h2>What a save would conflict with</h2>
+    <form onSubmit=${submit}><label>Expected position <input name="expected" value=${text} aria-invalid=${wrong}
+      placeholder="12/3, or -1/-1 for none" onInput=${e => setText(e.target.value)} /></label>
+      <button>Check</button></form>
+    ${wrong && html`<p class="problem" role="alert">Write a position such as 12/3, or -1/-1 for no event.</p>`}
+    <${Loading} state=${state} />
+    ${events && html`<p role="status">${events.length === 0
+        ? `A save that expects ${expected} would not conflict: no event of this context is after it.`
+        : `A save that expects ${expected} would conflict with ${many === 1 ? 'this event' : `these ${many} events`}.`}
+      </p><ol class="plain" aria-label="Conflicting events">
+        ${events.slice(0, listed).map(e => html`<li key=${e.eventId}>
+          <span class="muted">${written(e.position)}</span> ${e.eventType}</li>`)}</ol>`}</section>`;
 }
 
 export function Playground({may, query}) {
@@ -41,10 +79,10 @@ export function Playground({may, query}) {
           <${Explained} explained=${explained} criteria=${criteria} boundary=${boundary} /></section>
         <section class="card"><h2>The context</h2>
           <p>${events.length === 50 ? 'The latest 50 events' : `${events.length} events`}.
-            ${' '}Position: <strong>${last ? `${last.transactionId}/${last.globalId}` : 'none'}</strong>.
-            ${' '}A save that expects this position conflicts with any later event that matches.</p>
+            ${' '}Position: <strong>${last ? written(last) : 'none'}</strong>.</p>
           <ol class="plain">${events.slice(0, 10).map(e => html`<li key=${e.eventId}>
             <span class="muted">${e.position.globalId}</span> ${e.eventType}</li>`)}</ol></section></div>
+      <${Expected} key=${boundary + text} boundary=${boundary} criteria=${criteria} last=${last} />
       <section class="card"><h2>Save under this context</h2>
         <${Code} texts=${programs(boundary, criteria, last)} /></section>`}`;
 }

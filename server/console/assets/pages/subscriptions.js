@@ -7,15 +7,53 @@ import {
 } from '../ui.js';
 import {go} from '../app.js';
 
+const parkedPage = 50;
+
+// All replays or skips each parked event after a confirmation with their number.
+function All({total, onReplay, onSkip}) {
+  const [chosen, choose] = useState(null);
+  const many = `${number(total)} parked ${Number(total) === 1 ? 'event' : 'events'}`;
+  const confirm = run => { choose(null); run(); };
+  if (chosen === null) {
+    return html`<div class="bar"><button class="primary" onClick=${() => choose('replay')}>Replay all …</button>
+      <button class="danger" onClick=${() => choose('skip')}>Skip all …</button></div>`;
+  }
+  return html`<div class="card" role="group" aria-label="Confirm">
+    <p>${chosen === 'skip' ? `Skip all ${many}? They are never delivered again.`
+      : `Replay all ${many}? They are delivered again, in order.`} This includes those of other pages.</p>
+    <div class="bar">${chosen === 'skip'
+      ? html`<button class="danger" onClick=${() => confirm(onSkip)}>Skip ${many}</button>`
+      : html`<button class="primary" onClick=${() => confirm(onReplay)}>Replay ${many}</button>`}
+      <button onClick=${() => choose(null)}>Cancel</button></div></div>`;
+}
+
 function Parked({boundary, name, may, onClose}) {
   const of = {boundary, subscription: name};
-  const state = useLoad(signal => call('Subscriptions/ListParked', of, {signal}), []);
+  const [pages, setPages] = useState([]); // the positions after which the pages begin; the first has none
+  const after = pages.at(-1);
+  const state = useLoad(async signal => { // one event more shows that there is a next page
+    const page = {...of, after_position: after, count: parkedPage + 1};
+    const [{events}, {subscription}] = await Promise.all([call('Subscriptions/ListParked', page, {signal}),
+      call('Subscriptions/GetSubscription', {boundary, name}, {signal})]);
+    return {events, total: subscription.parked};
+  }, [after?.globalId]);
   const [error, fail] = useState();
-  const run = (rpc, more) => call('Subscriptions/' + rpc, {...of, ...more}).then(state.reload, fail);
-  const parked = state.value?.events || [], own = may.index(boundary);
+  const [note, say] = useState();
+  const run = (rpc, more, done) => call('Subscriptions/' + rpc, {...of, ...more}).then(({events}) => {
+    fail();
+    say(done && `${number(events)} ${Number(events) === 1 ? 'event is' : 'events are'} ${done}.`);
+    setPages(before => done ? [] : before);
+    state.reload();
+  }, fail);
+  const found = state.value?.events || [], parked = found.slice(0, parkedPage), own = may.index(boundary);
+  const total = Number(state.value?.total ?? 0), first = pages.length * parkedPage + 1;
   return html`<${Dialog} title=${`Parked in ${name}`} onClose=${onClose}>
-    <${Loading} state=${state} /><${Problem} error=${error} />
-    ${parked.length === 0 && state.value && html`<p>Nothing is parked.</p>`}
+    <${Loading} state=${state} /><${Problem} error=${error} />${note && html`<p class="note" role="status">${note}</p>`}
+    ${parked.length > 0 && html`<p class="muted">
+      ${`${number(total)} parked in all; ${number(first)} to ${number(first + parked.length - 1)} are shown.`}</p>`}
+    ${parked.length === 0 && state.value && html`<p>${pages.length > 0 ? 'No parked event is left on this page.'
+      : 'Nothing is parked.'}</p>`}
+    ${parked.length === 0 && pages.length > 0 && html`<button onClick=${() => setPages([])}>First page</button>`}
     ${parked.length > 0 && html`<ul class="plain parked">${parked.map(p => html`<li key=${p.event?.eventId}>
       <div class="grow"><strong>${p.event?.eventType}</strong> <span class="muted">${p.event?.position?.globalId}</span>
         ${p.replaying && html`<span class="badge">Replaying</span>`}
@@ -25,15 +63,19 @@ function Parked({boundary, name, may, onClose}) {
           disabled=${p.replaying}>Replay</button>
         <button class="danger"
           onClick=${() => run('SkipParked', {positions: [p.event.position]})}>Skip</button>`}</li>`)}</ul>
-      ${own && html`<div class="bar"><button class="primary" onClick=${() => run('ReplayParked')}>Replay all</button>
-        <button class="danger" onClick=${() => run('SkipParked', {all: true})}>Skip all</button></div>`}`}<//>`;
+      ${(pages.length > 0 || found.length > parkedPage) && html`<nav class="bar" aria-label="Paging">
+        <button disabled=${pages.length === 0} onClick=${() => setPages(pages.slice(0, -1))}>← Previous</button>
+        <button disabled=${found.length <= parkedPage}
+          onClick=${() => setPages([...pages, parked.at(-1).event.position])}>Next →</button></nav>`}
+      ${own && html`<${All} total=${total} onReplay=${() => run('ReplayParked', {}, 'delivered again')}
+        onSkip=${() => run('SkipParked', {all: true}, 'skipped')} />`}`}<//>`;
 }
 
 // A poll of many subscriptions costs PostgreSQL and the network more, so that it comes later.
 const period = 5000, cheap = 200, gap = 60; // milliseconds, subscriptions, seconds between two points of a line
 
 // Lag draws the lag as the server measured it. The line ends where it did not.
-function Lag({samples}) {
+function Lag({samples, loading}) {
   const data = [[], []];
   for (const sample of samples) {
     const at = new Date(sample.measuredAt) / 1000, before = data[0].at(-1);
@@ -44,7 +86,7 @@ function Lag({samples}) {
   const most = samples.reduce((a, b) => Number(b.events) > Number(a.events) ? b : a, samples[0]);
   return html`<h3>Events behind in the last 15 minutes</h3>
     <${Chart} title="Lag in events" series=${[{label: 'Events', color: '--accent'}]} data=${data} />
-    <p class="muted">${most ? `At most ${number(most.events)}, at ${time(most.measuredAt)}`
+    <p class="muted">${most ? `At most ${number(most.events)}, at ${time(most.measuredAt)}` : loading ? 'Loading …'
       : 'This node has not measured it yet: it does so every 5 seconds.'}</p>`;
 }
 
@@ -61,7 +103,7 @@ function Detail({boundary, subscription: s, onClose}) {
   useEffect(() => { state.poll(); }, [s]); // with each poll of the page
   const partitions = state.value?.subscription.partitionStates || [];
   return html`<${Dialog} title=${s.name} onClose=${onClose}>
-    <${Lag} samples=${state.value?.lagHistory || []} />
+    <${Lag} samples=${state.value?.lagHistory || []} loading=${!state.value && state.loading} />
     <h3>Partitions</h3><div class="scroll" tabindex="0" role="region" aria-label="Partitions"><table><thead><tr>
       <th class="num">Partition</th><th class="num">Lag</th><th>Consumer</th></tr></thead><tbody>
       ${partitions.map(p => html`<tr key=${p.partition}><td class="num">${p.partition}</td>
@@ -117,18 +159,19 @@ export function Subscriptions({may, query}) {
       <button onClick=${state.reload}>Reload</button></div>
     ${state.value ? html`<${Problem} error=${state.error} />` : html`<${Loading} state=${state} />`}
     ${list.length > 0 && html`<div class="scroll" tabindex="0" role="region" aria-label="Subscriptions"><table>
-      <thead><tr><th>Name</th><th class="num">Lag</th><th class="num">Partitions</th><th>Consumers</th><th>Parked</th>
-        <th>Created</th></tr></thead><tbody>
+      <thead><tr><th>Name</th><th class="num">Lag</th><th class="num wide-only">Partitions</th>
+        <th class="wide-only">Consumers</th><th>Parked</th><th class="wide-only">Created</th></tr></thead><tbody>
       ${pages.rows.map(s => html`<tr key=${s.name} ...${opens(() => showDetail(s.name))}><td>${s.name}</td>
         <td class="num">${number(s.lag?.events ?? 0)} events, ${rate(s.lag?.seconds ?? 0)} s</td>
-        <td class="num">${s.partitions}</td><td>${(s.consumers || []).length}</td>
+        <td class="num wide-only">${s.partitions}</td><td class="wide-only">${(s.consumers || []).length}</td>
         <td><button onClick=${e => { e.stopPropagation(); show(s.name); }}>${number(s.parked)}</button></td>
-        <td>${time(s.createdAt)}</td></tr>`)}</tbody></table></div>`}
+        <td class="when wide-only">${time(s.createdAt)}</td></tr>`)}</tbody></table></div>`}
     <${Paging} pages=${pages} />
     ${state.value && list.length === 0 && html`<${Empty} title="No durable subscriptions">
       <p>The store holds the position of a durable subscription. Create one, for instance with the command line:</p>
       <${Command} text=${orisun(`subscription create ${boundary} mailer`) + '\n' +
-        orisun(`subscription consume ${boundary} mailer --exec './send-mail'`)} /><${Authority} /><//>`}
+        orisun(`subscription consume ${boundary} mailer --exec './send-mail'`)} program="orisun" />
+      <${Authority} /><//>`}
     <${Live} boundary=${boundary} found=${state.value?.live} />
     ${detail && list.some(s => s.name === detail) && html`<${Detail} boundary=${boundary}
       subscription=${list.find(s => s.name === detail)} onClose=${() => showDetail(null)} />`}

@@ -2,7 +2,14 @@ import {html, useState} from '../vendor/htm-preact.js';
 import {boundaryNames, call, endSession} from '../api.js';
 import {Dialog, Filter, Form, Loading, Paging, Problem, opens, useLoad, usePages} from '../ui.js';
 
-const global = ['admin', 'operations', 'user'], scoped = ['read', 'write', 'admin'];
+const global = [
+  ['admin', 'every right, also over users'],
+  ['operations', 'inspects the store; reads and saves events in every boundary'],
+  ['user', 'reads and saves events in every boundary'],
+];
+const scoped = [
+  ['read', 'reads events'], ['write', 'saves events'], ['admin', 'manages its indexes and subscriptions'],
+];
 
 const Roles = ({of}) => of.map(role => html`<span class="badge">${role}</span> `);
 
@@ -11,12 +18,18 @@ function Matrix({roles, names, disabled, onChange}) {
   const change = role => event => onChange(event.target.checked ? [...roles, role] : roles.filter(r => r !== role));
   const box = role => html`<input type="checkbox" aria-label=${role} checked=${roles.includes(role)}
     disabled=${disabled} onChange=${change(role)} />`;
-  return html`<div class="roles"><fieldset><legend>Everywhere</legend>
-      ${global.map(role => html`<label class="check">${box(role)} ${role}</label>`)}</fieldset>
+  const wide = global.find(([role]) => roles.includes(role))?.[0];
+  return html`<div class="roles"><fieldset><legend>In every boundary</legend>
+      ${global.map(([role, means]) => html`<label class="check">${box(role)}
+        <span><strong>${role}</strong> ${means}</span></label>`)}</fieldset>
     <${Filter} pages=${pages} label="Find a boundary" />
-    <table class="matrix"><thead><tr><th>Boundary</th>${scoped.map(s => html`<th>${s}</th>`)}</tr></thead><tbody>
+    <p class="muted">In one boundary:
+      ${' '}${scoped.map(([scope, means]) => `${scope} ${means}`).join(', ')}.</p>
+    ${wide && html`<p class="warning">${`The role ${wide} reads and saves events in every boundary, whatever is chosen
+      for single ones.`}</p>`}
+    <table class="matrix"><thead><tr><th>Boundary</th>${scoped.map(([s]) => html`<th>${s}</th>`)}</tr></thead><tbody>
     ${pages.rows.map(name => html`<tr key=${name}><th>${name}</th>
-      ${scoped.map(s => html`<td>${box(`${s}:${name}`)}</td>`)}</tr>`)}</tbody></table>
+      ${scoped.map(([s]) => html`<td>${box(`${s}:${name}`)}</td>`)}</tr>`)}</tbody></table>
     <${Paging} pages=${pages} /></div>`;
 }
 
@@ -35,7 +48,7 @@ function Edit({user, names, self, onClose, onDone}) {
   };
   return html`<${Dialog} title=${user.username} onClose=${onClose}>
     ${self && html`<p class="note">This is your own account: another admin changes its roles.</p>`}
-    <${Form} label="Save roles" onSubmit=${save}>
+    <${Form} label="Save roles" disabled=${self || roles.length === 0} onSubmit=${save}>
       <${Matrix} roles=${roles} names=${names} disabled=${self} onChange=${set} /><//>
     ${!self && html`<h3>Delete</h3><${Form} label="Delete the user" danger onSubmit=${remove}>
       <label>Type ${user.username} <input name="username" required autocomplete="off" /></label><//>`}<//>`;
@@ -55,11 +68,11 @@ function Administration({user, may}) {
     return {users, names: names.filter(name => name !== 'orisun_admin')};
   }, []);
   const [open, show] = useState(null);
-  const [roles, setRoles] = useState(['user']);
+  const [roles, setRoles] = useState([]);
   const {users = [], names = []} = state.value || {};
   const create = async fields => {
     await call('Admin/CreateUser', {...fields, roles});
-    setRoles(['user']);
+    setRoles([]);
     state.reload();
     return `${fields.username} can log in.`;
   };
@@ -71,7 +84,8 @@ function Administration({user, may}) {
       ${pages.rows.map(u => html`<tr key=${u.userId} ...${opens(() => show(u))}>
         <td>${u.username}</td><td>${u.name}</td><td><${Roles} of=${u.roles} /></td></tr>`)}
     </tbody></table></div><${Paging} pages=${pages} />
-    <section class="card"><h2>Create a user</h2><${Form} label="Create" onSubmit=${create}>
+    <section class="card"><h2>Create a user</h2>
+      <${Form} label="Create" disabled=${roles.length === 0} onSubmit=${create}>
       <label>Name <input name="name" required /></label>
       <label>Username <input name="username" minlength="3" required autocomplete="off" /></label>
       <label>Password <input name="password" type="password" minlength="6" required autocomplete="new-password" />
