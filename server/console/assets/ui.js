@@ -91,7 +91,7 @@ export function Copy({text}) {
 }
 
 // Command is a text to copy, under the name of its program.
-export const Command = ({text, program}) => html`${program && html`<h4>${program}</h4>`}
+export const Command = ({text, program}) => html`${program && html`<p class="muted">${program}</p>`}
   <div class="command"><pre tabindex="0">${text}</pre><${Copy} text=${text} /></div>`;
 
 // opens are the properties of a row that a click or Enter opens. Without preventDefault, the same Enter would press the
