@@ -125,7 +125,8 @@ func TestASubscriptionShowsItsLagPartitionsAndLiveSubscribers(t *testing.T) {
 	run(ctx, t, "live subscribers", logIn(server, "admin", "changeit"),
 		visit(server, "subscriptions?boundary=orisun_test_1", "projector"), see("orisun-nats-2"), narrow(t))
 	run(ctx, t, "one subscription", chromedp.Click(`//td[text()="reports"]`), see("At most 3, at "),
-		chromedp.WaitVisible(`dialog .chart canvas`, chromedp.ByQuery), see("Partitions"),
+		chromedp.WaitVisible(`dialog .chart canvas`, chromedp.ByQuery),
+		chromedp.WaitVisible(`//dialog//h3[text()="Partitions"]`),
 		holds(`document.querySelector('[aria-label=Partitions] tbody tr')?.innerText.startsWith('0')`))
 }
 

@@ -260,7 +260,10 @@ func TestTheLiveStreamIsTriedAgainWhereThatHelps(t *testing.T) {
 		location.hash = '#/events?boundary=orisun_test_1';
 	})()`, nil))
 	again := func(statement, text string) chromedp.Action {
-		return chromedp.Tasks{set(statement), click("Try again"), see(text)}
+		return chromedp.Tasks{
+			set("test.began = test.streams"), set(statement), click("Try again"),
+			holds(`test.streams > test.began`), see(text),
+		}
 	}
 	stopped := chromedp.Tasks{
 		chromedp.Evaluate(`void (test.before = [test.streams, test.waits.length].join())`, nil),
