@@ -133,7 +133,7 @@ func (l *SubscriptionLag) record(at time.Time, measured []subscriptionLag) {
 		l.history[key].Add(at, lagSample{lag.events, lag.seconds})
 	}
 	maps.DeleteFunc(l.history, func(_ lagKey, series *recent.Series[lagSample]) bool {
-		return len(series.Since(at)) == 0
+		return series.Ended(at)
 	})
 	for key := range l.history {
 		if len(l.history) > l.series && !current[key] {

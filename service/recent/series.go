@@ -51,3 +51,9 @@ func (s *Series[T]) Since(now time.Time) []Sample[T] {
 	}
 	return slices.Clone(s.samples[begin:])
 }
+
+// Ended reports whether all samples are older than Memory.
+func (s *Series[T]) Ended(now time.Time) bool {
+	n := len(s.samples)
+	return n == 0 || now.Sub(s.samples[n-1].At()) >= Memory
+}

@@ -24,6 +24,9 @@ func TestASeriesHasTheLast15Minutes(t *testing.T) {
 	if later := series.Since(last.Add(14 * time.Minute)); len(later) != 6 || later[0].Value != 3540 {
 		t.Errorf("14 minutes later: %v", later)
 	}
+	if series.Ended(last.Add(14*time.Minute)) || !series.Ended(last.Add(15*time.Minute)) {
+		t.Error("a series ends 15 minutes after its last sample")
+	}
 	if much := series.Since(last.Add(time.Hour)); len(much) != 0 {
 		t.Errorf("an hour later: %v", much)
 	}
