@@ -2,15 +2,18 @@ package client_test
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/oexza/orisun/client"
 	"github.com/oexza/orisun/client/internal/testserver"
+	"github.com/oexza/orisun/client/internal/wire"
 )
 
 // The same transfer in Go, Node.js and Python, all on the same accounts. .ci/programs installs what they need.
@@ -49,65 +52,66 @@ func TestTheTransferInThreeLanguages(t *testing.T) {
 	inGo := []string{program, "-url", shared.URL, "-boundary", boundary}
 	inNode := []string{"node", "transfer.js"}
 	inPython := []string{"/usr/bin/python3", filepath.Join(root, "examples", "python", "transfer.py")}
-	for _, step := range []struct {
-		program []string
-		args    string
-		want    string // "" is success without output
-		fails   bool
-	}{
-		{inGo, "open alice 100", "alice has 100", false},
-		{inGo, "open alice 0", `account "alice" is open already`, true},
-		{inGo, "open bob 0", "bob has 0", false},
-		{inNode, "open erin 0", "", false},
-		{inPython, "open carol 5", "", false},
-		{inGo, "alice bob 30", "bob has 30", false},
-		{inNode, "transfer bob carol 20", "bob has 10, carol has 25", false},
-		{inPython, "transfer carol alice 25", "carol has 0, alice has 95", false},
-		{inGo, "bob alice 11", "the balance does not suffice: bob has 10", true},
-		{inNode, "transfer bob alice 11", "the balance does not suffice: bob has 10", true},
-		{inPython, "transfer bob alice 11", "the balance does not suffice: bob has 10", true},
-		{inGo, "bob dave 1", `"bob" and "dave" are not both open accounts`, true},
-		{inGo, "dave bob 1", `"dave" and "bob" are not both open accounts`, true},
-		{inNode, "transfer bob dave 1", "there is no account dave", true},
-		{inNode, "transfer dave bob 1", "there is no account dave", true},
-		{inPython, "transfer bob dave 1", "there is no account dave", true},
-		{inPython, "transfer dave bob 1", "there is no account dave", true},
-		{inNode, "open alice 0", "account alice is open already", true},
-		{inPython, "open alice 0", "account alice is open already", true},
-		{inGo, "open dave -5", "the amount must be positive", true},
-		{inNode, "open dave -5", "a balance that is not negative", true},
-		{inPython, "open dave -5", "a balance that is not negative", true},
-		{inGo, "bob bob 1", "must differ", true},
-		{inNode, "transfer bob bob 1", "must differ", true},
-		{inPython, "transfer bob bob 1", "must differ", true},
-		{inGo, "bob alice -1", "must be positive", true},
-		{inGo, "bob alice 0", "must be positive", true},
-		{inNode, "transfer bob alice -1", "must be positive", true},
-		{inNode, "transfer bob alice 0", "must be positive", true},
-		{inPython, "transfer bob alice -1", "must be positive", true},
-		{inPython, "transfer bob alice 0", "must be positive", true},
-		{inGo, "bob alice many", "usage:", true},
-		{inNode, "transfer bob alice many", "usage:", true},
-		{inPython, "transfer bob alice many", "usage:", true},
-		{inGo, "bob alice", "usage:", true},
-		{inGo, "bob alice 1 2", "usage:", true},
-		{inNode, "", "usage:", true},
-		{inPython, "", "usage:", true},
-		{inNode, "open dave", "usage:", true},
-		{inGo, "bob alice 9223372036854775808", "usage:", true},
-		{inNode, "transfer bob alice 9007199254740992", "usage:", true},
-		{inPython, "transfer bob alice 9223372036854775808", "usage:", true},
-		{inPython, "open rich 9223372036854775800", "", false},
-		{inGo, "alice rich 90", "the balance of rich becomes too large", true},
-		{inPython, "transfer alice rich 90", "the balance of rich becomes too large", true},
-		{inNode, "open wealthy 9007199254740990", "", false},
-		{inNode, "transfer alice wealthy 90", "the balance of wealthy becomes too large", true},
-	} {
-		args := slices.Concat(step.program[1:], strings.Fields(step.args))
-		out, err := run(node, step.program[0], args...)
-		if (err != nil) != step.fails || !strings.Contains(out, step.want) || step.want == "" && out != "" {
-			t.Errorf("%v: %v, %s\nwant %q", args, err, out, step.want)
+	programs := [][]string{inGo, inNode, inPython}
+	call := func(program []string, args, want string, fails bool) {
+		t.Helper()
+		args = strings.TrimSpace(args)
+		out, err := run(node, program[0], slices.Concat(program[1:], strings.Fields(args))...)
+		if (err != nil) != fails || !strings.Contains(out, want) {
+			t.Errorf("%s %s: %v, %s\nwant %q", program[0], args, err, out, want)
 		}
+	}
+	call(inGo, "open alice 100", "alice has 100", false)
+	call(inNode, "open bob 0", "bob has 0", false)
+	call(inPython, "open carol 5", "carol has 5", false)
+	call(inGo, "alice bob 30", "bob has 30", false)
+	call(inNode, "bob carol 20", "carol has 25", false)
+	call(inPython, "carol alice 25", "alice has 95", false)
+	for _, program := range programs { // all of them refuse the same
+		for args, want := range map[string]string{
+			"open alice 0":                  "account alice is open already",
+			"open dave -5":                  "the amount must be positive",
+			"bob alice 11":                  "the balance does not suffice: bob has 10",
+			"bob dave 1":                    "bob and dave are not both open accounts",
+			"dave bob 1":                    "dave and bob are not both open accounts",
+			"constructor a 1":               "constructor and a are not both open accounts",
+			"bob bob 1":                     "must differ",
+			"bob alice -1":                  "must be positive",
+			"bob alice 0":                   "must be positive",
+			"":                              "usage:",
+			"open dave":                     "usage:",
+			"bob alice":                     "usage:",
+			"bob alice 1 2":                 "usage:",
+			"bob alice many":                "usage:",
+			"bob alice 1e1":                 "usage:",
+			"bob alice 9223372036854775808": "usage:",
+		} {
+			call(program, args, want, true)
+		}
+	}
+	// Each has the numbers of its language: those of JavaScript end at 2^53.
+	call(inPython, "open rich 9223372036854775800", "rich has 9223372036854775800", false)
+	call(inGo, "alice rich 90", "the balance of rich becomes too large", true)
+	call(inPython, "alice rich 90", "the balance of rich becomes too large", true)
+	call(inNode, "bob alice 9007199254740992", "usage:", true)
+	call(inNode, "open wealthy 9007199254740990", "wealthy has 9007199254740990", false)
+	call(inNode, "alice wealthy 90", "the balance of wealthy becomes too large", true)
+	// Another transfer comes between the reading and the saving of each: it reads that one, and decides once more.
+	var interfere atomic.Bool
+	interfering := startProxy(t, fault{page: func(*wire.GetEventsResponse) {
+		if interfere.Swap(false) {
+			moved := map[string]any{"from": "alice", "to": "bob", "amount": 1}
+			_, err := c.Save(t.Context(), boundary, client.Always, client.NewEvent{Type: "MoneyTransferred", Data: moved})
+			if err != nil {
+				t.Error(err)
+			}
+		}
+	}})
+	env = append(env, "ORISUN_ADDRESS="+interfering)
+	inGo[2] = "grpc://" + testserver.Credentials + "@" + interfering
+	for i, program := range programs {
+		interfere.Store(true)
+		call(program, "alice bob 5", fmt.Sprintf("bob has %d", 10+6*(i+1)), false)
 	}
 	for _, program := range [][]string{inNode, inPython} {
 		wrong := exec.CommandContext(t.Context(), program[0], program[1], "open", "eve", "1")
@@ -117,7 +121,8 @@ func TestTheTransferInThreeLanguages(t *testing.T) {
 			t.Errorf("%v with a wrong password: %v, %s", program, err, out)
 		}
 	}
-	if transfers := collect(t, c, boundary, client.Any(client.Type("MoneyTransferred"))); len(transfers) != 3 {
-		t.Errorf("%d transfers are stored", len(transfers))
+	transfers := collect(t, c, boundary, client.Any(client.Type("MoneyTransferred")))
+	if want := 3 + 2*len(programs); len(transfers) != want {
+		t.Errorf("%d transfers are stored, want %d", len(transfers), want)
 	}
 }

@@ -1,9 +1,9 @@
-"""Moves money between two accounts, as examples/transfer does in Go: read the context, decide, save, and begin again
-when the context has changed.
+"""Opens accounts and moves money between them, as examples/transfer does in Go: it reads all events about the accounts,
+decides, saves its own event, and decides once more when another one about them came meanwhile.
 
     apt-get install python3-grpcio python3-grpc-tools
     python3 transfer.py open alice 100
-    python3 transfer.py transfer alice bob 30
+    python3 transfer.py alice bob 30
 
 ORISUN_ADDRESS, ORISUN_USER (user:password) and ORISUN_BOUNDARY say where.
 """
@@ -18,142 +18,127 @@ import time
 import uuid
 
 import grpc
+import grpc_tools
 from grpc_tools import protoc
 
+# A program of yours generates the messages when it is built. grpc_tools has the well-known types, such as Timestamp.
 PROTO = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "proto")
-
-
-def generate():
-    """Generates the messages; a program of yours does so when it is built."""
-    out = tempfile.TemporaryDirectory()
-    arguments = ["protoc", "-I" + PROTO, "--python_out=" + out.name, "--grpc_python_out=" + out.name,
-                 "eventstore.proto"]
-    # grpc_tools carries the well-known types, such as Timestamp.
-    import pkg_resources
-
-    arguments.insert(1, "-I" + pkg_resources.resource_filename("grpc_tools", "_proto"))
-    if protoc.main(arguments) != 0:
-        raise SystemExit("the protocol could not be compiled")
-    sys.path.insert(0, out.name)
-    return out
-
-
-generated = generate()
+WELL_KNOWN = os.path.join(os.path.dirname(grpc_tools.__file__), "_proto")
+GENERATED = tempfile.TemporaryDirectory()
+OUT = GENERATED.name
+if protoc.main(["", f"-I{PROTO}", f"-I{WELL_KNOWN}", f"--python_out={OUT}", f"--grpc_python_out={OUT}",
+                "eventstore.proto"]) != 0:
+    raise SystemExit("the protocol could not be compiled")
+sys.path.insert(0, OUT)
 import eventstore_pb2 as pb  # noqa: E402
 import eventstore_pb2_grpc as rpc  # noqa: E402
 
+ADDRESS = os.environ.get("ORISUN_ADDRESS", "localhost:5005")
 BOUNDARY = os.environ.get("ORISUN_BOUNDARY", "orisun_test_1")
-USER = os.environ.get("ORISUN_USER", "admin:changeit")
-START = pb.Position(transaction_id=-1, global_id=-1)
+BASIC = "Basic " + base64.b64encode(os.environ.get("ORISUN_USER", "admin:changeit").encode()).decode()
+DEADLINE = time.monotonic() + 30  # of the whole command
 PAGE = 1000
 MAX_CENTS = 2**63 - 1  # what a program in Go can read
 
 
-class Store:
-    """Sends the password once and the token after, and repeats calls that meet a server that is away."""
+class Refused(Exception):
+    """The rule does not allow the command."""
 
-    def __init__(self, address):
-        self.channel = grpc.insecure_channel(address)
-        self.stub = rpc.EventStoreStub(self.channel)
+
+class Store:
+    """Sends the password once and the token after, and repeats UNAVAILABLE until the deadline."""
+
+    def __init__(self):
+        self.stub = rpc.EventStoreStub(grpc.insecure_channel(ADDRESS))
         self.token = None
 
     def call(self, method, request):
-        attempt = 0
         while True:
-            basic = "Basic " + base64.b64encode(USER.encode()).decode()
-            credentials = ("x-auth-token", self.token) if self.token else ("authorization", basic)
+            credentials = ("x-auth-token", self.token) if self.token else ("authorization", BASIC)
             try:
                 answer, call = getattr(self.stub, method).with_call(
-                    request, metadata=(credentials,), timeout=30, wait_for_ready=True
+                    request, metadata=(credentials,), timeout=DEADLINE - time.monotonic(), wait_for_ready=True
                 )
                 self.token = dict(call.initial_metadata()).get("x-auth-token", self.token)
                 return answer
             except grpc.RpcError as error:
                 if error.code() == grpc.StatusCode.UNAUTHENTICATED and self.token:
                     self.token = None
-                elif error.code() != grpc.StatusCode.UNAVAILABLE or attempt == 10:
+                elif error.code() != grpc.StatusCode.UNAVAILABLE:
                     raise
-                # Saves may be repeated, too: they are idempotent.
-                time.sleep(0.1 * random.random() * 2**attempt)
-                attempt += 1
-
-    def save(self, criteria, seen, event_id, event_type, data):
-        condition = pb.SaveQuery(expected_position=seen, subset_query=pb.Query(criteria=criteria))
-        event = pb.EventToSave(event_id=event_id, event_type=event_type, data=json.dumps(data), metadata="{}")
-        return self.call("SaveEvents", pb.SaveEventsRequest(boundary=BOUNDARY, query=condition, events=[event]))
+                jitter()  # saves are repeated, too: they are idempotent
 
 
-def about(*accounts):
-    return [pb.Criterion(tags=[pb.Tag(key=key, value=a)]) for a in accounts for key in ("account", "from", "to")]
+def jitter():
+    time.sleep(0.1 * random.random())
 
 
-def open_account(store, account, balance):
-    if not account or balance < 0:
-        raise SystemExit("transfer: an account needs a name, and a balance that is not negative")
-    data = {"account": account, "balance": balance}
-    try:
-        store.save(about(account), START, str(uuid.uuid4()), "AccountOpened", data)
-    except grpc.RpcError as error:
-        if error.code() != grpc.StatusCode.ALREADY_EXISTS:
-            raise
-        raise SystemExit(f"transfer: account {account} is open already") from None
+def fold(balances, event_type, data):
+    if event_type == "AccountOpened":
+        changes = [(data["account"], data["balance"])]
+    else:
+        changes = [(data["from"], -data["amount"]), (data["to"], data["amount"])]
+    for account, cents in changes:
+        balances[account] = balances.get(account, 0) + cents
 
 
-def transfer(store, payer, payee, amount):
-    if amount <= 0 or payer == payee:
-        raise SystemExit("transfer: the amount must be positive, and the accounts must differ")
-    criteria, balances, seen = about(payer, payee), {}, START
+def decide(balances, payer, payee, cents):
+    """Is the rule: an account is opened once, and pays only what it has."""
+    opening = payer == "open"
+    if opening and payee in balances:
+        raise Refused(f"account {payee} is open already")
+    if opening and cents >= 0 and payee:
+        return "AccountOpened", {"account": payee, "balance": cents}
+    if opening or cents <= 0 or payer == payee:
+        raise Refused("the amount must be positive, and the accounts must differ and have names")
+    if payer not in balances or payee not in balances:
+        raise Refused(f"{payer} and {payee} are not both open accounts")
+    if balances[payer] < cents:
+        raise Refused(f"the balance does not suffice: {payer} has {balances[payer]}")
+    if balances[payee] + cents > MAX_CENTS:
+        raise Refused(f"the balance of {payee} becomes too large")
+    return "MoneyTransferred", {"from": payer, "to": payee, "amount": cents}
+
+
+def run(store, payer, payee, cents):
+    fields = ("account", "from", "to")
+    context = pb.Query(criteria=[
+        pb.Criterion(tags=[pb.Tag(key=field, value=account)]) for account in (payer, payee) for field in fields
+    ])
     event_id = str(uuid.uuid4())  # the same in each attempt: retries have priority
+    balances, seen = {}, pb.Position(transaction_id=-1, global_id=-1)
     while True:
-        more = True
-        while more:  # only what is new since the last attempt
-            request = pb.GetEventsRequest(
-                boundary=BOUNDARY, query=pb.Query(criteria=criteria), after_position=seen, count=PAGE
-            )
+        full = True
+        while full:  # only what is new since the last attempt
+            request = pb.GetEventsRequest(boundary=BOUNDARY, query=context, after_position=seen, count=PAGE)
             events = store.call("GetEvents", request).events
             for event in events:
-                data = json.loads(event.data)
-                if event.event_type == "AccountOpened":
-                    balances[data["account"]] = balances.get(data["account"], 0) + data["balance"]
-                elif event.event_type == "MoneyTransferred":
-                    balances[data["from"]] = balances.get(data["from"], 0) - data["amount"]
-                    balances[data["to"]] = balances.get(data["to"], 0) + data["amount"]
+                fold(balances, event.event_type, json.loads(event.data))
                 seen = event.position
-            more = len(events) == PAGE
-        for account in (payer, payee):
-            if account not in balances:
-                raise SystemExit(f"transfer: there is no account {account}")
-        if balances[payer] < amount:
-            raise SystemExit(f"transfer: the balance does not suffice: {payer} has {balances[payer]}")
-        if balances[payee] + amount > MAX_CENTS:
-            raise SystemExit(f"transfer: the balance of {payee} becomes too large")
+            full = len(events) == PAGE
+        event_type, data = decide(balances, payer, payee, cents)
+        event = pb.EventToSave(event_id=event_id, event_type=event_type, data=json.dumps(data), metadata="{}")
+        unchanged = pb.SaveQuery(expected_position=seen, subset_query=context)
         try:
-            store.save(criteria, seen, event_id, "MoneyTransferred", {"from": payer, "to": payee, "amount": amount})
+            store.call("SaveEvents", pb.SaveEventsRequest(boundary=BOUNDARY, query=unchanged, events=[event]))
         except grpc.RpcError as error:
-            if error.code() != grpc.StatusCode.ALREADY_EXISTS:  # CONTEXT_CHANGED
+            if error.code() != grpc.StatusCode.ALREADY_EXISTS:
                 raise
+            jitter()  # CONTEXT_CHANGED
             continue
-        print(f"{payer} has {balances[payer] - amount}, {payee} has {balances[payee] + amount}")
+        print(f"{payee} has {balances.get(payee, 0) + cents}")
         return
 
 
 def main(arguments):
-    match arguments:
-        case ["open", account, cents] if is_cents(cents):
-            command, accounts = open_account, [account]
-        case ["transfer", payer, payee, cents] if is_cents(cents):
-            command, accounts = transfer, [payer, payee]
-        case _:
-            raise SystemExit("usage: open ACCOUNT CENTS, or transfer FROM TO CENTS; CENTS is a whole number")
-    address = os.environ.get("ORISUN_ADDRESS", "localhost:5005")
+    if len(arguments) != 3 or not re.fullmatch("-?[0-9]{1,19}", arguments[2]) or int(arguments[2]) > MAX_CENTS:
+        raise SystemExit("usage: open ACCOUNT CENTS, or FROM TO CENTS; CENTS is a whole number below 2^63")
     try:
-        command(Store(address), *accounts, int(cents))
+        run(Store(), arguments[0], arguments[1], int(arguments[2]))
+    except Refused as refused:
+        raise SystemExit(f"transfer: {refused}") from None
     except grpc.RpcError as error:
-        raise SystemExit(f"transfer: {address}: {error.code().name}: {error.details()}") from None
-
-
-def is_cents(text):
-    return re.fullmatch(r"-?[0-9]{1,19}", text) is not None and int(text) <= MAX_CENTS
+        raise SystemExit(f"transfer: {ADDRESS}: {error.code().name}: {error.details()}") from None
 
 
 if __name__ == "__main__":

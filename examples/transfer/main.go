@@ -1,5 +1,5 @@
-// Command transfer moves money between two accounts, as docs/tutorial.md describes: it reads all events about both,
-// decides, and saves the transfer only if no event about either of them came meanwhile.
+// Command transfer opens accounts and moves money between them, as docs/tutorial.md describes: it reads all events
+// about the accounts, decides, and saves its own event only if no other one about them came meanwhile.
 //
 //	transfer open alice 100
 //	transfer alice bob 30
@@ -21,8 +21,41 @@ type event struct {
 	Balance, Amount   int64
 }
 
+type balances map[string]int64
+
+func fold(b *balances, eventType string, e event) {
+	if eventType == "AccountOpened" {
+		(*b)[e.Account] += e.Balance
+	} else {
+		(*b)[e.From] -= e.Amount
+		(*b)[e.To] += e.Amount
+	}
+}
+
+// decide is the rule: an account is opened once, and pays only what it has.
+func decide(b balances, from, to string, cents int64) ([]client.NewEvent, error) {
+	_, payer := b[from]
+	_, payee := b[to]
+	switch opening := from == "open"; {
+	case opening && payee:
+		return nil, fmt.Errorf("account %s is open already", to)
+	case opening && cents >= 0 && to != "":
+		return client.One("AccountOpened", map[string]any{"account": to, "balance": cents}), nil
+	case opening || cents <= 0 || from == to:
+		return nil, fmt.Errorf("the amount must be positive, and the accounts must differ and have names")
+	case !payer || !payee:
+		return nil, fmt.Errorf("%s and %s are not both open accounts", from, to)
+	case b[from] < cents:
+		return nil, fmt.Errorf("the balance does not suffice: %s has %d", from, b[from])
+	case b[to]+cents < 0: // beyond 2^63
+		return nil, fmt.Errorf("the balance of %s becomes too large", to)
+	}
+	return client.One("MoneyTransferred", map[string]any{"from": from, "to": to, "amount": cents}), nil
+}
+
 func main() {
 	log.SetFlags(0)
+	log.SetPrefix("transfer: ")
 	url := flag.String("url", "grpc://admin:changeit@localhost:5005", "the server")
 	boundary := flag.String("boundary", "orisun_test_1", "where the events are")
 	flag.Parse()
@@ -33,39 +66,13 @@ func main() {
 	}
 	c, err := client.Dial(*url)
 	if err != nil {
-		log.Fatal("transfer: ", err)
-	}
-	fold := client.FoldData(func(balances *map[string]int64, eventType string, e event) {
-		if eventType == "AccountOpened" {
-			(*balances)[e.Account] += e.Balance
-		} else {
-			(*balances)[e.From] -= e.Amount
-			(*balances)[e.To] += e.Amount
-		}
-	})
-	decide := func(balances map[string]int64) ([]client.NewEvent, error) {
-		_, payer := balances[from]
-		_, payee := balances[to]
-		switch opening := from == "open"; {
-		case opening && payee:
-			return nil, fmt.Errorf("account %q is open already", to)
-		case opening && cents >= 0 && to != "":
-			return client.One("AccountOpened", map[string]any{"account": to, "balance": cents}), nil
-		case opening || cents <= 0 || from == to:
-			return nil, fmt.Errorf("the amount must be positive, and the accounts must differ and have names")
-		case !payer || !payee:
-			return nil, fmt.Errorf("%q and %q are not both open accounts", from, to)
-		case balances[from] < cents:
-			return nil, fmt.Errorf("the balance does not suffice: %s has %d", from, balances[from])
-		case balances[to]+cents < 0: // beyond 2^63
-			return nil, fmt.Errorf("the balance of %s becomes too large", to)
-		}
-		return client.One("MoneyTransferred", map[string]any{"from": from, "to": to, "amount": cents}), nil
+		log.Fatal(err)
 	}
 	about := client.AnyField([]string{"account", "from", "to"}, from, to)
-	decision, err := client.Decide(context.Background(), c, *boundary, about, fold, decide)
+	decision, err := client.Decide(context.Background(), c, *boundary, about, client.FoldData(fold),
+		func(b balances) ([]client.NewEvent, error) { return decide(b, from, to, cents) })
 	if err != nil {
-		log.Fatal("transfer: ", err)
+		log.Fatal(err)
 	}
 	fmt.Printf("%s has %d\n", to, decision.State[to]+cents)
 }
