@@ -63,36 +63,35 @@ func (c *Client) bounded(ctx context.Context) (context.Context, context.CancelFu
 }
 
 func (c *Client) attempt(ctx context.Context, method string, in, out proto.Message) error {
-	for loggedIn := false; ; loggedIn = true {
-		authorized, token, err := c.authorized(ctx)
+	return c.authenticated(ctx, func(ctx context.Context) (began bool, _ error) {
+		return false, c.invoke(ctx, method, in, out)
+	})
+}
+
+// authenticated runs do, which makes one call or stream, with credentials and trace context. If the server refuses the
+// token, and do has not begun to process what it receives, do runs a second time with the password.
+func (c *Client) authenticated(ctx context.Context, do func(context.Context) (began bool, _ error)) error {
+	ctx = c.traced(ctx)
+	logIn := func(password credential) error {
+		return c.invoke(password.attach(ctx), eventStore+"Ping", &wire.PingRequest{}, &wire.PingResponse{})
+	}
+	for second := false; ; second = true {
+		credential, err := c.session.credential(ctx, logIn)
 		if err != nil {
 			return err
 		}
-		var header metadata.MD
-		err = c.conn.Invoke(authorized, method, in, out, grpc.Header(&header))
-		c.session.renew(header)
-		if status.Code(err) == codes.Unauthenticated && !loggedIn && c.session.forget(token) {
-			continue // with the password
+		began, err := do(credential.attach(ctx))
+		if status.Code(err) != codes.Unauthenticated || began || second || !c.session.forget(credential) {
+			return err
 		}
-		return err
 	}
 }
 
-// authorized returns a context with credentials and trace context; token is "" where the password or a certificate
-// stands for the caller.
-func (c *Client) authorized(ctx context.Context) (_ context.Context, token string, err error) {
-	traced := c.traced(ctx)
-	key, value, token, err := c.session.credential(ctx, func(key, value string) error {
-		var header metadata.MD
-		err := c.conn.Invoke(metadata.AppendToOutgoingContext(traced, key, value), eventStore+"Ping",
-			&wire.PingRequest{}, &wire.PingResponse{}, grpc.Header(&header))
-		c.session.renew(header)
-		return err
-	})
-	if err != nil || key == "" {
-		return traced, token, err
-	}
-	return metadata.AppendToOutgoingContext(traced, key, value), token, nil
+func (c *Client) invoke(ctx context.Context, method string, in, out proto.Message) error {
+	var header metadata.MD
+	err := c.conn.Invoke(ctx, method, in, out, grpc.Header(&header))
+	c.session.renew(header)
+	return err
 }
 
 type traceKey struct{}

@@ -6,9 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
-
 	"github.com/oexza/orisun/client/internal/wire"
 )
 
@@ -155,16 +152,11 @@ func (c *Client) Consume(
 func (c *Client) consume(
 	ctx context.Context, start *wire.ConsumeStart, handle func(context.Context, Delivery) error, o consumeOptions,
 ) (began bool, _ error) {
-	for loggedIn := false; ; loggedIn = true {
-		authorized, token, err := c.authorized(ctx)
-		if err != nil {
-			return false, err
-		}
+	err := c.authenticated(ctx, func(ctx context.Context) (bool, error) {
 		s := &consumer{options: o, log: c.log, handle: handle, inHand: make(map[int64]*work)}
-		err = s.run(authorized, c, start)
-		if status.Code(err) == codes.Unauthenticated && !s.began && !loggedIn && c.session.forget(token) {
-			continue // with the password
-		}
-		return s.began, err
-	}
+		err := s.run(ctx, c, start)
+		began = s.began
+		return began, err
+	})
+	return began, err
 }

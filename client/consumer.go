@@ -123,17 +123,13 @@ func (s *consumer) finish() {
 	}
 	s.sending.Lock()
 	defer s.sending.Unlock()
-	if s.stream.CloseSend() != nil {
-		return // RecvMsg returns why
-	}
+	_ = s.stream.CloseSend() // RecvMsg returns why it fails
 }
 
 func (s *consumer) send(request *wire.ConsumeRequest) {
 	s.sending.Lock()
 	defer s.sending.Unlock()
-	if s.stream.SendMsg(request) != nil {
-		return // RecvMsg returns why
-	}
+	_ = s.stream.SendMsg(request) // RecvMsg returns why it fails
 }
 
 func (s *consumer) receive(response *wire.ConsumeResponse) {

@@ -33,7 +33,7 @@ const (
 	pingTimeout  = 5 * time.Second
 )
 
-// balancing sends calls to all healthy nodes in turns. A server without gRPC health counts as healthy.
+// balancing sends calls round robin to all healthy nodes. A server without gRPC health counts as healthy.
 const balancing = `{"loadBalancingConfig": [{"round_robin": {}}],
 	"healthCheckConfig": {"serviceName": "orisun.EventStore"}}`
 
@@ -99,9 +99,9 @@ func WithDialOptions(more ...grpc.DialOption) Option {
 //
 //	[grpc://|grpcs://][user:password@]host[:port][,host[:port]...]
 //
-// grpcs means TLS; the port is 5005 unless the URL says otherwise. Calls go to all hosts in turns, and none to a host
-// that is down or reports that it does not serve. A single host may have several addresses in DNS. Dial does not
-// connect: the first call does. [Client.Ping] finds out whether server and credentials are right.
+// grpcs means TLS; the port is 5005 unless the URL says otherwise. Calls go round robin to all hosts that are up and
+// report that they serve. A single host may have several addresses in DNS. Dial does not connect: the first call does.
+// [Client.Ping] finds out whether the server answers and accepts the credentials.
 func Dial(url string, opts ...Option) (*Client, error) {
 	at, err := parseURL(url)
 	if err != nil {
@@ -142,7 +142,7 @@ func Dial(url string, opts ...Option) (*Client, error) {
 	}, nil
 }
 
-// MustDial is Dial for a URL and options that stand in the program: it panics where Dial returns an error.
+// MustDial is Dial for a URL and options that are constants of the program: it panics if Dial returns an error.
 func MustDial(url string, opts ...Option) *Client {
 	c, err := Dial(url, opts...)
 	if err != nil {
@@ -161,10 +161,8 @@ func resolve(hosts []string) (target string, _ []grpc.DialOption) {
 	}
 	var state resolver.State
 	for _, host := range hosts {
-		state.Endpoints = append(
-			state.Endpoints,
-			resolver.Endpoint{Addresses: []resolver.Address{{Addr: host, ServerName: hostname(host)}}},
-		)
+		address := resolver.Address{Addr: host, ServerName: hostname(host)}
+		state.Endpoints = append(state.Endpoints, resolver.Endpoint{Addresses: []resolver.Address{address}})
 	}
 	static := manual.NewBuilderWithScheme("orisun")
 	static.InitialState(state)

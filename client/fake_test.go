@@ -236,6 +236,27 @@ func TestRetries(t *testing.T) {
 	}
 }
 
+// A subscription ends with its context only, also before it has begun: the time of retries is one of calls.
+func TestASubscriptionWaitsForAServerLongerThanACall(t *testing.T) {
+	for name, begin := range map[string]client.FollowOption{
+		"from the beginning": client.Since(client.Position{}), "from now on": client.SinceNow(),
+	} {
+		server := startFake(t, func(c call) (metadata.MD, error) {
+			if c.number < 5 {
+				return nil, status.Error(codes.Unavailable, "away")
+			}
+			return nil, nil
+		})
+		c := dial(t, "grpc://"+server.address, client.WithRetryTime(time.Millisecond))
+		for _, err := range c.Follow(t.Context(), "b", nil, begin) {
+			if err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+			break
+		}
+	}
+}
+
 func TestARetryWaitsAsLongAsTheServerSaysAndEndsWithTheDeadline(t *testing.T) {
 	var at []time.Time
 	server := startFake(t, func(c call) (metadata.MD, error) {

@@ -7,8 +7,6 @@ import (
 	"iter"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 
 	"github.com/oexza/orisun/client/internal/wire"
 )
@@ -32,17 +30,14 @@ func SinceNow() FollowOption { return func(o *followOptions) { o.now = true } }
 // and the others stand by, so that a projection has one writer on several machines.
 func As(name string) FollowOption { return func(o *followOptions) { o.name = name } }
 
-// Follow returns the events of a boundary that match the criteria: what is stored, then what comes, in order, each
-// once. When the connection breaks or a node ends, it continues after its last event, on another node if need be. It
-// ends when the loop breaks off, with the context's error, or with an error that does not heal; an error is the last
-// element.
+// Follow returns the events of a boundary that match the criteria: the stored ones, then new ones as they are saved, in
+// order, each once. When the connection breaks or a node ends, it resumes after its last event, on another node if need
+// be. It ends when the loop breaks off, with the context's error, or with an error that a retry does not heal; an error
+// is the last element.
 //
-// The loop's body may be slow: the server reads on when the loop does, and holds nothing for it in memory.
+// The loop's body may be slow: the server reads the next events when the loop does, and buffers none in memory.
 func (c *Client) Follow(
-	ctx context.Context,
-	boundary string,
-	criteria Criteria,
-	opts ...FollowOption,
+	ctx context.Context, boundary string, criteria Criteria, opts ...FollowOption,
 ) iter.Seq2[Event, error] {
 	var o followOptions
 	for _, option := range opts {
@@ -54,13 +49,9 @@ func (c *Client) Follow(
 			yield(Event{}, err)
 			return
 		}
-		after, err := o.begin(ctx, c, boundary)
-		if err != nil {
-			yield(Event{}, err)
-			return
-		}
-		in := &wire.CatchUpSubscribeToEventStoreRequest{
-			Boundary: boundary, Query: query, SubscriberName: o.name, AfterPosition: after.wire(),
+		in := &wire.CatchUpSubscribeToEventStoreRequest{Boundary: boundary, Query: query, SubscriberName: o.name}
+		if !o.now {
+			in.AfterPosition = o.after.wire()
 		}
 		broken := false
 		deliver := func(event *wire.Event) bool {
@@ -73,7 +64,7 @@ func (c *Client) Follow(
 		}
 		for attempt := 0; ; attempt++ {
 			before := in.GetAfterPosition()
-			err := c.subscribe(ctx, in, deliver)
+			err := c.authenticated(ctx, func(ctx context.Context) (bool, error) { return c.subscribe(ctx, in, deliver) })
 			if broken {
 				return
 			}
@@ -98,44 +89,24 @@ func (c *Client) Follow(
 	}
 }
 
-// begin is the position after which a subscription begins. "Now" is made a position once, so that a connection that
-// breaks before the first event loses nothing.
-func (o followOptions) begin(ctx context.Context, c *Client, boundary string) (Position, error) {
-	if !o.now {
-		return o.after, nil
-	}
-	for event, err := range c.Get(ctx, boundary, nil, Backward(), Limit(1)) {
-		return event.Position, err
-	}
-	return Position{}, nil
-}
-
-// subscribe runs one stream until it ends, or deliver returns false.
+// subscribe delivers the events of one stream until it ends, or deliver returns false. "Now" is made a position once,
+// so that a connection that breaks before the first event loses nothing.
 func (c *Client) subscribe(
-	ctx context.Context,
-	in *wire.CatchUpSubscribeToEventStoreRequest,
-	deliver func(*wire.Event) bool,
-) error {
+	ctx context.Context, in *wire.CatchUpSubscribeToEventStoreRequest, deliver func(*wire.Event) bool,
+) (began bool, _ error) {
+	if in.GetAfterPosition() == nil {
+		latest := &wire.GetEventsRequest{Boundary: in.GetBoundary(), Direction: wire.Direction_DESC, Count: 1}
+		var page wire.GetEventsResponse
+		if err := c.invoke(ctx, eventStore+"GetEvents", latest, &page); err != nil {
+			return false, err
+		}
+		in.AfterPosition = Position{}.wire()
+		if len(page.GetEvents()) > 0 {
+			in.AfterPosition = page.GetEvents()[0].GetPosition()
+		}
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	for loggedIn := false; ; loggedIn = true {
-		authorized, token, err := c.authorized(ctx)
-		if err != nil {
-			return err
-		}
-		began, err := c.stream(authorized, in, deliver)
-		if status.Code(err) == codes.Unauthenticated && !began && !loggedIn && c.session.forget(token) {
-			continue // with the password
-		}
-		return err
-	}
-}
-
-func (c *Client) stream(
-	ctx context.Context,
-	in *wire.CatchUpSubscribeToEventStoreRequest,
-	deliver func(*wire.Event) bool,
-) (began bool, _ error) {
 	stream, err := c.conn.NewStream(ctx, &grpc.StreamDesc{ServerStreams: true}, eventStore+"CatchUpSubscribeToEvents")
 	if err != nil {
 		return false, err
@@ -164,11 +135,8 @@ func (c *Client) stream(
 
 // Handle is [Client.Follow] with a function: it returns the first error of handle, or why the subscription ended.
 func (c *Client) Handle(
-	ctx context.Context,
-	boundary string,
-	criteria Criteria,
-	handle func(context.Context, Event) error,
-	opts ...FollowOption,
+	ctx context.Context, boundary string, criteria Criteria,
+	handle func(context.Context, Event) error, opts ...FollowOption,
 ) error {
 	if handle == nil {
 		return fmt.Errorf("%w: Handle needs a function", ErrInvalid)

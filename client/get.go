@@ -54,10 +54,7 @@ func PageSize(n int) GetOption { return func(o *getOptions) { o.page = n } }
 // Errors: [ErrInvalid], [ErrNotFound], [ErrPermissionDenied], [ErrUnavailable]; [ErrExhausted] where a page is larger
 // than the server sends ([PageSize] makes it smaller).
 func (c *Client) Get(
-	ctx context.Context,
-	boundary string,
-	criteria Criteria,
-	opts ...GetOption,
+	ctx context.Context, boundary string, criteria Criteria, opts ...GetOption,
 ) iter.Seq2[Event, error] {
 	o := getOptions{page: DefaultPageSize}
 	for _, option := range opts {

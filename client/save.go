@@ -47,10 +47,7 @@ func (c *Client) Save(ctx context.Context, boundary string, condition Condition,
 }
 
 func (c *Client) save(
-	ctx context.Context,
-	boundary string,
-	condition Condition,
-	events []*wire.EventToSave,
+	ctx context.Context, boundary string, condition Condition, events []*wire.EventToSave,
 ) (Position, error) {
 	query, err := condition.wire()
 	if err != nil {

@@ -31,36 +31,44 @@ func newSession(user, password string) *session {
 	return s
 }
 
-// credential is the header that a call sends; token is "" where that is no token.
-func (s *session) credential(
-	ctx context.Context,
-	logIn func(key, value string) error,
-) (key, value, token string, err error) {
-	if current := s.token.Load(); current != nil {
-		return tokenHeader, *current, *current, nil
+// credential is the header that authenticates a call; without one, the client certificate does.
+type credential struct{ header, value string }
+
+func (c credential) attach(ctx context.Context) context.Context {
+	if c.header == "" {
+		return ctx
+	}
+	return metadata.AppendToOutgoingContext(ctx, c.header, c.value)
+}
+
+// credential is the token or, where there is none, the password. The first call gets a token by logIn.
+func (s *session) credential(ctx context.Context, logIn func(credential) error) (credential, error) {
+	if token := s.token.Load(); token != nil {
+		return credential{tokenHeader, *token}, nil
 	}
 	if s.basic == "" {
-		return "", "", "", nil
+		return credential{}, nil
 	}
+	password := credential{authorizationHeader, s.basic}
 	if s.tokenless.Load() {
-		return authorizationHeader, s.basic, "", nil
+		return password, nil
 	}
 	select {
 	case s.loggingIn <- struct{}{}:
 	case <-ctx.Done():
-		return "", "", "", ctx.Err()
+		return credential{}, ctx.Err()
 	}
 	defer func() { <-s.loggingIn }()
 	if s.token.Load() == nil && !s.tokenless.Load() {
-		if err := logIn(authorizationHeader, s.basic); err != nil {
-			return "", "", "", err
+		if err := logIn(password); err != nil {
+			return credential{}, err
 		}
 	}
-	if current := s.token.Load(); current != nil {
-		return tokenHeader, *current, *current, nil
+	if token := s.token.Load(); token != nil {
+		return credential{tokenHeader, *token}, nil
 	}
 	s.tokenless.Store(true)
-	return authorizationHeader, s.basic, "", nil
+	return password, nil
 }
 
 // renew takes the token of an answer.
@@ -74,13 +82,13 @@ func (s *session) renew(header metadata.MD) {
 	}
 }
 
-// forget drops a token that the server does not accept, and says whether the call may be made again without it.
-func (s *session) forget(token string) bool {
-	if token == "" {
+// forget drops a token that the server refused. It returns false for a password: that stays refused.
+func (s *session) forget(refused credential) bool {
+	if refused.header != tokenHeader {
 		return false
 	}
-	if current := s.token.Load(); current != nil && *current == token {
-		s.token.CompareAndSwap(current, nil)
+	if token := s.token.Load(); token != nil && *token == refused.value {
+		s.token.CompareAndSwap(token, nil)
 	}
 	return true
 }

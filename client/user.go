@@ -7,7 +7,7 @@ import (
 	"github.com/oexza/orisun/client/internal/wire"
 )
 
-// User is who may call the server.
+// User is an account that may call the server.
 type User struct {
 	ID, Name, Username string
 	// Roles are admin, operations and user, and in one boundary read:BOUNDARY, write:BOUNDARY and admin:BOUNDARY.
@@ -18,9 +18,7 @@ type User struct {
 // CreateUser creates a user with a username, a password and roles, who can log in on every node when it returns.
 // Warnings are about probable mistakes, such as a role in a boundary that does not exist.
 func (c *Client) CreateUser(
-	ctx context.Context,
-	user User,
-	password string,
+	ctx context.Context, user User, password string,
 ) (created User, warnings []string, err error) {
 	var out wire.CreateUserResponse
 	err = c.call(ctx, admin+"CreateUser", once, &wire.CreateUserRequest{
@@ -42,9 +40,7 @@ func (c *Client) ChangePassword(ctx context.Context, id, current, next string) e
 
 // ChangeRoles replaces the roles of another user than the caller. It returns when they are in force on every node.
 func (c *Client) ChangeRoles(
-	ctx context.Context,
-	id string,
-	roles ...string,
+	ctx context.Context, id string, roles ...string,
 ) (changed User, warnings []string, err error) {
 	var out wire.ChangeUserRolesResponse
 	err = c.call(ctx, admin+"ChangeUserRoles", repeat, &wire.ChangeUserRolesRequest{UserId: id, Roles: roles}, &out)
@@ -89,11 +85,10 @@ func (c *Client) UserCount(ctx context.Context) (int64, error) {
 	return out.GetCount(), err
 }
 
-// ValidateCredentials returns whose credentials these are; valid is false where they are wrong. A caller without role
-// admin can validate its own only.
+// ValidateCredentials returns the user with these credentials; valid is false if they are wrong. A caller without the
+// role admin can validate its own only.
 func (c *Client) ValidateCredentials(
-	ctx context.Context,
-	username, password string,
+	ctx context.Context, username, password string,
 ) (user User, valid bool, err error) {
 	var out wire.ValidateCredentialsResponse
 	in := &wire.ValidateCredentialsRequest{Username: username, Password: password}
