@@ -82,10 +82,8 @@ func TestBadOptionsAreErrors(t *testing.T) {
 	}
 	nothing := func(int) ([]client.NewEvent, error) { return nil, nil }
 	ignore := func(*int, client.Event) error { return nil }
-	if _, err := client.Decide(t.Context(), c, "orisun_test_1", nil, ignore, nothing, client.Attempts(0)); !errors.Is(
-		err,
-		client.ErrInvalid,
-	) {
+	_, err := client.Decide(t.Context(), c, "orisun_test_1", nil, ignore, nothing, client.Attempts(0))
+	if !errors.Is(err, client.ErrInvalid) {
 		t.Error(err)
 	}
 }
@@ -253,16 +251,12 @@ func TestErrors(t *testing.T) {
 	} else if repeated, err := c.Save(t.Context(), boundary, stale, retried); err != nil || repeated != again {
 		t.Errorf("a retry: %v, %v; the first: %v", repeated, err, again)
 	}
-	if _, err := c.Save(t.Context(), boundary, client.IfUnchanged(nil, second), client.NewEvent{Type: "T"}); !errors.Is(
-		err,
-		client.ErrConflict,
-	) {
+	_, err = c.Save(t.Context(), boundary, client.IfUnchanged(nil, second), client.NewEvent{Type: "T"})
+	if !errors.Is(err, client.ErrConflict) {
 		t.Errorf("nil criteria are the whole boundary: %v", err)
 	}
-	if _, err := c.Save(t.Context(), boundary, client.Always, client.NewEvent{ID: "a", Type: "Other"}); !errors.Is(
-		err,
-		client.ErrEventIDReused,
-	) {
+	_, err = c.Save(t.Context(), boundary, client.Always, client.NewEvent{ID: "a", Type: "Other"})
+	if !errors.Is(err, client.ErrEventIDReused) {
 		t.Error(err)
 	}
 	_, err = c.Save(t.Context(), boundary, client.Always, client.NewEvent{Data: []int{1}})
@@ -273,10 +267,8 @@ func TestErrors(t *testing.T) {
 	if strings.Count(err.Error(), "events[0].data") != 1 {
 		t.Errorf("it names a field twice: %v", err)
 	}
-	if _, err = c.Save(t.Context(), "nowhere", client.Always, client.NewEvent{Type: "T"}); !errors.Is(
-		err,
-		client.ErrNotFound,
-	) {
+	_, err = c.Save(t.Context(), "nowhere", client.Always, client.NewEvent{Type: "T"})
+	if !errors.Is(err, client.ErrNotFound) {
 		t.Error(err)
 	}
 	if _, err = c.Save(t.Context(), boundary, client.Always, client.NewEvent{Type: "T", Data: func() {}}); err == nil {
@@ -398,10 +390,8 @@ func TestASubscriptionEndsWithItsContextItsHandlerOrItsReplacement(t *testing.T)
 		t.Error(err)
 	}
 	ctx, cancel := cancelable(t)
-	if err = c.Handle(ctx, boundary, nil, func(context.Context, client.Event) error { cancel(); return nil }); !errors.Is(
-		err,
-		context.Canceled,
-	) {
+	err = c.Handle(ctx, boundary, nil, func(context.Context, client.Event) error { cancel(); return nil })
+	if !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
 	ctx, cancel = cancelable(t)

@@ -38,24 +38,25 @@ func ContextPageSize(n int) DecideOption { return func(o *decideOptions) { o.pag
 type Decision[S any] struct {
 	// State is what decide saw: Events are not folded into it.
 	State S
-	// Events are those that were saved, as a reader finds them but for the time; none where decide returned none.
+	// Events are those that were saved, as a reader finds them, except for SavedAt; none if decide returned none.
 	Events []Event
-	// Position is that of the last event saved or, where none was, of the last one seen.
+	// Position is that of the last event saved or, if none was, of the last one seen.
 	Position Position
 	// Attempts is how often decide was called.
 	Attempts int
 }
 
-// Decide makes a decision that stays correct whatever others do at the same time. It reads the events that match the
-// context, folds them into a state, calls decide, and saves the events that decide returns if no event of the context
-// came meanwhile. If one came, it reads and folds only what is new and decides again, with the same event ids.
+// Decide makes a decision that stays correct whatever other clients save at the same time. It reads the events that
+// match the context, folds them into a state, calls decide, and saves the events that decide returns, unless an event
+// of the context was saved meanwhile. In that case it reads and folds only the new events and decides again, with the
+// same event ids.
 //
-// The state begins as the zero value of S, or as an empty map, and fold changes it. decide must not change it, and may
-// be called several times: it has no other effect than what it returns. Its error, like that of fold, ends Decide and
-// is returned as it is. Without events nothing is saved.
+// The state begins as the zero value of S, or as an empty map, and fold changes it. decide must not change the state,
+// and may be called several times, so it must have no side effects. Its error, like that of fold, ends Decide and is
+// returned as it is. If decide returns no events, nothing is saved.
 //
-// A command that is run again after a restart finds its own events in the state: decide can return none then, or the
-// same events with the same ids ([NewEvent.ID]), which are stored once.
+// A command that runs again after a restart of the program finds its own events in the state. decide can then return
+// none, or the same events with the same ids ([NewEvent.ID]), which are stored once.
 //
 // The whole decision ends with the context's deadline or, without one, after [DefaultRetryTime] ([WithRetryTime]).
 //

@@ -49,11 +49,8 @@ func TestDecide(t *testing.T) {
 		last.Position != decision.Position {
 		t.Errorf("saved %+v, stored %+v", saved, last)
 	}
-	if decision, err = client.Decide(t.Context(), c, boundary, alice, addAmount, withdraw("alice", 71)); !errors.Is(
-		err,
-		errInsufficient,
-	) ||
-		decision.State != 70 {
+	decision, err = client.Decide(t.Context(), c, boundary, alice, addAmount, withdraw("alice", 71))
+	if !errors.Is(err, errInsufficient) || decision.State != 70 {
 		t.Errorf("%+v, %v", decision, err)
 	}
 	nothing := func(int64) ([]client.NewEvent, error) { return nil, nil }
@@ -129,14 +126,7 @@ func TestSixtyFourDecidersOnOneContext(t *testing.T) {
 			for range each {
 				begun := time.Now()
 				decision, err := client.Decide(
-					t.Context(),
-					c,
-					boundary,
-					alice,
-					addAmount,
-					withdraw("alice", 1),
-					client.Attempts(1000),
-				)
+					t.Context(), c, boundary, alice, addAmount, withdraw("alice", 1), client.Attempts(1000))
 				if err != nil {
 					t.Error(err)
 					return
@@ -158,11 +148,6 @@ func TestSixtyFourDecidersOnOneContext(t *testing.T) {
 	if balance != 0 {
 		t.Errorf("the balance is %d after %d withdrawals", balance, deciders*each)
 	}
-	t.Logf(
-		"%d decisions: %.1f attempts each, at most %d; the longest took %s",
-		deciders*each,
-		float64(attempts)/deciders/each,
-		most,
-		longest,
-	)
+	t.Logf("%d decisions: %.1f attempts each, at most %d; the longest took %s",
+		deciders*each, float64(attempts)/deciders/each, most, longest)
 }

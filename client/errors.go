@@ -15,7 +15,7 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// What an error of a call is, for errors.Is. The error itself is an [*Error]; a conflict is a [*ConflictError] as well.
+// The kinds of errors, for errors.Is. Each error of a call is an [*Error]; a conflict is a [*ConflictError], too.
 var (
 	// ErrConflict: an event that matches the condition of the save came after the expected position. Nothing is stored.
 	// [Decide] reads, folds and decides again by itself.

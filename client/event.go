@@ -41,8 +41,8 @@ func eventFrom(e *wire.Event) Event {
 
 // NewEvent is an event to save.
 type NewEvent struct {
-	// ID is unique in the boundary. Where it is empty, a random one is made: once for a save with all its retries,
-	// and once for a decision with all its attempts. An ID that comes from the command, such as a request's id, makes
+	// ID is unique in the boundary. If it is empty, the client makes a random one: one for a save with all its retries,
+	// and one for a decision with all its attempts. An ID that comes from the command, such as a request's id, makes
 	// the command idempotent across restarts of the program.
 	ID   string
 	Type string

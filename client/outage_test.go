@@ -6,10 +6,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"net"
 	"os"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -64,7 +66,8 @@ func startTwo(t *testing.T) (nodes [2]*testserver.Server, database *testserver.P
 // sees an error within its deadline, the balances add up, and each follower sees each event once.
 func TestANodesDeathAndARestartOfPostgreSQLArePauses(t *testing.T) {
 	nodes, database := startTwo(t)
-	c := dial(t, nodes[0].URL+","+nodes[1].Address)
+	both := nodes[0].URL + "," + nodes[1].Address
+	c := dial(t, both)
 	boundary := newBoundary(t, c)
 	const accounts, deposit = 8, 1000
 	name := func(i int) string { return "account" + strconv.Itoa(i) }
@@ -76,13 +79,14 @@ func TestANodesDeathAndARestartOfPostgreSQLArePauses(t *testing.T) {
 	ctx, stop := cancelable(t)
 	var deciding, following sync.WaitGroup
 	for range 16 {
+		c := dial(t, both)
 		deciding.Go(func() {
 			for ctx.Err() == nil {
 				from := rand.IntN(accounts)
 				to := (from + 1 + rand.IntN(accounts-1)) % accounts
 				deadline, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
-				both := client.Any(client.Where("account", name(from)), client.Where("account", name(to)))
-				_, err := client.Decide(deadline, c, boundary, both, addAmount, func(int64) ([]client.NewEvent, error) {
+				pair := client.AnyField([]string{"account"}, name(from), name(to))
+				_, err := client.Decide(deadline, c, boundary, pair, addAmount, func(int64) ([]client.NewEvent, error) {
 					return []client.NewEvent{
 						{Type: "Moved", Data: amount{name(from), -1}}, {Type: "Moved", Data: amount{name(to), 1}},
 					}, nil
@@ -97,18 +101,28 @@ func TestANodesDeathAndARestartOfPostgreSQLArePauses(t *testing.T) {
 		})
 	}
 	var seen [4][]client.Event
+	var log strings.Builder // read after the last follower
+	logged := client.WithLogger(slog.New(slog.NewTextHandler(&log, nil)))
+	began := make(chan struct{}, len(seen))
 	for i := range seen {
+		c := dial(t, both, logged)
 		following.Go(func() {
 			for event, err := range c.Follow(t.Context(), boundary, nil) {
 				if err != nil {
 					t.Error(err)
 					return
 				}
-				if seen[i] = append(seen[i], event); event.Type == "End" {
+				if seen[i] = append(seen[i], event); len(seen[i]) == 1 {
+					began <- struct{}{}
+				}
+				if event.Type == "End" {
 					return
 				}
 			}
 		})
+	}
+	for range seen {
+		<-began
 	}
 	progress := func(by int64) {
 		for goal := decided.Load() + by; decided.Load() < goal && !t.Failed(); {
@@ -149,7 +163,7 @@ func TestANodesDeathAndARestartOfPostgreSQLArePauses(t *testing.T) {
 			t.Errorf("follower %d saw %d events, %d are stored, or in another order", i, len(events), len(stored))
 		}
 	}
-	t.Logf("%d decisions", decided.Load())
+	t.Logf("%d decisions; the followers resumed %d times", decided.Load(), strings.Count(log.String(), "resuming"))
 }
 
 // Consumers come and go while one of two nodes is killed and PostgreSQL crashes: each event is handled, each key in

@@ -207,7 +207,7 @@ func (c *Client) WaitForCheckpoint(
 	}
 }
 
-// ParkedEvent is an event that its subscription passed by after too many refusals.
+// ParkedEvent is an event that its subscription has set aside after too many refusals.
 type ParkedEvent struct {
 	Event
 	Partition int

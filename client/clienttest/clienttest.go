@@ -1,7 +1,7 @@
-// Package clienttest has a server in memory for unit tests of programs that use the client. Contexts, duplicates,
-// positions, pages and subscriptions follow the rules of the real server; users and rights do not exist, and indexes
-// have no effect. Durable subscriptions and what PostgreSQL does need a real server; a handler of Consume can be called
-// by its test.
+// Package clienttest has a server in memory for unit tests of programs that use the client. Saves and their conditions,
+// retries, positions, pages and subscriptions follow the rules of the real server. There are no users and no rights,
+// and indexes have no effect. Durable subscriptions, and what depends on PostgreSQL, need a real server; a test can
+// call the handler of a Consume itself.
 package clienttest
 
 import (

@@ -8,6 +8,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -36,22 +37,44 @@ func TestMain(m *testing.M) {
 	}))
 }
 
-func Example() {
-	test := func(t *testing.T) {
-		t.Helper()
-		c := clienttest.New(t, "bank")
-		_, err := c.Save(
-			t.Context(),
-			"bank",
-			client.Always,
-			client.NewEvent{Type: "Deposited", Data: map[string]int{"amount": 5}},
-		)
-		if err != nil {
-			t.Fatal(err)
-		}
+// exampleT stands for the t of a test.
+type exampleT struct {
+	testing.TB
+	cleanups []func()
+}
+
+func (*exampleT) Helper() {}
+
+func (*exampleT) Fatal(args ...any) { panic(fmt.Sprint(args...)) }
+
+func (t *exampleT) Cleanup(f func()) { t.cleanups = append(t.cleanups, f) }
+
+func (t *exampleT) end() {
+	for _, f := range slices.Backward(t.cleanups) {
+		f()
 	}
-	_ = test
+}
+
+func ExampleNew() {
+	t := new(exampleT) // in a test its own: func TestUsernames(t *testing.T)
+	defer t.end()
+
+	c := clienttest.New(t, "users")
+	register := func(username string) error {
+		_, err := client.Decide(context.Background(), c, "users", client.Any(client.Where("username", username)),
+			client.Count, func(events int) ([]client.NewEvent, error) {
+				if events > 0 {
+					return nil, fmt.Errorf("the username %s is taken", username)
+				}
+				return client.One("UserRegistered", map[string]string{"username": username}), nil
+			})
+		return err
+	}
+	fmt.Println(register("carol"))
+	fmt.Println(register("carol"))
 	// Output:
+	// <nil>
+	// the username carol is taken
 }
 
 // Small alphabets, so that ids repeat and contexts overlap. Most saves succeed, so that there is something to find.

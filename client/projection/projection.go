@@ -1,5 +1,6 @@
 // Package projection applies the events of a subscription to tables of your own PostgreSQL. The checkpoint moves in the
-// transaction that applies the event, so each event is applied exactly once, whatever ends in between.
+// transaction that applies the event, so each event is applied exactly once, even if the program, the database or the
+// server ends in between.
 //
 //	store := projection.PGX(pool) // or projection.SQL(db)
 //	err := projection.Run(ctx, c, store, projection.Config[pgx.Tx]{
@@ -7,8 +8,8 @@
 //		Apply: func(ctx context.Context, tx pgx.Tx, event client.Event) error { … },
 //	})
 //
-// Run ends with the first error, of the database say: run it in a loop, with a pause, or let the program end and start
-// again. It continues after the last event that was applied.
+// Run ends with the first error, such as one of the database. Call it in a loop with a pause, or let the program end
+// and start again: it continues after the last event that was applied.
 //
 // To rebuild a projection, run the new version under another name ("balances_v2"), with tables of its own, beside the
 // live one. When [Progress.Left] is near 0, [Switch] exchanges them in one transaction: readers see the new one, and
@@ -397,10 +398,7 @@ func catchUp(ctx context.Context, tx statements, live checkpoint, next string) e
 // Live is held while next catches up, for up to 3 seconds, so that a steady load is no obstacle. If next has not
 // applied what live has by then, Switch fails with [ErrBehind], and live goes on. Next catches up only while it runs.
 func Switch[T any](
-	ctx context.Context,
-	store Store[T],
-	live, next string,
-	exchange func(ctx context.Context, tx T) error,
+	ctx context.Context, store Store[T], live, next string, exchange func(ctx context.Context, tx T) error,
 ) error {
 	if live == next || exchange == nil {
 		return fmt.Errorf("a switch from %q to %q needs two projections and an exchange", live, next)

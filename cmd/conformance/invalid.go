@@ -68,7 +68,7 @@ func limits() []check {
 				t.wantCode("the page", err, codes.OK)
 				return
 			}
-			t.wantCode("the page", err, codes.InvalidArgument)
+			t.wantField("the page", err, field)
 		}}
 	}
 	criteria := func(n, tags int) (all []*orisunpb.Criterion) {
@@ -96,7 +96,7 @@ func limits() []check {
 		),
 		get(
 			"a value of 4,097 bytes",
-			"value",
+			"query.criteria[0].tags[0].value",
 			func(r in) { r.Query.Criteria = []*orisunpb.Criterion{tagged("v", strings.Repeat("x", 4097))} },
 		),
 		{"a page of which nothing says how long has 1,000 events", func(t *trial) {

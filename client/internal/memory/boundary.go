@@ -150,30 +150,19 @@ func (b *boundary) has(p *wire.Position) bool {
 func (b *boundary) page(in *wire.GetEventsRequest, count int) []*wire.Event {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	events := slices.Clone(b.events)
+	events, past := slices.All(b.events), before
 	if in.GetDirection() == wire.Direction_DESC {
-		slices.Reverse(events)
+		events, past = slices.Backward(b.events), func(a, b *wire.Position) bool { return before(b, a) }
 	}
+	from, after := in.GetFromPosition(), in.GetAfterPosition()
 	var page []*wire.Event
 	for _, s := range events {
 		at := s.event.GetPosition()
-		if in.GetDirection() == wire.Direction_DESC {
-			if from := in.GetFromPosition(); from != nil && before(from, at) {
-				continue
-			}
-			if after := in.GetAfterPosition(); after != nil && !before(at, after) {
-				continue
-			}
-		} else {
-			if from := in.GetFromPosition(); from != nil && before(at, from) {
-				continue
-			}
-			if after := in.GetAfterPosition(); after != nil && !before(after, at) {
-				continue
-			}
+		if from != nil && past(at, from) || after != nil && !past(after, at) || !matchesQuery(s, in.GetQuery()) {
+			continue
 		}
-		if matchesQuery(s, in.GetQuery()) && len(page) < count {
-			page = append(page, s.event)
+		if page = append(page, s.event); len(page) == count {
+			break
 		}
 	}
 	return page

@@ -47,39 +47,36 @@ func NewServer(names ...string) *Server {
 		indexes: map[[2]string]*wire.IndexDefinition{}, named: map[[2]string]*subscription{},
 	}
 	for _, name := range names {
-		s.create(
-			&wire.CreateBoundaryRequest{
-				Name:      name,
-				Placement: &wire.BoundaryPlacementInput{Backend: "postgres", Namespace: "public"},
-			},
-		)
+		s.create(&wire.CreateBoundaryRequest{
+			Name: name, Placement: &wire.BoundaryPlacementInput{Backend: "postgres", Namespace: "public"},
+		})
 	}
 	return s
 }
 
 // Register adds the services to a gRPC server.
 func (s *Server) Register(on *grpc.Server) {
-	on.RegisterService(
-		&grpc.ServiceDesc{ServiceName: "orisun.EventStore", HandlerType: (*any)(nil), Methods: []grpc.MethodDesc{
+	ping := func(*wire.PingRequest) (*wire.PingResponse, error) { return &wire.PingResponse{}, nil }
+	info := func(*wire.GetServerInfoRequest) (*wire.GetServerInfoResponse, error) {
+		return &wire.GetServerInfoResponse{Version: "memory", NodeId: "memory"}, nil
+	}
+	on.RegisterService(&grpc.ServiceDesc{
+		ServiceName: "orisun.EventStore", HandlerType: (*any)(nil),
+		Methods: []grpc.MethodDesc{
 			unary("SaveEvents", s.saveEvents), unary("GetEvents", s.getEvents), unary("GetLatestByCriteria", s.getLatest),
-			unary("Ping", func(*wire.PingRequest) (*wire.PingResponse, error) { return &wire.PingResponse{}, nil }),
-			unary("GetServerInfo", func(*wire.GetServerInfoRequest) (*wire.GetServerInfoResponse, error) {
-				return &wire.GetServerInfoResponse{Version: "memory", NodeId: "memory"}, nil
-			}),
-			unary(
-				"CreateIndex",
-				s.createIndex,
-			), unary("DropIndex", s.dropIndex), unary("ListIndexes", s.listIndexes), unary("GetIndex", s.getIndex),
-		}, Streams: []grpc.StreamDesc{{StreamName: "CatchUpSubscribeToEvents", ServerStreams: true, Handler: s.subscribe}}},
-		s,
-	)
-	on.RegisterService(&grpc.ServiceDesc{ServiceName: "orisun.Admin", HandlerType: (*any)(nil), Methods: []grpc.MethodDesc{
-		unary(
-			"CreateBoundary",
-			s.createBoundary,
-		), unary("ListBoundaries", s.listBoundaries), unary("GetBoundary", s.getBoundary),
-		unary("GetEventCount", s.getEventCount),
-	}}, s)
+			unary("Ping", ping), unary("GetServerInfo", info),
+			unary("CreateIndex", s.createIndex), unary("DropIndex", s.dropIndex),
+			unary("ListIndexes", s.listIndexes), unary("GetIndex", s.getIndex),
+		},
+		Streams: []grpc.StreamDesc{{StreamName: "CatchUpSubscribeToEvents", ServerStreams: true, Handler: s.subscribe}},
+	}, s)
+	on.RegisterService(&grpc.ServiceDesc{
+		ServiceName: "orisun.Admin", HandlerType: (*any)(nil),
+		Methods: []grpc.MethodDesc{
+			unary("CreateBoundary", s.createBoundary), unary("ListBoundaries", s.listBoundaries),
+			unary("GetBoundary", s.getBoundary), unary("GetEventCount", s.getEventCount),
+		},
+	}, s)
 }
 
 func unary[In, Out any](name string, answer func(*In) (*Out, error)) grpc.MethodDesc {
@@ -102,10 +99,7 @@ func (s *Server) find(name string) (*boundary, error) {
 		return b, nil
 	}
 	return nil, status.Errorf(
-		codes.NotFound,
-		"boundary %q does not exist; clienttest.New takes the names of those that do",
-		name,
-	)
+		codes.NotFound, "boundary %q does not exist; clienttest.New takes the names of those that do", name)
 }
 
 func (s *Server) saveEvents(in *wire.SaveEventsRequest) (*wire.WriteResult, error) {
