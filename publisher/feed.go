@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/oexza/orisun/db"
 	"github.com/oexza/orisun/db/boundary"
 	orisunpb "github.com/oexza/orisun/proto"
 )
@@ -128,13 +129,13 @@ func (f *Feed) FollowLooking(
 }
 
 func (f *Feed) follow(
-	ctx context.Context, boundary string, after *orisunpb.Position, criteria []*orisunpb.Criterion,
+	ctx context.Context, name string, after *orisunpb.Position, criteria []*orisunpb.Criterion,
 	deliver func(*orisunpb.Event) error, report func(at position, caughtUp bool),
 ) error {
 	wanted := newFilter(criteria)
 	s := subscriber{
-		boundary: f.join(boundary),
-		scan:     f.newScan(boundary, criteria),
+		boundary: f.join(name),
+		scan:     f.newScan(name, criteria),
 		wanted:   wanted,
 		cursor:   positionOf(after),
 		deliver:  deliver,
@@ -143,10 +144,21 @@ func (f *Feed) follow(
 	defer f.leave(s.boundary)
 	for ctx.Err() == nil {
 		if err := s.step(ctx); err != nil {
-			return err
+			return f.reason(ctx, name, err)
 		}
 	}
 	return context.Cause(ctx)
+}
+
+// reason is why a subscriber ends. While its boundary is being deleted, PostgreSQL finds the boundary and not its
+// table: a moment later it does not know the boundary (OR001).
+func (f *Feed) reason(ctx context.Context, name string, err error) error {
+	if boundary.IsGone(err) {
+		if _, now := db.New().FindBoundarySchema(ctx, f.config.Pool, name); boundary.IsUnknown(now) {
+			return now
+		}
+	}
+	return err
 }
 
 func (f *Feed) join(name string) *followed {

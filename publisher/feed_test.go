@@ -586,3 +586,38 @@ func TestSubscribersOfALogThatIsGoneAreEnded(t *testing.T) {
 		t.Errorf("deleted: %v", err)
 	}
 }
+
+// TestABoundaryThatIsBeingDeletedIsUnknownToItsSubscribers deletes the boundary while the subscribers' look at its end
+// has found it and waits for its table.
+func TestABoundaryThatIsBeingDeletedIsUnknownToItsSubscribers(t *testing.T) {
+	s := newStore(t)
+	pgtest.Boundary(t, s.pool, "admin")
+	s.saveAndPublish(1)
+	delivered, end := make(chan struct{}, 1), make(chan error, 1)
+	go func() {
+		end <- s.feed(FeedConfig{}).Follow(t.Context(), feedBoundary, fromFirst, nil, func(*orisunpb.Event) error {
+			delivered <- struct{}{}
+			return nil
+		}, nil)
+	}()
+	<-delivered
+	deletion, err := s.pool.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := deletion.Exec(t.Context(), `SELECT orisun.delete_boundary('bank', 'admin', 'alice')`); err != nil {
+		t.Fatal(err)
+	}
+	for waits := 0; waits == 0; {
+		if err := s.pool.QueryRow(t.Context(), `SELECT count(*) FROM pg_stat_activity
+			WHERE datname = current_database() AND wait_event_type = 'Lock'`).Scan(&waits); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := deletion.Commit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-end; sqlState(err) != "OR001" {
+		t.Errorf("the subscriber ends with %v", err)
+	}
+}

@@ -98,8 +98,8 @@ func (o *outbox) lag(ctx context.Context) (events int64, age time.Duration, err 
 }
 
 func (o *outbox) publishedPosition(ctx context.Context) (position, error) {
-	if status := o.look(); status.Leads && status.Published != nil {
-		return positionOf(status.Published), nil
+	if state := o.look(); state.Leads && state.Published != nil {
+		return positionOf(state.Published), nil
 	}
 	published, err := db.New().GetPublishedPosition(ctx, o.config.Database, o.boundary)
 	if errors.Is(err, pgx.ErrNoRows) {

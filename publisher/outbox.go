@@ -50,8 +50,20 @@ type outbox struct {
 
 	traces traces
 
-	mu     sync.Mutex
-	status Status
+	mu    sync.Mutex
+	state outboxState
+}
+
+// outboxState is what a publisher knows of a boundary.
+type outboxState struct {
+	// Leads says that this node publishes the boundary. False: another one does, or none.
+	Leads bool
+	// Published is the last event that this node published, or took over as published. Nil where it never led or there
+	// is none.
+	Published *orisunpb.Position
+	// Trouble is why nothing is published although this node leads, or why this node cannot try to lead. Nil when all
+	// is well.
+	Trouble error
 }
 
 // streamState is what is known of the boundary's stream.
@@ -83,16 +95,16 @@ func (o *outbox) wake() {
 	}
 }
 
-func (o *outbox) look() Status {
+func (o *outbox) look() outboxState {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.status
+	return o.state
 }
 
-func (o *outbox) change(change func(*Status)) {
+func (o *outbox) change(change func(*outboxState)) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	change(&o.status)
+	change(&o.state)
 }
 
 // reached notes how far the stream is acknowledged.
@@ -100,7 +112,7 @@ func (o *outbox) reached(at position) {
 	if at == beginning {
 		return
 	}
-	o.change(func(s *Status) {
+	o.change(func(s *outboxState) {
 		s.Published = &orisunpb.Position{TransactionId: at.transactionID, GlobalId: at.globalID}
 	})
 }
@@ -113,7 +125,7 @@ func (o *outbox) fails(err error) {
 	} else {
 		o.log.Debug("cannot publish; trying again", "error", err)
 	}
-	o.change(func(s *Status) { s.Trouble = err })
+	o.change(func(s *outboxState) { s.Trouble = err })
 }
 
 // works notes that there is no trouble, and logs it when it ends.
@@ -122,7 +134,7 @@ func (o *outbox) works() {
 		o.log.Info("publishing again")
 	}
 	o.logged.isFailing, o.logged.isRecreated = false, false
-	o.change(func(s *Status) { s.Trouble = nil })
+	o.change(func(s *outboxState) { s.Trouble = nil })
 }
 
 // run leads whenever it can, until ctx ends.
@@ -144,10 +156,10 @@ func (o *outbox) run(ctx context.Context) {
 func (o *outbox) acquire(ctx context.Context) (*Lease, error) {
 	lease, err := o.config.Leases.acquire(ctx, leaseKey{o.boundary, PublisherLease}, Owner{}, func(err error) {
 		if !errors.Is(err, ErrHeld) {
-			o.change(func(s *Status) { s.Trouble = err }) // Leases logs it
+			o.change(func(s *outboxState) { s.Trouble = err }) // Leases logs it
 			return
 		}
-		o.change(func(s *Status) { s.Trouble = nil }) // another node publishes
+		o.change(func(s *outboxState) { s.Trouble = nil }) // another node publishes
 		if !o.logged.isStandby {
 			o.log.Info("Failed to acquire lock for boundary: " + o.boundary)
 			o.logged.isStandby = true
@@ -156,7 +168,7 @@ func (o *outbox) acquire(ctx context.Context) (*Lease, error) {
 	if err == nil {
 		o.log.Info("Successfully acquired lock for boundary: " + o.boundary)
 		o.logged.isStandby = false
-		o.change(func(s *Status) { s.Trouble = nil })
+		o.change(func(s *outboxState) { s.Trouble = nil })
 	}
 	return lease, err
 }
@@ -168,8 +180,8 @@ func (o *outbox) lead(ctx context.Context, lease *Lease) {
 	defer cancel(nil)
 	defer context.AfterFunc(lease.Context(), func() { cancel(context.Cause(lease.Context())) })()
 
-	o.change(func(s *Status) { s.Leads = true })
-	defer o.change(func(s *Status) { s.Leads = false })
+	o.change(func(s *outboxState) { s.Leads = true })
+	defer o.change(func(s *outboxState) { s.Leads = false })
 	for backoff := newBackoff(); ctx.Err() == nil; {
 		progress, err := o.publish(ctx, lease)
 		if ctx.Err() != nil || lease.Context().Err() != nil {

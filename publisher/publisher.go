@@ -29,10 +29,6 @@ func boundarySubject(prefix, storeID, boundary string) string {
 // boundaryOf is the boundary of a boundarySubject: its last token.
 func boundaryOf(subject string) string { return subject[strings.LastIndexByte(subject, '.')+1:] }
 
-// ErrUnknownBoundary says that this publisher has not seen a boundary yet: it is not in the registry, or only since a
-// moment ago.
-var ErrUnknownBoundary = errors.New("the publisher does not know the boundary")
-
 // Config is what a Publisher needs. All of it stays the caller's to close, after Run has returned.
 type Config struct {
 	// Leases is this node's; its Run runs beside the publisher's.
@@ -221,27 +217,6 @@ func (p *Publisher) wake(boundary string) *outbox {
 	return o
 }
 
-// Status is what a publisher knows of a boundary.
-type Status struct {
-	// Leads says that this node publishes the boundary. False: another one does, or none.
-	Leads bool
-	// Published is the last event that this node published, or took over as published. Nil where it never led or there
-	// is none.
-	Published *orisunpb.Position
-	// Trouble is why nothing is published although this node leads, or why this node cannot try to lead. Nil when all
-	// is well.
-	Trouble error
-}
-
-// Status reports the state of a boundary, from memory. The error is ErrUnknownBoundary.
-func (p *Publisher) Status(boundary string) (Status, error) {
-	o := p.find(boundary)
-	if o == nil {
-		return Status{}, fmt.Errorf("%w: %q", ErrUnknownBoundary, boundary)
-	}
-	return o.look(), nil
-}
-
 // Trouble reports which of the boundaries that this node publishes it cannot publish, and why, from memory; nil is
 // none.
 func (p *Publisher) Trouble() error {
@@ -249,23 +224,12 @@ func (p *Publisher) Trouble() error {
 	defer p.mu.Unlock()
 	var all []string
 	for _, boundary := range slices.Sorted(maps.Keys(p.outboxes)) {
-		if status := p.outboxes[boundary].look(); status.Leads && status.Trouble != nil {
-			all = append(all, fmt.Sprintf("boundary %s: %v", boundary, status.Trouble))
+		if state := p.outboxes[boundary].look(); state.Leads && state.Trouble != nil {
+			all = append(all, fmt.Sprintf("boundary %s: %v", boundary, state.Trouble))
 		}
 	}
 	if all == nil {
 		return nil
 	}
 	return errors.New(strings.Join(all, "; "))
-}
-
-// Lag is how many events of a boundary wait to be published, on any node; it reads PostgreSQL. What another node
-// publishes counts as waiting until its next checkpoint. The error is ErrUnknownBoundary or PostgreSQL's.
-func (p *Publisher) Lag(ctx context.Context, boundary string) (int64, error) {
-	o := p.find(boundary)
-	if o == nil {
-		return 0, fmt.Errorf("%w: %q", ErrUnknownBoundary, boundary)
-	}
-	events, _, err := o.lag(ctx)
-	return events, err
 }
