@@ -2,9 +2,11 @@ package consumer
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"time"
 
+	"github.com/oexza/orisun/db"
 	orisunpb "github.com/oexza/orisun/proto"
 )
 
@@ -20,10 +22,32 @@ type holding struct {
 
 // assign compares what the consumer holds with what PostgreSQL says.
 func (m *Member) assign(ctx context.Context, held []holding) error {
+	added := m.compare(held)
+	if len(added) == 0 {
+		return nil
+	}
+	rows, err := m.node.readCheckpoints(ctx, m, slices.Collect(maps.Keys(added)))
+	if err != nil {
+		return err
+	}
+	m.stopReading()
+	m.hold(rows, added)
+	for _, h := range added {
+		if h.moving { // the next comparison releases it
+			m.node.refreshNow(m.group())
+		}
+	}
+	return nil
+}
+
+// compare drops partitions that the consumer has lost, stops those that are to move, and returns those that it is to
+// begin with.
+func (m *Member) compare(held []holding) (added map[int32]holding) {
 	m.mu.Lock()
-	var added []int32
+	defer m.mu.Unlock()
+	defer m.wakeUp()
+	added = make(map[int32]holding)
 	epochs := make(map[int32]int64)
-	again := false
 	var lost, moving []*partition
 	for _, h := range held {
 		epochs[h.partition] = h.epoch
@@ -31,14 +55,12 @@ func (m *Member) assign(ctx context.Context, held []holding) error {
 		switch {
 		case h.epoch <= m.released[h.partition] && h.epoch > 0: // the read was before the release
 		case p == nil || p.epoch != h.epoch:
-			added = append(added, h.partition)
-			again = again || h.moving // the next comparison releases it
+			added[h.partition] = h
 		case h.moving && !p.stopped:
 			p.stop(m.looked, time.Now().Add(releaseGrace))
 			moving = append(moving, p)
-		case h.replaying && !p.replayMore:
+		case h.replaying:
 			p.replayMore = true
-			m.wakeUp()
 		}
 	}
 	for id, p := range m.partitions {
@@ -56,24 +78,22 @@ func (m *Member) assign(ctx context.Context, held []holding) error {
 		m.dirty.Store(true)
 	}
 	m.revoked(lost)
-	m.mu.Unlock()
-	m.wakeUp()
-	if len(added) == 0 {
-		return nil
-	}
-	rows, err := m.node.readCheckpoints(ctx, m, added)
-	if err != nil {
-		return err
-	}
-	m.stopReading()
+	return added
+}
+
+// hold begins with partitions, and reads from where the first of all partitions goes on. Nothing is read meanwhile.
+func (m *Member) hold(rows []db.ReadCheckpointsRow, added map[int32]holding) {
 	m.mu.Lock()
+	defer m.mu.Unlock()
 	if m.left { // meanwhile
-		m.mu.Unlock()
-		return nil
+		return
+	}
+	for _, p := range m.partitions {
+		p.passed(m.looked)
 	}
 	var fresh []*partition
 	for _, row := range rows {
-		p := newPartition(row.Partition, epochs[row.Partition], m.def.PartitionKey != "", m.def.ParkFollowing,
+		p := newPartition(row.Partition, added[row.Partition].epoch, m.def.PartitionKey != "", m.def.ParkFollowing,
 			Position{row.TransactionID, row.GlobalID}, row.Acknowledged, row.ParkedKeys)
 		p.replayMore = true
 		m.partitions[p.id] = p
@@ -82,32 +102,17 @@ func (m *Member) assign(ctx context.Context, held []holding) error {
 	m.frames = append(m.frames, &orisunpb.ConsumeResponse{
 		Response: &orisunpb.ConsumeResponse_Assigned{Assigned: &orisunpb.PartitionsAssigned{Partitions: assignments(fresh)}},
 	})
-	// A partition that stays has seen everything up to where the reader was.
+	start, found := Position{-1, -1}, false
 	for _, p := range m.partitions {
-		if !slices.Contains(fresh, p) && !p.stopped {
-			p.read = later(p.read, m.looked)
-			if len(p.order) == 0 {
-				p.head = later(p.head, m.looked)
-			}
-		}
-	}
-	start := Position{-1, -1}
-	first := true
-	for _, p := range m.partitions {
-		if !p.stopped && (first || p.read.GlobalID < start.GlobalID) {
-			start, first = p.read, false
+		if !p.stopped && (!found || p.read.GlobalID < start.GlobalID) {
+			start, found = p.read, true
 		}
 	}
 	m.looked, m.caughtUp = start, false
 	reading, end := context.WithCancel(context.Background())
 	m.endReader = end
 	m.reader.Go(func() { m.read(reading, start) })
-	m.mu.Unlock()
 	m.wakeUp()
-	if again {
-		m.node.refreshNow(m.group())
-	}
-	return nil
 }
 
 // lose drops all partitions, since the lease has ended.

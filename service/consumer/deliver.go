@@ -1,6 +1,7 @@
 package consumer
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -23,58 +24,16 @@ const (
 
 // Run sends responses until ctx or the consumer ends. Its error is why; it is never nil.
 func (m *Member) Run(ctx context.Context, send func(*orisunpb.ConsumeResponse) error) error {
-	if err := send(&orisunpb.ConsumeResponse{Response: &orisunpb.ConsumeResponse_Started{Started: &orisunpb.ConsumeStarted{
-		ConsumerId: m.ID, Node: m.node.config.Name, Window: uint32(m.Client.Window),
-		AckTimeout: durationpb.New(m.def.AckTimeout),
-	}}}); err != nil {
+	if err := send(m.startedFrame()); err != nil {
 		return err
 	}
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	var scanned, progress time.Time
-	for {
-		now := time.Now()
-		m.mu.Lock()
-		if m.ended != nil {
-			defer m.mu.Unlock()
-			return m.ended
+	for ctx.Err() == nil {
+		frames, next, err := m.responses(time.Now())
+		if err != nil {
+			return err
 		}
-		frames := m.frames
-		if m.frames = nil; len(frames) > 0 {
-			m.lost = false // the client gets to know it
-		}
-		if now.Sub(scanned) >= scanInterval {
-			scanned = now
-			for _, p := range m.partitions {
-				p.expire(now)
-			}
-		}
-		gathering := m.gathering(now)
-		var deliveries *orisunpb.ConsumeResponse
-		if gathering <= 0 {
-			var err error
-			if deliveries, err = m.collect(now); err != nil {
-				m.mu.Unlock()
-				return err
-			}
-		}
-		if deliveries != nil {
-			frames, m.saidCaughtUp = append(frames, deliveries), false
-		} else if gathering <= 0 && m.caughtUp && !m.saidCaughtUp && len(m.partitions) > 0 && !m.waiting() {
-			m.saidCaughtUp = true
-			frames = append(frames, m.caughtUpFrame())
-		}
-		if m.moved && now.Sub(progress) >= progressInterval {
-			m.moved, progress = false, now
-			if at, found := m.lowest(); found {
-				frames = append(frames, m.progressFrame(at))
-			}
-		}
-		next := m.nextLook(progress)
-		if gathering > 0 {
-			next = gathering
-		}
-		m.mu.Unlock()
 		for _, frame := range frames {
 			if err := send(frame); err != nil {
 				return err
@@ -83,12 +42,6 @@ func (m *Member) Run(ctx context.Context, send func(*orisunpb.ConsumeResponse) e
 		if m.park(ctx) == nil {
 			m.replay(ctx)
 		}
-		if deliveries != nil {
-			if ctx.Err() != nil {
-				return context.Cause(ctx)
-			}
-			continue
-		}
 		var due <-chan time.Time
 		if next > 0 {
 			timer.Reset(next)
@@ -96,11 +49,49 @@ func (m *Member) Run(ctx context.Context, send func(*orisunpb.ConsumeResponse) e
 		}
 		select {
 		case <-ctx.Done():
-			return context.Cause(ctx)
 		case <-m.wake:
 		case <-due:
 		}
 	}
+	return context.Cause(ctx)
+}
+
+// responses returns what is to be sent now, and after how long to look again without a wake; 0 is never.
+func (m *Member) responses(now time.Time) (frames []*orisunpb.ConsumeResponse, next time.Duration, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.ended != nil {
+		return nil, 0, m.ended
+	}
+	if frames, m.frames = m.frames, nil; len(frames) > 0 {
+		m.lost = false // the client gets to know it
+	}
+	if now.Sub(m.scannedAt) >= scanInterval {
+		m.scannedAt = now
+		for _, p := range m.partitions {
+			p.expire(now)
+		}
+	}
+	gathering := m.gathering(now)
+	if gathering == 0 {
+		deliveries, err := m.collect(now)
+		switch {
+		case err != nil:
+			return nil, 0, err
+		case deliveries != nil:
+			frames, m.saidCaughtUp = append(frames, deliveries), false
+			m.wakeUp() // there may be more
+		case m.caughtUp && !m.saidCaughtUp && len(m.partitions) > 0 && !m.waiting():
+			frames, m.saidCaughtUp = append(frames, m.caughtUpFrame()), true
+		}
+	}
+	if m.moved && now.Sub(m.progressAt) >= progressInterval {
+		m.moved, m.progressAt = false, now
+		if at, found := m.lowest(); found {
+			frames = append(frames, m.progressFrame(at))
+		}
+	}
+	return frames, cmp.Or(gathering, m.nextLook()), nil
 }
 
 // gathering returns for how long events that arrived wait for others: while a response was sent within gatherTime, no
@@ -175,6 +166,13 @@ func (m *Member) collect(now time.Time) (*orisunpb.ConsumeResponse, error) {
 	}, nil
 }
 
+func (m *Member) startedFrame() *orisunpb.ConsumeResponse {
+	return &orisunpb.ConsumeResponse{Response: &orisunpb.ConsumeResponse_Started{Started: &orisunpb.ConsumeStarted{
+		ConsumerId: m.ID, Node: m.node.config.Name, Window: uint32(m.Client.Window),
+		AckTimeout: durationpb.New(m.def.AckTimeout),
+	}}}
+}
+
 func (m *Member) caughtUpFrame() *orisunpb.ConsumeResponse {
 	caughtUp := &orisunpb.CaughtUp{Position: m.looked.proto()}
 	return &orisunpb.ConsumeResponse{Response: &orisunpb.ConsumeResponse_CaughtUp{CaughtUp: caughtUp}}
@@ -206,14 +204,14 @@ func (m *Member) lowest() (at Position, found bool) {
 }
 
 // nextLook is after how long there may be something to do without a wake; 0 is never.
-func (m *Member) nextLook(progress time.Time) time.Duration {
+func (m *Member) nextLook() time.Duration {
 	for _, p := range m.partitions {
 		if len(p.out) > 0 || len(p.parking) > 0 || len(p.ready) > 0 {
 			return scanInterval
 		}
 	}
 	if m.moved {
-		return max(time.Until(progress.Add(progressInterval)), time.Millisecond)
+		return max(time.Until(m.progressAt.Add(progressInterval)), time.Millisecond)
 	}
 	for _, p := range m.partitions {
 		if p.waitsForReplays() {

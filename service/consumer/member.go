@@ -58,6 +58,8 @@ type Member struct {
 	sentAt       time.Time // the last response with events
 	awaited      int       // how many more events that arrive are worth a response; 0 for the next one
 	moved        bool      // looked, since the last progress
+	scannedAt    time.Time // the last look for events to deliver again
+	progressAt   time.Time // the last progress
 	ended        error
 	// lost: acknowledgements of a partition that was revoked are not stored, and the client does not know yet that it
 	// was.

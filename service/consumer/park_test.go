@@ -50,7 +50,7 @@ func TestReplaysThatCannotBeReadAreReadLater(t *testing.T) {
 	p.replayMore = true
 	for range 2 {
 		m.replay(t.Context())
-		if next := m.nextLook(time.Now()); next != progressInterval {
+		if next := m.nextLook(); next != progressInterval {
 			t.Errorf("the next look is after %s", next)
 		}
 	}

@@ -270,6 +270,25 @@ func (p *partition) through(id int64) (covered []*item, err error) {
 	return covered, nil
 }
 
+// covered returns the events that an acknowledgement is of.
+func (p *partition) covered(a *orisunpb.Acknowledgement) (all []*item, err error) {
+	if a.GetThrough() != nil {
+		if all, err = p.through(a.GetThrough().GetGlobalId()); err != nil {
+			return nil, err
+		}
+	}
+	for _, at := range a.GetPositions() {
+		it, err := p.find(at.GetGlobalId())
+		if err != nil {
+			return nil, err
+		}
+		if it != nil {
+			all = append(all, it)
+		}
+	}
+	return all, nil
+}
+
 // delivered returns an event that this consumer was given: one that is replayed and not done, or one after the
 // checkpoint, whether it is done or not.
 func (p *partition) delivered(id int64) *item {
@@ -409,6 +428,15 @@ func (p *partition) checkpoint(looked Position) Position {
 		return p.head
 	}
 	return later(p.head, looked)
+}
+
+// passed records that the reader, which is at a position, has added all of the partition's events up to there.
+func (p *partition) passed(looked Position) {
+	if p.stopped {
+		return
+	}
+	p.head = p.checkpoint(looked)
+	p.read = later(p.read, looked)
 }
 
 // stop ends deliveries. The reader no longer speaks for the partition.

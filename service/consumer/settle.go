@@ -23,20 +23,9 @@ func (m *Member) Settle(
 			m.missed()
 			continue
 		}
-		var covered []*item
-		if a.GetThrough() != nil {
-			if covered, err = p.through(a.GetThrough().GetGlobalId()); err != nil {
-				return stale, err
-			}
-		}
-		for _, at := range a.GetPositions() {
-			it, err := p.find(at.GetGlobalId())
-			if err != nil {
-				return stale, err
-			}
-			if it != nil {
-				covered = append(covered, it)
-			}
+		covered, err := p.covered(a)
+		if err != nil {
+			return stale, err
 		}
 		for _, it := range covered {
 			m.done(p, it)
