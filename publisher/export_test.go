@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+
+	"github.com/oexza/orisun/db"
 )
 
 // ErrUnknownBoundary says that a publisher has not seen a boundary yet: it is not in the registry, or only since a
@@ -25,6 +27,10 @@ func (p *Publisher) Lag(ctx context.Context, boundary string) (int64, error) {
 	if o == nil {
 		return 0, fmt.Errorf("%w: %q", ErrUnknownBoundary, boundary)
 	}
-	events, _, err := o.lag(ctx)
+	last, err := db.New().GetLastPosition(ctx, o.config.Database, boundary)
+	if err != nil {
+		return 0, err
+	}
+	events, _, err := o.lag(ctx, last.GlobalID)
 	return events, err
 }

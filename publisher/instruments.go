@@ -23,9 +23,32 @@ func ofBoundary(boundary string, more ...attribute.KeyValue) metric.MeasurementO
 	return metric.WithAttributes(append(more, boundaryKey.String(boundary))...)
 }
 
-// Instrument measures every boundary when metrics are collected: events and bytes in PostgreSQL, how many events wait
-// to be published and for how long the oldest of them does, and whether this node publishes.
-func (p *Publisher) Instrument(meter metric.Meter) error {
+// Instrument measures every boundary when metrics are collected: with memory whether this node publishes, with queries
+// events and bytes in PostgreSQL, how many events wait to be published and for how long the oldest of them does.
+func (p *Publisher) Instrument(memory, queries metric.Meter) error {
+	return errors.Join(p.instrumentLeads(memory), p.instrumentStored(queries))
+}
+
+func (p *Publisher) instrumentLeads(meter metric.Meter) error {
+	leads, err := meter.Int64ObservableGauge("orisun.outbox.leads",
+		metric.WithDescription("1 where this node publishes the boundary"))
+	if err != nil {
+		return err
+	}
+	_, err = meter.RegisterCallback(func(_ context.Context, to metric.Observer) error {
+		for _, o := range p.all() {
+			leading := int64(0)
+			if o.look().Leads {
+				leading = 1
+			}
+			to.ObserveInt64(leads, leading, ofBoundary(o.boundary))
+		}
+		return nil
+	}, leads)
+	return err
+}
+
+func (p *Publisher) instrumentStored(meter metric.Meter) error {
 	events, eventsErr := meter.Int64ObservableGauge("orisun.outbox.lag.events", metric.WithUnit("{event}"),
 		metric.WithDescription("Events that wait to be published, on any node"))
 	age, ageErr := meter.Float64ObservableGauge("orisun.outbox.lag.duration", metric.WithUnit("s"),
@@ -34,35 +57,32 @@ func (p *Publisher) Instrument(meter metric.Meter) error {
 		metric.WithDescription("Events in the boundary"))
 	size, sizeErr := meter.Int64ObservableGauge("orisun.boundary.size", metric.WithUnit("By"),
 		metric.WithDescription("What the boundary's event table takes on PostgreSQL's disk, with its indexes"))
-	leads, leadsErr := meter.Int64ObservableGauge("orisun.outbox.leads",
-		metric.WithDescription("1 where this node publishes the boundary"))
-	if err := errors.Join(eventsErr, ageErr, leadsErr, storedErr, sizeErr); err != nil {
+	if err := errors.Join(eventsErr, ageErr, storedErr, sizeErr); err != nil {
 		return err
 	}
 	_, err := meter.RegisterCallback(func(ctx context.Context, to metric.Observer) (err error) {
 		ctx, cancel := context.WithTimeout(ctx, collectLimit)
 		defer cancel()
 		for _, o := range p.all() {
-			of := ofBoundary(o.boundary)
-			leading := int64(0)
-			if o.look().Leads {
-				leading = 1
-			}
-			to.ObserveInt64(leads, leading, of)
 			last, lastErr := db.New().GetLastPosition(ctx, o.config.Database, o.boundary)
+			if lastErr != nil {
+				err = errors.Join(err, lastErr)
+				continue
+			}
 			bytes, sizeErr := db.New().GetBoundarySize(ctx, o.config.Database, o.boundary)
-			lag, oldest, lagErr := o.lag(ctx)
-			if failed := errors.Join(lastErr, sizeErr, lagErr); failed != nil {
+			lag, oldest, lagErr := o.lag(ctx, last.GlobalID)
+			if failed := errors.Join(sizeErr, lagErr); failed != nil {
 				err = errors.Join(err, failed)
 				continue
 			}
+			of := ofBoundary(o.boundary)
 			to.ObserveInt64(stored, last.GlobalID+1, of) // positions count from 0 without gaps
 			to.ObserveInt64(size, bytes, of)
 			to.ObserveInt64(events, lag, of)
 			to.ObserveFloat64(age, oldest.Seconds(), of)
 		}
 		return err
-	}, events, age, leads, stored, size)
+	}, events, age, stored, size)
 	return err
 }
 
@@ -76,15 +96,11 @@ func (p *Publisher) all() []*outbox {
 	return all
 }
 
-// lag is how many events wait to be published, and since when the oldest of them does. Where this node publishes, what
-// it knows counts; else the checkpoint, which is up to a tenth of a second behind.
-func (o *outbox) lag(ctx context.Context) (events int64, age time.Duration, err error) {
-	last, err := db.New().GetLastPosition(ctx, o.config.Database, o.boundary)
-	if err != nil {
-		return 0, 0, err
-	}
+// lag is how many events through the global id last wait to be published, and since when the oldest of them does. Where
+// this node publishes, what it knows counts; else the checkpoint, which is up to a tenth of a second behind.
+func (o *outbox) lag(ctx context.Context, last int64) (events int64, age time.Duration, err error) {
 	published, err := o.publishedPosition(ctx)
-	if err != nil || last.GlobalID <= published.globalID {
+	if err != nil || last <= published.globalID {
 		return 0, 0, err
 	}
 	waiting, err := db.New().GetMatchingEvents(ctx, o.config.Database, db.GetMatchingEventsParams{
@@ -94,7 +110,7 @@ func (o *outbox) lag(ctx context.Context) (events int64, age time.Duration, err 
 	if err != nil || len(waiting) == 0 {
 		return 0, 0, err
 	}
-	return last.GlobalID - published.globalID, max(time.Since(waiting[0].DateCreated), 0), nil
+	return last - published.globalID, max(time.Since(waiting[0].DateCreated), 0), nil
 }
 
 func (o *outbox) publishedPosition(ctx context.Context) (position, error) {

@@ -60,13 +60,26 @@ func cachedFor(age time.Duration, check func(context.Context) error) func(contex
 func warnOfLoss(pool *pgxpool.Pool) httpapi.Warner {
 	return func(ctx context.Context) (warnings []string) {
 		settings, err := unsafeSettings(ctx, pool)
-		for _, setting := range settings {
-			warnings = append(warnings, "PostgreSQL's "+setting+" is off: a crash may lose acknowledged events")
-		}
+		warnings = lossOf(settings)
 		if err != nil {
 			warnings = append(warnings, "PostgreSQL's settings are unknown: "+err.Error())
 		}
 		return warnings
+	}
+}
+
+// lossOf is one warning of settings that are off.
+func lossOf(settings []string) []string {
+	last := len(settings) - 1
+	switch last {
+	case -1:
+		return nil
+	case 0:
+		return []string{"PostgreSQL's " + settings[0] + " is off: a crash may lose acknowledged events. " +
+			"Set it on in postgresql.conf and reload."}
+	default:
+		return []string{"PostgreSQL's " + strings.Join(settings[:last], ", ") + " and " + settings[last] +
+			" are off: a crash may lose acknowledged events. Set them on in postgresql.conf and reload."}
 	}
 }
 

@@ -177,7 +177,7 @@ func (r *running) startHTTP(ctx context.Context) error {
 	if err != nil {
 		return errors.Join(err, listener.Close())
 	}
-	r.admin, err = httpapi.Start(ctx, listener, port, r.config, r.telemetry.Registry, r.log)
+	r.admin, err = httpapi.Start(ctx, listener, port, r.config, r.telemetry.Metrics(), r.log)
 	return err
 }
 
@@ -248,8 +248,8 @@ func (r *running) startStore(ctx context.Context) error {
 	build := version.Read()
 	r.nodes = &nodes{
 		name: r.config.NATS.ServerName, version: build.Version, storeID: r.storeID, conn: r.streams.nodes(),
-		peers: r.streams.nats.Peers, metrics: r.telemetry.Registry, readiness: r.admin.Readiness, log: r.log,
-		leads: r.streams.leads, started: time.Now(),
+		peers: r.streams.nats.Peers, metrics: r.telemetry.Metrics(), counters: r.telemetry.Memory,
+		readiness: r.admin.Readiness, log: r.log, leads: r.streams.leads, started: time.Now(),
 	}
 	r.store = service.NewEventStore(service.Config{
 		Write: r.write, Read: r.read, ReadShare: r.share,

@@ -45,8 +45,10 @@ const (
 	// maxNodeBoundaries bounds the answer of a node.
 	maxNodeBoundaries = 1000
 
-	// A node takes a sample of itself for its history after each recent.Interval, or later where measuring takes long: it
-	// spends at most half a percent of its time on it, but takes one each maxSampleInterval.
+	// A node takes a sample of itself for its history after each samplePause, or later where measuring takes long: it
+	// spends at most half a percent of its time on it, but takes one each maxSampleInterval. The pause is a little longer
+	// than the series' interval, as a clock may be slowed down meanwhile.
+	samplePause       = recent.Interval + 100*time.Millisecond
 	samplePauseFactor = 200
 	maxSampleInterval = time.Minute
 
@@ -61,6 +63,7 @@ type nodes struct {
 	conn          *nats.Conn
 	peers         func() (connected []string, away map[string]time.Time) // the other nodes, and when they disconnected
 	metrics       prometheus.Gatherer
+	counters      prometheus.Gatherer // those of metrics that cost no query
 	readiness     *httpapi.Readiness
 	leads         func() leadership
 	log           *slog.Logger
@@ -75,6 +78,7 @@ type nodes struct {
 	stopped   bool // nothing starts to run any more
 	history   recent.Series[nodeRates]
 	numbers   *orisunpb.NodeStatus // the latest; nil before
+	taken     time.Time            // when numbers were; its monotonic part counts, as the clock may be set back
 	measuring chan struct{}        // closed when the measurement in progress ends; nil without one
 }
 
@@ -299,7 +303,7 @@ func (n *nodes) status(ctx context.Context, in *orisunpb.ListNodesRequest) *oris
 // measured returns this node's numbers, older ones where ctx ends before the measurement, and nil where there are none.
 func (n *nodes) measured(ctx context.Context) *orisunpb.NodeStatus {
 	n.mu.Lock()
-	if n.stopped || n.numbers != nil && time.Since(n.numbers.GetMeasuredAt().AsTime()) < ageOf(n.numbers) {
+	if n.stopped || n.numbers != nil && time.Since(n.taken) < ageOf(n.numbers) {
 		defer n.mu.Unlock()
 		return n.numbers
 	}
@@ -308,10 +312,12 @@ func (n *nodes) measured(ctx context.Context) *orisunpb.NodeStatus {
 		n.measuring = done
 		n.running.Go(func() {
 			defer close(done)
-			numbers := numbersOf(n.gather())
+			families := n.gather(n.metrics)
+			taken := time.Now()
+			numbers := numbersOf(families, taken)
 			n.mu.Lock()
 			defer n.mu.Unlock()
-			n.numbers, n.measuring = numbers, nil
+			n.numbers, n.taken, n.measuring = numbers, taken, nil
 		})
 	}
 	done := n.measuring
@@ -331,19 +337,35 @@ func ageOf(numbers *orisunpb.NodeStatus) time.Duration {
 	return max(measureAge, time.Duration(boundaries)*boundaryAge)
 }
 
-func (n *nodes) gather() []*dto.MetricFamily {
-	families, err := n.metrics.Gather()
+func (n *nodes) gather(from prometheus.Gatherer) []*dto.MetricFamily {
+	families, err := from.Gather()
 	if err != nil {
 		n.log.Debug("some metrics are missing", "error", err)
 	}
 	return families // those that could be measured
 }
 
-// numbersOf reads a node's numbers from its metrics. Counters of a deleted boundary stay in them until the restart:
-// boundaries that exist are those of the publisher.
-func numbersOf(families []*dto.MetricFamily) *orisunpb.NodeStatus {
-	node := &orisunpb.NodeStatus{MeasuredAt: timestamppb.New(time.Now())}
-	boundaries, exist := map[string]*orisunpb.NodeBoundary{}, map[string]bool{}
+// numbersOf reads a node's numbers of the boundaries that exist from its metrics.
+func numbersOf(families []*dto.MetricFamily, at time.Time) *orisunpb.NodeStatus {
+	node, exist := allNumbersOf(families)
+	node.MeasuredAt = timestamppb.New(at)
+	node.Boundaries = slices.DeleteFunc(node.Boundaries, func(b *orisunpb.NodeBoundary) bool {
+		return !exist[b.GetName()]
+	})
+	slices.SortFunc(node.Boundaries, func(a, b *orisunpb.NodeBoundary) int {
+		return strings.Compare(a.GetName(), b.GetName())
+	})
+	if beyond := len(node.Boundaries) - maxNodeBoundaries; beyond > 0 {
+		node.Boundaries, node.OmittedBoundaries = node.Boundaries[:maxNodeBoundaries], int64(beyond)
+	}
+	return node
+}
+
+// allNumbersOf reads the numbers of all boundaries, and which of them exist: counters of a deleted one stay in the
+// metrics until the restart. Boundaries that exist are those of the publisher.
+func allNumbersOf(families []*dto.MetricFamily) (node *orisunpb.NodeStatus, exist map[string]bool) {
+	node, exist = &orisunpb.NodeStatus{}, map[string]bool{}
+	boundaries := map[string]*orisunpb.NodeBoundary{}
 	for _, family := range families {
 		for _, metric := range family.GetMetric() {
 			labels := map[string]string{}
@@ -359,16 +381,7 @@ func numbersOf(families []*dto.MetricFamily) *orisunpb.NodeStatus {
 			exist[name] = exist[name] || family.GetName() == leadsMetric
 		}
 	}
-	node.Boundaries = slices.DeleteFunc(node.Boundaries, func(b *orisunpb.NodeBoundary) bool {
-		return !exist[b.GetName()]
-	})
-	slices.SortFunc(node.Boundaries, func(a, b *orisunpb.NodeBoundary) int {
-		return strings.Compare(a.GetName(), b.GetName())
-	})
-	if beyond := len(node.Boundaries) - maxNodeBoundaries; beyond > 0 {
-		node.Boundaries, node.OmittedBoundaries = node.Boundaries[:maxNodeBoundaries], int64(beyond)
-	}
-	return node
+	return node, exist
 }
 
 // addMetric adds a metric to the numbers of a node, and of the boundary that it is about; nil without one.

@@ -81,7 +81,7 @@ func (s *Server) startStreaming(
 	})
 	started.users = publisher.NewProjector(started.leases, s.config.Admin.Boundary, "users",
 		projectUsers(s.config.Admin.Boundary), s.log)
-	if err := errors.Join(started.publisher.Instrument(telemetry.Meter()),
+	if err := errors.Join(started.publisher.Instrument(telemetry.Meter(), telemetry.QueryMeter()),
 		started.feed.Instrument(telemetry.Meter())); err != nil {
 		return nil, err
 	}

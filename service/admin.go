@@ -2,6 +2,7 @@ package service
 
 import (
 	"context"
+	"sync/atomic"
 
 	orisunpb "github.com/oexza/orisun/proto"
 	"github.com/oexza/orisun/service/auth"
@@ -14,6 +15,8 @@ type Admin struct {
 	store    *EventStore
 	boundary string // ORISUN_ADMIN_BOUNDARY
 	callers  *auth.Authenticator
+
+	indexesUncounted atomic.Bool // and the log says so
 }
 
 // NewAdmin returns a server whose indexes are those of store, and whose users are the events of one of its boundaries.

@@ -326,3 +326,14 @@ func TestWhatIsNoBoundaryIsNotAdopted(t *testing.T) {
 		})
 	}
 }
+
+func TestBoundariesAreListedWhereTheirIndexesCannotBeCounted(t *testing.T) {
+	c := newCatalog(t)
+	if _, err := c.pool.Exec(t.Context(), `DROP FUNCTION orisun.count_indexes()`); err != nil {
+		t.Fatal(err)
+	}
+	list, err := c.ListBoundaries(t.Context(), &orisunpb.ListBoundariesRequest{})
+	if err != nil || len(list.GetBoundaries()) != 1 || list.GetBoundaries()[0].Indexes != nil {
+		t.Errorf("the list is %v, %v", list, err)
+	}
+}

@@ -21,7 +21,7 @@ func (s *Subscriptions) GetSubscription(
 	}
 	answer := &orisunpb.GetSubscriptionResponse{Subscription: subscription}
 	if in.GetWithLagHistory() {
-		answer.LagHistory = s.config.Lag.History(in.GetBoundary(), in.GetName())
+		answer.LagHistory = s.config.Lag.History(in.GetBoundary(), in.GetName(), subscription.GetCreatedAt().AsTime())
 	}
 	return answer, nil
 }

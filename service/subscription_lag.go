@@ -142,8 +142,11 @@ func (l *SubscriptionLag) record(at time.Time, measured []subscriptionLag) {
 	}
 }
 
-// History returns the lag of a subscription in the last 15 minutes, the oldest first.
-func (l *SubscriptionLag) History(boundary, subscription string) (samples []*orisunpb.SubscriptionLagSample) {
+// History returns the lag of a subscription in the last 15 minutes, the oldest first. Samples from before its creation
+// are of a deleted subscription of the same name.
+func (l *SubscriptionLag) History(
+	boundary, subscription string, created time.Time,
+) (samples []*orisunpb.SubscriptionLagSample) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	series := l.history[lagKey{boundary, subscription}]
@@ -151,6 +154,9 @@ func (l *SubscriptionLag) History(boundary, subscription string) (samples []*ori
 		return nil
 	}
 	for _, sample := range series.Since(time.Now()) {
+		if sample.At().Before(created) {
+			continue
+		}
 		samples = append(samples, &orisunpb.SubscriptionLagSample{
 			MeasuredAt: timestamppb.New(sample.At()), Events: sample.Value.events, Seconds: sample.Value.seconds,
 		})

@@ -182,16 +182,28 @@ func TestTheHistoryOfTheLagIsBounded(t *testing.T) {
 	l.record(now.Add(-26*time.Minute), measured("ended"))
 	l.record(now.Add(-10*time.Minute), measured("gone", "a"))
 	l.record(now.Add(-9*time.Minute), measured("a", "b"))
-	if len(l.history) != 3 || len(l.History("orders", "gone")) != 1 {
+	if len(l.history) != 3 || len(l.History("orders", "gone", time.Time{})) != 1 {
 		t.Errorf("with room for three: %v", l.history)
 	}
 	l.record(now.Add(-8*time.Minute), measured("c", "b", "a"))
-	if len(l.history) != 3 || l.History("orders", "gone") != nil || len(l.History("orders", "b")) != 2 {
+	if len(l.history) != 3 || l.History("orders", "gone", time.Time{}) != nil ||
+		len(l.History("orders", "b", time.Time{})) != 2 {
 		t.Errorf("after a third one: %v", l.history)
 	}
-	if samples := l.History("orders", "a"); len(samples) != 3 || samples[0].GetEvents() != 1 ||
+	if samples := l.History("orders", "a", time.Time{}); len(samples) != 3 || samples[0].GetEvents() != 1 ||
 		samples[2].GetEvents() != 2 || samples[2].GetSeconds() != 2 || samples[1].GetMeasuredAt().AsTime().Sub(
 		samples[0].GetMeasuredAt().AsTime()) != time.Minute {
 		t.Errorf("a has %v", samples)
+	}
+}
+
+func TestARecreatedSubscriptionHasNotTheLagOfTheDeletedOne(t *testing.T) {
+	l := NewSubscriptionLag(nil, 0)
+	now := time.Now()
+	l.record(now.Add(-3*time.Minute), []subscriptionLag{{"orders", "mails", 1000, 60}})
+	l.record(now.Add(-time.Minute), []subscriptionLag{{"orders", "mails", 2, 1}})
+	samples := l.History("orders", "mails", now.Add(-2*time.Minute))
+	if len(samples) != 1 || samples[0].GetEvents() != 2 {
+		t.Errorf("created two minutes ago, it has %v", samples)
 	}
 }

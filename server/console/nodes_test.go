@@ -57,8 +57,8 @@ func TestTheOverviewShowsEachNode(t *testing.T) {
 	}
 	run(ctx, t, "both nodes", logIn(north, "admin", "changeit"), visit(north, "overview", "Nodes"),
 		card("north", "This node"), card("north", "Ready"), card("south", "Ready"), card("south", "postgresql"),
-		holds(`[...document.querySelectorAll('section.node')].map(e => e.innerText).join()
-			.match(/orisun_test_1/g).length === 1`))
+		holds(`[...document.querySelectorAll('section.node .leads li')]
+			.filter(e => /^Publishing of .*orisun_test_1/.test(e.innerText)).length === 1`))
 	stop := keepSaving(t, south, "orisun_test_1")
 	run(ctx, t, "saves through the other one", fact("south", "Saves / s", `^0\.[1-9]|^[1-9]`),
 		fact("north", "Saves / s", `^0\.0`), narrow(t))
@@ -82,6 +82,59 @@ func TestBoundariesShowTheirRateAndTheLastEvent(t *testing.T) {
 		cell(5, `^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d$`))
 	stop()
 	run(ctx, t, "at rest", cell(2, `^0\.0$`))
+}
+
+// fakeNodes begins a script that answers ListNodes itself. node is an answer of one node with one boundary, or without.
+const fakeNodes = `
+	const start = 1700000000, at = s => new Date((start + s) * 1000).toISOString();
+	const node = (seconds, saves, more) => ({nodes: [{name: 'a', measuredAt: at(seconds), reads: '0', flushes: '0',
+		flushSeconds: 0, warnings: [], checks: [], boundaries: saves === null ? [] : [{name: 'b', saves, conflicts: '0',
+		deliveries: '0', events: '1', bytes: '1', outboxEvents: '0', queued: '0', publishes: true}], ...more}],
+		unanswered: [], disconnected: [], node: 'a'});
+	const real = fetch;
+	let answers = [];
+	window.fetch = async (path, options) => path.endsWith('ListNodes')
+		? new Response(JSON.stringify(answers.shift() || node(1000, '0'))) : real(path, options);
+`
+
+// A recreated boundary, a restart and a clock that was set back make no false rates.
+func TestTheOverviewHasNoFalseRates(t *testing.T) {
+	server := servertest.Start(t)
+	ctx := browser(t)
+	run(ctx, t, "the page", logIn(server, "admin", "changeit"))
+	var got string
+	run(ctx, t, "polls of a fake server", chromedp.Evaluate(`(async () => {`+fakeNodes+`
+		answers = [node(0, '100'), node(2, '120'), node(4, null), node(6, '900'), node(8, '902'), node(3, '904'),
+			node(5, '906'), node(7, '0', {startedAt: 'later'})];
+		const {look, current, history} = await import('/console/nodes.js?rates'), seen = [];
+		while (answers.length > 0) { await look(); seen.push(current().rates.saves ?? '–'); }
+		window.fetch = real;
+		return seen.join() + ' ' + history.at.map(x => x - start).join() })()`, &got, awaitPromise))
+	if want := "–,10,0,0,1,–,1,– 2,4,5"; got != want {
+		t.Errorf("the rates and the times of the charts are %s, want %s", got, want)
+	}
+}
+
+func TestAChartKeepsWhatItHadBeforeAnOutage(t *testing.T) {
+	server := servertest.Start(t)
+	ctx := browser(t)
+	run(ctx, t, "the page", logIn(server, "admin", "changeit"))
+	var got string
+	run(ctx, t, "an outage of 100 seconds", chromedp.Evaluate(`(async () => {`+fakeNodes+`
+		const {look, history} = await import('/console/nodes.js?outage');
+		answers = [node(0, '0'), node(2, '20')];
+		await look(); await look();
+		const now = Date.now;
+		Date.now = () => now() + 100000;
+		const sample = {measuredAt: at(93), saves: 3, conflicts: 0, reads: 0, deliveries: 0, flushSeconds: 0};
+		answers = [node(100, '5', {history: [sample]}), node(102, '7')];
+		await look(); await look();
+		window.fetch = real;
+		Date.now = now;
+		return JSON.stringify([history.at.map(x => Math.round(x - start)), history.saves]) })()`, &got, awaitPromise))
+	if want := `[[2,2,93,102],[10,null,3,1]]`; got != want {
+		t.Errorf("the chart has %s, want %s", got, want)
+	}
 }
 
 // Counters that a restart resets are no negative rates, and those of a node that is back begin again.

@@ -36,13 +36,15 @@ const scope = "github.com/oexza/orisun"
 // Telemetry is OpenTelemetry's SDK as this process uses it. Traces go to ORISUN_OTEL_ENDPOINT by OTLP while a
 // collector receives them there. Prometheus collects metrics at /metrics, whether traces are enabled or not.
 type Telemetry struct {
-	tracers  trace.TracerProvider
-	tracing  func() bool // reports whether a collector receives traces
-	meters   *sdkmetric.MeterProvider
-	Registry *prometheus.Registry
-	pgx      *otelpgx.Tracer
-	log      *slog.Logger
-	end      func(context.Context) error
+	tracers trace.TracerProvider
+	tracing func() bool // reports whether a collector receives traces
+	meters  *sdkmetric.MeterProvider
+	queries *sdkmetric.MeterProvider
+	// Memory has the metrics that cost PostgreSQL nothing. Queried has those that query it when they are collected.
+	Memory, Queried *prometheus.Registry
+	pgx             *otelpgx.Tracer
+	log             *slog.Logger
+	end             func(context.Context) error
 }
 
 // Start needs no listener at the endpoint.
@@ -52,18 +54,21 @@ func Start(ctx context.Context, config config.OTEL, node string, log *slog.Logge
 		semconv.ServiceName(config.ServiceName), semconv.ServiceVersion(build.Version), semconv.ServiceInstanceID(node))
 	t := &Telemetry{
 		tracers: noop.NewTracerProvider(), tracing: func() bool { return false },
-		Registry: prometheus.NewRegistry(), log: log,
+		Memory: prometheus.NewRegistry(), Queried: prometheus.NewRegistry(), log: log,
 	}
-	if err := errors.Join(t.Registry.Register(buildInfoMetric(build)), t.Registry.Register(collectors.NewGoCollector()),
-		t.Registry.Register(collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))); err != nil {
+	if err := errors.Join(t.Memory.Register(buildInfoMetric(build)), t.Memory.Register(collectors.NewGoCollector()),
+		t.Memory.Register(collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))); err != nil {
 		return nil, fmt.Errorf("metrics: %w", err)
 	}
-	exporter, err := otelprometheus.New(otelprometheus.WithRegisterer(t.Registry), otelprometheus.WithoutScopeInfo())
-	if err != nil {
+	memory, memoryErr := otelprometheus.New(otelprometheus.WithRegisterer(t.Memory), otelprometheus.WithoutScopeInfo())
+	queried, queriedErr := otelprometheus.New(otelprometheus.WithRegisterer(t.Queried), otelprometheus.WithoutScopeInfo(),
+		otelprometheus.WithoutTargetInfo()) // Memory has it
+	if err := errors.Join(memoryErr, queriedErr); err != nil {
 		return nil, fmt.Errorf("metrics: %w", err)
 	}
-	t.meters = sdkmetric.NewMeterProvider(sdkmetric.WithReader(exporter), sdkmetric.WithResource(about))
-	t.end = t.meters.Shutdown
+	t.meters = sdkmetric.NewMeterProvider(sdkmetric.WithReader(memory), sdkmetric.WithResource(about))
+	t.queries = sdkmetric.NewMeterProvider(sdkmetric.WithReader(queried), sdkmetric.WithResource(about))
+	t.end = t.endMetrics
 	if config.Enabled {
 		if err := t.startTracing(ctx, config.Endpoint, about); err != nil {
 			return nil, err
@@ -95,16 +100,26 @@ func (t *Telemetry) startTracing(ctx context.Context, endpoint string, about *re
 	t.end = func(ctx context.Context) error {
 		stop()
 		<-watched
-		return errors.Join(tracers.Shutdown(ctx), t.meters.Shutdown(ctx))
+		return errors.Join(tracers.Shutdown(ctx), t.endMetrics(ctx))
 	}
 	return nil
 }
 
+func (t *Telemetry) endMetrics(ctx context.Context) error {
+	return errors.Join(t.meters.Shutdown(ctx), t.queries.Shutdown(ctx))
+}
+
+// Metrics are those of Memory and Queried.
+func (t *Telemetry) Metrics() prometheus.Gatherer { return prometheus.Gatherers{t.Memory, t.Queried} }
+
 // Tracer creates the spans of this process.
 func (t *Telemetry) Tracer() trace.Tracer { return t.tracers.Tracer(scope) }
 
-// Meter creates its instruments.
+// Meter creates its instruments, which measure without queries.
 func (t *Telemetry) Meter() metric.Meter { return t.meters.Meter(scope) }
+
+// QueryMeter creates instruments that query PostgreSQL when they are collected.
+func (t *Telemetry) QueryMeter() metric.Meter { return t.queries.Meter(scope) }
 
 // Stop sends the remaining spans, within the time to drain at most. Unsent spans are no failure of the server.
 func (t *Telemetry) Stop(ctx context.Context) error {

@@ -28,8 +28,12 @@ type Sample[T any] struct {
 // At is the time of the sample.
 func (s Sample[T]) At() time.Time { return time.UnixMilli(s.milliseconds) }
 
-// Add adds a sample, unless the latest one is younger than Interval. It reports whether it did.
+// Add adds a sample, unless the latest one is younger than Interval. It reports whether it did. Samples that are later
+// than the new one are of a clock that was set back since: it drops them.
 func (s *Series[T]) Add(at time.Time, value T) bool {
+	for n := len(s.samples); n > 0 && s.samples[n-1].milliseconds > at.UnixMilli(); n-- {
+		s.samples = s.samples[:n-1]
+	}
 	if n := len(s.samples); n > 0 && at.Sub(s.samples[n-1].At()) < Interval {
 		return false
 	}
@@ -43,6 +47,12 @@ func (s *Series[T]) Add(at time.Time, value T) bool {
 	return true
 }
 
+// Ended reports whether Since would return no sample.
+func (s *Series[T]) Ended(now time.Time) bool {
+	n := len(s.samples)
+	return n == 0 || now.Sub(s.samples[n-1].At()) >= Memory
+}
+
 // Since returns the samples of the time Memory before now.
 func (s *Series[T]) Since(now time.Time) []Sample[T] {
 	begin := slices.IndexFunc(s.samples, func(sample Sample[T]) bool { return now.Sub(sample.At()) < Memory })
@@ -50,10 +60,4 @@ func (s *Series[T]) Since(now time.Time) []Sample[T] {
 		return nil
 	}
 	return slices.Clone(s.samples[begin:])
-}
-
-// Ended reports whether all samples are older than Memory.
-func (s *Series[T]) Ended(now time.Time) bool {
-	n := len(s.samples)
-	return n == 0 || now.Sub(s.samples[n-1].At()) >= Memory
 }

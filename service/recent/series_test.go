@@ -37,3 +37,19 @@ func TestASampleIsAsLargeAsItsTimeAndItsValue(t *testing.T) {
 		t.Errorf("a sample of 16 bytes takes %d, want 24", size)
 	}
 }
+
+func TestASeriesGoesOnAfterTheClockIsSetBack(t *testing.T) {
+	var series recent.Series[int]
+	now := time.Date(2026, 11, 30, 12, 0, 0, 0, time.UTC)
+	series.Add(now.Add(-time.Minute), 1)
+	series.Add(now.Add(time.Hour), 2)
+	if !series.Add(now, 3) {
+		t.Error("the sample after the change of the clock is missing")
+	}
+	if samples := series.Since(now); len(samples) != 2 || samples[0].Value != 1 || samples[1].Value != 3 {
+		t.Errorf("the samples are %v", samples)
+	}
+	if series.Ended(now.Add(recent.Memory-time.Second)) || !series.Ended(now.Add(recent.Memory)) {
+		t.Error("a series ends when its last sample is older than Memory")
+	}
+}

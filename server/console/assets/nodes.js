@@ -5,46 +5,65 @@ const period = 2000, span = 15 * 60; // milliseconds between polls, seconds of t
 // With many boundaries a node measures itself less often: once in so many milliseconds for each.
 const perBoundary = 20;
 const step = 10, oldest = 75, gap = 30; // seconds: of the charts' past, of a sample in it, between two polls
-const counted = ['saves', 'conflicts', 'reads', 'deliveries', 'flushes', 'flushSeconds'];
+const own = ['reads', 'flushes', 'flushSeconds'], ofBoundaries = ['saves', 'conflicts', 'deliveries'];
 const drawn = ['saves', 'conflicts', 'reads', 'deliveries', 'flush'];
 export const history = {at: [], saves: [], conflicts: [], reads: [], deliveries: [], flush: []};
 let latest = {}, before = {}, looked = 0, listeners = new Set();
 
 const sum = (rows, name) => rows.reduce((total, row) => total + Number(row[name]), 0);
 
-// counters are a node's numbers, and the saves of its boundaries.
+const numbers = (row, names) => Object.fromEntries(names.map(name => [name, Number(row[name])]));
+
+// counters are a node's numbers since its start, and those of its boundaries.
 const counters = node => ({
-  at: seconds(node.measuredAt), reads: Number(node.reads),
-  flushes: Number(node.flushes), flushSeconds: node.flushSeconds,
-  saves: sum(node.boundaries, 'saves'), conflicts: sum(node.boundaries, 'conflicts'),
-  deliveries: sum(node.boundaries, 'deliveries'),
-  boundaries: Object.fromEntries(node.boundaries.map(b => [b.name, Number(b.saves)])),
+  ...numbers(node, own), at: seconds(node.measuredAt), startedAt: node.startedAt,
+  boundaries: Object.fromEntries(node.boundaries.map(b => [b.name, numbers(b, ofBoundaries)])),
 });
 
 // ratesOf are a node's changes per second since the last poll; those of that poll where nothing was measured since.
+// There are none after a restart, which resets the counters. Only boundaries of both polls count: those of a recreated
+// one go on where the deleted one ended.
 function ratesOf(now, then) {
-  if (!then || now.at < then.at) return {};
-  if (now.at === then.at) return then.rates || {};
-  const per = (to, from) => Math.max(0, to - (from ?? to)) / (now.at - then.at);
-  const rates = Object.fromEntries(counted.map(name => [name, per(now[name], then[name])]));
-  rates.boundaries = Object.fromEntries(Object.entries(now.boundaries).map(([name, saves]) =>
-    [name, per(saves, then.boundaries[name])]));
-  return rates;
+  if (!then?.at || now.at < then.at || now.startedAt !== then.startedAt) return {};
+  if (now.at === then.at) return then.rates;
+  const per = (to, from) => Math.max(0, to - from) / (now.at - then.at);
+  const rates = Object.fromEntries(own.map(name => [name, per(now[name], then[name])]));
+  rates.boundaries = {};
+  for (const name of ofBoundaries) rates[name] = 0;
+  for (const [boundary, to] of Object.entries(now.boundaries)) {
+    const from = then.boundaries[boundary];
+    if (!from) continue;
+    for (const name of ofBoundaries) rates[name] += per(to[name], from[name]);
+    rates.boundaries[boundary] = per(to.saves, from.saves);
+  }
+  return {...rates, flush: flushOf(rates)};
+}
+
+// flushOf is how many milliseconds a flush takes.
+const flushOf = ({flushes, flushSeconds}) => flushes > 0 ? flushSeconds / flushes * 1000 : 0;
+
+// totalOf adds up the rates of all nodes. It is empty before any are known.
+function totalOf(nodes) {
+  const known = nodes.map(node => node.rates).filter(rates => 'saves' in rates);
+  if (known.length === 0) return {};
+  const all = Object.fromEntries([...own, ...ofBoundaries].map(name => [name, sum(known, name)]));
+  return {...all, flush: flushOf(all)};
 }
 
 // merge joins the boundaries of all nodes: events and outbox lag are the same on each, the rest is added up. Events and
-// bytes are undefined while PostgreSQL answers no node.
+// bytes are undefined while PostgreSQL answers no node, saves before they are known.
 function merge(nodes) {
   const all = new Map();
   for (const node of nodes) {
     for (const b of node.boundaries) {
-      const one = all.get(b.name) || {name: b.name, outbox: 0, queued: 0, saves: 0, publishers: []};
+      const one = all.get(b.name) || {name: b.name, outbox: 0, queued: 0, publishers: []};
       all.set(b.name, one);
       if (b.events !== undefined) one.events = Math.max(one.events ?? 0, Number(b.events));
       if (b.bytes !== undefined) one.bytes = Math.max(one.bytes ?? 0, Number(b.bytes));
       one.outbox = Math.max(one.outbox, Number(b.outboxEvents ?? 0));
       one.queued += Number(b.queued);
-      one.saves += node.rates.boundaries?.[b.name] ?? 0;
+      const saves = node.rates.boundaries?.[b.name];
+      if (saves !== undefined) one.saves = (one.saves ?? 0) + saves;
       if (b.publishes) one.publishers.push(node.name);
     }
   }
@@ -53,12 +72,22 @@ function merge(nodes) {
 
 const seconds = text => text ? new Date(text) / 1000 : 0;
 
-// fill replaces the charts' data by the samples that the nodes took of themselves, each at its own times.
+// drop removes a part of the charts' data.
+const drop = (from, count) => { for (const column of Object.values(history)) column.splice(from, count); };
+
+// fill replaces the charts' data by the samples that the nodes took of themselves, each at its own times. What is older
+// than all samples stays, with a gap after it: a restarted node has no samples from before.
 function fill(nodes) {
   const all = nodes.map(node => (node.history || []).map(({measuredAt, flushSeconds, ...rates}) =>
     ({...rates, at: seconds(measuredAt), flush: flushSeconds * 1000})));
-  const times = new Set(all.flat().map(sample => Math.ceil(sample.at / step) * step));
-  for (const column of Object.values(history)) column.length = 0;
+  const newest = Math.max(...all.flat().map(sample => sample.at));
+  const times = new Set(all.flat().map(sample => Math.min(Math.ceil(sample.at / step) * step, newest)));
+  const first = Math.min(...times), kept = history.at.findIndex(at => at >= first);
+  if (kept >= 0) drop(kept, Infinity);
+  if (history.at.length > 0) {
+    history.at.push(history.at.at(-1) + 1e-3);
+    for (const name of drawn) history[name].push(null);
+  }
   for (const at of [...times].sort((a, b) => a - b)) {
     const latest = all.map(samples => samples.findLast(sample => sample.at <= at))
       .filter(sample => sample && at - sample.at < oldest);
@@ -69,16 +98,17 @@ function fill(nodes) {
   }
 }
 
+// record adds the latest rates to the charts. Points that are later than them are of a clock that was set back since.
 function record() {
-  const rates = latest.nodes.map(node => node.rates);
-  if (!rates.some(of => 'saves' in of)) return; // the first poll
-  const total = name => rates.reduce((all, of) => all + (of[name] ?? 0), 0);
-  const at = Math.max(...latest.nodes.map(node => seconds(node.measuredAt)));
-  if (at <= history.at.at(-1)) return; // nothing was measured since
+  const {nodes, rates} = latest;
+  if (!('saves' in rates)) return; // the first poll
+  const at = Math.max(...nodes.map(node => seconds(node.measuredAt)));
+  if (at === history.at.at(-1)) return; // nothing was measured since
+  const later = history.at.findIndex(one => one >= at);
+  if (later >= 0) drop(later, Infinity);
   history.at.push(at);
-  for (const name of ['saves', 'conflicts', 'reads', 'deliveries']) history[name].push(total(name));
-  history.flush.push(total('flushes') > 0 ? total('flushSeconds') / total('flushes') * 1000 : 0);
-  while (history.at[0] < at - span) for (const column of Object.values(history)) column.shift();
+  for (const name of drawn) history[name].push(rates[name]);
+  drop(0, history.at.findIndex(one => one >= at - span));
 }
 
 // look polls once. Where the charts lack the time before, at first and after a pause of the browser, they begin with
@@ -94,7 +124,7 @@ export async function look() {
     one.rates = now.rates = ratesOf(now, before[one.name]);
   }
   before = next;
-  latest = {nodes, unanswered, disconnected, node, boundaries: merge(nodes)};
+  latest = {nodes, unanswered, disconnected, node, boundaries: merge(nodes), rates: totalOf(nodes)};
   record();
 }
 

@@ -50,7 +50,7 @@ function Row({boundary, numbers, last}) {
     <td class="num">${shown(numbers?.events, number)}</td>
     <td class="num wide-only">${shown(numbers?.saves, rate)}</td>
     <td class="num wide-only">${shown(numbers?.bytes, bytes)}</td>
-    <td class="num">${active(boundary) ? number(boundary.indexes) : '–'}</td>
+    <td class="num">${active(boundary) ? shown(boundary.indexes, number) : '–'}</td>
     <td class="when">${time(last?.dateCreated)}</td>
     <td class="when wide-only">${numbers?.publishers.join(', ') || '–'}</td>
     <td class="wide-only ellipsis" title=${boundary.description}>${boundary.description}</td></tr>`;

@@ -5,6 +5,9 @@ import {Problem, Stat, number, rate, time} from '../ui.js';
 
 const named = 8; // how many boundaries a node names
 
+// shown is a rate, which is unknown before the second measurement.
+const shown = (value, unit = '') => value === undefined ? '–' : rate(value) + unit;
+
 const total = (rows, name) => rows.reduce((sum, row) => sum + Number(row[name]), 0);
 
 function Names({names}) {
@@ -21,8 +24,7 @@ const Check = ({check}) => html`<li><span class=${check.ok ? 'badge good' : 'bad
 const leading = (node, what) => node.boundaries.filter(b => b[what]).map(b => b.name);
 
 function Node({node, own, clustered}) {
-  const {rates} = node, flush = rates.flushes > 0 ? rates.flushSeconds / rates.flushes * 1000 : 0;
-  const per = name => rate(rates[name] ?? 0);
+  const per = (name, unit) => shown(node.rates[name], unit);
   return html`<section class="card node" aria-label=${`Node ${node.name}`}>
     <h3>${node.name} <span class=${node.ready ? 'badge good' : 'badge bad'}>${node.ready ? 'Ready' : 'Not ready'}</span>
       ${own && html` <span class="badge">This node</span>`}</h3>
@@ -31,7 +33,7 @@ function Node({node, own, clustered}) {
     <dl class="numbers">
       <${Fact} label="Saves / s">${per('saves')}<//><${Fact} label="Conflicts / s">${per('conflicts')}<//>
       <${Fact} label="Reads / s">${per('reads')}<//><${Fact} label="Deliveries / s">${per('deliveries')}<//>
-      <${Fact} label="Flush">${rate(flush)} ms<//>
+      <${Fact} label="Flush">${per('flush', ' ms')}<//>
       <${Fact} label="Saves that wait">${number(total(node.boundaries, 'queued'))}<//>
       <${Fact} label="Subscribers">${number(total(node.boundaries, 'subscribers'))}<//>
       <${Fact} label="Publishes">${number(leading(node, 'publishes').length)}<//></dl>
@@ -56,20 +58,28 @@ function warningsOf(nodes) {
 }
 
 export function Overview() {
-  const [{nodes, unanswered, disconnected, node, boundaries, error}, set] = useState(current());
+  const [{nodes, unanswered, disconnected, node, boundaries, rates, error}, set] = useState(current());
   useEffect(() => listen(set), []);
-  const last = name => history[name].at(-1) ?? 0;
   if (!nodes) return html`<p class="busy" role="status">Loading …</p><${Problem} error=${error} />`;
   const all = [...boundaries.values()], each = nodes.flatMap(n => n.boundaries);
   const missing = unanswered.length + disconnected.length;
   const unled = all.filter(b => b.publishers.length === 0).map(b => b.name);
   return html`<${Problem} error=${error} />
+    <section aria-label="Warnings">
+      ${unanswered.map(name => html`<p key=${name} class="warning" role="alert">
+        ${`Node ${name} does not answer.`}</p>`)}
+      ${disconnected.map(({name, since}) => html`<p key=${name} class="warning" role="alert">
+        ${`Node ${name} has been disconnected since ${time(since)}.`}</p>`)}
+      ${warningsOf(nodes).map(([text, of]) => html`<p key=${text} class="warning">
+        ${nodes.length > 1 && of.length < nodes.length && html`<strong>${of.join(', ')}:</strong> `}${text}</p>`)}
+      ${missing === 0 && unled.length > 0 && html`<p class="warning">No node publishes ${Names({names: unled})}.
+        Subscribers read from PostgreSQL meanwhile.</p>`}</section>
     <div class="stats">
-      <${Stat} label="Saves / s" value=${rate(last('saves'))} />
-      <${Stat} label="Conflicts / s" value=${rate(last('conflicts'))} />
-      <${Stat} label="Reads / s" value=${rate(last('reads'))} />
-      <${Stat} label="Deliveries / s" value=${rate(last('deliveries'))} />
-      <${Stat} label="Flush" value=${rate(last('flush')) + ' ms'}
+      <${Stat} label="Saves / s" value=${shown(rates.saves)} />
+      <${Stat} label="Conflicts / s" value=${shown(rates.conflicts)} />
+      <${Stat} label="Reads / s" value=${shown(rates.reads)} />
+      <${Stat} label="Deliveries / s" value=${shown(rates.deliveries)} />
+      <${Stat} label="Flush" value=${shown(rates.flush, ' ms')}
         hint=${number(total(all, 'queued')) + ' saves wait'} />
       <${Stat} label="Outbox lag" value=${number(total(all, 'outbox'))} hint="events" />
       <${Stat} label="Subscribers" value=${number(total(each, 'subscribers'))} />
@@ -87,13 +97,6 @@ export function Overview() {
         series=${[{label: 'Flush', color: '--accent'}]} data=${[history.at, history.flush]} /></section>
     </div>
     <h2>Nodes</h2>
-    ${unanswered.map(name => html`<p key=${name} class="warning" role="alert">${`Node ${name} does not answer.`}</p>`)}
-    ${disconnected.map(({name, since}) => html`<p key=${name} class="warning" role="alert">
-      ${`Node ${name} has been disconnected since ${time(since)}.`}</p>`)}
-    ${warningsOf(nodes).map(([text, of]) => html`<p key=${text} class="warning">
-      ${nodes.length > 1 && of.length < nodes.length && html`<strong>${of.join(', ')}:</strong> `}${text}</p>`)}
-    ${missing === 0 && unled.length > 0 && html`<p class="warning">No node publishes ${Names({names: unled})}.
-      Subscribers read from PostgreSQL meanwhile.</p>`}
     <div class="nodes">${nodes.map(n => html`<${Node} key=${n.name} node=${n}
       clustered=${nodes.length + missing > 1} own=${nodes.length > 1 && n.name === node} />`)}</div>`;
 }
