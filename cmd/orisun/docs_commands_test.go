@@ -15,6 +15,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/oexza/orisun/migrations/pgtest"
+	"github.com/oexza/orisun/server/servertest"
 )
 
 // commandBlock is a block of commands on a page. What the page says about its test stands right above it, in comments:
@@ -199,6 +200,7 @@ func startForDocs(t *testing.T, page string) documented {
 			t.Error(err)
 		}
 	})
+	servertest.ReadSources(t, "../../examples", "../../client") // examples are built when a page runs them
 	return documented{server, database, &programs{
 		addresses: strings.NewReplacer("localhost:5005", server.address, "localhost:8991", server.http,
 			"localhost:4224", fmt.Sprintf("localhost:%d", natsPort), "localhost:5434", fmt.Sprintf("localhost:%d", config.Port)),

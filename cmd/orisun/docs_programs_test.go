@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/fullstorydev/grpcurl"
@@ -117,7 +118,7 @@ func environmentOf(handler interp.HandlerContext) []string {
 	return list
 }
 
-// runDocumented runs a command of the binary. tail, which would not end, is interrupted after its first line.
+// runDocumented runs a command of the binary. tail, which would not end, is ended after its first line.
 func runDocumented(ctx context.Context, args []string, handler interp.HandlerContext) error {
 	if len(args) == 0 || strings.HasPrefix(args[0], "--") {
 		return errors.New("a server that the page starts would not end: mark the block <!-- test: not run, REASON -->")
@@ -135,7 +136,8 @@ func runDocumented(ctx context.Context, args []string, handler interp.HandlerCon
 	return exitStatus(command.Run())
 }
 
-// firstLine interrupts a command after the first line that it prints.
+// firstLine ends a command after the first line that it prints: by SIGTERM, since a job in the background of a shell
+// inherits that SIGINT is ignored.
 func firstLine(command *exec.Cmd, stdout io.Writer) error {
 	command.Stderr = nil // stdout may be the same buffer
 	pipe, err := command.StdoutPipe()
@@ -151,9 +153,27 @@ func firstLine(command *exec.Cmd, stdout io.Writer) error {
 		line, err = lines.ReadString('\n')
 	}
 	_, written := io.WriteString(stdout, line)
-	interrupted := command.Process.Signal(os.Interrupt)
-	_ = command.Wait() // by the signal, which curl does not take for success
-	return errors.Join(err, written, interrupted)
+	signalled := command.Process.Signal(syscall.SIGTERM)
+	ended := command.Wait()
+	if status, ok := command.ProcessState.Sys().(syscall.WaitStatus); ok && status.Signal() == syscall.SIGTERM {
+		ended = nil
+	}
+	return errors.Join(err, written, signalled, ended)
+}
+
+func TestACommandThatIgnoresSIGINTEndsAfterItsFirstLine(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), startTimeout)
+	defer cancel()
+	for script, want := range map[string]string{
+		"trap '' INT; echo x; exec sleep 600":                     "",
+		"trap 'exit 7' TERM; echo x; while :; do sleep 0.1; done": "exit status 7",
+	} {
+		var out strings.Builder
+		err := firstLine(exec.CommandContext(ctx, "sh", "-c", script), &out)
+		if out.String() != "x\n" || want == "" && err != nil || want != "" && (err == nil || err.Error() != want) {
+			t.Errorf("%s: prints %q and ends with %v, want %q", script, &out, err, want)
+		}
+	}
 }
 
 func exitStatus(err error) error {

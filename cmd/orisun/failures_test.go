@@ -5,6 +5,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"os/signal"
 	"strconv"
 	"strings"
 	"syscall"
@@ -133,6 +134,10 @@ func TestAPostgreSQLThatGoesAwayDuringAStartIsWaitedFor(t *testing.T) {
 
 func TestASecondSignalEndsADrainAtOnce(t *testing.T) {
 	config := pgtest.Clone(t)
+	// A process that catches SIGINT starts others with its default, also where it inherited that it is ignored.
+	interrupts := make(chan os.Signal, 1)
+	signal.Notify(interrupts, syscall.SIGINT)
+	defer signal.Stop(interrupts)
 	// which nothing comes near
 	server := launch(t, environment(t.TempDir(), append(outside(config), "ORISUN_SHUTDOWN_TIMEOUT=10m")...))
 	tx, release := holdPositions(t, config)
