@@ -120,6 +120,37 @@ func TestABrowserFollowsByGetAndGoesOnAfterTheLastEvent(t *testing.T) {
 	}
 }
 
+// The JSON of an event may exceed the limits of messages when its protobuf does not: data as a text has two characters
+// for each quote.
+func TestAnEventWhoseJSONExceedsTheSendLimitIsStreamed(t *testing.T) {
+	const limit = 4096
+	server := launchWith(t, fmt.Sprintf("ORISUN_GRPC_MAX_RECEIVE_MESSAGE_SIZE=%d", limit),
+		fmt.Sprintf("ORISUN_GRPC_MAX_SEND_MESSAGE_SIZE=%d", limit))
+	base := "http://" + server.http
+	quotes := strings.Repeat(`\"`, 1200)
+	for _, event := range []string{
+		`{"event_id": "quotes", "event_type": "T", "data": {"a": "` + quotes + `"}}`,
+		`{"event_id": "last", "event_type": "T"}`,
+	} {
+		if status, text := ask(t, http.MethodPost, base+saveByHTTP,
+			`{"boundary": "orisun_test_1", "events": [`+event+`]}`); status != http.StatusOK {
+			t.Fatal(text)
+		}
+	}
+	const all = `{"boundary": "orisun_test_1", "afterPosition": {"transactionId": -1, "globalId": -1}}`
+	path := subscribeByHTTP + "?message=" + url.QueryEscape(all)
+	follow := request(t, http.MethodGet, base+path, "") //nolint:bodyclose // closed at the end
+	events := bufio.NewReader(follow.Body)
+	for _, id := range []string{"quotes", "last"} {
+		e := next(t, events)
+		var event orisunpb.Event
+		if err := protojson.Unmarshal([]byte(e.data), &event); err != nil || event.GetEventId() != id ||
+			id == "quotes" && (len(e.data) <= limit || event.GetData() != `{"a": "`+quotes+`"}`) {
+			t.Fatalf("the event %s came as %+v, %v", id, e, err)
+		}
+	}
+}
+
 func TestDataAndMetadataAreObjectsOrTextsByHTTP(t *testing.T) {
 	server := launchWith(t)
 	base := "http://" + server.http

@@ -45,6 +45,7 @@ const (
 type Calls struct {
 	transcoder http.Handler          // answers data and metadata as texts
 	objects    http.Handler          // answers them as JSON objects (documents.go)
+	sending    http.Handler          // takes calls whose client streams requests
 	methods    map[string]httpMethod // by path
 	door       *transport.Door
 	timeouts   httpTimeouts
@@ -79,14 +80,22 @@ func NewCalls(server *grpc.Server, door *transport.Door, config *config.Config) 
 			c.methods["/"+name+"/"+method.Name] = httpMethod{method.IsServerStream, method.IsClientStream, request}
 		}
 	}
+	// A request is received with its limit before it is transcoded, and gRPC's send limit bounds an answer in protobuf,
+	// whose JSON may be larger. Only a stream of requests needs a limit of the transcoder.
+	const noLimit = vanguard.DefaultMaxMessageBufferBytes
 	for _, made := range []struct {
 		to      *http.Handler
 		objects bool
-	}{{&c.transcoder, false}, {&c.objects, true}} {
+		limit   uint32
+	}{
+		{&c.transcoder, false, noLimit},
+		{&c.objects, true, noLimit},
+		{&c.sending, false, uint32(max(config.GRPC.MaxReceiveMessageSize, config.GRPC.MaxSendMessageSize))},
+	} {
 		transcoder, err := vanguard.NewTranscoder(services,
 			vanguard.WithDefaultServiceOptions(
 				vanguard.WithTargetProtocols(vanguard.ProtocolGRPC), vanguard.WithTargetCodecs(vanguard.CodecProto),
-				vanguard.WithMaxMessageBufferBytes(uint32(max(config.GRPC.MaxReceiveMessageSize, config.GRPC.MaxSendMessageSize)))),
+				vanguard.WithMaxMessageBufferBytes(made.limit)),
 			vanguard.WithCodec(newJSONCodec(made.objects)))
 		if err != nil {
 			return nil, err
@@ -142,8 +151,8 @@ func (c *Calls) call(w http.ResponseWriter, r *http.Request, kind string, method
 	defer call.End()
 	defer c.unlimited(w)
 	r = r.WithContext(ctx)
-	if method.sends { // reflection
-		c.transcoder.ServeHTTP(w, r)
+	if method.sends {
+		c.sending.ServeHTTP(w, r)
 		return
 	}
 	body, err := c.receive(w, r, kind, method, call)
