@@ -25,15 +25,15 @@ const store = new protocol.EventStore(address, grpc.credentials.createInsecure()
 
 const { UNAUTHENTICATED, UNAVAILABLE, ALREADY_EXISTS } = grpc.status
 const deadline = Date.now() + 30_000 // of the whole command
-const jitter = () => new Promise((resolve) => setTimeout(resolve, 100 * Math.random()))
+const pause = 100 // at most
+const jitter = () => new Promise((resolve) => setTimeout(resolve, pause * Math.random()))
 
 let token = '' // after the first call it stands for the password
 function once (method, request) {
   const metadata = new grpc.Metadata()
   token ? metadata.set('x-auth-token', token) : metadata.set('authorization', basic)
-  const options = { deadline, waitForReady: true }
   return new Promise((resolve, reject) => {
-    store[method](request, metadata, options, (err, answer) => err ? reject(err) : resolve(answer))
+    store[method](request, metadata, { deadline }, (err, answer) => err ? reject(err) : resolve(answer))
       .on('metadata', (header) => { token = header.get('x-auth-token')[0] || token })
   })
 }
@@ -45,7 +45,7 @@ async function call (method, request) {
       return await once(method, request)
     } catch (err) {
       if (err.code === UNAUTHENTICATED && token) token = ''
-      else if (err.code !== UNAVAILABLE) throw err
+      else if (err.code !== UNAVAILABLE || Date.now() + pause > deadline) throw err
       await jitter()
     }
   }

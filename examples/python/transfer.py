@@ -37,6 +37,7 @@ ADDRESS = os.environ.get("ORISUN_ADDRESS", "localhost:5005")
 BOUNDARY = os.environ.get("ORISUN_BOUNDARY", "orisun_test_1")
 BASIC = "Basic " + base64.b64encode(os.environ.get("ORISUN_USER", "admin:changeit").encode()).decode()
 DEADLINE = time.monotonic() + 30  # of the whole command
+PAUSE = 0.1  # at most
 PAGE = 1000
 MAX_CENTS = 2**63 - 1  # what a program in Go can read
 
@@ -57,20 +58,20 @@ class Store:
             credentials = ("x-auth-token", self.token) if self.token else ("authorization", BASIC)
             try:
                 answer, call = getattr(self.stub, method).with_call(
-                    request, metadata=(credentials,), timeout=DEADLINE - time.monotonic(), wait_for_ready=True
+                    request, metadata=(credentials,), timeout=DEADLINE - time.monotonic()
                 )
                 self.token = dict(call.initial_metadata()).get("x-auth-token", self.token)
                 return answer
             except grpc.RpcError as error:
                 if error.code() == grpc.StatusCode.UNAUTHENTICATED and self.token:
                     self.token = None
-                elif error.code() != grpc.StatusCode.UNAVAILABLE:
+                elif error.code() != grpc.StatusCode.UNAVAILABLE or time.monotonic() + PAUSE > DEADLINE:
                     raise
                 jitter()  # saves are repeated, too: they are idempotent
 
 
 def jitter():
-    time.sleep(0.1 * random.random())
+    time.sleep(PAUSE * random.random())
 
 
 def fold(balances, event_type, data):
