@@ -126,3 +126,28 @@ func TestTheTransferInThreeLanguages(t *testing.T) {
 		t.Errorf("%d transfers are stored, want %d", len(transfers), want)
 	}
 }
+
+func TestTheEnrolmentHoldsBothRules(t *testing.T) {
+	boundary := newBoundary(t, dial(t, shared.URL))
+	program := filepath.Join(t.TempDir(), "enrolment")
+	build := exec.CommandContext(t.Context(), "go", "build", "-buildvcs=false", "-o", program, "./enrolment")
+	build.Dir = filepath.Join(testserver.Root(), "examples")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	for _, step := range []struct{ args, want string }{
+		{"-course maths -places 1", ""},
+		{"-course maths -places 30", "enrolment: the course is offered already\n"},
+		{"-course maths -student ann", ""},
+		{"-course maths -student ann", ""},
+		{"-course maths -student bob", "enrolment: the course is full\n"},
+		{"-course magic -student bob", "enrolment: there is no such course\n"},
+		{"-course maths", "enrolment: -course is needed, with either -student or -places\n"},
+	} {
+		args := append([]string{"-url", shared.URL, "-boundary", boundary}, strings.Fields(step.args)...)
+		out, err := exec.CommandContext(t.Context(), program, args...).CombinedOutput()
+		if string(out) != step.want || (err != nil) != (step.want != "") {
+			t.Errorf("%s: %v, %q, want %q", step.args, err, out, step.want)
+		}
+	}
+}

@@ -23,39 +23,34 @@ type event struct {
 	Places  int    `json:"places,omitempty"`
 }
 
-// state is what both rules need to know.
+// state is what both rules need.
 type state struct {
-	places   int
-	students map[string]bool // in the course
-	courses  map[string]bool // of the student
+	places, students int  // of the course
+	courses          int  // of the student
+	enrolled         bool // the student in the course
 }
 
 func fold(course, student string) func(*state, client.Event) error {
-	return func(s *state, e client.Event) error {
-		if s.students == nil {
-			s.students, s.courses = map[string]bool{}, map[string]bool{}
+	return client.FoldData(func(s *state, eventType string, e event) {
+		if eventType == "CourseOffered" {
+			s.places = e.Places
+			return
 		}
-		var data event
-		err := e.Decode(&data)
-		switch e.Type {
-		case "CourseOffered":
-			s.places = data.Places
-		case "StudentEnrolled":
-			if data.Course == course {
-				s.students[data.Student] = true
-			}
-			if data.Student == student {
-				s.courses[data.Course] = true
-			}
+		if e.Course == course {
+			s.students++
 		}
-		return err
-	}
+		if e.Student == student {
+			s.courses++
+		}
+		s.enrolled = s.enrolled || e.Course == course && e.Student == student
+	})
 }
 
 var (
-	errFull  = errors.New("the course is full")
-	errLimit = fmt.Errorf("a student takes at most %d courses", maxCourses)
-	errNone  = errors.New("there is no such course")
+	errFull    = errors.New("the course is full")
+	errLimit   = fmt.Errorf("a student takes at most %d courses", maxCourses)
+	errNone    = errors.New("there is no such course")
+	errOffered = errors.New("the course is offered already")
 )
 
 // enrol conflicts with enrolments in the same course and with those of the same student, and with nothing else.
@@ -65,14 +60,14 @@ func enrol(ctx context.Context, c *client.Client, boundary, course, student stri
 		switch {
 		case s.places == 0:
 			return nil, errNone
-		case s.students[student]:
+		case s.enrolled:
 			return nil, nil // done before
-		case len(s.students) >= s.places:
+		case s.students >= s.places:
 			return nil, errFull
-		case len(s.courses) >= maxCourses:
+		case s.courses >= maxCourses:
 			return nil, errLimit
 		}
-		return []client.NewEvent{{Type: "StudentEnrolled", Data: event{Course: course, Student: student}}}, nil
+		return client.One("StudentEnrolled", event{Course: course, Student: student}), nil
 	})
 	return err
 }
@@ -80,24 +75,25 @@ func enrol(ctx context.Context, c *client.Client, boundary, course, student stri
 // offer offers a course once.
 func offer(ctx context.Context, c *client.Client, boundary, course string, places int) error {
 	unused := client.IfUnchanged(client.Any(client.Where("course", course)), client.Position{})
-	_, err := c.Save(
-		ctx,
-		boundary,
-		unused,
-		client.NewEvent{Type: "CourseOffered", Data: event{Course: course, Places: places}},
-	)
+	offered := client.NewEvent{Type: "CourseOffered", Data: event{Course: course, Places: places}}
+	_, err := c.Save(ctx, boundary, unused, offered)
+	if errors.Is(err, client.ErrConflict) {
+		return errOffered
+	}
 	return err
 }
 
 func main() {
 	url := flag.String("url", "grpc://admin:changeit@localhost:5005", "the server")
 	boundary := flag.String("boundary", "orisun_test_1", "where the events are")
-	course, student := flag.String("course", "", "the course"), flag.String("student", "", "who enrols")
+	course, student := flag.String("course", "", "the course"), flag.String("student", "", "the student to enrol")
 	places := flag.Int("places", 0, "places of a new course")
 	flag.Parse()
 	c, err := client.Dial(*url)
 	switch {
 	case err != nil:
+	case *course == "" || (*student == "") == (*places <= 0):
+		err = errors.New("-course is needed, with either -student or -places")
 	case *places > 0:
 		err = offer(context.Background(), c, *boundary, *course, *places)
 	default:

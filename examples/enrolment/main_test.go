@@ -6,7 +6,6 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/oexza/orisun/client"
 	"github.com/oexza/orisun/client/clienttest"
 )
 
@@ -18,7 +17,7 @@ func TestBothRulesHoldWhateverHappensAtOnce(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := offer(t.Context(), c, "school", "course0", 30); !errors.Is(err, client.ErrConflict) {
+	if err := offer(t.Context(), c, "school", "course0", 30); !errors.Is(err, errOffered) {
 		t.Error(err)
 	}
 	var mu sync.Mutex
