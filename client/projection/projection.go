@@ -1,19 +1,49 @@
-// Package projection applies the events of a subscription to tables of your own PostgreSQL. The checkpoint moves in the
-// transaction that applies the event, so each event is applied exactly once, even if the program, the database or the
-// server ends in between.
+// Package projection applies events to tables of your own PostgreSQL, each event exactly once.
+//
+// [Run] follows a boundary. It calls your Apply for each event in a transaction, and stores the event's position, the
+// checkpoint, in the same transaction. If the program, the database or the server ends, Run continues after the last
+// event that was applied:
 //
 //	store := projection.PGX(pool) // or projection.SQL(db)
 //	err := projection.Run(ctx, c, store, projection.Config[pgx.Tx]{
-//		Name: "balances", Boundary: "bank",
-//		Apply: func(ctx context.Context, tx pgx.Tx, event client.Event) error { … },
+//		Name: "balances", Boundary: "bank", Criteria: client.Any(client.Type("Deposited")),
+//		Apply: func(ctx context.Context, tx pgx.Tx, event client.Event) error {
+//			var deposit struct {
+//				Account string
+//				Amount  int64
+//			}
+//			if err := event.Decode(&deposit); err != nil {
+//				return err
+//			}
+//			_, err := tx.Exec(ctx, "UPDATE balance SET cents = cents + $1 WHERE account = $2", deposit.Amount, deposit.Account)
+//			return err
+//		},
 //	})
 //
-// Run ends with the first error, such as one of the database. Call it in a loop with a pause, or let the program end
-// and start again: it continues after the last event that was applied.
+// Run waits for an Orisun server that is away. It ends with the first error of the database or of Apply: call it in a
+// loop with a pause, or let the program end and start again.
 //
-// To rebuild a projection, run the new version under another name ("balances_v2"), with tables of its own, beside the
-// live one. When [Progress.Left] is near 0, [Switch] exchanges them in one transaction: readers see the new one, and
-// the old one ends with [ErrSwitched], also where it is started again.
+// # Several processes
+//
+// Several processes may run the same projection. One of them applies events, and the others stand by until it ends.
+// They share the checkpoint, so all of them need the same boundary, criteria and Apply. A projection with other
+// criteria needs another name.
+//
+// # Rebuild
+//
+// To change a projection, run the new version under another name, with tables of its own, beside the live one. When
+// [Progress.Left] is near 0, replace the live one by [Switch]. Your function renames the tables or replaces a view in
+// one transaction, and the live version ends with [ErrSwitched], also if it is started again:
+//
+//	err := projection.Switch(ctx, store, "balances", "balances_v2", func(ctx context.Context, tx pgx.Tx) error {
+//		_, err := tx.Exec(ctx, "CREATE OR REPLACE VIEW balance AS TABLE balance_v2")
+//		return err
+//	})
+//
+// # Checkpoints
+//
+// The checkpoints are the table orisun_projection, a row for each projection. Run and Switch create it where it is
+// missing; [Setup] is for a DBA who does so beforehand.
 package projection
 
 import (
@@ -72,18 +102,17 @@ var ErrBehind = errors.New("the new projection is behind the live one")
 
 // Config is a projection.
 type Config[T any] struct {
-	// Name is that of the checkpoint, and of the subscription: of several processes that run the projection, one applies
-	// events and the others stand by. All of them need the same Boundary, Criteria and Apply: they share the checkpoint,
-	// and one with narrower criteria moves it over events that the others would apply. Other criteria need another name,
-	// and a [Switch].
+	// Name is the name of the checkpoint. All processes that run the projection need the same Boundary, Criteria and
+	// Apply: one with narrower criteria moves the checkpoint over events that the others would apply.
 	Name     string
 	Boundary string
-	// Criteria are those of the events to apply; nil are all.
+	// Criteria match the events to apply. Nil criteria match all.
 	Criteria client.Criteria
-	// Apply applies one event by a transaction, which commits with the checkpoint. Its error ends Run.
+	// Apply applies one event in a transaction, which Run commits with the checkpoint. An error of Apply rolls the
+	// transaction back and ends Run.
 	Apply func(ctx context.Context, tx T, event client.Event) error
-	// Progress, where it is set, is called once a second if it has changed since, between two events: less often while
-	// the server is slow or away. Its panic becomes one of Run.
+	// Progress, if it is set, is called between two events, once a second while the progress changes, and less often
+	// while the server is slow or away. A panic of it is a panic of Run.
 	Progress func(Progress)
 }
 
@@ -94,8 +123,8 @@ type Progress struct {
 	// Applied is how many events this Run has applied, and Rate how many a second.
 	Applied int64
 	Rate    float64
-	// Left is how many events of the boundary lie after Position, whether they match or not, and TimeLeft how long the
-	// projection takes to reach the latest one at this speed; 0 where that is not known.
+	// Left is how many events of the boundary are after Position, whether they match or not. TimeLeft is how long the
+	// projection takes to reach the latest one at this speed, or 0 if that is not known.
 	Left     int64
 	TimeLeft time.Duration
 }
@@ -112,7 +141,7 @@ type statements interface {
 	find(ctx context.Context, query, name string, into ...any) (bool, error)
 }
 
-// Setup creates the table of checkpoints, orisun_projection, where it is missing. Run does so, too.
+// Setup creates the table of checkpoints, orisun_projection, if it is missing. Run and Switch do so, too.
 func Setup[T any](ctx context.Context, store Store[T]) error {
 	if store.transact == nil {
 		return errors.New("a store is made by PGX or SQL")
@@ -126,8 +155,8 @@ func Setup[T any](ctx context.Context, store Store[T]) error {
 	})
 }
 
-// Run applies events until its context ends, or with the first error of Apply, of the database or of the subscription
-// that does not heal. Run again, it continues after the last event that was applied.
+// Run applies events until its context ends, or until the first error of Apply, of the database, or of the subscription
+// that a retry does not heal. The next Run continues after the last event that was applied.
 func Run[T any](ctx context.Context, c *client.Client, store Store[T], config Config[T]) error {
 	if config.Name == "" || config.Boundary == "" || config.Apply == nil {
 		return errors.New("a projection needs a Name, a Boundary and an Apply")
@@ -391,12 +420,13 @@ func catchUp(ctx context.Context, tx statements, live checkpoint, next string) e
 	}
 }
 
-// Switch replaces the projection live by next: it calls exchange, which renames tables or replaces views, and marks
-// live as replaced, all in one transaction. Neither projection applies an event meanwhile, and Run of live ends with
-// [ErrSwitched], now and whenever it is started again. Both keep their names: the version after that one needs a third.
+// Switch replaces the projection live by the projection next. It calls exchange, which renames tables or replaces
+// views, and marks live as replaced, all in one transaction. Neither projection applies an event meanwhile. Run of live
+// ends with [ErrSwitched], now and whenever it is started again. Both have their names for good, so the version after
+// next needs a third name.
 //
-// Live is held while next catches up, for up to 3 seconds, so that a steady load is no obstacle. If next has not
-// applied what live has by then, Switch fails with [ErrBehind], and live goes on. Next catches up only while it runs.
+// Next must run while it catches up with live. Switch holds live for up to 3 seconds meanwhile, so a steady load does
+// not prevent the switch. If next is behind after that time, Switch returns [ErrBehind], and live continues.
 func Switch[T any](
 	ctx context.Context, store Store[T], live, next string, exchange func(ctx context.Context, tx T) error,
 ) error {

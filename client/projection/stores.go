@@ -13,7 +13,7 @@ type Beginner interface {
 	Begin(ctx context.Context) (pgx.Tx, error)
 }
 
-// PGX is a PostgreSQL reached by pgx.
+// PGX reaches a PostgreSQL by pgx.
 func PGX(pool Beginner) Store[pgx.Tx] {
 	return Store[pgx.Tx]{func(ctx context.Context, do func(pgx.Tx, statements) error) error {
 		return pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error { return do(tx, pgxStatements{tx}) })
@@ -35,7 +35,7 @@ func (s pgxStatements) find(ctx context.Context, query, name string, into ...any
 	return err == nil, err
 }
 
-// SQL is a PostgreSQL reached by database/sql, whose driver takes $1 for a parameter.
+// SQL reaches a PostgreSQL by database/sql. Its driver must take $1 for a parameter, as those for PostgreSQL do.
 func SQL(db *sql.DB) Store[*sql.Tx] {
 	return Store[*sql.Tx]{func(ctx context.Context, do func(*sql.Tx, statements) error) (err error) {
 		tx, err := db.BeginTx(ctx, nil)
