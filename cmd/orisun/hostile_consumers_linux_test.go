@@ -2,6 +2,9 @@ package main
 
 import (
 	"context"
+	"fmt"
+	"net/http"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -42,15 +45,19 @@ func acknowledgement(d *orisunpb.Delivery) *orisunpb.ConsumeRequest {
 }
 
 // TestHostileConsumersHarmNoOtherSubscription saves 48 MiB alone, and then beside each hostile consumer, which all stay
-// to the end. An innocent subscription of the boundary gets every event in order, and the real process stays small.
+// to the end. An innocent subscription of the boundary gets every event in order, and the real process stays small: it
+// never has more than the memory limit, and what a hostile consumer holds, beyond garbage, is bounded.
 func TestHostileConsumersHarmNoOtherSubscription(t *testing.T) {
 	const (
 		limit   = 320 << 20 // the default of GOMEMLIMIT
+		each    = 10 << 20  // of a hostile consumer: 4 MiB of events, and what it takes to deliver them
 		perSave = 50
 		saves   = 60
 		size    = 16 << 10
 	)
-	server := launch(t, environment(t.TempDir(), append(outside(pgtest.Clone(t)), "ORISUN_MAX_PARKED_EVENTS=1000")...))
+	profiles := strconv.Itoa(freePort(t))
+	server := launch(t, environment(t.TempDir(), append(outside(pgtest.Clone(t)), "ORISUN_MAX_PARKED_EVENTS=1000",
+		"ORISUN_PPROF_ENABLED=true", "ORISUN_PPROF_PORT="+profiles)...))
 	store := connect(t, server.address)
 	innocent := openConsumer(t, server, "innocent", &orisunpb.CreateSubscriptionRequest{})
 	data := `{"pad": "` + strings.Repeat("x", size-len(`{"pad": ""}`)) + `"}`
@@ -78,18 +85,19 @@ func TestHostileConsumersHarmNoOtherSubscription(t *testing.T) {
 		}
 		return most
 	}
-	alone := saved(t)
-	t.Logf("%d events of 16 KiB: the server has %.1f MiB at most", saves*perSave, float64(alone)/(1<<20))
-	for _, kind := range hostileConsumers {
+	alone, live := saved(t), liveHeap(t, profiles)
+	t.Logf("%d events of 16 KiB: the server has %s at most, %s live", saves*perSave, mebibytes(alone), mebibytes(live))
+	for i, kind := range hostileConsumers {
 		t.Run(kind.name, func(t *testing.T) {
 			deliveries := openConsumer(t, server, kind.name, &orisunpb.CreateSubscriptionRequest{
 				AckTimeout: durationpb.New(time.Second), MaxRefusals: 1,
 			}).run(kind)
-			most := saved(t)
+			most, held := saved(t), liveHeap(t, profiles)
 			t.Logf("%d events of 16 KiB: the innocent subscription gets all, the hostile consumer %d deliveries; the server "+
-				"has %.1f MiB at most", saves*perSave, deliveries.Load(), float64(most)/(1<<20))
-			if most > limit {
-				t.Errorf("the server has %d MiB, and %d without hostile consumers", most>>20, alone>>20)
+				"has %s at most, %s live", saves*perSave, deliveries.Load(), mebibytes(most), mebibytes(held))
+			if most > limit || held > live+uint64(i+1)*each {
+				t.Errorf("the server has %s at most and %s live, and %s and %s without hostile consumers",
+					mebibytes(most), mebibytes(held), mebibytes(alone), mebibytes(live))
 			}
 		})
 	}
@@ -113,6 +121,17 @@ func TestHostileConsumersHarmNoOtherSubscription(t *testing.T) {
 		}
 	}
 	server.stop(t, syscall.SIGTERM)
+}
+
+// liveHeap is the server's heap after a garbage collection.
+func liveHeap(t *testing.T, profiles string) (bytes uint64) {
+	t.Helper()
+	_, text := ask(t, http.MethodGet, "http://127.0.0.1:"+profiles+"/debug/pprof/heap?gc=1&debug=1", "")
+	_, allocated, _ := strings.Cut(text, "# HeapAlloc = ")
+	if _, err := fmt.Sscanf(allocated, "%d", &bytes); err != nil {
+		t.Fatal(err)
+	}
+	return bytes
 }
 
 // openedConsumer is a consumer with a connection and a subscription of its own.
