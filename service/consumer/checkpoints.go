@@ -2,6 +2,8 @@ package consumer
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -42,27 +44,29 @@ func (n *Node) savingCheckpoints(ctx context.Context) {
 		if tick%int(saveInterval/tickInterval) == 0 {
 			which = dueAtTimes
 		}
-		byBoundary := make(map[string][]*Member)
-		for _, m := range n.all(group{}) {
-			if m.dirty.Swap(false) {
-				byBoundary[m.def.Boundary] = append(byBoundary[m.def.Boundary], m)
-			}
-		}
-		for in, members := range byBoundary {
-			if n.save(ctx, in, members, which) == nil {
-				for _, m := range members {
-					n.release(ctx, m)
-				}
-			}
-		}
+		n.saveDue(ctx, which)
 		n.mu.Lock()
-		leaving := make([]*Member, 0, len(n.leaving))
-		for _, m := range n.leaving {
-			leaving = append(leaving, m)
-		}
+		leaving := slices.Collect(maps.Values(n.leaving))
 		n.mu.Unlock()
 		for _, m := range leaving {
 			n.leave(ctx, m)
+		}
+	}
+}
+
+// saveDue saves the checkpoints that are due, and releases partitions that are to move once theirs are saved.
+func (n *Node) saveDue(ctx context.Context, which due) {
+	byBoundary := make(map[string][]*Member)
+	for _, m := range n.all(group{}) {
+		if m.dirty.Swap(false) {
+			byBoundary[m.def.Boundary] = append(byBoundary[m.def.Boundary], m)
+		}
+	}
+	for in, members := range byBoundary {
+		if n.save(ctx, in, members, which) == nil {
+			for _, m := range members {
+				n.release(ctx, m)
+			}
 		}
 	}
 }
