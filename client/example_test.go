@@ -397,6 +397,7 @@ func ExampleClient_CreateUser() {
 	fmt.Println("another password:", as.ChangePassword(ctx, clerk.ID, "a-password", "another-one"))
 	_, valid, err := c.ValidateCredentials(ctx, "clerk", "another-one")
 	fmt.Println("is valid:", valid, err)
+	fmt.Println("set by an admin:", c.SetPassword(ctx, clerk.ID, "a-third-one"), c.EndSessions(ctx, clerk.ID))
 	clerk, _, err = c.SetBoundaryPermissions(ctx, clerk.ID, bank, client.PermissionRead)
 	fmt.Println("may read only:", clerk.Roles, err)
 	users, err := c.Users(ctx)
@@ -409,6 +410,7 @@ func ExampleClient_CreateUser() {
 	// a writer saves: <nil>
 	// another password: <nil>
 	// is valid: true <nil>
+	// set by an admin: <nil> <nil>
 	// may read only: [read:example_users] <nil>
 	// a user: true <nil>
 	// of 2 <nil>

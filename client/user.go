@@ -38,6 +38,19 @@ func (c *Client) ChangePassword(ctx context.Context, id, current, next string) e
 	return c.call(ctx, admin+"ChangePassword", once, in, &wire.ChangePasswordResponse{})
 }
 
+// SetPassword gives another user than the caller a new password. It returns when no node accepts the old one or a token
+// of the user.
+func (c *Client) SetPassword(ctx context.Context, id, next string) error {
+	in := &wire.SetUserPasswordRequest{UserId: id, NewPassword: next}
+	return c.call(ctx, admin+"SetUserPassword", repeat, in, &wire.SetUserPasswordResponse{})
+}
+
+// EndSessions voids all tokens of a user, and ends its subscriptions. Clients that have the password log in again.
+func (c *Client) EndSessions(ctx context.Context, id string) error {
+	in := &wire.EndUserSessionsRequest{UserId: id}
+	return c.call(ctx, admin+"EndUserSessions", repeat, in, &wire.EndUserSessionsResponse{})
+}
+
 // ChangeRoles replaces the roles of another user than the caller. It returns when they are in force on every node.
 func (c *Client) ChangeRoles(
 	ctx context.Context, id string, roles ...string,

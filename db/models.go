@@ -317,7 +317,7 @@ type OrisunTokenKey struct {
 }
 
 // The users that may call: what orisun.project_users makes of the events UserCreated, UserPasswordChanged,
-// UserRolesChanged and UserDeleted of the admin boundary. It can be deleted and is then made of them again. That a
+// UserSessionsEnded, UserRolesChanged and UserDeleted of the admin boundary. It can be deleted and is then made of them again. That a
 // username is unique among the users that are not deleted is no constraint of this table but the context under which
 // orisun.create_user saves.
 type OrisunUserAccount struct {
@@ -327,8 +327,8 @@ type OrisunUserAccount struct {
 	Username string
 	Name     string
 	Roles    []string
-	// The global_id of the event that last changed password or roles. Tokens carry it, so that those from before that event
-	// are void.
+	// The global_id of the event that last changed password or roles, or ended all sessions. Tokens carry it, so that those
+	// from before that event are void.
 	Epoch     int64
 	CreatedAt time.Time
 	UpdatedAt time.Time

@@ -27,8 +27,8 @@ func (q *Queries) BootstrapAdmin(ctx context.Context, db DBTX, arg BootstrapAdmi
 	return created, err
 }
 
-const ChangeUserPassword = `-- name: ChangeUserPassword :exec
-SELECT orisun.change_user_password(
+const ChangeUserPassword = `-- name: ChangeUserPassword :one
+SELECT boundary, user_id, username, name, roles, epoch, created_at, updated_at, deleted FROM orisun.change_user_password(
     p_boundary      => $1::text,
     p_user_id       => $2::text,
     p_password_hash => $3::text,
@@ -41,19 +41,31 @@ type ChangeUserPasswordParams struct {
 	Boundary     string
 	UserID       string
 	PasswordHash string
-	Epoch        int64
+	Epoch        *int64
 	Metadata     string
 }
 
-func (q *Queries) ChangeUserPassword(ctx context.Context, db DBTX, arg ChangeUserPasswordParams) error {
-	_, err := db.Exec(ctx, ChangeUserPassword,
+func (q *Queries) ChangeUserPassword(ctx context.Context, db DBTX, arg ChangeUserPasswordParams) (OrisunUserAccount, error) {
+	row := db.QueryRow(ctx, ChangeUserPassword,
 		arg.Boundary,
 		arg.UserID,
 		arg.PasswordHash,
 		arg.Epoch,
 		arg.Metadata,
 	)
-	return err
+	var i OrisunUserAccount
+	err := row.Scan(
+		&i.Boundary,
+		&i.UserID,
+		&i.Username,
+		&i.Name,
+		&i.Roles,
+		&i.Epoch,
+		&i.CreatedAt,
+		&i.UpdatedAt,
+		&i.Deleted,
+	)
+	return i, err
 }
 
 const ChangeUserRoles = `-- name: ChangeUserRoles :one
@@ -191,6 +203,37 @@ func (q *Queries) EndSession(ctx context.Context, db DBTX, arg EndSessionParams)
 		arg.SessionLimit,
 	)
 	return err
+}
+
+const EndUserSessions = `-- name: EndUserSessions :one
+SELECT boundary, user_id, username, name, roles, epoch, created_at, updated_at, deleted FROM orisun.end_user_sessions(
+    p_boundary => $1::text,
+    p_user_id  => $2::text,
+    p_metadata => $3::jsonb
+)
+`
+
+type EndUserSessionsParams struct {
+	Boundary string
+	UserID   string
+	Metadata string
+}
+
+func (q *Queries) EndUserSessions(ctx context.Context, db DBTX, arg EndUserSessionsParams) (OrisunUserAccount, error) {
+	row := db.QueryRow(ctx, EndUserSessions, arg.Boundary, arg.UserID, arg.Metadata)
+	var i OrisunUserAccount
+	err := row.Scan(
+		&i.Boundary,
+		&i.UserID,
+		&i.Username,
+		&i.Name,
+		&i.Roles,
+		&i.Epoch,
+		&i.CreatedAt,
+		&i.UpdatedAt,
+		&i.Deleted,
+	)
+	return i, err
 }
 
 const FindLogin = `-- name: FindLogin :one

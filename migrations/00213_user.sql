@@ -16,14 +16,14 @@ CREATE INDEX user_account_username_idx ON orisun.user_account (boundary, usernam
 
 COMMENT ON TABLE orisun.user_account IS
 $$The users that may call: what orisun.project_users makes of the events UserCreated, UserPasswordChanged,
-UserRolesChanged and UserDeleted of the admin boundary. It can be deleted and is then made of them again. That a
+UserSessionsEnded, UserRolesChanged and UserDeleted of the admin boundary. It can be deleted and is then made of them again. That a
 username is unique among the users that are not deleted is no constraint of this table but the context under which
 orisun.create_user saves.$$;
 COMMENT ON COLUMN orisun.user_account.boundary IS
 $$The admin boundary whose events these are (ORISUN_ADMIN_BOUNDARY).$$;
 COMMENT ON COLUMN orisun.user_account.epoch IS
-$$The global_id of the event that last changed password or roles. Tokens carry it, so that those from before that event
-are void.$$;
+$$The global_id of the event that last changed password or roles, or ended all sessions. Tokens carry it, so that those
+from before that event are void.$$;
 
 CREATE TABLE orisun.user_credential (
     boundary      text NOT NULL,
@@ -130,7 +130,7 @@ BEGIN
                     coalesce(v_event.data ->> 'name', ''), orisun.read_roles(v_event.data),
                     v_event.global_id, v_event.date_created, v_event.date_created)
             ON CONFLICT (boundary, user_id) DO NOTHING;
-        WHEN 'UserPasswordChanged' THEN
+        WHEN 'UserPasswordChanged', 'UserSessionsEnded' THEN
             UPDATE orisun.user_account u SET epoch = v_event.global_id, updated_at = v_event.date_created
              WHERE u.boundary = p_boundary AND u.user_id = v_user_id;
         WHEN 'UserRolesChanged' THEN
@@ -260,8 +260,9 @@ transaction ends no other change of a user gets in between. Raises OR020 where t
 
 -- +goose StatementBegin
 CREATE FUNCTION orisun.change_user_password(p_boundary text, p_user_id text, p_password_hash text,
-                                            p_epoch bigint DEFAULT NULL, p_metadata jsonb DEFAULT '{}') RETURNS void
-LANGUAGE plpgsql VOLATILE
+                                            p_epoch bigint DEFAULT NULL, p_metadata jsonb DEFAULT '{}')
+RETURNS SETOF orisun.user_account
+LANGUAGE plpgsql VOLATILE ROWS 1
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -278,14 +279,37 @@ BEGIN
     INSERT INTO orisun.user_credential AS c (boundary, user_id, password_hash)
     VALUES (p_boundary, p_user_id, p_password_hash)
     ON CONFLICT (boundary, user_id) DO UPDATE SET password_hash = EXCLUDED.password_hash;
+    RETURN QUERY SELECT u.* FROM orisun.user_account u WHERE u.boundary = p_boundary AND u.user_id = p_user_id;
 END
 $$;
 -- +goose StatementEnd
 
 COMMENT ON FUNCTION orisun.change_user_password(text, text, text, bigint, jsonb) IS
-$$Saves the event UserPasswordChanged and the hash of the new password; all tokens of the user are void from then on.
-p_epoch is that of the user whose present password was checked. Raises OR020 for an unknown user, OR003 when the user
-was changed meanwhile.$$;
+$$Saves the event UserPasswordChanged and the hash of the new password, and returns the user; all tokens of the user are
+void from then on. p_epoch is that of the user whose present password was checked, NULL where none was. Raises OR020 for
+an unknown user, OR003 when the user was changed meanwhile.$$;
+
+-- +goose StatementBegin
+CREATE FUNCTION orisun.end_user_sessions(p_boundary text, p_user_id text, p_metadata jsonb DEFAULT '{}')
+RETURNS SETOF orisun.user_account
+LANGUAGE plpgsql VOLATILE ROWS 1
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    v_user orisun.user_account := orisun.find_user(p_boundary, p_user_id);
+BEGIN
+    PERFORM orisun.save_user_event(
+        p_boundary, 'user_id', 'UserSessionsEnded',
+        jsonb_build_object('user_id', p_user_id, 'username', v_user.username),
+        p_metadata);
+    RETURN QUERY SELECT u.* FROM orisun.user_account u WHERE u.boundary = p_boundary AND u.user_id = p_user_id;
+END
+$$;
+-- +goose StatementEnd
+
+COMMENT ON FUNCTION orisun.end_user_sessions(text, text, jsonb) IS
+$$Saves the event UserSessionsEnded and returns the user; all tokens of the user are void from then on, its password is
+not. Raises OR020 for an unknown user, OR003 when the user was changed meanwhile by hand: begin again.$$;
 
 -- +goose StatementBegin
 CREATE FUNCTION orisun.change_user_roles(p_boundary text, p_user_id text, p_roles text[], p_metadata jsonb DEFAULT '{}')
@@ -456,6 +480,7 @@ DROP FUNCTION orisun.bootstrap_admin(text, text, text);
 DROP FUNCTION orisun.delete_user(text, text, jsonb);
 DROP FUNCTION orisun.set_user_boundary_permissions(text, text, text, text[], jsonb);
 DROP FUNCTION orisun.change_user_roles(text, text, text[], jsonb);
+DROP FUNCTION orisun.end_user_sessions(text, text, jsonb);
 DROP FUNCTION orisun.change_user_password(text, text, text, bigint, jsonb);
 DROP FUNCTION orisun.find_user(text, text);
 DROP FUNCTION orisun.create_user(text, text, text, text[], text, jsonb);

@@ -1122,6 +1122,177 @@ func (x *ChangePasswordResponse) GetSuccess() bool {
 	return false
 }
 
+type SetUserPasswordRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Required. From CreateUser or ListUsers.
+	UserId string `protobuf:"bytes,100,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
+	// Required. 6 to 72 bytes.
+	NewPassword   string `protobuf:"bytes,101,opt,name=new_password,json=newPassword,proto3" json:"new_password,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetUserPasswordRequest) Reset() {
+	*x = SetUserPasswordRequest{}
+	mi := &file_admin_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetUserPasswordRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetUserPasswordRequest) ProtoMessage() {}
+
+func (x *SetUserPasswordRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetUserPasswordRequest.ProtoReflect.Descriptor instead.
+func (*SetUserPasswordRequest) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *SetUserPasswordRequest) GetUserId() string {
+	if x != nil {
+		return x.UserId
+	}
+	return ""
+}
+
+func (x *SetUserPasswordRequest) GetNewPassword() string {
+	if x != nil {
+		return x.NewPassword
+	}
+	return ""
+}
+
+type SetUserPasswordResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetUserPasswordResponse) Reset() {
+	*x = SetUserPasswordResponse{}
+	mi := &file_admin_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetUserPasswordResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetUserPasswordResponse) ProtoMessage() {}
+
+func (x *SetUserPasswordResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetUserPasswordResponse.ProtoReflect.Descriptor instead.
+func (*SetUserPasswordResponse) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{19}
+}
+
+type EndUserSessionsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Required. From CreateUser or ListUsers; it may be the caller's own.
+	UserId        string `protobuf:"bytes,100,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EndUserSessionsRequest) Reset() {
+	*x = EndUserSessionsRequest{}
+	mi := &file_admin_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EndUserSessionsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EndUserSessionsRequest) ProtoMessage() {}
+
+func (x *EndUserSessionsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EndUserSessionsRequest.ProtoReflect.Descriptor instead.
+func (*EndUserSessionsRequest) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *EndUserSessionsRequest) GetUserId() string {
+	if x != nil {
+		return x.UserId
+	}
+	return ""
+}
+
+type EndUserSessionsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EndUserSessionsResponse) Reset() {
+	*x = EndUserSessionsResponse{}
+	mi := &file_admin_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EndUserSessionsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EndUserSessionsResponse) ProtoMessage() {}
+
+func (x *EndUserSessionsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EndUserSessionsResponse.ProtoReflect.Descriptor instead.
+func (*EndUserSessionsResponse) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{21}
+}
+
 type ChangeUserRolesRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Required. From CreateUser or ListUsers.
@@ -1134,7 +1305,7 @@ type ChangeUserRolesRequest struct {
 
 func (x *ChangeUserRolesRequest) Reset() {
 	*x = ChangeUserRolesRequest{}
-	mi := &file_admin_proto_msgTypes[18]
+	mi := &file_admin_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1146,7 +1317,7 @@ func (x *ChangeUserRolesRequest) String() string {
 func (*ChangeUserRolesRequest) ProtoMessage() {}
 
 func (x *ChangeUserRolesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[18]
+	mi := &file_admin_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1159,7 +1330,7 @@ func (x *ChangeUserRolesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangeUserRolesRequest.ProtoReflect.Descriptor instead.
 func (*ChangeUserRolesRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{18}
+	return file_admin_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ChangeUserRolesRequest) GetUserId() string {
@@ -1188,7 +1359,7 @@ type ChangeUserRolesResponse struct {
 
 func (x *ChangeUserRolesResponse) Reset() {
 	*x = ChangeUserRolesResponse{}
-	mi := &file_admin_proto_msgTypes[19]
+	mi := &file_admin_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1200,7 +1371,7 @@ func (x *ChangeUserRolesResponse) String() string {
 func (*ChangeUserRolesResponse) ProtoMessage() {}
 
 func (x *ChangeUserRolesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[19]
+	mi := &file_admin_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1213,7 +1384,7 @@ func (x *ChangeUserRolesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangeUserRolesResponse.ProtoReflect.Descriptor instead.
 func (*ChangeUserRolesResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{19}
+	return file_admin_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ChangeUserRolesResponse) GetUser() *AdminUser {
@@ -1244,7 +1415,7 @@ type SetUserBoundaryPermissionsRequest struct {
 
 func (x *SetUserBoundaryPermissionsRequest) Reset() {
 	*x = SetUserBoundaryPermissionsRequest{}
-	mi := &file_admin_proto_msgTypes[20]
+	mi := &file_admin_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1256,7 +1427,7 @@ func (x *SetUserBoundaryPermissionsRequest) String() string {
 func (*SetUserBoundaryPermissionsRequest) ProtoMessage() {}
 
 func (x *SetUserBoundaryPermissionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[20]
+	mi := &file_admin_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1269,7 +1440,7 @@ func (x *SetUserBoundaryPermissionsRequest) ProtoReflect() protoreflect.Message 
 
 // Deprecated: Use SetUserBoundaryPermissionsRequest.ProtoReflect.Descriptor instead.
 func (*SetUserBoundaryPermissionsRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{20}
+	return file_admin_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *SetUserBoundaryPermissionsRequest) GetUserId() string {
@@ -1305,7 +1476,7 @@ type SetUserBoundaryPermissionsResponse struct {
 
 func (x *SetUserBoundaryPermissionsResponse) Reset() {
 	*x = SetUserBoundaryPermissionsResponse{}
-	mi := &file_admin_proto_msgTypes[21]
+	mi := &file_admin_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1317,7 +1488,7 @@ func (x *SetUserBoundaryPermissionsResponse) String() string {
 func (*SetUserBoundaryPermissionsResponse) ProtoMessage() {}
 
 func (x *SetUserBoundaryPermissionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[21]
+	mi := &file_admin_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1330,7 +1501,7 @@ func (x *SetUserBoundaryPermissionsResponse) ProtoReflect() protoreflect.Message
 
 // Deprecated: Use SetUserBoundaryPermissionsResponse.ProtoReflect.Descriptor instead.
 func (*SetUserBoundaryPermissionsResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{21}
+	return file_admin_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *SetUserBoundaryPermissionsResponse) GetUser() *AdminUser {
@@ -1355,7 +1526,7 @@ type ListUsersRequest struct {
 
 func (x *ListUsersRequest) Reset() {
 	*x = ListUsersRequest{}
-	mi := &file_admin_proto_msgTypes[22]
+	mi := &file_admin_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1367,7 +1538,7 @@ func (x *ListUsersRequest) String() string {
 func (*ListUsersRequest) ProtoMessage() {}
 
 func (x *ListUsersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[22]
+	mi := &file_admin_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1380,7 +1551,7 @@ func (x *ListUsersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListUsersRequest.ProtoReflect.Descriptor instead.
 func (*ListUsersRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{22}
+	return file_admin_proto_rawDescGZIP(), []int{26}
 }
 
 type ListUsersResponse struct {
@@ -1393,7 +1564,7 @@ type ListUsersResponse struct {
 
 func (x *ListUsersResponse) Reset() {
 	*x = ListUsersResponse{}
-	mi := &file_admin_proto_msgTypes[23]
+	mi := &file_admin_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1405,7 +1576,7 @@ func (x *ListUsersResponse) String() string {
 func (*ListUsersResponse) ProtoMessage() {}
 
 func (x *ListUsersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[23]
+	mi := &file_admin_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1418,7 +1589,7 @@ func (x *ListUsersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListUsersResponse.ProtoReflect.Descriptor instead.
 func (*ListUsersResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{23}
+	return file_admin_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ListUsersResponse) GetUsers() []*AdminUser {
@@ -1440,7 +1611,7 @@ type ValidateCredentialsRequest struct {
 
 func (x *ValidateCredentialsRequest) Reset() {
 	*x = ValidateCredentialsRequest{}
-	mi := &file_admin_proto_msgTypes[24]
+	mi := &file_admin_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1452,7 +1623,7 @@ func (x *ValidateCredentialsRequest) String() string {
 func (*ValidateCredentialsRequest) ProtoMessage() {}
 
 func (x *ValidateCredentialsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[24]
+	mi := &file_admin_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1465,7 +1636,7 @@ func (x *ValidateCredentialsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ValidateCredentialsRequest.ProtoReflect.Descriptor instead.
 func (*ValidateCredentialsRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{24}
+	return file_admin_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ValidateCredentialsRequest) GetUsername() string {
@@ -1494,7 +1665,7 @@ type ValidateCredentialsResponse struct {
 
 func (x *ValidateCredentialsResponse) Reset() {
 	*x = ValidateCredentialsResponse{}
-	mi := &file_admin_proto_msgTypes[25]
+	mi := &file_admin_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1506,7 +1677,7 @@ func (x *ValidateCredentialsResponse) String() string {
 func (*ValidateCredentialsResponse) ProtoMessage() {}
 
 func (x *ValidateCredentialsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[25]
+	mi := &file_admin_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1519,7 +1690,7 @@ func (x *ValidateCredentialsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ValidateCredentialsResponse.ProtoReflect.Descriptor instead.
 func (*ValidateCredentialsResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{25}
+	return file_admin_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ValidateCredentialsResponse) GetSuccess() bool {
@@ -1544,7 +1715,7 @@ type GetUserCountRequest struct {
 
 func (x *GetUserCountRequest) Reset() {
 	*x = GetUserCountRequest{}
-	mi := &file_admin_proto_msgTypes[26]
+	mi := &file_admin_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1556,7 +1727,7 @@ func (x *GetUserCountRequest) String() string {
 func (*GetUserCountRequest) ProtoMessage() {}
 
 func (x *GetUserCountRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[26]
+	mi := &file_admin_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1569,7 +1740,7 @@ func (x *GetUserCountRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetUserCountRequest.ProtoReflect.Descriptor instead.
 func (*GetUserCountRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{26}
+	return file_admin_proto_rawDescGZIP(), []int{30}
 }
 
 type GetUserCountResponse struct {
@@ -1582,7 +1753,7 @@ type GetUserCountResponse struct {
 
 func (x *GetUserCountResponse) Reset() {
 	*x = GetUserCountResponse{}
-	mi := &file_admin_proto_msgTypes[27]
+	mi := &file_admin_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1594,7 +1765,7 @@ func (x *GetUserCountResponse) String() string {
 func (*GetUserCountResponse) ProtoMessage() {}
 
 func (x *GetUserCountResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[27]
+	mi := &file_admin_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1607,7 +1778,7 @@ func (x *GetUserCountResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetUserCountResponse.ProtoReflect.Descriptor instead.
 func (*GetUserCountResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{27}
+	return file_admin_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *GetUserCountResponse) GetCount() int64 {
@@ -1627,7 +1798,7 @@ type GetEventCountRequest struct {
 
 func (x *GetEventCountRequest) Reset() {
 	*x = GetEventCountRequest{}
-	mi := &file_admin_proto_msgTypes[28]
+	mi := &file_admin_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1639,7 +1810,7 @@ func (x *GetEventCountRequest) String() string {
 func (*GetEventCountRequest) ProtoMessage() {}
 
 func (x *GetEventCountRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[28]
+	mi := &file_admin_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1652,7 +1823,7 @@ func (x *GetEventCountRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetEventCountRequest.ProtoReflect.Descriptor instead.
 func (*GetEventCountRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{28}
+	return file_admin_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *GetEventCountRequest) GetBoundary() string {
@@ -1672,7 +1843,7 @@ type GetEventCountResponse struct {
 
 func (x *GetEventCountResponse) Reset() {
 	*x = GetEventCountResponse{}
-	mi := &file_admin_proto_msgTypes[29]
+	mi := &file_admin_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1684,7 +1855,7 @@ func (x *GetEventCountResponse) String() string {
 func (*GetEventCountResponse) ProtoMessage() {}
 
 func (x *GetEventCountResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[29]
+	mi := &file_admin_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1697,7 +1868,7 @@ func (x *GetEventCountResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetEventCountResponse.ProtoReflect.Descriptor instead.
 func (*GetEventCountResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{29}
+	return file_admin_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *GetEventCountResponse) GetCount() int64 {
@@ -1719,7 +1890,7 @@ type ListConflictsRequest struct {
 
 func (x *ListConflictsRequest) Reset() {
 	*x = ListConflictsRequest{}
-	mi := &file_admin_proto_msgTypes[30]
+	mi := &file_admin_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1731,7 +1902,7 @@ func (x *ListConflictsRequest) String() string {
 func (*ListConflictsRequest) ProtoMessage() {}
 
 func (x *ListConflictsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[30]
+	mi := &file_admin_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1744,7 +1915,7 @@ func (x *ListConflictsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListConflictsRequest.ProtoReflect.Descriptor instead.
 func (*ListConflictsRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{30}
+	return file_admin_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ListConflictsRequest) GetBoundary() string {
@@ -1778,7 +1949,7 @@ type ContextConflicts struct {
 
 func (x *ContextConflicts) Reset() {
 	*x = ContextConflicts{}
-	mi := &file_admin_proto_msgTypes[31]
+	mi := &file_admin_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1790,7 +1961,7 @@ func (x *ContextConflicts) String() string {
 func (*ContextConflicts) ProtoMessage() {}
 
 func (x *ContextConflicts) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[31]
+	mi := &file_admin_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1803,7 +1974,7 @@ func (x *ContextConflicts) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ContextConflicts.ProtoReflect.Descriptor instead.
 func (*ContextConflicts) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{31}
+	return file_admin_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ContextConflicts) GetCriteria() []*Criterion {
@@ -1836,24 +2007,31 @@ func (x *ContextConflicts) GetMinutes() []int64 {
 
 type ListConflictsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The contexts with most conflicts first. A node counts 1,000 contexts: those with the latest conflicts. It does not
-	// count contexts whose criteria have more than 4,096 bytes.
+	// The contexts with most conflicts first, added up over all nodes. A node counts 1,000 contexts: those with the latest
+	// conflicts. It does not count contexts whose criteria have more than 4,096 bytes.
 	Contexts []*ContextConflicts `protobuf:"bytes,1,rep,name=contexts,proto3" json:"contexts,omitempty"`
 	// Conflicts of the boundary in the last hour, those of other contexts included.
 	Total int64 `protobuf:"varint,2,opt,name=total,proto3" json:"total,omitempty"`
 	// Conflicts of the boundary by minute, the earliest first: 60 numbers.
 	Minutes []int64 `protobuf:"varint,3,rep,packed,name=minutes,proto3" json:"minutes,omitempty"`
-	// When the node began to count, at most an hour ago.
+	// Since when all nodes that answered count, at most an hour ago. A node begins to count when it starts.
 	Since *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=since,proto3" json:"since,omitempty"`
-	// The node that counted: its ORISUN_NATS_SERVER_NAME.
-	Node          string `protobuf:"bytes,5,opt,name=node,proto3" json:"node,omitempty"`
+	// The node that answered this call: its ORISUN_NATS_SERVER_NAME.
+	Node string `protobuf:"bytes,5,opt,name=node,proto3" json:"node,omitempty"`
+	// The nodes that answered, by name.
+	Nodes []*NodeConflicts `protobuf:"bytes,100,rep,name=nodes,proto3" json:"nodes,omitempty"`
+	// The names of the connected nodes that did not answer in time. Their conflicts are missing.
+	Unanswered []string `protobuf:"bytes,101,rep,name=unanswered,proto3" json:"unanswered,omitempty"`
+	// The nodes that have no connection to the answering node, as ListNodes has them. Their conflicts are missing; a node
+	// that stopped has lost its counts.
+	Disconnected  []*DisconnectedNode `protobuf:"bytes,102,rep,name=disconnected,proto3" json:"disconnected,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ListConflictsResponse) Reset() {
 	*x = ListConflictsResponse{}
-	mi := &file_admin_proto_msgTypes[32]
+	mi := &file_admin_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1865,7 +2043,7 @@ func (x *ListConflictsResponse) String() string {
 func (*ListConflictsResponse) ProtoMessage() {}
 
 func (x *ListConflictsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[32]
+	mi := &file_admin_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1878,7 +2056,7 @@ func (x *ListConflictsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListConflictsResponse.ProtoReflect.Descriptor instead.
 func (*ListConflictsResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{32}
+	return file_admin_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ListConflictsResponse) GetContexts() []*ContextConflicts {
@@ -1916,6 +2094,91 @@ func (x *ListConflictsResponse) GetNode() string {
 	return ""
 }
 
+func (x *ListConflictsResponse) GetNodes() []*NodeConflicts {
+	if x != nil {
+		return x.Nodes
+	}
+	return nil
+}
+
+func (x *ListConflictsResponse) GetUnanswered() []string {
+	if x != nil {
+		return x.Unanswered
+	}
+	return nil
+}
+
+func (x *ListConflictsResponse) GetDisconnected() []*DisconnectedNode {
+	if x != nil {
+		return x.Disconnected
+	}
+	return nil
+}
+
+// NodeConflicts is what one node counted.
+type NodeConflicts struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its ORISUN_NATS_SERVER_NAME.
+	Name string `protobuf:"bytes,100,opt,name=name,proto3" json:"name,omitempty"`
+	// Conflicts of the boundary in the last hour.
+	Total int64 `protobuf:"varint,101,opt,name=total,proto3" json:"total,omitempty"`
+	// Since when it counts, at most an hour ago.
+	Since         *timestamppb.Timestamp `protobuf:"bytes,102,opt,name=since,proto3" json:"since,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NodeConflicts) Reset() {
+	*x = NodeConflicts{}
+	mi := &file_admin_proto_msgTypes[37]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NodeConflicts) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NodeConflicts) ProtoMessage() {}
+
+func (x *NodeConflicts) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[37]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NodeConflicts.ProtoReflect.Descriptor instead.
+func (*NodeConflicts) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{37}
+}
+
+func (x *NodeConflicts) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *NodeConflicts) GetTotal() int64 {
+	if x != nil {
+		return x.Total
+	}
+	return 0
+}
+
+func (x *NodeConflicts) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
 type ListNodesRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Whether the answer has the history of each node.
@@ -1926,7 +2189,7 @@ type ListNodesRequest struct {
 
 func (x *ListNodesRequest) Reset() {
 	*x = ListNodesRequest{}
-	mi := &file_admin_proto_msgTypes[33]
+	mi := &file_admin_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1938,7 +2201,7 @@ func (x *ListNodesRequest) String() string {
 func (*ListNodesRequest) ProtoMessage() {}
 
 func (x *ListNodesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[33]
+	mi := &file_admin_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1951,7 +2214,7 @@ func (x *ListNodesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListNodesRequest.ProtoReflect.Descriptor instead.
 func (*ListNodesRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{33}
+	return file_admin_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ListNodesRequest) GetWithHistory() bool {
@@ -1978,7 +2241,7 @@ type ListNodesResponse struct {
 
 func (x *ListNodesResponse) Reset() {
 	*x = ListNodesResponse{}
-	mi := &file_admin_proto_msgTypes[34]
+	mi := &file_admin_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1990,7 +2253,7 @@ func (x *ListNodesResponse) String() string {
 func (*ListNodesResponse) ProtoMessage() {}
 
 func (x *ListNodesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[34]
+	mi := &file_admin_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2003,7 +2266,7 @@ func (x *ListNodesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListNodesResponse.ProtoReflect.Descriptor instead.
 func (*ListNodesResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{34}
+	return file_admin_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ListNodesResponse) GetNodes() []*NodeStatus {
@@ -2047,7 +2310,7 @@ type DisconnectedNode struct {
 
 func (x *DisconnectedNode) Reset() {
 	*x = DisconnectedNode{}
-	mi := &file_admin_proto_msgTypes[35]
+	mi := &file_admin_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2059,7 +2322,7 @@ func (x *DisconnectedNode) String() string {
 func (*DisconnectedNode) ProtoMessage() {}
 
 func (x *DisconnectedNode) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[35]
+	mi := &file_admin_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2072,7 +2335,7 @@ func (x *DisconnectedNode) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DisconnectedNode.ProtoReflect.Descriptor instead.
 func (*DisconnectedNode) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{35}
+	return file_admin_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *DisconnectedNode) GetName() string {
@@ -2129,7 +2392,7 @@ type NodeStatus struct {
 
 func (x *NodeStatus) Reset() {
 	*x = NodeStatus{}
-	mi := &file_admin_proto_msgTypes[36]
+	mi := &file_admin_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2141,7 +2404,7 @@ func (x *NodeStatus) String() string {
 func (*NodeStatus) ProtoMessage() {}
 
 func (x *NodeStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[36]
+	mi := &file_admin_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2154,7 +2417,7 @@ func (x *NodeStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeStatus.ProtoReflect.Descriptor instead.
 func (*NodeStatus) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{36}
+	return file_admin_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *NodeStatus) GetName() string {
@@ -2284,7 +2547,7 @@ type NodeSample struct {
 
 func (x *NodeSample) Reset() {
 	*x = NodeSample{}
-	mi := &file_admin_proto_msgTypes[37]
+	mi := &file_admin_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2296,7 +2559,7 @@ func (x *NodeSample) String() string {
 func (*NodeSample) ProtoMessage() {}
 
 func (x *NodeSample) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[37]
+	mi := &file_admin_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2309,7 +2572,7 @@ func (x *NodeSample) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeSample.ProtoReflect.Descriptor instead.
 func (*NodeSample) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{37}
+	return file_admin_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *NodeSample) GetMeasuredAt() *timestamppb.Timestamp {
@@ -2371,7 +2634,7 @@ type NodeCheck struct {
 
 func (x *NodeCheck) Reset() {
 	*x = NodeCheck{}
-	mi := &file_admin_proto_msgTypes[38]
+	mi := &file_admin_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2383,7 +2646,7 @@ func (x *NodeCheck) String() string {
 func (*NodeCheck) ProtoMessage() {}
 
 func (x *NodeCheck) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[38]
+	mi := &file_admin_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2396,7 +2659,7 @@ func (x *NodeCheck) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeCheck.ProtoReflect.Descriptor instead.
 func (*NodeCheck) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{38}
+	return file_admin_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *NodeCheck) GetName() string {
@@ -2460,7 +2723,7 @@ type NodeBoundary struct {
 
 func (x *NodeBoundary) Reset() {
 	*x = NodeBoundary{}
-	mi := &file_admin_proto_msgTypes[39]
+	mi := &file_admin_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2472,7 +2735,7 @@ func (x *NodeBoundary) String() string {
 func (*NodeBoundary) ProtoMessage() {}
 
 func (x *NodeBoundary) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[39]
+	mi := &file_admin_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2485,7 +2748,7 @@ func (x *NodeBoundary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeBoundary.ProtoReflect.Descriptor instead.
 func (*NodeBoundary) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{39}
+	return file_admin_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *NodeBoundary) GetName() string {
@@ -2584,7 +2847,7 @@ type ListSubscribersRequest struct {
 
 func (x *ListSubscribersRequest) Reset() {
 	*x = ListSubscribersRequest{}
-	mi := &file_admin_proto_msgTypes[40]
+	mi := &file_admin_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2596,7 +2859,7 @@ func (x *ListSubscribersRequest) String() string {
 func (*ListSubscribersRequest) ProtoMessage() {}
 
 func (x *ListSubscribersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[40]
+	mi := &file_admin_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2609,7 +2872,7 @@ func (x *ListSubscribersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSubscribersRequest.ProtoReflect.Descriptor instead.
 func (*ListSubscribersRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{40}
+	return file_admin_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *ListSubscribersRequest) GetBoundary() string {
@@ -2643,7 +2906,7 @@ type ListSubscribersResponse struct {
 
 func (x *ListSubscribersResponse) Reset() {
 	*x = ListSubscribersResponse{}
-	mi := &file_admin_proto_msgTypes[41]
+	mi := &file_admin_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2655,7 +2918,7 @@ func (x *ListSubscribersResponse) String() string {
 func (*ListSubscribersResponse) ProtoMessage() {}
 
 func (x *ListSubscribersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[41]
+	mi := &file_admin_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2668,7 +2931,7 @@ func (x *ListSubscribersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSubscribersResponse.ProtoReflect.Descriptor instead.
 func (*ListSubscribersResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{41}
+	return file_admin_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *ListSubscribersResponse) GetSubscribers() []*LiveSubscriber {
@@ -2726,7 +2989,7 @@ type LiveSubscriber struct {
 
 func (x *LiveSubscriber) Reset() {
 	*x = LiveSubscriber{}
-	mi := &file_admin_proto_msgTypes[42]
+	mi := &file_admin_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2738,7 +3001,7 @@ func (x *LiveSubscriber) String() string {
 func (*LiveSubscriber) ProtoMessage() {}
 
 func (x *LiveSubscriber) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[42]
+	mi := &file_admin_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2751,7 +3014,7 @@ func (x *LiveSubscriber) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LiveSubscriber.ProtoReflect.Descriptor instead.
 func (*LiveSubscriber) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{42}
+	return file_admin_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *LiveSubscriber) GetNode() string {
@@ -2890,7 +3153,14 @@ const file_admin_proto_rawDesc = "" +
 	"\x10current_password\x18\x02 \x01(\tR\x0fcurrentPassword\x12!\n" +
 	"\fnew_password\x18\x03 \x01(\tR\vnewPassword\"2\n" +
 	"\x16ChangePasswordResponse\x12\x18\n" +
-	"\asuccess\x18\x01 \x01(\bR\asuccess\"G\n" +
+	"\asuccess\x18\x01 \x01(\bR\asuccess\"T\n" +
+	"\x16SetUserPasswordRequest\x12\x17\n" +
+	"\auser_id\x18d \x01(\tR\x06userId\x12!\n" +
+	"\fnew_password\x18e \x01(\tR\vnewPassword\"\x19\n" +
+	"\x17SetUserPasswordResponse\"1\n" +
+	"\x16EndUserSessionsRequest\x12\x17\n" +
+	"\auser_id\x18d \x01(\tR\x06userId\"\x19\n" +
+	"\x17EndUserSessionsResponse\"G\n" +
 	"\x16ChangeUserRolesRequest\x12\x17\n" +
 	"\auser_id\x18d \x01(\tR\x06userId\x12\x14\n" +
 	"\x05roles\x18e \x03(\tR\x05roles\"\\\n" +
@@ -2927,13 +3197,22 @@ const file_admin_proto_rawDesc = "" +
 	"\bcriteria\x18\x01 \x03(\v2\x11.orisun.CriterionR\bcriteria\x12\x14\n" +
 	"\x05count\x18\x02 \x01(\x03R\x05count\x12.\n" +
 	"\x04last\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x04last\x12\x18\n" +
-	"\aminutes\x18\x04 \x03(\x03R\aminutes\"\xc3\x01\n" +
+	"\aminutes\x18\x04 \x03(\x03R\aminutes\"\xce\x02\n" +
 	"\x15ListConflictsResponse\x124\n" +
 	"\bcontexts\x18\x01 \x03(\v2\x18.orisun.ContextConflictsR\bcontexts\x12\x14\n" +
 	"\x05total\x18\x02 \x01(\x03R\x05total\x12\x18\n" +
 	"\aminutes\x18\x03 \x03(\x03R\aminutes\x120\n" +
 	"\x05since\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12\x12\n" +
-	"\x04node\x18\x05 \x01(\tR\x04node\"5\n" +
+	"\x04node\x18\x05 \x01(\tR\x04node\x12+\n" +
+	"\x05nodes\x18d \x03(\v2\x15.orisun.NodeConflictsR\x05nodes\x12\x1e\n" +
+	"\n" +
+	"unanswered\x18e \x03(\tR\n" +
+	"unanswered\x12<\n" +
+	"\fdisconnected\x18f \x03(\v2\x18.orisun.DisconnectedNodeR\fdisconnected\"k\n" +
+	"\rNodeConflicts\x12\x12\n" +
+	"\x04name\x18d \x01(\tR\x04name\x12\x14\n" +
+	"\x05total\x18e \x01(\x03R\x05total\x120\n" +
+	"\x05since\x18f \x01(\v2\x1a.google.protobuf.TimestampR\x05since\"5\n" +
 	"\x10ListNodesRequest\x12!\n" +
 	"\fwith_history\x18d \x01(\bR\vwithHistory\"\xaf\x01\n" +
 	"\x11ListNodesResponse\x12(\n" +
@@ -3028,7 +3307,7 @@ const file_admin_proto_rawDesc = "" +
 	"%BOUNDARY_LIFECYCLE_STATUS_UNSPECIFIED\x10\x00\x12*\n" +
 	"&BOUNDARY_LIFECYCLE_STATUS_PROVISIONING\x10\x01\x12$\n" +
 	" BOUNDARY_LIFECYCLE_STATUS_ACTIVE\x10\x02\x12$\n" +
-	" BOUNDARY_LIFECYCLE_STATUS_FAILED\x10\x032\x8f\v\n" +
+	" BOUNDARY_LIFECYCLE_STATUS_FAILED\x10\x032\xb7\f\n" +
 	"\x05Admin\x12O\n" +
 	"\x0eCreateBoundary\x12\x1d.orisun.CreateBoundaryRequest\x1a\x1e.orisun.CreateBoundaryResponse\x12O\n" +
 	"\x0eListBoundaries\x12\x1d.orisun.ListBoundariesRequest\x1a\x1e.orisun.ListBoundariesResponse\x12F\n" +
@@ -3039,6 +3318,8 @@ const file_admin_proto_rawDesc = "" +
 	"\n" +
 	"DeleteUser\x12\x19.orisun.DeleteUserRequest\x1a\x1a.orisun.DeleteUserResponse\x12O\n" +
 	"\x0eChangePassword\x12\x1d.orisun.ChangePasswordRequest\x1a\x1e.orisun.ChangePasswordResponse\x12R\n" +
+	"\x0fSetUserPassword\x12\x1e.orisun.SetUserPasswordRequest\x1a\x1f.orisun.SetUserPasswordResponse\x12R\n" +
+	"\x0fEndUserSessions\x12\x1e.orisun.EndUserSessionsRequest\x1a\x1f.orisun.EndUserSessionsResponse\x12R\n" +
 	"\x0fChangeUserRoles\x12\x1e.orisun.ChangeUserRolesRequest\x1a\x1f.orisun.ChangeUserRolesResponse\x12s\n" +
 	"\x1aSetUserBoundaryPermissions\x12).orisun.SetUserBoundaryPermissionsRequest\x1a*.orisun.SetUserBoundaryPermissionsResponse\x12@\n" +
 	"\tListUsers\x12\x18.orisun.ListUsersRequest\x1a\x19.orisun.ListUsersResponse\x12^\n" +
@@ -3065,7 +3346,7 @@ func file_admin_proto_rawDescGZIP() []byte {
 }
 
 var file_admin_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 43)
+var file_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 48)
 var file_admin_proto_goTypes = []any{
 	(BoundaryLifecycleStatus)(0),               // 0: orisun.BoundaryLifecycleStatus
 	(*BoundaryPlacementInput)(nil),             // 1: orisun.BoundaryPlacementInput
@@ -3086,50 +3367,55 @@ var file_admin_proto_goTypes = []any{
 	(*DeleteUserResponse)(nil),                 // 16: orisun.DeleteUserResponse
 	(*ChangePasswordRequest)(nil),              // 17: orisun.ChangePasswordRequest
 	(*ChangePasswordResponse)(nil),             // 18: orisun.ChangePasswordResponse
-	(*ChangeUserRolesRequest)(nil),             // 19: orisun.ChangeUserRolesRequest
-	(*ChangeUserRolesResponse)(nil),            // 20: orisun.ChangeUserRolesResponse
-	(*SetUserBoundaryPermissionsRequest)(nil),  // 21: orisun.SetUserBoundaryPermissionsRequest
-	(*SetUserBoundaryPermissionsResponse)(nil), // 22: orisun.SetUserBoundaryPermissionsResponse
-	(*ListUsersRequest)(nil),                   // 23: orisun.ListUsersRequest
-	(*ListUsersResponse)(nil),                  // 24: orisun.ListUsersResponse
-	(*ValidateCredentialsRequest)(nil),         // 25: orisun.ValidateCredentialsRequest
-	(*ValidateCredentialsResponse)(nil),        // 26: orisun.ValidateCredentialsResponse
-	(*GetUserCountRequest)(nil),                // 27: orisun.GetUserCountRequest
-	(*GetUserCountResponse)(nil),               // 28: orisun.GetUserCountResponse
-	(*GetEventCountRequest)(nil),               // 29: orisun.GetEventCountRequest
-	(*GetEventCountResponse)(nil),              // 30: orisun.GetEventCountResponse
-	(*ListConflictsRequest)(nil),               // 31: orisun.ListConflictsRequest
-	(*ContextConflicts)(nil),                   // 32: orisun.ContextConflicts
-	(*ListConflictsResponse)(nil),              // 33: orisun.ListConflictsResponse
-	(*ListNodesRequest)(nil),                   // 34: orisun.ListNodesRequest
-	(*ListNodesResponse)(nil),                  // 35: orisun.ListNodesResponse
-	(*DisconnectedNode)(nil),                   // 36: orisun.DisconnectedNode
-	(*NodeStatus)(nil),                         // 37: orisun.NodeStatus
-	(*NodeSample)(nil),                         // 38: orisun.NodeSample
-	(*NodeCheck)(nil),                          // 39: orisun.NodeCheck
-	(*NodeBoundary)(nil),                       // 40: orisun.NodeBoundary
-	(*ListSubscribersRequest)(nil),             // 41: orisun.ListSubscribersRequest
-	(*ListSubscribersResponse)(nil),            // 42: orisun.ListSubscribersResponse
-	(*LiveSubscriber)(nil),                     // 43: orisun.LiveSubscriber
-	(*Position)(nil),                           // 44: orisun.Position
-	(*timestamppb.Timestamp)(nil),              // 45: google.protobuf.Timestamp
-	(*Criterion)(nil),                          // 46: orisun.Criterion
-	(*CreateIndexRequest)(nil),                 // 47: orisun.CreateIndexRequest
-	(*DropIndexRequest)(nil),                   // 48: orisun.DropIndexRequest
-	(*CreateIndexResponse)(nil),                // 49: orisun.CreateIndexResponse
-	(*DropIndexResponse)(nil),                  // 50: orisun.DropIndexResponse
+	(*SetUserPasswordRequest)(nil),             // 19: orisun.SetUserPasswordRequest
+	(*SetUserPasswordResponse)(nil),            // 20: orisun.SetUserPasswordResponse
+	(*EndUserSessionsRequest)(nil),             // 21: orisun.EndUserSessionsRequest
+	(*EndUserSessionsResponse)(nil),            // 22: orisun.EndUserSessionsResponse
+	(*ChangeUserRolesRequest)(nil),             // 23: orisun.ChangeUserRolesRequest
+	(*ChangeUserRolesResponse)(nil),            // 24: orisun.ChangeUserRolesResponse
+	(*SetUserBoundaryPermissionsRequest)(nil),  // 25: orisun.SetUserBoundaryPermissionsRequest
+	(*SetUserBoundaryPermissionsResponse)(nil), // 26: orisun.SetUserBoundaryPermissionsResponse
+	(*ListUsersRequest)(nil),                   // 27: orisun.ListUsersRequest
+	(*ListUsersResponse)(nil),                  // 28: orisun.ListUsersResponse
+	(*ValidateCredentialsRequest)(nil),         // 29: orisun.ValidateCredentialsRequest
+	(*ValidateCredentialsResponse)(nil),        // 30: orisun.ValidateCredentialsResponse
+	(*GetUserCountRequest)(nil),                // 31: orisun.GetUserCountRequest
+	(*GetUserCountResponse)(nil),               // 32: orisun.GetUserCountResponse
+	(*GetEventCountRequest)(nil),               // 33: orisun.GetEventCountRequest
+	(*GetEventCountResponse)(nil),              // 34: orisun.GetEventCountResponse
+	(*ListConflictsRequest)(nil),               // 35: orisun.ListConflictsRequest
+	(*ContextConflicts)(nil),                   // 36: orisun.ContextConflicts
+	(*ListConflictsResponse)(nil),              // 37: orisun.ListConflictsResponse
+	(*NodeConflicts)(nil),                      // 38: orisun.NodeConflicts
+	(*ListNodesRequest)(nil),                   // 39: orisun.ListNodesRequest
+	(*ListNodesResponse)(nil),                  // 40: orisun.ListNodesResponse
+	(*DisconnectedNode)(nil),                   // 41: orisun.DisconnectedNode
+	(*NodeStatus)(nil),                         // 42: orisun.NodeStatus
+	(*NodeSample)(nil),                         // 43: orisun.NodeSample
+	(*NodeCheck)(nil),                          // 44: orisun.NodeCheck
+	(*NodeBoundary)(nil),                       // 45: orisun.NodeBoundary
+	(*ListSubscribersRequest)(nil),             // 46: orisun.ListSubscribersRequest
+	(*ListSubscribersResponse)(nil),            // 47: orisun.ListSubscribersResponse
+	(*LiveSubscriber)(nil),                     // 48: orisun.LiveSubscriber
+	(*Position)(nil),                           // 49: orisun.Position
+	(*timestamppb.Timestamp)(nil),              // 50: google.protobuf.Timestamp
+	(*Criterion)(nil),                          // 51: orisun.Criterion
+	(*CreateIndexRequest)(nil),                 // 52: orisun.CreateIndexRequest
+	(*DropIndexRequest)(nil),                   // 53: orisun.DropIndexRequest
+	(*CreateIndexResponse)(nil),                // 54: orisun.CreateIndexResponse
+	(*DropIndexResponse)(nil),                  // 55: orisun.DropIndexResponse
 }
 var file_admin_proto_depIdxs = []int32{
 	1,  // 0: orisun.BoundaryInfo.placement:type_name -> orisun.BoundaryPlacementInput
 	0,  // 1: orisun.BoundaryInfo.status:type_name -> orisun.BoundaryLifecycleStatus
-	44, // 2: orisun.BoundaryInfo.definition_position:type_name -> orisun.Position
-	44, // 3: orisun.BoundaryInfo.status_position:type_name -> orisun.Position
+	49, // 2: orisun.BoundaryInfo.definition_position:type_name -> orisun.Position
+	49, // 3: orisun.BoundaryInfo.status_position:type_name -> orisun.Position
 	1,  // 4: orisun.CreateBoundaryRequest.placement:type_name -> orisun.BoundaryPlacementInput
 	2,  // 5: orisun.CreateBoundaryResponse.boundary:type_name -> orisun.BoundaryInfo
 	2,  // 6: orisun.ListBoundariesResponse.boundaries:type_name -> orisun.BoundaryInfo
 	2,  // 7: orisun.GetBoundaryResponse.boundary:type_name -> orisun.BoundaryInfo
-	45, // 8: orisun.AdminUser.created_at:type_name -> google.protobuf.Timestamp
-	45, // 9: orisun.AdminUser.updated_at:type_name -> google.protobuf.Timestamp
+	50, // 8: orisun.AdminUser.created_at:type_name -> google.protobuf.Timestamp
+	50, // 9: orisun.AdminUser.updated_at:type_name -> google.protobuf.Timestamp
 	11, // 10: orisun.AdminUser.boundary_permissions:type_name -> orisun.BoundaryPermissionGrant
 	11, // 11: orisun.CreateUserRequest.boundary_permissions:type_name -> orisun.BoundaryPermissionGrant
 	12, // 12: orisun.CreateUserResponse.user:type_name -> orisun.AdminUser
@@ -3137,63 +3423,70 @@ var file_admin_proto_depIdxs = []int32{
 	12, // 14: orisun.SetUserBoundaryPermissionsResponse.user:type_name -> orisun.AdminUser
 	12, // 15: orisun.ListUsersResponse.users:type_name -> orisun.AdminUser
 	12, // 16: orisun.ValidateCredentialsResponse.user:type_name -> orisun.AdminUser
-	46, // 17: orisun.ContextConflicts.criteria:type_name -> orisun.Criterion
-	45, // 18: orisun.ContextConflicts.last:type_name -> google.protobuf.Timestamp
-	32, // 19: orisun.ListConflictsResponse.contexts:type_name -> orisun.ContextConflicts
-	45, // 20: orisun.ListConflictsResponse.since:type_name -> google.protobuf.Timestamp
-	37, // 21: orisun.ListNodesResponse.nodes:type_name -> orisun.NodeStatus
-	36, // 22: orisun.ListNodesResponse.disconnected:type_name -> orisun.DisconnectedNode
-	45, // 23: orisun.DisconnectedNode.since:type_name -> google.protobuf.Timestamp
-	45, // 24: orisun.NodeStatus.started_at:type_name -> google.protobuf.Timestamp
-	45, // 25: orisun.NodeStatus.measured_at:type_name -> google.protobuf.Timestamp
-	39, // 26: orisun.NodeStatus.checks:type_name -> orisun.NodeCheck
-	40, // 27: orisun.NodeStatus.boundaries:type_name -> orisun.NodeBoundary
-	38, // 28: orisun.NodeStatus.history:type_name -> orisun.NodeSample
-	45, // 29: orisun.NodeSample.measured_at:type_name -> google.protobuf.Timestamp
-	43, // 30: orisun.ListSubscribersResponse.subscribers:type_name -> orisun.LiveSubscriber
-	36, // 31: orisun.ListSubscribersResponse.disconnected:type_name -> orisun.DisconnectedNode
-	45, // 32: orisun.LiveSubscriber.connected_at:type_name -> google.protobuf.Timestamp
-	3,  // 33: orisun.Admin.CreateBoundary:input_type -> orisun.CreateBoundaryRequest
-	5,  // 34: orisun.Admin.ListBoundaries:input_type -> orisun.ListBoundariesRequest
-	7,  // 35: orisun.Admin.GetBoundary:input_type -> orisun.GetBoundaryRequest
-	9,  // 36: orisun.Admin.DeleteBoundary:input_type -> orisun.DeleteBoundaryRequest
-	13, // 37: orisun.Admin.CreateUser:input_type -> orisun.CreateUserRequest
-	15, // 38: orisun.Admin.DeleteUser:input_type -> orisun.DeleteUserRequest
-	17, // 39: orisun.Admin.ChangePassword:input_type -> orisun.ChangePasswordRequest
-	19, // 40: orisun.Admin.ChangeUserRoles:input_type -> orisun.ChangeUserRolesRequest
-	21, // 41: orisun.Admin.SetUserBoundaryPermissions:input_type -> orisun.SetUserBoundaryPermissionsRequest
-	23, // 42: orisun.Admin.ListUsers:input_type -> orisun.ListUsersRequest
-	25, // 43: orisun.Admin.ValidateCredentials:input_type -> orisun.ValidateCredentialsRequest
-	27, // 44: orisun.Admin.GetUserCount:input_type -> orisun.GetUserCountRequest
-	29, // 45: orisun.Admin.GetEventCount:input_type -> orisun.GetEventCountRequest
-	31, // 46: orisun.Admin.ListConflicts:input_type -> orisun.ListConflictsRequest
-	34, // 47: orisun.Admin.ListNodes:input_type -> orisun.ListNodesRequest
-	41, // 48: orisun.Admin.ListSubscribers:input_type -> orisun.ListSubscribersRequest
-	47, // 49: orisun.Admin.CreateIndex:input_type -> orisun.CreateIndexRequest
-	48, // 50: orisun.Admin.DropIndex:input_type -> orisun.DropIndexRequest
-	4,  // 51: orisun.Admin.CreateBoundary:output_type -> orisun.CreateBoundaryResponse
-	6,  // 52: orisun.Admin.ListBoundaries:output_type -> orisun.ListBoundariesResponse
-	8,  // 53: orisun.Admin.GetBoundary:output_type -> orisun.GetBoundaryResponse
-	10, // 54: orisun.Admin.DeleteBoundary:output_type -> orisun.DeleteBoundaryResponse
-	14, // 55: orisun.Admin.CreateUser:output_type -> orisun.CreateUserResponse
-	16, // 56: orisun.Admin.DeleteUser:output_type -> orisun.DeleteUserResponse
-	18, // 57: orisun.Admin.ChangePassword:output_type -> orisun.ChangePasswordResponse
-	20, // 58: orisun.Admin.ChangeUserRoles:output_type -> orisun.ChangeUserRolesResponse
-	22, // 59: orisun.Admin.SetUserBoundaryPermissions:output_type -> orisun.SetUserBoundaryPermissionsResponse
-	24, // 60: orisun.Admin.ListUsers:output_type -> orisun.ListUsersResponse
-	26, // 61: orisun.Admin.ValidateCredentials:output_type -> orisun.ValidateCredentialsResponse
-	28, // 62: orisun.Admin.GetUserCount:output_type -> orisun.GetUserCountResponse
-	30, // 63: orisun.Admin.GetEventCount:output_type -> orisun.GetEventCountResponse
-	33, // 64: orisun.Admin.ListConflicts:output_type -> orisun.ListConflictsResponse
-	35, // 65: orisun.Admin.ListNodes:output_type -> orisun.ListNodesResponse
-	42, // 66: orisun.Admin.ListSubscribers:output_type -> orisun.ListSubscribersResponse
-	49, // 67: orisun.Admin.CreateIndex:output_type -> orisun.CreateIndexResponse
-	50, // 68: orisun.Admin.DropIndex:output_type -> orisun.DropIndexResponse
-	51, // [51:69] is the sub-list for method output_type
-	33, // [33:51] is the sub-list for method input_type
-	33, // [33:33] is the sub-list for extension type_name
-	33, // [33:33] is the sub-list for extension extendee
-	0,  // [0:33] is the sub-list for field type_name
+	51, // 17: orisun.ContextConflicts.criteria:type_name -> orisun.Criterion
+	50, // 18: orisun.ContextConflicts.last:type_name -> google.protobuf.Timestamp
+	36, // 19: orisun.ListConflictsResponse.contexts:type_name -> orisun.ContextConflicts
+	50, // 20: orisun.ListConflictsResponse.since:type_name -> google.protobuf.Timestamp
+	38, // 21: orisun.ListConflictsResponse.nodes:type_name -> orisun.NodeConflicts
+	41, // 22: orisun.ListConflictsResponse.disconnected:type_name -> orisun.DisconnectedNode
+	50, // 23: orisun.NodeConflicts.since:type_name -> google.protobuf.Timestamp
+	42, // 24: orisun.ListNodesResponse.nodes:type_name -> orisun.NodeStatus
+	41, // 25: orisun.ListNodesResponse.disconnected:type_name -> orisun.DisconnectedNode
+	50, // 26: orisun.DisconnectedNode.since:type_name -> google.protobuf.Timestamp
+	50, // 27: orisun.NodeStatus.started_at:type_name -> google.protobuf.Timestamp
+	50, // 28: orisun.NodeStatus.measured_at:type_name -> google.protobuf.Timestamp
+	44, // 29: orisun.NodeStatus.checks:type_name -> orisun.NodeCheck
+	45, // 30: orisun.NodeStatus.boundaries:type_name -> orisun.NodeBoundary
+	43, // 31: orisun.NodeStatus.history:type_name -> orisun.NodeSample
+	50, // 32: orisun.NodeSample.measured_at:type_name -> google.protobuf.Timestamp
+	48, // 33: orisun.ListSubscribersResponse.subscribers:type_name -> orisun.LiveSubscriber
+	41, // 34: orisun.ListSubscribersResponse.disconnected:type_name -> orisun.DisconnectedNode
+	50, // 35: orisun.LiveSubscriber.connected_at:type_name -> google.protobuf.Timestamp
+	3,  // 36: orisun.Admin.CreateBoundary:input_type -> orisun.CreateBoundaryRequest
+	5,  // 37: orisun.Admin.ListBoundaries:input_type -> orisun.ListBoundariesRequest
+	7,  // 38: orisun.Admin.GetBoundary:input_type -> orisun.GetBoundaryRequest
+	9,  // 39: orisun.Admin.DeleteBoundary:input_type -> orisun.DeleteBoundaryRequest
+	13, // 40: orisun.Admin.CreateUser:input_type -> orisun.CreateUserRequest
+	15, // 41: orisun.Admin.DeleteUser:input_type -> orisun.DeleteUserRequest
+	17, // 42: orisun.Admin.ChangePassword:input_type -> orisun.ChangePasswordRequest
+	19, // 43: orisun.Admin.SetUserPassword:input_type -> orisun.SetUserPasswordRequest
+	21, // 44: orisun.Admin.EndUserSessions:input_type -> orisun.EndUserSessionsRequest
+	23, // 45: orisun.Admin.ChangeUserRoles:input_type -> orisun.ChangeUserRolesRequest
+	25, // 46: orisun.Admin.SetUserBoundaryPermissions:input_type -> orisun.SetUserBoundaryPermissionsRequest
+	27, // 47: orisun.Admin.ListUsers:input_type -> orisun.ListUsersRequest
+	29, // 48: orisun.Admin.ValidateCredentials:input_type -> orisun.ValidateCredentialsRequest
+	31, // 49: orisun.Admin.GetUserCount:input_type -> orisun.GetUserCountRequest
+	33, // 50: orisun.Admin.GetEventCount:input_type -> orisun.GetEventCountRequest
+	35, // 51: orisun.Admin.ListConflicts:input_type -> orisun.ListConflictsRequest
+	39, // 52: orisun.Admin.ListNodes:input_type -> orisun.ListNodesRequest
+	46, // 53: orisun.Admin.ListSubscribers:input_type -> orisun.ListSubscribersRequest
+	52, // 54: orisun.Admin.CreateIndex:input_type -> orisun.CreateIndexRequest
+	53, // 55: orisun.Admin.DropIndex:input_type -> orisun.DropIndexRequest
+	4,  // 56: orisun.Admin.CreateBoundary:output_type -> orisun.CreateBoundaryResponse
+	6,  // 57: orisun.Admin.ListBoundaries:output_type -> orisun.ListBoundariesResponse
+	8,  // 58: orisun.Admin.GetBoundary:output_type -> orisun.GetBoundaryResponse
+	10, // 59: orisun.Admin.DeleteBoundary:output_type -> orisun.DeleteBoundaryResponse
+	14, // 60: orisun.Admin.CreateUser:output_type -> orisun.CreateUserResponse
+	16, // 61: orisun.Admin.DeleteUser:output_type -> orisun.DeleteUserResponse
+	18, // 62: orisun.Admin.ChangePassword:output_type -> orisun.ChangePasswordResponse
+	20, // 63: orisun.Admin.SetUserPassword:output_type -> orisun.SetUserPasswordResponse
+	22, // 64: orisun.Admin.EndUserSessions:output_type -> orisun.EndUserSessionsResponse
+	24, // 65: orisun.Admin.ChangeUserRoles:output_type -> orisun.ChangeUserRolesResponse
+	26, // 66: orisun.Admin.SetUserBoundaryPermissions:output_type -> orisun.SetUserBoundaryPermissionsResponse
+	28, // 67: orisun.Admin.ListUsers:output_type -> orisun.ListUsersResponse
+	30, // 68: orisun.Admin.ValidateCredentials:output_type -> orisun.ValidateCredentialsResponse
+	32, // 69: orisun.Admin.GetUserCount:output_type -> orisun.GetUserCountResponse
+	34, // 70: orisun.Admin.GetEventCount:output_type -> orisun.GetEventCountResponse
+	37, // 71: orisun.Admin.ListConflicts:output_type -> orisun.ListConflictsResponse
+	40, // 72: orisun.Admin.ListNodes:output_type -> orisun.ListNodesResponse
+	47, // 73: orisun.Admin.ListSubscribers:output_type -> orisun.ListSubscribersResponse
+	54, // 74: orisun.Admin.CreateIndex:output_type -> orisun.CreateIndexResponse
+	55, // 75: orisun.Admin.DropIndex:output_type -> orisun.DropIndexResponse
+	56, // [56:76] is the sub-list for method output_type
+	36, // [36:56] is the sub-list for method input_type
+	36, // [36:36] is the sub-list for extension type_name
+	36, // [36:36] is the sub-list for extension extendee
+	0,  // [0:36] is the sub-list for field type_name
 }
 
 func init() { file_admin_proto_init() }
@@ -3203,14 +3496,14 @@ func file_admin_proto_init() {
 	}
 	file_eventstore_proto_init()
 	file_admin_proto_msgTypes[1].OneofWrappers = []any{}
-	file_admin_proto_msgTypes[39].OneofWrappers = []any{}
+	file_admin_proto_msgTypes[44].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_admin_proto_rawDesc), len(file_admin_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   43,
+			NumMessages:   48,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

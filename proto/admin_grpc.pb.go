@@ -26,6 +26,8 @@ const (
 	Admin_CreateUser_FullMethodName                 = "/orisun.Admin/CreateUser"
 	Admin_DeleteUser_FullMethodName                 = "/orisun.Admin/DeleteUser"
 	Admin_ChangePassword_FullMethodName             = "/orisun.Admin/ChangePassword"
+	Admin_SetUserPassword_FullMethodName            = "/orisun.Admin/SetUserPassword"
+	Admin_EndUserSessions_FullMethodName            = "/orisun.Admin/EndUserSessions"
 	Admin_ChangeUserRoles_FullMethodName            = "/orisun.Admin/ChangeUserRoles"
 	Admin_SetUserBoundaryPermissions_FullMethodName = "/orisun.Admin/SetUserBoundaryPermissions"
 	Admin_ListUsers_FullMethodName                  = "/orisun.Admin/ListUsers"
@@ -83,6 +85,17 @@ type AdminClient interface {
 	// Errors: INVALID_ARGUMENT with the path of each wrong field; PERMISSION_DENIED for another user's account;
 	// UNAUTHENTICATED for a wrong current password; RESOURCE_EXHAUSTED with RetryInfo after too many wrong ones.
 	ChangePassword(ctx context.Context, in *ChangePasswordRequest, opts ...grpc.CallOption) (*ChangePasswordResponse, error)
+	// SetUserPassword gives another user a new password, for example one who has forgotten it. It returns when the old one
+	// and all tokens of the user are void on every node. It is no part of the original protocol.
+	//
+	// Errors: INVALID_ARGUMENT with the path of each wrong field; NOT_FOUND for an unknown user; FAILED_PRECONDITION for
+	// the caller's own account, whose password ChangePassword changes.
+	SetUserPassword(ctx context.Context, in *SetUserPasswordRequest, opts ...grpc.CallOption) (*SetUserPasswordResponse, error)
+	// EndUserSessions voids all tokens of a user, and returns when no node accepts one. Streams of the user end. The
+	// password stays, so that clients that send it log in again. It is no part of the original protocol.
+	//
+	// Errors: INVALID_ARGUMENT with the path of each wrong field; NOT_FOUND for an unknown user.
+	EndUserSessions(ctx context.Context, in *EndUserSessionsRequest, opts ...grpc.CallOption) (*EndUserSessionsResponse, error)
 	// ChangeUserRoles replaces the roles of another user, and returns when they are in force on every node. It is no part
 	// of the original protocol.
 	//
@@ -113,8 +126,9 @@ type AdminClient interface {
 	//
 	// Errors: INVALID_ARGUMENT with the path of each wrong field; NOT_FOUND for an unknown boundary.
 	GetEventCount(ctx context.Context, in *GetEventCountRequest, opts ...grpc.CallOption) (*GetEventCountResponse, error)
-	// ListConflicts lists the contexts whose saves were refused with CONTEXT_CHANGED most often in the last hour, as this
-	// node counted them. It is no part of the original protocol.
+	// ListConflicts lists the contexts whose saves were refused with CONTEXT_CHANGED most often in the last hour, on all
+	// nodes. It waits two seconds at most, and names the nodes that did not answer. It is no part of the original
+	// protocol.
 	//
 	// Errors: INVALID_ARGUMENT with the path of each wrong field; NOT_FOUND for an unknown boundary.
 	ListConflicts(ctx context.Context, in *ListConflictsRequest, opts ...grpc.CallOption) (*ListConflictsResponse, error)
@@ -213,6 +227,26 @@ func (c *adminClient) ChangePassword(ctx context.Context, in *ChangePasswordRequ
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ChangePasswordResponse)
 	err := c.cc.Invoke(ctx, Admin_ChangePassword_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *adminClient) SetUserPassword(ctx context.Context, in *SetUserPasswordRequest, opts ...grpc.CallOption) (*SetUserPasswordResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(SetUserPasswordResponse)
+	err := c.cc.Invoke(ctx, Admin_SetUserPassword_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *adminClient) EndUserSessions(ctx context.Context, in *EndUserSessionsRequest, opts ...grpc.CallOption) (*EndUserSessionsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(EndUserSessionsResponse)
+	err := c.cc.Invoke(ctx, Admin_EndUserSessions_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -373,6 +407,17 @@ type AdminServer interface {
 	// Errors: INVALID_ARGUMENT with the path of each wrong field; PERMISSION_DENIED for another user's account;
 	// UNAUTHENTICATED for a wrong current password; RESOURCE_EXHAUSTED with RetryInfo after too many wrong ones.
 	ChangePassword(context.Context, *ChangePasswordRequest) (*ChangePasswordResponse, error)
+	// SetUserPassword gives another user a new password, for example one who has forgotten it. It returns when the old one
+	// and all tokens of the user are void on every node. It is no part of the original protocol.
+	//
+	// Errors: INVALID_ARGUMENT with the path of each wrong field; NOT_FOUND for an unknown user; FAILED_PRECONDITION for
+	// the caller's own account, whose password ChangePassword changes.
+	SetUserPassword(context.Context, *SetUserPasswordRequest) (*SetUserPasswordResponse, error)
+	// EndUserSessions voids all tokens of a user, and returns when no node accepts one. Streams of the user end. The
+	// password stays, so that clients that send it log in again. It is no part of the original protocol.
+	//
+	// Errors: INVALID_ARGUMENT with the path of each wrong field; NOT_FOUND for an unknown user.
+	EndUserSessions(context.Context, *EndUserSessionsRequest) (*EndUserSessionsResponse, error)
 	// ChangeUserRoles replaces the roles of another user, and returns when they are in force on every node. It is no part
 	// of the original protocol.
 	//
@@ -403,8 +448,9 @@ type AdminServer interface {
 	//
 	// Errors: INVALID_ARGUMENT with the path of each wrong field; NOT_FOUND for an unknown boundary.
 	GetEventCount(context.Context, *GetEventCountRequest) (*GetEventCountResponse, error)
-	// ListConflicts lists the contexts whose saves were refused with CONTEXT_CHANGED most often in the last hour, as this
-	// node counted them. It is no part of the original protocol.
+	// ListConflicts lists the contexts whose saves were refused with CONTEXT_CHANGED most often in the last hour, on all
+	// nodes. It waits two seconds at most, and names the nodes that did not answer. It is no part of the original
+	// protocol.
 	//
 	// Errors: INVALID_ARGUMENT with the path of each wrong field; NOT_FOUND for an unknown boundary.
 	ListConflicts(context.Context, *ListConflictsRequest) (*ListConflictsResponse, error)
@@ -459,6 +505,12 @@ func (UnimplementedAdminServer) DeleteUser(context.Context, *DeleteUserRequest) 
 }
 func (UnimplementedAdminServer) ChangePassword(context.Context, *ChangePasswordRequest) (*ChangePasswordResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ChangePassword not implemented")
+}
+func (UnimplementedAdminServer) SetUserPassword(context.Context, *SetUserPasswordRequest) (*SetUserPasswordResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method SetUserPassword not implemented")
+}
+func (UnimplementedAdminServer) EndUserSessions(context.Context, *EndUserSessionsRequest) (*EndUserSessionsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method EndUserSessions not implemented")
 }
 func (UnimplementedAdminServer) ChangeUserRoles(context.Context, *ChangeUserRolesRequest) (*ChangeUserRolesResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ChangeUserRoles not implemented")
@@ -636,6 +688,42 @@ func _Admin_ChangePassword_Handler(srv interface{}, ctx context.Context, dec fun
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(AdminServer).ChangePassword(ctx, req.(*ChangePasswordRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Admin_SetUserPassword_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SetUserPasswordRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServer).SetUserPassword(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Admin_SetUserPassword_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServer).SetUserPassword(ctx, req.(*SetUserPasswordRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Admin_EndUserSessions_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(EndUserSessionsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServer).EndUserSessions(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Admin_EndUserSessions_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServer).EndUserSessions(ctx, req.(*EndUserSessionsRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -872,6 +960,14 @@ var Admin_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ChangePassword",
 			Handler:    _Admin_ChangePassword_Handler,
+		},
+		{
+			MethodName: "SetUserPassword",
+			Handler:    _Admin_SetUserPassword_Handler,
+		},
+		{
+			MethodName: "EndUserSessions",
+			Handler:    _Admin_EndUserSessions_Handler,
 		},
 		{
 			MethodName: "ChangeUserRoles",

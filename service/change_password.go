@@ -46,9 +46,10 @@ func (a *Admin) ChangePassword(
 				return internal(err)
 			}
 		}
-		return a.store.queries.ChangeUserPassword(ctx, a.store.config.Write, db.ChangeUserPasswordParams{
-			Boundary: a.boundary, UserID: login.UserID, PasswordHash: hash, Epoch: login.Epoch, Metadata: actor(ctx),
+		_, err = a.store.queries.ChangeUserPassword(ctx, a.store.config.Write, db.ChangeUserPasswordParams{
+			Boundary: a.boundary, UserID: login.UserID, PasswordHash: hash, Epoch: &login.Epoch, Metadata: actor(ctx),
 		})
+		return err
 	})
 	if err != nil {
 		return nil, err

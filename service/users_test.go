@@ -197,6 +197,59 @@ func TestAChangeOnOneNodeIsInForceOnTheOtherAtTheNextCall(t *testing.T) {
 	}
 }
 
+// An admin changes what another user can do; no admin has to know the password before.
+func TestAnAdminSetsAPasswordAndEndsSessionsOnAllNodes(t *testing.T) {
+	pool := userDatabase(t)
+	here, there := guard(t, pool), guard(t, pool)
+	joe := auth.Credentials{Username: "joe", Password: "s3cret"}
+	jane := auth.Credentials{Username: "jane", Password: "s3cret"}
+	id := here.create(joe, "user").GetUserId()
+	here.create(jane, "user")
+	janes := there.logIn(jane)
+	session, _ := there.callers.BeginSession(there.logIn(joe))
+	refused := func(what string, contexts ...context.Context) {
+		t.Helper()
+		for name, node := range map[string]*guarded{"here": here, "there": there} {
+			for i, ctx := range contexts {
+				if code := node.ping(ctx); code != codes.Unauthenticated {
+					t.Errorf("%s, %s, %d: %v", what, name, i, code)
+				}
+			}
+		}
+	}
+
+	token := there.logIn(joe)
+	if _, err := here.users().EndUserSessions(by(t, firstAdmin),
+		&orisunpb.EndUserSessionsRequest{UserId: id}); err != nil {
+		t.Fatal(err)
+	}
+	refused("a token of an ended session", with(t, token), with(t, session))
+	token = there.logIn(joe) // the password is the same
+
+	changed := auth.Credentials{Username: "joe", Password: "an0ther"}
+	if _, err := here.users().SetUserPassword(by(t, firstAdmin), &orisunpb.SetUserPasswordRequest{
+		UserId: id, NewPassword: changed.Password,
+	}); err != nil {
+		t.Fatal(err)
+	}
+	refused("after another password", with(t, token), by(t, joe))
+	there.logIn(changed)
+	if code := there.ping(with(t, janes)); code != codes.OK {
+		t.Errorf("the token of another user: %v", code)
+	}
+
+	all, err := here.users().ListUsers(by(t, firstAdmin), &orisunpb.ListUsersRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	token = there.logIn(firstAdmin)
+	if _, err := here.users().EndUserSessions(with(t, here.logIn(firstAdmin)),
+		&orisunpb.EndUserSessionsRequest{UserId: all.GetUsers()[0].GetUserId()}); err != nil {
+		t.Errorf("the own sessions: %v", err)
+	}
+	refused("the own sessions", with(t, token))
+}
+
 func TestALogoutIsInForceOnTheOtherNodeAtTheNextCall(t *testing.T) {
 	pool := userDatabase(t)
 	here, there := guard(t, pool), guard(t, pool)
@@ -383,6 +436,18 @@ func TestEachRefusalHasItsCodeAndNamesTheFields(t *testing.T) {
 			return err
 		}
 	}
+	set := func(id, next string) func(context.Context) error {
+		return func(ctx context.Context) error {
+			_, err := users.SetUserPassword(ctx, &orisunpb.SetUserPasswordRequest{UserId: id, NewPassword: next})
+			return err
+		}
+	}
+	end := func(id string) func(context.Context) error {
+		return func(ctx context.Context) error {
+			_, err := users.EndUserSessions(ctx, &orisunpb.EndUserSessionsRequest{UserId: id})
+			return err
+		}
+	}
 	change := func(id, current, next string) func(context.Context) error {
 		return func(ctx context.Context) error {
 			_, err := users.ChangePassword(ctx, &orisunpb.ChangePasswordRequest{
@@ -470,6 +535,21 @@ func TestEachRefusalHasItsCodeAndNamesTheFields(t *testing.T) {
 		{"another's password", firstAdmin, change(created.GetUserId(), "changeit", "an0ther"), codes.PermissionDenied, nil},
 		{"the password of a stranger", joe, change("stranger", "s3cret", "an0ther"), codes.PermissionDenied, nil},
 
+		{
+			"set a password without anything", firstAdmin, set("", ""), codes.InvalidArgument,
+			[]string{"user_id", "new_password"},
+		},
+		{
+			"set a weak password", firstAdmin, set(created.GetUserId(), "weak"), codes.InvalidArgument,
+			[]string{"new_password"},
+		},
+		{"set the password of a stranger", firstAdmin, set("stranger", "an0ther"), codes.NotFound, nil},
+		{"set the own password", firstAdmin, set(own, "an0ther"), codes.FailedPrecondition, nil},
+		{"set a password without the right", joe, set(own, "an0ther"), codes.PermissionDenied, nil},
+		{"sessions without a user", firstAdmin, end(""), codes.InvalidArgument, []string{"user_id"}},
+		{"sessions of a stranger", firstAdmin, end("stranger"), codes.NotFound, nil},
+		{"end sessions without the right", joe, end(own), codes.PermissionDenied, nil},
+
 		{"a save into the admin boundary", firstAdmin, func(ctx context.Context) error {
 			_, err := node.events().SaveEvents(ctx, &orisunpb.SaveEventsRequest{
 				Boundary: adminBoundary, Events: []*orisunpb.EventToSave{event("forged", `{"user_id": "x"}`)},
@@ -543,6 +623,15 @@ func TestTheLogOfUsersNamesWhoDidWhatAndNoSecret(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
+	if _, err := node.users().SetUserPassword(by(t, firstAdmin), &orisunpb.SetUserPasswordRequest{
+		UserId: created.GetUserId(), NewPassword: "newer-s3cret",
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := node.users().EndUserSessions(by(t, firstAdmin),
+		&orisunpb.EndUserSessionsRequest{UserId: created.GetUserId()}); err != nil {
+		t.Fatal(err)
+	}
 	if _, err := node.users().DeleteUser(by(t, firstAdmin),
 		&orisunpb.DeleteUserRequest{UserId: created.GetUserId()}); err != nil {
 		t.Fatal(err)
@@ -568,7 +657,8 @@ func TestTheLogOfUsersNamesWhoDidWhatAndNoSecret(t *testing.T) {
 	}
 	if diff := cmp.Diff([]string{
 		"bootstrap: UserCreated admin [admin]", "admin: UserCreated joe [user]", "joe: UserPasswordChanged joe <nil>",
-		"admin: UserRolesChanged joe [operations]", "admin: UserDeleted joe <nil>",
+		"admin: UserRolesChanged joe [operations]", "admin: UserPasswordChanged joe <nil>",
+		"admin: UserSessionsEnded joe <nil>", "admin: UserDeleted joe <nil>",
 	}, logged); diff != "" {
 		t.Errorf("the log has (-want +got):\n%s", diff)
 	}
@@ -578,7 +668,7 @@ func TestTheLogOfUsersNamesWhoDidWhatAndNoSecret(t *testing.T) {
 		t.Errorf("%d hashes of a deleted user are left, %v", left, err)
 	}
 	count, err := node.users().GetEventCount(by(t, firstAdmin), &orisunpb.GetEventCountRequest{Boundary: adminBoundary})
-	if err != nil || count.GetCount() != 5 {
+	if err != nil || count.GetCount() != 7 {
 		t.Errorf("counted %v, %v", count, err)
 	}
 }

@@ -8,13 +8,20 @@ SELECT * FROM orisun.create_user(
     p_metadata      => @metadata::jsonb
 );
 
--- name: ChangeUserPassword :exec
-SELECT orisun.change_user_password(
+-- name: ChangeUserPassword :one
+SELECT * FROM orisun.change_user_password(
     p_boundary      => @boundary::text,
     p_user_id       => @user_id::text,
     p_password_hash => @password_hash::text,
-    p_epoch         => @epoch::bigint,
+    p_epoch         => sqlc.narg('epoch')::bigint,
     p_metadata      => @metadata::jsonb
+);
+
+-- name: EndUserSessions :one
+SELECT * FROM orisun.end_user_sessions(
+    p_boundary => @boundary::text,
+    p_user_id  => @user_id::text,
+    p_metadata => @metadata::jsonb
 );
 
 -- name: ChangeUserRoles :one

@@ -264,6 +264,8 @@ func TestAnEmptyBodyIsAnEmptyRequest(t *testing.T) {
 		"/orisun.Admin/CreateUser":                 {400, "username: is required"},
 		"/orisun.Admin/DeleteUser":                 {400, "user_id: is required"},
 		"/orisun.Admin/ChangeUserRoles":            {400, "user_id: is required"},
+		"/orisun.Admin/SetUserPassword":            {400, "user_id: is required"},
+		"/orisun.Admin/EndUserSessions":            {400, "user_id: is required"},
 		"/orisun.Admin/SetUserBoundaryPermissions": {400, "user_id: is required"},
 		"/orisun.Admin/ChangePassword":             {400, "user_id: is required"},
 		"/orisun.Admin/ValidateCredentials":        {400, "username: is required"},

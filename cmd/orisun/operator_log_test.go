@@ -120,6 +120,10 @@ func TestTheLogNamesWhoChangedWhatAndWhoseLoginFailed(t *testing.T) {
 		"authorization", "Basic amFuZTpzZWNyZXQtMQ=="),
 		&orisunpb.ChangePasswordRequest{UserId: id, CurrentPassword: "secret-1", NewPassword: "secret-2"})
 	must(err)
+	_, err = admin.SetUserPassword(ctx, &orisunpb.SetUserPasswordRequest{UserId: id, NewPassword: "secret-3"})
+	must(err)
+	_, err = admin.EndUserSessions(ctx, &orisunpb.EndUserSessionsRequest{UserId: id})
+	must(err)
 	_, err = admin.DeleteUser(ctx, &orisunpb.DeleteUserRequest{UserId: id})
 	must(err)
 	for range 2 { // the second time changes nothing
@@ -143,6 +147,7 @@ func TestTheLogNamesWhoChangedWhatAndWhoseLoginFailed(t *testing.T) {
 	want := map[string]string{ // what, and about what
 		"user created": `"actor":"admin","user":"jane"`, "roles changed": `"roles":["operations"]`,
 		"password changed": `"actor":"jane","user":"jane"`,
+		"password set":     `"actor":"admin","user":"jane"`, "sessions ended": `"actor":"admin","user":"jane"`,
 		"user deleted":     `"actor":"admin","user":"jane"`, "boundary created": `"boundary":"orders","schema":"sales"`,
 		"index created": `"boundary":"orders","index":"by_id"`, "index dropped": `"boundary":"orders","index":"by_id"`,
 		"login failed": `"user":"mallory"`,

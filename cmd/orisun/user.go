@@ -16,10 +16,10 @@ import (
 func newUserCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "user",
-		Short: "Create, list and delete users, change roles and your password",
+		Short: "Create, list and delete users, change roles and passwords, end sessions",
 	}
 	command.AddCommand(newUserCreateCommand(), newUserListCommand(), newUserRolesCommand(), newUserPasswordCommand(),
-		newUserDeleteCommand())
+		newUserLogoutCommand(), newUserDeleteCommand())
 	return command
 }
 
@@ -133,19 +133,28 @@ The user has to log in again.`,
 
 func newUserPasswordCommand() *cobra.Command {
 	command := &cobra.Command{
-		Use:   "password",
-		Short: "Change your own password",
+		Use:   "password [USERNAME]",
+		Short: "Change your own password, or set that of another user",
 		Long: `Change your own password: that of the user who logs in (--user, ORISUN_URL,
-ORISUN_ADMIN_USERNAME). The new one is typed unseen at a prompt or, where
-standard input is no terminal, is a line of it (the first one; with
---ask-password the second).`,
+ORISUN_ADMIN_USERNAME). With the USERNAME of another user, set that one's, which
+needs role admin. All sessions of the user end.
+
+The new password is typed unseen at a prompt or, where standard input is no
+terminal, is a line of it (the first one; with --ask-password the second).`,
 		Example: `  orisun user password
+  orisun user password janedoe
   orisun user password --user janedoe --ask-password
   ORISUN_URL=janedoe:old-password@localhost orisun user password < new.txt`,
-		Args: cobra.NoArgs,
+		Args: func(command *cobra.Command, args []string) error {
+			if len(args) > 1 {
+				return fmt.Errorf("%s takes one USERNAME at most, not %d", command.CommandPath(), len(args))
+			}
+			return nil
+		},
 	}
 	server := addConnectionFlags(command.Flags())
-	command.RunE = func(command *cobra.Command, _ []string) error {
+	completeArguments(command, server, usernames)
+	command.RunE = func(command *cobra.Command, args []string) error {
 		if err := server.prepare(command.Context()); err != nil {
 			return err
 		}
@@ -154,19 +163,67 @@ standard input is no terminal, is a line of it (the first one; with
 			return err
 		}
 		return withAdmin(command.Context(), server, func(ctx context.Context, users orisunpb.AdminClient) error {
-			own, err := users.ValidateCredentials(ctx, &orisunpb.ValidateCredentialsRequest{
-				Username: server.user, Password: server.password,
-			})
+			username, change := server.user, changeOwnPassword
+			if len(args) > 0 && args[0] != server.user {
+				username, change = args[0], setPassword
+			}
+			if err := change(ctx, users, server, username, password); err != nil {
+				return err
+			}
+			_, err = fmt.Fprintf(command.OutOrStdout(), "changed the password of %s; its sessions end\n", oneLine(username))
+			return err
+		})
+	}
+	return command
+}
+
+func changeOwnPassword(
+	ctx context.Context, users orisunpb.AdminClient, server *connection, username, password string,
+) error {
+	own, err := users.ValidateCredentials(ctx, &orisunpb.ValidateCredentialsRequest{
+		Username: username, Password: server.password,
+	})
+	if err != nil {
+		return err
+	}
+	_, err = users.ChangePassword(ctx, &orisunpb.ChangePasswordRequest{
+		UserId: own.GetUser().GetUserId(), CurrentPassword: server.password, NewPassword: password,
+	})
+	return err
+}
+
+func setPassword(ctx context.Context, users orisunpb.AdminClient, _ *connection, username, password string) error {
+	id, err := findUser(ctx, users, username)
+	if err != nil {
+		return err
+	}
+	_, err = users.SetUserPassword(ctx, &orisunpb.SetUserPasswordRequest{UserId: id, NewPassword: password})
+	return err
+}
+
+func newUserLogoutCommand() *cobra.Command {
+	command := &cobra.Command{
+		Use:   "logout USERNAME",
+		Short: "End all sessions of a user",
+		Long: `End all sessions of a user: its tokens are void on every node, and its open
+subscriptions end. The password stays, so programs that send it log in again.
+Set another password with orisun user password USERNAME to keep them out.`,
+		Example:    `  orisun user logout janedoe`,
+		SuggestFor: []string{"end-sessions", "revoke", "kick"},
+		Args:       exactly("USERNAME"),
+	}
+	server := addConnectionFlags(command.Flags())
+	completeArguments(command, server, usernames)
+	command.RunE = func(command *cobra.Command, args []string) error {
+		return withAdmin(command.Context(), server, func(ctx context.Context, users orisunpb.AdminClient) error {
+			id, err := findUser(ctx, users, args[0])
 			if err != nil {
 				return err
 			}
-			_, err = users.ChangePassword(ctx, &orisunpb.ChangePasswordRequest{
-				UserId: own.GetUser().GetUserId(), CurrentPassword: server.password, NewPassword: password,
-			})
-			if err != nil {
+			if _, err := users.EndUserSessions(ctx, &orisunpb.EndUserSessionsRequest{UserId: id}); err != nil {
 				return err
 			}
-			_, err = fmt.Fprintf(command.OutOrStdout(), "changed the password of %s; its sessions end\n", oneLine(server.user))
+			_, err = fmt.Fprintf(command.OutOrStdout(), "ended all sessions of %s\n", oneLine(args[0]))
 			return err
 		})
 	}

@@ -99,13 +99,35 @@ func TestAUserFromTheCommandLineOnTwoServers(t *testing.T) {
 		t.Errorf("the new password: %v", err)
 	}
 
-	// A thief of this token subscribes with it.
-	header = nil
-	if _, err := jane.Ping(login(t, "janedoe", "second-s3cret"), &orisunpb.PingRequest{},
-		grpc.Header(&header)); err != nil {
-		t.Fatal(err)
+	output := orisun("third-s3cret\n", "user", "password", "janedoe") // by an admin
+	if want := "changed the password of janedoe; its sessions end\n"; output != want {
+		t.Errorf("the command prints %q, want %q", output, want)
 	}
-	stolen := metadata.AppendToOutgoingContext(t.Context(), "x-auth-token", header.Get("x-auth-token")[0])
+	if _, err := jane.Ping(login(t, "janedoe", "second-s3cret"),
+		&orisunpb.PingRequest{}); status.Code(err) != codes.Unauthenticated {
+		t.Errorf("the password before the admin's: %v", err)
+	}
+
+	// A thief of a token has it until the sessions of the user end.
+	steal := func() context.Context {
+		t.Helper()
+		header = nil
+		if _, err := jane.Ping(login(t, "janedoe", "third-s3cret"), &orisunpb.PingRequest{},
+			grpc.Header(&header)); err != nil {
+			t.Fatal(err)
+		}
+		return metadata.AppendToOutgoingContext(t.Context(), "x-auth-token", header.Get("x-auth-token")[0])
+	}
+	ended := steal()
+	if output := orisun("", "user", "logout", "janedoe"); output != "ended all sessions of janedoe\n" {
+		t.Errorf("the command prints %q", output)
+	}
+	if _, err := jane.Ping(ended, &orisunpb.PingRequest{}); status.Code(err) != codes.Unauthenticated {
+		t.Errorf("a stolen token after the end of all sessions: %v", err)
+	}
+
+	// A thief subscribes.
+	stolen := steal()
 	stream, err := jane.CatchUpSubscribeToEvents(stolen, &orisunpb.CatchUpSubscribeToEventStoreRequest{
 		Boundary: eventtest.Boundary, AfterPosition: eventtest.Beginning,
 	})
@@ -127,9 +149,9 @@ func TestAUserFromTheCommandLineOnTwoServers(t *testing.T) {
 		t.Errorf("a subscription of a user who is deleted: %v, %v", second, err)
 	}
 
-	orisun("third-s3cret\n", "user", "create", "janedoe", "--role", "read:"+eventtest.Boundary, "--json")
+	orisun("fourth-s3cret\n", "user", "create", "janedoe", "--role", "read:"+eventtest.Boundary, "--json")
 	orisun("", "user", "roles", "janedoe", "WRITE:"+eventtest.Boundary)
-	if _, err := jane.GetEvents(login(t, "janedoe", "third-s3cret"),
+	if _, err := jane.GetEvents(login(t, "janedoe", "fourth-s3cret"),
 		&orisunpb.GetEventsRequest{Boundary: eventtest.Boundary}); status.Code(err) != codes.PermissionDenied {
 		t.Errorf("a role that was taken away: %v", err)
 	}
@@ -143,13 +165,13 @@ func TestAUserFromTheCommandLineOnTwoServers(t *testing.T) {
 		Boundary: "orisun_admin", AfterPosition: eventtest.Beginning,
 	})
 	page, err := admin.GetEvents(t.Context(), &orisunpb.GetEventsRequest{Boundary: "orisun_admin"})
-	if err != nil || len(page.GetEvents()) != 6 {
+	if err != nil || len(page.GetEvents()) != 8 {
 		t.Fatalf("%v, %v", page, err)
 	}
 	people.Wants(page.GetEvents())
 	for _, name := range []string{
 		"orisun.Admin/CreateUser", "query CreateUser", "orisun.Admin/ChangePassword", "query ChangeUserPassword",
-		"orisun.Admin/ChangeUserRoles",
+		"orisun.Admin/ChangeUserRoles", "orisun.Admin/SetUserPassword", "orisun.Admin/EndUserSessions",
 	} {
 		waitFor(t, func() bool {
 			return slices.ContainsFunc(receiver.all(), func(span *tracepb.Span) bool { return span.GetName() == name })
@@ -184,6 +206,11 @@ func TestUserCommandsSayWhatIsWrong(t *testing.T) {
 		{[]string{"user", "delete", "admin", "--yes"}, "", "another admin has to delete"},
 		{[]string{"user", "delete", "admin"}, "yes\n", "--yes confirms"},
 		{[]string{"user", "password"}, "weak", "new_password: has 4 bytes"},
+		{[]string{"user", "password", "stranger"}, "s3cret", `no user is called "stranger": orisun user list shows all`},
+		{[]string{"user", "password", "a", "b"}, "s3cret", "takes one USERNAME at most, not 2"},
+		{[]string{"user", "password", "admin"}, "weak", "new_password: has 4 bytes"},
+		{[]string{"user", "logout"}, "", "needs USERNAME"},
+		{[]string{"user", "logout", "stranger"}, "", `no user is called "stranger": orisun user list shows all`},
 		{[]string{"user", "list", "--ask-password"}, "wrong", "UNAUTHENTICATED: wrong password, or no such user"},
 		{[]string{"user", "list", "--ask-password"}, "", "the password of admin"},
 		{[]string{"user", "password", "--ask-password"}, "changeit\nweak", "new_password: has 4 bytes"},

@@ -69,6 +69,8 @@ var rights = map[string]Right{
 	"/orisun.Admin/CreateUser":      Administer,
 	"/orisun.Admin/DeleteUser":      Administer,
 	"/orisun.Admin/ChangeUserRoles": Administer,
+	"/orisun.Admin/SetUserPassword": Administer,
+	"/orisun.Admin/EndUserSessions": Administer,
 	// The roles of a user in one boundary.
 	"/orisun.Admin/SetUserBoundaryPermissions": Administer,
 	"/orisun.Admin/ValidateCredentials":        Anyone, // their own only, unless they are admins: OwnOrAdmin
@@ -149,7 +151,7 @@ func Own(ctx context.Context, userID string) (Identity, error) {
 	caller, ok := FromContext(ctx)
 	if !ok || caller.UserID != userID {
 		return Identity{}, status.Error(codes.PermissionDenied,
-			"users change their own password only; an admin deletes the user and creates it again")
+			"users change their own password only; an admin sets that of another user with SetUserPassword")
 	}
 	return caller, nil
 }

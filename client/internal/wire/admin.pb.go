@@ -1122,6 +1122,177 @@ func (x *ChangePasswordResponse) GetSuccess() bool {
 	return false
 }
 
+type SetUserPasswordRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Required. From CreateUser or ListUsers.
+	UserId string `protobuf:"bytes,100,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
+	// Required. 6 to 72 bytes.
+	NewPassword   string `protobuf:"bytes,101,opt,name=new_password,json=newPassword,proto3" json:"new_password,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetUserPasswordRequest) Reset() {
+	*x = SetUserPasswordRequest{}
+	mi := &file_orisunclient_admin_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetUserPasswordRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetUserPasswordRequest) ProtoMessage() {}
+
+func (x *SetUserPasswordRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_orisunclient_admin_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetUserPasswordRequest.ProtoReflect.Descriptor instead.
+func (*SetUserPasswordRequest) Descriptor() ([]byte, []int) {
+	return file_orisunclient_admin_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *SetUserPasswordRequest) GetUserId() string {
+	if x != nil {
+		return x.UserId
+	}
+	return ""
+}
+
+func (x *SetUserPasswordRequest) GetNewPassword() string {
+	if x != nil {
+		return x.NewPassword
+	}
+	return ""
+}
+
+type SetUserPasswordResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetUserPasswordResponse) Reset() {
+	*x = SetUserPasswordResponse{}
+	mi := &file_orisunclient_admin_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetUserPasswordResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetUserPasswordResponse) ProtoMessage() {}
+
+func (x *SetUserPasswordResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_orisunclient_admin_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetUserPasswordResponse.ProtoReflect.Descriptor instead.
+func (*SetUserPasswordResponse) Descriptor() ([]byte, []int) {
+	return file_orisunclient_admin_proto_rawDescGZIP(), []int{19}
+}
+
+type EndUserSessionsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Required. From CreateUser or ListUsers; it may be the caller's own.
+	UserId        string `protobuf:"bytes,100,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EndUserSessionsRequest) Reset() {
+	*x = EndUserSessionsRequest{}
+	mi := &file_orisunclient_admin_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EndUserSessionsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EndUserSessionsRequest) ProtoMessage() {}
+
+func (x *EndUserSessionsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_orisunclient_admin_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EndUserSessionsRequest.ProtoReflect.Descriptor instead.
+func (*EndUserSessionsRequest) Descriptor() ([]byte, []int) {
+	return file_orisunclient_admin_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *EndUserSessionsRequest) GetUserId() string {
+	if x != nil {
+		return x.UserId
+	}
+	return ""
+}
+
+type EndUserSessionsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EndUserSessionsResponse) Reset() {
+	*x = EndUserSessionsResponse{}
+	mi := &file_orisunclient_admin_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EndUserSessionsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EndUserSessionsResponse) ProtoMessage() {}
+
+func (x *EndUserSessionsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_orisunclient_admin_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EndUserSessionsResponse.ProtoReflect.Descriptor instead.
+func (*EndUserSessionsResponse) Descriptor() ([]byte, []int) {
+	return file_orisunclient_admin_proto_rawDescGZIP(), []int{21}
+}
+
 type ChangeUserRolesRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Required. From CreateUser or ListUsers.
@@ -1134,7 +1305,7 @@ type ChangeUserRolesRequest struct {
 
 func (x *ChangeUserRolesRequest) Reset() {
 	*x = ChangeUserRolesRequest{}
-	mi := &file_orisunclient_admin_proto_msgTypes[18]
+	mi := &file_orisunclient_admin_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1146,7 +1317,7 @@ func (x *ChangeUserRolesRequest) String() string {
 func (*ChangeUserRolesRequest) ProtoMessage() {}
 
 func (x *ChangeUserRolesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orisunclient_admin_proto_msgTypes[18]
+	mi := &file_orisunclient_admin_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1159,7 +1330,7 @@ func (x *ChangeUserRolesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangeUserRolesRequest.ProtoReflect.Descriptor instead.
 func (*ChangeUserRolesRequest) Descriptor() ([]byte, []int) {
-	return file_orisunclient_admin_proto_rawDescGZIP(), []int{18}
+	return file_orisunclient_admin_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ChangeUserRolesRequest) GetUserId() string {
@@ -1188,7 +1359,7 @@ type ChangeUserRolesResponse struct {
 
 func (x *ChangeUserRolesResponse) Reset() {
 	*x = ChangeUserRolesResponse{}
-	mi := &file_orisunclient_admin_proto_msgTypes[19]
+	mi := &file_orisunclient_admin_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1200,7 +1371,7 @@ func (x *ChangeUserRolesResponse) String() string {
 func (*ChangeUserRolesResponse) ProtoMessage() {}
 
 func (x *ChangeUserRolesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orisunclient_admin_proto_msgTypes[19]
+	mi := &file_orisunclient_admin_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1213,7 +1384,7 @@ func (x *ChangeUserRolesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangeUserRolesResponse.ProtoReflect.Descriptor instead.
 func (*ChangeUserRolesResponse) Descriptor() ([]byte, []int) {
-	return file_orisunclient_admin_proto_rawDescGZIP(), []int{19}
+	return file_orisunclient_admin_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ChangeUserRolesResponse) GetUser() *AdminUser {
@@ -1244,7 +1415,7 @@ type SetUserBoundaryPermissionsRequest struct {
 
 func (x *SetUserBoundaryPermissionsRequest) Reset() {
 	*x = SetUserBoundaryPermissionsRequest{}
-	mi := &file_orisunclient_admin_proto_msgTypes[20]
+	mi := &file_orisunclient_admin_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1256,7 +1427,7 @@ func (x *SetUserBoundaryPermissionsRequest) String() string {
 func (*SetUserBoundaryPermissionsRequest) ProtoMessage() {}
 
 func (x *SetUserBoundaryPermissionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orisunclient_admin_proto_msgTypes[20]
+	mi := &file_orisunclient_admin_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1269,7 +1440,7 @@ func (x *SetUserBoundaryPermissionsRequest) ProtoReflect() protoreflect.Message 
 
 // Deprecated: Use SetUserBoundaryPermissionsRequest.ProtoReflect.Descriptor instead.
 func (*SetUserBoundaryPermissionsRequest) Descriptor() ([]byte, []int) {
-	return file_orisunclient_admin_proto_rawDescGZIP(), []int{20}
+	return file_orisunclient_admin_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *SetUserBoundaryPermissionsRequest) GetUserId() string {
@@ -1305,7 +1476,7 @@ type SetUserBoundaryPermissionsResponse struct {
 
 func (x *SetUserBoundaryPermissionsResponse) Reset() {
 	*x = SetUserBoundaryPermissionsResponse{}
-	mi := &file_orisunclient_admin_proto_msgTypes[21]
+	mi := &file_orisunclient_admin_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1317,7 +1488,7 @@ func (x *SetUserBoundaryPermissionsResponse) String() string {
 func (*SetUserBoundaryPermissionsResponse) ProtoMessage() {}
 
 func (x *SetUserBoundaryPermissionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orisunclient_admin_proto_msgTypes[21]
+	mi := &file_orisunclient_admin_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1330,7 +1501,7 @@ func (x *SetUserBoundaryPermissionsResponse) ProtoReflect() protoreflect.Message
 
 // Deprecated: Use SetUserBoundaryPermissionsResponse.ProtoReflect.Descriptor instead.
 func (*SetUserBoundaryPermissionsResponse) Descriptor() ([]byte, []int) {
-	return file_orisunclient_admin_proto_rawDescGZIP(), []int{21}
+	return file_orisunclient_admin_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *SetUserBoundaryPermissionsResponse) GetUser() *AdminUser {
@@ -1355,7 +1526,7 @@ type ListUsersRequest struct {
 
 func (x *ListUsersRequest) Reset() {
 	*x = ListUsersRequest{}
-	mi := &file_orisunclient_admin_proto_msgTypes[22]
+	mi := &file_orisunclient_admin_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1367,7 +1538,7 @@ func (x *ListUsersRequest) String() string {
 func (*ListUsersRequest) ProtoMessage() {}
 
 func (x *ListUsersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orisunclient_admin_proto_msgTypes[22]
+	mi := &file_orisunclient_admin_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1380,7 +1551,7 @@ func (x *ListUsersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListUsersRequest.ProtoReflect.Descriptor instead.
 func (*ListUsersRequest) Descriptor() ([]byte, []int) {
-	return file_orisunclient_admin_proto_rawDescGZIP(), []int{22}
+	return file_orisunclient_admin_proto_rawDescGZIP(), []int{26}
 }
 
 type ListUsersResponse struct {
@@ -1393,7 +1564,7 @@ type ListUsersResponse struct {
 
 func (x *ListUsersResponse) Reset() {
 	*x = ListUsersResponse{}
-	mi := &file_orisunclient_admin_proto_msgTypes[23]
+	mi := &file_orisunclient_admin_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1405,7 +1576,7 @@ func (x *ListUsersResponse) String() string {
 func (*ListUsersResponse) ProtoMessage() {}
 
 func (x *ListUsersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orisunclient_admin_proto_msgTypes[23]
+	mi := &file_orisunclient_admin_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1418,7 +1589,7 @@ func (x *ListUsersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListUsersResponse.ProtoReflect.Descriptor instead.
 func (*ListUsersResponse) Descriptor() ([]byte, []int) {
-	return file_orisunclient_admin_proto_rawDescGZIP(), []int{23}
+	return file_orisunclient_admin_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ListUsersResponse) GetUsers() []*AdminUser {
@@ -1440,7 +1611,7 @@ type ValidateCredentialsRequest struct {
 
 func (x *ValidateCredentialsRequest) Reset() {
 	*x = ValidateCredentialsRequest{}
-	mi := &file_orisunclient_admin_proto_msgTypes[24]
+	mi := &file_orisunclient_admin_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1452,7 +1623,7 @@ func (x *ValidateCredentialsRequest) String() string {
 func (*ValidateCredentialsRequest) ProtoMessage() {}
 
 func (x *ValidateCredentialsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orisunclient_admin_proto_msgTypes[24]
+	mi := &file_orisunclient_admin_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1465,7 +1636,7 @@ func (x *ValidateCredentialsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ValidateCredentialsRequest.ProtoReflect.Descriptor instead.
 func (*ValidateCredentialsRequest) Descriptor() ([]byte, []int) {
-	return file_orisunclient_admin_proto_rawDescGZIP(), []int{24}
+	return file_orisunclient_admin_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ValidateCredentialsRequest) GetUsername() string {
@@ -1494,7 +1665,7 @@ type ValidateCredentialsResponse struct {
 
 func (x *ValidateCredentialsResponse) Reset() {
 	*x = ValidateCredentialsResponse{}
-	mi := &file_orisunclient_admin_proto_msgTypes[25]
+	mi := &file_orisunclient_admin_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1506,7 +1677,7 @@ func (x *ValidateCredentialsResponse) String() string {
 func (*ValidateCredentialsResponse) ProtoMessage() {}
 
 func (x *ValidateCredentialsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orisunclient_admin_proto_msgTypes[25]
+	mi := &file_orisunclient_admin_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1519,7 +1690,7 @@ func (x *ValidateCredentialsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ValidateCredentialsResponse.ProtoReflect.Descriptor instead.
 func (*ValidateCredentialsResponse) Descriptor() ([]byte, []int) {
-	return file_orisunclient_admin_proto_rawDescGZIP(), []int{25}
+	return file_orisunclient_admin_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ValidateCredentialsResponse) GetSuccess() bool {
@@ -1544,7 +1715,7 @@ type GetUserCountRequest struct {
 
 func (x *GetUserCountRequest) Reset() {
 	*x = GetUserCountRequest{}
-	mi := &file_orisunclient_admin_proto_msgTypes[26]
+	mi := &file_orisunclient_admin_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1556,7 +1727,7 @@ func (x *GetUserCountRequest) String() string {
 func (*GetUserCountRequest) ProtoMessage() {}
 
 func (x *GetUserCountRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orisunclient_admin_proto_msgTypes[26]
+	mi := &file_orisunclient_admin_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1569,7 +1740,7 @@ func (x *GetUserCountRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetUserCountRequest.ProtoReflect.Descriptor instead.
 func (*GetUserCountRequest) Descriptor() ([]byte, []int) {
-	return file_orisunclient_admin_proto_rawDescGZIP(), []int{26}
+	return file_orisunclient_admin_proto_rawDescGZIP(), []int{30}
 }
 
 type GetUserCountResponse struct {
@@ -1582,7 +1753,7 @@ type GetUserCountResponse struct {
 
 func (x *GetUserCountResponse) Reset() {
 	*x = GetUserCountResponse{}
-	mi := &file_orisunclient_admin_proto_msgTypes[27]
+	mi := &file_orisunclient_admin_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1594,7 +1765,7 @@ func (x *GetUserCountResponse) String() string {
 func (*GetUserCountResponse) ProtoMessage() {}
 
 func (x *GetUserCountResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orisunclient_admin_proto_msgTypes[27]
+	mi := &file_orisunclient_admin_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1607,7 +1778,7 @@ func (x *GetUserCountResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetUserCountResponse.ProtoReflect.Descriptor instead.
 func (*GetUserCountResponse) Descriptor() ([]byte, []int) {
-	return file_orisunclient_admin_proto_rawDescGZIP(), []int{27}
+	return file_orisunclient_admin_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *GetUserCountResponse) GetCount() int64 {
@@ -1627,7 +1798,7 @@ type GetEventCountRequest struct {
 
 func (x *GetEventCountRequest) Reset() {
 	*x = GetEventCountRequest{}
-	mi := &file_orisunclient_admin_proto_msgTypes[28]
+	mi := &file_orisunclient_admin_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1639,7 +1810,7 @@ func (x *GetEventCountRequest) String() string {
 func (*GetEventCountRequest) ProtoMessage() {}
 
 func (x *GetEventCountRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orisunclient_admin_proto_msgTypes[28]
+	mi := &file_orisunclient_admin_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1652,7 +1823,7 @@ func (x *GetEventCountRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetEventCountRequest.ProtoReflect.Descriptor instead.
 func (*GetEventCountRequest) Descriptor() ([]byte, []int) {
-	return file_orisunclient_admin_proto_rawDescGZIP(), []int{28}
+	return file_orisunclient_admin_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *GetEventCountRequest) GetBoundary() string {
@@ -1672,7 +1843,7 @@ type GetEventCountResponse struct {
 
 func (x *GetEventCountResponse) Reset() {
 	*x = GetEventCountResponse{}
-	mi := &file_orisunclient_admin_proto_msgTypes[29]
+	mi := &file_orisunclient_admin_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1684,7 +1855,7 @@ func (x *GetEventCountResponse) String() string {
 func (*GetEventCountResponse) ProtoMessage() {}
 
 func (x *GetEventCountResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orisunclient_admin_proto_msgTypes[29]
+	mi := &file_orisunclient_admin_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1697,7 +1868,7 @@ func (x *GetEventCountResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetEventCountResponse.ProtoReflect.Descriptor instead.
 func (*GetEventCountResponse) Descriptor() ([]byte, []int) {
-	return file_orisunclient_admin_proto_rawDescGZIP(), []int{29}
+	return file_orisunclient_admin_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *GetEventCountResponse) GetCount() int64 {
@@ -1719,7 +1890,7 @@ type ListConflictsRequest struct {
 
 func (x *ListConflictsRequest) Reset() {
 	*x = ListConflictsRequest{}
-	mi := &file_orisunclient_admin_proto_msgTypes[30]
+	mi := &file_orisunclient_admin_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1731,7 +1902,7 @@ func (x *ListConflictsRequest) String() string {
 func (*ListConflictsRequest) ProtoMessage() {}
 
 func (x *ListConflictsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orisunclient_admin_proto_msgTypes[30]
+	mi := &file_orisunclient_admin_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1744,7 +1915,7 @@ func (x *ListConflictsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListConflictsRequest.ProtoReflect.Descriptor instead.
 func (*ListConflictsRequest) Descriptor() ([]byte, []int) {
-	return file_orisunclient_admin_proto_rawDescGZIP(), []int{30}
+	return file_orisunclient_admin_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ListConflictsRequest) GetBoundary() string {
@@ -1778,7 +1949,7 @@ type ContextConflicts struct {
 
 func (x *ContextConflicts) Reset() {
 	*x = ContextConflicts{}
-	mi := &file_orisunclient_admin_proto_msgTypes[31]
+	mi := &file_orisunclient_admin_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1790,7 +1961,7 @@ func (x *ContextConflicts) String() string {
 func (*ContextConflicts) ProtoMessage() {}
 
 func (x *ContextConflicts) ProtoReflect() protoreflect.Message {
-	mi := &file_orisunclient_admin_proto_msgTypes[31]
+	mi := &file_orisunclient_admin_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1803,7 +1974,7 @@ func (x *ContextConflicts) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ContextConflicts.ProtoReflect.Descriptor instead.
 func (*ContextConflicts) Descriptor() ([]byte, []int) {
-	return file_orisunclient_admin_proto_rawDescGZIP(), []int{31}
+	return file_orisunclient_admin_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ContextConflicts) GetCriteria() []*Criterion {
@@ -1836,24 +2007,31 @@ func (x *ContextConflicts) GetMinutes() []int64 {
 
 type ListConflictsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The contexts with most conflicts first. A node counts 1,000 contexts: those with the latest conflicts. It does not
-	// count contexts whose criteria have more than 4,096 bytes.
+	// The contexts with most conflicts first, added up over all nodes. A node counts 1,000 contexts: those with the latest
+	// conflicts. It does not count contexts whose criteria have more than 4,096 bytes.
 	Contexts []*ContextConflicts `protobuf:"bytes,1,rep,name=contexts,proto3" json:"contexts,omitempty"`
 	// Conflicts of the boundary in the last hour, those of other contexts included.
 	Total int64 `protobuf:"varint,2,opt,name=total,proto3" json:"total,omitempty"`
 	// Conflicts of the boundary by minute, the earliest first: 60 numbers.
 	Minutes []int64 `protobuf:"varint,3,rep,packed,name=minutes,proto3" json:"minutes,omitempty"`
-	// When the node began to count, at most an hour ago.
+	// Since when all nodes that answered count, at most an hour ago. A node begins to count when it starts.
 	Since *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=since,proto3" json:"since,omitempty"`
-	// The node that counted: its ORISUN_NATS_SERVER_NAME.
-	Node          string `protobuf:"bytes,5,opt,name=node,proto3" json:"node,omitempty"`
+	// The node that answered this call: its ORISUN_NATS_SERVER_NAME.
+	Node string `protobuf:"bytes,5,opt,name=node,proto3" json:"node,omitempty"`
+	// The nodes that answered, by name.
+	Nodes []*NodeConflicts `protobuf:"bytes,100,rep,name=nodes,proto3" json:"nodes,omitempty"`
+	// The names of the connected nodes that did not answer in time. Their conflicts are missing.
+	Unanswered []string `protobuf:"bytes,101,rep,name=unanswered,proto3" json:"unanswered,omitempty"`
+	// The nodes that have no connection to the answering node, as ListNodes has them. Their conflicts are missing; a node
+	// that stopped has lost its counts.
+	Disconnected  []*DisconnectedNode `protobuf:"bytes,102,rep,name=disconnected,proto3" json:"disconnected,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ListConflictsResponse) Reset() {
 	*x = ListConflictsResponse{}
-	mi := &file_orisunclient_admin_proto_msgTypes[32]
+	mi := &file_orisunclient_admin_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1865,7 +2043,7 @@ func (x *ListConflictsResponse) String() string {
 func (*ListConflictsResponse) ProtoMessage() {}
 
 func (x *ListConflictsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orisunclient_admin_proto_msgTypes[32]
+	mi := &file_orisunclient_admin_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1878,7 +2056,7 @@ func (x *ListConflictsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListConflictsResponse.ProtoReflect.Descriptor instead.
 func (*ListConflictsResponse) Descriptor() ([]byte, []int) {
-	return file_orisunclient_admin_proto_rawDescGZIP(), []int{32}
+	return file_orisunclient_admin_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ListConflictsResponse) GetContexts() []*ContextConflicts {
@@ -1916,6 +2094,91 @@ func (x *ListConflictsResponse) GetNode() string {
 	return ""
 }
 
+func (x *ListConflictsResponse) GetNodes() []*NodeConflicts {
+	if x != nil {
+		return x.Nodes
+	}
+	return nil
+}
+
+func (x *ListConflictsResponse) GetUnanswered() []string {
+	if x != nil {
+		return x.Unanswered
+	}
+	return nil
+}
+
+func (x *ListConflictsResponse) GetDisconnected() []*DisconnectedNode {
+	if x != nil {
+		return x.Disconnected
+	}
+	return nil
+}
+
+// NodeConflicts is what one node counted.
+type NodeConflicts struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its ORISUN_NATS_SERVER_NAME.
+	Name string `protobuf:"bytes,100,opt,name=name,proto3" json:"name,omitempty"`
+	// Conflicts of the boundary in the last hour.
+	Total int64 `protobuf:"varint,101,opt,name=total,proto3" json:"total,omitempty"`
+	// Since when it counts, at most an hour ago.
+	Since         *timestamppb.Timestamp `protobuf:"bytes,102,opt,name=since,proto3" json:"since,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NodeConflicts) Reset() {
+	*x = NodeConflicts{}
+	mi := &file_orisunclient_admin_proto_msgTypes[37]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NodeConflicts) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NodeConflicts) ProtoMessage() {}
+
+func (x *NodeConflicts) ProtoReflect() protoreflect.Message {
+	mi := &file_orisunclient_admin_proto_msgTypes[37]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NodeConflicts.ProtoReflect.Descriptor instead.
+func (*NodeConflicts) Descriptor() ([]byte, []int) {
+	return file_orisunclient_admin_proto_rawDescGZIP(), []int{37}
+}
+
+func (x *NodeConflicts) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *NodeConflicts) GetTotal() int64 {
+	if x != nil {
+		return x.Total
+	}
+	return 0
+}
+
+func (x *NodeConflicts) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
 type ListNodesRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Whether the answer has the history of each node.
@@ -1926,7 +2189,7 @@ type ListNodesRequest struct {
 
 func (x *ListNodesRequest) Reset() {
 	*x = ListNodesRequest{}
-	mi := &file_orisunclient_admin_proto_msgTypes[33]
+	mi := &file_orisunclient_admin_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1938,7 +2201,7 @@ func (x *ListNodesRequest) String() string {
 func (*ListNodesRequest) ProtoMessage() {}
 
 func (x *ListNodesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orisunclient_admin_proto_msgTypes[33]
+	mi := &file_orisunclient_admin_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1951,7 +2214,7 @@ func (x *ListNodesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListNodesRequest.ProtoReflect.Descriptor instead.
 func (*ListNodesRequest) Descriptor() ([]byte, []int) {
-	return file_orisunclient_admin_proto_rawDescGZIP(), []int{33}
+	return file_orisunclient_admin_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ListNodesRequest) GetWithHistory() bool {
@@ -1978,7 +2241,7 @@ type ListNodesResponse struct {
 
 func (x *ListNodesResponse) Reset() {
 	*x = ListNodesResponse{}
-	mi := &file_orisunclient_admin_proto_msgTypes[34]
+	mi := &file_orisunclient_admin_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1990,7 +2253,7 @@ func (x *ListNodesResponse) String() string {
 func (*ListNodesResponse) ProtoMessage() {}
 
 func (x *ListNodesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orisunclient_admin_proto_msgTypes[34]
+	mi := &file_orisunclient_admin_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2003,7 +2266,7 @@ func (x *ListNodesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListNodesResponse.ProtoReflect.Descriptor instead.
 func (*ListNodesResponse) Descriptor() ([]byte, []int) {
-	return file_orisunclient_admin_proto_rawDescGZIP(), []int{34}
+	return file_orisunclient_admin_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ListNodesResponse) GetNodes() []*NodeStatus {
@@ -2047,7 +2310,7 @@ type DisconnectedNode struct {
 
 func (x *DisconnectedNode) Reset() {
 	*x = DisconnectedNode{}
-	mi := &file_orisunclient_admin_proto_msgTypes[35]
+	mi := &file_orisunclient_admin_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2059,7 +2322,7 @@ func (x *DisconnectedNode) String() string {
 func (*DisconnectedNode) ProtoMessage() {}
 
 func (x *DisconnectedNode) ProtoReflect() protoreflect.Message {
-	mi := &file_orisunclient_admin_proto_msgTypes[35]
+	mi := &file_orisunclient_admin_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2072,7 +2335,7 @@ func (x *DisconnectedNode) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DisconnectedNode.ProtoReflect.Descriptor instead.
 func (*DisconnectedNode) Descriptor() ([]byte, []int) {
-	return file_orisunclient_admin_proto_rawDescGZIP(), []int{35}
+	return file_orisunclient_admin_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *DisconnectedNode) GetName() string {
@@ -2129,7 +2392,7 @@ type NodeStatus struct {
 
 func (x *NodeStatus) Reset() {
 	*x = NodeStatus{}
-	mi := &file_orisunclient_admin_proto_msgTypes[36]
+	mi := &file_orisunclient_admin_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2141,7 +2404,7 @@ func (x *NodeStatus) String() string {
 func (*NodeStatus) ProtoMessage() {}
 
 func (x *NodeStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_orisunclient_admin_proto_msgTypes[36]
+	mi := &file_orisunclient_admin_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2154,7 +2417,7 @@ func (x *NodeStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeStatus.ProtoReflect.Descriptor instead.
 func (*NodeStatus) Descriptor() ([]byte, []int) {
-	return file_orisunclient_admin_proto_rawDescGZIP(), []int{36}
+	return file_orisunclient_admin_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *NodeStatus) GetName() string {
@@ -2284,7 +2547,7 @@ type NodeSample struct {
 
 func (x *NodeSample) Reset() {
 	*x = NodeSample{}
-	mi := &file_orisunclient_admin_proto_msgTypes[37]
+	mi := &file_orisunclient_admin_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2296,7 +2559,7 @@ func (x *NodeSample) String() string {
 func (*NodeSample) ProtoMessage() {}
 
 func (x *NodeSample) ProtoReflect() protoreflect.Message {
-	mi := &file_orisunclient_admin_proto_msgTypes[37]
+	mi := &file_orisunclient_admin_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2309,7 +2572,7 @@ func (x *NodeSample) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeSample.ProtoReflect.Descriptor instead.
 func (*NodeSample) Descriptor() ([]byte, []int) {
-	return file_orisunclient_admin_proto_rawDescGZIP(), []int{37}
+	return file_orisunclient_admin_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *NodeSample) GetMeasuredAt() *timestamppb.Timestamp {
@@ -2371,7 +2634,7 @@ type NodeCheck struct {
 
 func (x *NodeCheck) Reset() {
 	*x = NodeCheck{}
-	mi := &file_orisunclient_admin_proto_msgTypes[38]
+	mi := &file_orisunclient_admin_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2383,7 +2646,7 @@ func (x *NodeCheck) String() string {
 func (*NodeCheck) ProtoMessage() {}
 
 func (x *NodeCheck) ProtoReflect() protoreflect.Message {
-	mi := &file_orisunclient_admin_proto_msgTypes[38]
+	mi := &file_orisunclient_admin_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2396,7 +2659,7 @@ func (x *NodeCheck) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeCheck.ProtoReflect.Descriptor instead.
 func (*NodeCheck) Descriptor() ([]byte, []int) {
-	return file_orisunclient_admin_proto_rawDescGZIP(), []int{38}
+	return file_orisunclient_admin_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *NodeCheck) GetName() string {
@@ -2460,7 +2723,7 @@ type NodeBoundary struct {
 
 func (x *NodeBoundary) Reset() {
 	*x = NodeBoundary{}
-	mi := &file_orisunclient_admin_proto_msgTypes[39]
+	mi := &file_orisunclient_admin_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2472,7 +2735,7 @@ func (x *NodeBoundary) String() string {
 func (*NodeBoundary) ProtoMessage() {}
 
 func (x *NodeBoundary) ProtoReflect() protoreflect.Message {
-	mi := &file_orisunclient_admin_proto_msgTypes[39]
+	mi := &file_orisunclient_admin_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2485,7 +2748,7 @@ func (x *NodeBoundary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeBoundary.ProtoReflect.Descriptor instead.
 func (*NodeBoundary) Descriptor() ([]byte, []int) {
-	return file_orisunclient_admin_proto_rawDescGZIP(), []int{39}
+	return file_orisunclient_admin_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *NodeBoundary) GetName() string {
@@ -2584,7 +2847,7 @@ type ListSubscribersRequest struct {
 
 func (x *ListSubscribersRequest) Reset() {
 	*x = ListSubscribersRequest{}
-	mi := &file_orisunclient_admin_proto_msgTypes[40]
+	mi := &file_orisunclient_admin_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2596,7 +2859,7 @@ func (x *ListSubscribersRequest) String() string {
 func (*ListSubscribersRequest) ProtoMessage() {}
 
 func (x *ListSubscribersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orisunclient_admin_proto_msgTypes[40]
+	mi := &file_orisunclient_admin_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2609,7 +2872,7 @@ func (x *ListSubscribersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSubscribersRequest.ProtoReflect.Descriptor instead.
 func (*ListSubscribersRequest) Descriptor() ([]byte, []int) {
-	return file_orisunclient_admin_proto_rawDescGZIP(), []int{40}
+	return file_orisunclient_admin_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *ListSubscribersRequest) GetBoundary() string {
@@ -2643,7 +2906,7 @@ type ListSubscribersResponse struct {
 
 func (x *ListSubscribersResponse) Reset() {
 	*x = ListSubscribersResponse{}
-	mi := &file_orisunclient_admin_proto_msgTypes[41]
+	mi := &file_orisunclient_admin_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2655,7 +2918,7 @@ func (x *ListSubscribersResponse) String() string {
 func (*ListSubscribersResponse) ProtoMessage() {}
 
 func (x *ListSubscribersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orisunclient_admin_proto_msgTypes[41]
+	mi := &file_orisunclient_admin_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2668,7 +2931,7 @@ func (x *ListSubscribersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSubscribersResponse.ProtoReflect.Descriptor instead.
 func (*ListSubscribersResponse) Descriptor() ([]byte, []int) {
-	return file_orisunclient_admin_proto_rawDescGZIP(), []int{41}
+	return file_orisunclient_admin_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *ListSubscribersResponse) GetSubscribers() []*LiveSubscriber {
@@ -2726,7 +2989,7 @@ type LiveSubscriber struct {
 
 func (x *LiveSubscriber) Reset() {
 	*x = LiveSubscriber{}
-	mi := &file_orisunclient_admin_proto_msgTypes[42]
+	mi := &file_orisunclient_admin_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2738,7 +3001,7 @@ func (x *LiveSubscriber) String() string {
 func (*LiveSubscriber) ProtoMessage() {}
 
 func (x *LiveSubscriber) ProtoReflect() protoreflect.Message {
-	mi := &file_orisunclient_admin_proto_msgTypes[42]
+	mi := &file_orisunclient_admin_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2751,7 +3014,7 @@ func (x *LiveSubscriber) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LiveSubscriber.ProtoReflect.Descriptor instead.
 func (*LiveSubscriber) Descriptor() ([]byte, []int) {
-	return file_orisunclient_admin_proto_rawDescGZIP(), []int{42}
+	return file_orisunclient_admin_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *LiveSubscriber) GetNode() string {
@@ -2890,7 +3153,14 @@ const file_orisunclient_admin_proto_rawDesc = "" +
 	"\x10current_password\x18\x02 \x01(\tR\x0fcurrentPassword\x12!\n" +
 	"\fnew_password\x18\x03 \x01(\tR\vnewPassword\"2\n" +
 	"\x16ChangePasswordResponse\x12\x18\n" +
-	"\asuccess\x18\x01 \x01(\bR\asuccess\"G\n" +
+	"\asuccess\x18\x01 \x01(\bR\asuccess\"T\n" +
+	"\x16SetUserPasswordRequest\x12\x17\n" +
+	"\auser_id\x18d \x01(\tR\x06userId\x12!\n" +
+	"\fnew_password\x18e \x01(\tR\vnewPassword\"\x19\n" +
+	"\x17SetUserPasswordResponse\"1\n" +
+	"\x16EndUserSessionsRequest\x12\x17\n" +
+	"\auser_id\x18d \x01(\tR\x06userId\"\x19\n" +
+	"\x17EndUserSessionsResponse\"G\n" +
 	"\x16ChangeUserRolesRequest\x12\x17\n" +
 	"\auser_id\x18d \x01(\tR\x06userId\x12\x14\n" +
 	"\x05roles\x18e \x03(\tR\x05roles\"b\n" +
@@ -2927,13 +3197,22 @@ const file_orisunclient_admin_proto_rawDesc = "" +
 	"\bcriteria\x18\x01 \x03(\v2\x17.orisunclient.CriterionR\bcriteria\x12\x14\n" +
 	"\x05count\x18\x02 \x01(\x03R\x05count\x12.\n" +
 	"\x04last\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x04last\x12\x18\n" +
-	"\aminutes\x18\x04 \x03(\x03R\aminutes\"\xc9\x01\n" +
+	"\aminutes\x18\x04 \x03(\x03R\aminutes\"\xe0\x02\n" +
 	"\x15ListConflictsResponse\x12:\n" +
 	"\bcontexts\x18\x01 \x03(\v2\x1e.orisunclient.ContextConflictsR\bcontexts\x12\x14\n" +
 	"\x05total\x18\x02 \x01(\x03R\x05total\x12\x18\n" +
 	"\aminutes\x18\x03 \x03(\x03R\aminutes\x120\n" +
 	"\x05since\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12\x12\n" +
-	"\x04node\x18\x05 \x01(\tR\x04node\"5\n" +
+	"\x04node\x18\x05 \x01(\tR\x04node\x121\n" +
+	"\x05nodes\x18d \x03(\v2\x1b.orisunclient.NodeConflictsR\x05nodes\x12\x1e\n" +
+	"\n" +
+	"unanswered\x18e \x03(\tR\n" +
+	"unanswered\x12B\n" +
+	"\fdisconnected\x18f \x03(\v2\x1e.orisunclient.DisconnectedNodeR\fdisconnected\"k\n" +
+	"\rNodeConflicts\x12\x12\n" +
+	"\x04name\x18d \x01(\tR\x04name\x12\x14\n" +
+	"\x05total\x18e \x01(\x03R\x05total\x120\n" +
+	"\x05since\x18f \x01(\v2\x1a.google.protobuf.TimestampR\x05since\"5\n" +
 	"\x10ListNodesRequest\x12!\n" +
 	"\fwith_history\x18d \x01(\bR\vwithHistory\"\xbb\x01\n" +
 	"\x11ListNodesResponse\x12.\n" +
@@ -3028,7 +3307,7 @@ const file_orisunclient_admin_proto_rawDesc = "" +
 	"%BOUNDARY_LIFECYCLE_STATUS_UNSPECIFIED\x10\x00\x12*\n" +
 	"&BOUNDARY_LIFECYCLE_STATUS_PROVISIONING\x10\x01\x12$\n" +
 	" BOUNDARY_LIFECYCLE_STATUS_ACTIVE\x10\x02\x12$\n" +
-	" BOUNDARY_LIFECYCLE_STATUS_FAILED\x10\x032\xe7\f\n" +
+	" BOUNDARY_LIFECYCLE_STATUS_FAILED\x10\x032\xa7\x0e\n" +
 	"\x05Admin\x12[\n" +
 	"\x0eCreateBoundary\x12#.orisunclient.CreateBoundaryRequest\x1a$.orisunclient.CreateBoundaryResponse\x12[\n" +
 	"\x0eListBoundaries\x12#.orisunclient.ListBoundariesRequest\x1a$.orisunclient.ListBoundariesResponse\x12R\n" +
@@ -3039,6 +3318,8 @@ const file_orisunclient_admin_proto_rawDesc = "" +
 	"\n" +
 	"DeleteUser\x12\x1f.orisunclient.DeleteUserRequest\x1a .orisunclient.DeleteUserResponse\x12[\n" +
 	"\x0eChangePassword\x12#.orisunclient.ChangePasswordRequest\x1a$.orisunclient.ChangePasswordResponse\x12^\n" +
+	"\x0fSetUserPassword\x12$.orisunclient.SetUserPasswordRequest\x1a%.orisunclient.SetUserPasswordResponse\x12^\n" +
+	"\x0fEndUserSessions\x12$.orisunclient.EndUserSessionsRequest\x1a%.orisunclient.EndUserSessionsResponse\x12^\n" +
 	"\x0fChangeUserRoles\x12$.orisunclient.ChangeUserRolesRequest\x1a%.orisunclient.ChangeUserRolesResponse\x12\x7f\n" +
 	"\x1aSetUserBoundaryPermissions\x12/.orisunclient.SetUserBoundaryPermissionsRequest\x1a0.orisunclient.SetUserBoundaryPermissionsResponse\x12L\n" +
 	"\tListUsers\x12\x1e.orisunclient.ListUsersRequest\x1a\x1f.orisunclient.ListUsersResponse\x12j\n" +
@@ -3064,7 +3345,7 @@ func file_orisunclient_admin_proto_rawDescGZIP() []byte {
 }
 
 var file_orisunclient_admin_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_orisunclient_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 43)
+var file_orisunclient_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 48)
 var file_orisunclient_admin_proto_goTypes = []any{
 	(BoundaryLifecycleStatus)(0),               // 0: orisunclient.BoundaryLifecycleStatus
 	(*BoundaryPlacementInput)(nil),             // 1: orisunclient.BoundaryPlacementInput
@@ -3085,50 +3366,55 @@ var file_orisunclient_admin_proto_goTypes = []any{
 	(*DeleteUserResponse)(nil),                 // 16: orisunclient.DeleteUserResponse
 	(*ChangePasswordRequest)(nil),              // 17: orisunclient.ChangePasswordRequest
 	(*ChangePasswordResponse)(nil),             // 18: orisunclient.ChangePasswordResponse
-	(*ChangeUserRolesRequest)(nil),             // 19: orisunclient.ChangeUserRolesRequest
-	(*ChangeUserRolesResponse)(nil),            // 20: orisunclient.ChangeUserRolesResponse
-	(*SetUserBoundaryPermissionsRequest)(nil),  // 21: orisunclient.SetUserBoundaryPermissionsRequest
-	(*SetUserBoundaryPermissionsResponse)(nil), // 22: orisunclient.SetUserBoundaryPermissionsResponse
-	(*ListUsersRequest)(nil),                   // 23: orisunclient.ListUsersRequest
-	(*ListUsersResponse)(nil),                  // 24: orisunclient.ListUsersResponse
-	(*ValidateCredentialsRequest)(nil),         // 25: orisunclient.ValidateCredentialsRequest
-	(*ValidateCredentialsResponse)(nil),        // 26: orisunclient.ValidateCredentialsResponse
-	(*GetUserCountRequest)(nil),                // 27: orisunclient.GetUserCountRequest
-	(*GetUserCountResponse)(nil),               // 28: orisunclient.GetUserCountResponse
-	(*GetEventCountRequest)(nil),               // 29: orisunclient.GetEventCountRequest
-	(*GetEventCountResponse)(nil),              // 30: orisunclient.GetEventCountResponse
-	(*ListConflictsRequest)(nil),               // 31: orisunclient.ListConflictsRequest
-	(*ContextConflicts)(nil),                   // 32: orisunclient.ContextConflicts
-	(*ListConflictsResponse)(nil),              // 33: orisunclient.ListConflictsResponse
-	(*ListNodesRequest)(nil),                   // 34: orisunclient.ListNodesRequest
-	(*ListNodesResponse)(nil),                  // 35: orisunclient.ListNodesResponse
-	(*DisconnectedNode)(nil),                   // 36: orisunclient.DisconnectedNode
-	(*NodeStatus)(nil),                         // 37: orisunclient.NodeStatus
-	(*NodeSample)(nil),                         // 38: orisunclient.NodeSample
-	(*NodeCheck)(nil),                          // 39: orisunclient.NodeCheck
-	(*NodeBoundary)(nil),                       // 40: orisunclient.NodeBoundary
-	(*ListSubscribersRequest)(nil),             // 41: orisunclient.ListSubscribersRequest
-	(*ListSubscribersResponse)(nil),            // 42: orisunclient.ListSubscribersResponse
-	(*LiveSubscriber)(nil),                     // 43: orisunclient.LiveSubscriber
-	(*Position)(nil),                           // 44: orisunclient.Position
-	(*timestamppb.Timestamp)(nil),              // 45: google.protobuf.Timestamp
-	(*Criterion)(nil),                          // 46: orisunclient.Criterion
-	(*CreateIndexRequest)(nil),                 // 47: orisunclient.CreateIndexRequest
-	(*DropIndexRequest)(nil),                   // 48: orisunclient.DropIndexRequest
-	(*CreateIndexResponse)(nil),                // 49: orisunclient.CreateIndexResponse
-	(*DropIndexResponse)(nil),                  // 50: orisunclient.DropIndexResponse
+	(*SetUserPasswordRequest)(nil),             // 19: orisunclient.SetUserPasswordRequest
+	(*SetUserPasswordResponse)(nil),            // 20: orisunclient.SetUserPasswordResponse
+	(*EndUserSessionsRequest)(nil),             // 21: orisunclient.EndUserSessionsRequest
+	(*EndUserSessionsResponse)(nil),            // 22: orisunclient.EndUserSessionsResponse
+	(*ChangeUserRolesRequest)(nil),             // 23: orisunclient.ChangeUserRolesRequest
+	(*ChangeUserRolesResponse)(nil),            // 24: orisunclient.ChangeUserRolesResponse
+	(*SetUserBoundaryPermissionsRequest)(nil),  // 25: orisunclient.SetUserBoundaryPermissionsRequest
+	(*SetUserBoundaryPermissionsResponse)(nil), // 26: orisunclient.SetUserBoundaryPermissionsResponse
+	(*ListUsersRequest)(nil),                   // 27: orisunclient.ListUsersRequest
+	(*ListUsersResponse)(nil),                  // 28: orisunclient.ListUsersResponse
+	(*ValidateCredentialsRequest)(nil),         // 29: orisunclient.ValidateCredentialsRequest
+	(*ValidateCredentialsResponse)(nil),        // 30: orisunclient.ValidateCredentialsResponse
+	(*GetUserCountRequest)(nil),                // 31: orisunclient.GetUserCountRequest
+	(*GetUserCountResponse)(nil),               // 32: orisunclient.GetUserCountResponse
+	(*GetEventCountRequest)(nil),               // 33: orisunclient.GetEventCountRequest
+	(*GetEventCountResponse)(nil),              // 34: orisunclient.GetEventCountResponse
+	(*ListConflictsRequest)(nil),               // 35: orisunclient.ListConflictsRequest
+	(*ContextConflicts)(nil),                   // 36: orisunclient.ContextConflicts
+	(*ListConflictsResponse)(nil),              // 37: orisunclient.ListConflictsResponse
+	(*NodeConflicts)(nil),                      // 38: orisunclient.NodeConflicts
+	(*ListNodesRequest)(nil),                   // 39: orisunclient.ListNodesRequest
+	(*ListNodesResponse)(nil),                  // 40: orisunclient.ListNodesResponse
+	(*DisconnectedNode)(nil),                   // 41: orisunclient.DisconnectedNode
+	(*NodeStatus)(nil),                         // 42: orisunclient.NodeStatus
+	(*NodeSample)(nil),                         // 43: orisunclient.NodeSample
+	(*NodeCheck)(nil),                          // 44: orisunclient.NodeCheck
+	(*NodeBoundary)(nil),                       // 45: orisunclient.NodeBoundary
+	(*ListSubscribersRequest)(nil),             // 46: orisunclient.ListSubscribersRequest
+	(*ListSubscribersResponse)(nil),            // 47: orisunclient.ListSubscribersResponse
+	(*LiveSubscriber)(nil),                     // 48: orisunclient.LiveSubscriber
+	(*Position)(nil),                           // 49: orisunclient.Position
+	(*timestamppb.Timestamp)(nil),              // 50: google.protobuf.Timestamp
+	(*Criterion)(nil),                          // 51: orisunclient.Criterion
+	(*CreateIndexRequest)(nil),                 // 52: orisunclient.CreateIndexRequest
+	(*DropIndexRequest)(nil),                   // 53: orisunclient.DropIndexRequest
+	(*CreateIndexResponse)(nil),                // 54: orisunclient.CreateIndexResponse
+	(*DropIndexResponse)(nil),                  // 55: orisunclient.DropIndexResponse
 }
 var file_orisunclient_admin_proto_depIdxs = []int32{
 	1,  // 0: orisunclient.BoundaryInfo.placement:type_name -> orisunclient.BoundaryPlacementInput
 	0,  // 1: orisunclient.BoundaryInfo.status:type_name -> orisunclient.BoundaryLifecycleStatus
-	44, // 2: orisunclient.BoundaryInfo.definition_position:type_name -> orisunclient.Position
-	44, // 3: orisunclient.BoundaryInfo.status_position:type_name -> orisunclient.Position
+	49, // 2: orisunclient.BoundaryInfo.definition_position:type_name -> orisunclient.Position
+	49, // 3: orisunclient.BoundaryInfo.status_position:type_name -> orisunclient.Position
 	1,  // 4: orisunclient.CreateBoundaryRequest.placement:type_name -> orisunclient.BoundaryPlacementInput
 	2,  // 5: orisunclient.CreateBoundaryResponse.boundary:type_name -> orisunclient.BoundaryInfo
 	2,  // 6: orisunclient.ListBoundariesResponse.boundaries:type_name -> orisunclient.BoundaryInfo
 	2,  // 7: orisunclient.GetBoundaryResponse.boundary:type_name -> orisunclient.BoundaryInfo
-	45, // 8: orisunclient.AdminUser.created_at:type_name -> google.protobuf.Timestamp
-	45, // 9: orisunclient.AdminUser.updated_at:type_name -> google.protobuf.Timestamp
+	50, // 8: orisunclient.AdminUser.created_at:type_name -> google.protobuf.Timestamp
+	50, // 9: orisunclient.AdminUser.updated_at:type_name -> google.protobuf.Timestamp
 	11, // 10: orisunclient.AdminUser.boundary_permissions:type_name -> orisunclient.BoundaryPermissionGrant
 	11, // 11: orisunclient.CreateUserRequest.boundary_permissions:type_name -> orisunclient.BoundaryPermissionGrant
 	12, // 12: orisunclient.CreateUserResponse.user:type_name -> orisunclient.AdminUser
@@ -3136,63 +3422,70 @@ var file_orisunclient_admin_proto_depIdxs = []int32{
 	12, // 14: orisunclient.SetUserBoundaryPermissionsResponse.user:type_name -> orisunclient.AdminUser
 	12, // 15: orisunclient.ListUsersResponse.users:type_name -> orisunclient.AdminUser
 	12, // 16: orisunclient.ValidateCredentialsResponse.user:type_name -> orisunclient.AdminUser
-	46, // 17: orisunclient.ContextConflicts.criteria:type_name -> orisunclient.Criterion
-	45, // 18: orisunclient.ContextConflicts.last:type_name -> google.protobuf.Timestamp
-	32, // 19: orisunclient.ListConflictsResponse.contexts:type_name -> orisunclient.ContextConflicts
-	45, // 20: orisunclient.ListConflictsResponse.since:type_name -> google.protobuf.Timestamp
-	37, // 21: orisunclient.ListNodesResponse.nodes:type_name -> orisunclient.NodeStatus
-	36, // 22: orisunclient.ListNodesResponse.disconnected:type_name -> orisunclient.DisconnectedNode
-	45, // 23: orisunclient.DisconnectedNode.since:type_name -> google.protobuf.Timestamp
-	45, // 24: orisunclient.NodeStatus.started_at:type_name -> google.protobuf.Timestamp
-	45, // 25: orisunclient.NodeStatus.measured_at:type_name -> google.protobuf.Timestamp
-	39, // 26: orisunclient.NodeStatus.checks:type_name -> orisunclient.NodeCheck
-	40, // 27: orisunclient.NodeStatus.boundaries:type_name -> orisunclient.NodeBoundary
-	38, // 28: orisunclient.NodeStatus.history:type_name -> orisunclient.NodeSample
-	45, // 29: orisunclient.NodeSample.measured_at:type_name -> google.protobuf.Timestamp
-	43, // 30: orisunclient.ListSubscribersResponse.subscribers:type_name -> orisunclient.LiveSubscriber
-	36, // 31: orisunclient.ListSubscribersResponse.disconnected:type_name -> orisunclient.DisconnectedNode
-	45, // 32: orisunclient.LiveSubscriber.connected_at:type_name -> google.protobuf.Timestamp
-	3,  // 33: orisunclient.Admin.CreateBoundary:input_type -> orisunclient.CreateBoundaryRequest
-	5,  // 34: orisunclient.Admin.ListBoundaries:input_type -> orisunclient.ListBoundariesRequest
-	7,  // 35: orisunclient.Admin.GetBoundary:input_type -> orisunclient.GetBoundaryRequest
-	9,  // 36: orisunclient.Admin.DeleteBoundary:input_type -> orisunclient.DeleteBoundaryRequest
-	13, // 37: orisunclient.Admin.CreateUser:input_type -> orisunclient.CreateUserRequest
-	15, // 38: orisunclient.Admin.DeleteUser:input_type -> orisunclient.DeleteUserRequest
-	17, // 39: orisunclient.Admin.ChangePassword:input_type -> orisunclient.ChangePasswordRequest
-	19, // 40: orisunclient.Admin.ChangeUserRoles:input_type -> orisunclient.ChangeUserRolesRequest
-	21, // 41: orisunclient.Admin.SetUserBoundaryPermissions:input_type -> orisunclient.SetUserBoundaryPermissionsRequest
-	23, // 42: orisunclient.Admin.ListUsers:input_type -> orisunclient.ListUsersRequest
-	25, // 43: orisunclient.Admin.ValidateCredentials:input_type -> orisunclient.ValidateCredentialsRequest
-	27, // 44: orisunclient.Admin.GetUserCount:input_type -> orisunclient.GetUserCountRequest
-	29, // 45: orisunclient.Admin.GetEventCount:input_type -> orisunclient.GetEventCountRequest
-	31, // 46: orisunclient.Admin.ListConflicts:input_type -> orisunclient.ListConflictsRequest
-	34, // 47: orisunclient.Admin.ListNodes:input_type -> orisunclient.ListNodesRequest
-	41, // 48: orisunclient.Admin.ListSubscribers:input_type -> orisunclient.ListSubscribersRequest
-	47, // 49: orisunclient.Admin.CreateIndex:input_type -> orisunclient.CreateIndexRequest
-	48, // 50: orisunclient.Admin.DropIndex:input_type -> orisunclient.DropIndexRequest
-	4,  // 51: orisunclient.Admin.CreateBoundary:output_type -> orisunclient.CreateBoundaryResponse
-	6,  // 52: orisunclient.Admin.ListBoundaries:output_type -> orisunclient.ListBoundariesResponse
-	8,  // 53: orisunclient.Admin.GetBoundary:output_type -> orisunclient.GetBoundaryResponse
-	10, // 54: orisunclient.Admin.DeleteBoundary:output_type -> orisunclient.DeleteBoundaryResponse
-	14, // 55: orisunclient.Admin.CreateUser:output_type -> orisunclient.CreateUserResponse
-	16, // 56: orisunclient.Admin.DeleteUser:output_type -> orisunclient.DeleteUserResponse
-	18, // 57: orisunclient.Admin.ChangePassword:output_type -> orisunclient.ChangePasswordResponse
-	20, // 58: orisunclient.Admin.ChangeUserRoles:output_type -> orisunclient.ChangeUserRolesResponse
-	22, // 59: orisunclient.Admin.SetUserBoundaryPermissions:output_type -> orisunclient.SetUserBoundaryPermissionsResponse
-	24, // 60: orisunclient.Admin.ListUsers:output_type -> orisunclient.ListUsersResponse
-	26, // 61: orisunclient.Admin.ValidateCredentials:output_type -> orisunclient.ValidateCredentialsResponse
-	28, // 62: orisunclient.Admin.GetUserCount:output_type -> orisunclient.GetUserCountResponse
-	30, // 63: orisunclient.Admin.GetEventCount:output_type -> orisunclient.GetEventCountResponse
-	33, // 64: orisunclient.Admin.ListConflicts:output_type -> orisunclient.ListConflictsResponse
-	35, // 65: orisunclient.Admin.ListNodes:output_type -> orisunclient.ListNodesResponse
-	42, // 66: orisunclient.Admin.ListSubscribers:output_type -> orisunclient.ListSubscribersResponse
-	49, // 67: orisunclient.Admin.CreateIndex:output_type -> orisunclient.CreateIndexResponse
-	50, // 68: orisunclient.Admin.DropIndex:output_type -> orisunclient.DropIndexResponse
-	51, // [51:69] is the sub-list for method output_type
-	33, // [33:51] is the sub-list for method input_type
-	33, // [33:33] is the sub-list for extension type_name
-	33, // [33:33] is the sub-list for extension extendee
-	0,  // [0:33] is the sub-list for field type_name
+	51, // 17: orisunclient.ContextConflicts.criteria:type_name -> orisunclient.Criterion
+	50, // 18: orisunclient.ContextConflicts.last:type_name -> google.protobuf.Timestamp
+	36, // 19: orisunclient.ListConflictsResponse.contexts:type_name -> orisunclient.ContextConflicts
+	50, // 20: orisunclient.ListConflictsResponse.since:type_name -> google.protobuf.Timestamp
+	38, // 21: orisunclient.ListConflictsResponse.nodes:type_name -> orisunclient.NodeConflicts
+	41, // 22: orisunclient.ListConflictsResponse.disconnected:type_name -> orisunclient.DisconnectedNode
+	50, // 23: orisunclient.NodeConflicts.since:type_name -> google.protobuf.Timestamp
+	42, // 24: orisunclient.ListNodesResponse.nodes:type_name -> orisunclient.NodeStatus
+	41, // 25: orisunclient.ListNodesResponse.disconnected:type_name -> orisunclient.DisconnectedNode
+	50, // 26: orisunclient.DisconnectedNode.since:type_name -> google.protobuf.Timestamp
+	50, // 27: orisunclient.NodeStatus.started_at:type_name -> google.protobuf.Timestamp
+	50, // 28: orisunclient.NodeStatus.measured_at:type_name -> google.protobuf.Timestamp
+	44, // 29: orisunclient.NodeStatus.checks:type_name -> orisunclient.NodeCheck
+	45, // 30: orisunclient.NodeStatus.boundaries:type_name -> orisunclient.NodeBoundary
+	43, // 31: orisunclient.NodeStatus.history:type_name -> orisunclient.NodeSample
+	50, // 32: orisunclient.NodeSample.measured_at:type_name -> google.protobuf.Timestamp
+	48, // 33: orisunclient.ListSubscribersResponse.subscribers:type_name -> orisunclient.LiveSubscriber
+	41, // 34: orisunclient.ListSubscribersResponse.disconnected:type_name -> orisunclient.DisconnectedNode
+	50, // 35: orisunclient.LiveSubscriber.connected_at:type_name -> google.protobuf.Timestamp
+	3,  // 36: orisunclient.Admin.CreateBoundary:input_type -> orisunclient.CreateBoundaryRequest
+	5,  // 37: orisunclient.Admin.ListBoundaries:input_type -> orisunclient.ListBoundariesRequest
+	7,  // 38: orisunclient.Admin.GetBoundary:input_type -> orisunclient.GetBoundaryRequest
+	9,  // 39: orisunclient.Admin.DeleteBoundary:input_type -> orisunclient.DeleteBoundaryRequest
+	13, // 40: orisunclient.Admin.CreateUser:input_type -> orisunclient.CreateUserRequest
+	15, // 41: orisunclient.Admin.DeleteUser:input_type -> orisunclient.DeleteUserRequest
+	17, // 42: orisunclient.Admin.ChangePassword:input_type -> orisunclient.ChangePasswordRequest
+	19, // 43: orisunclient.Admin.SetUserPassword:input_type -> orisunclient.SetUserPasswordRequest
+	21, // 44: orisunclient.Admin.EndUserSessions:input_type -> orisunclient.EndUserSessionsRequest
+	23, // 45: orisunclient.Admin.ChangeUserRoles:input_type -> orisunclient.ChangeUserRolesRequest
+	25, // 46: orisunclient.Admin.SetUserBoundaryPermissions:input_type -> orisunclient.SetUserBoundaryPermissionsRequest
+	27, // 47: orisunclient.Admin.ListUsers:input_type -> orisunclient.ListUsersRequest
+	29, // 48: orisunclient.Admin.ValidateCredentials:input_type -> orisunclient.ValidateCredentialsRequest
+	31, // 49: orisunclient.Admin.GetUserCount:input_type -> orisunclient.GetUserCountRequest
+	33, // 50: orisunclient.Admin.GetEventCount:input_type -> orisunclient.GetEventCountRequest
+	35, // 51: orisunclient.Admin.ListConflicts:input_type -> orisunclient.ListConflictsRequest
+	39, // 52: orisunclient.Admin.ListNodes:input_type -> orisunclient.ListNodesRequest
+	46, // 53: orisunclient.Admin.ListSubscribers:input_type -> orisunclient.ListSubscribersRequest
+	52, // 54: orisunclient.Admin.CreateIndex:input_type -> orisunclient.CreateIndexRequest
+	53, // 55: orisunclient.Admin.DropIndex:input_type -> orisunclient.DropIndexRequest
+	4,  // 56: orisunclient.Admin.CreateBoundary:output_type -> orisunclient.CreateBoundaryResponse
+	6,  // 57: orisunclient.Admin.ListBoundaries:output_type -> orisunclient.ListBoundariesResponse
+	8,  // 58: orisunclient.Admin.GetBoundary:output_type -> orisunclient.GetBoundaryResponse
+	10, // 59: orisunclient.Admin.DeleteBoundary:output_type -> orisunclient.DeleteBoundaryResponse
+	14, // 60: orisunclient.Admin.CreateUser:output_type -> orisunclient.CreateUserResponse
+	16, // 61: orisunclient.Admin.DeleteUser:output_type -> orisunclient.DeleteUserResponse
+	18, // 62: orisunclient.Admin.ChangePassword:output_type -> orisunclient.ChangePasswordResponse
+	20, // 63: orisunclient.Admin.SetUserPassword:output_type -> orisunclient.SetUserPasswordResponse
+	22, // 64: orisunclient.Admin.EndUserSessions:output_type -> orisunclient.EndUserSessionsResponse
+	24, // 65: orisunclient.Admin.ChangeUserRoles:output_type -> orisunclient.ChangeUserRolesResponse
+	26, // 66: orisunclient.Admin.SetUserBoundaryPermissions:output_type -> orisunclient.SetUserBoundaryPermissionsResponse
+	28, // 67: orisunclient.Admin.ListUsers:output_type -> orisunclient.ListUsersResponse
+	30, // 68: orisunclient.Admin.ValidateCredentials:output_type -> orisunclient.ValidateCredentialsResponse
+	32, // 69: orisunclient.Admin.GetUserCount:output_type -> orisunclient.GetUserCountResponse
+	34, // 70: orisunclient.Admin.GetEventCount:output_type -> orisunclient.GetEventCountResponse
+	37, // 71: orisunclient.Admin.ListConflicts:output_type -> orisunclient.ListConflictsResponse
+	40, // 72: orisunclient.Admin.ListNodes:output_type -> orisunclient.ListNodesResponse
+	47, // 73: orisunclient.Admin.ListSubscribers:output_type -> orisunclient.ListSubscribersResponse
+	54, // 74: orisunclient.Admin.CreateIndex:output_type -> orisunclient.CreateIndexResponse
+	55, // 75: orisunclient.Admin.DropIndex:output_type -> orisunclient.DropIndexResponse
+	56, // [56:76] is the sub-list for method output_type
+	36, // [36:56] is the sub-list for method input_type
+	36, // [36:36] is the sub-list for extension type_name
+	36, // [36:36] is the sub-list for extension extendee
+	0,  // [0:36] is the sub-list for field type_name
 }
 
 func init() { file_orisunclient_admin_proto_init() }
@@ -3202,14 +3495,14 @@ func file_orisunclient_admin_proto_init() {
 	}
 	file_orisunclient_eventstore_proto_init()
 	file_orisunclient_admin_proto_msgTypes[1].OneofWrappers = []any{}
-	file_orisunclient_admin_proto_msgTypes[39].OneofWrappers = []any{}
+	file_orisunclient_admin_proto_msgTypes[44].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_orisunclient_admin_proto_rawDesc), len(file_orisunclient_admin_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   43,
+			NumMessages:   48,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
