@@ -51,6 +51,9 @@ type Config struct {
 	// not block. Nil: no call.
 	Hinted func(boundary string)
 
+	// Removed is called with each boundary that any node deleted or created again. It must not block. Nil: no call.
+	Removed func(boundary string)
+
 	// Committed receives the position of each event that is about to be published, as PostgreSQL has it. It must not
 	// block. Nil: it goes nowhere.
 	Committed func(boundary string, at *orisunpb.Position)
@@ -172,6 +175,9 @@ func (p *Publisher) Remove(boundary string) {
 	}
 	delete(p.outboxes, boundary)
 	o.stop()
+	if p.config.Removed != nil {
+		p.config.Removed(boundary)
+	}
 	ctx := p.ctx
 	p.running.Go(func() {
 		<-o.stopped

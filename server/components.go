@@ -74,6 +74,7 @@ type running struct {
 	directory   *pgxpool.Pool // lookups of users, which every call needs
 	probe       *pgxpool.Pool // readiness checks: reads and logins do not make the server appear not ready
 	share       *service.ReadShare
+	conflicts   *service.Conflicts
 
 	storeID          string
 	streams          *streaming
@@ -123,7 +124,7 @@ func (r *running) components() []component {
 			return r.store.Close(ctx)
 		}},
 		{"answers to other nodes", func(context.Context) error {
-			return r.nodes.start(r.store.OwnSubscribers)
+			return r.nodes.start(r.store)
 		}, func(context.Context) error { return r.nodes.stop() }},
 		{"lag of subscriptions", func(ctx context.Context) error {
 			var running context.Context
@@ -215,7 +216,7 @@ func (r *running) pool(name string, to **pgxpool.Pool, limits poolLimits, settin
 
 // startDatabase migrates, creates the configured boundaries and claims the store.
 func (r *running) startDatabase(ctx context.Context) error {
-	r.share = service.NewReadShare(int(r.config.PG.ReadMaxOpen))
+	r.share, r.conflicts = service.NewReadShare(int(r.config.PG.ReadMaxOpen)), service.NewConflicts(time.Now)
 	if err := r.prepareDatabase(ctx, r.write); err != nil {
 		return err
 	}
@@ -232,7 +233,8 @@ func (r *running) startNATS(ctx context.Context) (err error) {
 		return err
 	}
 	err = r.step("start NATS", func() (err error) {
-		r.streams, err = r.startStreaming(ctx, r.storeID, r.outbox, r.read, r.share, r.telemetry)
+		r.streams, err = r.startStreaming(ctx, r.storeID, r.outbox, r.read, r.share, r.conflicts.Forget,
+			r.telemetry)
 		return err
 	})
 	if err == nil {
@@ -265,6 +267,7 @@ func (r *running) startStore(ctx context.Context) error {
 		AcquireSubscriber: acquireSubscriber(r.streams.leases), MaxSubscriberNames: r.config.GRPC.MaxSubscriberNames,
 		Serving:   serving,
 		Cluster:   r.nodes,
+		Conflicts: r.conflicts,
 		Telemetry: r.telemetry.OfStore(r.streams.publisher.Traced),
 		Log:       r.log,
 		Info: &orisunpb.GetServerInfoResponse{

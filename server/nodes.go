@@ -24,8 +24,9 @@ const (
 	// nodesPrefix, the store and what is requested make the subject on which nodes request each other's state.
 	nodesPrefix = "orisun.nodes."
 	statusKind  = "status"
-	// subscribersKind carries a ListSubscribersRequest.
+	// subscribersKind carries a ListSubscribersRequest, conflictsKind a ListConflictsRequest.
 	subscribersKind = "subscribers"
+	conflictsKind   = "conflicts"
 	// nodeHeader names the node that sent a message.
 	nodeHeader = "orisun-node"
 
@@ -82,7 +83,11 @@ type nodes struct {
 	measuring chan struct{}        // closed when the measurement in progress ends; nil without one
 }
 
-type listOwnSubscribers = func(*orisunpb.ListSubscribersRequest) *orisunpb.ListSubscribersResponse
+// ownState is what other nodes request of this one beside its status.
+type ownState interface {
+	OwnSubscribers(in *orisunpb.ListSubscribersRequest) *orisunpb.ListSubscribersResponse
+	OwnConflicts(in *orisunpb.ListConflictsRequest) *orisunpb.ListConflictsResponse
+}
 
 // leadership is what a node leads.
 type leadership struct {
@@ -90,9 +95,9 @@ type leadership struct {
 	stream           func(boundary string) bool
 }
 
-// start begins to answer the other nodes, and to take samples. subscribers are those of this node.
-func (n *nodes) start(subscribers listOwnSubscribers) error {
-	if err := n.answer(subscribers); err != nil {
+// start begins to answer the other nodes, and to take samples.
+func (n *nodes) start(own ownState) error {
+	if err := n.answer(own); err != nil {
 		return err
 	}
 	var sampling context.Context
@@ -102,14 +107,14 @@ func (n *nodes) start(subscribers listOwnSubscribers) error {
 }
 
 // answer begins to answer the other nodes.
-func (n *nodes) answer(subscribers listOwnSubscribers) (err error) {
+func (n *nodes) answer(own ownState) (err error) {
 	n.answering = make(chan struct{}, maxNodeRequests)
-	n.subscription, err = n.conn.Subscribe(n.subject("*"), func(request *nats.Msg) { n.accept(request, subscribers) })
+	n.subscription, err = n.conn.Subscribe(n.subject("*"), func(request *nats.Msg) { n.accept(request, own) })
 	return err
 }
 
 // accept begins to answer a request. NATS may still call it while stop waits, and after.
-func (n *nodes) accept(request *nats.Msg, subscribers listOwnSubscribers) {
+func (n *nodes) accept(request *nats.Msg, own ownState) {
 	if request.Header.Get(nodeHeader) == n.name {
 		return // this node's own
 	}
@@ -125,48 +130,67 @@ func (n *nodes) accept(request *nats.Msg, subscribers listOwnSubscribers) {
 	}
 	n.running.Go(func() {
 		defer func() { <-n.answering }()
-		n.respond(request, subscribers)
+		n.respond(request, own)
 	})
 }
 
-func (n *nodes) respond(request *nats.Msg, subscribers listOwnSubscribers) {
-	var answer proto.Message
-	room := int(n.conn.MaxPayload()) - nodeHeaderBytes
-	switch strings.TrimPrefix(request.Subject, n.subject("")) {
-	case statusKind:
-		var in orisunpb.ListNodesRequest
-		if err := proto.Unmarshal(request.Data, &in); err != nil {
-			n.log.Warn("a request of another node cannot be read", "node", request.Header.Get(nodeHeader), "error", err)
-			return
-		}
-		own := n.status(context.Background(), &in)
-		for proto.Size(own) > room && len(own.Boundaries) > 0 {
-			half := len(own.Boundaries) / 2
-			own.OmittedBoundaries += int64(len(own.Boundaries) - half)
-			own.Boundaries = own.Boundaries[:half]
-		}
-		answer = own
-	case subscribersKind:
-		var in orisunpb.ListSubscribersRequest
-		if err := proto.Unmarshal(request.Data, &in); err != nil {
-			n.log.Warn("a request of another node cannot be read", "node", request.Header.Get(nodeHeader), "error", err)
-			return
-		}
-		own := subscribers(&in)
-		for proto.Size(own) > room && len(own.Subscribers) > 0 {
-			own.Subscribers = own.Subscribers[:len(own.Subscribers)/2]
-		}
-		answer = own
-	default:
+func (n *nodes) respond(request *nats.Msg, own ownState) {
+	answer, err := n.answerTo(strings.TrimPrefix(request.Subject, n.subject("")), request.Data, own)
+	if answer == nil && err == nil {
 		return // of a later release
 	}
-	body, err := proto.Marshal(answer)
+	var body []byte
+	if err == nil {
+		body, err = proto.Marshal(answer)
+	}
 	if err == nil {
 		err = request.RespondMsg(&nats.Msg{Header: nats.Header{nodeHeader: {n.name}}, Data: body})
 	}
 	if err != nil {
 		n.log.Warn("another node gets no answer", "node", request.Header.Get(nodeHeader), "error", err)
 	}
+}
+
+// answerTo returns the answer to a request of another node; nil for an unknown kind.
+func (n *nodes) answerTo(kind string, request []byte, own ownState) (proto.Message, error) {
+	room := int(n.conn.MaxPayload()) - nodeHeaderBytes
+	switch kind {
+	case statusKind:
+		in := &orisunpb.ListNodesRequest{}
+		if err := proto.Unmarshal(request, in); err != nil {
+			return nil, err
+		}
+		answer := n.status(context.Background(), in)
+		answer.OmittedBoundaries += int64(fit(answer, &answer.Boundaries, room))
+		return answer, nil
+	case subscribersKind:
+		in := &orisunpb.ListSubscribersRequest{}
+		if err := proto.Unmarshal(request, in); err != nil {
+			return nil, err
+		}
+		answer := own.OwnSubscribers(in)
+		fit(answer, &answer.Subscribers, room)
+		return answer, nil
+	case conflictsKind:
+		in := &orisunpb.ListConflictsRequest{}
+		if err := proto.Unmarshal(request, in); err != nil {
+			return nil, err
+		}
+		answer := own.OwnConflicts(in)
+		fit(answer, &answer.Contexts, room)
+		return answer, nil
+	}
+	return nil, nil //nolint:nilnil // as the comment says
+}
+
+// fit removes the last rows of an answer until it fits into a message, and returns how many it removed.
+func fit[T any](answer proto.Message, rows *[]T, room int) (removed int) {
+	for proto.Size(answer) > room && len(*rows) > 0 {
+		half := len(*rows) / 2
+		removed += len(*rows) - half
+		*rows = (*rows)[:half]
+	}
+	return removed
 }
 
 func (n *nodes) subject(kind string) string { return nodesPrefix + n.storeID + "." + kind }
@@ -190,11 +214,7 @@ func (n *nodes) Nodes(ctx context.Context, in *orisunpb.ListNodesRequest) *orisu
 	var own *orisunpb.NodeStatus
 	var measuring sync.WaitGroup
 	measuring.Go(func() { own = n.status(ctx, in) })
-	all.Unanswered, all.Disconnected = n.request(ctx, statusKind, in, func(answer []byte) error {
-		node := &orisunpb.NodeStatus{}
-		all.Nodes = append(all.Nodes, node)
-		return proto.Unmarshal(answer, node)
-	})
+	all.Nodes, all.Unanswered, all.Disconnected = readOthers[orisunpb.NodeStatus](ctx, n, statusKind, in)
 	measuring.Wait()
 	all.Nodes = append(all.Nodes, own)
 	slices.SortFunc(all.Nodes, func(a, b *orisunpb.NodeStatus) int { return strings.Compare(a.GetName(), b.GetName()) })
@@ -205,8 +225,25 @@ func (n *nodes) Nodes(ctx context.Context, in *orisunpb.ListNodesRequest) *orisu
 func (n *nodes) OtherSubscribers(ctx context.Context, in *orisunpb.ListSubscribersRequest) (
 	others []*orisunpb.ListSubscribersResponse, unanswered []string, disconnected []*orisunpb.DisconnectedNode,
 ) {
-	unanswered, disconnected = n.request(ctx, subscribersKind, in, func(answer []byte) error {
-		other := &orisunpb.ListSubscribersResponse{}
+	return readOthers[orisunpb.ListSubscribersResponse](ctx, n, subscribersKind, in)
+}
+
+// OtherConflicts implements service.Cluster.
+func (n *nodes) OtherConflicts(ctx context.Context, in *orisunpb.ListConflictsRequest) (
+	others []*orisunpb.ListConflictsResponse, unanswered []string, disconnected []*orisunpb.DisconnectedNode,
+) {
+	return readOthers[orisunpb.ListConflictsResponse](ctx, n, conflictsKind, in)
+}
+
+// readOthers returns the answers of the other nodes to a request.
+func readOthers[T any, P interface {
+	*T
+	proto.Message
+}](ctx context.Context, n *nodes, kind string, in proto.Message) (
+	others []P, unanswered []string, disconnected []*orisunpb.DisconnectedNode,
+) {
+	unanswered, disconnected = n.request(ctx, kind, in, func(answer []byte) error {
+		other := P(new(T))
 		others = append(others, other)
 		return proto.Unmarshal(answer, other)
 	})

@@ -76,6 +76,18 @@ func TestMoreBoundariesAreMeasuredLessOften(t *testing.T) {
 	}
 }
 
+// countedAnswers is an ownState without subscribers and conflicts. It sends for each answer about subscribers.
+type countedAnswers chan<- struct{}
+
+func (c countedAnswers) OwnSubscribers(*orisunpb.ListSubscribersRequest) *orisunpb.ListSubscribersResponse {
+	c <- struct{}{}
+	return &orisunpb.ListSubscribersResponse{}
+}
+
+func (countedAnswers) OwnConflicts(*orisunpb.ListConflictsRequest) *orisunpb.ListConflictsResponse {
+	return &orisunpb.ListConflictsResponse{}
+}
+
 // NATS may deliver a request while the node stops, and after.
 func TestNoRequestIsAnsweredAfterTheStop(t *testing.T) {
 	embedded, err := natsserver.NewServer(&natsserver.Options{DontListen: true, NoSigs: true, NoLog: true})
@@ -91,11 +103,7 @@ func TestNoRequestIsAnsweredAfterTheStop(t *testing.T) {
 	t.Cleanup(conn.Close)
 	n := &nodes{name: "a", storeID: "s", conn: conn, log: slog.New(slog.DiscardHandler)}
 	answers := make(chan struct{}, 100)
-	subscribers := func(*orisunpb.ListSubscribersRequest) *orisunpb.ListSubscribersResponse {
-		answers <- struct{}{}
-		return &orisunpb.ListSubscribersResponse{}
-	}
-	if err := n.answer(subscribers); err != nil {
+	if err := n.answer(countedAnswers(answers)); err != nil {
 		t.Fatal(err)
 	}
 	request := nats.NewMsg(n.subject(subscribersKind))
@@ -108,9 +116,7 @@ func TestNoRequestIsAnsweredAfterTheStop(t *testing.T) {
 	go func() {
 		defer close(arriving)
 		for range 1000 { // as NATS calls it, during the stop and after
-			n.accept(request, func(*orisunpb.ListSubscribersRequest) *orisunpb.ListSubscribersResponse {
-				return &orisunpb.ListSubscribersResponse{}
-			})
+			n.accept(request, countedAnswers(make(chan struct{}, 1)))
 		}
 	}()
 	if err := n.stop(); err != nil {
@@ -119,7 +125,7 @@ func TestNoRequestIsAnsweredAfterTheStop(t *testing.T) {
 	<-arriving
 	n.running.Wait()
 	before := len(answers)
-	n.accept(request, subscribers)
+	n.accept(request, countedAnswers(answers))
 	n.running.Wait()
 	if before != 1 || len(answers) != before || n.measured(t.Context()) != nil {
 		t.Errorf("%d answers, and %d after the stop", before, len(answers)-before)
@@ -223,5 +229,22 @@ func TestUnsafeSettingsAreOneWarningWithWhatToDo(t *testing.T) {
 		if got := strings.Join(lossOf(settings), "; "); got != want {
 			t.Errorf("%v: %q, want %q", settings, got, want)
 		}
+	}
+}
+
+func TestAnAnswerThatIsTooLargeLosesItsLastRows(t *testing.T) {
+	answer := &orisunpb.ListConflictsResponse{Total: 1000}
+	for i := range int64(1000) {
+		answer.Contexts = append(answer.Contexts, &orisunpb.ContextConflicts{
+			Count: 1000 - i, Minutes: make([]int64, 60), Criteria: []*orisunpb.Criterion{
+				{Tags: []*orisunpb.Tag{{Key: "seat", Value: strings.Repeat("x", 4000)}}},
+			},
+		})
+	}
+	const room = 1 << 20
+	removed := fit(answer, &answer.Contexts, room)
+	if left := len(answer.GetContexts()); proto.Size(answer) > room || left < 125 || removed != 1000-left ||
+		answer.GetContexts()[left-1].GetCount() != int64(1001-left) {
+		t.Errorf("%d rows with %d bytes are left, %d removed", left, proto.Size(answer), removed)
 	}
 }

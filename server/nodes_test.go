@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	"crypto/rand"
 	"fmt"
 	"maps"
 	"net"
@@ -282,4 +283,113 @@ func TestSubscribersOfAllNodesAreListed(t *testing.T) {
 			t.Errorf("%+v: %v", wrong, err)
 		}
 	}
+}
+
+// conflict saves once under the context of a seat, which changes it, and then refuses count times.
+func conflict(t *testing.T, server *servertest.Server, boundary, seat string, count int) {
+	t.Helper()
+	store := orisunpb.NewEventStoreClient(server.Dial(t))
+	for i := range count + 1 {
+		_, err := store.SaveEvents(t.Context(), &orisunpb.SaveEventsRequest{
+			Boundary: boundary,
+			Query: &orisunpb.SaveQuery{Criteria: []*orisunpb.Criterion{
+				{Tags: []*orisunpb.Tag{{Key: "seat", Value: seat}}},
+			}},
+			Events: []*orisunpb.EventToSave{{
+				EventId: rand.Text(), EventType: "SeatTaken", Data: fmt.Sprintf(`{"seat": %q}`, seat),
+			}},
+		})
+		if code := status.Code(err); code != codes.AlreadyExists && (i > 0 || code != codes.OK) {
+			t.Fatalf("save %d: %v", i, err)
+		}
+	}
+}
+
+func TestConflictsOfAllNodesAreListed(t *testing.T) {
+	servers := startCluster(t, 2)
+	admin := orisunpb.NewAdminClient(servers[0].Dial(t))
+	list := func(boundary string, count uint32) *orisunpb.ListConflictsResponse {
+		t.Helper()
+		answer, err := admin.ListConflicts(t.Context(), &orisunpb.ListConflictsRequest{Boundary: boundary, Count: count})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return answer
+	}
+	conflict(t, servers[0], "orisun_test_1", "everywhere", 2)
+	conflict(t, servers[1], "orisun_test_1", "everywhere", 2) // three: the seat is taken
+	for i := range 4 {
+		conflict(t, servers[i%2], "orisun_test_1", fmt.Sprint(i), 3)
+	}
+	var all *orisunpb.ListConflictsResponse
+	await(t, "both nodes answer", func() bool { all = list("orisun_test_1", 2); return len(all.GetNodes()) == 2 })
+	first := all.GetContexts()[0]
+	if len(all.GetContexts()) != 2 || first.GetCount() != 5 || all.GetContexts()[1].GetCount() != 3 ||
+		first.GetCriteria()[0].GetTags()[0].GetValue() != "everywhere" || all.GetTotal() != 17 {
+		t.Errorf("the conflicts are %v", all)
+	}
+	sum := func(minutes []int64) (sum int64) {
+		for _, count := range minutes {
+			sum += count
+		}
+		return sum
+	}
+	if sum(all.GetMinutes()) != 17 || sum(first.GetMinutes()) != 5 || len(all.GetMinutes()) != 60 {
+		t.Errorf("by minute: %v; %v of the first context", all.GetMinutes(), first.GetMinutes())
+	}
+	if all.GetNode() != "a" || all.GetNodes()[0].GetName() != "a" || all.GetNodes()[0].GetTotal() != 8 ||
+		all.GetNodes()[1].GetName() != "b" || all.GetNodes()[1].GetTotal() != 9 ||
+		!proto.Equal(all.GetSince(), all.GetNodes()[1].GetSince()) || len(all.GetUnanswered()) != 0 {
+		t.Errorf("node %s answers with the nodes %v since %v", all.GetNode(), all.GetNodes(), all.GetSince())
+	}
+	if other := list("orisun_test_2", 0); other.GetTotal() != 0 || len(other.GetContexts()) != 0 {
+		t.Errorf("another boundary: %v", other)
+	}
+	servers[1].Stop()
+	await(t, "the stopped node is disconnected", func() bool {
+		all = list("orisun_test_1", 0)
+		return len(all.GetDisconnected()) == 1
+	})
+	if all.GetTotal() != 8 || len(all.GetNodes()) != 1 || all.GetDisconnected()[0].GetName() != "b" {
+		t.Errorf("without the stopped node: %v", all)
+	}
+}
+
+func TestNoNodeListsConflictsOfADeletedBoundary(t *testing.T) {
+	servers := startCluster(t, 2)
+	admin := orisunpb.NewAdminClient(servers[0].Dial(t))
+	create := func() {
+		t.Helper()
+		if _, err := admin.CreateBoundary(t.Context(), &orisunpb.CreateBoundaryRequest{
+			Name: "orders", Placement: &orisunpb.BoundaryPlacementInput{Namespace: "orders"},
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	total := func() int64 {
+		t.Helper()
+		all, err := admin.ListConflicts(t.Context(), &orisunpb.ListConflictsRequest{Boundary: "orders"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return all.GetTotal()
+	}
+	create()
+	await(t, "both nodes know the boundary", func() bool {
+		known := slices.DeleteFunc(listNodes(t, admin).GetNodes(), func(node *orisunpb.NodeStatus) bool {
+			return boundaryOf(node, "orders") == nil
+		})
+		return len(known) == len(servers)
+	})
+	for _, server := range servers {
+		conflict(t, server, "orders", "12A", 1)
+	}
+	await(t, "both nodes count", func() bool { return total() == 3 })
+	if _, err := admin.DeleteBoundary(t.Context(), &orisunpb.DeleteBoundaryRequest{
+		Name: "orders", ConfirmName: "orders",
+	}); err != nil {
+		t.Fatal(err)
+	}
+	create()
+	await(t, "the counts begin again", func() bool { return total() == 0 })
 }

@@ -33,7 +33,7 @@ type streaming struct {
 // startStreaming starts NATS and begins to publish. When a later part fails, it ends the parts that began.
 func (s *Server) startStreaming(
 	ctx context.Context, storeID string, outbox, read *pgxpool.Pool, share *service.ReadShare,
-	telemetry *telemetry.Telemetry,
+	removed func(boundary string), telemetry *telemetry.Telemetry,
 ) (_ *streaming, err error) {
 	config := s.config.NATS
 	var started streaming
@@ -76,6 +76,7 @@ func (s *Server) startStreaming(
 		},
 		Hinted:    started.feed.Hint,
 		Committed: started.feed.Committed,
+		Removed:   removed,
 		Tracer:    telemetry.Tracer(),
 		Logger:    s.log,
 	})

@@ -24,8 +24,9 @@ const (
 	conflictMinutes = 60
 )
 
-// conflictCounter counts the conflicts of the last hour by boundary and by context. Only a refused save costs a count.
-type conflictCounter struct {
+// Conflicts counts the conflicts of the last hour by boundary and by context, of one node. Only a refused save costs a
+// count. It is safe for concurrent use.
+type Conflicts struct {
 	now   func() time.Time
 	since time.Time
 
@@ -73,16 +74,17 @@ func (m *minutes) list(minute int64) (counts []int64, total int64) {
 	return counts, total
 }
 
-func newConflictCounter(now func() time.Time) *conflictCounter {
+// NewConflicts returns a counter that begins now.
+func NewConflicts(now func() time.Time) *Conflicts {
 	contexts, err := lru.New[conflictContext, *contextCount](maxConflictContexts)
 	if err != nil {
 		panic(err) // only a size that is not positive is refused
 	}
-	return &conflictCounter{now: now, since: now(), contexts: contexts, boundaries: make(map[string]*minutes)}
+	return &Conflicts{now: now, since: now(), contexts: contexts, boundaries: make(map[string]*minutes)}
 }
 
 // note counts a conflict of a save with this context.
-func (c *conflictCounter) note(boundary string, criteria []*orisunpb.Criterion) {
+func (c *Conflicts) note(boundary string, criteria []*orisunpb.Criterion) {
 	context, fits := encodeContext(boundary, criteria)
 	now := c.now()
 	c.mu.Lock()
@@ -132,7 +134,7 @@ func encodeContext(boundary string, criteria []*orisunpb.Criterion) (conflictCon
 }
 
 // list fills an answer with the most contested contexts of a boundary.
-func (c *conflictCounter) list(boundary string, count int, answer *orisunpb.ListConflictsResponse) {
+func (c *Conflicts) list(boundary string, count int, answer *orisunpb.ListConflictsResponse) {
 	now := c.now()
 	minute := minuteOf(now)
 	c.mu.Lock()
@@ -156,14 +158,54 @@ func (c *conflictCounter) list(boundary string, count int, answer *orisunpb.List
 			})
 		}
 	}
+	mostContested(answer, count)
+}
+
+// mostContested sorts the contexts of an answer, those with most conflicts first, and cuts the rest.
+func mostContested(answer *orisunpb.ListConflictsResponse, count int) {
 	slices.SortStableFunc(answer.Contexts, func(a, b *orisunpb.ContextConflicts) int {
 		return cmp.Or(cmp.Compare(b.GetCount(), a.GetCount()), b.GetLast().AsTime().Compare(a.GetLast().AsTime()))
 	})
 	answer.Contexts = answer.GetContexts()[:min(len(answer.GetContexts()), count)]
 }
 
-// forget drops the counts of a deleted boundary.
-func (c *conflictCounter) forget(boundary string) {
+// addConflicts adds the counts of another node to an answer. Contexts are the same where their criteria are, in any
+// order.
+func addConflicts(answer, other *orisunpb.ListConflictsResponse) {
+	answer.Nodes = append(answer.Nodes, other.GetNodes()...)
+	answer.Total += other.GetTotal()
+	addMinutes(answer.Minutes, other.GetMinutes())
+	if other.GetSince().AsTime().After(answer.GetSince().AsTime()) {
+		answer.Since = other.GetSince()
+	}
+	known := make(map[conflictContext]*orisunpb.ContextConflicts, len(answer.GetContexts()))
+	for _, context := range answer.GetContexts() {
+		key, _ := encodeContext("", context.GetCriteria())
+		known[key] = context
+	}
+	for _, context := range other.GetContexts() {
+		key, _ := encodeContext("", context.GetCriteria())
+		same := known[key]
+		if same == nil {
+			answer.Contexts = append(answer.Contexts, context)
+			continue
+		}
+		same.Count += context.GetCount()
+		addMinutes(same.Minutes, context.GetMinutes())
+		if context.GetLast().AsTime().After(same.GetLast().AsTime()) {
+			same.Last = context.GetLast()
+		}
+	}
+}
+
+func addMinutes(sum, more []int64) {
+	for i := range min(len(sum), len(more)) {
+		sum[i] += more[i]
+	}
+}
+
+// Forget drops the counts of a boundary that any node deleted.
+func (c *Conflicts) Forget(boundary string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	delete(c.boundaries, boundary)

@@ -20,7 +20,7 @@ func contextOn(tags ...string) []*orisunpb.Criterion {
 
 func TestConflictsAreCountedByContextAndMinute(t *testing.T) {
 	now := time.Date(2026, 11, 30, 8, 0, 0, 0, time.UTC)
-	counter := newConflictCounter(func() time.Time { return now })
+	counter := NewConflicts(func() time.Time { return now })
 	list := func(boundary string) *orisunpb.ListConflictsResponse {
 		answer := &orisunpb.ListConflictsResponse{}
 		counter.list(boundary, 20, answer)
@@ -59,14 +59,14 @@ func TestConflictsAreCountedByContextAndMinute(t *testing.T) {
 		t.Errorf("two days later: %v", answer)
 	}
 	counter.note("orders", contextOn("seat", "1"))
-	counter.forget("orders")
+	counter.Forget("orders")
 	if answer := list("orders"); answer.GetTotal() != 0 || len(answer.GetContexts()) != 0 {
 		t.Errorf("of a deleted boundary: %v", answer)
 	}
 }
 
 func TestAContestedContextStaysCountedAmongManyOthers(t *testing.T) {
-	counter := newConflictCounter(time.Now)
+	counter := NewConflicts(time.Now)
 	for i := range 10 * maxConflictContexts {
 		counter.note("orders", contextOn("user", fmt.Sprint(i)))
 		if i%100 == 0 {

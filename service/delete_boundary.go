@@ -46,7 +46,6 @@ func (a *Admin) DeleteBoundary(
 	if err != nil {
 		return nil, toStatus(ctx, err)
 	}
-	a.store.conflicts.forget(in.GetName())
 	if config.Saved != nil {
 		config.Saved(a.boundary)
 	}

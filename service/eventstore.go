@@ -51,7 +51,10 @@ type Config struct {
 	AcquireSubscriber AcquireSubscriber
 	// MaxSubscriberNames is how many subscriptions with a name a user may have open. 0: unlimited.
 	MaxSubscriberNames int
-	// Cluster reads from the other nodes. nil: ListNodes is UNIMPLEMENTED, and ListSubscribers has this node's.
+	// Conflicts counts the saves that are refused. nil: one of its own.
+	Conflicts *Conflicts
+	// Cluster reads from the other nodes. nil: ListNodes is UNIMPLEMENTED; ListSubscribers and ListConflicts have this
+	// node's.
 	Cluster Cluster
 	// Serving ends when the server begins to drain, and subscriptions end with it. nil: they do not end.
 	Serving context.Context
@@ -76,7 +79,7 @@ type EventStore struct {
 
 	retries   *retryPriority
 	advice    *adviser
-	conflicts *conflictCounter
+	conflicts *Conflicts
 
 	reads       *ReadShare
 	largePages  *largePageLimiter
@@ -116,7 +119,9 @@ func NewEventStore(config Config) *EventStore {
 	store.advice = newAdviser(func(ctx context.Context, boundary string, keys []string) (bool, error) {
 		return store.queries.IsServed(ctx, config.Read, db.IsServedParams{Boundary: boundary, Keys: keys})
 	}, config.Log, time.Now)
-	store.conflicts = newConflictCounter(time.Now)
+	if store.conflicts = config.Conflicts; store.conflicts == nil {
+		store.conflicts = NewConflicts(time.Now)
+	}
 	instruments, err := newInstruments(config.Telemetry)
 	options := flushOptions
 	options.Observe, options.Trace = instruments.observe, instruments.trace

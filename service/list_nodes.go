@@ -17,6 +17,9 @@ type Cluster interface {
 	// OtherSubscribers returns what OwnSubscribers of the other nodes returns, and the disconnected nodes.
 	OtherSubscribers(ctx context.Context, in *orisunpb.ListSubscribersRequest) (
 		others []*orisunpb.ListSubscribersResponse, unanswered []string, disconnected []*orisunpb.DisconnectedNode)
+	// OtherConflicts returns what OwnConflicts of the other nodes returns, and the disconnected nodes.
+	OtherConflicts(ctx context.Context, in *orisunpb.ListConflictsRequest) (
+		others []*orisunpb.ListConflictsResponse, unanswered []string, disconnected []*orisunpb.DisconnectedNode)
 }
 
 // ListNodes returns what each node of the cluster reports of itself. Errors: those of every call.

@@ -208,7 +208,7 @@ func TestEveryCommandPrintsTheSameJSON(t *testing.T) {
 		t.Errorf("a save with a changed context has exit code %d: %s", code, errOut)
 	}
 	if out := run("conflicts", "orders"); !strings.Contains(out, "user_id=1") ||
-		!strings.Contains(out, "\n1 conflict on node ") {
+		!strings.Contains(out, "\n1 conflict since ") || !strings.Contains(out, " UTC: 1 on node ") {
 		t.Errorf("orisun conflicts prints %s", out)
 	}
 	if out := run("conflicts", "orders", "--json"); !strings.Contains(out, `"count":1`) ||

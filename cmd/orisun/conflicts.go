@@ -18,9 +18,9 @@ func newConflictsCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "conflicts BOUNDARY",
 		Short: "Show which contexts refused most saves in the last hour",
-		Long: `Show which contexts refused most saves in the last hour (CONTEXT_CHANGED), as
-the node that answers has counted them. A node counts the 1,000 contexts with
-the latest conflicts; the last line sums up all of them.
+		Long: `Show which contexts refused most saves in the last hour (CONTEXT_CHANGED), on
+all nodes. A node counts the 1,000 contexts with the latest conflicts, and begins
+when it starts. The last line has the sum of all contexts, and that of each node.
 
 LAST MINUTE counts the current minute and the one before it. The command needs
 the right to read events: contexts contain values of events.`,
@@ -41,6 +41,7 @@ the right to read events: contexts contain values of events.`,
 			case asJSON:
 				return writeMessages(command.OutOrStdout(), answer)
 			default:
+				command.PrintErr(warningLines(missingConflicts(answer)))
 				return writeConflicts(command.OutOrStdout(), answer)
 			}
 		})
@@ -62,8 +63,23 @@ func writeConflicts(out io.Writer, answer *orisunpb.ListConflictsResponse) error
 	if err := writeTable(out, text); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintf(out, "%s on node %s since %s UTC\n", counted(int(answer.GetTotal()), "conflict",
-		"conflicts"), answer.GetNode(),
-		answer.GetSince().AsTime().Format(time.DateTime))
+	var nodes []string
+	for _, node := range answer.GetNodes() {
+		nodes = append(nodes, fmt.Sprintf("%d on node %s", node.GetTotal(), oneLine(node.GetName())))
+	}
+	_, err := fmt.Fprintf(out, "%s since %s UTC: %s\n", counted(int(answer.GetTotal()), "conflict", "conflicts"),
+		answer.GetSince().AsTime().Format(time.DateTime), strings.Join(nodes, ", "))
 	return err
+}
+
+// missingConflicts names the nodes whose conflicts are missing from an answer.
+func missingConflicts(answer *orisunpb.ListConflictsResponse) (warnings []string) {
+	for _, name := range answer.GetUnanswered() {
+		warnings = append(warnings, fmt.Sprintf("node %s does not answer: its conflicts are missing", oneLine(name)))
+	}
+	for _, node := range answer.GetDisconnected() {
+		warnings = append(warnings, fmt.Sprintf("node %s has been disconnected since %s UTC: its conflicts are missing",
+			oneLine(node.GetName()), node.GetSince().AsTime().Format(time.DateTime)))
+	}
+	return warnings
 }

@@ -68,6 +68,20 @@ func TestTheOverviewShowsEachNode(t *testing.T) {
 		holds(`!document.querySelector('section[aria-label="Node south"]')`))
 }
 
+func TestConflictsOfAllNodesAreShown(t *testing.T) {
+	north, south := startCluster(t)
+	contest(t, north, "12A", 2)
+	contest(t, south, "14C", 4)
+	ctx := browser(t)
+	run(ctx, t, "both nodes", logIn(north, "admin", "changeit"),
+		visit(north, "conflicts?boundary=orisun_test_1", "seat = 14C"), see("seat = 12A"), see("node north since"),
+		see("node south since"), holds(`document.querySelector('tbody td.num').innerText === '4'`),
+		holds(`document.querySelector('.stat strong').innerText === '6'`), narrow(t))
+	south.Stop()
+	run(ctx, t, "a node that is away", see("Without those of disconnected nodes"), gone("seat = 14C"),
+		holds(`document.querySelector('.stat strong').innerText === '2'`))
+}
+
 func TestBoundariesShowTheirRateAndTheLastEvent(t *testing.T) {
 	server := servertest.Start(t)
 	ctx := browser(t)

@@ -1,7 +1,7 @@
 import {html, useEffect} from '../vendor/htm-preact.js';
 import {boundaryNames, call} from '../api.js';
 import {label, toURL} from '../criteria.js';
-import {Choose, Empty, Loading, Problem, Stat, number, rate, time, useLoad} from '../ui.js';
+import {Choose, Empty, Loading, MissingNodes, Problem, Stat, number, rate, time, useLoad} from '../ui.js';
 import {go} from '../app.js';
 
 const mostOf = minutes => Math.max(1, ...minutes.map(Number));
@@ -23,24 +23,26 @@ const playground = (boundary, criteria) => {
 };
 
 export function Conflicts({may, query}) {
-  const names = useLoad(() => boundaryNames(may), []);
+  const names = useLoad(signal => boundaryNames(may, signal), []);
   const boundary = query.get('boundary') || names.value?.find(name => name !== 'orisun_admin') || '';
   const state = useLoad(async signal =>
     boundary ? call('Admin/ListConflicts', {boundary, count: 50}, {signal}) : undefined, [boundary]);
   useEffect(() => { const timer = setInterval(state.poll, 5000); return () => clearInterval(timer); });
   const found = state.value, contexts = found?.contexts || [];
   const most = Math.max(1, ...contexts.map(c => mostOf(c.minutes)));
-  return html`<div class="bar"><${Choose} names=${names.value ?? null} value=${boundary}
+  return html`<div class="bar"><${Choose} names=${names} value=${boundary}
         onChange=${name => go('conflicts', {boundary: name})} /></div>
     ${found ? html`<${Problem} error=${state.error} />` : html`<${Loading} state=${state} />`}
-    <${Problem} error=${names.error} />
     ${found && html`<div class="stats">
         <${Stat} label="Conflicts" value=${number(found.total)} hint="in the last hour" />
         <${Stat} label="Average / minute" value=${rate(perMinute(found.minutes))} hint="last 5 minutes" />
         <div class="stat wide"><span>${`By minute, at most ${number(mostOf(found.minutes))}`}</span>
           <${Bars} minutes=${found.minutes} most=${mostOf(found.minutes)} title="Conflicts by minute" />
           <small class="ends"><span>an hour ago</span><span>now</span></small></div></div>
-      <p class="muted">Counted by node ${found.node} since ${time(found.since)}.</p>`}
+      <${MissingNodes} found=${found} note="A node that stopped has lost its counts." />
+      <p class="muted">Counted by ${found.nodes.map(node =>
+        `node ${node.name} since ${time(node.since)}${found.nodes.length > 1 ? ` (${number(node.total)})` : ''}`)
+        .join(', ')}.</p>`}
     ${contexts.length > 0 && html`<div class="scroll" tabindex="0" role="region" aria-label="Contexts"><table>
       <thead><tr><th>Context</th><th class="num">Conflicts</th><th class="num wide-only">Average / minute</th>
         <th>${`Last hour, bars up to ${number(most)}`}</th><th class="wide-only">Last</th></tr></thead><tbody>
