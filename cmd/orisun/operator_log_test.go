@@ -148,7 +148,7 @@ func TestTheLogNamesWhoChangedWhatAndWhoseLoginFailed(t *testing.T) {
 		"user created": `"actor":"admin","user":"jane"`, "roles changed": `"roles":["operations"]`,
 		"password changed": `"actor":"jane","user":"jane"`,
 		"password set":     `"actor":"admin","user":"jane"`, "sessions ended": `"actor":"admin","user":"jane"`,
-		"user deleted":     `"actor":"admin","user":"jane"`, "boundary created": `"boundary":"orders","schema":"sales"`,
+		"user deleted": `"actor":"admin","user":"jane"`, "boundary created": `"boundary":"orders","schema":"sales"`,
 		"index created": `"boundary":"orders","index":"by_id"`, "index dropped": `"boundary":"orders","index":"by_id"`,
 		"login failed": `"user":"mallory"`,
 	}

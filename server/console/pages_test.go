@@ -265,6 +265,45 @@ func TestUsersAreCreatedRestrictedAndDeleted(t *testing.T) {
 		chromedp.WaitNotPresent(`//td[text()="joe"]`))
 }
 
+// pressed waits for a button of the open dialog, and clicks it.
+func pressed(label string) chromedp.Action {
+	return chromedp.Click(fmt.Sprintf(`//dialog[@open]//button[normalize-space()=%q]`, label))
+}
+
+func TestAnAdminSetsAPasswordAndEndsSessions(t *testing.T) {
+	server := servertest.Start(t)
+	if _, err := orisunpb.NewAdminClient(server.Dial(t)).CreateUser(t.Context(), &orisunpb.CreateUserRequest{
+		Name: "Joe", Username: "joe", Password: "s3cret", Roles: []string{"read:orisun_test_1"},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	ctx, joe := browser(t), browser(t)
+	polling := visit(server, "subscriptions?boundary=orisun_test_1", "No durable subscriptions")
+	run(joe, t, "a user works", logIn(server, "joe", "s3cret"), polling)
+	run(ctx, t, "an admin opens the user", logIn(server, "admin", "changeit"), visit(server, "users", "joe"),
+		chromedp.Click(`//td[text()="joe"]`))
+	run(ctx, t, "no confirmation", pressed("End all sessions …"), see("End all sessions of joe?"), pressed("Cancel"),
+		gone("End all sessions of joe?"))
+	run(joe, t, "the session goes on", chromedp.Reload(), see("No durable subscriptions"))
+	run(ctx, t, "end the sessions", pressed("End all sessions …"), pressed("End all sessions"),
+		see("All sessions of the user have ended."))
+	run(joe, t, "the user logs in again", see("The session has ended."), logIn(server, "joe", "s3cret"), polling)
+
+	run(ctx, t, "a weak password", fill(`dialog input[name=password]`, "weak"), pressed("Set the password …"),
+		holds(`document.querySelector('dialog input[name=password]:invalid')`))
+	run(ctx, t, "set a password", empty(`dialog input[name=password]`), fill(`dialog input[name=password]`, "an0ther"),
+		pressed("Set the password …"), see("Set this password for joe?"), pressed("Set the password"),
+		see("Set. The sessions of the user have ended."))
+	run(joe, t, "the old password", see("The session has ended."), fill(`input[name=username]`, "joe"),
+		fill(`input[name=password]`, "s3cret\n"), chromedp.WaitVisible(`.problem`, chromedp.ByQuery))
+	run(joe, t, "the new one", logIn(server, "joe", "an0ther"))
+
+	run(ctx, t, "the own account", chromedp.KeyEvent(kb.Escape), holds(`!document.querySelector('dialog')`),
+		chromedp.Click(`//td[text()="admin"][1]`), see("This is your own account"),
+		holds(`!document.querySelector('dialog input[name=password]')`), pressed("End all sessions …"),
+		pressed("End all sessions"), see("All of your sessions have ended. Log in again."))
+}
+
 // contest saves once for a seat, and conflicts count times.
 func contest(t *testing.T, server *servertest.Server, seat string, count int) {
 	t.Helper()

@@ -91,7 +91,7 @@ export function rights(user) {
 }
 
 // boundaryNames lists what the user may choose; null where any name may be typed.
-export async function boundaryNames(may) {
-  if (may.inspect) return (await call('Admin/ListBoundaries')).boundaries.map(b => b.name);
+export async function boundaryNames(may, signal) {
+  if (may.inspect) return (await call('Admin/ListBoundaries', {}, {signal})).boundaries.map(b => b.name);
   return may.named.length > 0 && !may.everywhere ? may.named : null;
 }

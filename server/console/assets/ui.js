@@ -107,14 +107,21 @@ export const Empty = ({title, children}) => html`<section class="empty"><h2>${ti
 export const Stat = ({label, value, hint}) => html`
   <div class="stat"><span>${label}</span><strong>${value}</strong>${hint && html`<small>${hint}</small>`}</div>`;
 
-// Choose is a boundary's field: a list where the names are known.
+// MissingNodes names the nodes that the answer of a cluster lacks. note is about those that do not run.
+export const MissingNodes = ({found, note}) => html`
+  ${found.unanswered.map(name => html`<p key=${name} class="warning">${`Node ${name} does not answer.`}</p>`)}
+  ${found.disconnected.length > 0 && html`<p class="muted">Without those of disconnected nodes:
+    ${' '}${found.disconnected.map(({name, since}) => `${name} since ${time(since)}`).join(', ')}. ${note}</p>`}`;
+
+// Choose is a boundary's field: a list where the names are known. names is their useLoad; a page waits for it when its
+// address names no boundary.
 export const Choose = ({names, value, onChange}) => html`
-  <label>Boundary ${names === null
+  <label>Boundary ${!names.value
     ? html`<input name="boundary" value=${value} onChange=${e => onChange(e.target.value)} placeholder="name" />`
     : html`<select name="boundary" value=${value} onChange=${e => onChange(e.target.value)}>
-        ${!names.includes(value) && html`<option value=${value}>${value || 'choose …'}</option>`}
-        ${names.map(name => html`<option key=${name} value=${name}>${name}</option>`)}
-      </select>`}</label>`;
+        ${!names.value.includes(value) && html`<option value=${value}>${value || 'choose …'}</option>`}
+        ${names.value.map(name => html`<option key=${name} value=${name}>${name}</option>`)}
+      </select>`}</label><${Loading} state=${value ? {error: names.error} : names} />`;
 
 const rowsOfPage = 50;
 
@@ -144,22 +151,32 @@ export const Paging = ({pages}) => pages.long && html`<nav class="bar paging" ar
   <button type="button" disabled=${pages.page === pages.last} onClick=${() => pages.setPage(pages.page + 1)}>
     Next →</button></nav>`;
 
-// Form calls a function with its fields, and shows why it failed.
-export function Form({onSubmit, label, danger, disabled, children}) {
+// Form calls a function with its fields, and shows why it failed. A cancellable one passes a signal, too, and ends the
+// call when the page is left. confirm is a text to confirm before the call.
+export function Form({onSubmit, label, danger, disabled, cancellable, confirm, children}) {
   const [state, set] = useState({});
+  const controller = useRef(null); // of a call that can be cancelled
+  useEffect(() => () => controller.current?.abort(), []);
   const submit = async event => {
     event.preventDefault();
+    if (confirm && !state.asks) { set({asks: true}); return; }
     const form = event.target;
+    if (cancellable) controller.current = new AbortController();
+    const own = controller.current;
     set({busy: true});
     try {
-      const note = await onSubmit(Object.fromEntries(new FormData(form)));
+      const note = await onSubmit(Object.fromEntries(new FormData(form)), own?.signal);
       form.reset();
       set({note});
-    } catch (error) { set({error}); }
+    } catch (error) { set(own?.signal.aborted ? {note: 'Cancelled.'} : {error}); }
   };
   return html`<form onSubmit=${submit}>${children}
-    <button class=${danger ? 'danger' : 'primary'} disabled=${state.busy || disabled}>
-      ${state.busy ? 'Working …' : label}</button>
+    ${state.asks && html`<p class="warning" role="alert">${confirm}</p>`}
+    <button class=${danger || state.asks ? 'danger' : 'primary'} disabled=${state.busy || disabled}>
+      ${state.busy ? 'Working …' : confirm && !state.asks ? label + ' …' : label}</button>
+    ${state.asks && html`<button type="button" onClick=${() => set({})}>Cancel</button>`}
+    ${state.busy && cancellable &&
+      html`<button type="button" onClick=${() => controller.current.abort()}>Cancel</button>`}
     <${Problem} error=${state.error} />${state.note && html`<p class="note" role="status">${state.note}</p>`}</form>`;
 }
 

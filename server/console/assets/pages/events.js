@@ -20,13 +20,13 @@ async function page(boundary, criteria, query, signal) {
 }
 
 // seek finds the first event of a time or later by halving: positions are nearly in the order of times.
-async function seek(boundary, moment) {
-  const latest = (await call('EventStore/GetEvents', {boundary, count: 1, direction: 'DESC'})).events[0];
+async function seek(boundary, moment, signal) {
+  const read = more => call('EventStore/GetEvents', {boundary, count: 1, ...more}, {signal});
+  const latest = (await read({direction: 'DESC'})).events[0];
   let low = 0, high = Number(latest?.position.globalId ?? 0);
   while (low < high) {
     const middle = Math.floor((low + high) / 2);
-    const {events} = await call('EventStore/GetEvents',
-      {boundary, count: 1, from_position: {transaction_id: middle + 1, global_id: middle}});
+    const {events} = await read({from_position: {transaction_id: middle + 1, global_id: middle}});
     if (events[0] && new Date(events[0].dateCreated) < moment) low = middle + 1; else high = middle;
   }
   return low;
@@ -134,7 +134,7 @@ function Detail({boundary, event, onSelect, onClose}) {
 }
 
 export function Events({may, query}) {
-  const names = useLoad(() => boundaryNames(may), []);
+  const names = useLoad(signal => boundaryNames(may, signal), []);
   const boundary = query.get('boundary') || names.value?.find(name => name !== 'orisun_admin') || '';
   const text = query.toString();
   const criteria = useMemo(() => fromURL(query), [text]);
@@ -155,23 +155,23 @@ export function Events({may, query}) {
     to.delete('before');
     go('events', {boundary}, to);
   };
-  const jump = async ({to}) => {
+  const jump = async ({to}, signal) => {
     const number = /^\d+$/.test(to);
     if (!number && Number.isNaN(Date.parse(to))) {
       throw new Error('Write a global id, or a time such as 2026-11-30 12:00.');
     }
-    const gid = number ? Number(to) : await seek(boundary, new Date(to));
+    const gid = number ? Number(to) : await seek(boundary, new Date(to), signal);
     change({after: gid === 0 ? '-1.-1' : `${gid}.${gid - 1}`, before: ''});
   };
-  return html`<div class="bar"><${Choose} names=${names.value ?? null} value=${boundary}
+  return html`<div class="bar"><${Choose} names=${names} value=${boundary}
         onChange=${name => go('events', {boundary: name})} />
       <button aria-pressed=${live} onClick=${() => change({live: live ? 'off' : '', after: '', before: ''})}>
         ${live ? (open ? '● Live – pause' : '○ Live …') : 'Follow live'}</button>
-      <details><summary>Jump</summary><${Form} label="Go" onSubmit=${jump}>
+      <details><summary>Jump</summary><${Form} label="Go" cancellable onSubmit=${jump}>
         <label>Global id or time <input name="to" required placeholder="1200 or 2026-11-30 12:00" /></label><//>
       </details></div>
     <${Chips} criteria=${criteria} onChange=${filter} />
-    <${Loading} state=${state} /><${Problem} error=${names.error} />
+    <${Loading} state=${state} />
     ${error && html`<div class="bar paging"><${Problem} error=${error} />
       <button onClick=${retry}>Try again</button></div>`}
     ${events?.length > 0 && html`<div class="scroll" tabindex="0" role="region" aria-label="Events">

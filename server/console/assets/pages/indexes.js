@@ -16,19 +16,26 @@ function State({index, usage}) {
       <span class="wide-only muted">${usage && `since ${time(usage.countedSince)}`}</span>`;
 }
 
+// Build is the progress of a build, of any client. Only the client that began it can cancel it.
+const Build = ({index, cancel}) => html`<p class="busy" role="status">${index.name}: ${progressOf(index)}
+  ${' '}${cancel && html`<button onClick=${cancel}>Cancel</button>`}</p>`;
+
 const whileBuilding = 1000, otherwise = 10000; // milliseconds from an answer to the next poll
 
 export function Indexes({may, query}) {
-  const names = useLoad(() => boundaryNames(may), []);
+  const names = useLoad(signal => boundaryNames(may, signal), []);
   const boundary = query.get('boundary') || names.value?.find(name => name !== 'orisun_admin') || '';
   const state = useLoad(async signal =>
     boundary ? call('EventStore/ListIndexes', {boundary}, {signal}) : undefined, [boundary]);
   const [begun, begin] = useState({}); // the build of this page
   const [dropping, drop] = useState(null);
   const create = async definition => {
-    begin({boundary, name: definition.name});
-    try { await call('EventStore/CreateIndex', {...definition, boundary}); begin({}); }
-    catch (error) { begin({boundary, error}); }
+    const controller = new AbortController();
+    begin({boundary, name: definition.name, cancel: () => controller.abort()});
+    try {
+      await call('EventStore/CreateIndex', {...definition, boundary}, {signal: controller.signal});
+      begin({});
+    } catch (error) { begin(controller.signal.aborted ? {} : {boundary, error}); }
     state.reload();
   };
   const building = begun.boundary === boundary ? begun : {};
@@ -40,14 +47,14 @@ export function Indexes({may, query}) {
     return () => clearTimeout(timer);
   }, [state.value, state.error, every]);
   const advice = (state.value?.advice || []).filter(a => Number(a.count) > 0); // none: the last index of it was dropped
-  return html`<div key="choose" class="bar"><${Choose} names=${names.value ?? null} value=${boundary}
+  return html`<div key="choose" class="bar"><${Choose} names=${names} value=${boundary}
         onChange=${name => go('indexes', {boundary: name})} /></div>
     ${state.value ? html`<${Problem} error=${state.error} />` : html`<${Loading} state=${state} />`}
     <${Problem} error=${building.error} />
     ${building.name && !builds.some(index => index.name === building.name) &&
-      html`<p class="busy" role="status">${building.name}: creating …</p>`}
-    ${builds.map(index => html`<p key=${index.name} class="busy" role="status">
-      ${index.name}: ${progressOf(index)}</p>`)}
+      html`<${Build} key=${building.name} index=${building} cancel=${building.cancel} />`}
+    ${builds.map(index => html`<${Build} key=${index.name} index=${index}
+      cancel=${index.name === building.name && building.cancel} />`)}
     ${advice.length > 0 && html`<section key="advice" class="card"><h2>Advice</h2><ul class="plain">
       ${advice.map(a => html`<li key=${a.create.name} class="bar">
         <span>${`${number(a.count)} ${Number(a.count) === 1 ? 'read' : 'reads'} since ${time(a.since)}`}

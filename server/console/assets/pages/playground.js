@@ -55,7 +55,7 @@ function Expected({boundary, criteria, last}) {
 }
 
 export function Playground({may, query}) {
-  const names = useLoad(() => boundaryNames(may), []);
+  const names = useLoad(signal => boundaryNames(may, signal), []);
   const boundary = query.get('boundary') || names.value?.find(name => name !== 'orisun_admin') || '';
   const text = query.toString();
   const criteria = useMemo(() => fromURL(query), [text]);
@@ -69,7 +69,7 @@ export function Playground({may, query}) {
   const filter = next => { const to = new URLSearchParams(query); toURL(to, next); go('playground', {boundary}, to); };
   const {events, explained} = state.value || {};
   const last = events?.[0]?.position;
-  return html`<div class="bar"><${Choose} names=${names.value ?? null} value=${boundary}
+  return html`<div class="bar"><${Choose} names=${names} value=${boundary}
         onChange=${name => go('playground', {boundary: name}, query)} /></div>
     <${Chips} criteria=${criteria} onChange=${filter} /><${Loading} state=${state} />
     ${criteria.length === 0 && html`<${Empty} title="Compose a context"><p>A context is what a decision read: add

@@ -3,7 +3,8 @@ import {boundaryNames, call} from '../api.js';
 import {Chart} from '../chart.js';
 import {Authority, orisun} from '../commands.js';
 import {
-  Choose, Command, Dialog, Empty, Filter, Loading, Paging, Problem, number, opens, rate, time, useLoad, usePages,
+  Choose, Command, Dialog, Empty, Filter, Loading, MissingNodes, Paging, Problem, number, opens, rate, time, useLoad,
+  usePages,
 } from '../ui.js';
 import {go} from '../app.js';
 
@@ -39,7 +40,7 @@ function Parked({boundary, name, may, onClose}) {
   }, [after?.globalId]);
   const [error, fail] = useState();
   const [note, say] = useState();
-  const run = (rpc, more, done) => call('Subscriptions/' + rpc, {...of, ...more}).then(({events}) => {
+  const run = (rpc, more, done) => call(rpc, {...of, ...more}).then(({events}) => {
     fail();
     say(done && `${number(events)} ${Number(events) === 1 ? 'event is' : 'events are'} ${done}.`);
     setPages(before => done ? [] : before);
@@ -59,16 +60,16 @@ function Parked({boundary, name, may, onClose}) {
         ${p.replaying && html`<span class="badge">Replaying</span>`}
         <p>${p.reason}</p><small>${p.refusals} refusals, parked ${time(p.parkedAt)}</small></div>
       ${own && html`
-        <button onClick=${() => run('ReplayParked', {positions: [p.event.position]})}
+        <button onClick=${() => run('Subscriptions/ReplayParked', {positions: [p.event.position]})}
           disabled=${p.replaying}>Replay</button>
         <button class="danger"
-          onClick=${() => run('SkipParked', {positions: [p.event.position]})}>Skip</button>`}</li>`)}</ul>
+          onClick=${() => run('Subscriptions/SkipParked', {positions: [p.event.position]})}>Skip</button>`}</li>`)}</ul>
       ${(pages.length > 0 || found.length > parkedPage) && html`<nav class="bar" aria-label="Paging">
         <button disabled=${pages.length === 0} onClick=${() => setPages(pages.slice(0, -1))}>← Previous</button>
         <button disabled=${found.length <= parkedPage}
           onClick=${() => setPages([...pages, parked.at(-1).event.position])}>Next →</button></nav>`}
-      ${own && html`<${All} total=${total} onReplay=${() => run('ReplayParked', {}, 'delivered again')}
-        onSkip=${() => run('SkipParked', {all: true}, 'skipped')} />`}`}<//>`;
+      ${own && html`<${All} total=${total} onReplay=${() => run('Subscriptions/ReplayParked', {}, 'delivered again')}
+        onSkip=${() => run('Subscriptions/SkipParked', {all: true}, 'skipped')} />`}`}<//>`;
 }
 
 // A poll of many subscriptions costs PostgreSQL and the network more, so that it comes later.
@@ -121,10 +122,7 @@ function Live({boundary, found}) {
   const list = found?.subscribers || [];
   if (!found) return null;
   return html`<h2>Live subscribers</h2>
-    ${found.unanswered.map(name => html`<p key=${name} class="warning">${`Node ${name} does not answer.`}</p>`)}
-    ${found.disconnected.length > 0 && html`<p class="muted">Without those of disconnected nodes:
-      ${' '}${found.disconnected.map(({name, since}) => `${name} since ${time(since)}`).join(', ')}.
-      A node that is stopped or removed has none.</p>`}
+    <${MissingNodes} found=${found} note="A node that is stopped or removed has none." />
     ${list.length === 0 && html`<p class="muted">No program follows ${boundary} by CatchUpSubscribeToEvents.</p>`}
     ${list.length > 0 && html`<div class="scroll" tabindex="0" role="region" aria-label="Live subscribers"><table>
       <thead><tr><th>User</th><th>Name</th><th class="num">Behind</th><th>Node</th><th>Address</th><th>Since</th>
@@ -144,7 +142,7 @@ async function load(boundary, signal) {
 }
 
 export function Subscriptions({may, query}) {
-  const names = useLoad(() => boundaryNames(may), []);
+  const names = useLoad(signal => boundaryNames(may, signal), []);
   const boundary = query.get('boundary') || names.value?.find(name => name !== 'orisun_admin') || '';
   const state = useLoad(async signal => boundary ? load(boundary, signal) : undefined, [boundary]);
   const [open, show] = useState(null);
@@ -153,7 +151,7 @@ export function Subscriptions({may, query}) {
   const every = period * Math.max(1, Math.ceil(list.length / cheap));
   useEffect(() => { const timer = setInterval(state.poll, every); return () => clearInterval(timer); });
   const pages = usePages(list, s => s.name);
-  return html`<div class="bar"><${Choose} names=${names.value ?? null} value=${boundary}
+  return html`<div class="bar"><${Choose} names=${names} value=${boundary}
         onChange=${name => go('subscriptions', {boundary: name})} />
       <${Filter} pages=${pages} label="Find a subscription" id="search" />
       <button onClick=${state.reload}>Reload</button></div>

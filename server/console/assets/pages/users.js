@@ -1,6 +1,6 @@
 import {html, useState} from '../vendor/htm-preact.js';
 import {boundaryNames, call, endSession} from '../api.js';
-import {Dialog, Filter, Form, Loading, Paging, Problem, opens, useLoad, usePages} from '../ui.js';
+import {Dialog, Filter, Form, Loading, Paging, opens, useLoad, usePages} from '../ui.js';
 
 const global = [
   ['admin', 'every right, also over users'],
@@ -40,6 +40,16 @@ function Edit({user, names, self, onClose, onDone}) {
     onDone();
     return 'Saved. The sessions of the user have ended.';
   };
+  const setPassword = async ({password}) => {
+    await call('Admin/SetUserPassword', {user_id: user.userId, new_password: password});
+    onDone();
+    return 'Set. The sessions of the user have ended.';
+  };
+  const endSessions = async () => {
+    await call('Admin/EndUserSessions', {user_id: user.userId});
+    if (self) endSession('All of your sessions have ended. Log in again.');
+    return 'All sessions of the user have ended.';
+  };
   const remove = async ({username}) => {
     if (username !== user.username) throw new Error(`Type ${user.username}.`);
     await call('Admin/DeleteUser', {user_id: user.userId});
@@ -50,6 +60,13 @@ function Edit({user, names, self, onClose, onDone}) {
     ${self && html`<p class="note">This is your own account: another admin changes its roles.</p>`}
     <${Form} label="Save roles" disabled=${self || roles.length === 0} onSubmit=${save}>
       <${Matrix} roles=${roles} names=${names} disabled=${self} onChange=${set} /><//>
+    ${!self && html`<h3>Password</h3><${Form} label="Set the password" onSubmit=${setPassword}
+      confirm=${`Set this password for ${user.username}? The old one and all sessions of the user end.`}>
+      <label>New password <input name="password" type="password" minlength="6" required
+        autocomplete="new-password" /></label><//>`}
+    <h3>Sessions</h3><${Form} label="End all sessions" onSubmit=${endSessions}
+      confirm=${`End all sessions of ${user.username}? Its subscriptions end, too. Programs with the password log in
+        again.`} />
     ${!self && html`<h3>Delete</h3><${Form} label="Delete the user" danger onSubmit=${remove}>
       <label>Type ${user.username} <input name="username" required autocomplete="off" /></label><//>`}<//>`;
 }
@@ -64,7 +81,7 @@ const Password = ({user}) => html`<section class="card"><h2>Your password</h2>
 
 function Administration({user, may}) {
   const state = useLoad(async signal => {
-    const [{users}, names] = await Promise.all([call('Admin/ListUsers', {}, {signal}), boundaryNames(may)]);
+    const [{users}, names] = await Promise.all([call('Admin/ListUsers', {}, {signal}), boundaryNames(may, signal)]);
     return {users, names: names.filter(name => name !== 'orisun_admin')};
   }, []);
   const [open, show] = useState(null);
