@@ -327,7 +327,7 @@ func TestTheIndexesPageFollowsBuilds(t *testing.T) {
 		location.hash = '#/indexes?boundary=orisun_test_1';
 	})()`, nil))
 	run(ctx, t, "a build of another client", see("No indexes"), set(`test.phase = 0`),
-		see("building index 40 %"), see("Building"), set(`test.phase = 1`), see("Unused"), gone("building index"))
+		see("building index 40\u00a0%"), see("Building"), set(`test.phase = 1`), see("Unused"), gone("building index"))
 	run(ctx, t, "a build of this page", fill(`input[name=name]`, "email"), fill(`input[name=keys]`, "email\n"),
 		holds(`/email: creating/.test(document.body.innerText)`), polled())
 	run(ctx, t, "another page", set(`location.hash = '#/users'`), see("Create a user"), holds(`test.running === 0`),

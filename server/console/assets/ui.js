@@ -172,7 +172,7 @@ export function Form({onSubmit, label, danger, disabled, cancellable, confirm, c
   };
   return html`<form onSubmit=${submit}>${children}
     ${state.asks && html`<p class="warning" role="alert">${confirm}</p>`}
-    <button class=${danger || state.asks ? 'danger' : 'primary'} disabled=${state.busy || disabled}>
+    <button class=${danger || state.asks ? 'danger' : confirm ? '' : 'primary'} disabled=${state.busy || disabled}>
       ${state.busy ? 'Working …' : confirm && !state.asks ? label + ' …' : label}</button>
     ${state.asks && html`<button type="button" onClick=${() => set({})}>Cancel</button>`}
     ${state.busy && cancellable &&

@@ -7,7 +7,9 @@ const fields = index => index.fields.map(f => f.jsonKey).join(', ');
 
 const isReady = index => index.state === 'INDEX_STATE_READY';
 
-const progressOf = ({progress}) => progress?.phase ? `${progress.phase} ${progress.percent} %` : 'creating …';
+// progressOf is PostgreSQL's phase of a build, with how much of it is done. While it waits for others that is nothing.
+const progressOf = ({progress}) => !progress?.phase ? 'creating …'
+  : progress.phase + (progress.percent > 0 ? ` ${progress.percent}\u00a0%` : ' …');
 
 function State({index, usage}) {
   if (!isReady(index)) return html`<span class="badge">Building</span> ${progressOf(index)}`;
