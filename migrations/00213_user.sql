@@ -16,9 +16,9 @@ CREATE INDEX user_account_username_idx ON orisun.user_account (boundary, usernam
 
 COMMENT ON TABLE orisun.user_account IS
 $$The users that may call: what orisun.project_users makes of the events UserCreated, UserPasswordChanged,
-UserSessionsEnded, UserRolesChanged and UserDeleted of the admin boundary. It can be deleted and is then made of them again. That a
-username is unique among the users that are not deleted is no constraint of this table but the context under which
-orisun.create_user saves.$$;
+UserSessionsEnded, UserRolesChanged and UserDeleted of the admin boundary. It can be deleted and is then made of them
+again. That a username is unique among the users that are not deleted is no constraint of this table but the context
+under which orisun.create_user saves.$$;
 COMMENT ON COLUMN orisun.user_account.boundary IS
 $$The admin boundary whose events these are (ORISUN_ADMIN_BOUNDARY).$$;
 COMMENT ON COLUMN orisun.user_account.epoch IS

@@ -85,8 +85,8 @@ type AdminClient interface {
 	// Errors: INVALID_ARGUMENT with the path of each wrong field; PERMISSION_DENIED for another user's account;
 	// UNAUTHENTICATED for a wrong current password; RESOURCE_EXHAUSTED with RetryInfo after too many wrong ones.
 	ChangePassword(ctx context.Context, in *ChangePasswordRequest, opts ...grpc.CallOption) (*ChangePasswordResponse, error)
-	// SetUserPassword gives another user a new password, for example one who has forgotten it. It returns when the old one
-	// and all tokens of the user are void on every node. It is no part of the original protocol.
+	// SetUserPassword gives another user a new password, without the current one. It returns when that and all tokens of
+	// the user are void on every node. It is no part of the original protocol.
 	//
 	// Errors: INVALID_ARGUMENT with the path of each wrong field; NOT_FOUND for an unknown user; FAILED_PRECONDITION for
 	// the caller's own account, whose password ChangePassword changes.
@@ -407,8 +407,8 @@ type AdminServer interface {
 	// Errors: INVALID_ARGUMENT with the path of each wrong field; PERMISSION_DENIED for another user's account;
 	// UNAUTHENTICATED for a wrong current password; RESOURCE_EXHAUSTED with RetryInfo after too many wrong ones.
 	ChangePassword(context.Context, *ChangePasswordRequest) (*ChangePasswordResponse, error)
-	// SetUserPassword gives another user a new password, for example one who has forgotten it. It returns when the old one
-	// and all tokens of the user are void on every node. It is no part of the original protocol.
+	// SetUserPassword gives another user a new password, without the current one. It returns when that and all tokens of
+	// the user are void on every node. It is no part of the original protocol.
 	//
 	// Errors: INVALID_ARGUMENT with the path of each wrong field; NOT_FOUND for an unknown user; FAILED_PRECONDITION for
 	// the caller's own account, whose password ChangePassword changes.

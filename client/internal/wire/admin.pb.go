@@ -2007,8 +2007,8 @@ func (x *ContextConflicts) GetMinutes() []int64 {
 
 type ListConflictsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The contexts with most conflicts first, added up over all nodes. A node counts 1,000 contexts: those with the latest
-	// conflicts. It does not count contexts whose criteria have more than 4,096 bytes.
+	// The contexts with most conflicts first, added up over all nodes. A node counts 1,000 contexts: those with the
+	// latest conflicts. It does not count contexts whose criteria have more than 4,096 bytes.
 	Contexts []*ContextConflicts `protobuf:"bytes,1,rep,name=contexts,proto3" json:"contexts,omitempty"`
 	// Conflicts of the boundary in the last hour, those of other contexts included.
 	Total int64 `protobuf:"varint,2,opt,name=total,proto3" json:"total,omitempty"`
