@@ -161,8 +161,8 @@ func resolve(hosts []string) (target string, _ []grpc.DialOption) {
 	}
 	var state resolver.State
 	for _, host := range hosts {
-		address := resolver.Address{Addr: host, ServerName: hostname(host)}
-		state.Endpoints = append(state.Endpoints, resolver.Endpoint{Addresses: []resolver.Address{address}})
+		node := resolver.Address{Addr: host, ServerName: hostname(host)}
+		state.Endpoints = append(state.Endpoints, resolver.Endpoint{Addresses: []resolver.Address{node}})
 	}
 	static := manual.NewBuilderWithScheme("orisun")
 	static.InitialState(state)
