@@ -8,6 +8,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -25,9 +26,15 @@ import (
 	"github.com/oexza/orisun/server/servertest"
 )
 
-var screenshots = flag.String("screenshots", "", "the folder for pictures of every page")
+var (
+	screenshots    = flag.String("screenshots", "", "the folder for pictures of every page")
+	allScreenshots = flag.Bool("screenshots.all", false, "also those that docs/console does not have")
+)
 
 func TestMain(m *testing.M) { os.Exit(pgtest.Run(m)) }
+
+// browserTimeout is how long a test may take on a busy machine.
+const browserTimeout = 6 * time.Minute
 
 // browser opens a real Chromium. A test fails where it is missing: .ci/chromium installs it.
 func browser(t *testing.T, more ...chromedp.ExecAllocatorOption) context.Context {
@@ -36,7 +43,7 @@ func browser(t *testing.T, more ...chromedp.ExecAllocatorOption) context.Context
 		chromedp.NoSandbox, chromedp.DisableGPU, chromedp.Flag("disable-background-networking", true),
 		chromedp.UserDataDir(t.TempDir()), chromedp.WSURLReadTimeout(time.Minute),
 	}, more)
-	limited, cancelLimit := context.WithTimeout(context.WithoutCancel(t.Context()), 3*time.Minute+*liveFor)
+	limited, cancelLimit := context.WithTimeout(context.WithoutCancel(t.Context()), browserTimeout+*liveFor)
 	allocated, cancelAllocated := chromedp.NewExecAllocator(limited, options...)
 	ctx, cancel := chromedp.NewContext(allocated)
 	t.Cleanup(func() {
@@ -130,7 +137,7 @@ func TestEventsArriveAreFilteredAndShownAsText(t *testing.T) {
 
 	var address string
 	var rows int
-	run(ctx, t, "a filter", chromedp.SendKeys(`#search`, "username=alice\n", chromedp.ByQuery), see("username = alice"),
+	run(ctx, t, "a filter", fill(`input[type=search]`, "username=alice\n"), see("username = alice"),
 		chromedp.WaitNotPresent(`//td[text()="Hostile"]`), see("UserRegistered"), chromedp.Location(&address),
 		chromedp.Reload(), see("username = alice"), see("UserRegistered"),
 		chromedp.Evaluate(`document.querySelectorAll('.events tbody tr').length`, &rows))
@@ -294,6 +301,35 @@ func TestTheConsoleCanBeDisabled(t *testing.T) {
 	}
 }
 
+// Everything counts that a browser loads without a cache, from the address to the overview: files and answers.
+func TestTheConsoleLoadsInUnder300Kilobytes(t *testing.T) {
+	server := servertest.Start(t)
+	ctx := browser(t)
+	var loaded map[string]int
+	run(ctx, t, "the first page", logIn(server, "admin", "changeit"), see("postgresql"), chromedp.Evaluate(`
+		Object.fromEntries(['navigation', 'resource'].flatMap(type => performance.getEntriesByType(type))
+			.map((entry, i) => [i + ' ' + new URL(entry.name).pathname, entry.transferSize]))`, &loaded))
+	total := 0
+	for name, bytes := range loaded {
+		total += bytes
+		if bytes == 0 {
+			t.Errorf("%s came from a cache", name)
+		}
+	}
+	files := 0
+	if err := filepath.WalkDir("assets", func(path string, entry fs.DirEntry, err error) error {
+		if !entry.IsDir() && !strings.Contains(path, "LICENSE") {
+			files++
+		}
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if t.Logf("%d files and answers, %d bytes", len(loaded), total); total > 300_000 || len(loaded) < files {
+		t.Errorf("the first page took %d bytes in %d files and answers of at least %d: %v", total, len(loaded), files, loaded)
+	}
+}
+
 // The files of npm: htm@3.1.1 (its preact/standalone.module.js, which contains Preact), uplot@1.6.31 and, for tests
 // alone, axe-core@4.10.3, whose licence is the MPL-2.0.
 func TestVendoredFilesAreThoseOfTheirPackages(t *testing.T) {
@@ -368,51 +404,138 @@ func keepSaving(t *testing.T, server *servertest.Server, boundary string) (stop 
 	return stop
 }
 
-// pictured are the pages, each with a text that it shows, and what opens more of it.
-var pictured = []struct {
+// view is what a page shows of a store that is filled for pictures: a text of it, and what opens more.
+type view struct {
 	name, path, text string
 	open             chromedp.Action
-}{
-	{"boundaries", "boundaries", "orisun_test_2", nothing},
-	{"events", "events?boundary=orisun_test_1", "OrderPaid", nothing},
+}
+
+var nothing = chromedp.Tasks{}
+
+func waitFor(selector string) chromedp.Action {
+	return chromedp.WaitVisible(selector, chromedp.ByQuery)
+}
+
+// pictured are the views in docs/console. More of them are the login and the overview of a cluster.
+var pictured = []view{
+	{"boundaries", "boundaries", "orisun_test_2", holds(`[...document.querySelectorAll('tbody tr')]
+		.some(e => /^orisun_test_1/.test(e.innerText) && !e.innerText.includes('–'))`)},
+	{"empty", "events?boundary=orders", "No events yet", see("● Live")},
+	{"events", "events?boundary=orisun_test_1", "OrderPaid", see("● Live")},
 	{"event", "events?boundary=orisun_test_1", "OrderPaid", chromedp.Tasks{
-		chromedp.Click(`(//td[text()="SeatPaid"])[1]`), chromedp.WaitVisible(`.graph svg`, chromedp.ByQuery),
+		chromedp.Click(`(//td[text()="SeatPaid"])[1]`), waitFor(`.graph svg`),
 	}},
 	{"playground", "playground?boundary=orisun_test_1&c=username%3Duser1", "How it is found", nothing},
 	{"conflicts", "conflicts?boundary=orisun_test_1", "seat = 14C", nothing},
 	{"indexes", "indexes?boundary=orisun_test_1", "had no index for", nothing},
 	{"subscriptions", "subscriptions?boundary=orisun_test_1", "mailer", nothing},
+	{"subscription", "subscriptions?boundary=orisun_test_1", "reports", chromedp.Tasks{
+		chromedp.Click(`//td[text()="reports"]`), see("At most "), waitFor(`[aria-label=Partitions] tbody tr`),
+	}},
+	{"parked", "subscriptions?boundary=orisun_test_1", "mailer", parked},
 	{"users", "users", "Create a user", nothing},
-	{"overview", "overview", "postgresql", nothing},
+	{"overview", "overview", "postgresql", measured},
 }
 
-var nothing = chromedp.Tasks{}
+// measured waits until the overview has rates, and lines in its charts.
+var measured = chromedp.Evaluate(`(async () => {
+	const {history} = await import('/console/nodes.js');
+	while (history.at.length < 8) await new Promise(done => setTimeout(done, 100));
+})()`, nil, awaitPromise)
 
-// TestScreenshots writes pictures with -screenshots ../../docs/console, and looks at each page's title without.
-func TestScreenshots(t *testing.T) {
-	server := servertest.Start(t)
+var parked = chromedp.Tasks{chromedp.Click(`//td/button[text()="3"]`), see("MailAsked0")}
+
+// others are views without a picture in docs/console.
+var others = []view{
+	{"no-subscriptions", "subscriptions?boundary=orisun_test_2", "No durable subscriptions", nothing},
+	{"no-indexes", "indexes?boundary=orisun_test_2", "No indexes", nothing},
+	{"no-conflicts", "conflicts?boundary=orisun_test_2", "No conflicts in the last hour", nothing},
+	{"no-context", "playground?boundary=orisun_test_1", "Compose a context", nothing},
+	{"no-event", "events?boundary=orisun_test_1&c=event_type%3DNone", "No event here", nothing},
+	{
+		"filtered", "events?boundary=orisun_test_1&c=event_type%3DOrderPaid&c=username%3Duser1&live=off",
+		"OrderPlaced", nothing,
+	},
+	{"conflicting", "playground?boundary=orisun_test_1&c=username%3Duser1", "How it is found", chromedp.Tasks{
+		empty(`input[name=expected]`), fill(`input[name=expected]`, "1/0\n"), see("would conflict with these"),
+	}},
+	{"drop", "indexes?boundary=orisun_test_1", "customer", chromedp.Tasks{click("Drop"), see("Type the name")}},
+	{"skip", "subscriptions?boundary=orisun_test_1", "mailer", chromedp.Tasks{
+		parked, click("Skip all …"), see("They are never delivered again."),
+	}},
+	{"user", "users", "Create a user", chromedp.Tasks{
+		chromedp.Click(`//td[text()="reader"]`), see("Delete the user"),
+	}},
+	{"keys", "events?boundary=orisun_test_1", "OrderPaid", chromedp.Tasks{
+		chromedp.KeyEvent("?"), waitFor(`dialog[open] .keys`),
+	}},
+}
+
+// fillForAllPictures is fillForPictures with what only pictures need: a lag, a user, and a boundary without events.
+func fillForAllPictures(t *testing.T, server *servertest.Server) {
+	t.Helper()
 	fillForPictures(t, server)
-	ctx := browser(t)
-	run(ctx, t, "log in", logIn(server, "admin", "changeit"))
-	for _, view := range pictured {
-		run(ctx, t, view.name, visit(server, view.path, view.text))
-		for _, scheme := range []string{"light", "dark"} {
-			for _, width := range []int64{1280, 400} {
-				var picture []byte
-				features := []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}
-				run(ctx, t, view.name, emulation.SetEmulatedMedia().WithFeatures(features),
-					chromedp.EmulateViewport(width, 800), chromedp.Reload(), see(view.text), view.open,
-					chromedp.CaptureScreenshot(&picture))
-				if *screenshots == "" {
-					continue
-				}
-				name := filepath.Join(*screenshots, fmt.Sprintf("%s-%s-%d.png", view.name, scheme, width))
-				if err := os.WriteFile(name, picture, 0o600); err != nil {
-					t.Fatal(err)
-				}
-			}
+	fallBehind(t, server)
+	admin := orisunpb.NewAdminClient(server.Dial(t))
+	if _, err := admin.CreateBoundary(t.Context(), &orisunpb.CreateBoundaryRequest{
+		Name: "orders", Description: "All orders", Placement: &orisunpb.BoundaryPlacementInput{Namespace: "orders"},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := admin.CreateUser(t.Context(), &orisunpb.CreateUserRequest{
+		Name: "Reporting", Username: "reader", Password: "s3cret", Roles: []string{"read:orisun_test_1", "read:orders"},
+	}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// inEachLook calls look in both schemes and widths.
+func inEachLook(ctx context.Context, t *testing.T, what string, look func(scheme string, width int64)) {
+	t.Helper()
+	for _, scheme := range []string{"light", "dark"} {
+		for _, width := range []int64{1280, 400} {
+			features := []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}
+			run(ctx, t, what, emulation.SetEmulatedMedia().WithFeatures(features), chromedp.EmulateViewport(width, 800))
+			look(scheme, width)
 		}
 	}
+}
+
+// TestScreenshots writes pictures with -screenshots ../../docs/console, and visits what they show without. Those with
+// -screenshots.all are for a look at everything.
+func TestScreenshots(t *testing.T) {
+	ctx := browser(t)
+	take := func(server *servertest.Server, view view) {
+		t.Helper()
+		run(ctx, t, view.name, visit(server, view.path, view.text))
+		if *screenshots == "" {
+			return
+		}
+		inEachLook(ctx, t, view.name, func(scheme string, width int64) {
+			t.Helper()
+			var picture []byte
+			run(ctx, t, view.name, chromedp.Reload(), see(view.text), view.open, chromedp.CaptureScreenshot(&picture))
+			name := filepath.Join(*screenshots, fmt.Sprintf("%s-%s-%d.png", view.name, scheme, width))
+			if err := os.WriteFile(name, picture, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+	server := servertest.Start(t)
+	fillForAllPictures(t, server)
+	take(server, view{"login", "", "Password", nothing})
+	run(ctx, t, "log in", logIn(server, "admin", "changeit"))
+	views := pictured
+	if *allScreenshots {
+		views = slices.Concat(pictured, others)
+	}
+	for _, view := range views {
+		take(server, view)
+	}
+	north, south := startCluster(t)
+	keepSaving(t, south, "orisun_test_1")
+	run(ctx, t, "log in to a cluster", logIn(north, "admin", "changeit"))
+	take(north, view{"cluster", "overview", "postgresql", chromedp.Tasks{see("south"), measured}})
 }
 
 // answered is an answer whose body is read and closed.

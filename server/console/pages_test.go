@@ -6,7 +6,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/chromedp/cdproto/input"
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
 	"google.golang.org/grpc/codes"
@@ -86,7 +85,7 @@ func TestPagesOfEvents(t *testing.T) {
 	run(ctx, t, "jump to the beginning", jump("0"), page(49, 0))
 	run(ctx, t, "jump to a time", jump("2020-01-01 12:00"), page(49, 0))
 	run(ctx, t, "jump to nothing", fill(`input[name=to]`, "soon"), click("Go"), see("Write a global id, or a time"))
-	run(ctx, t, "follow again", click("Latest"), page(119, 70), see("● Live"))
+	run(ctx, t, "follow again", click("Follow live"), page(119, 70), see("● Live"))
 }
 
 func TestKeysMoveAndOpen(t *testing.T) {
@@ -102,16 +101,12 @@ func TestKeysMoveAndOpen(t *testing.T) {
 		"Counted"))
 	run(ctx, t, "j and k", chromedp.KeyEvent("j"), focused("2"), chromedp.KeyEvent("j"), focused("1"),
 		chromedp.KeyEvent("jjj"), focused("0"), chromedp.KeyEvent("kkkk"), focused("2"))
-	// As keyboards do: key and character are one event. chromedp sends the character later, to the dialog's first button.
-	enter := input.DispatchKeyEvent(input.KeyDown).WithKey("Enter").WithText("\r").WithWindowsVirtualKeyCode(13)
-	run(ctx, t, "Enter and Esc", enter, holds(`document.querySelector('dialog[open]') !== null`),
+	run(ctx, t, "Enter and Esc", press("Enter"), holds(`document.querySelector('dialog[open]') !== null`),
 		see("Read it from a shell"),
 		chromedp.KeyEvent(kb.Escape), holds(`!document.querySelector('dialog')`), focused("2"))
 	run(ctx, t, "?", chromedp.KeyEvent("?"), see("previous row"), chromedp.KeyEvent(kb.Escape),
 		holds(`!document.querySelector('dialog')`))
-	// As a keyboard does: no character where the event is prevented.
-	slash := input.DispatchKeyEvent(input.KeyDown).WithKey("/").WithText("/")
-	run(ctx, t, "/", slash, holds(`document.activeElement.id === 'search'`),
+	run(ctx, t, "/", press("/"), holds(`document.activeElement.type === 'search'`),
 		chromedp.KeyEvent("type:jk?/"), // text in a field
 		chromedp.KeyEvent(kb.Enter), see("No event here"), see("type: jk?/"), holds(`!document.querySelector('dialog')`))
 }
@@ -204,7 +199,8 @@ func TestOneParkedEventIsReplayedAndOneSkipped(t *testing.T) {
 	run(ctx, t, "parked events", logIn(server, "admin", "changeit"), visit(server,
 		"subscriptions?boundary=orisun_test_1", "mailer"),
 		chromedp.Click(`//td/button[text()="3"]`), see("the mail server says <b>no</b>"))
-	run(ctx, t, "skip one", of("MailAsked1", "Skip"), gone("MailAsked1"), see("MailAsked0"), see("MailAsked2"))
+	run(ctx, t, "skip one", of("MailAsked1", "Skip …"), of("MailAsked1", "Skip for good"),
+		gone("MailAsked1"), see("MailAsked0"), see("MailAsked2"))
 	run(ctx, t, "replay one", of("MailAsked0", "Replay"),
 		chromedp.WaitVisible(`//dialog//li[.//strong[text()="MailAsked0"]]//*[text()="Replaying"] |
 			//dialog[not(.//strong[text()="MailAsked0"])]`))
@@ -390,7 +386,7 @@ func TestTheRoleUserReadsBoundariesThatNoOtherRoleNames(t *testing.T) {
 		t.Fatal(err)
 	}
 	ctx := browser(t)
-	run(ctx, t, "another boundary", logIn(server, "joe", "s3cret"), visit(server, "events", "Boundary"),
+	run(ctx, t, "another boundary", logIn(server, "joe", "s3cret"), visit(server, "events", "Which boundary?"),
 		fill(`input[name=boundary]`, "orisun_test_1\n"), see("Everywhere"))
 }
 
@@ -438,4 +434,36 @@ func TestTheConflictsOfAnExpectedPositionAreListed(t *testing.T) {
 		equals(t, listed, "2/1,3/2"))
 	run(ctx, t, "none", expect("-1/-1", "A save that expects -1/-1 would conflict with these 3 events."))
 	run(ctx, t, "no position", expect("soon", "Write a position such as 12/3"))
+}
+
+func TestAStoreWithoutABoundarySaysWhatToDo(t *testing.T) {
+	server := servertest.Start(t)
+	ctx := browser(t)
+	run(ctx, t, "a fake server", logIn(server, "admin", "changeit"), chromedp.Evaluate(`void (() => {
+		const real = fetch;
+		window.fetch = async (path, options) => path.endsWith('/ListBoundaries')
+			? new Response(JSON.stringify({boundaries: [{name: 'orisun_admin'}]})) : real(path, options);
+	})()`, nil))
+	for _, page := range []string{"events", "playground", "conflicts", "indexes", "subscriptions"} {
+		run(ctx, t, page, chromedp.Evaluate(`void (location.hash = '#/`+page+`')`, nil),
+			holds(`document.querySelector('nav [aria-current]').hash === '#/`+page+`'`), see("No boundary yet"),
+			chromedp.WaitVisible(`//main//a[@href="#/boundaries" and text()="Create the first one"]`))
+	}
+}
+
+func TestTheChosenBoundaryStaysOnOtherPages(t *testing.T) {
+	server := servertest.Start(t)
+	ctx := browser(t)
+	chosen := holds(`document.querySelector('select[name=boundary]')?.value === 'orisun_test_2'`)
+	page := func(title string) chromedp.Action {
+		return chromedp.Tasks{
+			chromedp.Click(`//nav//a[text()="` + title + `"]`), chromedp.WaitVisible(`//h1[text()="` + title + `"]`),
+		}
+	}
+	run(ctx, t, "choose it", logIn(server, "admin", "changeit"),
+		visit(server, "events?boundary=orisun_test_2", "No events yet"), chosen)
+	for _, title := range []string{"Indexes", "Conflicts", "Playground", "Subscriptions"} {
+		run(ctx, t, title, page(title), chosen)
+	}
+	run(ctx, t, "a page of all", page("Users"), page("Events"), chosen)
 }

@@ -20,7 +20,8 @@ export function Chips({criteria, onChange}) {
     ${criteria.map((tags, group) => html`${group > 0 && html`<span class="or">or</span>`}<span class="group">
       ${tags.map((tag, i) => html`<button type="button" class="chip" onClick=${() => remove(group, i)}
         aria-label=${'Remove ' + label(tag)}>${label(tag)} <span aria-hidden="true">✕</span></button>`)}</span>`)}
-    <input id="search" name="tag" value=${text} onInput=${e => setText(e.target.value)} aria-invalid=${wrong}
+    <input type="search" name="tag" value=${text} aria-invalid=${wrong}
+      onInput=${e => setText(e.target.value)}
       aria-label="Filter: type:NAME or key=value" placeholder="type:UserRegistered or key=value" />
     <button name="and">${criteria.length > 0 ? 'And' : 'Filter'}</button>
     ${criteria.length > 0 && html`<button name="or">Or</button>`}

@@ -10,7 +10,10 @@ export const bytes = value => {
   return `${text} ${['B', 'kB', 'MB', 'GB', 'TB'][unit]}`;
 };
 export const milliseconds = value => value < 1 ? value.toFixed(2) : rate(value);
-export const time = text => text ? new Date(text).toLocaleString('sv') : '–';
+// written is a position as commands take it.
+export const written = position => `${position.transactionId}/${position.globalId}`;
+const clock = new Intl.DateTimeFormat('sv', {dateStyle: 'short', timeStyle: 'medium'});
+export const time = text => text ? clock.format(new Date(text)) : '–';
 
 // pretty indents JSON without changing its numbers, which may be larger than JavaScript's.
 export function pretty(text) {
@@ -113,16 +116,6 @@ export const MissingNodes = ({found, note}) => html`
   ${found.disconnected.length > 0 && html`<p class="muted">Without those of disconnected nodes:
     ${' '}${found.disconnected.map(({name, since}) => `${name} since ${time(since)}`).join(', ')}. ${note}</p>`}`;
 
-// Choose is a boundary's field: a list where the names are known. names is their useLoad; a page waits for it when its
-// address names no boundary.
-export const Choose = ({names, value, onChange}) => html`
-  <label>Boundary ${!names.value
-    ? html`<input name="boundary" value=${value} onChange=${e => onChange(e.target.value)} placeholder="name" />`
-    : html`<select name="boundary" value=${value} onChange=${e => onChange(e.target.value)}>
-        ${!names.value.includes(value) && html`<option value=${value}>${value || 'choose …'}</option>`}
-        ${names.value.map(name => html`<option key=${name} value=${name}>${name}</option>`)}
-      </select>`}</label><${Loading} state=${value ? {error: names.error} : names} />`;
-
 const rowsOfPage = 50;
 
 // usePages cuts a long list into pages of 50. textOf is what the filter of Pages searches in.
@@ -138,9 +131,10 @@ export function usePages(all, textOf) {
 }
 
 // Filter and Paging are shown for a list of more than one page.
-export const Filter = ({pages, label, id}) => pages.long && html`<label>${label}
-  <input id=${id} type="search" value=${pages.filter} onInput=${e => pages.setFilter(e.target.value)}
-    onKeyDown=${e => e.key === 'Enter' && e.preventDefault()} placeholder="part of the name" /></label>`;
+export const Filter = ({pages, label}) => pages.long && html`<label>${label}
+  <input type="search" value=${pages.filter} placeholder="part of the name"
+    onInput=${e => pages.setFilter(e.target.value)}
+    onKeyDown=${e => e.key === 'Enter' && e.preventDefault()} /></label>`;
 
 const rangeOf = ({page, rows, found}) => found === 0 ? 'None found'
   : `${number(page * rowsOfPage + 1)} to ${number(page * rowsOfPage + rows.length)} of ${number(found)}`;
@@ -180,9 +174,14 @@ export function Form({onSubmit, label, danger, disabled, cancellable, confirm, c
     <${Problem} error=${state.error} />${state.note && html`<p class="note" role="status">${state.note}</p>`}</form>`;
 }
 
+// Dialog is in front of the page until it is closed. Then the focus returns to where it was.
 export function Dialog({title, onClose, children}) {
   const dialog = useRef(null);
-  useEffect(() => { dialog.current.showModal(); }, []);
+  useEffect(() => {
+    const own = dialog.current, before = document.activeElement;
+    own.showModal();
+    return () => { if (own.open) before.focus(); }; // it was removed without being closed
+  }, []);
   return html`<dialog ref=${dialog} aria-label=${title} onClose=${onClose}>
     <header><h2>${title}</h2><button onClick=${() => dialog.current.close()} aria-label="Close">✕</button></header>
     ${children}</dialog>`;

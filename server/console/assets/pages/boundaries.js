@@ -6,6 +6,8 @@ import {current, listen} from '../nodes.js';
 
 const active = boundary => boundary.status === 'BOUNDARY_LIFECYCLE_STATUS_ACTIVE';
 
+const statusOf = ({status}) => status.replace('BOUNDARY_LIFECYCLE_STATUS_', '').toLowerCase();
+
 const load = async signal => (await call('Admin/ListBoundaries', {}, {signal})).boundaries;
 
 const parallel = 3, apart = 10000; // reads in flight, and milliseconds between two of a boundary
@@ -46,11 +48,13 @@ function Row({boundary, numbers, last}) {
   const shown = (value, text) => value === undefined ? '–' : text(value);
   return html`<tr ...${opens(() => go('events', {boundary: boundary.name}))}>
     <td><a href=${'#/events?boundary=' + encodeURIComponent(boundary.name)}>${boundary.name}</a>
+      ${!active(boundary) && html` <span class=${boundary.lastError ? 'badge bad' : 'badge'}>
+        ${statusOf(boundary)}</span>`}
       ${boundary.lastError && html`<p class="problem">${boundary.lastError}</p>`}</td>
     <td class="num">${shown(numbers?.events, number)}</td>
     <td class="num wide-only">${shown(numbers?.saves, rate)}</td>
     <td class="num wide-only">${shown(numbers?.bytes, bytes)}</td>
-    <td class="num">${active(boundary) ? shown(boundary.indexes, number) : '–'}</td>
+    <td class="num wide-only">${active(boundary) ? shown(boundary.indexes, number) : '–'}</td>
     <td class="when">${time(last?.dateCreated)}</td>
     <td class="when wide-only">${numbers?.publishers.join(', ') || '–'}</td>
     <td class="wide-only ellipsis" title=${boundary.description}>${boundary.description}</td></tr>`;
@@ -68,10 +72,10 @@ export function Boundaries({may}) {
     return `${name} exists.`;
   };
   return html`<${Loading} state=${state} />
-    <div class="bar"><${Filter} pages=${pages} label="Find a boundary" id="search" /></div>
+    <div class="bar"><${Filter} pages=${pages} label="Find a boundary" /></div>
     ${state.value && html`<div class="scroll" tabindex="0" role="region" aria-label="Boundaries"><table><thead><tr>
       <th>Name</th><th class="num">Events</th><th class="num wide-only">Saves / s</th>
-      <th class="num wide-only">Size</th><th class="num">Indexes</th><th>Last event</th>
+      <th class="num wide-only">Size</th><th class="num wide-only">Indexes</th><th>Last event</th>
       <th class="wide-only">Publisher</th><th class="wide-only">Description</th></tr></thead><tbody>
       ${pages.rows.map(b => html`<${Row} key=${b.name} boundary=${b} numbers=${boundaries?.get(b.name)}
         last=${latest[b.name]} />`)}</tbody></table></div>`}

@@ -1,7 +1,8 @@
 import {html, useEffect} from '../vendor/htm-preact.js';
-import {boundaryNames, call} from '../api.js';
+import {call} from '../api.js';
+import {Choose, NoBoundary, useBoundary} from '../boundary.js';
 import {label, toURL} from '../criteria.js';
-import {Choose, Empty, Loading, MissingNodes, Problem, Stat, number, rate, time, useLoad} from '../ui.js';
+import {Empty, Loading, MissingNodes, Problem, Stat, number, opens, rate, time, useLoad} from '../ui.js';
 import {go} from '../app.js';
 
 const mostOf = minutes => Math.max(1, ...minutes.map(Number));
@@ -23,16 +24,16 @@ const playground = (boundary, criteria) => {
 };
 
 export function Conflicts({may, query}) {
-  const names = useLoad(signal => boundaryNames(may, signal), []);
-  const boundary = query.get('boundary') || names.value?.find(name => name !== 'orisun_admin') || '';
+  const chosen = useBoundary({may, query}), boundary = chosen.name;
   const state = useLoad(async signal =>
     boundary ? call('Admin/ListConflicts', {boundary, count: 50}, {signal}) : undefined, [boundary]);
   useEffect(() => { const timer = setInterval(state.poll, 5000); return () => clearInterval(timer); });
   const found = state.value, contexts = found?.contexts || [];
   const most = Math.max(1, ...contexts.map(c => mostOf(c.minutes)));
-  return html`<div class="bar"><${Choose} names=${names} value=${boundary}
+  return html`<div class="bar"><${Choose} of=${chosen}
         onChange=${name => go('conflicts', {boundary: name})} /></div>
     ${found ? html`<${Problem} error=${state.error} />` : html`<${Loading} state=${state} />`}
+    <${NoBoundary} of=${chosen} may=${may} />
     ${found && html`<div class="stats">
         <${Stat} label="Conflicts" value=${number(found.total)} hint="in the last hour" />
         <${Stat} label="Average / minute" value=${rate(perMinute(found.minutes))} hint="last 5 minutes" />
@@ -46,11 +47,12 @@ export function Conflicts({may, query}) {
     ${contexts.length > 0 && html`<div class="scroll" tabindex="0" role="region" aria-label="Contexts"><table>
       <thead><tr><th>Context</th><th class="num">Conflicts</th><th class="num wide-only">Average / minute</th>
         <th>${`Last hour, bars up to ${number(most)}`}</th><th class="wide-only">Last</th></tr></thead><tbody>
-      ${contexts.map(c => html`<tr key=${JSON.stringify(c.criteria)} tabindex="0">
+      ${contexts.map(c => html`<tr key=${JSON.stringify(c.criteria)}
+        ...${opens(() => { location.hash = playground(boundary, c.criteria); })}>
         <td><a href=${playground(boundary, c.criteria)}>${c.criteria.map(one =>
           (one.tags || []).map(label).join(' and ') || 'every event').join(' or ')}</a></td>
-        <td class="num">${number(c.count)}</td><td class="num wide-only">
-          ${rate(perMinute(c.minutes))}</td><td><${Bars} minutes=${c.minutes} most=${most} title="By minute" /></td>
+        <td class="num">${number(c.count)}</td><td class="num wide-only">${rate(perMinute(c.minutes))}</td>
+        <td class="drawn"><${Bars} minutes=${c.minutes} most=${most} title="By minute" /></td>
         <td class="when wide-only">${time(c.last)}</td></tr>`)}
       </tbody></table></div>`}
     ${found && contexts.length === 0 && html`<${Empty} title="No conflicts in the last hour"><p>A save conflicts when

@@ -1,13 +1,15 @@
 import {html, useEffect, useMemo, useRef, useState} from '../vendor/htm-preact.js';
-import {CallError, boundaryNames, call, stream} from '../api.js';
-import {fromURL, request, toURL} from '../criteria.js';
+import {CallError, call, stream} from '../api.js';
+import {Choose, NoBoundary, useBoundary} from '../boundary.js';
 import {Chips} from '../chips.js';
-import {curl, grpcurl, orisun, Authority} from '../commands.js';
-import {Choose, Command, Copy, Dialog, Empty, Form, Loading, Problem, opens, pretty, time, useLoad} from '../ui.js';
-import {Graph, related} from '../graph.js';
+import {Authority, curl} from '../commands.js';
+import {fromURL, request, toURL} from '../criteria.js';
+import {EventDialog} from '../event.js';
+import {Command, Empty, Form, Loading, Problem, opens, time, useLoad} from '../ui.js';
 import {go} from '../app.js';
 
 const pageSize = 50, liveRows = 200; // a page that follows holds the latest ones only
+const widest = 150; // characters of an event's data that a row has room for
 const at = event => `${event.position.transactionId}.${event.position.globalId}`;
 const position = text => { const [transaction_id, global_id] = text.split('.'); return {transaction_id, global_id}; };
 
@@ -32,9 +34,9 @@ async function seek(boundary, moment, signal) {
   return low;
 }
 
-// The rows change every 100 ms at most. In a flood, where all of them are new each time, there are only as many as a
-// screen has, and they change four times a second: a reader sees no more.
-const redraw = 100, redrawAll = 250, screenful = 40;
+// New rows are shown every 100 ms. When more of them come than a reader can see, the page reads the latest ones four
+// times a second instead of following a stream, until fewer come than a screen has.
+const redraw = 100, flood = 100, skimming = 250, screenful = 40; // milliseconds, rows, milliseconds, rows
 const reconnect = 2000, longest = 30000; // milliseconds until the next stream, twice as many after each that failed
 
 // isFinal is whether another try of a stream would end in the same error. Without a status it came in the stream.
@@ -53,38 +55,59 @@ function useLive(on, boundary, criteria, start) {
     setOpen(false);
     fail();
     if (!on || !start) return undefined;
-    const controller = new AbortController();
-    let pending = [], timer = 0, pause = redraw; // pending are the latest events as they came: most are never shown
-    const show = () => {
-      const flood = pending.length >= liveRows;
-      const batch = pending.slice(flood ? -screenful : 0).reverse().map(line => JSON.parse(line));
-      pending = [];
-      timer = 0;
-      pause = flood ? redrawAll : redraw;
-      set(before => flood ? {rows: batch, flooded: true}
-        : {...before, rows: [...batch, ...before.rows].slice(0, liveRows)});
-    };
-    const body = {boundary, query: request(criteria), after_position: start};
-    let latest; // the last event as it came
-    let wait = reconnect, next = 0;
+    const controller = new AbortController(), {signal} = controller;
+    const wanted = {boundary, query: request(criteria)};
+    let after = start, latest; // where the next stream begins, unless an event came as a line since
+    let pending = [], timer = 0, wait = reconnect, next = 0, flooded = false, following;
+    const sleep = milliseconds => new Promise(done => { next = setTimeout(done, milliseconds); });
     const opened = () => { setOpen(true); fail(); };
+    const show = () => {
+      timer = 0;
+      flooded = pending.length > flood;
+      if (flooded) following.abort();
+      else {
+        const batch = pending.reverse().map(line => JSON.parse(line));
+        set(before => ({...before, rows: [...batch, ...before.rows].slice(0, liveRows)}));
+      }
+      pending = [];
+    };
     const receive = lines => {
       wait = reconnect; // heartbeats are empty lines
-      if (lines.length === 0) return;
+      if (lines.length === 0 || flooded) return;
       latest = lines.at(-1);
-      pending = [...pending, ...lines.slice(-liveRows)].slice(-liveRows);
-      timer ||= setTimeout(show, pause);
+      if (pending.length <= flood) pending.push(...lines);
+      timer ||= setTimeout(show, redraw);
+    };
+    const read = () => {
+      if (latest) after = JSON.parse(latest).position;
+      latest = undefined;
+      following = new AbortController();
+      return stream('EventStore/CatchUpSubscribeToEvents', {...wanted, after_position: after},
+        AbortSignal.any([signal, following.signal]), opened, receive);
+    };
+    const skim = async () => {
+      for (let seen; flooded; await sleep(skimming)) {
+        const {events} = await call('EventStore/GetEvents', {...wanted, direction: 'DESC', count: screenful}, {signal});
+        opened();
+        wait = reconnect;
+        after = events[0].position;
+        latest = undefined;
+        set({rows: events, flooded: true});
+        flooded = !events.some(event => at(event) === seen);
+        seen = at(events[0]);
+      }
     };
     const follow = async () => {
-      while (!controller.signal.aborted) {
-        if (latest) body.after_position = JSON.parse(latest).position;
-        const problem = await stream('EventStore/CatchUpSubscribeToEvents', body, controller.signal, opened, receive)
-          .then(() => undefined, error => error);
-        if (controller.signal.aborted) return;
+      for (;;) {
+        const skimmed = flooded;
+        const problem = await (skimmed ? skim() : read()).then(() => undefined, error => error);
+        if (signal.aborted) return;
+        if (skimmed !== flooded) continue; // the flood begins or ends
         setOpen(false);
         if (problem) fail(problem instanceof CallError ? problem : new Error('The server is away; trying again.'));
         if (problem && isFinal(problem)) return;
-        await new Promise(done => { next = setTimeout(done, wait); });
+        await sleep(wait);
+        if (signal.aborted) return;
         wait = Math.min(2 * wait, longest);
       }
     };
@@ -98,44 +121,8 @@ const firstSave = boundary => curl('EventStore/SaveEvents', {boundary, events: [
   {event_id: crypto.randomUUID?.() ?? String(Date.now()), event_type: 'UserRegistered', data: {username: 'alice'}},
 ]});
 
-function calls(boundary, event) {
-  const before = Number(event.position.globalId);
-  const body = {boundary, count: 1, from_position: {
-    transaction_id: Number(event.position.transactionId), global_id: before}};
-  return [
-    curl('EventStore/GetEvents', body), grpcurl('EventStore/GetEvents', body),
-    orisun(`get ${boundary} --after ${before === 0 ? 'start' : `${before}/${before - 1}`} --count 1`),
-  ];
-}
-
-// neighbours are the events around one: the store finds no event by its id or metadata.
-const around = 300;
-async function neighbours(boundary, event, signal) {
-  const body = {boundary, count: around, from_position: event.position};
-  const read = more => call('EventStore/GetEvents', {...body, ...more}, {signal});
-  const [before, after] = await Promise.all([read({direction: 'DESC'}), read({direction: 'ASC'})]);
-  return related([...before.events.slice(1), ...after.events], event);
-}
-
-function Detail({boundary, event, onSelect, onClose}) {
-  const graph = useLoad(signal => neighbours(boundary, event, signal), [at(event)]);
-  return html`<${Dialog} title=${event.eventType} onClose=${onClose}>
-    <dl class="facts"><dt>Position</dt><dd>${event.position.transactionId}/${event.position.globalId}</dd>
-      <dt>Event id</dt><dd>${event.eventId}</dd><dt>Saved</dt><dd>${time(event.dateCreated)}</dd></dl>
-    <h3>Data <${Copy} text=${event.data} /></h3><pre class="json" tabindex="0">${pretty(event.data)}</pre>
-    <h3>Metadata</h3><pre class="json" tabindex="0">${pretty(event.metadata)}</pre>
-    ${graph.value?.length > 1 && html`<h3>Same save, causes and effects</h3>
-      <${Graph} nodes=${graph.value} center=${event} onSelect=${onSelect} />`}
-    <${Loading} state=${graph} />
-    <h3>Read it from a shell</h3>${calls(boundary, event).map(text =>
-      html`<${Command} text=${text} program=${text.split(' ')[0]} />`)}
-    <${Authority} />
-  <//>`;
-}
-
 export function Events({may, query}) {
-  const names = useLoad(signal => boundaryNames(may, signal), []);
-  const boundary = query.get('boundary') || names.value?.find(name => name !== 'orisun_admin') || '';
+  const chosen = useBoundary({may, query}), boundary = chosen.name;
   const text = query.toString();
   const criteria = useMemo(() => fromURL(query), [text]);
   const live = !query.has('after') && !query.has('before') && query.get('live') !== 'off';
@@ -163,15 +150,17 @@ export function Events({may, query}) {
     const gid = number ? Number(to) : await seek(boundary, new Date(to), signal);
     change({after: gid === 0 ? '-1.-1' : `${gid}.${gid - 1}`, before: ''});
   };
-  return html`<div class="bar"><${Choose} names=${names} value=${boundary}
+  return html`<div class="bar"><${Choose} of=${chosen}
         onChange=${name => go('events', {boundary: name})} />
-      <button aria-pressed=${live} onClick=${() => change({live: live ? 'off' : '', after: '', before: ''})}>
-        ${live ? (open ? '● Live – pause' : '○ Live …') : 'Follow live'}</button>
+      <button onClick=${() => change({live: live ? 'off' : '', after: '', before: ''})}>
+        ${live ? 'Pause' : 'Follow live'}</button>
       <details><summary>Jump</summary><${Form} label="Go" cancellable onSubmit=${jump}>
         <label>Global id or time <input name="to" required placeholder="1200 or 2026-11-30 12:00" /></label><//>
-      </details></div>
+      </details>
+      ${live && html`<span class=${open ? 'state good' : 'state muted'} role="status">
+        ${open ? '● Live' : '○ Connecting …'}</span>`}</div>
     <${Chips} criteria=${criteria} onChange=${filter} />
-    <${Loading} state=${state} />
+    <${Loading} state=${state} /><${NoBoundary} of=${chosen} may=${may} />
     ${error && html`<div class="bar paging"><${Problem} error=${error} />
       <button onClick=${retry}>Try again</button></div>`}
     ${events?.length > 0 && html`<div class="scroll" tabindex="0" role="region" aria-label="Events">
@@ -179,17 +168,17 @@ export function Events({may, query}) {
         <th class="num">Global id</th><th>Type</th><th>Data</th><th>Saved</th></tr></thead><tbody>
       ${events.map(e => html`<tr key=${at(e)} ...${opens(() => select(e))}>
         <td class="num">${e.position.globalId}</td><td>${e.eventType}</td>
-        <td class="data"><code>${e.data.slice(0, 300)}</code></td>
+        <td class="data"><code>${e.data.slice(0, widest)}</code></td>
         <td class="when">${time(e.dateCreated)}</td></tr>`)}</tbody></table></div>
       <nav class="bar" aria-label="Paging">
         <button disabled=${live} onClick=${() => change({before: '', after: at(events[0])})}>← Newer</button>
-        <button onClick=${() => change({after: '', before: at(events.at(-1))})}>Older →</button>
-        ${!live && html`<button onClick=${() => change({after: '', before: '', live: ''})}>Latest</button>`}</nav>`}
+        <button onClick=${() => change({after: '', before: at(events.at(-1))})}>Older →</button></nav>`}
     ${ready && events.length === 0 && (criteria.length > 0 || query.has('after') || query.has('before')
-      ? html`<${Empty} title="No event here"><p>No event matches on this page.</p>
+      ? html`<${Empty} title="No event here"><p>${criteria.length > 0 ? 'No event matches the filter.'
+          : 'The events end here.'}</p>
           <button onClick=${() => go('events', {boundary})}>Show the latest of all</button><//>`
       : html`<${Empty} title="No events yet"><p>Save the first one. It appears here by itself.</p>
           <${Command} text=${firstSave(boundary)} program="curl" /><${Authority} /><//>`)}
-    ${selected && html`<${Detail} boundary=${boundary} event=${selected} onSelect=${select}
+    ${selected && html`<${EventDialog} boundary=${boundary} event=${selected} onSelect=${select}
       onClose=${() => select(null)} />`}`;
 }

@@ -1,6 +1,7 @@
 import {html, useEffect, useState} from '../vendor/htm-preact.js';
-import {boundaryNames, call} from '../api.js';
-import {Choose, Dialog, Empty, Form, Loading, Problem, bytes, number, time, useLoad} from '../ui.js';
+import {call} from '../api.js';
+import {Choose, NoBoundary, useBoundary} from '../boundary.js';
+import {Dialog, Empty, Form, Loading, Problem, bytes, number, time, useLoad} from '../ui.js';
 import {go} from '../app.js';
 
 const fields = index => index.fields.map(f => f.jsonKey).join(', ');
@@ -15,7 +16,7 @@ function State({index, usage}) {
   if (!isReady(index)) return html`<span class="badge">Building</span> ${progressOf(index)}`;
   return Number(usage?.scans ?? 0) > 0 ? html`<span class="badge good">Ready</span>`
     : html`<span class="badge warn">Unused</span>
-      <span class="wide-only muted">${usage && `since ${time(usage.countedSince)}`}</span>`;
+      ${' '}<span class="wide-only muted">${usage && `since ${time(usage.countedSince)}`}</span>`;
 }
 
 // Build is the progress of a build, of any client. Only the client that began it can cancel it.
@@ -25,8 +26,7 @@ const Build = ({index, cancel}) => html`<p class="busy" role="status">${index.na
 const whileBuilding = 1000, otherwise = 10000; // milliseconds from an answer to the next poll
 
 export function Indexes({may, query}) {
-  const names = useLoad(signal => boundaryNames(may, signal), []);
-  const boundary = query.get('boundary') || names.value?.find(name => name !== 'orisun_admin') || '';
+  const chosen = useBoundary({may, query}), boundary = chosen.name;
   const state = useLoad(async signal =>
     boundary ? call('EventStore/ListIndexes', {boundary}, {signal}) : undefined, [boundary]);
   const [begun, begin] = useState({}); // the build of this page
@@ -49,9 +49,10 @@ export function Indexes({may, query}) {
     return () => clearTimeout(timer);
   }, [state.value, state.error, every]);
   const advice = (state.value?.advice || []).filter(a => Number(a.count) > 0); // none: the last index of it was dropped
-  return html`<div key="choose" class="bar"><${Choose} names=${names} value=${boundary}
+  return html`<div key="choose" class="bar"><${Choose} of=${chosen}
         onChange=${name => go('indexes', {boundary: name})} /></div>
     ${state.value ? html`<${Problem} error=${state.error} />` : html`<${Loading} state=${state} />`}
+    <${NoBoundary} of=${chosen} may=${may} />
     <${Problem} error=${building.error} />
     ${building.name && !builds.some(index => index.name === building.name) &&
       html`<${Build} key=${building.name} index=${building} cancel=${building.cancel} />`}
@@ -76,7 +77,7 @@ export function Indexes({may, query}) {
           aria-label=${'Drop ' + index.name}>Drop</button>`}</td></tr>`)}</tbody></table></div>`}
     ${state.value && indexes.length === 0 && html`<${Empty} title="No indexes"><p>Reads by a field of the data are
       fast with an index. Create one below, or read events first: fields without an index are advised here.</p><//>`}
-    ${own && html`<section key="create" class="card"><h2>Create an index</h2><${Form} label="Create"
+    ${own && boundary && html`<section key="create" class="card"><h2>Create an index</h2><${Form} label="Create"
       onSubmit=${({name, keys}) => create({name, fields: keys.split(',').map(key => ({json_key: key.trim()}))})}>
       <label>Name <input name="name" required /></label>
       <label>Fields <input name="keys" required placeholder="username, email" /></label><//></section>`}
@@ -87,5 +88,5 @@ export function Indexes({may, query}) {
         await call('EventStore/DropIndex', {boundary, name});
         drop(null);
         state.reload();
-      }}><label>Name <input name="name" required autocomplete="off" /></label><//><//>`}`;
+      }}><label>Name <input name="name" required autocomplete="off" autofocus /></label><//><//>`}`;
 }

@@ -79,9 +79,9 @@ export function Overview() {
       <${Stat} label="Conflicts / s" value=${shown(rates.conflicts)} />
       <${Stat} label="Reads / s" value=${shown(rates.reads)} />
       <${Stat} label="Deliveries / s" value=${shown(rates.deliveries)} />
-      <${Stat} label="Flush" value=${shown(rates.flush, ' ms')}
+      <${Stat} label="Flush of saves" value=${shown(rates.flush, ' ms')}
         hint=${number(total(all, 'queued')) + ' saves wait'} />
-      <${Stat} label="Outbox lag" value=${number(total(all, 'outbox'))} hint="events" />
+      <${Stat} label="Outbox lag" value=${number(total(all, 'outbox'))} hint="events wait" />
       <${Stat} label="Subscribers" value=${number(total(each, 'subscribers'))} />
       <${Stat} label="Nodes" value=${number(nodes.length)}
         hint=${missing > 0 && `of ${nodes.length + missing}`} />

@@ -1,12 +1,14 @@
 import {html, useEffect, useMemo, useState} from '../vendor/htm-preact.js';
-import {boundaryNames, call} from '../api.js';
-import {fromURL, request, toURL} from '../criteria.js';
+import {call} from '../api.js';
+import {Choose, NoBoundary, useBoundary} from '../boundary.js';
 import {Chips} from '../chips.js';
-import {Choose, Command, Empty, Loading, useLoad} from '../ui.js';
-import {go} from '../app.js';
 import {Authority} from '../commands.js';
+import {fromURL, request, toURL} from '../criteria.js';
+import {EventDialog} from '../event.js';
 import {Explained} from '../explain.js';
 import {programs} from '../programs.js';
+import {Command, Empty, Loading, useLoad, written} from '../ui.js';
+import {go} from '../app.js';
 
 function Code({texts}) {
   const [chosen, choose] = useState('Go');
@@ -16,8 +18,17 @@ function Code({texts}) {
     <${Command} text=${texts[chosen]} /><${Authority} />`;
 }
 
-const listed = 50;
-const written = position => `${position.transactionId}/${position.globalId}`;
+const listed = 50, shown = 10; // events of a list, and of the context
+
+// Listed are events by their positions. Each opens in full.
+function Listed({boundary, events, title}) {
+  const [selected, select] = useState(null);
+  return html`<ol class="plain" aria-label=${title}>${events.map(e => html`<li key=${e.eventId}>
+      <button class="row" onClick=${() => select(e)}>
+        <span class="muted">${written(e.position)}</span> ${e.eventType}</button></li>`)}</ol>
+    ${selected && html`<${EventDialog} boundary=${boundary} event=${selected} onSelect=${select}
+      onClose=${() => select(null)} />`}`;
+}
 
 // Expected lists what a save would conflict with that expects a position: the later events of the context.
 function Expected({boundary, criteria, last}) {
@@ -49,39 +60,40 @@ function Expected({boundary, criteria, last}) {
     ${events && html`<p role="status">${events.length === 0
         ? `A save that expects ${expected} would not conflict: no event of this context is after it.`
         : `A save that expects ${expected} would conflict with ${many === 1 ? 'this event' : `these ${many} events`}.`}
-      </p><ol class="plain" aria-label="Conflicting events">
-        ${events.slice(0, listed).map(e => html`<li key=${e.eventId}>
-          <span class="muted">${written(e.position)}</span> ${e.eventType}</li>`)}</ol>`}</section>`;
+      </p><${Listed} boundary=${boundary} events=${events.slice(0, listed)} title="Conflicting events" />`}</section>`;
 }
 
 export function Playground({may, query}) {
-  const names = useLoad(signal => boundaryNames(may, signal), []);
-  const boundary = query.get('boundary') || names.value?.find(name => name !== 'orisun_admin') || '';
+  const chosen = useBoundary({may, query}), boundary = chosen.name;
   const text = query.toString();
   const criteria = useMemo(() => fromURL(query), [text]);
   const state = useLoad(async signal => {
     if (!boundary || criteria.length === 0) return null;
-    const page = {boundary, query: request(criteria), direction: 'DESC', count: 50};
+    const page = {boundary, query: request(criteria), direction: 'DESC', count: listed};
     const [{events}, explained] = await Promise.all([
       call('EventStore/GetEvents', page, {signal}), call('EventStore/Explain', {get_events: page}, {signal})]);
     return {events, explained};
   }, [boundary, text]);
   const filter = next => { const to = new URLSearchParams(query); toURL(to, next); go('playground', {boundary}, to); };
   const {events, explained} = state.value || {};
+  const here = new URLSearchParams(query);
+  here.set('boundary', boundary);
   const last = events?.[0]?.position;
-  return html`<div class="bar"><${Choose} names=${names} value=${boundary}
+  return html`<div class="bar"><${Choose} of=${chosen}
         onChange=${name => go('playground', {boundary: name}, query)} /></div>
     <${Chips} criteria=${criteria} onChange=${filter} /><${Loading} state=${state} />
-    ${criteria.length === 0 && html`<${Empty} title="Compose a context"><p>A context is what a decision read: add
-      criteria above, such as type:UserRegistered and username=alice.</p><//>`}
+    <${NoBoundary} of=${chosen} may=${may} />
+    ${boundary && criteria.length === 0 && html`<${Empty} title="Compose a context"><p>A context is what a decision
+      read: add criteria above, such as type:UserRegistered and username=alice.</p><//>`}
     ${explained && html`<div class="charts">
         <section class="card"><h2>How it is found</h2>
           <${Explained} explained=${explained} criteria=${criteria} boundary=${boundary} /></section>
         <section class="card"><h2>The context</h2>
-          <p>${events.length === 50 ? 'The latest 50 events' : `${events.length} events`}.
-            ${' '}Position: <strong>${last ? written(last) : 'none'}</strong>.</p>
-          <ol class="plain">${events.slice(0, 10).map(e => html`<li key=${e.eventId}>
-            <span class="muted">${e.position.globalId}</span> ${e.eventType}</li>`)}</ol></section></div>
+          <p>${last ? html`Position <strong>${written(last)}</strong>: a save under this context expects it.`
+            : 'No event matches yet. A save under this context expects that none does.'}</p>
+          <${Listed} boundary=${boundary} events=${events.slice(0, shown)} title="The context" />
+          ${events.length > shown && html`<p class="muted">The latest ${shown} of ${events.length === listed
+            ? `${listed} or more` : events.length}. <a href=${'#/events?' + here}>All of them</a></p>`}</section></div>
       <${Expected} key=${boundary + text} boundary=${boundary} criteria=${criteria} last=${last} />
       <section class="card"><h2>Save under this context</h2>
         <${Code} texts=${programs(boundary, criteria, last)} /></section>`}`;

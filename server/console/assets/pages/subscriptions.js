@@ -1,14 +1,28 @@
 import {html, useEffect, useState} from '../vendor/htm-preact.js';
-import {boundaryNames, call} from '../api.js';
+import {call} from '../api.js';
+import {Choose, NoBoundary, useBoundary} from '../boundary.js';
 import {Chart} from '../chart.js';
 import {Authority, orisun} from '../commands.js';
+import {EventDialog} from '../event.js';
 import {
-  Choose, Command, Dialog, Empty, Filter, Loading, MissingNodes, Paging, Problem, number, opens, rate, time, useLoad,
-  usePages,
+  Command, Dialog, Empty, Filter, Loading, MissingNodes, Paging, Problem, number, opens, rate, time, useLoad, usePages,
+  written,
 } from '../ui.js';
 import {go} from '../app.js';
 
 const parkedPage = 50;
+
+const refusals = count => count === 1 ? '1 refusal' : `${number(count)} refusals`;
+const times = count => count === 1 ? 'once' : `${number(count)} times`;
+
+// Settle replays or skips one parked event. A skip cannot be undone, so it takes a second click.
+function Settle({event, replaying, run}) {
+  const [sure, confirm] = useState(false);
+  const settle = rpc => run(rpc, {positions: [event.position]});
+  return html`<button disabled=${replaying} onClick=${() => settle('Subscriptions/ReplayParked')}>Replay</button>
+    ${sure ? html`<button class="danger" onClick=${() => settle('Subscriptions/SkipParked')}>Skip for good</button>`
+      : html`<button class="danger" onClick=${() => confirm(true)}>Skip …</button>`}`;
+}
 
 // All replays or skips each parked event after a confirmation with their number.
 function All({total, onReplay, onSkip}) {
@@ -40,6 +54,7 @@ function Parked({boundary, name, may, onClose}) {
   }, [after?.globalId]);
   const [error, fail] = useState();
   const [note, say] = useState();
+  const [selected, select] = useState(null);
   const run = (rpc, more, done) => call(rpc, {...of, ...more}).then(({events}) => {
     fail();
     say(done && `${number(events)} ${Number(events) === 1 ? 'event is' : 'events are'} ${done}.`);
@@ -55,21 +70,21 @@ function Parked({boundary, name, may, onClose}) {
     ${parked.length === 0 && state.value && html`<p>${pages.length > 0 ? 'No parked event is left on this page.'
       : 'Nothing is parked.'}</p>`}
     ${parked.length === 0 && pages.length > 0 && html`<button onClick=${() => setPages([])}>First page</button>`}
-    ${parked.length > 0 && html`<ul class="plain parked">${parked.map(p => html`<li key=${p.event?.eventId}>
-      <div class="grow"><strong>${p.event?.eventType}</strong> <span class="muted">${p.event?.position?.globalId}</span>
-        ${p.replaying && html`<span class="badge">Replaying</span>`}
-        <p>${p.reason}</p><small>${p.refusals} refusals, parked ${time(p.parkedAt)}</small></div>
-      ${own && html`
-        <button onClick=${() => run('Subscriptions/ReplayParked', {positions: [p.event.position]})}
-          disabled=${p.replaying}>Replay</button>
-        <button class="danger"
-          onClick=${() => run('Subscriptions/SkipParked', {positions: [p.event.position]})}>Skip</button>`}</li>`)}</ul>
+    ${parked.length > 0 && html`<ul class="plain parked">${parked.map(p => html`<li key=${p.event.eventId}>
+      <div class="grow"><button class="row" onClick=${() => select(p.event)}><strong>${p.event.eventType}</strong>
+          ${' '}<span class="muted">${written(p.event.position)}</span></button>
+        ${p.replaying && html` <span class="badge">Replaying</span>`}
+        <p>${p.reason || 'Behind a parked event of its key.'}</p>
+        <small>${p.refusals > 0 && `refused ${times(p.refusals)}, `}parked ${time(p.parkedAt)}</small></div>
+      ${own && html`<${Settle} event=${p.event} replaying=${p.replaying} run=${run} />`}</li>`)}</ul>
       ${(pages.length > 0 || found.length > parkedPage) && html`<nav class="bar" aria-label="Paging">
         <button disabled=${pages.length === 0} onClick=${() => setPages(pages.slice(0, -1))}>← Previous</button>
         <button disabled=${found.length <= parkedPage}
           onClick=${() => setPages([...pages, parked.at(-1).event.position])}>Next →</button></nav>`}
       ${own && html`<${All} total=${total} onReplay=${() => run('Subscriptions/ReplayParked', {}, 'delivered again')}
-        onSkip=${() => run('Subscriptions/SkipParked', {all: true}, 'skipped')} />`}`}<//>`;
+        onSkip=${() => run('Subscriptions/SkipParked', {all: true}, 'skipped')} />`}`}
+    ${selected && html`<${EventDialog} boundary=${boundary} event=${selected} onSelect=${select}
+      onClose=${() => select(null)} />`}<//>`;
 }
 
 // A poll of many subscriptions costs PostgreSQL and the network more, so that it comes later.
@@ -105,10 +120,12 @@ function Detail({boundary, subscription: s, onClose}) {
   const partitions = state.value?.subscription.partitionStates || [];
   return html`<${Dialog} title=${s.name} onClose=${onClose}>
     <${Lag} samples=${state.value?.lagHistory || []} loading=${!state.value && state.loading} />
+    <dl class="facts"><dt>Delivered again</dt><dd>${`after ${s.ackTimeout} without an acknowledgement`}</dd>
+      <dt>Parked</dt><dd>${`after ${refusals(s.maxRefusals)}; ${number(s.parked)} now`}</dd></dl>
     <h3>Partitions</h3><div class="scroll" tabindex="0" role="region" aria-label="Partitions"><table><thead><tr>
-      <th class="num">Partition</th><th class="num">Lag</th><th>Consumer</th></tr></thead><tbody>
-      ${partitions.map(p => html`<tr key=${p.partition}><td class="num">${p.partition}</td>
-        <td class="num">${number(p.lag?.events ?? 0)}</td><td>${holderOf(p, consumers)}</td></tr>`)}</tbody></table>
+      <th>Partition</th><th>Lag</th><th>Consumer</th></tr></thead><tbody>
+      ${partitions.map(p => html`<tr key=${p.partition}><td>${p.partition}</td>
+        <td>${number(p.lag?.events ?? 0)} events</td><td>${holderOf(p, consumers)}</td></tr>`)}</tbody></table>
     </div>
     <h3>Consumers</h3>${consumers.length === 0 && html`<p>No consumer is connected.</p>`}
     <ul class="plain">${consumers.map(c => html`<li key=${c.consumerId}><strong>${c.name || c.username}</strong>
@@ -142,8 +159,7 @@ async function load(boundary, signal) {
 }
 
 export function Subscriptions({may, query}) {
-  const names = useLoad(signal => boundaryNames(may, signal), []);
-  const boundary = query.get('boundary') || names.value?.find(name => name !== 'orisun_admin') || '';
+  const chosen = useBoundary({may, query}), boundary = chosen.name;
   const state = useLoad(async signal => boundary ? load(boundary, signal) : undefined, [boundary]);
   const [open, show] = useState(null);
   const [detail, showDetail] = useState(null);
@@ -151,10 +167,10 @@ export function Subscriptions({may, query}) {
   const every = period * Math.max(1, Math.ceil(list.length / cheap));
   useEffect(() => { const timer = setInterval(state.poll, every); return () => clearInterval(timer); });
   const pages = usePages(list, s => s.name);
-  return html`<div class="bar"><${Choose} names=${names} value=${boundary}
+  return html`<div class="bar"><${Choose} of=${chosen}
         onChange=${name => go('subscriptions', {boundary: name})} />
-      <${Filter} pages=${pages} label="Find a subscription" id="search" />
-      <button onClick=${state.reload}>Reload</button></div>
+      <${Filter} pages=${pages} label="Find a subscription" /></div>
+    <${NoBoundary} of=${chosen} may=${may} />
     ${state.value ? html`<${Problem} error=${state.error} />` : html`<${Loading} state=${state} />`}
     ${list.length > 0 && html`<div class="scroll" tabindex="0" role="region" aria-label="Subscriptions"><table>
       <thead><tr><th>Name</th><th class="num">Lag</th><th class="num wide-only">Partitions</th>
@@ -162,7 +178,8 @@ export function Subscriptions({may, query}) {
       ${pages.rows.map(s => html`<tr key=${s.name} ...${opens(() => showDetail(s.name))}><td>${s.name}</td>
         <td class="num">${number(s.lag?.events ?? 0)} events, ${rate(s.lag?.seconds ?? 0)} s</td>
         <td class="num wide-only">${s.partitions}</td><td class="wide-only">${(s.consumers || []).length}</td>
-        <td><button onClick=${e => { e.stopPropagation(); show(s.name); }}>${number(s.parked)}</button></td>
+        <td><button onClick=${e => { e.stopPropagation(); show(s.name); }}
+          aria-label=${`${number(s.parked)} parked of ${s.name}`}>${number(s.parked)}</button></td>
         <td class="when wide-only">${time(s.createdAt)}</td></tr>`)}</tbody></table></div>`}
     <${Paging} pages=${pages} />
     ${state.value && list.length === 0 && html`<${Empty} title="No durable subscriptions">

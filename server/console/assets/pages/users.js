@@ -23,8 +23,8 @@ function Matrix({roles, names, disabled, onChange}) {
       ${global.map(([role, means]) => html`<label class="check">${box(role)}
         <span><strong>${role}</strong> ${means}</span></label>`)}</fieldset>
     <${Filter} pages=${pages} label="Find a boundary" />
-    <p class="muted">In one boundary:
-      ${' '}${scoped.map(([scope, means]) => `${scope} ${means}`).join(', ')}.</p>
+    <p class="muted">In one boundary: ${scoped.map(([scope, means], i) =>
+      html`${i > 0 && ', '}<strong>${scope}</strong> ${means}`)}.</p>
     ${wide && html`<p class="warning">${`The role ${wide} reads and saves events in every boundary, whatever is chosen
       for single ones.`}</p>`}
     <table class="matrix"><thead><tr><th>Boundary</th>${scoped.map(([s]) => html`<th>${s}</th>`)}</tr></thead><tbody>
@@ -68,7 +68,7 @@ function Edit({user, names, self, onClose, onDone}) {
       confirm=${`End all sessions of ${user.username}? Its subscriptions end, too. Programs with the password log in
         again.`} />
     ${!self && html`<h3>Delete</h3><${Form} label="Delete the user" danger onSubmit=${remove}>
-      <label>Type ${user.username} <input name="username" required autocomplete="off" /></label><//>`}<//>`;
+      <label>Type ${user.username} to confirm <input name="username" required autocomplete="off" /></label><//>`}<//>`;
 }
 
 const Password = ({user}) => html`<section class="card"><h2>Your password</h2>
@@ -95,7 +95,7 @@ function Administration({user, may}) {
   };
   const pages = usePages(users, u => `${u.username} ${u.name} ${u.roles.join(' ')}`);
   return html`<${Loading} state=${state} />
-    <div class="bar"><${Filter} pages=${pages} label="Find a user" id="search" /></div>
+    <div class="bar"><${Filter} pages=${pages} label="Find a user" /></div>
     <div class="scroll" tabindex="0" role="region" aria-label="Users"><table>
       <thead><tr><th>Username</th><th>Name</th><th>Roles</th></tr></thead><tbody>
       ${pages.rows.map(u => html`<tr key=${u.userId} ...${opens(() => show(u))}>
