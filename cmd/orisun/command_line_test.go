@@ -23,7 +23,7 @@ func TestAWrongCommandLineEndsWithTwoAndSaysWhatWasMeant(t *testing.T) {
 		"boundary lst --json":                  `unknown command "lst" for "orisun boundary": did you mean list?`,
 		"index lst orders":                     `did you mean list?`,
 		"user remove jane":                     `unknown command "remove" for "orisun user": did you mean delete?`,
-		"user zzzzzzzz":                        `the commands are create, delete, list, password, roles`,
+		"user zzzzzzzz":                        `the commands are create, delete, list, logout, password, roles`,
 		"boundary":                             `orisun boundary needs a command: create, `,
 		"help nosuch":                          `unknown command "nosuch" for "orisun"`,
 		"help index crate":                     `unknown command "crate" for "orisun index": did you mean create?`,

@@ -19,8 +19,9 @@ func newConflictsCommand() *cobra.Command {
 		Use:   "conflicts BOUNDARY",
 		Short: "Show which contexts refused most saves in the last hour",
 		Long: `Show which contexts refused most saves in the last hour (CONTEXT_CHANGED), on
-all nodes. A node counts the 1,000 contexts with the latest conflicts, and begins
-when it starts. The last line has the sum of all contexts, and that of each node.
+all nodes. A node counts the 1,000 contexts with the latest conflicts, and
+begins when it starts. The last line has the sum of all contexts, and that of
+each node.
 
 LAST MINUTE counts the current minute and the one before it. The command needs
 the right to read events: contexts contain values of events.`,

@@ -16,7 +16,7 @@ import (
 func newUserCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "user",
-		Short: "Create, list and delete users, change roles and passwords, end sessions",
+		Short: "Create, list, change and delete users, end their sessions",
 	}
 	command.AddCommand(newUserCreateCommand(), newUserListCommand(), newUserRolesCommand(), newUserPasswordCommand(),
 		newUserLogoutCommand(), newUserDeleteCommand())
